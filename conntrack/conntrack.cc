@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+// Creation, lookup, expiry and erasure. Opening sessions is in open.cc, reading them elsewhere in
+// snapshot.cc.
+#include "conntrack/conntrack.h"
+
+#include <algorithm>
+
+namespace vmnat::conntrack {
+namespace {
+
+constexpr std::uint32_t kMaxSessions = 1u << 30;
+constexpr Ticks kTurn = std::chrono::seconds(4);  // every record is looked at within this time
+constexpr unsigned kSweepAhead = 8;               // records prefetched by the sweep
+
+void add(std::atomic<std::uint64_t>& counter, std::uint64_t n) {  // single writer: no locked instruction
+  counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+}
+
+Ticks timeout_for(TimeoutClass timeout, const Timeouts& timeouts) {
+  switch (timeout) {
+    case TimeoutClass::TcpEstablished:
+      return timeouts.tcp_established;
+    case TimeoutClass::TcpTransitory:
+      return timeouts.tcp_transitory;
+    case TimeoutClass::Udp:
+      return timeouts.udp;
+    case TimeoutClass::Icmp:
+      return timeouts.icmp;
+    case TimeoutClass::Other:
+      return timeouts.other;
+  }
+  return timeouts.other;
+}
+
+}  // namespace
+
+std::unique_ptr<Conntrack> Conntrack::create(const Settings& settings, ExternalPorts& ports,
+                                             std::span<const NatPolicy> policies) {
+  if (settings.capacity == 0 || settings.capacity > kMaxSessions) return nullptr;
+  if (policies.size() > kMaxPolicies || settings.worker >= ports.worker_count()) return nullptr;
+  std::unique_ptr<Conntrack> conntrack(new Conntrack(settings, ports));
+  if (!conntrack->reserved()) return nullptr;
+  conntrack->set_policies(policies);
+  return conntrack;
+}
+
+Conntrack::Conntrack(const Settings& settings, ExternalPorts& ports)
+    : capacity_(settings.capacity),
+      worker_(settings.worker),
+      ports_(ports),
+      hash_(settings.seed),
+      random_(~settings.seed),
+      sessions_(settings.capacity, Pages::Huge),
+      index_(std::uint64_t{settings.capacity} * 2),
+      mappings_(ports.address_count(), settings.capacity, hash_),
+      pool_(ports, settings.worker, random_.next()),
+      planes_(hash_),
+      vm_ports_(settings.vm_ports),
+      vm_port_count_(settings.vm_ports),
+      timeouts_(std::size_t{kMaxPolicies} * kTimeoutRow) {}
+
+bool Conntrack::reserved() const {
+  return sessions_.reserved() && index_.reserved() && mappings_.reserved() && pool_.reserved() &&
+         planes_.reserved() && vm_ports_.reserved() && timeouts_.reserved();
+}
+
+void Conntrack::set_policies(std::span<const NatPolicy> policies) {
+  policies_ = policies;
+  for (std::size_t id = 0; id < kMaxPolicies; ++id) {
+    const Timeouts timeouts = id < policies.size() ? policies[id].timeouts : Timeouts{};
+    for (unsigned state = 0; state < kSessionStates; ++state) {
+      const Ticks timeout = timeout_for(timeout_class(static_cast<SessionState>(state)), timeouts);
+      timeouts_[id * kTimeoutRow + state].store(timeout.count(), std::memory_order_relaxed);
+    }
+  }
+}
+
+Session* Conntrack::find(const FlowKey& key) {
+  const std::uint32_t found =
+      index_.find(place(key), [&](std::uint32_t record) { return sessions_[record].is_for(key); });
+  return found == TagIndex::kNothing ? nullptr : &sessions_[found];
+}
+
+// (1) all hashes, buckets on their way; (2) all tags, sessions on their way, and the second bucket of the
+// few keys that may be there; (3) their tags; (4) all sessions compared.
+void Conntrack::find_burst(std::span<const FlowKey> keys, Session** found) {
+  std::array<TagIndex::Place, kMaxBurst> places;
+  std::array<std::uint32_t, kMaxBurst> candidates;
+  std::array<std::uint8_t, kMaxBurst> second;
+  unsigned seconds = 0;
+  const auto count = static_cast<unsigned>(std::min<std::size_t>(keys.size(), kMaxBurst));
+  for (unsigned i = 0; i < count; ++i) {
+    places[i] = place(keys[i]);
+    index_.prefetch(places[i].bucket);
+  }
+  const auto note_candidate = [&](unsigned i, std::uint32_t bucket, std::uint32_t bits) {
+    candidates[i] = index_.value_at(bucket, static_cast<unsigned>(__builtin_ctz(bits)) / 2);
+    __builtin_prefetch(&sessions_[candidates[i]], 1);
+  };
+  for (unsigned i = 0; i < count; ++i) {
+    candidates[i] = TagIndex::kNothing;
+    const std::uint32_t bits = index_.matches(places[i].bucket, places[i].tag);
+    if (bits != 0) {
+      note_candidate(i, places[i].bucket, bits);
+    } else if (index_.may_overflow(places[i])) {
+      index_.prefetch(index_.other_bucket(places[i].bucket, places[i].tag));
+      second[seconds++] = static_cast<std::uint8_t>(i);
+    }
+  }
+  for (unsigned at = 0; at < seconds; ++at) {
+    const TagIndex::Place place = places[second[at]];
+    const std::uint32_t bucket = index_.other_bucket(place.bucket, place.tag);
+    const std::uint32_t bits = index_.matches(bucket, place.tag);
+    if (bits != 0) note_candidate(second[at], bucket, bits);
+  }
+  for (unsigned i = 0; i < count; ++i) {
+    found[i] = nullptr;
+    if (candidates[i] == TagIndex::kNothing) continue;
+    Session& candidate = sessions_[candidates[i]];
+    found[i] = candidate.is_for(keys[i]) ? &candidate : find(keys[i]);  // two equal tags: once in thousands
+  }
+}
+
+bool Conntrack::is_taken(const FlowKey& inbound) const {
+  return index_.find(place(inbound), [&](std::uint32_t record) {
+    return sessions_[record].is_for(inbound);
+  }) != TagIndex::kNothing;
+}
+
+Ticks Conntrack::timeout_of(const Session& session) const {
+  const std::size_t at = session.policy() * kTimeoutRow + static_cast<unsigned>(session.state());
+  return Ticks{timeouts_[at].load(std::memory_order_relaxed)};
+}
+
+bool Conntrack::is_expired(const Session& session, Time now) const {
+  return session.in_use() && now - session.last_seen() >= timeout_of(session);
+}
+
+unsigned Conntrack::expire(Time now, unsigned budget) {
+  if (sweep_.position == sweep_.length) {  // a new turn, not before the last one's time is over
+    if (sweep_.length != 0 && now - sweep_.started < kTurn) return 0;
+    sweep_ = {0, high_water_.load(std::memory_order_relaxed), now};
+  }
+  // One tick ahead of an even pace: a turn is complete before its 4 s are over.
+  const std::uint64_t elapsed = (now - sweep_.started).count() + 1;
+  const auto due = static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(sweep_.length, sweep_.length * elapsed / kTurn.count()));
+  unsigned expired = 0;
+  for (; budget > 0 && sweep_.position < due; --budget, ++sweep_.position) {
+    __builtin_prefetch(&sessions_[sweep_.position] + kSweepAhead);
+    Session& session = sessions_[sweep_.position];
+    if (!is_expired(session, now)) continue;
+    remove(session, now);
+    ++expired;
+  }
+  if (expired > 0) add(counters_.expired, expired);
+  return expired;
+}
+
+void Conntrack::erase(Session& session, Time now) {
+  remove(session, now);
+  add(counters_.erased, 1);
+}
+
+void Conntrack::remove(Session& session, Time now) {
+  const std::uint32_t record = number(session);
+  index_.erase(place(session.outbound_key()), record);
+  index_.erase(place(session.inbound_key()), record);
+  release_external(session.inbound_key(), now);
+  auto& of_port = vm_ports_[session.port()].sessions;
+  of_port.store(of_port.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+  session.free(first_free_);
+  first_free_ = record;
+  add(counters_.active, std::uint64_t{0} - 1);
+}
+
+void Conntrack::release_external(const FlowKey& inbound, Time now) {
+  const PortSpace space = port_space(inbound.protocol());
+  if (space == PortSpace::None) return;
+  const net::Endpoint external = inbound.local_endpoint();
+  const ExternalIndex address = *ports_.index_of(external.address);
+  planes_.note(RemotePlanes::key_of(inbound.remote, address), external.port, false);
+  if (mappings_.remove_session({address, space, external.port}))
+    pool_.release(address, space, external.port, now);
+  counters_.mappings.store(mappings_.size(), std::memory_order_relaxed);
+}
+
+void Conntrack::move(Session& session, PortIndex port, net::MacAddr mac) {
+  auto& left = vm_ports_[session.port()].sessions;
+  left.store(left.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+  auto& entered = vm_ports_[port].sessions;
+  entered.store(entered.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  session.set_place(port, mac);
+}
+
+}  // namespace vmnat::conntrack

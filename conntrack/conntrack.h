@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+// Conntrack: what one worker's NAT remembers.
+//
+// Usage, by the worker that owns it:
+//
+//   find_burst(keys, found)                    each frame's session, either direction; nullptr: none
+//   session->rewrite<Direction::Outbound>()    how to translate, decided when the session opened
+//   session->count<...>(bytes, now); advance_tcp(*session, direction, flags)
+//   open_outbound(flow, policy_id, now)        cold: a frame from a VM without a session
+//   expire(now, budget)                        each poll: bounded work, all sessions seen within 4 s
+//
+// Theory of operation. Records stand in one array; a TagIndex finds a record by its outbound key (internal,
+// remote) and by its inbound key (external, remote). A new TCP, UDP or ICMP query session takes the external
+// endpoint of its internal endpoint's mapping (endpoint-independent), else a new port: of the paired address
+// (a hash of the internal address, RFC 6888 REQ-2), of the other addresses, at last by overload: a port that
+// others have towards other remotes. Refused only when no legal tuple is left. Example, one address:
+//
+//   192.168.122.10:40000 -> 198.51.100.1:443   opens 203.0.113.2:40000, bound to 192.168.122.10:40000
+//   192.168.122.10:40000 -> 198.51.100.2:443   shares it: 203.0.113.2:40000
+//   192.168.122.11:40000 -> 198.51.100.1:443   another port: 203.0.113.2:51613
+//
+// Threads: every member function belongs to the worker but those marked "any thread", which read whole
+// records without delaying it. create() runs on control; the functions that packets reach allocate nothing.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "conntrack/mappings.h"
+#include "conntrack/port_pool.h"
+#include "conntrack/remote_planes.h"
+#include "conntrack/session.h"
+
+namespace vmnat::conntrack {
+
+struct OutboundFlow {
+  FlowKey key;  // (internal, remote)
+  PortIndex port = 0;
+  net::MacAddr mac;
+  std::uint8_t tcp_flags = 0;
+};
+
+// A frame from outside without a session: (external, remote). `forward_to`: the internal endpoint of a
+// static forward; without it an existing mapping and its policy's filtering decide.
+struct InboundFlow {
+  FlowKey key;
+  std::optional<net::Endpoint> forward_to;
+  PortIndex port = 0;  // of the VM, if known; else set by move_to
+  net::MacAddr mac;
+  std::uint8_t tcp_flags = 0;
+};
+
+struct Opened {
+  Session* session;  // nullptr unless the verdict is Opened
+  Verdict verdict;
+};
+
+struct Statistics {
+  std::uint64_t active = 0;
+  std::uint64_t created = 0;
+  std::uint64_t expired = 0;
+  std::uint64_t erased = 0;      // by flush
+  std::uint64_t overloaded = 0;  // sessions that were given a port that others have, too
+  std::uint64_t mappings = 0;    // endpoint-independent
+  std::array<std::uint64_t, kVerdicts> verdicts{};
+};
+
+// One session as control shows it.
+struct SessionView {
+  net::Endpoint internal;
+  net::Endpoint external;
+  net::Endpoint remote;
+  net::Protocol protocol;
+  SessionState state;
+  std::uint16_t policy;
+  PortIndex port;
+  Time last_seen;
+  Time expires;
+  std::uint64_t packets_out, packets_in, bytes_out, bytes_in;
+};
+
+class Conntrack {
+ public:
+  struct Settings {
+    std::uint32_t capacity = 65536;  // sessions, at most 2^30
+    std::uint64_t seed = 0;          // secret and random; equal seeds and calls give equal results
+    WorkerIndex worker = 0;
+    unsigned vm_ports = 1;  // PortIndex below this
+  };
+  static constexpr unsigned kMaxBurst = 64;
+
+  // nullptr: capacity or policies out of bounds, or no memory. `ports` and the policies' memory must outlive
+  // it.
+  static std::unique_ptr<Conntrack> create(const Settings& settings, ExternalPorts& ports,
+                                           std::span<const NatPolicy> policies);
+  // After a reload: the policies by id. Existing sessions keep their endpoints and take the new timeouts.
+  void set_policies(std::span<const NatPolicy> policies);
+
+  // Up to kMaxBurst keys; found[i] is keys[i]'s session or nullptr. Three memory stages over the whole burst.
+  void find_burst(std::span<const FlowKey> keys, Session** found);
+  [[nodiscard]] Session* find(const FlowKey& key);
+
+  // For a frame without a session. Outside a frame's own burst: look again before opening, an earlier frame
+  // of the burst may have opened the session.
+  Opened open_outbound(const OutboundFlow& flow, unsigned policy_id, Time now);
+  Opened open_inbound(const InboundFlow& flow, unsigned policy_id, Time now);
+  // Starts the memory reads of open_outbound; worth calling for all of a burst's new flows first.
+  void prefetch_open(const FlowKey& outbound, unsigned policy_id) const;
+
+  // The internal endpoint that inbound frames to this external endpoint of a mapping reach, filter aside.
+  [[nodiscard]] std::optional<net::Endpoint> mapped_internal(net::Endpoint external,
+                                                             net::Protocol protocol) const;
+
+  void advance_tcp(Session& session, Direction direction, std::uint8_t tcp_flags) {
+    const SessionState state = session.state();
+    const SessionState next = tcp_state_after(state, direction, tcp_flags);
+    if (next != state) session.set_state(next);
+  }
+  // The VM was seen at this port with this MAC; nothing is written unless that is news.
+  void move_to(Session& session, PortIndex port, net::MacAddr mac) {
+    if (!session.is_at(port, mac)) move(session, port, mac);
+  }
+
+  // Looks at up to `budget` records, as many as are due for a turn of 4 s; the sessions that timed out are
+  // erased. Returns how many.
+  unsigned expire(Time now, unsigned budget);
+  void erase(Session& session, Time now);
+  // Looks at up to `budget` records from `cursor` on (0 at first) and erases those that match; done when
+  // cursor is 0 again. For flush: control sends the predicate, the worker calls this each poll.
+  template <typename Predicate>
+  unsigned erase_if(std::uint32_t& cursor, unsigned budget, Time now, Predicate matches);
+
+  // Any thread.
+  [[nodiscard]] Statistics statistics() const;
+  [[nodiscard]] std::uint32_t ports_used(ExternalIndex external, PortSpace space) const {
+    return pool_.used(external, space);
+  }
+  [[nodiscard]] std::uint32_t sessions_of(PortIndex port) const {
+    return vm_ports_[port].sessions.load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] std::uint32_t capacity() const { return capacity_; }
+  // Up to out.size() sessions from `cursor` on (0 at first); done when it returns fewer. A session that
+  // lives throughout is seen exactly once, whatever happens to others meanwhile.
+  std::size_t snapshot(std::uint32_t& cursor, std::span<SessionView> out) const;
+  [[nodiscard]] std::optional<SessionView> view_of(const FlowKey& key) const;
+
+  // Index entries == 2 x sessions, ports used == slots used == what sessions add up to, and each part's own.
+  // For tests and debugging, on the worker or while it rests; slow. `why` gets the first violation.
+  [[nodiscard]] bool check_invariants(std::string* why) const;
+
+ private:
+  struct VmPort {
+    std::atomic<std::uint32_t> sessions;
+    std::uint32_t settled;  // when `debt` was last reduced, ticks
+    std::uint64_t debt;     // sessions opened beyond the rate, in sixteenths of one
+  };
+  struct Counters {
+    std::atomic<std::uint64_t> created, expired, erased, active, overloaded, mappings;
+    std::array<std::atomic<std::uint64_t>, kVerdicts> verdicts;
+  };
+  struct Choice {  // of an external endpoint
+    ExternalIndex external = 0;
+    net::L4Port port;
+    std::uint8_t flags = Session::kSpoken;
+  };
+
+  static constexpr std::uint32_t kNoRecord = 0xffff'ffff;
+  static constexpr unsigned kTimeoutRow = 16;
+
+  Conntrack(const Settings& settings, ExternalPorts& ports);
+  [[nodiscard]] bool reserved() const;
+
+  [[nodiscard]] TagIndex::Place place(const FlowKey& key) const { return index_.place_of(hash_(key)); }
+  [[nodiscard]] std::uint32_t number(const Session& session) const {
+    return static_cast<std::uint32_t>(&session - sessions_.data());
+  }
+  [[nodiscard]] bool is_taken(const FlowKey& inbound) const;
+
+  Opened refused(Verdict verdict);
+  [[nodiscard]] bool is_full() const;
+  Verdict admit(PortIndex port, const NatPolicy& policy, Time now);
+  Opened open(const Session::Identity& identity, std::uint8_t flags, SessionState state, Time now);
+  [[nodiscard]] std::optional<net::Endpoint> admitted_internal(const InboundFlow& flow,
+                                                               const NatPolicy& policy);
+  Verdict choose_external(const FlowKey& outbound, const NatPolicy& policy, Time now, Choice& choice);
+  bool take_new_port(const FlowKey& outbound, const NatPolicy& policy, Time now, Choice& choice);
+  bool overload(const FlowKey& outbound, const NatPolicy& policy, Choice& choice);
+  std::optional<net::L4Port> overloadable_port(ExternalIndex external, const FlowKey& outbound);
+  std::optional<net::L4Port> exact_overloadable_port(ExternalIndex external, const FlowKey& outbound);
+  std::uint64_t taken_towards(std::uint64_t remote, ExternalIndex external, unsigned block);
+  Verdict choose_portless(const FlowKey& outbound, const NatPolicy& policy, Choice& choice);
+  [[nodiscard]] std::size_t paired(net::Ipv4Addr internal, const NatPolicy& policy) const;
+
+  bool insert(const Session& session);
+  Session& take_record();
+  void settle(Session& session, PortIndex port, net::MacAddr mac);
+  void move(Session& session, PortIndex port, net::MacAddr mac);
+  void remove(Session& session, Time now);
+  void release_external(const FlowKey& inbound, Time now);
+  [[nodiscard]] bool is_expired(const Session& session, Time now) const;
+  [[nodiscard]] Ticks timeout_of(const Session& session) const;
+  [[nodiscard]] SessionView view(const Session& copy) const;
+
+  std::uint32_t capacity_;
+  WorkerIndex worker_;
+  ExternalPorts& ports_;
+  FlowHash hash_;
+  Random random_;
+  std::span<const NatPolicy> policies_;
+
+  ReservedArray<Session> sessions_;
+  TagIndex index_;
+  std::atomic<std::uint32_t> high_water_{0};  // records below it have been used
+  std::uint32_t first_free_ = kNoRecord;      // a list through the free records below
+
+  Mappings mappings_;
+  PortPool pool_;
+  RemotePlanes planes_;
+  ReservedArray<VmPort> vm_ports_;
+  unsigned vm_port_count_;
+  ReservedArray<std::atomic<std::uint32_t>> timeouts_;  // [policy][state], ticks
+
+  struct Sweep {
+    std::uint32_t position = 0;
+    std::uint32_t length = 0;
+    Time started{};
+  } sweep_;
+  Counters counters_{};
+};
+
+template <typename Predicate>
+unsigned Conntrack::erase_if(std::uint32_t& cursor, unsigned budget, Time now, Predicate matches) {
+  unsigned erased = 0;
+  const std::uint32_t end = high_water_.load(std::memory_order_relaxed);
+  for (; budget > 0 && cursor < end; ++cursor, --budget) {
+    Session& session = sessions_[cursor];
+    if (!session.in_use() || !matches(std::as_const(session))) continue;
+    erase(session, now);
+    ++erased;
+  }
+  if (cursor >= end) cursor = 0;
+  return erased;
+}
+
+}  // namespace vmnat::conntrack

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// ExternalPorts: the external addresses and who may give out which of their ports; shared by all workers.
+//
+// Each address has 1024 blocks of 64 ports. A block is leased to one worker, for all protocols, and only
+// that worker allocates in it: two workers can never choose the same external endpoint, without a lock.
+// Leasing and giving back is one atomic operation on the block's bit and happens once in up to 64 x 3 ports;
+// `owner()`, asked for each inbound frame of several workers, is one relaxed load.
+//
+//   owner map, one byte a block:  203.0.113.2: | 0xff x 16 (ports below 1024) | 0 | 0 | 1 | 0xff | 1 | ...
+//
+// Whoever holds a lease reads and writes the block's words (`block()`), nobody else; a lease's acquire pairs
+// with the release of the worker that had it before. Protocols without ports belong to `portless_owner`.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "conntrack/policy.h"
+#include "conntrack/reserved_array.h"
+
+namespace vmnat::conntrack {
+
+struct ExternalAddress {
+  net::Ipv4Addr address;
+  std::uint16_t first_port = 1024;
+  std::uint16_t last_port = 65535;
+  std::vector<std::uint16_t> reserved;  // never given out: forwards, the gateway's own services
+};
+
+// Bit i of a word is port 64 * block + i.
+struct PortBlock {
+  std::uint64_t used;     // at least one session has this external port
+  std::uint64_t resting;  // freed in the current quarantine period (RFC 6888 REQ-8)
+  std::uint64_t rested;   // freed in the one before
+  std::uint64_t period;   // in which the two words above were brought up to date
+};
+
+class ExternalPorts {
+ public:
+  static constexpr unsigned kBlockPorts = 64;
+  static constexpr unsigned kBlocks = 65536 / kBlockPorts;
+  static constexpr unsigned kBlockWords = kBlocks / 64;  // words of a set of blocks
+
+  // nullptr: no address, more than kMaxExternalAddresses, an empty range, an address twice, no worker or
+  // more than 254, or no memory. Called by control; lasts as long as its workers.
+  static std::unique_ptr<ExternalPorts> create(std::span<const ExternalAddress> addresses, unsigned workers);
+
+  [[nodiscard]] unsigned address_count() const { return static_cast<unsigned>(addresses_.size()); }
+  [[nodiscard]] unsigned worker_count() const { return workers_; }
+  [[nodiscard]] net::Ipv4Addr address(ExternalIndex external) const { return addresses_[external]; }
+  [[nodiscard]] std::optional<ExternalIndex> index_of(net::Ipv4Addr address) const;
+
+  // The worker that allocates in the port's block, or kNoWorker.
+  [[nodiscard]] WorkerIndex owner(ExternalIndex external, net::L4Port port) const {
+    return owners_[external * kBlocks + port.host() / kBlockPorts].load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] WorkerIndex portless_owner(ExternalIndex external) const {
+    return static_cast<WorkerIndex>(external % workers_);
+  }
+
+  // For workers: any free block, or the one named. `salt` chooses where the search starts.
+  std::optional<unsigned> lease_any(ExternalIndex external, WorkerIndex worker, std::uint64_t salt);
+  bool lease(ExternalIndex external, unsigned block, WorkerIndex worker);
+  void give_back(ExternalIndex external, unsigned block);
+
+  // The holder's words of a leased block.
+  PortBlock& block(ExternalIndex external, PortSpace space, unsigned block) {
+    return blocks_[(external * kPortSpaces + static_cast<unsigned>(space)) * kBlocks + block];
+  }
+  [[nodiscard]] const PortBlock& block(ExternalIndex external, PortSpace space, unsigned block) const {
+    return blocks_[(external * kPortSpaces + static_cast<unsigned>(space)) * kBlocks + block];
+  }
+  // Ports of the block that may be given out at all.
+  [[nodiscard]] std::uint64_t allowed(ExternalIndex external, unsigned block) const {
+    return allowed_[external * kBlocks + block];
+  }
+
+ private:
+  ExternalPorts() = default;
+  bool reserve(std::size_t addresses);
+  void allow_ports(ExternalIndex external, const ExternalAddress& address);
+
+  unsigned workers_ = 0;
+  std::vector<net::Ipv4Addr> addresses_;
+  std::vector<std::uint16_t> index_by_hash_;  // open addressing, at most half full; kNoIndex: empty
+  ReservedArray<std::atomic<WorkerIndex>> owners_;
+  ReservedArray<std::atomic<std::uint64_t>> unleased_;  // bit per block
+  ReservedArray<std::uint64_t> allowed_;
+  ReservedArray<PortBlock> blocks_;
+};
+
+}  // namespace vmnat::conntrack

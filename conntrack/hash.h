@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// FlowHash: the seeded hash of a flow key.
+//
+// A VM chooses its 5-tuples freely and must not be able to choose their buckets, so the seed is secret and
+// enters before anything is mixed: two 64 x 64 -> 128 bit multiplications, each folded by xor. A CRC would
+// be cheaper but is linear: two keys that collide under one seed collide under every seed.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "conntrack/flow_key.h"
+
+namespace vmnat::conntrack {
+
+// SplitMix64: expands one seed, and gives the random choices of ports. Not for secrets.
+class Random {
+ public:
+  constexpr explicit Random(std::uint64_t seed) : state_(seed) {}
+  constexpr std::uint64_t next() {
+    std::uint64_t z = (state_ += 0x9e37'79b9'7f4a'7c15);
+    z = (z ^ (z >> 30)) * 0xbf58'476d'1ce4'e5b9;
+    z = (z ^ (z >> 27)) * 0x94d0'49bb'1331'11eb;
+    return z ^ (z >> 31);
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+class FlowHash {
+ public:
+  explicit constexpr FlowHash(std::uint64_t seed) {
+    Random random(seed);
+    for (auto& word : secret_) word = random.next();
+    secret_[3] |= 1;
+  }
+  constexpr std::uint64_t operator()(const FlowKey& key) const {
+    return folded_product(folded_product(key.remote ^ secret_[0], key.local ^ secret_[1]) ^ secret_[2],
+                          secret_[3]);
+  }
+
+ private:
+  __extension__ typedef unsigned __int128 Wide;
+  static constexpr std::uint64_t folded_product(std::uint64_t a, std::uint64_t b) {
+    const Wide product = static_cast<Wide>(a) * b;
+    return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+  }
+
+  std::array<std::uint64_t, 4> secret_{};
+};
+
+}  // namespace vmnat::conntrack

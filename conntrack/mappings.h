@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Mappings: which internal endpoint has which external port, and how many sessions use it.
+//
+// One slot of 8 bytes for each (external address, protocol, port), found by position from the outside and
+// through a TagIndex from the inside:
+//
+//   slot  | internal address 32, port 16 | sessions, low 16 |
+//
+// An endpoint-independent mapping (RFC 4787 REQ-1) is a slot with an internal endpoint; all sessions of that
+// endpoint share it. Sessions that overload the port or are endpoint-dependent count in the slot as well:
+// the port is free again when the last session of any kind has gone, so a mapping outlives its own sessions
+// while others overload its port. Slots without an internal endpoint are not in the index.
+#pragma once
+
+#include <optional>
+
+#include "conntrack/external_ports.h"
+#include "conntrack/hash.h"
+#include "conntrack/tag_index.h"
+
+namespace vmnat::conntrack {
+
+class Mappings {
+ public:
+  struct Slot {  // names an external endpoint of one protocol
+    ExternalIndex external;
+    PortSpace space;
+    net::L4Port port;
+  };
+
+  Mappings(unsigned external_addresses, std::uint64_t capacity, FlowHash hash);
+  [[nodiscard]] bool reserved() const {
+    return slots_.reserved() && more_sessions_.reserved() && index_.reserved();
+  }
+
+  [[nodiscard]] std::optional<Slot> find(net::Endpoint internal, PortSpace space) const;
+  void prefetch(net::Endpoint internal, PortSpace space) const {
+    index_.prefetch(place(internal, space).bucket);
+  }
+  // The internal endpoint that the external one is mapped to, if it is.
+  [[nodiscard]] std::optional<net::Endpoint> internal_of(Slot slot) const;
+  [[nodiscard]] std::uint32_t sessions(Slot slot) const;
+
+  // Binds a slot without an internal endpoint. False: the index is full.
+  bool bind(Slot slot, net::Endpoint internal);
+  void add_session(Slot slot);
+  // True: that was the last one; the slot is unbound now and the port free.
+  bool remove_session(Slot slot);
+
+  // Endpoint-independent mappings.
+  [[nodiscard]] std::uint64_t size() const { return index_.size(); }
+  // Slots in use, all bound ones in the index and nothing else there. O(ports); for tests and debugging.
+  [[nodiscard]] std::optional<std::uint64_t> used_slots_if_consistent() const;
+
+ private:
+  static std::uint32_t number(Slot slot) {
+    return (static_cast<std::uint32_t>(slot.external) * kPortSpaces + static_cast<std::uint32_t>(slot.space))
+               << 16 |
+           slot.port.host();
+  }
+  static Slot named(std::uint32_t number) {
+    return {static_cast<ExternalIndex>((number >> 16) / kPortSpaces),
+            static_cast<PortSpace>((number >> 16) % kPortSpaces),
+            net::L4Port::from_host(static_cast<std::uint16_t>(number))};
+  }
+  [[nodiscard]] TagIndex::Place place(net::Endpoint internal, PortSpace space) const {
+    return index_.place_of(
+        hash_({std::uint64_t{1} + static_cast<std::uint64_t>(space), FlowKey::pack(internal)}));
+  }
+
+  FlowHash hash_;
+  TagIndex index_;
+  ReservedArray<std::uint64_t> slots_;
+  ReservedArray<std::uint16_t> more_sessions_;  // counts' high 16 bits: touched by mappings of 65536 sessions
+};
+
+}  // namespace vmnat::conntrack

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opening a session: limits, the choice of an external endpoint, and the record. Once per session; nothing
+// here allocates, and every search is bounded.
+#include <algorithm>
+#include <bit>
+
+#include "conntrack/conntrack.h"
+
+namespace vmnat::conntrack {
+namespace {
+
+constexpr unsigned kOverloadTries = 8;  // random ones, before a plane is consulted
+constexpr std::uint64_t kRateUnit = Clock::period::den;
+
+SessionState first_state(net::Protocol protocol, Direction direction) {
+  switch (protocol) {
+    case net::Protocol::Tcp:
+      return direction == Direction::Outbound ? SessionState::SynOutbound : SessionState::SynInbound;
+    case net::Protocol::Udp:
+      return SessionState::OpenUdp;
+    case net::Protocol::Icmp:
+      return SessionState::OpenIcmp;
+  }
+  return SessionState::OpenOther;
+}
+
+// SYN and neither ACK, RST nor FIN: no other segment starts a connection.
+bool may_open(net::Protocol protocol, std::uint8_t tcp_flags) {
+  return protocol != net::Protocol::Tcp ||
+         (tcp_event(tcp_flags) == TcpEvent::Syn && (tcp_flags & net::TcpHeader::kFin) == 0);
+}
+
+void add_one(std::atomic<std::uint64_t>& counter) {
+  counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+Opened Conntrack::refused(Verdict verdict) {
+  add_one(counters_.verdicts[static_cast<unsigned>(verdict)]);
+  return {nullptr, verdict};
+}
+
+bool Conntrack::is_full() const {
+  return first_free_ == kNoRecord && high_water_.load(std::memory_order_relaxed) == capacity_;
+}
+
+// The rate is a leaky bucket of one second's worth of sessions (RFC 6888 REQ-4 and REQ-5).
+Verdict Conntrack::admit(PortIndex port, const NatPolicy& policy, Time now) {
+  VmPort& of_port = vm_ports_[port];
+  if (policy.sessions_per_port != 0 &&
+      of_port.sessions.load(std::memory_order_relaxed) >= policy.sessions_per_port) {
+    return Verdict::SessionLimit;
+  }
+  const std::uint64_t rate = policy.new_sessions_per_second;
+  if (rate == 0) return Verdict::Opened;
+  const std::uint32_t ticks = now.time_since_epoch().count();
+  const std::uint64_t paid = (ticks - of_port.settled) * rate;
+  of_port.debt -= std::min(of_port.debt, paid);
+  of_port.settled = ticks;
+  if (of_port.debt + kRateUnit > rate * kRateUnit) return Verdict::SessionRate;
+  of_port.debt += kRateUnit;
+  return Verdict::Opened;
+}
+
+Opened Conntrack::open_outbound(const OutboundFlow& flow, unsigned policy_id, Time now) {
+  const NatPolicy& policy = policies_[policy_id];
+  const net::Protocol protocol = flow.key.protocol();
+  if (!may_open(protocol, flow.tcp_flags)) return refused(Verdict::TcpNotSyn);
+  if (is_full()) return refused(Verdict::TableFull);
+  Verdict verdict = admit(flow.port, policy, now);
+  if (verdict != Verdict::Opened) return refused(verdict);
+  Choice choice;
+  verdict = choose_external(flow.key, policy, now, choice);
+  if (verdict != Verdict::Opened) return refused(verdict);
+  const Session::Identity identity{.internal = flow.key.local_endpoint(),
+                                   .external = {ports_.address(choice.external), choice.port},
+                                   .remote = flow.key.remote_endpoint(),
+                                   .protocol = protocol,
+                                   .policy = static_cast<std::uint16_t>(policy_id)};
+  const Opened opened = open(identity, choice.flags, first_state(protocol, Direction::Outbound), now);
+  if (opened.session != nullptr) settle(*opened.session, flow.port, flow.mac);
+  return opened;
+}
+
+Opened Conntrack::open_inbound(const InboundFlow& flow, unsigned policy_id, Time now) {
+  const NatPolicy& policy = policies_[policy_id];
+  const net::Protocol protocol = flow.key.protocol();
+  if (!may_open(protocol, flow.tcp_flags)) return refused(Verdict::TcpNotSyn);
+  const auto internal = admitted_internal(flow, policy);
+  if (!internal) return refused(Verdict::Filtered);
+  if (is_full()) return refused(Verdict::TableFull);
+  const Verdict verdict = admit(flow.port, policy, now);
+  if (verdict != Verdict::Opened) return refused(verdict);
+  const Session::Identity identity{.internal = *internal,
+                                   .external = flow.key.local_endpoint(),
+                                   .remote = flow.key.remote_endpoint(),
+                                   .protocol = protocol,
+                                   .policy = static_cast<std::uint16_t>(policy_id)};
+  const Opened opened = open(identity, 0, first_state(protocol, Direction::Inbound), now);
+  if (opened.session != nullptr) settle(*opened.session, flow.port, flow.mac);
+  return opened;
+}
+
+// Who the frame from outside is for, if it may come in at all.
+std::optional<net::Endpoint> Conntrack::admitted_internal(const InboundFlow& flow, const NatPolicy& policy) {
+  const net::Endpoint external = flow.key.local_endpoint();
+  const PortSpace space = port_space(flow.key.protocol());
+  const auto address = ports_.index_of(external.address);
+  if (!address) return std::nullopt;
+  std::optional<net::Endpoint> internal = flow.forward_to;
+  if (!internal) {
+    if (policy.filtering != Filtering::EndpointIndependent) return std::nullopt;  // RFC 4787 REQ-8
+    internal = mapped_internal(external, flow.key.protocol());
+    if (!internal) return std::nullopt;
+  }
+  // A forward of a port that is not reserved takes it from the pool.
+  const Mappings::Slot slot{*address, space, external.port};
+  if (space != PortSpace::None && mappings_.sessions(slot) == 0 &&
+      (ports_.allowed(*address, external.port.host() / 64) >> (external.port.host() % 64) & 1) &&
+      !pool_.take(*address, space, external.port)) {
+    return std::nullopt;
+  }
+  return internal;
+}
+
+std::optional<net::Endpoint> Conntrack::mapped_internal(net::Endpoint external,
+                                                        net::Protocol protocol) const {
+  const PortSpace space = port_space(protocol);
+  const auto address = ports_.index_of(external.address);
+  if (space == PortSpace::None || !address) return std::nullopt;
+  return mappings_.internal_of({*address, space, external.port});
+}
+
+void Conntrack::prefetch_open(const FlowKey& outbound, unsigned policy_id) const {
+  const NatPolicy& policy = policies_[policy_id];
+  const PortSpace space = port_space(outbound.protocol());
+  index_.prefetch(place(outbound).bucket);
+  if (space == PortSpace::None || policy.addresses.empty()) return;
+  mappings_.prefetch(outbound.local_endpoint(), space);
+  // The likely choice: the paired address with the internal port.
+  const net::Endpoint internal = outbound.local_endpoint();
+  const net::Ipv4Addr address = ports_.address(policy.addresses[paired(internal.address, policy)]);
+  index_.prefetch(place({outbound.remote, FlowKey::pack({address, internal.port})}).bucket);
+}
+
+// RFC 6888 REQ-2, RFC 4787 REQ-2: an internal address stays on one external address, without state.
+std::size_t Conntrack::paired(net::Ipv4Addr internal, const NatPolicy& policy) const {
+  return policy.addresses.size() == 1 ? 0 : hash_({internal.raw(), 0}) % policy.addresses.size();
+}
+
+Verdict Conntrack::choose_external(const FlowKey& outbound, const NatPolicy& policy, Time now,
+                                   Choice& choice) {
+  const PortSpace space = port_space(outbound.protocol());
+  if (policy.addresses.empty()) return Verdict::NoFreePort;
+  if (space == PortSpace::None) return choose_portless(outbound, policy, choice);
+  if (policy.mapping == Mapping::EndpointDependent) {
+    choice.flags |= Session::kPrivatePort;
+  } else if (const auto mapping = mappings_.find(outbound.local_endpoint(), space)) {
+    choice.external = mapping->external;
+    choice.port = mapping->port;
+    const net::Endpoint external{ports_.address(mapping->external), mapping->port};
+    if (!is_taken({outbound.remote, FlowKey::pack(external)})) return Verdict::Opened;
+    choice.flags |= Session::kPrivatePort;  // someone overloads the mapping's port towards this very remote
+  }
+  if (take_new_port(outbound, policy, now, choice)) return Verdict::Opened;
+  return policy.overload && overload(outbound, policy, choice) ? Verdict::Opened : Verdict::NoFreePort;
+}
+
+// A port without sessions: of the paired address, else of the next one that has any. No tuple can clash.
+bool Conntrack::take_new_port(const FlowKey& outbound, const NatPolicy& policy, Time now, Choice& choice) {
+  const net::Endpoint internal = outbound.local_endpoint();
+  const PortSpace space = port_space(outbound.protocol());
+  std::size_t at = paired(internal.address, policy);
+  for (std::size_t i = 0; i < policy.addresses.size(); ++i) {
+    const ExternalIndex external = policy.addresses[at];
+    at = at + 1 == policy.addresses.size() ? 0 : at + 1;
+    const auto port = pool_.allocate(external, space, internal.port, now);
+    if (!port) continue;
+    choice.external = external;
+    choice.port = *port;
+    if ((choice.flags & Session::kPrivatePort) == 0 && !mappings_.bind({external, space, *port}, internal)) {
+      choice.flags |= Session::kPrivatePort;
+    }
+    return true;
+  }
+  return false;
+}
+
+bool Conntrack::overload(const FlowKey& outbound, const NatPolicy& policy, Choice& choice) {
+  std::size_t at = paired(outbound.local_endpoint().address, policy);
+  for (std::size_t i = 0; i < policy.addresses.size(); ++i) {
+    const ExternalIndex external = policy.addresses[at];
+    at = at + 1 == policy.addresses.size() ? 0 : at + 1;
+    auto port = overloadable_port(external, outbound);
+    if (!port) port = exact_overloadable_port(external, outbound);
+    if (!port) continue;
+    choice.external = external;
+    choice.port = *port;
+    choice.flags |= Session::kPrivatePort;
+    add_one(counters_.overloaded);
+    return true;
+  }
+  return false;
+}
+
+// Any held port towards this remote: a remote that few sessions go to is met at the first try.
+std::optional<net::L4Port> Conntrack::overloadable_port(ExternalIndex external, const FlowKey& outbound) {
+  if (planes_.find(RemotePlanes::key_of(outbound.remote, external)) != nullptr)
+    return std::nullopt;  // exact is faster
+  for (unsigned i = 0; i < kOverloadTries; ++i) {
+    const auto port = pool_.random_held(external, random_.next());
+    if (!port) return std::nullopt;
+    if (!is_taken({outbound.remote, FlowKey::pack({ports_.address(external), *port})})) return port;
+  }
+  return std::nullopt;
+}
+
+std::optional<net::L4Port> Conntrack::exact_overloadable_port(ExternalIndex external,
+                                                              const FlowKey& outbound) {
+  RemotePlanes::Plane& plane = planes_.find_or_add(RemotePlanes::key_of(outbound.remote, external));
+  const PortPool::BlockSet& held = pool_.held(external);
+  const std::uint64_t random = random_.next();
+  for (unsigned i = 0; i < ExternalPorts::kBlockWords; ++i) {
+    const unsigned word = static_cast<unsigned>(random + i) % ExternalPorts::kBlockWords;
+    for (std::uint64_t left = held[word] & ~plane.no_room[word]; left != 0; left &= left - 1) {
+      const unsigned block = word * 64 + static_cast<unsigned>(std::countr_zero(left));
+      const std::uint64_t bit = left & -left;
+      if ((plane.known[word] & bit) == 0) {
+        plane.taken[block] = taken_towards(outbound.remote, external, block);
+        plane.known[word] |= bit;
+      }
+      const std::uint64_t free = ports_.allowed(external, block) & ~plane.taken[block];
+      if (free != 0) return PortPool::random_port_of(block, free, random);
+      plane.no_room[word] |= bit;
+    }
+  }
+  return std::nullopt;
+}
+
+std::uint64_t Conntrack::taken_towards(std::uint64_t remote, ExternalIndex external, unsigned block) {
+  std::array<FlowKey, ExternalPorts::kBlockPorts> keys;
+  std::array<Session*, ExternalPorts::kBlockPorts> found;
+  for (unsigned i = 0; i < keys.size(); ++i) {
+    const auto port =
+        net::L4Port::from_host(static_cast<std::uint16_t>(block * ExternalPorts::kBlockPorts + i));
+    keys[i] = {remote, FlowKey::pack({ports_.address(external), port})};
+  }
+  find_burst(keys, found.data());
+  std::uint64_t taken = 0;
+  for (unsigned i = 0; i < found.size(); ++i) taken |= std::uint64_t{found[i] != nullptr} << i;
+  return taken;
+}
+
+// One session for each (external address, remote, protocol): there is no port to tell two apart.
+Verdict Conntrack::choose_portless(const FlowKey& outbound, const NatPolicy& policy, Choice& choice) {
+  std::size_t at = paired(outbound.local_endpoint().address, policy);
+  if (ports_.portless_owner(policy.addresses[at]) != worker_) return Verdict::OtherWorker;
+  for (std::size_t i = 0; i < policy.addresses.size(); ++i) {
+    const ExternalIndex external = policy.addresses[at];
+    at = at + 1 == policy.addresses.size() ? 0 : at + 1;
+    if (ports_.portless_owner(external) != worker_) continue;
+    if (is_taken({outbound.remote, FlowKey::pack({ports_.address(external), net::L4Port{}})})) continue;
+    choice.external = external;
+    return Verdict::Opened;
+  }
+  return Verdict::NoFreePort;
+}
+
+Session& Conntrack::take_record() {
+  if (first_free_ != kNoRecord) {
+    Session& session = sessions_[first_free_];
+    first_free_ = session.next_free();
+    return session;
+  }
+  const std::uint32_t record = high_water_.load(std::memory_order_relaxed);
+  high_water_.store(record + 1, std::memory_order_release);
+  return sessions_[record];
+}
+
+// Both keys of a new session; neither when there is no room for both, or the outbound key has a session.
+bool Conntrack::insert(const Session& session) {
+  const TagIndex::Place outbound = place(session.outbound_key());
+  if (!index_.insert(outbound, number(session))) return false;
+  if (index_.insert(place(session.inbound_key()), number(session))) return true;
+  index_.erase(outbound, number(session));
+  return false;
+}
+
+Opened Conntrack::open(const Session::Identity& identity, std::uint8_t flags, SessionState state, Time now) {
+  Session& session = take_record();
+  session.open(identity, state, flags, now);
+  const FlowKey inbound = session.inbound_key();
+  const PortSpace space = port_space(identity.protocol);
+  if (space != PortSpace::None) {
+    const ExternalIndex external = *ports_.index_of(identity.external.address);
+    mappings_.add_session({external, space, identity.external.port});
+    planes_.note(RemotePlanes::key_of(inbound.remote, external), identity.external.port, true);
+    counters_.mappings.store(mappings_.size(), std::memory_order_relaxed);
+  }
+  if (!insert(session)) {
+    release_external(inbound, now);
+    session.free(first_free_);
+    first_free_ = number(session);
+    return refused(Verdict::TableFull);
+  }
+  add_one(counters_.created);
+  add_one(counters_.active);
+  add_one(counters_.verdicts[static_cast<unsigned>(Verdict::Opened)]);
+  return {&session, Verdict::Opened};
+}
+
+void Conntrack::settle(Session& session, PortIndex port, net::MacAddr mac) {
+  session.set_place(port, mac);
+  auto& of_port = vm_ports_[port].sessions;
+  of_port.store(of_port.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
+
+}  // namespace vmnat::conntrack

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// NatPolicy: how one network's flows are translated; and Verdict: what became of a new flow.
+//
+// Built by control from the configuration, immutable afterwards; a reload publishes new ones, sessions that
+// exist keep their endpoints. A policy's id is its index in the list.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <span>
+
+#include "conntrack/flow_key.h"
+
+namespace vmnat::conntrack {
+
+using WorkerIndex = std::uint8_t;
+using ExternalIndex = std::uint16_t;  // index into the list of external addresses
+inline constexpr WorkerIndex kNoWorker = 0xff;
+inline constexpr unsigned kMaxPolicies = 4096;
+inline constexpr unsigned kMaxExternalAddresses = 4096;
+
+// RFC 4787 section 4.1: is the external endpoint the same whatever the remote is?
+enum class Mapping : std::uint8_t { EndpointIndependent, EndpointDependent };
+// RFC 4787 section 5: who may send to a mapping.
+enum class Filtering : std::uint8_t { AddressAndPortDependent, AddressDependent, EndpointIndependent };
+
+struct Timeouts {
+  Ticks tcp_established = std::chrono::hours(2) + std::chrono::minutes(4);  // RFC 5382 REQ-5
+  Ticks tcp_transitory = std::chrono::minutes(4);                           // RFC 5382 REQ-5
+  Ticks udp = std::chrono::minutes(5);                                      // RFC 4787 REQ-5
+  Ticks icmp = std::chrono::seconds(60);                                    // RFC 5508 REQ-2
+  Ticks other = std::chrono::minutes(10);
+};
+
+struct NatPolicy {
+  std::span<const ExternalIndex> addresses;  // must outlive the policy
+  Mapping mapping = Mapping::EndpointIndependent;
+  Filtering filtering = Filtering::AddressAndPortDependent;
+  bool overload = true;  // go on by remote endpoint when no address has a free port
+  Timeouts timeouts{};
+  std::uint32_t sessions_per_port = 0;        // 0: no limit
+  std::uint32_t new_sessions_per_second = 0;  // 0: no limit; a second's worth may come at once
+};
+
+// Everything but Opened refuses the flow; each is a drop reason.
+enum class Verdict : std::uint8_t {
+  Opened,
+  TableFull,     // every session record of this worker is in use
+  NoFreePort,    // no legal (external, remote, protocol) tuple is left for this flow
+  SessionLimit,  // the VM's port has sessions_per_port sessions
+  SessionRate,   // the VM's port opens sessions faster than new_sessions_per_second
+  TcpNotSyn,     // a TCP segment of no known connection (RFC 5382 REQ-2 asks for sessions by SYN only)
+  Filtered,      // inbound: nothing is mapped there, or the mapping's filter does not let this remote in
+  OtherWorker,   // protocols without ports: another worker owns the external address (portless_owner)
+};
+inline constexpr unsigned kVerdicts = 8;
+const char* to_string(Verdict verdict);  // "opened", "table_full", "no_free_port", ...
+
+// TCP and UDP ports and ICMP identifiers are numbered apart (RFC 4787 REQ-1 holds per protocol).
+enum class PortSpace : std::uint8_t { Tcp, Udp, Icmp, None };
+inline constexpr unsigned kPortSpaces = 3;
+
+constexpr PortSpace port_space(net::Protocol protocol) {
+  switch (protocol) {
+    case net::Protocol::Tcp:
+      return PortSpace::Tcp;
+    case net::Protocol::Udp:
+      return PortSpace::Udp;
+    case net::Protocol::Icmp:
+      return PortSpace::Icmp;
+  }
+  return PortSpace::None;
+}
+
+}  // namespace vmnat::conntrack

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+// Choosing and freeing external ports: bit scans over blocks, then over the 64 ports of one.
+#include "conntrack/port_pool.h"
+
+#include <bit>
+#include <utility>
+
+namespace vmnat::conntrack {
+namespace {
+
+constexpr unsigned kBlockPorts = ExternalPorts::kBlockPorts;
+constexpr unsigned kBlockWords = ExternalPorts::kBlockWords;
+constexpr Ticks kRest = std::chrono::seconds(120);  // RFC 6888 REQ-8
+constexpr unsigned kLeasesPerPort = 4;              // tries to find a leased block with rested ports
+
+constexpr std::uint64_t bit(unsigned i) {
+  return std::uint64_t{1} << (i % 64);
+}
+
+// Periods of rest since start; 1 is the first, so that a block never used is out of date and at rest.
+std::uint64_t rest_period(Time now) {
+  return now.time_since_epoch() / kRest + 1;
+}
+
+// A random set bit: the first one from a random position on. `word` is not 0.
+unsigned random_bit(std::uint64_t word, std::uint64_t random) {
+  const auto turn = static_cast<int>(random % 64);
+  return static_cast<unsigned>(std::countr_zero(std::rotr(word, turn)) + turn) % 64;
+}
+
+std::optional<unsigned> random_block(const PortPool::BlockSet& set, std::uint64_t random) {
+  for (unsigned i = 0; i < kBlockWords; ++i) {
+    const unsigned word = static_cast<unsigned>((random >> 32) + i) % kBlockWords;
+    if (set[word] != 0) return word * 64 + random_bit(set[word], random);
+  }
+  return std::nullopt;
+}
+
+void put(PortPool::BlockSet& set, unsigned block, bool in) {
+  set[block / 64] = in ? set[block / 64] | bit(block) : set[block / 64] & ~bit(block);
+}
+
+void bring_up_to(PortBlock& block, std::uint64_t period) {
+  if (block.period == period) return;
+  block.rested = block.period + 1 == period ? block.resting : 0;
+  block.resting = 0;
+  block.period = period;
+}
+
+}  // namespace
+
+PortPool::PortPool(ExternalPorts& ports, WorkerIndex worker, std::uint64_t seed)
+    : ports_(ports),
+      worker_(worker),
+      random_(seed),
+      held_(ports.address_count()),
+      spaces_(std::size_t{ports.address_count()} * kPortSpaces) {
+  if (!reserved()) return;
+  // One block each from the start: a worker without any could not even overload.
+  for (unsigned i = 0; i < ports.address_count(); ++i) lease_another(static_cast<ExternalIndex>(i));
+}
+
+net::L4Port PortPool::random_port_of(unsigned block, std::uint64_t ports, std::uint64_t random) {
+  return net::L4Port::from_host(static_cast<std::uint16_t>(block * kBlockPorts + random_bit(ports, random)));
+}
+
+std::optional<net::L4Port> PortPool::random_held(ExternalIndex external, std::uint64_t random) const {
+  const auto block = random_block(held_[external].blocks, random);
+  if (!block) return std::nullopt;
+  return random_port_of(*block, ports_.allowed(external, *block), random >> 8);
+}
+
+std::uint64_t PortPool::free_in(ExternalIndex external, PortSpace space, unsigned block) const {
+  return ports_.allowed(external, block) & ~std::as_const(ports_).block(external, space, block).used;
+}
+
+// Brings the sets up to date after one of the block's words has changed.
+void PortPool::note_block(ExternalIndex external, PortSpace space, unsigned block) {
+  const PortBlock& words = ports_.block(external, space, block);
+  const std::uint64_t free = free_in(external, space, block);
+  Space& sets = space_of(external, space);
+  put(sets.open, block, (free & ~(words.resting | words.rested)) != 0);
+  put(sets.resting, block, (free & (words.resting | words.rested)) != 0);
+}
+
+void PortPool::hold(ExternalIndex external, unsigned block) {
+  put(held_[external].blocks, block, true);
+  ++held_[external].count;
+  for (unsigned space = 0; space < kPortSpaces; ++space)
+    note_block(external, static_cast<PortSpace>(space), block);
+}
+
+bool PortPool::lease_another(ExternalIndex external) {
+  const auto block = ports_.lease_any(external, worker_, random_.next());
+  if (block) hold(external, *block);
+  return block.has_value();
+}
+
+// Preserving ports scatters leases; beyond its fair share a worker takes blocks only when it needs them.
+bool PortPool::may_lease_to_preserve(ExternalIndex external) const {
+  return held_[external].count < ExternalPorts::kBlocks / ports_.worker_count();
+}
+
+bool PortPool::preserve(ExternalIndex external, PortSpace space, net::L4Port wanted, std::uint64_t period) {
+  const unsigned block = wanted.host() / kBlockPorts;
+  if (!is_held(external, block)) {
+    if (!may_lease_to_preserve(external) || !ports_.lease(external, block, worker_)) return false;
+    hold(external, block);
+  }
+  PortBlock& words = ports_.block(external, space, block);
+  bring_up_to(words, period);
+  const std::uint64_t free = free_in(external, space, block) & ~(words.resting | words.rested);
+  if ((free & bit(wanted.host())) == 0) return false;
+  mark_used(external, space, wanted.host());
+  return true;
+}
+
+void PortPool::mark_used(ExternalIndex external, PortSpace space, unsigned port) {
+  PortBlock& words = ports_.block(external, space, port / kBlockPorts);
+  words.used |= bit(port);
+  words.resting &= ~bit(port);
+  words.rested &= ~bit(port);
+  note_block(external, space, port / kBlockPorts);
+  Space& sets = space_of(external, space);
+  sets.used.store(sets.used.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
+
+std::optional<net::L4Port> PortPool::random_open(ExternalIndex external, PortSpace space) {
+  const auto block = random_block(space_of(external, space).open, random_.next());
+  if (!block) return std::nullopt;
+  const PortBlock& words = ports_.block(external, space, *block);
+  const std::uint64_t free = free_in(external, space, *block) & ~(words.resting | words.rested);
+  const net::L4Port port = random_port_of(*block, free, random_.next());
+  mark_used(external, space, port.host());
+  return port;
+}
+
+// The ports that rest longest go first.
+std::optional<net::L4Port> PortPool::random_resting(ExternalIndex external, PortSpace space) {
+  const auto block = random_block(space_of(external, space).resting, random_.next());
+  if (!block) return std::nullopt;
+  const PortBlock& words = ports_.block(external, space, *block);
+  const std::uint64_t free = free_in(external, space, *block);
+  const std::uint64_t older = free & words.rested;
+  const net::L4Port port = random_port_of(*block, older != 0 ? older : free, random_.next());
+  mark_used(external, space, port.host());
+  return port;
+}
+
+// Once in a period and at most 1024 blocks: those whose ports have rested are open again.
+void PortPool::end_rest(ExternalIndex external, PortSpace space, std::uint64_t period) {
+  Space& sets = space_of(external, space);
+  if (sets.period == period) return;
+  sets.period = period;
+  for (unsigned word = 0; word < kBlockWords; ++word) {
+    for (std::uint64_t left = sets.resting[word]; left != 0; left &= left - 1) {
+      const unsigned block = word * 64 + static_cast<unsigned>(std::countr_zero(left));
+      bring_up_to(ports_.block(external, space, block), period);
+      note_block(external, space, block);
+    }
+  }
+}
+
+std::optional<net::L4Port> PortPool::allocate(ExternalIndex external, PortSpace space, net::L4Port wanted,
+                                              Time now) {
+  const std::uint64_t period = rest_period(now);
+  if (preserve(external, space, wanted, period)) return wanted;
+  if (const auto port = random_open(external, space)) return port;
+  end_rest(external, space, period);
+  for (unsigned i = 0; i < kLeasesPerPort; ++i) {
+    if (const auto port = random_open(external, space)) return port;
+    if (!lease_another(external)) break;
+  }
+  if (const auto port = random_open(external, space)) return port;
+  return random_resting(external, space);
+}
+
+bool PortPool::take(ExternalIndex external, PortSpace space, net::L4Port port) {
+  const unsigned block = port.host() / kBlockPorts;
+  if (!is_held(external, block)) {
+    if (!ports_.lease(external, block, worker_)) return false;
+    hold(external, block);
+  }
+  if ((free_in(external, space, block) & bit(port.host())) == 0) return false;
+  mark_used(external, space, port.host());
+  return true;
+}
+
+void PortPool::release(ExternalIndex external, PortSpace space, net::L4Port port, Time now) {
+  const unsigned block = port.host() / kBlockPorts;
+  if ((ports_.allowed(external, block) & bit(port.host())) == 0)
+    return;  // a forward's: reserved, never given
+  PortBlock& words = ports_.block(external, space, block);
+  bring_up_to(words, rest_period(now));
+  words.used &= ~bit(port.host());
+  words.resting |= bit(port.host());
+  note_block(external, space, block);
+  Space& sets = space_of(external, space);
+  sets.used.store(sets.used.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+  if (words.used == 0 && ports_.worker_count() > 1) give_back_if_empty(external, block);
+}
+
+void PortPool::give_back_if_empty(ExternalIndex external, unsigned block) {
+  if (held_[external].count == 1) return;
+  for (unsigned space = 0; space < kPortSpaces; ++space) {
+    if (ports_.block(external, static_cast<PortSpace>(space), block).used != 0) return;
+  }
+  for (unsigned space = 0; space < kPortSpaces; ++space) {
+    put(space_of(external, static_cast<PortSpace>(space)).open, block, false);
+    put(space_of(external, static_cast<PortSpace>(space)).resting, block, false);
+  }
+  put(held_[external].blocks, block, false);
+  --held_[external].count;
+  ports_.give_back(external, block);
+}
+
+bool PortPool::check_invariants() const {
+  for (unsigned external = 0; external < ports_.address_count(); ++external) {
+    for (unsigned space = 0; space < kPortSpaces; ++space) {
+      const auto at = static_cast<ExternalIndex>(external);
+      std::uint32_t used = 0;
+      for (unsigned block = 0; block < ExternalPorts::kBlocks; ++block) {
+        const PortBlock& words = std::as_const(ports_).block(at, static_cast<PortSpace>(space), block);
+        if (!is_held(at, block)) continue;
+        if (words.used & ~ports_.allowed(at, block)) return false;
+        used += static_cast<std::uint32_t>(std::popcount(words.used));
+        const std::uint64_t free = free_in(at, static_cast<PortSpace>(space), block);
+        const bool open = space_of(at, static_cast<PortSpace>(space)).open[block / 64] & bit(block);
+        if (open != ((free & ~(words.resting | words.rested)) != 0)) return false;
+      }
+      if (used != this->used(at, static_cast<PortSpace>(space))) return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace vmnat::conntrack

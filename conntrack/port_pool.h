@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// PortPool: one worker's external ports, given out one by one from the blocks it has leased.
+//
+// All sets of blocks are bit sets of 16 words, so every step is a rotated bit scan and costs the same at
+// any fill. The order of preference for a new port of one address:
+//   1. the internal port itself (RFC 4787 section 4.2.1 allows it; fewest surprises),
+//   2. a random free port that does not rest, in a random leased block (RFC 6056),
+//   3. the same in a block leased now,
+//   4. a port that still rests: freed ports rest 120 to 240 s (RFC 6888 REQ-8), but not at the price of
+//      refusing a flow.
+// A block whose last port is free again is given back when other workers could use it.
+#pragma once
+
+#include "conntrack/external_ports.h"
+#include "conntrack/hash.h"
+
+namespace vmnat::conntrack {
+
+class PortPool {
+ public:
+  using BlockSet = std::array<std::uint64_t, ExternalPorts::kBlockWords>;
+
+  PortPool(ExternalPorts& ports, WorkerIndex worker, std::uint64_t seed);
+  [[nodiscard]] bool reserved() const { return held_.reserved() && spaces_.reserved(); }
+
+  // A port that no session has, or nothing when the address has none for this worker.
+  std::optional<net::L4Port> allocate(ExternalIndex external, PortSpace space, net::L4Port wanted, Time now);
+  void release(ExternalIndex external, PortSpace space, net::L4Port port, Time now);
+  // Takes exactly this port (static forwards); false when it is used, not allowed or another worker's.
+  bool take(ExternalIndex external, PortSpace space, net::L4Port port);
+
+  // Any port of the held blocks that may be given out, used or not.
+  [[nodiscard]] std::optional<net::L4Port> random_held(ExternalIndex external, std::uint64_t random) const;
+  // One of the block's ports that are set in `ports`, which is not 0.
+  static net::L4Port random_port_of(unsigned block, std::uint64_t ports, std::uint64_t random);
+
+  [[nodiscard]] const BlockSet& held(ExternalIndex external) const { return held_[external].blocks; }
+  [[nodiscard]] bool is_held(ExternalIndex external, unsigned block) const {
+    return (held_[external].blocks[block / 64] >> (block % 64)) & 1;
+  }
+  // Ports with sessions; any thread.
+  [[nodiscard]] std::uint32_t used(ExternalIndex external, PortSpace space) const {
+    return space_of(external, space).used.load(std::memory_order_relaxed);
+  }
+  // Every count and set against the blocks themselves; for tests and debugging.
+  [[nodiscard]] bool check_invariants() const;
+
+ private:
+  struct Held {
+    BlockSet blocks;
+    std::uint32_t count;
+  };
+  struct Space {       // of one address and protocol
+    BlockSet open;     // blocks with a port that is free and does not rest
+    BlockSet resting;  // blocks with a resting port
+    std::uint64_t period;
+    std::atomic<std::uint32_t> used;
+  };
+
+  [[nodiscard]] const Space& space_of(ExternalIndex external, PortSpace space) const {
+    return spaces_[external * kPortSpaces + static_cast<unsigned>(space)];
+  }
+  Space& space_of(ExternalIndex external, PortSpace space) {
+    return spaces_[external * kPortSpaces + static_cast<unsigned>(space)];
+  }
+  [[nodiscard]] std::uint64_t free_in(ExternalIndex external, PortSpace space, unsigned block) const;
+  bool preserve(ExternalIndex external, PortSpace space, net::L4Port wanted, std::uint64_t period);
+  std::optional<net::L4Port> random_open(ExternalIndex external, PortSpace space);
+  std::optional<net::L4Port> random_resting(ExternalIndex external, PortSpace space);
+  void end_rest(ExternalIndex external, PortSpace space, std::uint64_t period);
+  void hold(ExternalIndex external, unsigned block);
+  bool lease_another(ExternalIndex external);
+  void give_back_if_empty(ExternalIndex external, unsigned block);
+  void note_block(ExternalIndex external, PortSpace space, unsigned block);
+  void mark_used(ExternalIndex external, PortSpace space, unsigned port);
+  [[nodiscard]] bool may_lease_to_preserve(ExternalIndex external) const;
+
+  ExternalPorts& ports_;
+  WorkerIndex worker_;
+  Random random_;
+  ReservedArray<Held> held_;
+  ReservedArray<Space> spaces_;
+};
+
+}  // namespace vmnat::conntrack

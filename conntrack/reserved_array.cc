@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reserving and releasing pages; runs when tables are created and destroyed, never for a packet.
+#include "conntrack/reserved_array.h"
+
+#include <cstdint>
+#include <sys/mman.h>
+
+namespace vmnat::conntrack {
+namespace {
+
+constexpr std::size_t kHugePage = 2u << 20;
+
+std::size_t rounded_up(std::size_t bytes) {
+  return (bytes + kHugePage - 1) / kHugePage * kHugePage;
+}
+
+}  // namespace
+
+void* reserve_pages(std::size_t bytes, Pages pages) {
+  // One huge page more than needed, so that the array can start at a huge page's boundary.
+  const std::size_t wanted = rounded_up(bytes) + kHugePage;
+  void* at =
+      mmap(nullptr, wanted, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (at == MAP_FAILED) return nullptr;
+  auto* start = static_cast<std::byte*>(at);
+  const std::size_t skipped = (kHugePage - reinterpret_cast<std::uintptr_t>(at) % kHugePage) % kHugePage;
+  if (skipped > 0) munmap(start, skipped);
+  start += skipped;
+  if (skipped < kHugePage) munmap(start + rounded_up(bytes), kHugePage - skipped);
+  madvise(start, rounded_up(bytes), pages == Pages::Huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+  return start;
+}
+
+void release_pages(void* at, std::size_t bytes) {
+  munmap(at, rounded_up(bytes));
+}
+
+}  // namespace vmnat::conntrack

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// What happens to a record once in a session's life, and copying it on other threads.
+#include "conntrack/session.h"
+
+namespace vmnat::conntrack {
+namespace {
+
+// ICMP has no pseudo-header: only the identifier changes its checksum (RFC 792).
+net::ChecksumDelta l4_delta(const Session::Identity& identity, net::ChecksumDelta address_delta) {
+  const auto port_delta = net::ChecksumDelta::of(identity.internal.port, identity.external.port);
+  return identity.protocol == net::Protocol::Icmp ? port_delta : address_delta + port_delta;
+}
+
+}  // namespace
+
+void Session::open(const Identity& identity, SessionState state, std::uint8_t flags, Time now) {
+  const auto address_delta = net::ChecksumDelta::of(identity.internal.address, identity.external.address);
+  const FlowKey key = FlowKey::of(identity.internal, identity.remote, identity.protocol);
+  start_writing();
+  store(remote_, key.remote | static_cast<std::uint64_t>(state) << 56);
+  store(internal_, key.local);
+  store(external_, FlowKey::pack(identity.external) | std::uint64_t{address_delta.raw()} << 48);
+  store(place_, std::uint64_t{l4_delta(identity, address_delta).raw()} << 48);
+  for (auto& word : bytes_) store(word, 0);
+  store(packets_, 0);
+  const std::uint64_t sequence = activity_ & ~(kSequenceOne - 1);
+  finish_writing(sequence | std::uint64_t{flags} << 44 | std::uint64_t{identity.policy} << 32 |
+                 now.time_since_epoch().count());
+}
+
+void Session::set_state(SessionState state) {
+  start_writing();
+  store(remote_, (remote_ & FlowKey::kRemoteMask) | static_cast<std::uint64_t>(state) << 56);
+  finish_writing(activity_);
+}
+
+void Session::set_place(PortIndex port, net::MacAddr mac) {
+  start_writing();
+  store(internal_, (internal_ & FlowKey::kLocalMask) | std::uint64_t{port} << 48);
+  store(place_, (place_ & ~FlowKey::kLocalMask) | mac.as_word());
+  finish_writing(activity_);
+}
+
+void Session::free(std::uint32_t next_free) {
+  start_writing();
+  store(remote_, static_cast<std::uint64_t>(SessionState::Free) << 56);
+  store(internal_, next_free);
+  finish_writing(activity_);
+}
+
+Session Session::copied() const {
+  // The record is shared memory; atomic_ref<const T> comes with C++26 only.
+  auto& shared = const_cast<Session&>(*this);
+  const auto load = [](std::uint64_t& word) {
+    return std::atomic_ref(word).load(
+        std::memory_order_acquire);  // the second look at `activity_` stays behind
+  };
+  Session copy;
+  for (;;) {
+    copy.activity_ = load(shared.activity_);
+    copy.remote_ = load(shared.remote_);
+    copy.internal_ = load(shared.internal_);
+    copy.external_ = load(shared.external_);
+    copy.place_ = load(shared.place_);
+    for (unsigned i = 0; i < 2; ++i) copy.bytes_[i] = load(shared.bytes_[i]);
+    copy.packets_ = load(shared.packets_);
+    const bool writing = copy.activity_ & kSequenceOne;
+    if (!writing && load(shared.activity_) == copy.activity_) return copy;
+  }
+}
+
+}  // namespace vmnat::conntrack

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// What other threads may ask, and the invariants.
+#include <algorithm>
+
+#include "conntrack/conntrack.h"
+
+namespace vmnat::conntrack {
+
+const char* to_string(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::Opened:
+      return "opened";
+    case Verdict::TableFull:
+      return "table_full";
+    case Verdict::NoFreePort:
+      return "no_free_port";
+    case Verdict::SessionLimit:
+      return "session_limit";
+    case Verdict::SessionRate:
+      return "session_rate";
+    case Verdict::TcpNotSyn:
+      return "tcp_not_syn";
+    case Verdict::Filtered:
+      return "filtered";
+    case Verdict::OtherWorker:
+      return "other_worker";
+  }
+  return "unknown";
+}
+
+Statistics Conntrack::statistics() const {
+  const auto read = [](const std::atomic<std::uint64_t>& counter) {
+    return counter.load(std::memory_order_relaxed);
+  };
+  Statistics result{.active = read(counters_.active),
+                    .created = read(counters_.created),
+                    .expired = read(counters_.expired),
+                    .erased = read(counters_.erased),
+                    .overloaded = read(counters_.overloaded),
+                    .mappings = read(counters_.mappings)};
+  std::ranges::transform(counters_.verdicts, result.verdicts.begin(), read);
+  return result;
+}
+
+SessionView Conntrack::view(const Session& copy) const {
+  return {.internal = copy.internal(),
+          .external = copy.external(),
+          .remote = copy.remote(),
+          .protocol = copy.protocol(),
+          .state = copy.state(),
+          .policy = copy.policy(),
+          .port = copy.port(),
+          .last_seen = copy.last_seen(),
+          .expires = copy.last_seen() + timeout_of(copy),
+          .packets_out = copy.packets(Direction::Outbound),
+          .packets_in = copy.packets(Direction::Inbound),
+          .bytes_out = copy.bytes(Direction::Outbound),
+          .bytes_in = copy.bytes(Direction::Inbound)};
+}
+
+std::size_t Conntrack::snapshot(std::uint32_t& cursor, std::span<SessionView> out) const {
+  const std::uint32_t end = high_water_.load(std::memory_order_acquire);  // pairs with take_record()
+  std::size_t taken = 0;
+  for (; cursor < end && taken < out.size(); ++cursor) {
+    const Session copy = sessions_[cursor].copied();
+    if (copy.in_use()) out[taken++] = view(copy);
+  }
+  return taken;
+}
+
+std::optional<SessionView> Conntrack::view_of(const FlowKey& key) const {
+  std::optional<SessionView> result;
+  const auto found = index_.find_shared(place(key), [&](std::uint32_t record) {
+    if (record >= capacity_) return false;
+    const Session copy = sessions_[record].copied();
+    if (!copy.in_use() || !copy.is_for(key)) return false;
+    result = view(copy);
+    return true;
+  });
+  return found == TagIndex::kNothing ? std::nullopt : result;
+}
+
+bool Conntrack::check_invariants(std::string* why) const {
+  const auto fails = [&](const char* what) {
+    if (why != nullptr) *why = what;
+    return false;
+  };
+  const std::uint32_t end = high_water_.load(std::memory_order_relaxed);
+  std::uint64_t active = 0;
+  for (std::uint32_t record = 0; record < end; ++record) {
+    const Session& session = sessions_[record];
+    if (!session.in_use()) continue;
+    ++active;
+    const auto is_it = [&](std::uint32_t value) { return value == record; };
+    for (const FlowKey& key : {session.outbound_key(), session.inbound_key()}) {
+      if (index_.find(place(key), is_it) == TagIndex::kNothing) return fails("a session is not in the index");
+      if (const_cast<Conntrack*>(this)->find(key) != &session) return fails("two sessions have one key");
+    }
+  }
+  std::uint64_t free_records = 0;
+  for (std::uint32_t record = first_free_; record != kNoRecord && free_records <= end; ++free_records) {
+    record = sessions_[record].next_free();
+  }
+  if (active + free_records != end) return fails("a record is neither in use nor free");
+  if (active != statistics().active) return fails("the count of sessions is wrong");
+  if (index_.size() != 2 * active || !index_.check_invariants())
+    return fails("index entries != 2 x sessions");
+  const auto slots = mappings_.used_slots_if_consistent();
+  if (!slots) return fails("a mapping is inconsistent");
+  if (!pool_.check_invariants()) return fails("the port pool is inconsistent");
+  std::uint64_t ports = 0;
+  for (unsigned external = 0; external < ports_.address_count(); ++external) {
+    for (unsigned space = 0; space < kPortSpaces; ++space) {
+      ports += ports_used(static_cast<ExternalIndex>(external), static_cast<PortSpace>(space));
+    }
+  }
+  if (ports > *slots) return fails("a port is used and has no session");
+  return true;
+}
+
+}  // namespace vmnat::conntrack

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// TagIndex: from a hash to 31-bit values, two candidate buckets of one cache line each.
+//
+// Theory of operation. A bucket holds ten entries: a 16-bit tag of the hash and a 32-bit value. An entry
+// lives in its primary bucket or in the other one, which follows from (this bucket, tag) alone in both
+// directions (partial-key cuckoo): other = spread(tag) - this, modulo any number of buckets, so the index
+// has exactly the size that was asked for. A lookup compares ten tags at once and reads a session only on
+// a match (false once in 3000 lookups). `overflow` says of a primary bucket which tags had to move out
+// (24 bits, a filter, and how many): a miss therefore reads one cache line, not two, unless a bit is set.
+//
+//   | 10 tags 20 | overflow filter 3, count 1 | 10 values 40: 1 secondary, 31 value |
+//
+// Memory: 6.4 bytes an entry when full; insertion succeeds beyond 97 % (tests/conntrack). One writer;
+// any thread may call `find_shared`, which sees every entry that is present during the whole call.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <immintrin.h>
+
+#include "conntrack/reserved_array.h"
+
+namespace vmnat::conntrack {
+
+class TagIndex {
+ public:
+  static constexpr unsigned kBucketEntries = 10;
+  static constexpr std::uint32_t kNothing = 0xffff'ffff;
+  static constexpr std::uint32_t kValueMask = 0x7fff'ffff;
+
+  struct alignas(64) Bucket {
+    std::array<std::uint16_t, kBucketEntries> tags;  // 0: no entry
+    std::uint32_t overflow;
+    std::array<std::uint32_t, kBucketEntries> values;
+  };
+  static_assert(sizeof(Bucket) == 64 && offsetof(Bucket, overflow) == 20 && offsetof(Bucket, values) == 24);
+
+  struct Place {  // where a hash belongs
+    std::uint32_t bucket;
+    std::uint16_t tag;
+  };
+
+  TagIndex() = default;
+  explicit TagIndex(std::uint64_t entries);  // at a fill of 94 %
+  [[nodiscard]] bool reserved() const { return buckets_.reserved(); }
+
+  [[nodiscard]] Place place_of(std::uint64_t hash) const {
+    const auto tag = static_cast<std::uint16_t>(hash);
+    return {scaled(static_cast<std::uint32_t>(hash >> 32)), tag == 0 ? std::uint16_t{1} : tag};
+  }
+  [[nodiscard]] std::uint32_t other_bucket(std::uint32_t bucket, std::uint16_t tag) const {
+    const std::uint32_t spread = scaled(static_cast<std::uint32_t>((tag * 0x9e37'79b9'7f4a'7c15u) >> 32));
+    return spread >= bucket ? spread - bucket : spread + bucket_count_ - bucket;
+  }
+  void prefetch(std::uint32_t bucket) const { __builtin_prefetch(&buckets_[bucket]); }
+
+  // One bit for each entry of the bucket with this tag: entry i at bit 2 i.
+  [[nodiscard]] std::uint32_t matches(std::uint32_t bucket, std::uint16_t tag) const {
+    return match_bits(buckets_[bucket], tag);
+  }
+  // False: no entry whose primary bucket this is, with this tag, lives in the other bucket.
+  [[nodiscard]] bool may_overflow(Place place) const {
+    return (buckets_[place.bucket].overflow & filter_bit(place.tag)) != 0;
+  }
+  [[nodiscard]] std::uint32_t value_at(std::uint32_t bucket, unsigned entry) const {
+    return buckets_[bucket].values[entry] & kValueMask;
+  }
+
+  // The value of the first entry with the place's tag for which `is_it(value)` holds, or kNothing.
+  template <typename Predicate>
+  [[nodiscard]] std::uint32_t find(Place place, Predicate is_it) const {
+    const std::uint32_t value = find_in(place.bucket, place.tag, is_it);
+    if (value != kNothing || !may_overflow(place)) return value;
+    return find_in(other_bucket(place.bucket, place.tag), place.tag, is_it);
+  }
+  // The same from any thread. `is_it` decides by itself whether what the value names is still the thing
+  // searched. Entries that move during the search make it start again.
+  template <typename Predicate>
+  [[nodiscard]] std::uint32_t find_shared(Place place, Predicate is_it) const;
+
+  // False: no room within the bound of the search. The caller knows that the value is not there yet.
+  bool insert(Place place, std::uint32_t value);
+  // False: there is no such entry.
+  bool erase(Place place, std::uint32_t value);
+
+  [[nodiscard]] std::uint64_t size() const { return size_; }
+  [[nodiscard]] std::uint64_t capacity() const { return std::uint64_t{bucket_count_} * kBucketEntries; }
+  // Counts the entries and checks that each overflow count is exact. O(capacity); for tests and debugging.
+  [[nodiscard]] bool check_invariants() const;
+
+ private:
+  static constexpr std::uint32_t kSecondary = 0x8000'0000;
+  static constexpr std::uint32_t kEvenBits = 0x5'5555;  // one bit for each of ten 16-bit lanes
+  struct Step;
+
+  [[nodiscard]] std::uint32_t scaled(std::uint32_t random) const {
+    return static_cast<std::uint32_t>((std::uint64_t{random} * bucket_count_) >> 32);
+  }
+  static std::uint32_t filter_bit(std::uint16_t tag) { return 1u << ((tag * 24u) >> 16); }
+  static std::uint32_t match_bits(const Bucket& bucket, std::uint16_t tag) {
+#ifdef __AVX2__
+    const __m256i head = _mm256_load_si256(reinterpret_cast<const __m256i*>(&bucket));
+    const __m256i equal = _mm256_cmpeq_epi16(head, _mm256_set1_epi16(static_cast<short>(tag)));
+    return static_cast<std::uint32_t>(_mm256_movemask_epi8(equal)) & kEvenBits;
+#else
+    return scalar_match_bits(bucket, tag);
+#endif
+  }
+  static std::uint32_t scalar_match_bits(const Bucket& bucket, std::uint16_t tag) {
+    std::uint32_t bits = 0;
+    for (unsigned i = 0; i < kBucketEntries; ++i) bits |= std::uint32_t{bucket.tags[i] == tag} << (2 * i);
+    return bits;
+  }
+  template <typename Predicate>
+  [[nodiscard]] std::uint32_t find_in(std::uint32_t bucket, std::uint16_t tag, Predicate& is_it) const {
+    for (std::uint32_t bits = matches(bucket, tag); bits != 0; bits &= bits - 1) {
+      const std::uint32_t value = value_at(bucket, static_cast<unsigned>(__builtin_ctz(bits)) / 2);
+      if (is_it(value)) return value;
+    }
+    return kNothing;
+  }
+
+  void put(std::uint32_t bucket, unsigned entry, std::uint16_t tag, std::uint32_t value);
+  void clear(std::uint32_t bucket, unsigned entry);
+  void add_overflow(std::uint32_t bucket, std::uint16_t tag);
+  void remove_overflow(std::uint32_t bucket);
+  void move(std::uint32_t from, unsigned entry, std::uint32_t to, unsigned free_entry);
+  [[nodiscard]] int free_entry(std::uint32_t bucket) const;
+  bool put_at_home(Place place, std::uint32_t value);
+  bool make_room(Place place);
+  void shift_along(const Step* steps, Step last, unsigned free_entry);
+
+  ReservedArray<Bucket> buckets_;
+  std::uint32_t bucket_count_ = 0;
+  std::uint64_t size_ = 0;
+  std::atomic<std::uint32_t> moves_{0};  // odd while an entry moves; pairs with find_shared
+};
+
+template <typename Predicate>
+std::uint32_t TagIndex::find_shared(Place place, Predicate is_it) const {
+  const std::array buckets{place.bucket, other_bucket(place.bucket, place.tag)};
+  for (;;) {
+    const std::uint32_t before = moves_.load(std::memory_order_acquire);  // pairs with move()
+    for (const std::uint32_t bucket : buckets) {
+      Bucket& shared = const_cast<Bucket&>(buckets_[bucket]);  // atomic_ref<const T> comes with C++26
+      for (unsigned i = 0; i < kBucketEntries; ++i) {
+        // Acquire, here and below: the check of `moves_` comes after all reads.
+        if (std::atomic_ref(shared.tags[i]).load(std::memory_order_acquire) != place.tag) continue;
+        const std::uint32_t value =
+            std::atomic_ref(shared.values[i]).load(std::memory_order_acquire) & kValueMask;
+        if (is_it(value)) return value;
+      }
+    }
+    if ((before & 1) == 0 && moves_.load(std::memory_order_relaxed) == before) return kNothing;
+  }
+}
+
+}  // namespace vmnat::conntrack

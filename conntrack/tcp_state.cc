@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// The TCP transitions: every (direction, state, event), a reason each.
+#include "conntrack/tcp_state.h"
+
+namespace vmnat::conntrack {
+namespace {
+
+// Three letters each, so that the table below reads as one.
+constexpr auto Fre = SessionState::Free;
+constexpr auto SyO = SessionState::SynOutbound;
+constexpr auto SyI = SessionState::SynInbound;
+constexpr auto SyX = SessionState::SynCrossed;
+constexpr auto SyA = SessionState::SynAcknowledged;
+constexpr auto Est = SessionState::Established;
+constexpr auto FiO = SessionState::FinOutbound;
+constexpr auto FiI = SessionState::FinInbound;
+constexpr auto Clo = SessionState::Closing;
+constexpr auto Rst = SessionState::Reset;
+constexpr auto Udp = SessionState::OpenUdp;
+constexpr auto Icm = SessionState::OpenIcmp;
+constexpr auto Oth = SessionState::OpenOther;
+
+using Rows = std::array<TcpRow, kSessionStates>;
+
+// clang-format off
+constexpr Rows kOutbound = {{
+  //          SYN  SYN+ACK segment FIN  RST
+  /* Free */ {Fre, Fre, Fre, Fre, Fre},  // no session: nothing to advance
+  /* SyO  */ {SyO, SyO, SyO, Clo, Rst},  // retransmitted SYN; data before the answer proves nothing; FIN: gave up
+  /* SyI  */ {SyX, SyA, SyI, Clo, Rst},  // SYN: simultaneous open; SYN+ACK: accepted; FIN/RST: declined
+  /* SyX  */ {SyX, Est, SyX, Clo, Rst},  // SYN+ACK: both SYNs were deliberate and one is now answered
+  /* SyA  */ {SyA, SyA, Est, FiO, Rst},  // the third segment opens (RFC 5382 REQ-5: established from here)
+  /* Est  */ {Est, Est, Est, FiO, Rst},  // a SYN in a live connection draws a challenge ACK (RFC 9293): no change
+  /* FiO  */ {FiO, FiO, FiO, FiO, Clo},  // FIN again: retransmitted; RST after FIN: the usual abort, final
+  /* FiI  */ {FiI, FiI, FiI, Clo, Clo},  // data may flow on half-closed; FIN: both ways now
+  /* Clo  */ {SyO, Clo, Clo, Clo, Clo},  // a new SYN reopens the tuple; last ACKs do not
+  /* Rst  */ {SyO, Rst, Est, FiO, Rst},  // SYN: anew; anything but RST: the RST was not believed (RFC 7857 2.2)
+  /* Udp  */ {Udp, Udp, Udp, Udp, Udp},  // not TCP
+  /* Icm  */ {Icm, Icm, Icm, Icm, Icm},
+  /* Oth  */ {Oth, Oth, Oth, Oth, Oth},
+}};
+
+constexpr Rows kInbound = {{
+  //          SYN  SYN+ACK segment FIN  RST
+  /* Free */ {Fre, Fre, Fre, Fre, Fre},  // no session: nothing to advance
+  /* SyO  */ {SyX, SyA, SyO, SyO, Rst},  // SYN: simultaneous open; a segment or FIN before SYN: not of this connection
+  /* SyI  */ {SyI, SyI, SyI, Clo, Rst},  // retransmitted SYN; FIN: gave up
+  /* SyX  */ {SyX, Est, SyX, Clo, Rst},  // SYN+ACK: our SYN is answered
+  /* SyA  */ {SyA, SyA, Est, FiI, Rst},  // the third segment of a connection from outside, or first data
+  /* Est  */ {Est, Est, Est, FiI, Rst},  // RST may be forged: transitory, not gone (RFC 7857 section 2.2)
+  /* FiO  */ {FiO, FiO, FiO, Clo, Clo},  // FIN: both ways now; RST: nothing more will come
+  /* FiI  */ {FiI, FiI, FiI, FiI, Clo},  // FIN again: retransmitted
+  /* Clo  */ {SyI, Clo, Clo, Clo, Clo},  // the remote may reopen from TIME-WAIT (RFC 9293 MAY-2); still transitory
+  /* Rst  */ {SyI, Rst, Est, FiI, Rst},  // the same as outbound: data shows that the connection lives
+  /* Udp  */ {Udp, Udp, Udp, Udp, Udp},  // not TCP
+  /* Icm  */ {Icm, Icm, Icm, Icm, Icm},
+  /* Oth  */ {Oth, Oth, Oth, Oth, Oth},
+}};
+// clang-format on
+
+}  // namespace
+
+const std::array<std::array<TcpRow, kSessionStates>, 2> next_tcp_state = {kOutbound, kInbound};
+
+const char* to_string(SessionState state) {
+  switch (state) {
+    case SessionState::Free:
+      return "free";
+    case SessionState::SynOutbound:
+      return "syn_sent";
+    case SessionState::SynInbound:
+      return "syn_received";
+    case SessionState::SynCrossed:
+      return "syn_crossed";
+    case SessionState::SynAcknowledged:
+      return "syn_acknowledged";
+    case SessionState::Established:
+      return "established";
+    case SessionState::FinOutbound:
+      return "fin_outbound";
+    case SessionState::FinInbound:
+      return "fin_inbound";
+    case SessionState::Closing:
+      return "closing";
+    case SessionState::Reset:
+      return "reset";
+    case SessionState::OpenUdp:
+    case SessionState::OpenIcmp:
+    case SessionState::OpenOther:
+      return "open";
+  }
+  return "unknown";
+}
+
+}  // namespace vmnat::conntrack

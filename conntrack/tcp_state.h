@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a session has seen so far, and what a TCP segment makes of it: RFC 7857 section 2, one table.
+//
+//   SynOutbound -SYN+ACK in-> SynAcknowledged -ACK-> Established -FIN one way-> FinOutbound / FinInbound
+//   -FIN the other way-> Closing.   RST: Reset, from which later segments bring a live connection back.
+//
+// The state alone names the timeout, so expiry reads one byte.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "conntrack/flow_key.h"
+
+namespace vmnat::conntrack {
+
+enum class SessionState : std::uint8_t {
+  Free,             // no session in this record
+  SynOutbound,      // the VM asked to connect
+  SynInbound,       // the remote asked to connect (a forward, or filtering lets it)
+  SynCrossed,       // both asked: simultaneous open (RFC 9293 section 3.5)
+  SynAcknowledged,  // asked and answered, the third segment is missing
+  Established,
+  FinOutbound,  // the VM has closed its direction
+  FinInbound,   // the remote has closed its direction
+  Closing,      // both have, or one has and then reset
+  Reset,        // a RST was seen, perhaps a forged one
+  OpenUdp,
+  OpenIcmp,
+  OpenOther,
+};
+inline constexpr unsigned kSessionStates = 13;
+
+enum class TimeoutClass : std::uint8_t { TcpEstablished, TcpTransitory, Udp, Icmp, Other };
+
+// "syn_sent", "syn_received", "syn_crossed", "syn_acknowledged", "established", "fin_outbound",
+// "fin_inbound", "closing", "reset"; "open" for what is not TCP; "free".
+const char* to_string(SessionState state);
+
+// One side's half-close keeps the long timeout: a connection may rest half-closed for hours (RFC 6146
+// section 3.5.2.2 gives these states TCP_EST). All others are transitory (RFC 5382 REQ-5).
+constexpr TimeoutClass timeout_class(SessionState state) {
+  switch (state) {
+    case SessionState::Established:
+    case SessionState::FinOutbound:
+    case SessionState::FinInbound:
+      return TimeoutClass::TcpEstablished;
+    case SessionState::OpenUdp:
+      return TimeoutClass::Udp;
+    case SessionState::OpenIcmp:
+      return TimeoutClass::Icmp;
+    case SessionState::OpenOther:
+      return TimeoutClass::Other;
+    default:
+      return TimeoutClass::TcpTransitory;
+  }
+}
+
+// What a segment says, the strongest flag first: RST over SYN over FIN.
+enum class TcpEvent : std::uint8_t { Syn, SynAck, Segment, Fin, Rst };
+inline constexpr unsigned kTcpEvents = 5;
+
+constexpr TcpEvent tcp_event(std::uint8_t flags) {
+  if (flags & net::TcpHeader::kRst) return TcpEvent::Rst;
+  if (flags & net::TcpHeader::kSyn) return flags & net::TcpHeader::kAck ? TcpEvent::SynAck : TcpEvent::Syn;
+  return flags & net::TcpHeader::kFin ? TcpEvent::Fin : TcpEvent::Segment;
+}
+
+// next_tcp_state[direction][state][event].
+using TcpRow = std::array<SessionState, kTcpEvents>;
+extern const std::array<std::array<TcpRow, kSessionStates>, 2> next_tcp_state;
+
+inline SessionState tcp_state_after(SessionState state, Direction direction, std::uint8_t flags) {
+  return next_tcp_state[static_cast<unsigned>(direction)][static_cast<unsigned>(state)]
+                       [static_cast<unsigned>(tcp_event(flags))];
+}
+
+}  // namespace vmnat::conntrack

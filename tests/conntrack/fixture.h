@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the conntrack tests share: a small NAT with one policy, and short ways to say a flow.
+//
+//   Nat nat({.addresses = 1});
+//   Session* session = nat.open("192.168.122.10", 40000, "198.51.100.1", 443);
+#pragma once
+
+#include <deque>
+#include <gtest/gtest.h>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "conntrack/conntrack.h"
+
+namespace vmnat::conntrack {
+
+inline constexpr auto kTcp = net::Protocol::Tcp;
+inline constexpr auto kUdp = net::Protocol::Udp;
+inline constexpr auto kIcmp = net::Protocol::Icmp;
+inline constexpr auto kGre = static_cast<net::Protocol>(47);
+inline constexpr auto kOut = Direction::Outbound;
+inline constexpr auto kIn = Direction::Inbound;
+inline constexpr std::uint8_t kFin = net::TcpHeader::kFin, kSyn = net::TcpHeader::kSyn,
+                              kRst = net::TcpHeader::kRst, kAck = net::TcpHeader::kAck;
+
+constexpr Time at_seconds(std::uint32_t seconds) {
+  return Time{Ticks{std::chrono::seconds(seconds)}};
+}
+
+inline net::Endpoint endpoint(std::string_view address, unsigned port) {
+  return {net::parse_ipv4(address).value(), net::L4Port::from_host(static_cast<std::uint16_t>(port))};
+}
+
+struct NatShape {
+  unsigned addresses = 1;  // 203.0.113.1 and following
+  std::uint16_t first_port = 1024;
+  std::uint16_t last_port = 65535;
+  std::vector<std::uint16_t> reserved{};
+  std::uint32_t capacity = 4096;
+  unsigned workers = 1;
+  std::uint64_t seed = 1;
+  unsigned vm_ports = 4;
+};
+
+// The workers of one NAT gateway with one network; worker 0 unless said otherwise.
+class Nat {
+ public:
+  explicit Nat(const NatShape& shape = {}, NatPolicy policy = {}) : policy_(policy) {
+    std::vector<ExternalAddress> addresses;
+    for (unsigned i = 0; i < shape.addresses; ++i) {
+      addresses.push_back({external_address(i), shape.first_port, shape.last_port, shape.reserved});
+    }
+    indices_.resize(shape.addresses);
+    std::iota(indices_.begin(), indices_.end(), ExternalIndex{0});
+    policy_.addresses = indices_;
+    ports_ = ExternalPorts::create(addresses, shape.workers);
+    for (unsigned i = 0; i < shape.workers; ++i) {
+      const Conntrack::Settings settings{.capacity = shape.capacity,
+                                         .seed = shape.seed + i,
+                                         .worker = static_cast<WorkerIndex>(i),
+                                         .vm_ports = shape.vm_ports};
+      workers_.push_back(Conntrack::create(settings, *ports_, {&policy_, 1}));
+    }
+  }
+  static net::Ipv4Addr external_address(unsigned i) {
+    return net::Ipv4Addr::from_host(net::Ipv4Addr::of(203, 0, 113, 1).host() + i);
+  }
+
+  Conntrack& operator*() { return *workers_[0]; }
+  Conntrack* operator->() { return workers_[0].get(); }
+  Conntrack& worker(unsigned i) { return *workers_[i]; }
+  ExternalPorts& ports() { return *ports_; }
+  [[nodiscard]] const NatPolicy& policy() const { return policy_; }
+
+  Opened try_open(net::Endpoint internal, net::Endpoint remote, net::Protocol protocol = kUdp, Time now = {},
+                  PortIndex port = 0) {
+    const OutboundFlow flow{.key = FlowKey::of(internal, remote, protocol), .port = port, .tcp_flags = kSyn};
+    return workers_[0]->open_outbound(flow, 0, now);
+  }
+  Session* open(net::Endpoint internal, net::Endpoint remote, net::Protocol protocol = kUdp, Time now = {},
+                PortIndex port = 0) {
+    return try_open(internal, remote, protocol, now, port).session;
+  }
+  Opened try_inbound(net::Endpoint external, net::Endpoint remote, net::Protocol protocol = kUdp,
+                     Time now = {}) {
+    return workers_[0]->open_inbound({.key = FlowKey::of(external, remote, protocol), .tcp_flags = kSyn}, 0,
+                                     now);
+  }
+  // A complete turn of the sweep at `now`.
+  unsigned expire_all(Time now) {
+    unsigned expired = 0;
+    for (unsigned second = 0; second < 9; ++second) {
+      expired += workers_[0]->expire(now + Ticks{std::chrono::seconds(second)}, ~0u);
+    }
+    return expired;
+  }
+  [[nodiscard]] std::string broken_invariant() const {
+    std::string why;
+    for (const auto& worker : workers_) {
+      if (!worker->check_invariants(&why)) return why;
+    }
+    return "";
+  }
+
+ private:
+  NatPolicy policy_;
+  std::vector<ExternalIndex> indices_;
+  std::unique_ptr<ExternalPorts> ports_;
+  std::vector<std::unique_ptr<Conntrack>> workers_;
+};
+
+}  // namespace vmnat::conntrack
