@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a DHCP server counts: messages by type in both directions, and every frame left unanswered by its
+// reason. One table makes the enum, the names of the counters and the sentences of the documentation.
+//
+// received = answered + settled without an answer (release, decline) + ignored, always: tests hold it.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <numeric>
+#include <string_view>
+
+#include "dhcp/message.h"
+
+namespace vmnat::dhcp {
+
+// X(enumerator, name, sentence)
+#define VMNAT_DHCP_IGNORED(X)                                                                              \
+  X(MalformedFrame, "malformed_frame", "no whole IPv4 UDP datagram in an Ethernet frame")                  \
+  X(Fragment, "fragment", "a piece of a fragmented datagram")                                              \
+  X(BadChecksum, "bad_checksum", "IP or UDP checksum does not hold")                                       \
+  X(NotForUs, "not_for_us", "for another address or port than the server's")                               \
+  X(NotDhcp, "not_dhcp", "too short, no magic cookie, or not a request")                                   \
+  X(BadHardware, "bad_hardware", "hardware address is not an Ethernet station's")                          \
+  X(UnknownType, "unknown_type", "no message type, or one that only servers send")                         \
+  X(ForeignMac, "foreign_mac", "chaddr is not the frame's source: a VM speaks for another")                \
+  X(ForeignRelay, "foreign_relay", "relayed from a network that is not this one")                          \
+  X(BadRequest, "bad_request", "an option or address that the message type needs is missing")              \
+  X(OtherServer, "other_server", "the client speaks with another server")                                  \
+  X(UnknownClient, "unknown_client", "no record of the client, and the server is not authoritative")       \
+  X(NotTheHolder, "not_the_holder", "release or decline of an address that the sender does not hold here") \
+  X(PortLimit, "port_limit", "the port holds as many addresses as one port may")                           \
+  X(PoolExhausted, "pool_exhausted", "no address of the ranges is free")
+
+enum class Ignored : std::uint8_t {
+#define VMNAT_X(enumerator, name, sentence) enumerator,
+  VMNAT_DHCP_IGNORED(VMNAT_X)
+#undef VMNAT_X
+};
+
+struct IgnoredText {
+  std::string_view name;
+  std::string_view sentence;
+};
+inline constexpr IgnoredText kIgnoredTexts[] = {
+#define VMNAT_X(enumerator, name, sentence) {name, sentence},
+    VMNAT_DHCP_IGNORED(VMNAT_X)
+#undef VMNAT_X
+};
+inline constexpr std::size_t kIgnoredReasons = std::size(kIgnoredTexts);
+constexpr IgnoredText text_of(Ignored reason) {
+  return kIgnoredTexts[static_cast<std::size_t>(reason)];
+}
+
+struct Counters {
+  std::uint64_t frames = 0;                                 // given to the server
+  std::array<std::uint64_t, kMessageTypes + 1> received{};  // by MessageType; [0] unused
+  std::array<std::uint64_t, kMessageTypes + 1> sent{};
+  std::array<std::uint64_t, kIgnoredReasons> ignored{};
+  std::uint64_t settled = 0;           // releases and declines that took effect, and offers turned down
+  std::uint64_t options_left_out = 0;  // did not fit into what the client takes
+  std::uint64_t clock_steps = 0;       // the wall clock was seen going backwards
+
+  [[nodiscard]] std::uint64_t received_of(MessageType type) const {
+    return received[static_cast<std::size_t>(type)];
+  }
+  [[nodiscard]] std::uint64_t sent_of(MessageType type) const { return sent[static_cast<std::size_t>(type)]; }
+  [[nodiscard]] std::uint64_t ignored_for(Ignored reason) const {
+    return ignored[static_cast<std::size_t>(reason)];
+  }
+  [[nodiscard]] std::uint64_t sent_total() const {
+    return std::accumulate(sent.begin(), sent.end(), std::uint64_t{0});
+  }
+  [[nodiscard]] std::uint64_t ignored_total() const {
+    return std::accumulate(ignored.begin(), ignored.end(), std::uint64_t{0});
+  }
+};
+
+}  // namespace vmnat::dhcp

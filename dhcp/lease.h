@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// A lease: who has which address until when. One record per address, a plain value.
+//
+//   Offered --REQUEST--> Bound --RELEASE--> Released      (kept: the same VM gets the same address again)
+//      | 60 s              |--time is up--> Expired       (likewise)
+//      v                   '--DECLINE-----> Declined --probation is over--> forgotten
+//   forgotten
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "dataplane/net/address.h"
+#include "dhcp/message.h"
+
+namespace vmnat::dhcp {
+
+using WallTime = std::chrono::system_clock::time_point;
+
+// The numbers stand in the journal: never change one.
+enum class LeaseState : std::uint8_t {
+  Offered = 1,
+  Bound = 2,
+  Released = 3,
+  Expired = 4,
+  Declined = 5,
+  Reserved = 6,  // in listings only: a reservation whose VM has no lease now
+};
+std::string_view name_of(LeaseState state);  // "offered", "bound", ...
+
+// Whether the address is out of the pool in this state.
+constexpr bool is_active(LeaseState state) {
+  return state == LeaseState::Offered || state == LeaseState::Bound || state == LeaseState::Declined;
+}
+
+struct Lease {
+  net::Ipv4Addr address;
+  net::MacAddr mac;
+  std::string hostname;  // letters, digits, '-' and '.' only; may be empty
+  Bytes client_id;       // option 61 as sent, at most 255 bytes
+  std::string port;      // name of the port that it was leased through
+  WallTime expires;      // end of the offer, lease or probation; without meaning for Reserved
+  LeaseState state = LeaseState::Offered;
+
+  bool operator==(const Lease&) const = default;
+};
+
+}  // namespace vmnat::dhcp

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writing replies: the header of RFC 2131 table 3, then options by importance.
+#include "dhcp/reply.h"
+
+#include <algorithm>
+#include <bitset>
+#include <cstring>
+
+#include "dataplane/net/wire.h"
+
+namespace vmnat::dhcp {
+namespace {
+
+constexpr std::size_t kMaxLabel = 63;    // RFC 1035 section 2.3.4
+constexpr std::size_t kMaxEchoed = 255;  // of client-id and relay option: both fit into 576 bytes
+constexpr std::uint8_t kFqdnOverride = 0x02, kFqdnServerUpdates = 0x01, kFqdnWireFormat = 0x04,
+                       kFqdnNoUpdate = 0x08;
+
+void append(Bytes& bytes, ByteView more) {
+  bytes.insert(bytes.end(), more.begin(), more.end());
+}
+
+// A text into a field of fixed size, cut where it must be, with room for the closing zero.
+template <std::size_t Size>
+void copy_text(std::array<char, Size>& field, std::string_view text) {
+  std::memcpy(field.data(), text.data(), std::min(text.size(), Size - 1));
+}
+
+// An option that goes back as it came; empty when it is absent or too long to be honest.
+ByteView echoed(const Message& request, Option code) {
+  const ByteView value = request.options.bytes(code);
+  return value.size() <= kMaxEchoed ? value : ByteView{};
+}
+
+const Boot* boot_for(const NetworkSettings& settings, const Message& request) {
+  const auto* architecture = net::view<net::Be16>(request.options.bytes(Option::ClientArch));
+  const auto fits = [&](const Boot& boot) {
+    return !boot.architecture || (architecture != nullptr && architecture->host() == *boot.architecture);
+  };
+  const auto found = std::ranges::find_if(settings.boot, fits);
+  return found == settings.boot.end() ? nullptr : &*found;
+}
+
+std::string server_name(const Boot& boot) {
+  return boot.server_name.empty() ? net::to_string(boot.server) : boot.server_name;
+}
+
+// RFC 2131 table 3, the fields above the options.
+MessageHeader reply_header(const Message& request, const ReplyPlan& plan, const Boot* boot) {
+  MessageHeader header = request.header;
+  header.op = Op::Reply;
+  header.hops = 0;
+  header.secs = {};
+  header.yiaddr = plan.yiaddr;
+  header.siaddr = {};
+  header.sname = {};
+  header.file = {};
+  if (plan.type != MessageType::Ack) header.ciaddr = {};  // "0" in OFFER and NAK
+  if (plan.type == MessageType::Nak) {
+    // RFC 2131 section 4.3.2: a relayed NAK has the broadcast bit set, as the client's address may be wrong.
+    if (!header.giaddr.is_unspecified())
+      header.flags = net::Be16::from_host(header.flags.host() | MessageHeader::kBroadcastFlag);
+  } else if (boot != nullptr) {
+    header.siaddr = boot->server;
+    copy_text(header.sname, boot->server_name);
+    copy_text(header.file, boot->file);
+  }
+  return header;
+}
+
+// Writes the options of one reply. Raw options of the configuration go before the built-in ones of the same
+// code, and an option once written is not written again.
+class OptionWriter {
+ public:
+  OptionWriter(const NetworkSettings& settings, const Message& request, MessageBuilder& builder)
+      : settings_(settings), request_(request), builder_(builder) {
+    for (const RawOption& option : settings.options) given_raw_.set(option.code);
+  }
+
+  void add_lease_times(std::chrono::seconds lease_time);
+  void add_network();
+  void add_names(std::string_view hostname);
+  void add_boot(const Boot* boot);
+  void add_raw();
+  void add_fqdn();
+
+ private:
+  [[nodiscard]] bool wanted(Option code) const {
+    return request_.options.asks_for(code) && !given_raw_.test(static_cast<std::uint8_t>(code));
+  }
+  template <typename Value>
+  void add_if_wanted(Option code, const Value& value) {
+    if (!std::empty(value) && wanted(code)) builder_.add(code, value);
+  }
+
+  const NetworkSettings& settings_;
+  const Message& request_;
+  MessageBuilder& builder_;
+  std::bitset<256> given_raw_;
+};
+
+void OptionWriter::add_lease_times(std::chrono::seconds lease_time) {
+  const auto seconds = static_cast<std::uint32_t>(std::min<std::int64_t>(lease_time.count(), 0xffffffff));
+  builder_.add_long(Option::LeaseTime, seconds);
+  // RFC 2131 section 4.4.5: T1 defaults to half, T2 to seven eighths of the lease.
+  builder_.add_long(Option::RenewalTime, seconds / 2);
+  builder_.add_long(Option::RebindingTime, seconds - seconds / 8);
+}
+
+void OptionWriter::add_network() {
+  const net::Ipv4Prefix& gateway = settings_.gateway;
+  if (settings_.offer_router && wanted(Option::Router)) builder_.add(Option::Router, gateway.address);
+  add_if_wanted(Option::DnsServers, std::span{settings_.dns});
+  if (wanted(Option::InterfaceMtu)) builder_.add_short(Option::InterfaceMtu, settings_.mtu);
+  if (wanted(Option::BroadcastAddress)) builder_.add(Option::BroadcastAddress, gateway.broadcast());
+  if (!settings_.routes.empty()) {
+    // RFC 3442: a client that gets 121 ignores option 3, so the default route stands in it too.
+    const Bytes routes = encoded_routes(
+        settings_.routes, settings_.offer_router ? std::optional{gateway.address} : std::nullopt);
+    add_if_wanted(Option::ClasslessRoutes, ByteView{routes});
+    add_if_wanted(Option::ClasslessRoutesMicrosoft, ByteView{routes});
+  }
+  add_if_wanted(Option::NtpServers, std::span{settings_.ntp});
+}
+
+void OptionWriter::add_names(std::string_view hostname) {
+  add_if_wanted(Option::DomainName, std::string_view{settings_.domain});
+  add_if_wanted(Option::HostName, hostname);
+  const Bytes search = encoded_names(settings_.search);
+  add_if_wanted(Option::DomainSearch, ByteView{search});
+}
+
+// The header's fields are set in any case; some boot ROMs read only the options (and ask for them).
+void OptionWriter::add_boot(const Boot* boot) {
+  if (boot == nullptr) return;
+  if (request_.options.names(Option::TftpServerName))
+    add_if_wanted(Option::TftpServerName, server_name(*boot));
+  if (request_.options.names(Option::BootFileName)) add_if_wanted(Option::BootFileName, boot->file);
+}
+
+void OptionWriter::add_raw() {
+  for (const RawOption& option : settings_.options) {
+    const auto code = static_cast<Option>(option.code);
+    if (option.forced || request_.options.asks_for(code)) builder_.add(code, ByteView{option.value});
+  }
+}
+
+// RFC 4702 section 4: who asks is told that this server updates no names, whatever the client proposed.
+void OptionWriter::add_fqdn() {
+  const ByteView asked = request_.options.bytes(Option::ClientFqdn);
+  if (asked.size() < 3 || !request_.options.names(Option::ClientFqdn) || !wanted(Option::ClientFqdn)) return;
+  const auto flags = static_cast<std::uint8_t>(asked[0]);
+  std::uint8_t answer = (flags & kFqdnWireFormat) | kFqdnNoUpdate;
+  if ((flags & kFqdnServerUpdates) != 0) answer |= kFqdnOverride;
+  Bytes value{std::byte{answer}, std::byte{255}, std::byte{255}};  // RCODE1 and 2 are 255 (section 2.2)
+  append(value, asked.subspan(3));
+  builder_.add(Option::ClientFqdn, ByteView{value});
+}
+
+void add_configuration(OptionWriter& writer, const ReplyPlan& plan, const Boot* boot) {
+  writer.add_network();
+  writer.add_names(plan.hostname);
+  writer.add_boot(boot);
+  writer.add_raw();
+  writer.add_fqdn();
+}
+
+Bytes reply_message(const NetworkSettings& settings, const Message& request, const ReplyPlan& plan,
+                    Counters& counters) {
+  const Boot* boot = boot_for(settings, request);
+  MessageBuilder builder{reply_header(request, plan, boot), message_limit(request, settings.mtu)};
+  const ByteView relay_agent = echoed(request, Option::RelayAgent);
+  const ByteView client_id = echoed(request, Option::ClientId);
+  if (!relay_agent.empty()) builder.hold_back(encoded_size(relay_agent));
+
+  builder.add(Option::MessageType, plan.type);
+  builder.add(Option::ServerId, settings.gateway.address);
+  if (!client_id.empty()) builder.add(Option::ClientId, client_id);  // RFC 6842 section 3: in every reply
+  if (plan.rapid_commit) builder.add(Option::RapidCommit, ByteView{});
+  if (plan.type == MessageType::Nak) {
+    builder.add(Option::ErrorText, plan.error);
+  } else {
+    OptionWriter writer{settings, request, builder};
+    if (plan.lease_time.count() > 0) writer.add_lease_times(plan.lease_time);
+    builder.add(Option::SubnetMask, settings.gateway.mask());
+    add_configuration(writer, plan, boot);
+  }
+  builder.hold_back(0);
+  // RFC 3046 section 2.2: the relay's option is echoed, and is the last one.
+  if (!relay_agent.empty()) builder.add(Option::RelayAgent, relay_agent);
+  counters.options_left_out += builder.left_out();
+  return builder.finished();
+}
+
+}  // namespace
+
+Frame build_reply(const NetworkSettings& settings, const Message& request, const Datagram& datagram,
+                  const ReplyPlan& plan, Counters& counters) {
+  const Bytes message = reply_message(settings, request, plan, counters);
+  const ReplyTarget target = reply_target(request.header, datagram.source_mac, plan.type, plan.yiaddr);
+  return framed({.source_mac = settings.gateway_mac,
+                 .destination_mac = target.mac,
+                 .source = {settings.gateway.address, kServerPort},
+                 .destination = target.endpoint,
+                 .payload = message});
+}
+
+Bytes encoded_routes(std::span<const Route> routes, std::optional<net::Ipv4Addr> router) {
+  Bytes bytes;
+  const auto add = [&](net::Ipv4Prefix to, net::Ipv4Addr via) {
+    const net::Ipv4Addr first = to.first();
+    bytes.push_back(std::byte{to.length});
+    append(bytes, std::as_bytes(std::span{&first, 1}).first((to.length + 7u) / 8u));
+    append(bytes, std::as_bytes(std::span{&via, 1}));
+  };
+  for (const Route& route : routes) add(route.to, route.via);
+  if (router) add({.address = {}, .length = 0}, *router);
+  return bytes;
+}
+
+Bytes encoded_names(std::span<const std::string> names) {
+  Bytes bytes;
+  for (std::string_view name : names) {
+    while (!name.empty()) {
+      const std::string_view label = name.substr(0, name.find('.'));
+      name.remove_prefix(std::min(name.size(), label.size() + 1));
+      if (label.empty() || label.size() > kMaxLabel) continue;
+      bytes.push_back(static_cast<std::byte>(label.size()));
+      append(bytes, bytes_of(label));
+    }
+    bytes.push_back(std::byte{0});
+  }
+  return bytes;
+}
+
+}  // namespace vmnat::dhcp

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a frame to a decision and back: checks in the order of the layers, then one function per message type
+// (server_messages.cc), then the reply. Whatever fails a check is counted by its reason and forgotten.
+#include "dhcp/server.h"
+
+namespace vmnat::dhcp {
+
+Server::Server(NetworkSettings settings, std::uint64_t seed)
+    : settings_(std::move(settings)), seed_(seed), table_(make_pool()) {
+  index_reservations();
+}
+
+std::optional<Frame> Server::answer(ByteView frame, const Ingress& ingress, WallTime now) {
+  ++counters_.frames;
+  follow_clock(now);
+  expire(now);
+
+  const auto parsed = parse_frame(frame, ingress.checksum);
+  if (const auto* reason = std::get_if<Ignored>(&parsed)) return ignore(*reason);
+  const auto& datagram = std::get<Datagram>(parsed);
+  if (const auto reason = fault_of(datagram)) return ignore(*reason);
+  const auto message = parse_message(datagram.payload);
+  if (!message) return ignore(Ignored::NotDhcp);
+  if (const auto reason = fault_of(*message, datagram)) return ignore(*reason);
+
+  const MessageType type = *message->type();
+  ++counters_.received[static_cast<std::size_t>(type)];
+  const Request request{
+      *message, datagram, std::string{ingress.port},
+      key_of(message->header.chaddr, message->options.bytes(Option::ClientId), ingress.port), now};
+  const Verdict verdict = decide(request, type);
+  if (const auto* reason = std::get_if<Ignored>(&verdict)) return ignore(*reason);
+  const auto* plan = std::get_if<ReplyPlan>(&verdict);
+  if (plan == nullptr) {
+    ++counters_.settled;
+    return std::nullopt;
+  }
+  ++counters_.sent[static_cast<std::size_t>(plan->type)];
+  return build_reply(settings_, *message, datagram, *plan, counters_);
+}
+
+std::optional<Frame> Server::ignore(Ignored reason) {
+  ++counters_.ignored[static_cast<std::size_t>(reason)];
+  return std::nullopt;
+}
+
+// The wall clock may be set back; what a lease has left must not grow by it.
+void Server::follow_clock(WallTime now) {
+  if (now < latest_) {
+    table_.shift_ends(now - latest_);
+    ++counters_.clock_steps;
+  }
+  latest_ = now;
+}
+
+std::optional<Ignored> Server::fault_of(const Datagram& datagram) const {
+  const bool our_mac =
+      datagram.destination_mac == net::kBroadcastMac || datagram.destination_mac == settings_.gateway_mac;
+  const net::Ipv4Addr to = datagram.destination.address;
+  const bool our_address =
+      to == kBroadcastAddress || to == settings_.gateway.address || to == settings_.gateway.broadcast();
+  if (!our_mac || !our_address || datagram.destination.port != kServerPort) return Ignored::NotForUs;
+  return std::nullopt;
+}
+
+std::optional<Ignored> Server::fault_of(const Message& message, const Datagram& datagram) const {
+  const MessageHeader& header = message.header;
+  if (header.op != Op::Request) return Ignored::NotDhcp;
+  if (header.hardware_type != MessageHeader::kEthernet || header.hardware_length != sizeof(net::MacAddr) ||
+      header.chaddr.is_zero() || header.chaddr.is_group() || datagram.source_mac.is_group())
+    return Ignored::BadHardware;
+  const bool relayed = !header.giaddr.is_unspecified();
+  if (!relayed && header.chaddr != datagram.source_mac) return Ignored::ForeignMac;
+  // A relay stands for the clients of its own network; this server has addresses for this one alone.
+  if (relayed && (!settings_.gateway.contains(header.giaddr) || header.giaddr == settings_.gateway.address))
+    return Ignored::ForeignRelay;
+  const auto type = message.type();
+  if (!type || *type == MessageType::Offer || *type == MessageType::Ack || *type == MessageType::Nak)
+    return Ignored::UnknownType;
+  return std::nullopt;
+}
+
+Server::Verdict Server::decide(const Request& request, MessageType type) {
+  switch (type) {
+    case MessageType::Discover:
+      return on_discover(request);
+    case MessageType::Request:
+      return on_request(request);
+    case MessageType::Decline:
+      return on_decline(request);
+    case MessageType::Release:
+      return on_release(request);
+    case MessageType::Inform:
+      return on_inform(request);
+    case MessageType::Offer:
+    case MessageType::Ack:
+    case MessageType::Nak:
+      break;
+  }
+  return Ignored::UnknownType;
+}
+
+}  // namespace vmnat::dhcp

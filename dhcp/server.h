@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// A DHCP server for one network, as a function of (frame, port, now): RFC 2131's server side.
+//
+// It owns the leases and nothing else: no socket, no clock, no randomness. The caller gives it each frame
+// received for UDP port 67, sends back what it answers on the same port, and keeps `take_changes()` on
+// stable storage before the answer leaves; so a lease is never lost once ACKed:
+//
+//   if (auto reply = server.answer(frame, {.port = "vm1"}, now)) {
+//     store.append(server.take_changes());   // one write and fsync for a whole burst of frames
+//     send("vm1", *reply);
+//   }
+//
+// Which address: the VM's reservation, else the one it had, else the one it asks for, else the first free
+// one from an offset hashed from its identity: the same VM gets the same address without any record, as long
+// as `seed` stays the same. One thread uses a server at a time.
+#pragma once
+
+#include <optional>
+#include <string_view>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "dhcp/counters.h"
+#include "dhcp/frame.h"
+#include "dhcp/lease.h"
+#include "dhcp/lease_table.h"
+#include "dhcp/reply.h"
+#include "dhcp/settings.h"
+
+namespace vmnat::dhcp {
+
+// Where a frame came in.
+struct Ingress {
+  std::string_view port;  // name of the network's port
+  ChecksumState checksum = ChecksumState::Full;
+};
+
+class Server {
+ public:
+  Server(NetworkSettings settings, std::uint64_t seed);
+
+  // The frame to send back on the same port, or nothing: then a counter says why. `now` may be behind an
+  // earlier one: leases keep the time that they had left.
+  std::optional<Frame> answer(ByteView frame, const Ingress& ingress, WallTime now);
+
+  // Leases that were bound, released or declined since the last call, in this order; for the journal.
+  std::vector<Lease> take_changes();
+  // Takes over leases from before a restart. What lies outside of the network is left out; answers how many
+  // were taken.
+  std::size_t load(std::span<const Lease> leases, WallTime now);
+
+  // When the next offer, lease or probation ends. `expire` may be called then or later, or never: `answer`
+  // does it too.
+  [[nodiscard]] std::optional<WallTime> next_expiry() const { return table_.next_end(); }
+  // Ends what is over; answers how many records.
+  std::size_t expire(WallTime now);
+  // Ends the lease of an address by hand; false when nobody holds it.
+  bool release(net::Ipv4Addr address);
+  // The address was seen in use by a station that has no lease for it: not given out for a while.
+  void mark_in_use(net::Ipv4Addr address, net::MacAddr by, WallTime now);
+  // New settings, same leases. What no longer fits is refused at its next renewal.
+  void reconfigure(NetworkSettings settings);
+
+  // All records by address, and reservations without a lease as Reserved.
+  [[nodiscard]] std::vector<Lease> leases() const;
+  [[nodiscard]] const Counters& counters() const { return counters_; }
+  [[nodiscard]] const NetworkSettings& settings() const { return settings_; }
+  // The first broken invariant in words, empty when all hold.
+  [[nodiscard]] std::string check_invariants() const { return table_.check_invariants(); }
+
+ private:
+  // A request whose frame and header have passed all checks.
+  struct Request {
+    const Message& message;
+    const Datagram& datagram;
+    std::string port;
+    ClientKey key;
+    WallTime now;
+
+    [[nodiscard]] const MessageHeader& header() const { return message.header; }
+    [[nodiscard]] const OptionSet& options() const { return message.options; }
+  };
+  using Verdict = std::variant<std::monostate, ReplyPlan, Ignored>;  // monostate: settled, nothing to say
+
+  // server.cc: from frame to decision and back.
+  std::optional<Frame> ignore(Ignored reason);
+  void follow_clock(WallTime now);
+  [[nodiscard]] std::optional<Ignored> fault_of(const Datagram& datagram) const;
+  [[nodiscard]] std::optional<Ignored> fault_of(const Message& message, const Datagram& datagram) const;
+  Verdict decide(const Request& request, MessageType type);
+
+  // server_messages.cc: RFC 2131 section 4.3, one function per message type.
+  Verdict on_discover(const Request& request);
+  Verdict on_request(const Request& request);
+  Verdict on_other_server(const Request& request);
+  Verdict on_selecting(const Request& request, net::Ipv4Addr address);
+  Verdict on_init_reboot(const Request& request, net::Ipv4Addr address);
+  Verdict on_renewing(const Request& request, net::Ipv4Addr address);
+  Verdict on_rebinding(const Request& request, net::Ipv4Addr address);
+  Verdict on_decline(const Request& request);
+  Verdict on_release(const Request& request);
+  Verdict on_inform(const Request& request);
+  Verdict confirm(const Request& request, net::Ipv4Addr address, std::string_view otherwise);
+
+  // server_leases.cc: which address, and the records.
+  [[nodiscard]] ClientKey key_of(net::MacAddr mac, ByteView client_id, std::string_view port) const;
+  [[nodiscard]] const Reservation* reservation_of(net::MacAddr mac, const std::string& port) const;
+  [[nodiscard]] bool is_held_by_other(const Request& request, net::Ipv4Addr address) const;
+  [[nodiscard]] bool may_hold(const Request& request, net::Ipv4Addr address) const;
+  [[nodiscard]] std::optional<net::Ipv4Addr> choose_address(const Request& request) const;
+  [[nodiscard]] bool is_over_port_limit(const Request& request) const;
+  [[nodiscard]] const LeaseTable::Record* held_record(const Request& request, net::Ipv4Addr address) const;
+  [[nodiscard]] std::chrono::seconds lease_time_for(const Request& request) const;
+  [[nodiscard]] std::string_view assigned_hostname(const Request& request) const;
+  [[nodiscard]] Lease lease_for(const Request& request, net::Ipv4Addr address) const;
+  void hold_offer(const Request& request, net::Ipv4Addr address);
+  void bind(const Request& request, net::Ipv4Addr address, std::chrono::seconds time);
+  void replace(Lease lease, const ClientKey& key);
+  void end_lease(Lease lease, LeaseState state, WallTime end);
+  void index_reservations();
+  [[nodiscard]] AddressPool make_pool() const;
+
+  NetworkSettings settings_;
+  std::uint64_t seed_;
+  LeaseTable table_;
+  std::unordered_map<net::MacAddr, std::size_t> reserved_by_mac_;  // index of the reservation in settings_
+  std::unordered_map<std::string, std::size_t> reserved_by_port_;
+  std::vector<Lease> changes_;
+  Counters counters_;
+  WallTime latest_{};
+};
+
+}  // namespace vmnat::dhcp

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which address a client gets, and what becomes of the records: offered, bound, ended, loaded, listed.
+#include <algorithm>
+
+#include "dhcp/server.h"
+
+namespace vmnat::dhcp {
+namespace {
+
+constexpr std::size_t kMaxClientId = 255;
+constexpr std::size_t kMaxHostname = 253;            // RFC 1035 section 2.3.4, in text
+constexpr std::chrono::seconds kShortestLease{120};  // a client that asks for less gets this
+
+bool is_hostname_char(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
+}
+
+// The name that a client gives itself, if it is one: it ends up in listings and files that others parse.
+std::string client_hostname(const OptionSet& options) {
+  std::string_view name = options.text(Option::HostName);
+  name = name.substr(0, name.find('\0'));
+  const bool valid = name.size() <= kMaxHostname && std::ranges::all_of(name, is_hostname_char);
+  return valid ? std::string{name} : std::string{};
+}
+
+// FNV-1a over the key, then a finalizer: MACs that differ in one digit start far from each other.
+std::uint64_t hash_of(const ClientKey& key, std::uint64_t seed) {
+  std::uint64_t hash = 0xcbf29ce484222325 ^ seed;
+  for (const char c : key) hash = (hash ^ static_cast<std::uint8_t>(c)) * 0x100000001b3;
+  hash = (hash ^ (hash >> 33)) * 0xff51afd7ed558ccd;
+  return hash ^ (hash >> 33);
+}
+
+}  // namespace
+
+AddressPool Server::make_pool() const {
+  AddressPool pool{settings_.ranges, settings_.gateway};
+  for (const Reservation& reservation : settings_.reservations) pool.block(reservation.address);
+  return pool;
+}
+
+void Server::index_reservations() {
+  reserved_by_mac_.clear();
+  reserved_by_port_.clear();
+  for (std::size_t i = 0; i < settings_.reservations.size(); ++i) {
+    const Reservation& reservation = settings_.reservations[i];
+    if (reservation.mac)
+      reserved_by_mac_.emplace(*reservation.mac, i);
+    else
+      reserved_by_port_.emplace(reservation.port, i);
+  }
+}
+
+const Reservation* Server::reservation_of(net::MacAddr mac, const std::string& port) const {
+  if (const auto found = reserved_by_mac_.find(mac); found != reserved_by_mac_.end())
+    return &settings_.reservations[found->second];
+  if (const auto found = reserved_by_port_.find(port); found != reserved_by_port_.end())
+    return &settings_.reservations[found->second];
+  return nullptr;
+}
+
+// The first byte keeps the kinds apart: a client-id of six bytes is no MAC.
+ClientKey Server::key_of(net::MacAddr mac, ByteView client_id, std::string_view port) const {
+  const bool has_id = !client_id.empty() && client_id.size() <= kMaxClientId;
+  ClientKey key(1, 'm');
+  if (settings_.identity == Identity::Port) {
+    key[0] = 'p';
+    key.append(port);
+  } else if (settings_.identity == Identity::ClientId && has_id) {
+    key[0] = 'c';
+    for (const std::byte byte : client_id) key.push_back(static_cast<char>(byte));
+  } else {
+    key.append(mac.bytes.begin(), mac.bytes.end());
+  }
+  return key;
+}
+
+bool Server::is_held_by_other(const Request& request, net::Ipv4Addr address) const {
+  const LeaseTable::Record* record = table_.at(address);
+  return record != nullptr && record->is_held() && record->key != request.key;
+}
+
+// Whether this client may have this very address now. A client with a reservation gets nothing else, unless
+// its address is held by another for the time being.
+bool Server::may_hold(const Request& request, net::Ipv4Addr address) const {
+  if (is_held_by_other(request, address)) return false;
+  const Reservation* reservation = reservation_of(request.header().chaddr, request.port);
+  if (reservation != nullptr && reservation->address == address) return true;
+  if (reservation != nullptr && !is_held_by_other(request, reservation->address)) return false;
+  return table_.pool().contains(address);
+}
+
+// RFC 2131 section 4.3.1's order: the client's current or previous address, the one it asks for, a new one;
+// a reservation before all of them.
+std::optional<net::Ipv4Addr> Server::choose_address(const Request& request) const {
+  const Reservation* reservation = reservation_of(request.header().chaddr, request.port);
+  if (reservation != nullptr && may_hold(request, reservation->address)) return reservation->address;
+  const LeaseTable::Record* record = table_.of(request.key);
+  if (record != nullptr && may_hold(request, record->lease.address)) return record->lease.address;
+  const auto requested = request.options().address(Option::RequestedAddress);
+  if (requested && may_hold(request, *requested)) return requested;
+  return table_.pool().find_free(hash_of(request.key, seed_));
+}
+
+// Whether one more address would be too many for the port. Clients that hold one already do not need more.
+bool Server::is_over_port_limit(const Request& request) const {
+  if (settings_.max_leases_per_port == 0) return false;
+  const LeaseTable::Record* record = table_.of(request.key);
+  const bool counted = record != nullptr && record->is_held() && record->lease.port == request.port;
+  if (counted || reservation_of(request.header().chaddr, request.port) != nullptr) return false;
+  return table_.held_through(request.port) >= settings_.max_leases_per_port;
+}
+
+// The record of an address that this client holds, and holds through this port: nobody ends another's lease.
+const LeaseTable::Record* Server::held_record(const Request& request, net::Ipv4Addr address) const {
+  const LeaseTable::Record* record = table_.at(address);
+  if (record == nullptr || !record->is_held() || record->key != request.key) return nullptr;
+  return record->lease.port == request.port ? record : nullptr;
+}
+
+std::chrono::seconds Server::lease_time_for(const Request& request) const {
+  const auto asked = request.options().long_value(Option::LeaseTime);
+  if (!asked) return settings_.lease_time;
+  const auto shortest = std::min(kShortestLease, settings_.lease_time);
+  return std::clamp(std::chrono::seconds{*asked}, shortest, settings_.lease_time);
+}
+
+std::string_view Server::assigned_hostname(const Request& request) const {
+  const Reservation* reservation = reservation_of(request.header().chaddr, request.port);
+  return reservation == nullptr ? std::string_view{} : std::string_view{reservation->hostname};
+}
+
+Lease Server::lease_for(const Request& request, net::Ipv4Addr address) const {
+  const ByteView id = request.options().bytes(Option::ClientId);
+  const std::string_view assigned = assigned_hostname(request);
+  return {.address = address,
+          .mac = request.header().chaddr,
+          .hostname = assigned.empty() ? client_hostname(request.options()) : std::string{assigned},
+          .client_id = id.size() <= kMaxClientId ? Bytes{id.begin(), id.end()} : Bytes{},
+          .port = request.port};
+}
+
+// A client that is bound to the address already stays so: the offer takes nothing away from it.
+void Server::hold_offer(const Request& request, net::Ipv4Addr address) {
+  const LeaseTable::Record* record = table_.of(request.key);
+  if (record != nullptr && record->lease.address == address && record->lease.state == LeaseState::Bound)
+    return;
+  Lease lease = lease_for(request, address);
+  lease.state = LeaseState::Offered;
+  lease.expires = request.now + settings_.offer_time;
+  replace(std::move(lease), request.key);
+}
+
+void Server::bind(const Request& request, net::Ipv4Addr address, std::chrono::seconds time) {
+  Lease lease = lease_for(request, address);
+  lease.state = LeaseState::Bound;
+  lease.expires = request.now + time;
+  changes_.push_back(lease);
+  replace(std::move(lease), request.key);
+}
+
+// Sets a client's record. The address that it had before, if another, is free again, and the journal hears
+// it.
+void Server::replace(Lease lease, const ClientKey& key) {
+  const LeaseTable::Record* old = table_.of(key);
+  if (old != nullptr && old->lease.address != lease.address && old->lease.state == LeaseState::Bound) {
+    changes_.push_back(old->lease);
+    changes_.back().state = LeaseState::Released;
+  }
+  table_.put(std::move(lease), key);
+}
+
+// Ends an active lease. A declined address is nobody's; else the record remembers whose it was.
+void Server::end_lease(Lease lease, LeaseState state, WallTime end) {
+  const LeaseTable::Record* record = table_.at(lease.address);
+  ClientKey key = state == LeaseState::Declined || record == nullptr ? ClientKey{} : record->key;
+  lease.state = state;
+  lease.expires = end;
+  changes_.push_back(lease);
+  table_.put(std::move(lease), std::move(key));
+}
+
+std::size_t Server::expire(WallTime now) {
+  std::size_t count = 0;
+  while (const auto address = table_.first_over(now)) {
+    const LeaseTable::Record record = *table_.at(*address);
+    if (record.lease.state == LeaseState::Bound) {
+      Lease lease = record.lease;
+      lease.state = LeaseState::Expired;
+      table_.put(std::move(lease), record.key);
+    } else {
+      table_.forget(*address);
+    }
+    ++count;
+  }
+  return count;
+}
+
+bool Server::release(net::Ipv4Addr address) {
+  const LeaseTable::Record* record = table_.at(address);
+  if (record == nullptr || !record->is_held()) return false;
+  end_lease(record->lease, LeaseState::Released, record->lease.expires);
+  return true;
+}
+
+void Server::mark_in_use(net::Ipv4Addr address, net::MacAddr by, WallTime now) {
+  if (!settings_.gateway.contains(address) || address == settings_.gateway.address) return;
+  const LeaseTable::Record* record = table_.at(address);
+  if (record != nullptr && record->is_held()) return;  // its holder, or one in dispute with it
+  end_lease({.address = address, .mac = by}, LeaseState::Declined, now + settings_.decline_time);
+}
+
+std::vector<Lease> Server::take_changes() {
+  return std::exchange(changes_, {});
+}
+
+std::size_t Server::load(std::span<const Lease> leases, WallTime now) {
+  std::size_t taken = 0;
+  for (Lease lease : leases) {
+    const net::Ipv4Prefix& network = settings_.gateway;
+    if (!network.contains(lease.address) || lease.address == network.address) continue;
+    const bool declined = lease.state == LeaseState::Declined;
+    // The clock may have been ahead when this was written: nothing lasts longer than if it began now.
+    lease.expires = std::min(lease.expires, now + (declined ? settings_.decline_time : settings_.lease_time));
+    if (lease.expires <= now && is_active(lease.state)) {
+      if (lease.state != LeaseState::Bound) continue;
+      lease.state = LeaseState::Expired;
+    }
+    ClientKey key = declined ? ClientKey{} : key_of(lease.mac, lease.client_id, lease.port);
+    table_.put(std::move(lease), std::move(key));
+    ++taken;
+  }
+  return taken;
+}
+
+void Server::reconfigure(NetworkSettings settings) {
+  const auto records = table_.records();
+  settings_ = std::move(settings);
+  index_reservations();
+  table_ = LeaseTable{make_pool()};
+  for (const auto& [address, record] : records) {
+    if (!settings_.gateway.contains(address) || address == settings_.gateway.address) continue;
+    const Lease& lease = record.lease;
+    table_.put(lease, record.key.empty() ? ClientKey{} : key_of(lease.mac, lease.client_id, lease.port));
+  }
+}
+
+std::vector<Lease> Server::leases() const {
+  std::vector<Lease> listed;
+  for (const auto& [address, record] : table_.records()) listed.push_back(record.lease);
+  for (const Reservation& reservation : settings_.reservations)
+    if (table_.at(reservation.address) == nullptr)
+      listed.push_back({.address = reservation.address,
+                        .mac = reservation.mac.value_or(net::MacAddr{}),
+                        .hostname = reservation.hostname,
+                        .port = reservation.port,
+                        .state = LeaseState::Reserved});
+  std::ranges::sort(listed, {}, &Lease::address);
+  return listed;
+}
+
+}  // namespace vmnat::dhcp
