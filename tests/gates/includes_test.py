@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The includes gate on planted trees."""
+import subprocess
+import sys
+from pathlib import Path
+
+import includes
+from planted import LICENSE, case, run_cases
+
+
+def header(tree, file, *lines):
+    """A header with its preamble: `lines` start in line 3. The tree gets a unit that tells the flags."""
+    tree.write(file, LICENSE, '#pragma once', *lines)
+    if not tree.entries:
+        tree.write('dataplane/net/flags.cc', LICENSE)
+        tree.unit('dataplane/net/flags.cc', '-isystem', str(tree.build / 'outside'))
+
+
+def outside(tree, *names):
+    for name in names:
+        tree.write(f'build/outside/{name}')
+
+
+@case('a tree that keeps the table passes')
+def _(tree):
+    outside(tree, 'rte_mbuf.h', 'yaml-cpp/yaml.h', 'gtest/gtest.h')
+    header(tree, 'dataplane/net/wire.h', '#include <cstdint>', 'using U8 = std::uint8_t;')
+    header(tree, 'conntrack/table.h', '#include <span>', '', '#include "conntrack/key.h"')
+    header(tree, 'conntrack/key.h', '#include "dataplane/net/wire.h"', 'struct Key { U8 a; };')
+    header(tree, 'dhcp/server.h', '#include "dataplane/net/wire.h"')
+    header(tree, 'dataplane/parse/parse.h', '#include <rte_mbuf.h>', '#include "conntrack/table.h"')
+    header(tree, 'control/config/load.h', '#include <sys/socket.h>', '#include <yaml-cpp/yaml.h>',
+           '#include "dataplane/parse/parse.h"', '#include "dhcp/server.h"')
+    header(tree, 'tests/conntrack/model.h', '#include <gtest/gtest.h>', '#include "control/config/load.h"')
+    tree.expect(includes.check)
+
+
+# Who includes what, line 3 of a header, and what the gate says of it.
+FORBIDDEN = [
+    ('dataplane/net/a.h', '<rte_ether.h>', 'dataplane/net may not include DPDK <rte_ether.h>'),
+    ('dataplane/net/a.h', '"conntrack/b.h"', 'dataplane/net may not include conntrack "conntrack/b.h"'),
+    ('conntrack/a.h', '<rte_mbuf.h>', 'conntrack may not include DPDK <rte_mbuf.h>'),
+    ('conntrack/a.h', '<sys/socket.h>', 'conntrack may not include the system <sys/socket.h>'),
+    ('conntrack/a.h', '<stdint.h>', 'conntrack may not include the system <stdint.h>; write <cstdint>'),
+    ('conntrack/a.h', '"dataplane/b.h"', 'conntrack may not include dataplane "dataplane/b.h"'),
+    ('conntrack/deep/a.h', '"control/b.h"', 'conntrack may not include control "control/b.h"'),
+    ('dhcp/a.h', '<boost/asio.hpp>', 'dhcp may not include Boost <boost/asio.hpp>'),
+    ('dhcp/a.h', '"conntrack/b.h"', 'dhcp may not include conntrack "conntrack/b.h"'),
+    ('dataplane/a.h', '<spdlog/spdlog.h>', 'dataplane may not include spdlog <spdlog/spdlog.h>'),
+    ('dataplane/a.h', '<fmt/core.h>', 'dataplane may not include fmt <fmt/core.h>'),
+    ('dataplane/a.h', '"control/config/b.h"', 'dataplane may not include control "control/config/b.h"'),
+    ('dataplane/a.h', '"dhcp/b.h"', 'dataplane may not include dhcp "dhcp/b.h"'),
+    ('control/admin/a.h', '<gtest/gtest.h>', 'control may not include GoogleTest <gtest/gtest.h>'),
+    ('control/admin/a.h', '"bench/b.h"', 'control may not include bench "bench/b.h"'),
+    ('control/admin/a.h', '"tests/net/b.h"', 'control may not include tests "tests/net/b.h"'),
+]
+
+
+def forbid(file, written, says):
+    @case(f'refused: {says}')
+    def _(tree):
+        name = written.strip('"<>')
+        if written.startswith('"'):
+            header(tree, name)
+        elif not name.startswith(('sys/', 'stdint')):
+            outside(tree, name)
+        header(tree, file, f'#include {written}')
+        tree.expect(includes.check, f'{file}:3: {says}')
+
+
+for row in FORBIDDEN:
+    forbid(*row)
+
+
+@case('an include in a comment or a literal is none, one after them is found in its line')
+def _(tree):
+    outside(tree, 'rte_mbuf.h')
+    header(tree, 'conntrack/a.h', '// #include <rte_mbuf.h>', '/*', '#include <rte_mbuf.h>', '*/',
+           'inline const char* text() { return R"(', '#include <rte_mbuf.h>', ')"; }', '#  include <rte_mbuf.h>')
+    tree.expect(includes.check, 'conntrack/a.h:10: conntrack may not include DPDK')
+
+
+@case('a quoted include must be a path from the root')
+def _(tree):
+    header(tree, 'conntrack/key.h')
+    header(tree, 'conntrack/a.h', '#include "key.h"', '#include "../conntrack/key.h"', '#include <conntrack/key.h>')
+    tree.expect(includes.check, 'conntrack/a.h:3: "key.h" is no path from the root',
+                'conntrack/a.h:4: "../conntrack/key.h" is no path from the root',
+                'conntrack/a.h:5: headers of the project stand in quotes')
+
+
+@case('a header without pragma once is reported, a comment that names it does not help')
+def _(tree):
+    header(tree, 'conntrack/ok.h')
+    tree.write('conntrack/a.h', LICENSE, '// #pragma once')
+    tree.expect(includes.check, 'conntrack/a.h:1: header without #pragma once')
+
+
+@case('a source without the SPDX line is reported, C++ and scripts alike')
+def _(tree):
+    header(tree, 'conntrack/ok.h')
+    tree.write('conntrack/a.cc', '// A table.')
+    tree.write('tests/e2e/a.py', '#!/usr/bin/env python3', '"""No license."""')
+    tree.write('tests/e2e/b.sh', '#!/bin/sh', '# SPDX-License-Identifier: Apache-2.0')
+    tree.write('run', '#!/bin/sh', '')
+    tree.expect(includes.check, 'conntrack/a.cc:1: does not start with "// SPDX',
+                'tests/e2e/a.py:1: does not start with "# SPDX', 'run:1: does not start with "# SPDX')
+
+
+@case('a header that needs another one before it does not compile alone')
+def _(tree):
+    header(tree, 'conntrack/a.h', '', 'inline std::uint8_t one() { return 1; }')
+    tree.expect(includes.check, "conntrack/a.h:4: does not compile alone: 'uint8_t'")
+
+
+@case('a header that a compiled source includes first is not compiled again')
+def _(tree):
+    header(tree, 'conntrack/a.h', 'not C++')
+    tree.write('conntrack/a.cc', LICENSE, '#include "conntrack/a.h"')
+    tree.unit('conntrack/a.cc')
+    tree.expect(includes.check)
+
+
+@case('a header is compiled with the flags of its own folder')
+def _(tree):
+    header(tree, 'conntrack/a.h', '#ifndef OF_CONNTRACK', '#error wrong flags', '#endif')
+    tree.write('conntrack/b.cc', LICENSE)
+    tree.unit('conntrack/b.cc', '-DOF_CONNTRACK')
+    tree.expect(includes.check)
+
+
+@case('a source outside of every room is reported')
+def _(tree):
+    header(tree, 'utils/a.h')
+    tree.expect(includes.check, 'utils/a.h:1: lies in no room of the include table')
+
+
+@case('a tree without sources fails: the gate would have looked at nothing')
+def _(tree):
+    tree.expect(includes.check, '.:1: no C++ source found')
+
+
+@case('as a script the gate prints FILE:LINE: message under "not ok" and exits with 1')
+def _(tree):
+    outside(tree, 'rte_mbuf.h')
+    header(tree, 'conntrack/a.h', '#include <rte_mbuf.h>')
+    script = Path(__file__).with_name('includes.py')
+    result = subprocess.run([sys.executable, script, '--root', tree.root], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1, result
+    assert '\n# conntrack/a.h:3: conntrack may not include DPDK <rte_mbuf.h>' in result.stdout, result.stdout
+    assert result.stdout.startswith('1..7\n') and result.stdout.count('not ok') == 1, result.stdout
+
+
+if __name__ == '__main__':
+    run_cases()
