@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gate: hot objects reference no allocator, lock, exception, clock, system call, log or generator.
 
-Hot is every source in the folders below that cold.txt does not name (with its reason). Each must be compiled
-by a target of these folders without exceptions and type information, and the object's undefined symbols are
-held against the table: what an object does not reference, it cannot call. A call into a cold source counts
-as what that source may do. What leaves no symbol (spinlocks of DPDK, rdtsc) is for the hygiene gate.
+Hot is every source in the folders below that cold.txt does not name. Each must be compiled by a target of
+these folders without exceptions and type information, and its object's undefined symbols are held against
+the table: what an object does not reference, it cannot call. A reference into a cold source counts as what
+that source may do. Creation that stands in a hot source (a constructor) is named in cold.txt by function; a
+reference is then excused when all functions that make it are such, or templates of std that only such call.
+What leaves no symbol (spinlocks of DPDK, rdtsc) is for the hygiene gate.
 """
 import re
 import subprocess
@@ -43,7 +45,8 @@ FORBIDDEN = (
          r'|std::(bad_\w+|exception|logic_error|runtime_error|out_of_range|length_error)::.*'),
     Kind('virtual functions or type information', 'use a table, a template parameter or a switch over an enum class',
          r'(vtable|typeinfo|typeinfo name) for .*|__dynamic_cast|__cxa_pure_virtual|__cxa_deleted_virtual'),
-    Kind('a global with a destructor', 'let who creates it own it: no mutable globals', r'__cxa_(thread_)?atexit|atexit'),
+    Kind('a global with a destructor', 'let who creates it own it: no mutable globals',
+         r'__cxa_(thread_)?atexit|atexit'),
     Kind('a clock', 'take the time of the burst as a parameter',
          r'clock(_gettime|_getres|_nanosleep)?|gettimeofday|time|times|ftime|localtime(_r)?|gmtime(_r)?|strftime'
          r'|mktime|nanosleep|u?sleep|std::chrono::(_V2::)?\w+clock::.*|rte_delay_us_(block|sleep)'),
@@ -64,20 +67,21 @@ FORBIDDEN = (
 
 # --- which objects -------------------------------------------------------------------------------
 
-def cold_reasons(root):
-    """file -> reason, and the lines of the cold list that are wrong."""
-    reasons, wrong = {}, []
+def cold_entries(root):
+    """file -> its cold functions (none: the whole file is cold), and what is wrong with the cold list."""
+    entries, wrong = {}, []
     path = Path(root, COLD_LIST)
     for line, text in enumerate(path.read_text().splitlines() if path.is_file() else [], 1):
         if not text.strip() or text.startswith('#'):
             continue
-        file, _, reason = (part.strip() for part in text.partition(':'))
-        if not reason:
-            wrong.append(Violation(COLD_LIST, line, f'{file} without a reason'))
+        subject, _, reason = text.partition(' - ')
+        file, *functions = subject.split() or ['']
+        if not reason.strip():
+            wrong.append(Violation(COLD_LIST, line, f'{file} without a reason: FILE [FUNCTION ...] - reason'))
         if not Path(root, file).is_file():
             wrong.append(Violation(COLD_LIST, line, f'{file} does not exist'))
-        reasons[file] = reason
-    return reasons, wrong
+        entries[file] = entries.get(file, ()) + tuple(functions)
+    return entries, wrong
 
 
 def in_hot_folder(path):
@@ -125,7 +129,8 @@ def nm(unit, *options):
                             text=True, timeout=60)
     if result.returncode != 0:
         raise FileNotFoundError(result.stderr.strip() or f'nm cannot read {unit.output}')
-    return [match.groups() for match in re.finditer(r'(?m)^[0-9a-f ]{16} ([A-Za-z]) ([^\t\n]+)(?:\t(.*))?$', result.stdout)]
+    line = r'(?m)^[0-9a-f ]{16} ([A-Za-z]) ([^\t\n]+)(?:\t(.*))?$'
+    return [match.groups() for match in re.finditer(line, result.stdout)]
 
 
 # Demangled names of function templates begin with the type of their result.
@@ -154,7 +159,37 @@ def places_of(root, unit):
     return places
 
 
-def forbidden_references(root, unit, cold_symbols):
+def functions_of(unit):
+    """symbol -> the functions whose code refers to it, by the relocations of the object."""
+    result = subprocess.run(['objdump', '--demangle', '-dr', '--no-show-raw-insn', unit.output], cwd=unit.directory,
+                            capture_output=True, text=True, timeout=60, check=True)
+    users, function = {}, ''
+    for line in result.stdout.splitlines():
+        begin = re.fullmatch(r'[0-9a-f]+ <(.*)>:', line)
+        reference = re.fullmatch(r'\s+[0-9a-f]+: R_\w+\t(.*?)([+-]0x[0-9a-f]+)?', line)
+        if begin:
+            function = base_name(begin.group(1))
+        elif reference:
+            users.setdefault(reference.group(1), set()).add(function)
+    return users
+
+
+def base_name(function):
+    return without_parameters(re.sub(r' ?\[clone [^]]*\]', '', function))
+
+
+def is_excused(function, cold_functions, users, asking=()):
+    """True for a cold function of the project, and for code of std that only such functions call."""
+    name = SIMPLE_RESULT.sub('', function)
+    if any(name == cold or name.endswith('::' + cold) for cold in cold_functions):
+        return True
+    callers = {caller for symbol, found in users.items() if base_name(symbol) == function for caller in found}
+    callers -= {function, *asking}
+    return name.startswith(('std::', '__gnu_cxx::')) and bool(callers) and all(
+        is_excused(caller, cold_functions, users, (*asking, function)) for caller in callers)
+
+
+def forbidden_references(root, unit, cold_symbols, cold_functions):
     wrong = []
     for letter, name, _ in nm(unit):
         if letter not in 'UwvV':  # undefined; V: also a table of virtual functions that this object emits
@@ -164,11 +199,16 @@ def forbidden_references(root, unit, cold_symbols):
             wrong.append((name, f'references {kind.what}: {name} ({kind.instead})'))
         elif name in cold_symbols:
             wrong.append((name, f'references {name} of the cold {cold_symbols[name]} ({COLD_LIST})'))
+    if wrong:
+        users = functions_of(unit)
+        wrong = [(name, f'{message}, in {", ".join(sorted(hot_users)) or "data"}') for name, message in wrong
+                 for hot_users in [{f for f in users.get(name, ()) if not is_excused(f, cold_functions, users)}]
+                 if hot_users or name not in users]
     places = places_of(root, unit) if wrong else {}
     return [Violation(*places.get(name, (unit.file, 1)), message) for name, message in wrong]
 
 
-def references(root, hot, cold):
+def references(root, hot, cold, entries):
     """The forbidden references of all hot objects."""
     for unit in hot:
         if any(a.startswith('-flto') for a in unit.arguments) and '-fno-lto' not in unit.arguments:
@@ -179,23 +219,23 @@ def references(root, hot, cold):
     try:
         cold_symbols = {name: unit.file for unit in cold for kind, name, _ in nm(unit, '--defined-only') if kind == 'T'}
         for unit in hot:
-            wrong += forbidden_references(root, unit, cold_symbols)
+            wrong += forbidden_references(root, unit, cold_symbols, entries.get(unit.file, ()))
     except FileNotFoundError as missing:
         wrong.append(Violation('compile_commands.json', 1, f'{missing} (build first)'))
     return wrong
 
 
 def check(root, build):
-    reasons, wrong_lines = cold_reasons(root)
+    entries, wrong_lines = cold_entries(root)
     units = product_units(root, build)
-    hot = [unit for unit in units if unit.file not in reasons]
-    cold = [unit for unit in units if unit.file in reasons]
+    cold = [unit for unit in units if entries.get(unit.file) == ()]
+    hot = [unit for unit in units if unit not in cold]
     return {
         'every line of the cold list names a source and a reason': wrong_lines,
         'every source of the hot folders is compiled, and each folder has hot ones':
             uncompiled(root, units) + folders_without_hot(root, hot),
         'hot sources are compiled without exceptions and type information': wrongly_compiled(hot),
-        'hot objects reference nothing that blocks, allocates, throws or prints': references(root, hot, cold),
+        'hot objects reference nothing that blocks, allocates, throws or prints': references(root, hot, cold, entries),
     }
 
 

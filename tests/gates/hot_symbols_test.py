@@ -18,7 +18,8 @@ FORBIDDEN = [
     ('<new>', 'int* f() { return new int; }', 'an allocator: operator new(unsigned long)'),
     ('<new>', 'void f(int* p) { delete[] p; }', 'an allocator: operator delete[](void*)'),
     ('<sys/mman.h>', 'void f(void* p) { munmap(p, 4096); }', 'an allocator: munmap'),
-    ('<cstddef>', 'extern "C" void* rte_malloc(const char*, std::size_t, unsigned); void* f() { return rte_malloc("", 1, 0); }',
+    ('<cstddef>',
+     'extern "C" void* rte_malloc(const char*, std::size_t, unsigned); void* f() { return rte_malloc("", 1, 0); }',
      'an allocator: rte_malloc'),
     ('<pthread.h>', 'void f(pthread_mutex_t* m) { pthread_mutex_lock(m); }', 'a lock: pthread_mutex_lock'),
     ('<time.h>', 'void f(timespec* t) { clock_gettime(CLOCK_MONOTONIC, t); }', 'a clock: clock_gettime'),
@@ -26,9 +27,11 @@ FORBIDDEN = [
      'a clock: std::chrono::_V2::steady_clock::now()'),
     ('<cstdio>', 'void f(int i) { std::printf("%d", i); }', 'output or a log: printf'),
     ('<cstdio>', 'void f() { std::puts("a"); }', 'output or a log: puts'),
-    ('<cstdint>', 'extern "C" int rte_log(std::uint32_t, std::uint32_t, const char*, ...); void f() { rte_log(1, 1, ""); }',
+    ('<cstdint>',
+     'extern "C" int rte_log(std::uint32_t, std::uint32_t, const char*, ...); void f() { rte_log(1, 1, ""); }',
      'output or a log: rte_log'),
-    ('<utility>', 'namespace fmt::v9 { void vprint(int); } void f() { fmt::v9::vprint(1); }', 'output or a log: fmt::v9::vprint(int)'),
+    ('<utility>', 'namespace fmt::v9 { void vprint(int); } void f() { fmt::v9::vprint(1); }',
+     'output or a log: fmt::v9::vprint(int)'),
     ('<unistd.h>', 'long f(int fd) { return write(fd, "", 1); }', 'a system call: write'),
     ('<cstdlib>', 'int f() { return std::rand(); }', 'a random generator: rand'),
     ('<sys/random.h>', 'long f(void* p) { return getrandom(p, 8, 0); }', 'a random generator: getrandom'),
@@ -95,7 +98,7 @@ def _(tree):
 
 @case('a cold source may allocate, and no hot object may call it')
 def _(tree):
-    tree.write(hot_symbols.COLD_LIST, '# reasons', '', 'conntrack/create.cc: control creates the tables')
+    tree.write(hot_symbols.COLD_LIST, '# reasons', '', 'conntrack/create.cc - control creates the tables')
     hot_source(tree, 'conntrack/create.cc', 'int* create(int n) { return new int[n]; }', flags=['-O2'])
     hot_source(tree, 'conntrack/a.cc', 'int find(int a) { return a + 1; }')
     tree.expect(hot_symbols.check)
@@ -103,9 +106,31 @@ def _(tree):
     tree.expect(hot_symbols.check, 'dataplane/b.cc:3: references create(int) of the cold conntrack/create.cc')
 
 
+TABLE = ['#include <vector>', 'struct Table {', '  explicit Table(unsigned n); ~Table();',
+         '  void add(int a); int find(int a) const;', '  std::vector<int> cells; };',
+         'Table::Table(unsigned n) : cells(n) { cells.push_back(4); }', 'Table::~Table() = default;',
+         'int Table::find(int a) const { return cells[static_cast<unsigned>(a)]; }']
+
+
+@case('cold functions of a hot source may allocate, themselves and through templates of std')
+def _(tree):
+    tree.write(hot_symbols.COLD_LIST, 'conntrack/a.cc Table::Table Table::~Table - control creates the table')
+    hot_source(tree, 'conntrack/a.cc', *TABLE)
+    tree.expect(hot_symbols.check)
+
+
+@case('a hot function beside cold ones is found by name, also when it allocates through the same template')
+def _(tree):
+    tree.write(hot_symbols.COLD_LIST, 'conntrack/a.cc Table::Table Table::~Table - control creates the table')
+    hot_source(tree, 'conntrack/a.cc', *TABLE, 'void Table::add(int a) { cells.push_back(a); }')
+    found = tree.violations(hot_symbols.check)
+    assert any('an allocator: operator new' in violation for violation in found), found
+    assert all('Table::add' in v or 'std::vector<int' in v for v in found) and 'Table::Table' not in str(found), found
+
+
 @case('a line of the cold list needs a reason and an existing source')
 def _(tree):
-    tree.write(hot_symbols.COLD_LIST, '', 'conntrack/a.cc:', 'conntrack/gone.cc: control creates it')
+    tree.write(hot_symbols.COLD_LIST, '', 'conntrack/a.cc', 'conntrack/gone.cc - control creates it')
     hot_source(tree, 'conntrack/a.cc', 'int f() { return 1; }')
     hot_source(tree, 'conntrack/b.cc', 'int g() { return 1; }')
     tree.expect(hot_symbols.check, f'{hot_symbols.COLD_LIST}:2: conntrack/a.cc without a reason',
@@ -114,7 +139,7 @@ def _(tree):
 
 @case('a folder whose sources are all cold fails: nothing would have been looked at')
 def _(tree):
-    tree.write(hot_symbols.COLD_LIST, 'conntrack/create.cc: control creates the tables')
+    tree.write(hot_symbols.COLD_LIST, 'conntrack/create.cc - control creates the tables')
     hot_source(tree, 'conntrack/create.cc', 'int* create(int n) { return new int[n]; }')
     tree.expect(hot_symbols.check, 'conntrack:1: holds sources, none of them hot')
 

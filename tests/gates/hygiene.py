@@ -14,8 +14,10 @@ from gate import Violation
 CPP = gate.CPP_SUFFIXES
 TEXT = CPP + ('.py', '.sh', '.md', '.yaml', '.yml', '.json', '.build', '.txt', '.service', 'run')
 
-# What the kernel's interfaces take by address is cast on its way there, and such bytes are no frame.
-KERNEL_TYPES = r'(?!\s*<\s*(?:const\s+)?(?:struct\s+)?(?:::)?(?:sockaddr\w*|ifreq|ethtool_\w+|\w*msg\w*|tpacket\w*)\b)'
+# Casts that read no header out of raw bytes: addresses for the kernel, vectors of the CPU, an address as a
+# number, checked bytes as text.
+HARMLESS_CASTS = (r'(?!\s*<\s*(?:const\s+char\s*\*|std::uintptr_t|(?:const\s+)?(?:struct\s+)?(?:::)?'
+                  r'(?:__m\d+i?|sockaddr\w*|ifreq|ethtool_\w+|\w*msg\w*|tpacket\w*)\s*\*)\s*>)')
 
 
 class Rule(NamedTuple):
@@ -33,7 +35,8 @@ RULES = (
          '{0} needs a measured number: name the file and the number in tests/gates/hygiene.py',
          r'.*\.(h|cc)', True, {}),
     Rule('bytes are reinterpreted in the ground floor and the parse step alone',
-         r'\breinterpret_cast\b' + KERNEL_TYPES, 'use net::view<T> or std::as_bytes; reinterpret_cast is for the parse step',
+         r'\breinterpret_cast\b' + HARMLESS_CASTS,
+         'use net::view<T> or std::as_bytes; reinterpret_cast is for the parse step',
          r'(dataplane|conntrack|dhcp|control)/.*', True,
          {'dataplane/net/': 'the checked views live there', 'dataplane/parse*': 'the parse step'}),
     Rule('the packet path takes no lock of DPDK, which would leave no symbol',
@@ -46,7 +49,8 @@ RULES = (
          r'.*', False, {'tests/gates/hygiene*': 'name the words', 'tests/gates/README.md': 'names the words'}),
     Rule('no tabs', r'\t', 'tab; indent with spaces', r'.*', False, {}),
     Rule('no white space at the end of a line', r'[ \t\r]+$', 'white space at the end of the line', r'.*', False, {}),
-    Rule('files end with one newline', r'[^\n]\Z|\n\n\Z', 'the file does not end with exactly one newline', r'.*', False, {}),
+    Rule('files end with one newline', r'[^\n]\Z|\n\n\Z',
+         'the file does not end with exactly one newline', r'.*', False, {}),
 )
 
 FILE_NAME = re.compile(r'[a-z0-9_]+\.(h|cc)')
@@ -81,7 +85,7 @@ def check(root, build):
     files = gate.sources(root, TEXT)
     results = {'C++ files are snake_case.h and snake_case.cc': file_names(root)}
     if not files:
-        results['there is something to look at'] = [Violation('.', 1, 'no source found: the gate has looked at nothing')]
+        results['there is something to look at'] = [Violation('.', 1, 'no source found: nothing was looked at')]
     return results | {rule.sentence: judge(rule, root, files) for rule in RULES}
 
 

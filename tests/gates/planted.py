@@ -77,7 +77,7 @@ class Tree:
 def run_cases():
     results = {}
     for sentence, function in CASES.items():
-        with tempfile.TemporaryDirectory(prefix='vmnat-gate-') as folder:
+        with tempfile.TemporaryDirectory(prefix='planted-') as folder:
             try:
                 function(Tree(folder))
                 results[sentence] = []

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Format and clang-tidy: lint.py [--deep] [FILE ...], without files for the whole tree.
+
+Formatting is judged by clang-format on every C++ file. clang-tidy works on the sources of
+compile_commands.json; for a header it works on one source that includes it. Two files at a time, 2 to 6
+seconds of CPU for one (see README.md). --deep adds clang's static analyzer, several times as long.
+"""
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import gate
+import includes
+
+DEEP_CHECKS = 'clang-analyzer-*,-clang-analyzer-optin.*'
+SECONDS_PER_FILE = 900
+
+
+def unformatted(root, files):
+    """clang-format's complaints; the empty string when there are none."""
+    if not files:
+        return ''
+    result = subprocess.run(['clang-format', '--dry-run', '-Werror', '--ferror-limit=1', *files], cwd=root,
+                            capture_output=True, text=True, timeout=SECONDS_PER_FILE)
+    wrong = sorted(set(re.findall(r'(?m)^(\S+?):(\d+):\d+: error: code should be clang-formatted', result.stderr)))
+    if result.returncode != 0 and not wrong:
+        return result.stderr
+    return ''.join(f'{file}:{line}: not formatted (clang-format -i {file})\n' for file, line in wrong)
+
+
+def does_include(root, unit, header):
+    return f'"{header}"' in (written for _, written in includes.includes_of(root, unit.file))
+
+
+def units_of(files, root, build):
+    """The units to look at for `files`; a header stands for the first unit that includes it."""
+    units = {unit.file: unit for unit in gate.units(root, build) if unit.file.split('/')[0] in gate.ROOMS}
+    if not files:
+        return list(units.values())
+    chosen = {}
+    for file in files:
+        unit = units.get(file) or next((unit for unit in units.values() if does_include(root, unit, file)), None)
+        if unit:
+            chosen[unit.file] = unit
+        else:
+            print(f'{file}: no source of compile_commands.json is or includes it; clang-tidy has not seen it')
+    return list(chosen.values())
+
+
+def tidy(unit, root, build, deep):
+    """(file, seconds, complaints)"""
+    begin = time.monotonic()
+    command = ['clang-tidy', '-p', str(build), '--quiet', *([f'--checks={DEEP_CHECKS}'] if deep else []), unit.file]
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=SECONDS_PER_FILE)
+    output = result.stdout.replace(f'{build}/../', '').replace(f'{root}/', '')
+    return unit.file, time.monotonic() - begin, (output or result.stderr) if result.returncode != 0 else ''
+
+
+def tidy_all(units, root, build, options):
+    clean = True
+    seen = set()  # a mistake in a header shows in every source that includes it; once is enough
+    with ThreadPoolExecutor(options.parallel) as pool:
+        for file, seconds, complaints in pool.map(lambda unit: tidy(unit, root, build, options.deep), units):
+            print(f'{"ok   " if not complaints else "WRONG"} {seconds:5.1f} s  {file}', flush=True)
+            blocks = re.split(r'(?m)^(?=\S+:\d+:\d+: (?:error|warning):|error:)', complaints)
+            print(''.join(block for block in blocks if block not in seen), end='', flush=True)
+            seen.update(blocks)
+            clean = clean and not complaints
+    return clean
+
+
+def main():
+    root = Path(__file__).resolve().parent.parent.parent
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('files', nargs='*', metavar='FILE')
+    parser.add_argument('--build', type=Path, default=root / 'build')
+    parser.add_argument('--deep', action='store_true', help='add the static analyzer')
+    parser.add_argument('--format-only', action='store_true', help='leave clang-tidy out')
+    parser.add_argument('--parallel', type=int, default=2)
+    options = parser.parse_args()
+    for tool in ('clang-format', 'clang-tidy'):
+        if not shutil.which(tool):
+            sys.exit(f'{tool} is missing: apt-get install {tool}')
+    files = [os.path.relpath(Path(file).resolve(), root) for file in options.files]
+    wrong = unformatted(root, [f for f in files if f.endswith(gate.CPP_SUFFIXES)] or gate.sources(root))
+    print(wrong, end='', flush=True)
+    clean = not wrong
+    if not options.format_only:
+        build = options.build.resolve()
+        clean = tidy_all(units_of(files, root, build), root, build, options) and clean
+    sys.exit(0 if clean else 1)
+
+
+if __name__ == '__main__':
+    main()
