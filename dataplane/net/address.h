@@ -46,8 +46,8 @@ class Ipv4Addr {
   [[nodiscard]] constexpr std::uint32_t raw() const { return value_.raw(); }
   [[nodiscard]] constexpr bool is_unspecified() const { return raw() == 0; }
   [[nodiscard]] constexpr bool is_limited_broadcast() const { return raw() == 0xffffffff; }
-  [[nodiscard]] constexpr bool is_multicast() const { return (host() >> 28) == 0xe; }   // 224.0.0.0/4
-  [[nodiscard]] constexpr bool is_loopback() const { return (host() >> 24) == 127; }    // 127.0.0.0/8
+  [[nodiscard]] constexpr bool is_multicast() const { return (host() >> 28) == 0xe; }  // 224.0.0.0/4
+  [[nodiscard]] constexpr bool is_loopback() const { return (host() >> 24) == 127; }   // 127.0.0.0/8
   constexpr bool operator==(const Ipv4Addr& other) const = default;
   constexpr auto operator<=>(const Ipv4Addr& other) const = default;
 
@@ -102,14 +102,16 @@ struct Endpoint {
   constexpr auto operator<=>(const Endpoint& other) const = default;
 };
 
-static_assert(sizeof(MacAddr) == 6 && alignof(MacAddr) == 1 && std::has_unique_object_representations_v<MacAddr>);
+static_assert(sizeof(MacAddr) == 6 && alignof(MacAddr) == 1 &&
+              std::has_unique_object_representations_v<MacAddr>);
 static_assert(sizeof(Ipv4Addr) == 4 && alignof(Ipv4Addr) == 1);
 static_assert(sizeof(L4Port) == 2 && alignof(L4Port) == 1);
 static_assert(sizeof(Endpoint) == 6 && std::has_unique_object_representations_v<Endpoint>);
 static_assert(Ipv4Addr::of(192, 168, 122, 1).host() == 0xc0a87a01);
 static_assert(Ipv4Prefix{Ipv4Addr::of(10, 0, 0, 5), 24}.broadcast() == Ipv4Addr::of(10, 0, 0, 255));
 
-// Text to value; nothing on anything but the exact canonical form ("a.b.c.d", "a.b.c.d/len", "xx:xx:xx:xx:xx:xx").
+// Text to value; nothing on anything but the exact canonical form ("a.b.c.d", "a.b.c.d/len",
+// "xx:xx:xx:xx:xx:xx").
 std::optional<MacAddr> parse_mac(std::string_view text);
 std::optional<Ipv4Addr> parse_ipv4(std::string_view text);
 std::optional<Ipv4Prefix> parse_ipv4_prefix(std::string_view text);

@@ -16,7 +16,8 @@
 
 namespace vmnat::net {
 
-static_assert(std::endian::native == std::endian::little, "byte order code is written for little-endian hosts");
+static_assert(std::endian::native == std::endian::little,
+              "byte order code is written for little-endian hosts");
 
 template <std::unsigned_integral T>
 constexpr T byte_swapped(T value) {

@@ -33,16 +33,21 @@ class ChecksumDelta {
   static constexpr ChecksumDelta of(std::uint16_t old_raw, std::uint16_t new_raw) {
     return ChecksumDelta{folded(std::uint64_t{static_cast<std::uint16_t>(~old_raw)} + new_raw)};
   }
-  static constexpr ChecksumDelta of(L4Port old_port, L4Port new_port) { return of(old_port.raw(), new_port.raw()); }
+  static constexpr ChecksumDelta of(L4Port old_port, L4Port new_port) {
+    return of(old_port.raw(), new_port.raw());
+  }
   static constexpr ChecksumDelta of(Ipv4Addr old_address, Ipv4Addr new_address) {
-    return ChecksumDelta{folded(std::uint64_t{static_cast<std::uint32_t>(~old_address.raw())} + new_address.raw())};
+    return ChecksumDelta{
+        folded(std::uint64_t{static_cast<std::uint32_t>(~old_address.raw())} + new_address.raw())};
   }
 
   constexpr ChecksumDelta operator+(ChecksumDelta other) const {
     return ChecksumDelta{folded(std::uint64_t{value_} + other.value_)};
   }
   // The delta that undoes this one.
-  [[nodiscard]] constexpr ChecksumDelta negated() const { return ChecksumDelta{static_cast<std::uint16_t>(~value_)}; }
+  [[nodiscard]] constexpr ChecksumDelta negated() const {
+    return ChecksumDelta{static_cast<std::uint16_t>(~value_)};
+  }
   // A checksum field after the rewrite. Never 0xffff for a header that is not all zero (RFC 1624 section 3).
   [[nodiscard]] constexpr Be16 applied_to(Be16 checksum) const {
     const auto inverted = static_cast<std::uint16_t>(~checksum.raw());
@@ -65,7 +70,9 @@ class ChecksumDelta {
 };
 
 // RFC 1624 section 4's worked example: HC = 0xDD2F, m = 0x5555, m' = 0x3285 gives HC' = 0x0000.
-static_assert(ChecksumDelta::of(std::uint16_t{0x5555}, std::uint16_t{0x3285}).applied_to(Be16::from_raw(0xdd2f)).raw() == 0x0000);
+static_assert(ChecksumDelta::of(std::uint16_t{0x5555}, std::uint16_t{0x3285})
+                  .applied_to(Be16::from_raw(0xdd2f))
+                  .raw() == 0x0000);
 
 // Unfolded one's complement sum of `bytes` (an odd last byte is padded with zero), added to `sum`.
 inline std::uint64_t added_sum(std::span<const std::byte> bytes, std::uint64_t sum = 0) {
@@ -88,11 +95,15 @@ inline std::uint64_t added_sum(std::span<const std::byte> bytes, std::uint64_t s
 }
 
 // The checksum field's value for a sum taken with the field itself as zero.
-constexpr Be16 checksum_of(std::uint64_t sum) { return Be16::from_raw(static_cast<std::uint16_t>(~folded(sum))); }
+constexpr Be16 checksum_of(std::uint64_t sum) {
+  return Be16::from_raw(static_cast<std::uint16_t>(~folded(sum)));
+}
 
 // Sum of the TCP/UDP pseudo-header (RFC 793 section 3.1, RFC 768). `l4_length` in bytes.
-constexpr std::uint64_t pseudo_header_sum(Ipv4Addr from, Ipv4Addr to, std::uint8_t protocol, std::uint16_t l4_length) {
-  return std::uint64_t{from.raw()} + to.raw() + Be16::from_host(protocol).raw() + Be16::from_host(l4_length).raw();
+constexpr std::uint64_t pseudo_header_sum(Ipv4Addr from, Ipv4Addr to, std::uint8_t protocol,
+                                          std::uint16_t l4_length) {
+  return std::uint64_t{from.raw()} + to.raw() + Be16::from_host(protocol).raw() +
+         Be16::from_host(l4_length).raw();
 }
 
 }  // namespace vmnat::net

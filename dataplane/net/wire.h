@@ -18,7 +18,13 @@
 
 namespace vmnat::net {
 
-enum class EtherType : std::uint16_t { Ipv4 = 0x0800, Arp = 0x0806, Vlan = 0x8100, Ipv6 = 0x86dd, QinQ = 0x88a8 };
+enum class EtherType : std::uint16_t {
+  Ipv4 = 0x0800,
+  Arp = 0x0806,
+  Vlan = 0x8100,
+  Ipv6 = 0x86dd,
+  QinQ = 0x88a8
+};
 
 // IANA protocol numbers that vmnat knows by name; any other value may occur.
 enum class Protocol : std::uint8_t { Icmp = 1, Tcp = 6, Udp = 17 };
@@ -34,8 +40,8 @@ static_assert(sizeof(EthernetHeader) == 14 && alignof(EthernetHeader) == 1);
 // ARP for Ethernet and IPv4 (RFC 826).
 enum class ArpOperation : std::uint16_t { Request = 1, Reply = 2 };
 struct ArpPacket {
-  Be16 hardware_type;   // 1: Ethernet
-  Be16 protocol_type;   // 0x0800
+  Be16 hardware_type;            // 1: Ethernet
+  Be16 protocol_type;            // 0x0800
   std::uint8_t hardware_length;  // 6
   std::uint8_t protocol_length;  // 4
   Be16 operation;
@@ -45,7 +51,8 @@ struct ArpPacket {
   Ipv4Addr target_address;
 
   [[nodiscard]] constexpr bool is_ethernet_ipv4() const {
-    return hardware_type.host() == 1 && protocol_type.host() == 0x0800 && hardware_length == 6 && protocol_length == 4;
+    return hardware_type.host() == 1 && protocol_type.host() == 0x0800 && hardware_length == 6 &&
+           protocol_length == 4;
   }
   [[nodiscard]] constexpr ArpOperation op() const { return static_cast<ArpOperation>(operation.host()); }
 };
@@ -104,8 +111,15 @@ static_assert(sizeof(UdpHeader) == 8 && alignof(UdpHeader) == 1);
 
 // RFC 792; the second word is the identifier and sequence of queries.
 enum class IcmpType : std::uint8_t {
-  EchoReply = 0, DestinationUnreachable = 3, SourceQuench = 4, Redirect = 5, EchoRequest = 8,
-  TimeExceeded = 11, ParameterProblem = 12, TimestampRequest = 13, TimestampReply = 14,
+  EchoReply = 0,
+  DestinationUnreachable = 3,
+  SourceQuench = 4,
+  Redirect = 5,
+  EchoRequest = 8,
+  TimeExceeded = 11,
+  ParameterProblem = 12,
+  TimestampRequest = 13,
+  TimestampReply = 14,
 };
 struct IcmpHeader {
   IcmpType type;

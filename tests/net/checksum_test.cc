@@ -2,9 +2,8 @@
 // The incremental checksum against full recomputation, on a million random headers.
 #include "dataplane/net/checksum.h"
 
-#include <gtest/gtest.h>
-
 #include <array>
+#include <gtest/gtest.h>
 #include <random>
 
 #include "dataplane/net/wire.h"
@@ -59,7 +58,8 @@ TEST(Checksum, DeltaEqualsFullRecomputationOnAMillionRandomHeaders) {
     ASSERT_EQ(both.applied_to(original.l4.checksum).raw(), expected_l4.raw()) << i;
     // And the way back restores the original to the bit.
     ASSERT_EQ(both.negated().applied_to(expected_l4).raw(), original.l4.checksum.raw()) << i;
-    ASSERT_EQ(address.negated().applied_to(full_ip_checksum(segment.ip)).raw(), original.ip.checksum.raw()) << i;
+    ASSERT_EQ(address.negated().applied_to(full_ip_checksum(segment.ip)).raw(), original.ip.checksum.raw())
+        << i;
   }
 }
 
