@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Context: what the steps of one worker work with. Owned and used by that worker alone.
+#pragma once
+
+#include "conntrack/conntrack.h"
+#include "dataplane/counters.h"
+#include "dataplane/forwarding_state.h"
+#include "dataplane/packet.h"
+#include "dataplane/rings.h"
+#include "dataplane/transmit.h"
+
+namespace vmnat::dataplane {
+
+struct Context {
+  const ForwardingState* state = nullptr;  // valid until the end of the poll
+  Time now{};                              // read once a poll
+  WorkerIndex worker = 0;
+  unsigned worker_count = 1;
+  conntrack::Conntrack& conntrack;
+  const conntrack::ExternalPorts& external_ports;
+  WorkerCounters& counters;
+  Rings& rings;
+  Transmitter& transmitter;
+
+  // The frame's end: freed, and counted against the port it came from.
+  void drop(rte_mbuf* frame, PortIndex port, DropReason reason) {
+    counters.ports[port].drops[index_of(reason)].add(1);
+    rte_pktmbuf_free(frame);
+  }
+
+  // The frame goes to the control thread, which answers it or re-injects it.
+  void punt(rte_mbuf* frame, PortIndex port, PuntReason reason) {
+    note_of(frame) = {.port = port, .punt = reason};
+    if (!rings.punt.push(frame)) return drop(frame, port, DropReason::PuntFull);
+    counters.punts[index_of(reason)].add(1);
+  }
+};
+
+}  // namespace vmnat::dataplane

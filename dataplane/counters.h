@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a worker counts. One writer (the worker), any number of relaxed readers (control): an increment is
+// a plain load, add and store. Readers see each counter whole, not all of them at one instant.
+//
+// The invariant that tests hold once traffic rests, summed over workers and ports:
+//   received + flood_copies + injected = transmitted + punted + dropped
+// Drops are charged to the port a frame came from (for injected frames: the port it was to leave by).
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "conntrack/session.h"
+#include "dataplane/drop_reasons.h"
+
+namespace vmnat::dataplane {
+
+using conntrack::kCacheLineSize;
+using conntrack::PortIndex;
+
+class Counter {
+ public:
+  void add(std::uint64_t amount) {
+    value_.store(value_.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
+  }
+  [[nodiscard]] std::uint64_t get() const { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+struct alignas(kCacheLineSize) PortCounters {
+  Counter rx_packets, rx_bytes;
+  Counter tx_packets, tx_bytes;
+  std::array<Counter, kDropReasonCount> drops;
+};
+
+struct alignas(kCacheLineSize) WorkerCounters {
+  explicit WorkerCounters(std::size_t port_count) : ports(std::make_unique<PortCounters[]>(port_count)) {}
+
+  std::array<Counter, kPuntReasonCount> punts;
+  Counter flood_copies;    // frames made by copying for all but the first port of a flood
+  Counter injected;        // frames of the control thread
+  Counter handoff_frames;  // frames that crossed from this worker to another
+  Counter learn_missed;    // source MACs not reported to control because its ring was full
+  Counter busy_cycles;     // TSC cycles of polls that found frames
+  Counter total_cycles;
+  std::unique_ptr<PortCounters[]> ports;  // by PortIndex
+};
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// Why frames end: one table for drops, one for punts. Each row generates the enumerator, the counter's
+// name (`drop.<name>`, part of the interface) and its one-line explanation (docs, `vmnatctl counters`).
+//
+// Every received frame ends in exactly one of: transmitted, punted for a reason, dropped for a reason.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+namespace vmnat::dataplane {
+
+// clang-format off
+#define VMNAT_DROP_REASONS(ROW)                                                                              \
+  /* Link layer */                                                                                           \
+  ROW(Runt, "runt", "shorter than an Ethernet header")                                                       \
+  ROW(SourceMac, "source_mac", "source MAC is a group address or zero")                                      \
+  ROW(NotForUs, "not_for_us", "uplink frame for another MAC address")                                        \
+  ROW(VlanTagged, "vlan_tagged", "VLAN tag on a frame to be routed, or from the uplink")                     \
+  ROW(EtherType, "ether_type", "neither IPv4 nor ARP, and to be routed, or from the uplink")                 \
+  ROW(SamePort, "same_port", "destination MAC lives on the port the frame came from")                        \
+  ROW(HeadersSplit, "headers_split", "headers do not lie in the first buffer segment")                       \
+  ROW(ArpMalformed, "arp_malformed", "ARP that is cut short or not for Ethernet and IPv4")                   \
+  ROW(ArpUnasked, "arp_unasked", "ARP on the uplink, or to our MAC, that asks nothing of us")                \
+  /* IPv4 and above */                                                                                       \
+  ROW(IpHeader, "ip_header", "IPv4 version, header length or total length is wrong (RFC 1812 5.2.2)")        \
+  ROW(IpChecksum, "ip_checksum", "IPv4 header checksum is wrong")                                            \
+  ROW(L4Header, "l4_header", "TCP, UDP or ICMP header is cut short or contradicts the lengths")              \
+  ROW(Fragment, "fragment", "IPv4 fragment")                                                                 \
+  ROW(TtlExpired, "ttl_expired", "TTL would reach zero")                                                     \
+  ROW(TooBig, "too_big", "larger than the MTU of the way out")                                               \
+  ROW(SourceForeign, "source_foreign", "source address is not of the network the frame came from")           \
+  ROW(DestinationInside, "destination_inside", "routed although the destination is on the sender's network") \
+  ROW(BetweenNetworks, "between_networks", "destination is on another inside network")                       \
+  ROW(DestinationMulticast, "destination_multicast", "multicast or broadcast is never translated")           \
+  ROW(DestinationInvalid, "destination_invalid", "loopback, zero or class E destination")                    \
+  ROW(Hairpin, "hairpin", "inside frame for an external address of ours")                                    \
+  ROW(NoForwarding, "no_forwarding", "network is isolated (forward: none)")                                  \
+  ROW(GatewayService, "gateway_service", "for the gateway itself, which offers no such service")             \
+  ROW(IcmpError, "icmp_error", "ICMP error message")                                                         \
+  ROW(IcmpType, "icmp_type", "ICMP type that opens or continues no session")                                 \
+  /* NAT */                                                                                                  \
+  ROW(NoSession, "no_session", "inbound frame that belongs to no session")                                   \
+  ROW(NotExternal, "not_external", "uplink frame for an address that is not ours")                           \
+  ROW(TcpNotSyn, "tcp_not_syn", "TCP in mid-stream without a session")                                       \
+  ROW(NoPort, "no_port", "no external port or identifier is left")                                           \
+  ROW(SessionTableFull, "session_table_full", "session table is full")                                       \
+  ROW(SessionLimit, "session_limit", "the VM port's limit of sessions is reached")                           \
+  ROW(SessionRate, "session_rate", "the VM port's limit of new sessions a second is reached")                \
+  /* Ways out */                                                                                             \
+  ROW(PortDown, "port_down", "nobody is attached to the destination port")                                   \
+  ROW(TxFull, "tx_full", "transmit queue of the destination port is full")                                   \
+  ROW(HandoffFull, "handoff_full", "ring to the owning worker is full")                                      \
+  ROW(PuntFull, "punt_full", "ring to the control thread is full")                                           \
+  ROW(NoBuffer, "no_buffer", "no packet buffer for the copy of a flooded frame")
+
+#define VMNAT_PUNT_REASONS(ROW)                                                                              \
+  ROW(Dhcp, "dhcp", "DHCP message of a VM")                                                                  \
+  ROW(ArpReply, "arp_reply", "ARP reply from the uplink")                                                    \
+  ROW(NeighborUnresolved, "neighbor_unresolved", "translated; MAC address of the next hop is not known yet")
+// clang-format on
+
+#define VMNAT_ENUMERATOR(id, name, text) id,
+#define VMNAT_NAME(id, name, text) name,
+#define VMNAT_TEXT(id, name, text) text,
+
+enum class DropReason : std::uint8_t { VMNAT_DROP_REASONS(VMNAT_ENUMERATOR) kCount };
+inline constexpr std::size_t kDropReasonCount = static_cast<std::size_t>(DropReason::kCount);
+inline constexpr std::array<std::string_view, kDropReasonCount> kDropNames{VMNAT_DROP_REASONS(VMNAT_NAME)};
+inline constexpr std::array<std::string_view, kDropReasonCount> kDropTexts{VMNAT_DROP_REASONS(VMNAT_TEXT)};
+
+enum class PuntReason : std::uint8_t { VMNAT_PUNT_REASONS(VMNAT_ENUMERATOR) kCount };
+inline constexpr std::size_t kPuntReasonCount = static_cast<std::size_t>(PuntReason::kCount);
+inline constexpr std::array<std::string_view, kPuntReasonCount> kPuntNames{VMNAT_PUNT_REASONS(VMNAT_NAME)};
+inline constexpr std::array<std::string_view, kPuntReasonCount> kPuntTexts{VMNAT_PUNT_REASONS(VMNAT_TEXT)};
+
+#undef VMNAT_ENUMERATOR
+#undef VMNAT_NAME
+#undef VMNAT_TEXT
+
+constexpr std::size_t index_of(DropReason reason) {
+  return static_cast<std::size_t>(reason);
+}
+constexpr std::size_t index_of(PuntReason reason) {
+  return static_cast<std::size_t>(reason);
+}
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// ForwardingState: all that workers share with each other: networks, ports, MAC addresses, neighbours.
+//
+// An immutable snapshot. Control builds a new one for every change, publishes it through StatePublisher,
+// and frees the old one when every worker has passed a quiescent point. Workers only read, once a poll
+// through one acquire load, and never lock.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "conntrack/conntrack.h"
+#include "dataplane/counters.h"
+#include "dataplane/net/address.h"
+
+namespace vmnat::dataplane {
+
+using conntrack::WorkerIndex;
+using NetworkIndex = std::uint16_t;
+
+inline constexpr PortIndex kUplinkPort = 0;  // VM ports follow, in the configuration's order
+inline constexpr NetworkIndex kNoNetwork = 0xffff;
+
+// A fixed open-addressing table from a word (MAC or IPv4 address, never 0) to a value.
+template <typename Value>
+class WordTable {
+ public:
+  struct Entry {
+    std::uint64_t key = 0;
+    Value value{};
+  };
+
+  WordTable() = default;
+  // `entries` hold distinct keys other than 0. At most half of the slots are used.
+  explicit WordTable(const std::vector<Entry>& entries) {
+    std::size_t size = 4;
+    while (size < entries.size() * 2) size *= 2;
+    slots_.resize(size);
+    for (const Entry& entry : entries) {
+      std::size_t at = slot(entry.key);
+      while (slots_[at].key != 0) at = (at + 1) & (slots_.size() - 1);
+      slots_[at] = entry;
+    }
+  }
+
+  [[nodiscard]] const Value* find(std::uint64_t key) const {
+    if (slots_.empty()) return nullptr;
+    for (std::size_t at = slot(key);; at = (at + 1) & (slots_.size() - 1)) {
+      if (slots_[at].key == key) return &slots_[at].value;
+      if (slots_[at].key == 0) return nullptr;
+    }
+  }
+
+ private:
+  [[nodiscard]] std::size_t slot(std::uint64_t key) const {
+    return (key * 0x9e3779b97f4a7c15u >> 32) & (slots_.size() - 1);  // Fibonacci hashing
+  }
+  std::vector<Entry> slots_;
+};
+
+struct Port {
+  NetworkIndex network = kNoNetwork;  // kNoNetwork: the uplink
+  WorkerIndex owner = 0;              // the worker that polls it and transmits to it
+  bool up = false;
+  net::MacAddr usual_mac;  // the MAC last learned here: one compare instead of a table look-up
+};
+
+struct Network {
+  net::Ipv4Prefix gateway;  // the gateway's address with the network's prefix length
+  net::MacAddr mac;         // the gateway's
+  bool nat = true;          // false: isolated
+  bool dhcp = false;
+  std::vector<PortIndex> ports;
+  WordTable<PortIndex> macs;  // learned: MAC -> port
+};
+
+struct Uplink {
+  net::Ipv4Prefix address;
+  net::Ipv4Addr gateway;
+  net::MacAddr mac;
+  net::MacAddr gateway_mac;           // zero: not resolved
+  std::uint16_t mtu = 1500;           // bytes of IPv4 packet
+  WordTable<net::MacAddr> neighbors;  // on-link hosts by raw IPv4 address
+
+  // MAC of the next hop towards `remote`; zero when it is not resolved.
+  [[nodiscard]] net::MacAddr next_hop_mac(net::Ipv4Addr remote) const {
+    if (!address.contains(remote)) return gateway_mac;
+    const net::MacAddr* mac_address = neighbors.find(remote.raw());
+    return mac_address != nullptr ? *mac_address : net::MacAddr{};
+  }
+  [[nodiscard]] net::Ipv4Addr next_hop(net::Ipv4Addr remote) const {
+    return address.contains(remote) ? remote : gateway;
+  }
+};
+
+struct ForwardingState {
+  std::uint64_t generation = 0;
+  Uplink uplink;
+  std::vector<Network> networks;
+  std::vector<Port> ports;  // [kUplinkPort] is the uplink
+
+  [[nodiscard]] NetworkIndex network_of(net::Ipv4Addr address) const {
+    for (std::size_t i = 0; i < networks.size(); ++i)
+      if (networks[i].gateway.contains(address)) return static_cast<NetworkIndex>(i);
+    return kNoNetwork;
+  }
+};
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/local.h"
+
+#include <utility>
+
+#include "dataplane/net/checksum.h"
+
+namespace vmnat::dataplane {
+namespace {
+
+constexpr std::uint8_t kTtl = 64;
+
+void return_to_sender(rte_mbuf* frame, net::MacAddr from) {
+  net::EthernetHeader& ethernet = ethernet_of(frame);
+  ethernet.destination = ethernet.source;
+  ethernet.source = from;
+}
+
+}  // namespace
+
+void answer_arp(Context& context, rte_mbuf* frame, PortIndex port, net::MacAddr mac) {
+  return_to_sender(frame, mac);
+  auto& arp = *rte_pktmbuf_mtod_offset(frame, net::ArpPacket*, sizeof(net::EthernetHeader));
+  arp.operation = net::Be16::from_host(static_cast<std::uint16_t>(net::ArpOperation::Reply));
+  const net::Ipv4Addr asked = arp.target_address;
+  arp.target_mac = arp.sender_mac;
+  arp.target_address = arp.sender_address;
+  arp.sender_mac = mac;
+  arp.sender_address = asked;
+  context.transmitter.send(*context.state, frame, port, port);
+}
+
+bool is_echo_request(rte_mbuf* frame, const ParsedPacket& packet) {
+  return packet.kind == PacketKind::IcmpRequest &&
+         l4_of<net::IcmpHeader>(frame, packet).type == net::IcmpType::EchoRequest;
+}
+
+void answer_echo(Context& context, rte_mbuf* frame, const ParsedPacket& packet, PortIndex port) {
+  return_to_sender(frame, ethernet_of(frame).destination);
+  net::Ipv4Header& ip = ipv4_of(frame);
+  std::swap(ip.source, ip.destination);
+  ip.ttl = kTtl;
+  ip.checksum = {};
+  ip.checksum = net::checksum_of(net::added_sum(
+      {rte_pktmbuf_mtod_offset(frame, const std::byte*, sizeof(net::EthernetHeader)), ip.header_length()}));
+  auto& icmp = l4_of<net::IcmpHeader>(frame, packet);
+  // Incremental, so that a message that came damaged is not made whole.
+  const auto delta = net::ChecksumDelta::of(static_cast<std::uint16_t>(icmp.type),
+                                            static_cast<std::uint16_t>(net::IcmpType::EchoReply));
+  icmp.type = net::IcmpType::EchoReply;
+  icmp.checksum = delta.applied_to(icmp.checksum);
+  context.transmitter.send(*context.state, frame, port, port);
+}
+
+}  // namespace vmnat::dataplane

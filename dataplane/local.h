@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// Local: what vmnat answers itself, in place: ARP for its addresses and ping of them.
+//
+// The request's buffer becomes the answer and leaves by the port it came from.
+#pragma once
+
+#include "dataplane/context.h"
+
+namespace vmnat::dataplane {
+
+// RFC 826: the reply to a request for `address`, which lives at `mac`. The frame is a checked ARP packet.
+void answer_arp(Context& context, rte_mbuf* frame, PortIndex port, net::MacAddr mac);
+
+// RFC 792: the reply to an echo request; `packet` is of kind IcmpRequest.
+void answer_echo(Context& context, rte_mbuf* frame, const ParsedPacket& packet, PortIndex port);
+
+// True for an echo request, the one query that is answered (RFC 1122 3.2.2.6; timestamps are not, 3.2.2.8).
+bool is_echo_request(rte_mbuf* frame, const ParsedPacket& packet);
+
+}  // namespace vmnat::dataplane

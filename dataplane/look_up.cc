@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/look_up.h"
+
+#include <span>
+
+#include "dataplane/new_flow.h"
+
+namespace vmnat::dataplane {
+namespace {
+
+// Protocols without ports have no port block that would name an owner: the first worker has them all.
+constexpr WorkerIndex kPortlessOwner = 0;
+
+template <Direction direction>
+WorkerIndex session_owner(const Context& context, const ParsedPacket& packet, const FlowKey& key) {
+  if (packet.kind == PacketKind::Other) return kPortlessOwner;
+  if constexpr (direction == Direction::Outbound) return context.worker;
+  const net::Endpoint external = key.local_endpoint();
+  const auto address = context.external_ports.index_of(external.address);
+  if (!address) return context.worker;
+  const WorkerIndex owner = context.external_ports.owner(*address, external.port);
+  return owner == conntrack::kNoWorker ? context.worker : owner;
+}
+
+template <Direction direction>
+void hand_over(Context& context, rte_mbuf* frame, PortIndex from, WorkerIndex owner) {
+  constexpr auto errand =
+      direction == Direction::Outbound ? FrameNote::Errand::Outbound : FrameNote::Errand::Inbound;
+  note_of(frame) = {.port = from, .errand = errand};
+  if (!context.rings.handoff_to[owner].push(frame)) return context.drop(frame, from, DropReason::HandoffFull);
+  context.counters.handoff_frames.add(1);
+}
+
+}  // namespace
+
+template <Direction direction>
+void steer(Context& context, Burst& burst) {
+  if (context.worker_count == 1) return;
+  unsigned kept = 0;
+  for (unsigned i = 0; i < burst.count; ++i) {
+    const WorkerIndex owner = session_owner<direction>(context, burst.packets[i], burst.keys[i]);
+    if (owner == context.worker)
+      burst.move(i, kept++);
+    else
+      hand_over<direction>(context, burst.frames[i], burst.port, owner);
+  }
+  burst.count = static_cast<std::uint16_t>(kept);
+}
+
+template <Direction direction>
+void look_up(Context& context, Burst& burst) {
+  context.conntrack.find_burst(std::span{burst.keys, burst.count}, burst.sessions);
+  unsigned kept = 0;
+  for (unsigned i = 0; i < burst.count; ++i) {
+    if (burst.sessions[i] == nullptr) {
+      burst.sessions[i] = session_after_miss<direction>(context, burst, i);
+      if (burst.sessions[i] == nullptr) continue;  // the frame ended there
+    } else if (const auto refusal = refusal_to_forward<direction>(context, burst, i)) {
+      context.drop(burst.frames[i], burst.port, *refusal);
+      continue;
+    }
+    burst.move(i, kept++);
+  }
+  burst.count = static_cast<std::uint16_t>(kept);
+}
+
+template void steer<Direction::Outbound>(Context&, Burst&);
+template void steer<Direction::Inbound>(Context&, Burst&);
+template void look_up<Direction::Outbound>(Context&, Burst&);
+template void look_up<Direction::Inbound>(Context&, Burst&);
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Look up: the session of every frame in the burst, by its key, in either direction from one table.
+//
+// Steering comes first: with several workers a session lives on one of them, and frames that arrived
+// elsewhere cross on a ring. Misses are the rare case and go one by one to new_flow. What stays in the
+// burst has a session and may be forwarded (TTL, MTU).
+#pragma once
+
+#include "dataplane/context.h"
+
+namespace vmnat::dataplane {
+
+// Hands frames over to the workers that own their sessions. A single worker owns all.
+template <Direction direction>
+void steer(Context& context, Burst& burst);
+
+template <Direction direction>
+void look_up(Context& context, Burst& burst);
+
+extern template void steer<Direction::Outbound>(Context&, Burst&);
+extern template void steer<Direction::Inbound>(Context&, Burst&);
+extern template void look_up<Direction::Outbound>(Context&, Burst&);
+extern template void look_up<Direction::Inbound>(Context&, Burst&);
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/new_flow.h"
+
+#include "dataplane/local.h"
+
+namespace vmnat::dataplane {
+namespace {
+
+constexpr std::uint16_t kDhcpServerPort = 67;
+
+DropReason reason_of(conntrack::Verdict verdict) {
+  switch (verdict) {
+    case conntrack::Verdict::TcpNotSyn:
+      return DropReason::TcpNotSyn;
+    case conntrack::Verdict::SessionLimit:
+      return DropReason::SessionLimit;
+    case conntrack::Verdict::SessionRate:
+      return DropReason::SessionRate;
+    case conntrack::Verdict::TableFull:
+      return DropReason::SessionTableFull;
+    default:
+      return DropReason::NoPort;
+  }
+}
+
+// A frame for the gateway's own address.
+void serve_gateway(Context& context, const Network& network, Burst& burst, unsigned i) {
+  rte_mbuf* frame = burst.frames[i];
+  const ParsedPacket& packet = burst.packets[i];
+  if (is_echo_request(frame, packet)) return answer_echo(context, frame, packet, burst.port);
+  const bool is_dhcp = packet.kind == PacketKind::Udp &&
+                       l4_of<net::UdpHeader>(frame, packet).destination_port.host() == kDhcpServerPort;
+  if (is_dhcp && network.dhcp)
+    return context.punt(frame, burst.port, PuntReason::Dhcp);  // RFC 2131 4.3.2 renewing
+  context.drop(frame, burst.port, DropReason::GatewayService);
+}
+
+bool is_host_of(const Network& network, net::Ipv4Addr address) {
+  return network.gateway.contains(address) && address != network.gateway.address &&
+         address != network.gateway.first() && address != network.gateway.broadcast();
+}
+
+std::optional<DropReason> refused_destination(const Context& context, const Port& port,
+                                              net::Ipv4Addr remote) {
+  const ForwardingState& state = *context.state;
+  if (remote.is_multicast() || remote.is_limited_broadcast() || remote == state.uplink.address.broadcast())
+    return DropReason::DestinationMulticast;
+  const std::uint32_t high = remote.host() >> 24;
+  if (high == 0 || high == 127 || high >= 240) return DropReason::DestinationInvalid;  // RFC 1812 5.3.7
+  if (const NetworkIndex network = state.network_of(remote); network != kNoNetwork)
+    return network == port.network ? DropReason::DestinationInside : DropReason::BetweenNetworks;
+  if (context.external_ports.index_of(remote)) return DropReason::Hairpin;
+  return std::nullopt;
+}
+
+// The policy for a new outbound flow.
+std::optional<DropReason> refusal_to_open(const Context& context, const Burst& burst, unsigned i) {
+  const Port& port = context.state->ports[burst.port];
+  const Network& network = context.state->networks[port.network];
+  if (!is_host_of(network, burst.keys[i].local_endpoint().address)) return DropReason::SourceForeign;
+  if (burst.packets[i].kind == PacketKind::IcmpReply) return DropReason::IcmpType;
+  if (const auto refused = refused_destination(context, port, burst.keys[i].remote_endpoint().address))
+    return refused;
+  if (!network.nat) return DropReason::NoForwarding;
+  if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;
+  if (burst.packets[i].total_length > context.state->uplink.mtu) return DropReason::TooBig;
+  return std::nullopt;
+}
+
+}  // namespace
+
+bool follow_vm(Context& context, Session& session, PortIndex from, net::MacAddr mac) {
+  const ForwardingState& state = *context.state;
+  if (state.ports[session.port()].network != state.ports[from].network) return false;
+  context.conntrack.move_to(session, from, mac);
+  return true;
+}
+
+template <>
+Session* session_after_miss<Direction::Outbound>(Context& context, Burst& burst, unsigned i) {
+  rte_mbuf* frame = burst.frames[i];
+  const NetworkIndex network_index = context.state->ports[burst.port].network;
+  const Network& network = context.state->networks[network_index];
+  const FlowKey& key = burst.keys[i];
+  if (key.remote_endpoint().address == network.gateway.address) {
+    serve_gateway(context, network, burst, i);
+    return nullptr;
+  }
+  if (const auto refusal = refusal_to_open(context, burst, i)) {
+    context.drop(frame, burst.port, *refusal);
+    return nullptr;
+  }
+  // An earlier frame of this burst may have opened it.
+  if (Session* session = context.conntrack.find(key)) return session;
+  const conntrack::OutboundFlow flow{.key = key,
+                                     .port = burst.port,
+                                     .mac = ethernet_of(frame).source,
+                                     .tcp_flags = burst.packets[i].tcp_flags};
+  const conntrack::Opened opened = context.conntrack.open_outbound(flow, network_index, context.now);
+  if (opened.session == nullptr) context.drop(frame, burst.port, reason_of(opened.verdict));
+  return opened.session;
+}
+
+// Only replies come in: RFC 4787 REQ-8, address- and port-dependent filtering.
+template <>
+Session* session_after_miss<Direction::Inbound>(Context& context, Burst& burst, unsigned i) {
+  rte_mbuf* frame = burst.frames[i];
+  if (!context.external_ports.index_of(burst.keys[i].local_endpoint().address))
+    context.drop(frame, burst.port, DropReason::NotExternal);
+  else if (is_echo_request(frame, burst.packets[i]))
+    answer_echo(context, frame, burst.packets[i], burst.port);
+  else
+    context.drop(frame, burst.port, DropReason::NoSession);
+  return nullptr;
+}
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// New flow: what becomes of a frame without a session. Cold, one frame at a time: all policy lives here.
+//
+// Because a session opens only for a frame that passed every check, frames that hit one need no policy:
+// only what may change from frame to frame (TTL, size, the VM's place) is looked at again.
+#pragma once
+
+#include <optional>
+
+#include "dataplane/context.h"
+
+namespace vmnat::dataplane {
+
+// The session for frame i of the burst, opened if policy allows; or nullptr, and the frame has ended:
+// answered by the gateway, punted, or dropped with the reason.
+template <Direction direction>
+[[gnu::cold]] Session* session_after_miss(Context& context, Burst& burst, unsigned i);
+
+// Why a frame with a session cannot go on, if it cannot.
+template <Direction direction>
+std::optional<DropReason> refusal_to_forward(Context& context, const Burst& burst, unsigned i);
+
+// A VM's frame came by another port or MAC than its session knows: the session follows the VM within its
+// network. False when the port is of another network: somebody else's address.
+[[gnu::cold]] bool follow_vm(Context& context, Session& session, PortIndex from, net::MacAddr mac);
+
+template <>
+inline std::optional<DropReason> refusal_to_forward<Direction::Outbound>(Context& context, const Burst& burst,
+                                                                         unsigned i) {
+  Session& session = *burst.sessions[i];
+  const net::MacAddr mac = ethernet_of(burst.frames[i]).source;
+  if (!session.is_at(burst.port, mac) && !follow_vm(context, session, burst.port, mac))
+    return DropReason::SourceForeign;
+  if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;  // RFC 1812 5.3.1
+  if (burst.packets[i].total_length > context.state->uplink.mtu) return DropReason::TooBig;
+  return std::nullopt;
+}
+
+template <>
+inline std::optional<DropReason> refusal_to_forward<Direction::Inbound>(Context&, const Burst& burst,
+                                                                        unsigned i) {
+  if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;
+  return std::nullopt;
+}
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a frame carries with it on its way: ParsedPacket (result of the parse step), Burst (the frames in
+// play) and FrameNote (what is written on a frame that crosses to another thread).
+//
+// A step works over the whole burst. Frames that end in a step leave the burst; the rest close ranks, so
+// later steps see only frames still in play, in their order of arrival.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <rte_mbuf.h>
+
+#include "conntrack/flow_key.h"
+#include "conntrack/session.h"
+#include "dataplane/drop_reasons.h"
+#include "dataplane/net/wire.h"
+
+namespace vmnat::dataplane {
+
+using conntrack::Direction;
+using conntrack::FlowKey;
+using conntrack::PortIndex;
+using conntrack::Session;
+using conntrack::Time;
+
+inline constexpr unsigned kBurstSize = 32;
+
+// What the frame is, as far as the later steps care. From Tcp on, the FlowKey is filled in.
+enum class PacketKind : std::uint8_t {
+  Unroutable,  // `fault` says why; it may still be switched
+  Arp,
+  Tcp,
+  Udp,
+  IcmpRequest,  // echo and the other queries of RFC 792
+  IcmpReply,
+  Other,  // a protocol without ports: translated by address alone
+};
+
+struct ParsedPacket {
+  PacketKind kind = PacketKind::Unroutable;
+  DropReason fault = DropReason::Runt;  // meaningful when Unroutable
+  std::uint8_t tcp_flags = 0;
+  std::uint8_t l4_offset = 0;      // bytes from the start of the frame: 34..74
+  std::uint16_t total_length = 0;  // bytes of the IPv4 packet
+};
+
+struct Burst {
+  PortIndex port = 0;  // where the frames came from
+  std::uint16_t count = 0;
+  rte_mbuf* frames[kBurstSize];
+  ParsedPacket packets[kBurstSize];
+  FlowKey keys[kBurstSize];
+  Session* sessions[kBurstSize];
+
+  // Puts frame `from` on place `to` (to <= from). The session follows only where it is known already.
+  void move(unsigned from, unsigned to) {
+    if (from == to) return;
+    frames[to] = frames[from];
+    packets[to] = packets[from];
+    keys[to] = keys[from];
+    sessions[to] = sessions[from];
+  }
+};
+
+// Lies in the mbuf's private area; written by the thread that hands the frame over.
+struct FrameNote {
+  enum class Errand : std::uint8_t { Transmit, Outbound, Inbound };  // between workers
+  PortIndex port = 0;  // where it came from; Transmit: where it is to leave by
+  PortIndex from = 0;  // Transmit: where it came from
+  PuntReason punt{};
+  Errand errand{};
+};
+inline constexpr std::size_t kPrivateSize =
+    (sizeof(FrameNote) + RTE_MBUF_PRIV_ALIGN - 1) & ~std::size_t{RTE_MBUF_PRIV_ALIGN - 1};
+
+inline FrameNote& note_of(rte_mbuf* frame) {
+  return *static_cast<FrameNote*>(rte_mbuf_to_priv(frame));
+}
+
+// Header access for the steps after parse, which has checked that these bytes are there.
+inline net::EthernetHeader& ethernet_of(rte_mbuf* frame) {
+  return *rte_pktmbuf_mtod(frame, net::EthernetHeader*);
+}
+inline net::Ipv4Header& ipv4_of(rte_mbuf* frame) {
+  return *rte_pktmbuf_mtod_offset(frame, net::Ipv4Header*, sizeof(net::EthernetHeader));
+}
+template <net::WireFormat T>
+T& l4_of(rte_mbuf* frame, const ParsedPacket& packet) {
+  return *rte_pktmbuf_mtod_offset(frame, T*, packet.l4_offset);
+}
+
+}  // namespace vmnat::dataplane

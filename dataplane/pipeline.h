@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// A packet's way, step by step; one file a step, each step over the whole burst.
+//
+//              VM port                                         uplink
+//                 |                                               |
+//   parse         | bytes -> ParsedPacket + FlowKey               |          parse.h
+//   switch        | to another VM, flood, or for us: go on        | for us?  switch.h
+//   steer         |     (several workers) to the owner of the session        look_up.h
+//   look up       |              session by key                   |          look_up.h
+//   new flow      | no session: policy, address, port, rewrite    | refuse   new_flow.h   (cold)
+//   translate     |     addresses, ports, checksums, TTL, TCP state          translate.h
+//   deliver       | next hop's MAC -> uplink                      | VM's MAC -> VM port   deliver.h
+//   transmit      |     per-port buffers, one tx burst per port and poll     transmit.h
+//
+// Beside the way: local.h (ARP and ping answered in place), and the punt ring to the control thread.
+// Frames leave the burst where they end; every end is counted (drop_reasons.h, counters.h).
+#pragma once
+
+#include "dataplane/context.h"
+
+namespace vmnat::dataplane {
+
+// `burst` holds frames just received from one port (VM port or uplink); it is used up.
+void run_outbound(Context& context, Burst& burst);
+void run_inbound(Context& context, Burst& burst);
+
+// The same for frames that another worker received, switched and steered here.
+void resume_outbound(Context& context, Burst& burst);
+void resume_inbound(Context& context, Burst& burst);
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// The only ways between threads: single-producer single-consumer rings of frames and messages.
+//
+//   worker -> control   punt (frames), learn (source MAC seen on a port)
+//   control -> worker   inject (frames to transmit)
+//   worker -> worker    handoff[to] (frames for a queue or session owned elsewhere)
+//
+// A ring holds a power of two minus one entries; what does not fit is counted and dropped by the producer.
+#pragma once
+
+#include <cstdint>
+#include <rte_ring.h>
+#include <rte_ring_elem.h>
+#include <vector>
+
+#include "dataplane/net/address.h"
+#include "dataplane/packet.h"
+
+struct rte_mbuf;
+
+namespace vmnat::dataplane {
+
+// A view of an rte_ring of frames; control creates and frees the ring itself.
+class FrameRing {
+ public:
+  FrameRing() = default;
+  explicit FrameRing(rte_ring* ring) : ring_(ring) {}
+  bool push(rte_mbuf* frame) { return rte_ring_sp_enqueue(ring_, frame) == 0; }
+  unsigned pop(rte_mbuf** frames, unsigned count) {
+    return rte_ring_sc_dequeue_burst(ring_, reinterpret_cast<void**>(frames), count, nullptr);
+  }
+  [[nodiscard]] bool is_empty() const { return rte_ring_empty(ring_) != 0; }
+
+ private:
+  rte_ring* ring_ = nullptr;
+};
+
+// "This MAC address sends from this port."
+struct LearnedMac {
+  net::MacAddr mac;
+  PortIndex port;
+};
+static_assert(sizeof(LearnedMac) == 8);
+
+class LearnRing {
+ public:
+  LearnRing() = default;
+  explicit LearnRing(rte_ring* ring) : ring_(ring) {}
+  bool push(const LearnedMac& learned) {
+    return rte_ring_sp_enqueue_elem(ring_, const_cast<LearnedMac*>(&learned), sizeof learned) == 0;
+  }
+  bool pop(LearnedMac& learned) { return rte_ring_sc_dequeue_elem(ring_, &learned, sizeof learned) == 0; }
+
+ private:
+  rte_ring* ring_ = nullptr;
+};
+
+// One worker's ends.
+struct Rings {
+  FrameRing punt;
+  FrameRing inject;
+  LearnRing learn;
+  std::vector<FrameRing> handoff_to;    // by worker; own entry unused
+  std::vector<FrameRing> handoff_from;  // from the other workers
+};
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/switch.h"
+
+#include "dataplane/local.h"
+
+namespace vmnat::dataplane {
+namespace {
+
+constexpr std::uint16_t kDhcpServerPort = 67;
+
+const net::ArpPacket& arp_of(rte_mbuf* frame) {
+  return *rte_pktmbuf_mtod_offset(frame, const net::ArpPacket*, sizeof(net::EthernetHeader));
+}
+
+bool is_arp_request_for(rte_mbuf* frame, const ParsedPacket& packet, net::Ipv4Addr address) {
+  return packet.kind == PacketKind::Arp && arp_of(frame).op() == net::ArpOperation::Request &&
+         arp_of(frame).target_address == address;
+}
+
+bool is_dhcp_request(rte_mbuf* frame, const ParsedPacket& packet) {
+  return packet.kind == PacketKind::Udp &&
+         l4_of<net::UdpHeader>(frame, packet).destination_port.host() == kDhcpServerPort;
+}
+
+// Tells control where a MAC address lives, unless everybody knows already.
+void learn(Context& context, const Port& port, PortIndex from, net::MacAddr mac) {
+  if (mac == port.usual_mac) return;
+  const PortIndex* known = context.state->networks[port.network].macs.find(mac.as_word());
+  if (known != nullptr && *known == from) return;
+  if (!context.rings.learn.push({mac, from})) context.counters.learn_missed.add(1);
+}
+
+// A copy for every port of the network but the one it came from; the last port gets the frame itself.
+void flood(Context& context, const Network& network, rte_mbuf* frame, PortIndex from) {
+  const ForwardingState& state = *context.state;
+  const PortIndex* pending = nullptr;  // one port behind, so that the last one is known
+  for (const PortIndex& port : network.ports) {
+    if (port == from || !state.ports[port].up) continue;
+    if (pending != nullptr) {
+      context.counters.flood_copies.add(1);
+      rte_mbuf* copy = rte_pktmbuf_copy(frame, frame->pool, 0, UINT32_MAX);
+      if (copy != nullptr)
+        context.transmitter.send(state, copy, from, *pending);
+      else
+        context.counters.ports[from].drops[index_of(DropReason::NoBuffer)].add(1);
+    }
+    pending = &port;
+  }
+  if (pending == nullptr) return context.drop(frame, from, DropReason::PortDown);
+  context.transmitter.send(state, frame, from, *pending);
+}
+
+void switch_group(Context& context, const Network& network, rte_mbuf* frame, const ParsedPacket& packet,
+                  PortIndex from) {
+  if (is_arp_request_for(frame, packet, network.gateway.address))
+    return answer_arp(context, frame, from, network.mac);
+  if (network.dhcp && is_dhcp_request(frame, packet)) return context.punt(frame, from, PuntReason::Dhcp);
+  flood(context, network, frame, from);
+}
+
+void switch_unicast(Context& context, const Network& network, rte_mbuf* frame, PortIndex from) {
+  const PortIndex* to = network.macs.find(ethernet_of(frame).destination.as_word());
+  if (to == nullptr) return flood(context, network, frame, from);
+  if (*to == from) return context.drop(frame, from, DropReason::SamePort);
+  context.transmitter.send(*context.state, frame, from, *to);
+}
+
+// A frame for the gateway's own MAC: true when it is to be routed, else it ended here.
+bool accept_for_gateway(Context& context, const Network& network, rte_mbuf* frame, const ParsedPacket& packet,
+                        PortIndex from) {
+  switch (packet.kind) {
+    case PacketKind::Unroutable:
+      context.drop(frame, from, packet.fault);
+      return false;
+    case PacketKind::Arp:
+      if (is_arp_request_for(frame, packet, network.gateway.address))
+        answer_arp(context, frame, from, network.mac);
+      else
+        context.drop(frame, from, DropReason::ArpUnasked);
+      return false;
+    default:
+      return true;
+  }
+}
+
+// True when the frame stays in the burst.
+bool switch_frame(Context& context, const Port& port, rte_mbuf* frame, const ParsedPacket& packet,
+                  PortIndex from) {
+  if (packet.kind == PacketKind::Unroutable && packet.fault == DropReason::Runt) {
+    context.drop(frame, from, DropReason::Runt);
+    return false;
+  }
+  const net::EthernetHeader& ethernet = ethernet_of(frame);
+  if (ethernet.source.is_group() || ethernet.source.is_zero()) {
+    context.drop(frame, from, DropReason::SourceMac);
+    return false;
+  }
+  const Network& network = context.state->networks[port.network];
+  learn(context, port, from, ethernet.source);
+  if (ethernet.destination == network.mac) return accept_for_gateway(context, network, frame, packet, from);
+  if (ethernet.destination.is_group())
+    switch_group(context, network, frame, packet, from);
+  else
+    switch_unicast(context, network, frame, from);
+  return false;
+}
+
+void accept_arp(Context& context, rte_mbuf* frame, PortIndex from) {
+  const net::ArpPacket& arp = arp_of(frame);
+  if (arp.op() == net::ArpOperation::Request && context.external_ports.index_of(arp.target_address))
+    return answer_arp(context, frame, from, context.state->uplink.mac);
+  if (arp.op() == net::ArpOperation::Reply && ethernet_of(frame).destination == context.state->uplink.mac)
+    return context.punt(frame, from, PuntReason::ArpReply);
+  context.drop(frame, from, DropReason::ArpUnasked);
+}
+
+bool accept_frame(Context& context, rte_mbuf* frame, const ParsedPacket& packet, PortIndex from) {
+  if (packet.kind == PacketKind::Arp) {
+    accept_arp(context, frame, from);
+    return false;
+  }
+  if (packet.kind == PacketKind::Unroutable) {
+    context.drop(frame, from, packet.fault);
+    return false;
+  }
+  if (ethernet_of(frame).destination != context.state->uplink.mac) {
+    context.drop(frame, from, DropReason::NotForUs);
+    return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+void switch_inside(Context& context, Burst& burst) {
+  const Port& port = context.state->ports[burst.port];
+  unsigned kept = 0;
+  for (unsigned i = 0; i < burst.count; ++i)
+    if (switch_frame(context, port, burst.frames[i], burst.packets[i], burst.port)) burst.move(i, kept++);
+  burst.count = static_cast<std::uint16_t>(kept);
+}
+
+void accept_uplink(Context& context, Burst& burst) {
+  unsigned kept = 0;
+  for (unsigned i = 0; i < burst.count; ++i)
+    if (accept_frame(context, burst.frames[i], burst.packets[i], burst.port)) burst.move(i, kept++);
+  burst.count = static_cast<std::uint16_t>(kept);
+}
+
+}  // namespace vmnat::dataplane

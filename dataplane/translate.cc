@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/translate.h"
+
+#include "dataplane/net/checksum.h"
+
+namespace vmnat::dataplane {
+namespace {
+
+// TTL stands in the low byte of its checksum word: one less is the same delta whatever the TTL.
+constexpr net::ChecksumDelta kTtlDelta = net::ChecksumDelta::of(std::uint16_t{2}, std::uint16_t{1});
+
+template <Direction direction>
+void rewrite_ip(net::Ipv4Header& ip, const conntrack::Rewrite& rewrite) {
+  (direction == Direction::Outbound ? ip.source : ip.destination) = rewrite.endpoint.address;
+  ip.ttl = static_cast<std::uint8_t>(ip.ttl - 1);
+  ip.checksum = (rewrite.address_delta + kTtlDelta).applied_to(ip.checksum);
+}
+
+template <Direction direction>
+void rewrite_l4(rte_mbuf* frame, const ParsedPacket& packet, const conntrack::Rewrite& rewrite) {
+  switch (packet.kind) {
+    case PacketKind::Tcp: {
+      auto& tcp = l4_of<net::TcpHeader>(frame, packet);
+      (direction == Direction::Outbound ? tcp.source_port : tcp.destination_port) = rewrite.endpoint.port;
+      tcp.checksum = rewrite.l4_delta.applied_to(tcp.checksum);
+      break;
+    }
+    case PacketKind::Udp: {
+      auto& udp = l4_of<net::UdpHeader>(frame, packet);
+      (direction == Direction::Outbound ? udp.source_port : udp.destination_port) = rewrite.endpoint.port;
+      udp.checksum = rewrite.l4_delta.applied_to_udp(udp.checksum);
+      break;
+    }
+    case PacketKind::IcmpRequest:
+    case PacketKind::IcmpReply: {
+      auto& icmp = l4_of<net::IcmpHeader>(frame, packet);
+      icmp.identifier = rewrite.endpoint.port;
+      icmp.checksum = rewrite.l4_delta.applied_to(icmp.checksum);
+      break;
+    }
+    default:
+      break;  // no transport header that we know: the address alone
+  }
+}
+
+}  // namespace
+
+template <Direction direction>
+void translate(Context& context, Burst& burst) {
+  for (unsigned i = 0; i < burst.count; ++i) {
+    Session& session = *burst.sessions[i];
+    const ParsedPacket& packet = burst.packets[i];
+    const conntrack::Rewrite rewrite = session.rewrite<direction>();
+    rewrite_ip<direction>(ipv4_of(burst.frames[i]), rewrite);
+    rewrite_l4<direction>(burst.frames[i], packet, rewrite);
+    session.count<direction>(packet.total_length, context.now);
+    if (packet.kind == PacketKind::Tcp) context.conntrack.advance_tcp(session, direction, packet.tcp_flags);
+  }
+}
+
+template void translate<Direction::Outbound>(Context&, Burst&);
+template void translate<Direction::Inbound>(Context&, Burst&);
+
+}  // namespace vmnat::dataplane

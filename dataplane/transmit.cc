@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/transmit.h"
+
+#include <rte_ethdev.h>
+
+#include "dataplane/packet.h"
+
+namespace vmnat::dataplane {
+
+void Transmitter::send(const ForwardingState& state, rte_mbuf* frame, PortIndex from, PortIndex to) {
+  const Port& port = state.ports[to];
+  if (port.owner != worker_) return hand_off(frame, from, to, port.owner);
+  Buffer& buffer = buffers_[to];
+  buffer.from[buffer.count] = from;
+  buffer.frames[buffer.count++] = frame;
+  if (!buffer.is_listed) {
+    buffer.is_listed = true;
+    dirty_[dirty_count_++] = to;
+  }
+  if (buffer.count == kBufferSize) flush_port(to, port.up);
+}
+
+void Transmitter::flush(const ForwardingState& state) {
+  for (unsigned i = 0; i < dirty_count_; ++i) {
+    const PortIndex port = dirty_[i];
+    flush_port(port, state.ports[port].up);
+    buffers_[port].is_listed = false;
+  }
+  dirty_count_ = 0;
+}
+
+void Transmitter::flush_port(PortIndex port, bool is_up) {
+  Buffer& buffer = buffers_[port];
+  if (buffer.count == 0) return;
+  std::uint64_t bytes = 0;  // taken before the device owns the frames
+  for (unsigned i = 0; i < buffer.count; ++i) bytes += buffer.frames[i]->pkt_len;
+  const unsigned sent =
+      is_up ? rte_eth_tx_burst(buffer.device.port_id, buffer.device.queue_id, buffer.frames, buffer.count)
+            : 0;
+  for (unsigned i = sent; i < buffer.count; ++i) {
+    bytes -= buffer.frames[i]->pkt_len;
+    drop(buffer.frames[i], buffer.from[i], is_up ? DropReason::TxFull : DropReason::PortDown);
+  }
+  counters_.ports[port].tx_packets.add(sent);
+  counters_.ports[port].tx_bytes.add(bytes);
+  buffer.count = 0;
+}
+
+void Transmitter::hand_off(rte_mbuf* frame, PortIndex from, PortIndex to, WorkerIndex owner) {
+  note_of(frame) = {.port = to, .from = from, .errand = FrameNote::Errand::Transmit};
+  if (!rings_.handoff_to[owner].push(frame)) return drop(frame, from, DropReason::HandoffFull);
+  counters_.handoff_frames.add(1);
+}
+
+void Transmitter::drop(rte_mbuf* frame, PortIndex from, DropReason reason) {
+  counters_.ports[from].drops[index_of(reason)].add(1);
+  rte_pktmbuf_free(frame);
+}
+
+}  // namespace vmnat::dataplane

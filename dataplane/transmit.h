@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Transmit: per-port buffers of frames, flushed in bursts by the port's owner.
+//
+// A frame for a port owned by another worker crosses on the handoff ring and is buffered there. What a
+// port does not take is dropped and counted, never waited for: a slow VM costs only its own frames.
+#pragma once
+
+#include <memory>
+#include <rte_mbuf.h>
+#include <span>
+
+#include "dataplane/counters.h"
+#include "dataplane/forwarding_state.h"
+#include "dataplane/rings.h"
+
+namespace vmnat::dataplane {
+
+class Transmitter {
+ public:
+  // Where a port's frames go in DPDK's terms. Only the owner of a port transmits to it.
+  struct Device {
+    std::uint16_t port_id = 0;
+    std::uint16_t queue_id = 0;
+  };
+
+  Transmitter(WorkerIndex worker, std::span<const Device> devices, WorkerCounters& counters, Rings& rings);
+
+  // Takes the frame over; `from` is the port that its drop would be charged to.
+  void send(const ForwardingState& state, rte_mbuf* frame, PortIndex from, PortIndex to);
+  // Hands all buffered frames to the devices; called at the end of every poll.
+  void flush(const ForwardingState& state);
+
+ private:
+  static constexpr unsigned kBufferSize = 32;
+  struct Buffer {
+    Device device;
+    std::uint16_t count = 0;
+    bool is_listed = false;  // in dirty_
+    rte_mbuf* frames[kBufferSize];
+    PortIndex from[kBufferSize];
+  };
+
+  void flush_port(PortIndex port, bool is_up);
+  void hand_off(rte_mbuf* frame, PortIndex from, PortIndex to, WorkerIndex owner);
+  void drop(rte_mbuf* frame, PortIndex from, DropReason reason);
+
+  WorkerIndex worker_;
+  WorkerCounters& counters_;
+  Rings& rings_;
+  std::unique_ptr<Buffer[]> buffers_;   // by PortIndex
+  std::unique_ptr<PortIndex[]> dirty_;  // ports with buffered frames
+  unsigned dirty_count_ = 0;
+};
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/worker.h"
+
+#include <rte_cycles.h>
+#include <rte_ethdev.h>
+
+#include "dataplane/idle.h"
+#include "dataplane/pipeline.h"
+
+namespace vmnat::dataplane {
+namespace {
+
+// The session sweep's pace: a full turn in 4 s, in steps small enough not to be felt as latency.
+constexpr std::uint64_t kExpiryStepsPerSecond = 4096;
+constexpr unsigned kExpiryTurnSeconds = 4;
+
+}  // namespace
+
+void Worker::run() {
+  IdleRest::prepare_thread();
+  IdleRest rest;
+  while (!stop_.load(std::memory_order_relaxed)) {
+    const std::uint64_t begin = rte_rdtsc();
+    const unsigned frames = poll_once(begin);
+    if (settings_.idle == Idle::Adaptive) rest.note_poll(frames);
+    const std::uint64_t cycles = rte_rdtsc() - begin;
+    counters_.total_cycles.add(cycles);
+    if (frames != 0) counters_.busy_cycles.add(cycles);
+  }
+  drain_rings();
+}
+
+unsigned Worker::poll_once(std::uint64_t tsc) {
+  // Pairs with the publisher's release store: the snapshot's contents are visible.
+  context_.state = settings_.published->load(std::memory_order_acquire);
+  read_clock(tsc);
+  unsigned frames = 0;
+  for (const ReceiveQueue& queue : settings_.receive_queues) frames += receive(queue);
+  for (FrameRing& ring : settings_.rings.handoff_from) frames += take_handoffs(ring);
+  frames += take_injected();
+  transmitter_.flush(*context_.state);
+  expire_sessions(tsc);
+  // Quiescent: nothing of this state is referred to any more. Pairs with the publisher's acquire load.
+  seen_generation_.store(context_.state->generation, std::memory_order_release);
+  polls_.add(1);
+  return frames;
+}
+
+unsigned Worker::receive(const ReceiveQueue& queue) {
+  burst_.port = queue.port;
+  burst_.count = rte_eth_rx_burst(queue.port_id, queue.queue_id, burst_.frames, kBurstSize);
+  const unsigned received = burst_.count;
+  if (received == 0) return 0;
+  std::uint64_t bytes = 0;
+  for (unsigned i = 0; i < received; ++i) bytes += burst_.frames[i]->pkt_len;
+  counters_.ports[queue.port].rx_packets.add(received);
+  counters_.ports[queue.port].rx_bytes.add(bytes);
+  if (queue.port == kUplinkPort)
+    run_inbound(context_, burst_);
+  else
+    run_outbound(context_, burst_);
+  return received;
+}
+
+unsigned Worker::take_handoffs(FrameRing& ring) {
+  rte_mbuf* frames[kBurstSize];
+  const unsigned count = ring.pop(frames, kBurstSize);
+  // Runs of one errand from one port make a burst.
+  FrameNote::Errand errand{};
+  burst_.count = 0;
+  for (unsigned i = 0; i < count; ++i) {
+    const FrameNote note = note_of(frames[i]);
+    if (note.errand == FrameNote::Errand::Transmit) {
+      transmitter_.send(*context_.state, frames[i], note.from, note.port);
+      continue;
+    }
+    if (note.port != burst_.port || note.errand != errand) resume_burst(errand);
+    burst_.port = note.port;
+    errand = note.errand;
+    burst_.frames[burst_.count++] = frames[i];
+  }
+  resume_burst(errand);
+  return count;
+}
+
+void Worker::resume_burst(FrameNote::Errand errand) {
+  if (burst_.count == 0) return;
+  if (errand == FrameNote::Errand::Outbound)
+    resume_outbound(context_, burst_);
+  else
+    resume_inbound(context_, burst_);
+  burst_.count = 0;
+}
+
+unsigned Worker::take_injected() {
+  rte_mbuf* frames[kBurstSize];
+  const unsigned count = settings_.rings.inject.pop(frames, kBurstSize);
+  if (count == 0) return 0;
+  counters_.injected.add(count);
+  for (unsigned i = 0; i < count; ++i) {
+    const PortIndex port = note_of(frames[i]).port;
+    transmitter_.send(*context_.state, frames[i], port, port);
+  }
+  return count;
+}
+
+// Ticks since start. The division is done once a tick, not once a poll.
+void Worker::read_clock(std::uint64_t tsc) {
+  if (tsc < next_tick_tsc_) return;
+  constexpr std::uint64_t kTicksPerSecond = conntrack::Ticks::period::den;
+  const std::uint64_t ticks = (tsc - settings_.start_tsc) * kTicksPerSecond / settings_.tsc_hz;
+  context_.now = Time{conntrack::Ticks{static_cast<std::uint32_t>(ticks)}};
+  next_tick_tsc_ = settings_.start_tsc + (ticks + 1) * settings_.tsc_hz / kTicksPerSecond;
+}
+
+void Worker::expire_sessions(std::uint64_t tsc) {
+  if (tsc < next_expiry_tsc_) return;
+  next_expiry_tsc_ = tsc + settings_.tsc_hz / kExpiryStepsPerSecond;
+  const auto budget =
+      static_cast<unsigned>(conntrack_->capacity() / (kExpiryStepsPerSecond * kExpiryTurnSeconds) + 1);
+  conntrack_->expire(context_.now, budget);
+}
+
+void Worker::drain_rings() {
+  rte_mbuf* frames[kBurstSize];
+  const auto drain = [&](FrameRing& ring) {
+    while (const unsigned count = ring.pop(frames, kBurstSize)) rte_pktmbuf_free_bulk(frames, count);
+  };
+  for (FrameRing& ring : settings_.rings.handoff_from) drain(ring);
+  drain(settings_.rings.inject);
+}
+
+}  // namespace vmnat::dataplane

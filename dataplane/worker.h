@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Worker: one lcore's endless poll over its receive queues and rings.
+//
+// Threads: everything in a Worker belongs to its own thread, except `counters()`, the control ends of the
+// rings and `seen_generation()`, which control may read at any time. One poll is: take the published state
+// and the time; a burst from each receive queue; what other workers and control handed over; transmit;
+// a bounded bit of session expiry; announce that this state is no longer needed (quiescent point).
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "dataplane/context.h"
+
+namespace vmnat::dataplane {
+
+// One receive queue that this worker polls.
+struct ReceiveQueue {
+  std::uint16_t port_id = 0;  // DPDK's
+  std::uint16_t queue_id = 0;
+  PortIndex port = 0;
+};
+
+enum class Idle : std::uint8_t { Poll, Adaptive };
+
+class Worker {
+ public:
+  struct Settings {
+    WorkerIndex index = 0;
+    unsigned worker_count = 1;
+    Idle idle = Idle::Adaptive;
+    std::vector<ReceiveQueue> receive_queues;
+    std::vector<Transmitter::Device> devices;  // by PortIndex
+    Rings rings;
+    const std::atomic<const ForwardingState*>* published = nullptr;  // outlives the worker
+    std::uint64_t start_tsc = 0;                                     // time zero of all workers
+    std::uint64_t tsc_hz = 0;
+  };
+
+  Worker(Settings settings, std::unique_ptr<conntrack::Conntrack> conntrack,
+         const conntrack::ExternalPorts& external_ports);
+
+  // Polls until request_stop(), then sends what is buffered and frees what waits in its rings.
+  void run();
+  void request_stop() { stop_.store(true, std::memory_order_relaxed); }
+
+  // One poll; the number of frames it found. `tsc` is the time stamp counter's value.
+  unsigned poll_once(std::uint64_t tsc);
+
+  // Any thread.
+  [[nodiscard]] const WorkerCounters& counters() const { return counters_; }
+  [[nodiscard]] const conntrack::Conntrack& conntrack() const { return *conntrack_; }
+  [[nodiscard]] std::uint64_t seen_generation() const {
+    return seen_generation_.load(std::memory_order_acquire);
+  }
+  // Polls done so far: grows as long as the worker lives.
+  [[nodiscard]] std::uint64_t polls() const { return polls_.get(); }
+
+ private:
+  unsigned receive(const ReceiveQueue& queue);
+  unsigned take_handoffs(FrameRing& ring);
+  unsigned take_injected();
+  void resume_burst(FrameNote::Errand errand);
+  void read_clock(std::uint64_t tsc);
+  void expire_sessions(std::uint64_t tsc);
+  void drain_rings();
+
+  Settings settings_;
+  std::unique_ptr<conntrack::Conntrack> conntrack_;
+  WorkerCounters counters_;
+  Transmitter transmitter_;
+  Context context_;
+  Burst burst_;
+  std::uint64_t next_tick_tsc_ = 0;
+  std::uint64_t next_expiry_tsc_ = 0;
+  Counter polls_;
+  alignas(kCacheLineSize) std::atomic<std::uint64_t> seen_generation_{0};
+  std::atomic<bool> stop_{false};
+};
+
+}  // namespace vmnat::dataplane

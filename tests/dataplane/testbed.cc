@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/dataplane/testbed.h"
+
+#include <cstring>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_eth_ring.h>
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+#include <stdexcept>
+
+namespace vmnat::test {
+namespace {
+
+using namespace dataplane;
+
+constexpr std::uint64_t kTscHz = 1'000'000'000;
+constexpr unsigned kRingSize = 4096;
+constexpr const char* kPortNames[kPortCount] = {"uplink", "vm1", "vm2", "vm3", "vm4", "vm5"};
+
+rte_mempool* packet_pool() {
+  static rte_mempool* pool = [] {
+    const char* argv[] = {"test",           "--no-huge",         "-m256",           "--no-pci", "--no-shconf",
+                          "--no-telemetry", "--log-level=error", "--lcores=0@(0-1)"};
+    std::vector<char*> arguments;
+    for (const char* argument : argv) arguments.push_back(const_cast<char*>(argument));
+    if (rte_eal_init(static_cast<int>(arguments.size()), arguments.data()) < 0)
+      throw std::runtime_error(std::string("EAL: ") + rte_strerror(rte_errno));
+    return rte_pktmbuf_pool_create("test", 8191, 0, kPrivateSize, 2048 + RTE_PKTMBUF_HEADROOM, SOCKET_ID_ANY);
+  }();
+  return pool;
+}
+
+rte_ring* make_ring(const std::string& name, unsigned element = sizeof(void*)) {
+  rte_ring* ring = rte_ring_create_elem(name.c_str(), element, kRingSize, SOCKET_ID_ANY, 0);
+  if (ring == nullptr) throw std::runtime_error("ring " + name + ": " + rte_strerror(rte_errno));
+  return ring;
+}
+
+Bytes bytes_of(rte_mbuf* frame) {
+  Bytes bytes(frame->pkt_len);
+  const void* start = rte_pktmbuf_read(frame, 0, frame->pkt_len, bytes.data());
+  if (start != bytes.data()) std::memcpy(bytes.data(), start, bytes.size());
+  rte_pktmbuf_free(frame);
+  return bytes;
+}
+
+std::vector<Bytes> drained(FrameRing ring) {
+  std::vector<Bytes> frames;
+  rte_mbuf* frame = nullptr;
+  while (ring.pop(&frame, 1) == 1) frames.push_back(bytes_of(frame));
+  return frames;
+}
+
+}  // namespace
+
+// An Ethernet device whose receive and transmit queues are rings in the test's hands.
+struct Testbed::Wire {
+  rte_ring* in;
+  rte_ring* out;
+  std::uint16_t port_id;
+
+  explicit Wire(const std::string& name) : in(make_ring(name + "i")), out(make_ring(name + "o")) {
+    const int port = rte_eth_from_rings(name.c_str(), &in, 1, &out, 1, 0);
+    if (port < 0) throw std::runtime_error("device " + name);
+    port_id = static_cast<std::uint16_t>(port);
+    rte_eth_conf conf{};
+    rte_eth_dev_configure(port_id, 1, 1, &conf);
+    rte_eth_rx_queue_setup(port_id, 0, 64, 0, nullptr, packet_pool());
+    rte_eth_tx_queue_setup(port_id, 0, 64, 0, nullptr);
+    if (rte_eth_dev_start(port_id) != 0) throw std::runtime_error("start " + name);
+  }
+  ~Wire() {
+    rte_eth_dev_stop(port_id);
+    rte_eth_dev_close(port_id);
+    rte_ring_free(in);
+    rte_ring_free(out);
+  }
+};
+
+Testbed::Testbed(unsigned worker_count, const conntrack::NatPolicy& policy) {
+  static unsigned count = 0;
+  number_ = count++;
+  packet_pool();
+  for (unsigned i = 0; i < kPortCount; ++i)
+    wires_.push_back(std::make_unique<Wire>("w" + std::to_string(number_) + "_" + std::to_string(i)));
+  conntrack::NatPolicy complete = policy;
+  complete.addresses = addresses_;
+  policies_.assign(3, complete);
+  const conntrack::ExternalAddress external{.address = net::Ipv4Addr::of(203, 0, 113, 2)};
+  external_ports_ = conntrack::ExternalPorts::create(std::span{&external, 1}, worker_count);
+  make_state(worker_count);
+  make_workers(worker_count);
+}
+
+Testbed::~Testbed() {
+  for (unsigned port = 0; port < kPortCount; ++port) take(static_cast<PortIndex>(port));
+  take_punted();
+  workers_.clear();
+  wires_.clear();
+  for (rte_ring* ring : rings_) rte_ring_free(ring);
+}
+
+void Testbed::make_state(unsigned worker_count) {
+  const auto prefix = [](const char* text) { return net::parse_ipv4_prefix(text).value(); };
+  auto state = std::make_unique<ForwardingState>();
+  state->generation = 1;
+  state->uplink = {.address = prefix("203.0.113.2/24"),
+                   .gateway = net::parse_ipv4("203.0.113.1").value(),
+                   .mac = kUplinkMac,
+                   .gateway_mac = kRouterMac};
+  state->networks = {
+      {.gateway = prefix("192.168.122.1/24"), .mac = kRedMac, .dhcp = true, .ports = {kVm1, kVm2, kVm3}},
+      {.gateway = prefix("192.168.5.1/24"), .mac = kBlueMac, .ports = {kVm4}},
+      {.gateway = prefix("10.9.0.1/24"), .mac = kIslandMac, .nat = false, .ports = {kVm5}}};
+  const NetworkIndex network_of_port[kPortCount] = {kNoNetwork, 0, 0, 0, 1, 2};
+  for (unsigned i = 0; i < kPortCount; ++i)
+    state->ports.push_back(
+        {.network = network_of_port[i], .owner = static_cast<WorkerIndex>(i % worker_count), .up = true});
+  published_ = state.get();
+  states_.push_back(std::move(state));
+}
+
+void Testbed::make_workers(unsigned worker_count) {
+  const auto ring = [&](const std::string& name, unsigned element) {
+    rings_.push_back(make_ring("t" + std::to_string(number_) + name, element));
+    return rings_.back();
+  };
+  worker_rings_.resize(worker_count);
+  for (unsigned i = 0; i < worker_count; ++i) {
+    const std::string suffix = std::to_string(i);
+    worker_rings_[i].punt = FrameRing(ring("p" + suffix, sizeof(void*)));
+    worker_rings_[i].inject = FrameRing(ring("i" + suffix, sizeof(void*)));
+    worker_rings_[i].learn = LearnRing(ring("l" + suffix, sizeof(LearnedMac)));
+    worker_rings_[i].handoff_to.resize(worker_count);
+  }
+  for (unsigned from = 0; from < worker_count; ++from)
+    for (unsigned to = 0; to < worker_count; ++to) {
+      if (from == to) continue;
+      const FrameRing handoff(ring("h" + std::to_string(from) + std::to_string(to), sizeof(void*)));
+      worker_rings_[from].handoff_to[to] = handoff;
+      worker_rings_[to].handoff_from.push_back(handoff);
+    }
+  std::vector<Transmitter::Device> devices;
+  for (const auto& wire : wires_) devices.push_back({.port_id = wire->port_id});
+  for (unsigned i = 0; i < worker_count; ++i) {
+    Worker::Settings settings{.index = static_cast<WorkerIndex>(i),
+                              .worker_count = worker_count,
+                              .idle = Idle::Poll,
+                              .devices = devices,
+                              .rings = worker_rings_[i],
+                              .published = &published_,
+                              .start_tsc = 0,
+                              .tsc_hz = kTscHz};
+    for (unsigned port = 0; port < kPortCount; ++port)
+      if (states_[0]->ports[port].owner == i)
+        settings.receive_queues.push_back(
+            {.port_id = devices[port].port_id, .port = static_cast<PortIndex>(port)});
+    workers_.push_back(std::make_unique<Worker>(
+        std::move(settings),
+        conntrack::Conntrack::create(
+            {.capacity = 4096, .seed = 42, .worker = static_cast<WorkerIndex>(i), .vm_ports = kPortCount},
+            *external_ports_, policies_),
+        *external_ports_));
+  }
+}
+
+rte_mbuf* Testbed::buffer_of(const Bytes& frame) {
+  rte_mbuf* head = nullptr;
+  for (std::size_t at = 0; at == 0 || at < frame.size();) {
+    rte_mbuf* segment = rte_pktmbuf_alloc(packet_pool());
+    if (segment == nullptr) throw std::runtime_error("no buffer");
+    const std::size_t size = std::min<std::size_t>(frame.size() - at, 2048);
+    std::memcpy(rte_pktmbuf_append(segment, static_cast<std::uint16_t>(size)), frame.data() + at, size);
+    if (head == nullptr)
+      head = segment;
+    else
+      rte_pktmbuf_chain(head, segment);
+    at += size;
+    if (size == 0) break;
+  }
+  return head;
+}
+
+void Testbed::put(PortIndex port, const Bytes& frame) {
+  if (rte_ring_enqueue(wires_[port]->in, buffer_of(frame)) != 0) throw std::runtime_error("ring full");
+}
+
+void Testbed::run() {
+  for (unsigned quiet = 0; quiet < 2; ++quiet)
+    for (const auto& worker : workers_) {
+      tsc_ += kTscHz / 1'000'000;
+      if (worker->poll_once(tsc_) != 0) quiet = 0;
+    }
+}
+
+void Testbed::exchange(PortIndex port, const Bytes& frame) {
+  put(port, frame);
+  run();
+}
+
+std::vector<Bytes> Testbed::take(PortIndex port) {
+  return drained(FrameRing(wires_[port]->out));
+}
+
+std::vector<Bytes> Testbed::take_punted() {
+  std::vector<Bytes> frames;
+  for (const Rings& rings : worker_rings_)
+    for (Bytes& frame : drained(rings.punt)) frames.push_back(std::move(frame));
+  return frames;
+}
+
+std::vector<LearnedMac> Testbed::take_learned() {
+  std::vector<LearnedMac> all;
+  LearnedMac learned{};
+  for (Rings& rings : worker_rings_)
+    while (rings.learn.pop(learned)) all.push_back(learned);
+  return all;
+}
+
+void Testbed::inject(PortIndex port, const Bytes& frame) {
+  rte_mbuf* buffer = buffer_of(frame);
+  note_of(buffer) = {.port = port};
+  if (!worker_rings_[published_.load()->ports[port].owner].inject.push(buffer))
+    throw std::runtime_error("ring full");
+}
+
+void Testbed::advance(std::chrono::seconds time) {
+  // In steps, so that the sweep gets its turns as it does in life.
+  for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(time.count()) * 16; ++i) {
+    tsc_ += kTscHz / 16;
+    for (const auto& worker : workers_) worker->poll_once(tsc_);
+  }
+}
+
+void Testbed::change_state(const std::function<void(ForwardingState&)>& change) {
+  auto next = std::make_unique<ForwardingState>(*states_.back());
+  ++next->generation;
+  change(*next);
+  published_ = next.get();
+  states_.push_back(std::move(next));
+}
+
+void Testbed::learn(PortIndex port, net::MacAddr mac) {
+  change_state([&](ForwardingState& state) {
+    Network& network = state.networks[state.ports[port].network];
+    std::vector<WordTable<PortIndex>::Entry> entries{{mac.as_word(), port}};
+    for (const PortIndex other : network.ports)
+      if (other != port && !state.ports[other].usual_mac.is_zero())
+        entries.push_back({state.ports[other].usual_mac.as_word(), other});
+    network.macs = WordTable<PortIndex>(entries);
+    state.ports[port].usual_mac = mac;
+  });
+}
+
+Counts Testbed::counts() const {
+  Counts counts;
+  const auto add = [&](const std::string& name, const Counter& counter) {
+    if (counter.get() != 0) counts[name] += counter.get();
+  };
+  for (const auto& worker : workers_) {
+    const WorkerCounters& counters = worker->counters();
+    for (unsigned port = 0; port < kPortCount; ++port) {
+      add(std::string(kPortNames[port]) + ".rx", counters.ports[port].rx_packets);
+      add(std::string(kPortNames[port]) + ".tx", counters.ports[port].tx_packets);
+      for (std::size_t i = 0; i < kDropReasonCount; ++i)
+        add("drop." + std::string(kDropNames[i]), counters.ports[port].drops[i]);
+    }
+    for (std::size_t i = 0; i < kPuntReasonCount; ++i)
+      add("punt." + std::string(kPuntNames[i]), counters.punts[i]);
+    add("flood_copies", counters.flood_copies);
+    add("injected", counters.injected);
+    add("handoff", counters.handoff_frames);
+  }
+  return counts;
+}
+
+bool Testbed::is_balanced() const {
+  std::int64_t balance = 0;
+  for (const auto& [name, value] : counts()) {
+    const auto amount = static_cast<std::int64_t>(value);
+    if (name.ends_with(".rx") || name == "flood_copies" || name == "injected") balance += amount;
+    if (name.ends_with(".tx") || name.starts_with("drop.") || name.starts_with("punt.")) balance -= amount;
+  }
+  return balance == 0;
+}
+
+std::uint64_t Testbed::dropped(DropReason reason) const {
+  std::uint64_t total = 0;
+  for (const auto& worker : workers_)
+    for (unsigned port = 0; port < kPortCount; ++port)
+      total += worker->counters().ports[port].drops[index_of(reason)].get();
+  return total;
+}
+
+std::size_t Testbed::free_buffers() const {
+  return rte_mempool_avail_count(packet_pool());
+}
+
+}  // namespace vmnat::test

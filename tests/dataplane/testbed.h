@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// Testbed: workers with rings for wires. Frames are put into a port, workers polled by hand with a clock
+// that the test owns, and what they sent is read from the other end.
+//
+//   uplink  203.0.113.2/24 (gateway 203.0.113.1)         port 0
+//   red     192.168.122.1/24, nat, dhcp: vm1, vm2, vm3   ports 1, 2, 3
+//   blue    192.168.5.1/24, nat: vm4                     port 4
+//   island  10.9.0.1/24, isolated: vm5                   port 5
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "dataplane/worker.h"
+#include "tests/dataplane/packet_builder.h"
+
+namespace vmnat::test {
+
+using conntrack::PortIndex;
+
+inline constexpr net::MacAddr kUplinkMac{{0x02, 0, 0, 0, 0, 0xaa}};
+inline constexpr net::MacAddr kRouterMac{{0x02, 0, 0, 0, 0, 0xbb}};
+inline constexpr net::MacAddr kRedMac{{0x52, 0x54, 0, 0, 1, 1}};
+inline constexpr net::MacAddr kBlueMac{{0x52, 0x54, 0, 0, 2, 1}};
+inline constexpr net::MacAddr kIslandMac{{0x52, 0x54, 0, 0, 3, 1}};
+constexpr net::MacAddr vm_mac(std::uint8_t number) {
+  return {{0x52, 0x54, 0, 0xaa, 0, number}};
+}
+constexpr PortIndex kUplink = 0, kVm1 = 1, kVm2 = 2, kVm3 = 3, kVm4 = 4, kVm5 = 5;
+inline constexpr unsigned kPortCount = 6;
+
+// Non-zero counters by name: "vm1.rx", "uplink.tx", "drop.ip_header", "punt.dhcp", "flood_copies", ...
+using Counts = std::map<std::string, std::uint64_t>;
+
+class Testbed {
+ public:
+  explicit Testbed(unsigned worker_count = 1, const conntrack::NatPolicy& policy = {});
+  ~Testbed();
+
+  void put(PortIndex port, const Bytes& frame);
+  // Polls every worker until nothing moves any more.
+  void run();
+  // Puts one frame in and lets everything settle.
+  void exchange(PortIndex port, const Bytes& frame);
+  std::vector<Bytes> take(PortIndex port);  // what was sent by the port
+  std::vector<Bytes> take_punted();
+  std::vector<dataplane::LearnedMac> take_learned();
+  void inject(PortIndex port, const Bytes& frame);
+  void advance(std::chrono::seconds time);  // the clock; sessions expire in the next run
+  // Publishes a changed state.
+  void change_state(const std::function<void(dataplane::ForwardingState&)>& change);
+  void learn(PortIndex port, net::MacAddr mac);
+
+  [[nodiscard]] Counts counts() const;
+  // received + flood copies + injected = transmitted + punted + dropped
+  [[nodiscard]] bool is_balanced() const;
+  [[nodiscard]] std::uint64_t dropped(dataplane::DropReason reason) const;
+  [[nodiscard]] std::size_t free_buffers() const;  // all of them again once nothing is held
+  [[nodiscard]] const dataplane::Worker& worker(unsigned i) const { return *workers_[i]; }
+
+ private:
+  struct Wire;
+  void make_state(unsigned worker_count);
+  void make_workers(unsigned worker_count);
+  rte_mbuf* buffer_of(const Bytes& frame);
+
+  unsigned number_;
+  std::vector<std::unique_ptr<Wire>> wires_;
+  std::vector<rte_ring*> rings_;
+  std::vector<dataplane::Rings> worker_rings_;
+  std::vector<std::unique_ptr<const dataplane::ForwardingState>> states_;
+  std::atomic<const dataplane::ForwardingState*> published_{nullptr};
+  std::vector<conntrack::ExternalIndex> addresses_{0};
+  std::vector<conntrack::NatPolicy> policies_;
+  std::unique_ptr<conntrack::ExternalPorts> external_ports_;
+  std::vector<std::unique_ptr<dataplane::Worker>> workers_;
+  std::uint64_t tsc_ = 1;
+};
+
+}  // namespace vmnat::test
