@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checks over the whole file: what must be unique, what must not overlap, the uplink.
+#include "control/config/check.h"
+
+#include <algorithm>
+
+namespace vmnat::config {
+namespace {
+
+using net::to_string;
+
+void check_dataplane(const Dataplane& dataplane, Findings& findings) {
+  Unique<unsigned> cpus("workers: CPU", findings);
+  for (std::size_t i = 0; i < dataplane.workers.size(); ++i)
+    cpus.add(dataplane.workers[i], indexed("dataplane.workers", i), std::to_string(dataplane.workers[i]));
+
+  const auto& workers = dataplane.workers;
+  const bool shared = dataplane.control_cpu &&
+                      std::find(workers.begin(), workers.end(), *dataplane.control_cpu) != workers.end();
+  if (shared)
+    findings.complain_at("dataplane.control_cpu",
+                         "control_cpu: CPU " + std::to_string(*dataplane.control_cpu) + " is a worker's");
+  if (dataplane.memory < ByteSize::mebibytes(64) || dataplane.memory > ByteSize::mebibytes(1 << 20))
+    findings.complain_at("dataplane.memory",
+                         "memory: must be between 64M and 1T, not " + to_text(dataplane.memory));
+}
+
+void check_gateway(const net::Ipv4Prefix& own, net::Ipv4Addr gateway, Findings& findings) {
+  if (gateway == own.address)
+    return findings.complain_at("uplink.gateway",
+                                "gateway: " + to_string(gateway) + " is the uplink's own address");
+  if (!own.contains(gateway))
+    return findings.complain_at("uplink.gateway", "gateway: " + to_string(gateway) +
+                                                      " is not within the uplink's network " +
+                                                      to_string(net::Ipv4Prefix{own.first(), own.length}));
+  check_is_host_of(own, gateway, "uplink.gateway", "gateway", findings);
+}
+
+void check_uplink(const Uplink& uplink, Findings& findings) {
+  if (!findings.has("uplink.address")) return;
+  if (!uplink.address)
+    return findings.complain_at("uplink.gateway", "gateway: comes from DHCP, because address is dhcp");
+  if (uplink.address->length < 1 || uplink.address->length > 31)
+    return findings.complain_at("uplink.address",
+                                "address: the prefix length of an uplink is between 1 and 31");
+  check_is_host_of(*uplink.address, uplink.address->address, "uplink.address", "address", findings);
+  if (uplink.gateway && findings.has("uplink.gateway"))
+    check_gateway(*uplink.address, *uplink.gateway, findings);
+}
+
+void check_names(const Config& config, Findings& findings) {
+  Unique<std::string> networks("name: network", findings), ports("name: port", findings);
+  const auto refuse_uplink = [&](const std::string& name, const std::string& path) {
+    if (name == "uplink") findings.complain_at(path, "name: 'uplink' is the name of the uplink");
+  };
+  for (std::size_t n = 0; n < config.networks.size(); ++n) {
+    const Network& network = config.networks[n];
+    const std::string path = network_path(n);
+    networks.add(network.name, path + ".name", "'" + network.name + "'");
+    refuse_uplink(network.name, path + ".name");
+    for (std::size_t p = 0; p < network.ports.size(); ++p) {
+      const std::string port_path = indexed(path + ".ports", p);
+      ports.add(network.ports[p].name, port_path + ".name", "'" + network.ports[p].name + "'");
+      refuse_uplink(network.ports[p].name, port_path + ".name");
+    }
+  }
+}
+
+void check_devices_and_sockets(const Config& config, Findings& findings) {
+  Unique<std::string> devices("device:", findings), sockets("vhost_user: socket", findings);
+  devices.add(config.uplink.device, "uplink.device", config.uplink.device);
+  for (std::size_t n = 0; n < config.networks.size(); ++n) {
+    const Network& network = config.networks[n];
+    for (std::size_t p = 0; p < network.ports.size(); ++p) {
+      const VmPort& port = network.ports[p];
+      const std::string path = indexed(network_path(n) + ".ports", p);
+      devices.add(port.device, path + ".device", port.device);
+      sockets.add(port.vhost_user, path + ".vhost_user", port.vhost_user);
+      if (port.vhost_user == config.control.socket)
+        findings.complain_at(path + ".vhost_user",
+                             "vhost_user: " + port.vhost_user + " is the control socket");
+    }
+  }
+}
+
+void check_macs(const Config& config, Findings& findings) {
+  Unique<net::MacAddr> macs("mac:", findings);
+  if (config.uplink.mac) macs.add(*config.uplink.mac, "uplink.mac", to_string(*config.uplink.mac));
+  for (std::size_t n = 0; n < config.networks.size(); ++n) {
+    const auto& mac = config.networks[n].mac;
+    if (mac) macs.add(*mac, network_path(n) + ".mac", to_string(*mac));
+  }
+}
+
+void check_overlaps(const Config& config, Findings& findings) {
+  for (std::size_t n = 0; n < config.networks.size(); ++n) {
+    const std::string path = network_path(n) + ".address";
+    const auto& own = config.networks[n].address;
+    if (!findings.has(path)) continue;
+    if (findings.has("uplink.address") && config.uplink.address && own.overlaps(*config.uplink.address))
+      findings.complain_at(
+          path, "address: " + to_string(own) + " overlaps the uplink's " + to_string(*config.uplink.address));
+    for (std::size_t other = 0; other < n; ++other) {
+      const Network& earlier = config.networks[other];
+      if (findings.has(network_path(other) + ".address") && own.overlaps(earlier.address))
+        findings.complain_at(path, "address: " + to_string(own) + " overlaps network '" + earlier.name +
+                                       "' (" + to_string(earlier.address) + ")");
+    }
+  }
+}
+
+}  // namespace
+
+void check_is_host_of(const net::Ipv4Prefix& prefix, net::Ipv4Addr address, const std::string& path,
+                      const std::string& subject, Findings& findings) {
+  if (prefix.length > 30 || !prefix.contains(address)) return;  // RFC 3021: a /31 has hosts only
+  const std::string network = to_string(net::Ipv4Prefix{prefix.first(), prefix.length});
+  if (address == prefix.first())
+    findings.complain_at(path, subject + ": " + to_string(address) + " is the network address of " + network);
+  if (address == prefix.broadcast())
+    findings.complain_at(path,
+                         subject + ": " + to_string(address) + " is the broadcast address of " + network);
+}
+
+void check_config(const Config& config, Findings& findings) {
+  check_dataplane(config.dataplane, findings);
+  check_uplink(config.uplink, findings);
+  check_names(config, findings);
+  check_devices_and_sockets(config, findings);
+  check_macs(config, findings);
+  check_overlaps(config, findings);
+  for (std::size_t n = 0; n < config.networks.size(); ++n) check_network(config, n, findings);
+  check_nat(config, findings);
+  if (findings.has("networks") && config.networks.empty())
+    findings.complain_at("networks", "networks: at least one network is needed");
+}
+
+}  // namespace vmnat::config

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checks between values, after all of them were read; internal to control/config.
+//
+// Each check looks only at values that were read well (Findings::marks), so one mistake makes one complaint.
+#pragma once
+
+#include <map>
+
+#include "control/config/section.h"
+
+namespace vmnat::config {
+
+void check_config(const Config& config, Findings& findings);
+
+void check_network(const Config& config, std::size_t index, Findings& findings);
+// The external side of all networks: addresses, ports, forwards.
+void check_nat(const Config& config, Findings& findings);
+
+// Complains of every feature that is part of the file's language but not of this version (not_yet.cc).
+void refuse_not_yet(const Config& config, Findings& findings);
+
+// Values of one kind, of which no two may be the same.
+template <typename T>
+class Unique {
+ public:
+  Unique(std::string what, Findings& findings) : what_(std::move(what)), findings_(findings) {}
+  // `path` is where the value stands; a misread value is passed over.
+  void add(const T& value, const std::string& path, const std::string& text) {
+    if (!findings_.has(path)) return;
+    const Position at = findings_.marks.at(path);
+    const auto [first, is_new] = seen_.emplace(value, at);
+    if (!is_new)
+      findings_.complain(
+          at, what_ + " " + text + " is already used at line " + std::to_string(first->second.line));
+  }
+
+ private:
+  std::string what_;
+  Findings& findings_;
+  std::map<T, Position> seen_;
+};
+
+// "networks[2]" and below.
+inline std::string network_path(std::size_t index) {
+  return indexed("networks", index);
+}
+
+// Complains when an address of an interface is the network or the broadcast address of its own prefix.
+void check_is_host_of(const net::Ipv4Prefix& prefix, net::Ipv4Addr address, const std::string& path,
+                      const std::string& subject, Findings& findings);
+
+}  // namespace vmnat::config

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checks of the external side: whose addresses and ports are given out, and to which port forwards listen.
+#include <algorithm>
+#include <bitset>
+#include <map>
+
+#include "control/config/check.h"
+
+namespace vmnat::config {
+namespace {
+
+using net::to_string;
+
+constexpr std::uint64_t kMostExternalAddresses = 4096;  // of one network: 264 million ports
+
+void check_range_on_uplink(const AddressRange& range, const Uplink& uplink, const std::string& path,
+                           Findings& findings) {
+  const std::string text = "addresses: " + to_text(range);
+  if (findings.has("uplink.gateway") && uplink.gateway && range.contains(*uplink.gateway))
+    findings.complain_at(path, text + " includes the uplink's gateway " + to_string(*uplink.gateway));
+  if (!findings.has("uplink.address") || !uplink.address || uplink.address->length > 30) return;
+  for (const net::Ipv4Addr special : {uplink.address->first(), uplink.address->broadcast()})
+    if (range.contains(special))
+      findings.complain_at(path, text + " includes " + to_string(special) +
+                                     ", the network or broadcast address of the uplink");
+}
+
+void check_range_against_networks(const AddressRange& range, const Config& config, const std::string& path,
+                                  Findings& findings) {
+  for (std::size_t n = 0; n < config.networks.size(); ++n) {
+    const Network& inside = config.networks[n];
+    if (!findings.has(network_path(n) + ".address")) continue;
+    if (range.overlaps({inside.address.first(), inside.address.broadcast()}))
+      findings.complain_at(path, "addresses: " + to_text(range) + " overlaps network '" + inside.name +
+                                     "' (" + to_string(inside.address) + ")");
+  }
+}
+
+void check_addresses(const Config& config, const Nat& nat, const std::string& path, Findings& findings) {
+  std::uint64_t total = 0;
+  for (std::size_t i = 0; i < nat.addresses.size(); ++i) {
+    const std::string at = indexed(path, i);
+    if (!findings.has(at)) continue;
+    total += nat.addresses[i].size();
+    for (std::size_t earlier = 0; earlier < i; ++earlier)
+      if (findings.has(indexed(path, earlier)) && nat.addresses[i].overlaps(nat.addresses[earlier]))
+        findings.complain_at(
+            at, "addresses: " + to_text(nat.addresses[i]) + " overlaps " + to_text(nat.addresses[earlier]));
+    check_range_on_uplink(nat.addresses[i], config.uplink, at, findings);
+    check_range_against_networks(nat.addresses[i], config, at, findings);
+  }
+  if (total > kMostExternalAddresses)
+    findings.complain_at(path, "addresses: at most 4096 are possible, these are " + std::to_string(total));
+}
+
+void check_reserved_ports(const Nat& nat, const std::string& path, Findings& findings) {
+  std::bitset<65536> reserved;
+  for (std::size_t i = 0; i < nat.reserved_ports.size(); ++i) {
+    const std::string at = indexed(path, i);
+    const PortRange& range = nat.reserved_ports[i];
+    if (!findings.has(at)) continue;
+    if (!nat.ports.contains(range.first) || !nat.ports.contains(range.last))
+      findings.complain_at(
+          at, "reserved_ports: " + to_text(range) + " is not within ports " + to_text(nat.ports));
+    for (unsigned port = range.first.host(); port <= range.last.host(); ++port)
+      if (nat.ports.contains(net::L4Port::from_host(static_cast<std::uint16_t>(port)))) reserved.set(port);
+  }
+  if (reserved.count() == nat.ports.size())
+    findings.complain_at(path, "reserved_ports: no port of " + to_text(nat.ports) + " is left");
+}
+
+void check_forward_target(const Network& network, const PortForward& forward, const std::string& path,
+                          Findings& findings) {
+  const net::Ipv4Addr target = forward.to.address;
+  if (!network.address.contains(target))
+    return findings.complain_at(path, "to: " + to_string(target) + " is not within network '" + network.name +
+                                          "' (" + to_string(network.address) + ")");
+  if (target == network.address.address)
+    return findings.complain_at(path, "to: " + to_string(target) + " is the gateway's address");
+  check_is_host_of(network.address, target, path, "to", findings);
+}
+
+void check_forward_address(const Nat& nat, const PortForward& forward, const std::string& path,
+                           Findings& findings) {
+  const auto& ranges = nat.addresses;
+  if (!forward.address || ranges.empty()) return;
+  const bool ours = std::any_of(ranges.begin(), ranges.end(), [&](const AddressRange& range) {
+    return range == AddressRange{} || range.contains(*forward.address);  // a misread range may be anything
+  });
+  if (!ours)
+    findings.complain_at(
+        path, "address: " + to_string(*forward.address) + " is not an external address of this network");
+}
+
+// The forwards of all networks, to find two that listen to the same.
+class ForwardClashes {
+ public:
+  explicit ForwardClashes(Findings& findings) : findings_(findings) {}
+
+  void add(const Nat& nat, const PortForward& forward, const std::string& path) {
+    if (!findings_.has(path + ".port") || !findings_.has(path + ".protocol")) return;
+    Listener listener{findings_.marks.at(path + ".port"), nat.addresses};
+    if (forward.address) listener.addresses = {{*forward.address, *forward.address}};
+    if (listener.addresses.empty()) listener.addresses = {{}};  // the uplink's, not known before its DHCP
+    auto& others = listeners_[{forward.protocol, forward.port}];
+    const auto clash =
+        std::find_if(others.begin(), others.end(), [&](const Listener& o) { return meet(o, listener); });
+    if (clash != others.end())
+      findings_.complain(listener.at, "port: " + std::string{to_word(forward.protocol)} + " port " +
+                                          std::to_string(forward.port.host()) +
+                                          " is already forwarded at line " + std::to_string(clash->at.line));
+    others.push_back(std::move(listener));
+  }
+
+ private:
+  struct Listener {
+    Position at;
+    std::vector<AddressRange> addresses;
+  };
+  static bool meet(const Listener& a, const Listener& b) {
+    return std::any_of(a.addresses.begin(), a.addresses.end(), [&](const AddressRange& left) {
+      return std::any_of(b.addresses.begin(), b.addresses.end(),
+                         [&](const AddressRange& right) { return left.overlaps(right); });
+    });
+  }
+
+  Findings& findings_;
+  std::map<std::pair<net::Protocol, net::L4Port>, std::vector<Listener>> listeners_;
+};
+
+void check_forwards(const Network& network, const std::string& path, bool network_is_known,
+                    ForwardClashes& clashes, Findings& findings) {
+  for (std::size_t i = 0; i < network.nat.forwards.size(); ++i) {
+    const PortForward& forward = network.nat.forwards[i];
+    const std::string at = indexed(path, i);
+    if (network_is_known) check_forward_target(network, forward, at + ".to", findings);
+    check_forward_address(network.nat, forward, at + ".address", findings);
+    clashes.add(network.nat, forward, at);
+  }
+}
+
+}  // namespace
+
+void check_nat(const Config& config, Findings& findings) {
+  ForwardClashes clashes(findings);
+  for (std::size_t n = 0; n < config.networks.size(); ++n) {
+    const Network& network = config.networks[n];
+    const std::string path = network_path(n) + ".nat";
+    check_addresses(config, network.nat, path + ".addresses", findings);
+    check_reserved_ports(network.nat, path + ".reserved_ports", findings);
+    check_forwards(network, path + ".forwards", findings.has(network_path(n) + ".address"), clashes,
+                   findings);
+  }
+}
+
+}  // namespace vmnat::config

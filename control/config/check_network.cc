@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checks within one network: its address, and what its DHCP would hand out.
+#include <array>
+
+#include "control/config/check.h"
+
+namespace vmnat::config {
+namespace {
+
+using net::to_string;
+
+constexpr std::size_t kMostAddressesInAnOption = 63;  // 255 bytes of 4
+
+std::string network_text(const Network& network) {
+  return to_string(net::Ipv4Prefix{network.address.first(), network.address.length});
+}
+
+// Complains unless `address` is one that a VM of the network can have.
+void check_is_vm_address(const Network& network, net::Ipv4Addr address, const std::string& path,
+                         const std::string& subject, Findings& findings) {
+  if (!network.address.contains(address))
+    return findings.complain_at(
+        path, subject + ": " + to_string(address) + " is not within " + network_text(network));
+  if (address == network.address.address)
+    return findings.complain_at(path, subject + ": " + to_string(address) + " is the gateway's address");
+  check_is_host_of(network.address, address, path, subject, findings);
+}
+
+void check_ranges(const Network& network, const std::string& path, Findings& findings) {
+  const auto& ranges = network.dhcp->ranges;
+  for (std::size_t i = 0; i < ranges.size(); ++i) {
+    const std::string at = indexed(path, i);
+    if (!findings.has(at)) continue;
+    for (std::size_t earlier = 0; earlier < i; ++earlier)
+      if (findings.has(indexed(path, earlier)) && ranges[i].overlaps(ranges[earlier]))
+        findings.complain_at(at, "ranges: " + to_text(ranges[i]) + " overlaps " + to_text(ranges[earlier]));
+    const AddressRange hosts = host_range(network.address);
+    if (!network.address.contains(ranges[i].first) || !network.address.contains(ranges[i].last))
+      findings.complain_at(at, "ranges: " + to_text(ranges[i]) + " is not within " + network_text(network));
+    else if (!hosts.contains(ranges[i].first) || !hosts.contains(ranges[i].last))
+      findings.complain_at(at, "ranges: " + to_text(ranges[i]) +
+                                   " includes the network or broadcast address of " + network_text(network));
+    else if (ranges[i].size() == 1 && ranges[i].contains(network.address.address))
+      findings.complain_at(at, "ranges: " + to_text(ranges[i]) + " is only the gateway's address");
+  }
+}
+
+void check_reservations(const Network& network, const std::string& path, Findings& findings) {
+  Unique<net::MacAddr> macs("reservations: mac", findings);
+  Unique<net::Ipv4Addr> addresses("reservations: address", findings);
+  Unique<std::string> hostnames("reservations: hostname", findings);
+  const auto& reservations = network.dhcp->reservations;
+  for (std::size_t i = 0; i < reservations.size(); ++i) {
+    const Reservation& reservation = reservations[i];
+    const std::string at = indexed(path, i);
+    macs.add(reservation.mac, at + ".mac", to_string(reservation.mac));
+    addresses.add(reservation.address, at + ".address", to_string(reservation.address));
+    hostnames.add(reservation.hostname, at + ".hostname", "'" + reservation.hostname + "'");
+    check_is_vm_address(network, reservation.address, at + ".address", "address", findings);
+    if (network.mac == reservation.mac)
+      findings.complain_at(at + ".mac", "mac: " + to_string(reservation.mac) + " is the gateway's");
+  }
+}
+
+void check_routes(const Network& network, const std::string& path, Findings& findings) {
+  Unique<std::string> destinations("routes: to", findings);
+  const auto& routes = network.dhcp->routes;
+  for (std::size_t i = 0; i < routes.size(); ++i) {
+    const std::string at = indexed(path, i);
+    destinations.add(to_string(routes[i].to), at + ".to", to_string(routes[i].to));
+    if (!network.address.contains(routes[i].via))
+      findings.complain_at(at + ".via",
+                           "via: " + to_string(routes[i].via) + " is not within " + network_text(network));
+  }
+}
+
+// Options that vmnat fills in itself, and the key that decides them.
+struct OwnOption {
+  unsigned code;
+  std::string_view decided_by;
+};
+constexpr std::array kOwnOptions{OwnOption{1, "networks[].address"}, OwnOption{3, "networks[].address"},
+                                 OwnOption{6, "dhcp.dns"},           OwnOption{15, "dhcp.domain"},
+                                 OwnOption{26, "networks[].mtu"},    OwnOption{28, "networks[].address"},
+                                 OwnOption{42, "dhcp.ntp"},          OwnOption{50, "the protocol"},
+                                 OwnOption{51, "dhcp.lease_time"},   OwnOption{52, "the protocol"},
+                                 OwnOption{53, "the protocol"},      OwnOption{54, "the protocol"},
+                                 OwnOption{55, "the protocol"},      OwnOption{57, "the protocol"},
+                                 OwnOption{58, "dhcp.lease_time"},   OwnOption{59, "dhcp.lease_time"},
+                                 OwnOption{61, "the protocol"},      OwnOption{67, "dhcp.boot"},
+                                 OwnOption{119, "dhcp.search"},      OwnOption{121, "dhcp.routes"}};
+
+void check_options(const Network& network, const std::string& path, Findings& findings) {
+  Unique<unsigned> codes("options: code", findings);
+  const auto& options = network.dhcp->options;
+  for (std::size_t i = 0; i < options.size(); ++i) {
+    const std::string at = indexed(path, i) + ".code";
+    codes.add(options[i].code, at, std::to_string(options[i].code));
+    for (const OwnOption& own : kOwnOptions)
+      if (own.code == options[i].code)
+        findings.complain_at(
+            at, "code: option " + std::to_string(own.code) + " is decided by " + std::string{own.decided_by});
+  }
+}
+
+// A list of addresses that travels in one option.
+void check_servers(const Network& network, const std::vector<net::Ipv4Addr>& servers, const std::string& path,
+                   Findings& findings) {
+  const std::string key = path.substr(path.rfind('.') + 1);
+  if (servers.size() > kMostAddressesInAnOption)
+    findings.complain_at(path, key + ": at most 63 addresses fit into the option");
+  for (std::size_t i = 0; i < servers.size(); ++i)
+    if (servers[i] == network.address.address)
+      findings.complain_at(indexed(path, i), key + ": " + to_string(servers[i]) +
+                                                 " is the gateway, which offers no such service");
+}
+
+void check_dhcp(const Network& network, const std::string& path, Findings& findings) {
+  check_ranges(network, path + ".ranges", findings);
+  check_reservations(network, path + ".reservations", findings);
+  check_routes(network, path + ".routes", findings);
+  check_options(network, path + ".options", findings);
+  check_servers(network, network.dhcp->dns, path + ".dns", findings);
+  check_servers(network, network.dhcp->ntp, path + ".ntp", findings);
+}
+
+}  // namespace
+
+void check_network(const Config& config, std::size_t index, Findings& findings) {
+  const Network& network = config.networks[index];
+  const std::string path = network_path(index);
+  if (!findings.has(path + ".address")) return;
+  if (network.address.length < 8 || network.address.length > 30)
+    return findings.complain_at(path + ".address",
+                                "address: the prefix length of a network is between 8 and 30");
+  check_is_host_of(network.address, network.address.address, path + ".address", "address", findings);
+  if (network.dhcp) check_dhcp(network, path + ".dhcp", findings);
+}
+
+}  // namespace vmnat::config

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// The door to configuration: a file to a Config, or to everything that is wrong with it.
+//
+// Three passes over one document: the parsers read each section into the model (parse*.cc), the checks look
+// at values together (check*.cc), and not_yet.cc refuses what is read but not built. All of them always run;
+// a Config comes out only when none of them complained. Example: load_config("/etc/vmnat/vmnat.yaml") answers
+// a Config, or problems that print as
+// "/etc/vmnat/vmnat.yaml:7:12: gateway: 10.0.0.1 is not within the uplink's network 203.0.113.0/24".
+#pragma once
+
+#include <functional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "control/config/model.h"
+#include "control/config/problem.h"
+
+namespace vmnat::config {
+
+struct LoadOptions {
+  std::function<std::vector<net::Ipv4Addr>()> resolvers;  // default: host_resolvers()
+  std::set<std::string>* known_keys = nullptr;  // receives every key asked for, as "networks[].ports[].name"
+};
+
+using Loaded = tl::expected<Config, std::vector<Problem>>;  // problems sorted by position
+
+Loaded load_config(const std::string& path, const LoadOptions& options = {});
+// `file` is only what problems are printed with.
+Loaded load_config_text(std::string_view text, const std::string& file, const LoadOptions& options = {});
+
+}  // namespace vmnat::config

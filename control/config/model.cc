@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// Expansions of the model: what its short forms stand for.
+#include "control/config/model.h"
+
+#include <algorithm>
+#include <cctype>
+
+namespace vmnat::config {
+namespace {
+
+// Matches `text` from its start against a pattern where 'x' is a hexadecimal digit and '7' one of 0-7.
+bool starts_with_pattern(std::string_view text, std::string_view pattern) {
+  if (text.size() < pattern.size()) return false;
+  return std::equal(pattern.begin(), pattern.end(), text.begin(), [](char expected, char c) {
+    if (expected == 'x') return std::isxdigit(static_cast<unsigned char>(c)) != 0;
+    if (expected == '7') return c >= '0' && c <= '7';
+    return c == expected;
+  });
+}
+
+bool starts_with_pci_address(std::string_view text) {
+  for (const std::string_view pattern : {"xxxx:xx:xx.7", "xx:xx.7"})
+    if (starts_with_pattern(text, pattern))
+      return text.size() == pattern.size() || text[pattern.size()] == ',';
+  return false;
+}
+
+}  // namespace
+
+DeviceKind device_kind(std::string_view device) {
+  if (starts_with_pci_address(device)) return DeviceKind::Pci;
+  const bool names_a_driver = device.starts_with("net_") || device.starts_with("eth_");
+  return names_a_driver || device.find(',') != device.npos ? DeviceKind::Devargs
+                                                           : DeviceKind::KernelInterface;
+}
+
+std::vector<net::Ipv4Addr> external_addresses(const Network& network) {
+  std::vector<net::Ipv4Addr> all;
+  if (network.forward == Forward::None) return all;
+  for (const AddressRange& range : network.nat.addresses)
+    for (std::uint64_t i = 0; i < range.size(); ++i)
+      all.push_back(net::Ipv4Addr::from_host(range.first.host() + static_cast<std::uint32_t>(i)));
+  return all;
+}
+
+AddressRange host_range(const net::Ipv4Prefix& network) {
+  return {net::Ipv4Addr::from_host(network.first().host() + 1),
+          net::Ipv4Addr::from_host(network.broadcast().host() - 1)};
+}
+
+}  // namespace vmnat::config

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a configuration file says, as types: one structure per section, one member per key.
+//
+// A member's initialiser is the key's default (configs/reference.yaml shows the same, and a test holds them
+// equal). Defaults that depend on something else are filled in when the file is loaded, so that a Config
+// from load_config() is the effective one: dhcp.ranges (the whole network), dhcp.dns (the resolvers of the
+// host), nat.addresses (the uplink's address). No policy here: what a value does is decided by its reader.
+//
+// Example: `networks: [{name: default, address: 192.168.122.1/24, ports: []}]` is one Network whose
+// `nat` has the addresses {uplink, uplink}, ports 1024-65535 and endpoint-independent mapping.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "dataplane/net/address.h"
+#include "dataplane/net/wire.h"
+
+namespace vmnat::config {
+
+struct ByteSize {
+  std::uint64_t bytes = 0;
+  static constexpr ByteSize mebibytes(std::uint64_t count) { return ByteSize{count << 20}; }
+  auto operator<=>(const ByteSize&) const = default;
+};
+
+// Both ends belong to the range; first <= last.
+struct AddressRange {
+  net::Ipv4Addr first, last;
+  [[nodiscard]] bool contains(net::Ipv4Addr a) const { return first <= a && a <= last; }
+  [[nodiscard]] bool overlaps(const AddressRange& o) const { return first <= o.last && o.first <= last; }
+  [[nodiscard]] std::uint64_t size() const { return std::uint64_t{last.host()} - first.host() + 1; }
+  bool operator==(const AddressRange&) const = default;
+};
+struct PortRange {
+  net::L4Port first, last;
+  static constexpr PortRange of(std::uint16_t first, std::uint16_t last) {
+    return {net::L4Port::from_host(first), net::L4Port::from_host(last)};
+  }
+  [[nodiscard]] bool contains(net::L4Port p) const { return first <= p && p <= last; }
+  [[nodiscard]] unsigned size() const { return last.host() - first.host() + 1u; }
+  bool operator==(const PortRange&) const = default;
+};
+
+enum class Hugepages { Auto, Required, Off };
+enum class Idle { Adaptive, Poll };  // what a worker does when nothing comes: sleeps, or polls on
+enum class Forward { Nat, None };
+enum class VhostMode { Client, Server };  // Client: QEMU listens on the socket; Server: vmnatd does
+enum class Mapping { EndpointIndependent, EndpointDependent };  // RFC 4787 section 4.1
+enum class Filtering {
+  EndpointIndependent,
+  AddressDependent,
+  AddressAndPortDependent
+};  // RFC 4787 section 5
+
+struct Dataplane {
+  std::vector<unsigned> workers;  // CPU ids; empty: one worker, on the last CPU of the machine
+  std::optional<unsigned> control_cpu;
+  ByteSize memory = ByteSize::mebibytes(512);
+  Hugepages hugepages = Hugepages::Auto;
+  Idle idle = Idle::Adaptive;
+  std::vector<std::string> eal;
+  bool operator==(const Dataplane&) const = default;
+};
+
+struct Uplink {
+  std::string device;
+  std::optional<net::Ipv4Prefix> address;  // nothing: from DHCP, and so is the gateway
+  std::optional<net::Ipv4Addr> gateway;
+  std::optional<net::MacAddr> mac;  // nothing: the device's own
+  std::uint16_t mtu = 1500;
+  std::optional<unsigned> queues;  // nothing: as many as suit the workers
+  bool operator==(const Uplink&) const = default;
+};
+
+// A port that a VM is on: exactly one of `vhost_user` (a socket's path) and `device` is not empty.
+struct VmPort {
+  std::string name;
+  std::string vhost_user;
+  std::string device;
+  VhostMode mode = VhostMode::Client;
+  unsigned queues = 1;
+  bool operator==(const VmPort&) const = default;
+};
+
+inline constexpr std::chrono::seconds kInfiniteLease{0xffffffff};  // RFC 2131 section 3.3
+
+struct DhcpRoute {
+  net::Ipv4Prefix to;
+  net::Ipv4Addr via;
+  bool operator==(const DhcpRoute&) const = default;
+};
+struct DhcpBoot {
+  net::Ipv4Addr server;
+  std::string file;
+  bool operator==(const DhcpBoot&) const = default;
+};
+struct DhcpOption {
+  std::uint8_t code = 0;
+  std::string bytes;  // as sent
+  bool operator==(const DhcpOption&) const = default;
+};
+struct Reservation {
+  net::MacAddr mac;
+  net::Ipv4Addr address;
+  std::string hostname;  // empty: none
+  bool operator==(const Reservation&) const = default;
+};
+struct Dhcp {
+  // The gateway's address may lie within; it is never leased.
+  std::vector<AddressRange> ranges;
+  std::chrono::seconds lease_time = std::chrono::hours{1};  // or kInfiniteLease
+  std::vector<net::Ipv4Addr> dns;
+  std::string domain;
+  std::vector<std::string> search;
+  std::vector<net::Ipv4Addr> ntp;
+  std::vector<DhcpRoute> routes;
+  std::optional<DhcpBoot> boot;
+  std::vector<DhcpOption> options;
+  std::vector<Reservation> reservations;
+  bool operator==(const Dhcp&) const = default;
+};
+
+struct Timeouts {
+  std::chrono::seconds tcp_established = std::chrono::minutes{124};  // RFC 5382 REQ-5: not less
+  std::chrono::seconds tcp_transitory = std::chrono::minutes{4};     // RFC 5382 REQ-5: not less
+  std::chrono::seconds udp = std::chrono::minutes{5};                // RFC 4787 REQ-5: 5 min recommended
+  std::chrono::seconds icmp{60};                                     // RFC 5508 REQ-1: not less
+  std::chrono::seconds other = std::chrono::minutes{10};
+  bool operator==(const Timeouts&) const = default;
+};
+struct Limits {
+  std::uint32_t sessions_per_port = 0;        // 0: none
+  std::uint32_t new_sessions_per_second = 0;  // per VM port; 0: none
+  bool operator==(const Limits&) const = default;
+};
+struct PortForward {
+  net::Protocol protocol = net::Protocol::Tcp;  // Tcp or Udp
+  std::optional<net::Ipv4Addr> address;         // nothing: every external address of the network
+  net::L4Port port;
+  net::Endpoint to;
+  bool operator==(const PortForward&) const = default;
+};
+struct Nat {
+  std::vector<AddressRange> addresses;  // empty: the uplink's, which DHCP will tell
+  PortRange ports = PortRange::of(1024, 65535);
+  std::vector<PortRange> reserved_ports;
+  Mapping mapping = Mapping::EndpointIndependent;
+  Filtering filtering = Filtering::AddressAndPortDependent;
+  bool overload = true;
+  Timeouts timeouts;
+  Limits limits;
+  std::vector<PortForward> forwards;
+  bool operator==(const Nat&) const = default;
+};
+
+struct Network {
+  std::string name;
+  net::Ipv4Prefix address;  // the gateway's, with the network's prefix length
+  std::optional<net::MacAddr> mac;
+  std::uint16_t mtu = 1500;
+  Forward forward = Forward::Nat;
+  bool isolated_ports = false;
+  std::vector<VmPort> ports;
+  std::optional<Dhcp> dhcp;
+  Nat nat;  // means nothing when forward is None
+  bool operator==(const Network&) const = default;
+};
+
+struct Conntrack {
+  std::uint32_t sessions = 1u << 20;  // over all workers
+  bool operator==(const Conntrack&) const = default;
+};
+struct Control {
+  std::string socket = "/run/vmnat/vmnat.sock";
+  std::optional<net::Endpoint> metrics;
+  std::string state_dir = "/var/lib/vmnat";
+  bool operator==(const Control&) const = default;
+};
+
+struct Config {
+  Dataplane dataplane;
+  Uplink uplink;
+  std::vector<Network> networks;
+  Conntrack conntrack;
+  Control control;
+  bool operator==(const Config&) const = default;
+};
+
+// The words of the file for each enumerator.
+template <typename E>
+struct Word {
+  E value;
+  std::string_view text;
+};
+constexpr auto words_of(Hugepages) {
+  return std::to_array<Word<Hugepages>>(
+      {{Hugepages::Auto, "auto"}, {Hugepages::Required, "required"}, {Hugepages::Off, "off"}});
+}
+constexpr auto words_of(Idle) {
+  return std::to_array<Word<Idle>>({{Idle::Adaptive, "adaptive"}, {Idle::Poll, "poll"}});
+}
+constexpr auto words_of(Forward) {
+  return std::to_array<Word<Forward>>({{Forward::Nat, "nat"}, {Forward::None, "none"}});
+}
+constexpr auto words_of(VhostMode) {
+  return std::to_array<Word<VhostMode>>({{VhostMode::Client, "client"}, {VhostMode::Server, "server"}});
+}
+constexpr auto words_of(Mapping) {
+  return std::to_array<Word<Mapping>>({{Mapping::EndpointIndependent, "endpoint-independent"},
+                                       {Mapping::EndpointDependent, "endpoint-dependent"}});
+}
+constexpr auto words_of(Filtering) {
+  return std::to_array<Word<Filtering>>({{Filtering::AddressAndPortDependent, "address-and-port-dependent"},
+                                         {Filtering::AddressDependent, "address-dependent"},
+                                         {Filtering::EndpointIndependent, "endpoint-independent"}});
+}
+constexpr auto words_of(net::Protocol) {
+  return std::to_array<Word<net::Protocol>>({{net::Protocol::Tcp, "tcp"}, {net::Protocol::Udp, "udp"}});
+}
+template <typename E>
+constexpr std::string_view to_word(E value) {
+  for (const auto& word : words_of(value))
+    if (word.value == value) return word.text;
+  return "?";
+}
+
+enum class DeviceKind { Pci, KernelInterface, Devargs };
+// "0000:3b:00.0" and "3b:00.0,opt=1" are Pci, "net_vhost0,iface=/run/x" is Devargs, anything else an
+// interface.
+DeviceKind device_kind(std::string_view device);
+
+// Every external address of the network, in the order of the file; empty when the uplink's DHCP will tell.
+std::vector<net::Ipv4Addr> external_addresses(const Network& network);
+// Addresses that VMs may have: all of the network but its own address and its broadcast address.
+AddressRange host_range(const net::Ipv4Prefix& network);
+
+}  // namespace vmnat::config

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// One scalar's text to its value, or a sentence about what is wrong with it (without the key's name).
+//
+// Example: duration("2h4m") is 7440 s; duration("2x") answers "'2x' is not a duration (write 90s, 5m, 2h4m or
+// 1d)". The functions know nothing of YAML: vmnatctl uses some of them on its arguments. The `to_text`
+// functions are their inverses, used to write a configuration back.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tl/expected.hpp>
+
+#include "control/config/model.h"
+
+namespace vmnat::config {
+
+template <typename T>
+using Parsed = tl::expected<T, std::string>;
+
+Parsed<bool> boolean(std::string_view text);
+Parsed<std::uint64_t> number(std::string_view text);
+Parsed<std::chrono::seconds> duration(std::string_view text);    // "90s", "2h4m", "1d"; a unit is required
+Parsed<std::chrono::seconds> lease_time(std::string_view text);  // a duration from 2m on, or "infinite"
+Parsed<ByteSize> byte_size(std::string_view text);               // "512M", "1G", "65536K"; binary units
+
+Parsed<net::MacAddr> unicast_mac(std::string_view text);
+Parsed<net::Ipv4Addr> host_address(std::string_view text);    // an address that one host can have
+Parsed<net::Ipv4Prefix> prefix(std::string_view text);        // "a.b.c.d/len", host bits allowed
+Parsed<net::Ipv4Prefix> route_prefix(std::string_view text);  // no host bits
+Parsed<AddressRange> address_range(std::string_view text);    // "a" or "a-b"
+Parsed<net::L4Port> l4_port(std::string_view text);           // 1-65535
+Parsed<PortRange> port_range(std::string_view text);          // "p" or "p-q"
+Parsed<net::Endpoint> endpoint(std::string_view text);        // "a.b.c.d:port"
+
+Parsed<std::string> any_text(std::string_view text);     // not empty
+Parsed<std::string> identifier(std::string_view text);   // letters, digits, "-", "_", "."; at most 63
+Parsed<std::string> domain_name(std::string_view text);  // RFC 1123 section 2.1; at most 253
+Parsed<std::string> host_name(std::string_view text);    // one label of it; at most 63
+Parsed<std::string> absolute_path(std::string_view text);
+Parsed<std::string> socket_path(std::string_view text);  // what fits in sockaddr_un: 107 bytes
+Parsed<std::string> device_name(std::string_view text);  // PCI address, kernel interface or DPDK devargs
+Parsed<std::string> hex_bytes(std::string_view text);    // "0a0b" is two bytes
+
+// A number within [lowest, highest].
+template <typename T>
+auto number_within(std::uint64_t lowest, std::uint64_t highest) {
+  return [=](std::string_view text) -> Parsed<T> {
+    const auto value = number(text);
+    if (!value) return tl::unexpected(value.error());
+    if (*value < lowest || *value > highest)
+      return tl::unexpected("must be between " + std::to_string(lowest) + " and " + std::to_string(highest) +
+                            ", not " + std::string{text});
+    return static_cast<T>(*value);
+  };
+}
+
+// One of the words of the enumeration E.
+template <typename E>
+Parsed<E> word(std::string_view text) {
+  std::string all;
+  for (const auto& candidate : words_of(E{})) {
+    if (candidate.text == text) return candidate.value;
+    all += (all.empty() ? "" : ", ") + std::string{candidate.text};
+  }
+  return tl::unexpected("'" + std::string{text} + "' is not one of: " + all);
+}
+
+// `special` stands for no value; anything else is for `parse`.
+template <typename Parse>
+auto unless(std::string_view special, Parse parse) {
+  return [=](std::string_view text) {
+    using Value = typename decltype(parse(text))::value_type;
+    if (text == special) return Parsed<std::optional<Value>>{std::nullopt};
+    return parse(text).map([](Value&& value) { return std::optional<Value>{std::move(value)}; });
+  };
+}
+
+std::string to_text(std::chrono::seconds duration);  // "2h4m"
+std::string to_text(ByteSize size);                  // "512M"
+std::string to_text(const AddressRange& range);      // "a" when both ends are the same
+std::string to_text(const PortRange& range);
+
+}  // namespace vmnat::config
