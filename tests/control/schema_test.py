@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""configs/schema.json, which editors use, against the files and keys that vmnatd accepts.
+
+reference.yaml is the go-between: config_files_test.cc holds its keys equal to the reader's, this test
+holds the schema's equal to the file's. Needs python3-yaml and python3-jsonschema; exits 77 (skipped) without.
+Usage: schema_test.py CONFIGS_DIR
+"""
+import copy
+import json
+import pathlib
+import re
+import sys
+
+try:
+    import jsonschema
+    import yaml
+except ImportError as missing:
+    print(f"skipped: {missing}")
+    sys.exit(77)
+
+CONFIGS = pathlib.Path(sys.argv[1])
+SCHEMA = json.loads((CONFIGS / "schema.json").read_text())
+VALIDATOR = jsonschema.Draft7Validator(SCHEMA)
+
+
+class Yaml12Loader(yaml.SafeLoader):
+    """YAML 1.2's plain values, as yaml-cpp and editors have them: "off" and "52:54:00:00:00:01" are text."""
+
+
+Yaml12Loader.yaml_implicit_resolvers = {}
+Yaml12Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|false)$"), list("tf"))
+Yaml12Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile("^[0-9]+$"), list("0123456789"))
+Yaml12Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("^(~|null|)$"), ["~", "n", ""])
+
+
+def load(text):
+    return yaml.load(text, Loader=Yaml12Loader)
+
+
+def with_examples(text):
+    return re.sub(r": [^\n#]*#: ", ": ", text)
+
+
+def keys_of_document(node, path=""):
+    """Every key as "networks[].ports[].name"."""
+    if isinstance(node, list):
+        return {key for item in node for key in keys_of_document(item, path + "[]")}
+    if not isinstance(node, dict):
+        return set()
+    keys = set()
+    for name, value in node.items():
+        inner = f"{path}.{name}" if path else name
+        keys |= {inner} | keys_of_document(value, inner)
+    return keys
+
+
+def keys_of_schema(schema, path=""):
+    keys = set()
+    for alternative in schema.get("anyOf", []):
+        keys |= keys_of_schema(alternative, path)
+    for name, inner_schema in schema.get("properties", {}).items():
+        inner = f"{path}.{name}" if path else name
+        keys |= {inner} | keys_of_schema(inner_schema, inner)
+    if "items" in schema:
+        keys |= keys_of_schema(schema["items"], path + "[]")
+    return keys
+
+
+def defaults_of_schema(schema, path=""):
+    defaults = {path: schema["default"]} if "default" in schema else {}
+    for name, inner_schema in schema.get("properties", {}).items():
+        defaults |= defaults_of_schema(inner_schema, f"{path}.{name}" if path else name)
+    return defaults | (defaults_of_schema(schema["items"], path + "[0]") if "items" in schema else {})
+
+
+def value_at(document, path):
+    for step in re.findall(r"[^.\[\]]+", path):
+        document = document[int(step)] if step.isdigit() else document[step]
+    return document
+
+
+def check(condition, says):
+    if not condition:
+        print(f"FAILED: {says}")
+        sys.exit(1)
+    print(f"ok: {says}")
+
+
+def check_refused(change, says):
+    document = copy.deepcopy(load((CONFIGS / "two-networks.yaml").read_text()))
+    change(document)
+    check(not VALIDATOR.is_valid(document), f"the schema refuses {says}")
+
+
+def main():
+    jsonschema.Draft7Validator.check_schema(SCHEMA)
+    files = sorted(CONFIGS.glob("*.yaml"))
+    check(len(files) >= 4, "there are configurations to check")
+    for file in files:
+        errors = [f"{'/'.join(map(str, e.path))}: {e.message}" for e in VALIDATOR.iter_errors(load(file.read_text()))]
+        check(not errors, f"{file.name} is valid {errors}")
+
+    reference = (CONFIGS / "reference.yaml").read_text()
+    examples = load(with_examples(reference))
+    errors = [f"{'/'.join(map(str, e.path))}: {e.message}" for e in VALIDATOR.iter_errors(examples)]
+    check(not errors, f"reference.yaml with its examples is valid {errors}")
+    difference = keys_of_document(examples) ^ keys_of_schema(SCHEMA)
+    check(not difference, f"schema and reference name the same keys {difference}")
+
+    defaults = defaults_of_schema(SCHEMA)
+    check(len(defaults) > 20, "the schema names defaults")
+    for path, default in defaults.items():
+        document = examples if ".ports[0]." in path else load(reference)
+        check(value_at(document, path) == default, f"default of {path} is {default!r}")
+
+    check_refused(lambda d: d.update(firewall={}), "an unknown section")
+    check_refused(lambda d: d["uplink"].pop("device"), "an uplink without device")
+    check_refused(lambda d: d["uplink"].update(mtu=67), "a small MTU")
+    check_refused(lambda d: d["networks"][0]["ports"][0].update(device="veth0"), "a port with socket and device")
+    check_refused(lambda d: d["networks"][0].update(forward="routed"), "an unknown forward mode")
+    check_refused(lambda d: d["networks"][1]["dhcp"].update(lease_time="30"), "a duration without a unit")
+
+
+main()
