@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""vmnatd as a test sees it: started in a namespace, asked through vmnatctl, stopped with exit code 0.
+
+    with Vmnatd(directory, configuration(...), namespace=gateway) as vmnatd:
+        before = vmnatd.counters()
+        ...
+        vmnatd.check_accounting()
+    # stopped by SIGTERM; an exit code other than 0 is a failure of the test
+
+The binaries are those of $VMNAT_BUILD (meson sets it), else of build/ in the source tree.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+
+from . import processes
+from .tap import check, check_equal
+from .waiting import wait_until
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+SETTLING_SECONDS = 10
+
+
+def program(name) -> pathlib.Path:
+    build = pathlib.Path(os.environ.get("VMNAT_BUILD") or ROOT / "build")
+    path = build / "control" / name
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is not built: ./run build")
+    return path
+
+
+def drops(counters) -> int:
+    return sum(value for name, value in counters.items() if name.startswith("drop."))
+
+
+def unaccounted(counters) -> int:
+    """0 when every frame ended in exactly one way: DESIGN.md, "A packet's way"."""
+    arrived = sum(counters.get(name, 0) for name in ("received", "flood_copies", "injected"))
+    return arrived - counters["transmitted"] - counters["punted"] - drops(counters)
+
+
+class Vmnatd:
+    def __init__(self, directory, config, namespace=None, ready_seconds=30):
+        directory.mkdir(exist_ok=True)
+        self.directory, self.config, self.namespace = directory, config, namespace
+        self.config_path = directory / "vmnat.yaml"
+        self.config_path.write_text(json.dumps(config, indent=2))
+        self.process = None
+        self.start(ready_seconds)
+
+    def start(self, ready_seconds=30):
+        """Starts the daemon and waits until it says that it is ready; also after a stop or a kill."""
+        self.process = processes.Process([program("vmnatd"), "--config", self.config_path],
+                                         log=self.directory / f"vmnatd-{len(self.logs())}.log", namespace=self.namespace)
+        wait_until(lambda: not self.process.running() or "vmnatd ready" in self.process.log(),
+                   f"vmnatd says that it is ready\n{self.process.log_tail()}", ready_seconds)
+        check(self.process.running(), f"vmnatd ended with {self.process.child.returncode} instead of getting "
+                                      f"ready\n{self.process.log_tail()}")
+
+    def logs(self):
+        return sorted(self.directory.glob("vmnatd-*.log"))
+
+    def stop(self):
+        """SIGTERM; the daemon must end by itself, with 0."""
+        check(self.process.running(), f"vmnatd had ended with {self.process.child.returncode}\n{self.process.log_tail()}")
+        self.process.send(signal.SIGTERM)
+        check_equal(self.process.wait(), 0, f"vmnatd's exit code after SIGTERM\n{self.process.log_tail()}\nexit code")
+
+    def kill(self):
+        self.process.kill()
+
+    # --- vmnatctl -----------------------------------------------------------------------------------------
+
+    def ctl_text(self, *arguments) -> str:
+        return processes.run([program("vmnatctl"), "--socket", self.config["control"]["socket"], *arguments]).stdout
+
+    def ctl(self, *arguments):
+        return json.loads(self.ctl_text("--json", *arguments))
+
+    def counters(self) -> dict[str, int]:
+        return self.ctl("counters")
+
+    def sessions(self, *filters):
+        return self.ctl("sessions", *filters)
+
+    def check_accounting(self):
+        """The invariant; polled, for frames may be on their way while the counters are read."""
+        def settled():
+            return unaccounted(self.counters()) == 0
+        try:
+            wait_until(settled, "accounting", SETTLING_SECONDS)
+        except Exception:
+            counters = {name: value for name, value in self.counters().items() if value}
+            check(False, f"{unaccounted(counters)} frames are unaccounted for: {counters}")
+
+    # --- scope --------------------------------------------------------------------------------------------
+
+    def evidence(self) -> str:
+        return f"--- vmnatd's log\n{self.process.log_tail()}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, failure, *_):
+        try:
+            if failure is None:
+                self.stop()
+        finally:
+            self.process.kill()
+            for argument in self.config["dataplane"]["eal"]:
+                prefix = argument.removeprefix("--file-prefix=")
+                shutil.rmtree(f"/var/run/dpdk/{prefix}", ignore_errors=True)

@@ -1,0 +1,75 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The servers of a host on the tests' Internet; started by internet.py inside the host's namespace.
+
+    HTTP on 80   /blob  10 MB whose SHA-256 blob_digest() tells     /whoami  "ADDRESS PORT" of the client
+    DNS on 53    any name has two IPv4 addresses: the client's, and its port as 0.0.HIGH.LOW
+
+Writes the line `serving` when all of them listen, and `http ADDRESS PORT PATH` for each request.
+"""
+
+import functools
+import hashlib
+import http.server
+import random
+import socket
+import socketserver
+import struct
+import threading
+
+BLOB_BYTES = 10_000_000
+HTTP_PORT, DNS_PORT = 80, 53
+DNS_A_RECORD, DNS_HEADER = 1, struct.Struct("!6H")
+
+
+@functools.cache
+def blob() -> bytes:
+    return random.Random(2663).randbytes(BLOB_BYTES)
+
+
+def blob_digest() -> str:
+    return hashlib.sha256(blob()).hexdigest()
+
+
+class Web(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        address, port = self.client_address
+        print(f"http {address} {port} {self.path}", flush=True)
+        body = {"/blob": blob, "/whoami": lambda: f"{address} {port}".encode()}.get(self.path)
+        if body is None:
+            return self.send_error(404)
+        content = body()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+class Names(socketserver.BaseRequestHandler):
+    """RFC 1035: the question comes back with the client's own endpoint as answer, for A; with none else."""
+
+    def handle(self):
+        query, reply = self.request
+        address, port = self.client_address
+        question_end = query.index(b"\0", DNS_HEADER.size) + 5
+        wanted, = struct.unpack_from("!H", query, question_end - 4)
+        answers = [socket.inet_aton(address), port.to_bytes(4, "big")] if wanted == DNS_A_RECORD else []
+        header = DNS_HEADER.pack(int.from_bytes(query[:2], "big"), 0x8180, 1, len(answers), 0, 0)
+        records = b"".join(struct.pack("!3HIH", 0xC00C, DNS_A_RECORD, 1, 0, 4) + answer for answer in answers)
+        reply.sendto(header + query[DNS_HEADER.size:question_end] + records, self.client_address)
+
+
+def main():
+    blob()
+    web = http.server.ThreadingHTTPServer(("", HTTP_PORT), Web)
+    names = socketserver.UDPServer(("", DNS_PORT), Names)
+    threading.Thread(target=names.serve_forever, daemon=True).start()
+    print("serving", flush=True)
+    web.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
