@@ -1,0 +1,142 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""vmnatd and vmnatctl from the outside: exit codes, messages, and JSON that programs can rely on."""
+
+import json
+import re
+import signal
+
+from harness import config, processes
+from harness.daemon import Vmnatd, program
+from harness.namespace import Namespace, veth
+from harness.tap import Suite, check, check_equal, scratch_directory
+
+# Each line that is wrong is marked with what must be said about it; the mark is YAML's comment.
+BAD_CONFIGURATION = """\
+dataplane: {workers: [0], hugepages: off}
+uplink:
+  device: uplink0
+  address: 203.0.113.300/24     # wrong
+  gateway: 203.0.113.1
+networks:
+  - name: default
+    address: 192.168.122.1/24
+    colour: blue                # wrong
+    ports: [{name: vm1, device: port1}]
+    dhcp:
+      ranges: [192.168.7.2-192.168.7.9]   # wrong
+    nat:
+      ports: 80-65535           # wrong
+"""
+
+
+class CliLab:
+    def __init__(self, scope):
+        self.directory = scratch_directory(scope)
+        self.gateway_side = scope.enter_context(Namespace("gateway"))
+        outside = scope.enter_context(Namespace("outside"))
+        veth(self.gateway_side, "uplink0", outside, "isp0")
+        veth(self.gateway_side, "port1", outside, "vm1")
+        self.vmnatd = scope.enter_context(Vmnatd(self.directory, self.configuration(), namespace=self.gateway_side))
+
+    def configuration(self, uplink="uplink0"):
+        ports = [config.veth_port("lab0", "port1"), config.vhost_user_port("vm1", self.directory / "vm1.sock")]
+        return config.configuration(self.directory, uplink, [config.network(
+            "default", "192.168.122.1/24", ports, dhcp=config.dhcp("192.168.122.2", "192.168.122.9"))])
+
+    def run_vmnatd(self, text, *options):
+        """vmnatd on a configuration that it is expected not to run on; its exit code and output."""
+        path = self.directory / "other.yaml"
+        path.write_text(text)
+        return processes.run([program("vmnatd"), "--config", path, *options], namespace=self.gateway_side, check=False)
+
+    def evidence(self):
+        return self.vmnatd.evidence()
+
+
+suite = Suite(CliLab)
+
+
+@suite.test("--check accepts a good configuration in silence, with exit code 0")
+def check_good(lab):
+    answer = lab.run_vmnatd(json.dumps(lab.configuration()), "--check")
+    check_equal(answer.returncode, 0, f"exit code, with {answer.stdout}{answer.stderr}")
+
+
+@suite.test("--check tells every problem at once as FILE:LINE:COL: message, with exit code 1")
+def check_bad(lab):
+    answer = lab.run_vmnatd(BAD_CONFIGURATION, "--check")
+    check_equal(answer.returncode, 1, f"exit code, with {answer.stdout}{answer.stderr}")
+    told = re.findall(r"^(\S+?):(\d+):(\d+): (.+)$", answer.stdout + answer.stderr, re.MULTILINE)
+    wrong = [number for number, line in enumerate(BAD_CONFIGURATION.splitlines(), 1) if line.endswith("# wrong")]
+    check_equal([int(line) for _, line, _, _ in told], wrong, f"lines complained of in\n{answer.stdout}{answer.stderr}lines")
+    check(all(path.endswith("other.yaml") for path, *_ in told), f"files named: {told}")
+
+
+@suite.test("a bad configuration is told in the same words without --check, with exit code 1")
+def start_bad(lab):
+    answer = lab.run_vmnatd(BAD_CONFIGURATION)
+    check_equal(answer.returncode, 1, f"exit code, with {answer.stdout}{answer.stderr}")
+    check("other.yaml:4:" in answer.stdout + answer.stderr, answer.stdout + answer.stderr)
+
+
+@suite.test("a configuration file that does not exist is told with its name, with exit code 1")
+def no_configuration(lab):
+    answer = processes.run([program("vmnatd"), "--config", lab.directory / "nowhere.yaml"], check=False)
+    check_equal(answer.returncode, 1, f"exit code, with {answer.stderr}")
+    check("nowhere.yaml" in answer.stderr, answer.stderr)
+
+
+@suite.test("an uplink that does not exist: a sentence with its name, and exit code 2")
+def no_device(lab):
+    other = lab.configuration(uplink="nosuchnic0")
+    other["control"]["socket"] = str(lab.directory / "other.sock")
+    answer = lab.run_vmnatd(json.dumps(other))
+    check_equal(answer.returncode, 2, f"exit code, with {answer.stdout}{answer.stderr}")
+    check("nosuchnic0" in answer.stderr, answer.stderr)
+
+
+@suite.test("status, ports, networks, leases, sessions, counters and workers answer one JSON document each")
+def json_documents(lab):
+    kinds = {"status": dict, "counters": dict, "ports": list, "networks": list, "leases": list, "sessions": list,
+             "workers": list}
+    for command, kind in kinds.items():
+        answer = lab.vmnatd.ctl(command)
+        check(isinstance(answer, kind), f"vmnatctl --json {command} is no {kind.__name__}: {answer}")
+    check_equal({port["name"] for port in lab.vmnatd.ctl("ports")} >= {"lab0", "vm1"}, True, "the ports' names are there")
+    check_equal([network["name"] for network in lab.vmnatd.ctl("networks")], ["default"], "networks")
+    check_equal(len(lab.vmnatd.ctl("workers")), 1, "workers")
+
+
+@suite.test("the same commands answer text for people")
+def text(lab):
+    for command in ("status", "ports", "networks", "leases", "sessions", "counters", "workers"):
+        check(lab.vmnatd.ctl_text(command).strip(), f"vmnatctl {command} says nothing")
+    check("received" in lab.vmnatd.ctl_text("counters"), "counters without `received`")
+
+
+@suite.test("a command that vmnatctl does not know is refused with its name, and a non-zero exit code")
+def unknown_command(lab):
+    answer = processes.run([program("vmnatctl"), "--socket", lab.directory / "vmnat.sock", "frobnicate"], check=False)
+    check(answer.returncode != 0, "exit code 0")
+    check("frobnicate" in answer.stderr, answer.stderr)
+
+
+@suite.test("vmnatctl without a daemon says so, with the socket's path, and a non-zero exit code")
+def no_daemon(lab):
+    answer = processes.run([program("vmnatctl"), "--socket", lab.directory / "nobody.sock", "status"], check=False)
+    check(answer.returncode != 0, "exit code 0")
+    check("nobody.sock" in answer.stderr, answer.stderr)
+
+
+@suite.test("SIGTERM and SIGINT stop vmnatd with exit code 0, and the admin socket goes with it")
+def stops(lab):
+    for number in (signal.SIGINT, signal.SIGTERM):
+        lab.vmnatd.process.send(number)
+        check_equal(lab.vmnatd.process.wait(), 0, f"exit code after {number.name}")
+        check(not (lab.directory / "vmnat.sock").exists(), "the admin socket is still there")
+        lab.vmnatd.start()
+
+
+if __name__ == "__main__":
+    suite.main()

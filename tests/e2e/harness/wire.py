@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Raw frames on one end of a veth: what goes in is given to the byte, what comes out is seen to the byte.
+
+    vm = Wire(wires, "vm1", mac="52:54:00:aa:00:01")
+    vm.send(vm.to(GATEWAY_MAC) / IP(src="192.168.122.10", dst=HOST) / UDP(sport=4000, dport=53) / b"question")
+    frame = uplink.expect(lambda f: UDP in f and f[UDP].dport == 53, "the question, translated")
+    check_checksums(frame)
+
+Frames are Scapy's packets; a Wire has no kernel address, so that nobody but the test answers on it.
+"""
+
+import logging
+import time
+
+from .namespace import packet_socket
+from .tap import check, check_equal
+from .waiting import Overdue, deadline_in
+
+logging.getLogger("scapy").setLevel(logging.ERROR)
+from scapy.layers.inet import ICMP, IP, TCP, UDP  # noqa: E402
+from scapy.layers.l2 import ARP, Ether  # noqa: E402
+from scapy.packet import Raw  # noqa: E402
+
+__all__ = ["ARP", "BROADCAST", "Ether", "ICMP", "IP", "Raw", "Router", "TCP", "UDP", "Wire", "check_checksums"]
+
+BROADCAST = "ff:ff:ff:ff:ff:ff"
+
+
+class Wire:
+    def __init__(self, namespace, interface, mac):
+        self.interface, self.mac = interface, mac
+        self.socket = packet_socket(namespace, interface)
+        self.unwanted = []  # frames that arrived while another was expected
+
+    def to(self, mac=BROADCAST) -> Ether:
+        return Ether(src=self.mac, dst=mac)
+
+    def send(self, frame):
+        self.socket.send(bytes(frame))
+
+    def receive(self, seconds):
+        """The next frame, or None when none comes in time."""
+        self.socket.settimeout(max(seconds, 0.001))
+        try:
+            return Ether(self.socket.recv(65536))
+        except TimeoutError:
+            return None
+
+    def expect(self, wanted, what, seconds=10):
+        """The first frame that is wanted, among those kept and those still to come; others are kept."""
+        for frame in self.unwanted:
+            if wanted(frame):
+                self.unwanted.remove(frame)
+                return frame
+        deadline = deadline_in(seconds)
+        while time.monotonic() < deadline:
+            frame = self.receive(deadline - time.monotonic())
+            if frame is None or self.is_answered_at_once(frame):
+                continue
+            if wanted(frame):
+                return frame
+            self.unwanted.append(frame)
+        seen = "\n".join(f.summary() for f in self.unwanted[-10:])
+        raise Overdue(f"{self.interface}: {what} did not come within {seconds} s; what came:\n{seen}")
+
+    def drain(self) -> list[Ether]:
+        """All that has arrived and nobody expected; afterwards there is nothing left."""
+        while (frame := self.receive(0)) is not None:
+            if not self.is_answered_at_once(frame):
+                self.unwanted.append(frame)
+        frames, self.unwanted = self.unwanted, []
+        return frames
+
+    def is_answered_at_once(self, _frame) -> bool:
+        return False
+
+    def close(self):
+        self.socket.close()
+
+
+class Router(Wire):
+    """The next hop beyond the uplink: answers ARP for its address as long as `answers` is true."""
+
+    def __init__(self, namespace, interface, mac, address):
+        super().__init__(namespace, interface, mac)
+        self.address, self.answers = address, True
+
+    def asks_for_us(self, frame) -> bool:
+        return ARP in frame and frame[ARP].op == 1 and frame[ARP].pdst == self.address
+
+    def answer(self, request):
+        self.send(self.to(request.src) / ARP(op=2, hwsrc=self.mac, psrc=self.address,
+                                             hwdst=request[ARP].hwsrc, pdst=request[ARP].psrc))
+
+    def is_answered_at_once(self, frame) -> bool:
+        if self.answers and self.asks_for_us(frame):
+            self.answer(frame)
+            return True
+        return False
+
+
+def check_checksums(frame):
+    """IPv4's and TCP's, UDP's or ICMP's checksum equal what Scapy computes for the same bytes."""
+    given = frame[IP].copy()
+    again = frame[IP].copy()
+    for layer in (IP, TCP, UDP, ICMP):
+        if layer in again:
+            del again[layer].chksum
+    again = IP(bytes(again))
+    for layer in (IP, TCP, UDP, ICMP):
+        if layer in given:
+            check_equal(hex(given[layer].chksum), hex(again[layer].chksum), f"{layer.__name__} checksum of {given.summary()}")
+    check(given.len <= len(frame) - 14, f"IPv4 total length {given.len} is more than the frame's {len(frame)} bytes")

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""vmnatd on veth ports, with the tests holding the other ends: what veth_nat.py and bad_input.py share.
+
+    default   192.168.122.1/24   vm1 .10, vm2 .11     (forward: nat)
+    lab       192.168.5.1/24     vm3 .10
+    alone     192.168.9.1/24     vm4 .10              (forward: none)
+    uplink    203.0.113.2/24     router 203.0.113.1
+
+No kernel has an address on any of these wires: every frame is one that the test or vmnatd has sent, and the
+counters can be given exactly. `lab.counting(...)` is a block after which they must have grown by just that.
+"""
+
+import contextlib
+from typing import NamedTuple
+
+from harness import config
+from harness.daemon import Vmnatd, drops
+from harness.namespace import LeakWatch, Namespace, veth
+from harness.tap import check, scratch_directory
+from harness.waiting import Overdue, wait_until
+from harness.wire import ARP, ICMP, IP, UDP, Raw, Router, Wire
+
+REMOTE = "198.51.100.2"
+ROUTER_MAC = "52:54:00:ff:00:01"
+NETWORKS = {"default": "192.168.122", "lab": "192.168.5", "alone": "192.168.9"}
+GATEWAY_MACS = {"default": "52:54:00:00:01:01", "lab": "52:54:00:00:01:02", "alone": "52:54:00:00:01:03"}
+FORWARDING = {"default": "nat", "lab": "nat", "alone": "none"}
+FRAME_COUNTERS = ("received", "flood_copies", "injected", "transmitted", "punted")
+
+
+class Guest(NamedTuple):
+    """A VM that is a wire, an address, and nothing else."""
+    wire: Wire
+    network: str
+    address: str
+
+    @property
+    def gateway(self) -> str:
+        return f"{NETWORKS[self.network]}.1"
+
+    def routed(self, to):
+        """Ethernet and IPv4 headers of a frame that this VM gives to its gateway."""
+        return self.wire.to(GATEWAY_MACS[self.network]) / IP(src=self.address, dst=to)
+
+    def expect(self, wanted, what):
+        return self.wire.expect(wanted, what)
+
+    def announce(self):
+        """Gratuitous ARP: tells the switch where this VM is."""
+        self.wire.send(self.wire.to() / ARP(op=1, hwsrc=self.wire.mac, psrc=self.address, pdst=self.address))
+
+
+class VethLab:
+    def __init__(self, scope, **daemon_options):
+        self.settled = False
+        self.directory = scratch_directory(scope)
+        self.gateway_side = scope.enter_context(Namespace("gateway"))
+        self.wire_side = scope.enter_context(Namespace("wires"))
+        veth(self.gateway_side, "uplink0", self.wire_side, "isp0", mtu=9000)
+        self.gateway_side.run("ip", "link", "set", "uplink0", "mtu", 1500)
+        self.router = Router(self.wire_side, "isp0", ROUTER_MAC, config.UPLINK_ROUTER)
+        self.watch = LeakWatch(self.wire_side, "isp0", [config.UPLINK_ADDRESS])
+        self.guests = [self.guest(index, name) for index, name in enumerate(("default", "default", "lab", "alone"), 1)]
+        self.vm1, self.vm2, self.vm3, self.vm4 = self.guests
+        self.vmnatd = scope.enter_context(
+            Vmnatd(self.directory, self.configuration(), namespace=self.gateway_side, **daemon_options))
+
+    def guest(self, index, network) -> Guest:
+        veth(self.gateway_side, f"port{index}", self.wire_side, f"vm{index}")
+        address = f"{NETWORKS[network]}.{11 if index == 2 else 10}"
+        return Guest(Wire(self.wire_side, f"vm{index}", f"52:54:00:aa:00:0{index}"), network, address)
+
+    def configuration(self):
+        networks = [config.network(name, f"{prefix}.1/24", mac=GATEWAY_MACS[name], forward=FORWARDING[name],
+                                   ports=[config.veth_port(f"vm{index}", f"port{index}")
+                                          for index, guest in enumerate(self.guests, 1) if guest.network == name])
+                    for name, prefix in NETWORKS.items()]
+        return config.configuration(self.directory, "uplink0", networks)
+
+    # --- counting -----------------------------------------------------------------------------------------
+
+    def frame_counts(self) -> dict[str, int]:
+        counters = self.vmnatd.counters()
+        counts = {name: counters.get(name, 0) for name in FRAME_COUNTERS}
+        counts["dropped"] = drops(counters)
+        return counts | {name: value for name, value in counters.items() if name.startswith("drop.")}
+
+    @contextlib.contextmanager
+    def counting(self, **expected):
+        """After the block the frame counters have grown by exactly what is given, and nothing else grew.
+
+        `dropped=2` is two drops for whatever reason; `dropped={"drop.no_session": 2}` names it.
+        """
+        if not self.settled:
+            self.settle()
+        before = self.frame_counts()
+        yield
+        grown = {}
+
+        def as_expected():
+            nonlocal grown
+            grown = {name: value - before.get(name, 0) for name, value in self.frame_counts().items()
+                     if value != before.get(name, 0)}
+            return matches(grown, expected)
+        try:
+            wait_until(as_expected, "counters", 5)
+        except Overdue:
+            check(False, f"counters: expected to grow by {expected}, grew by {grown}")
+
+    # --- traffic ------------------------------------------------------------------------------------------
+
+    def settle(self):
+        """Every VM is known to the switch and the router to vmnatd; nothing is on its way any more."""
+        for guest in self.guests:
+            guest.announce()
+        self.open_udp(self.vm1, 1999, b"wakes the next hop up")
+        for guest in self.guests:
+            guest.wire.send(guest.routed(guest.gateway) / ICMP(id=1))
+            guest.expect(lambda frame: ICMP in frame, "the gateway's echo reply")
+        for wire in [self.router, *(guest.wire for guest in self.guests)]:
+            wire.drain()
+        self.settled = True
+
+    def open_udp(self, guest, port, payload, to=REMOTE, remote_port=53):
+        """A datagram goes out; returns it as the router saw it."""
+        guest.wire.send(guest.routed(to) / UDP(sport=port, dport=remote_port) / Raw(payload))
+        return self.router.expect(lambda frame: UDP in frame and bytes(frame[UDP].payload) == payload,
+                                  f"{payload!r} on the uplink")
+
+    def reply_udp(self, outbound, payload):
+        """The remote answers an outbound datagram; what the router would send back, given to the uplink."""
+        self.router.send(self.router.to(outbound.src) / IP(src=outbound[IP].dst, dst=outbound[IP].src) /
+                         UDP(sport=outbound[UDP].dport, dport=outbound[UDP].sport) / Raw(payload))
+
+    def check_still_works(self):
+        """A new flow out and back, on the first two networks."""
+        for guest in (self.vm1, self.vm3):
+            outbound = self.open_udp(guest, 2001, b"still there? " + guest.address.encode())
+            self.reply_udp(outbound, b"yes, " + guest.address.encode())
+            guest.expect(lambda frame, who=guest: UDP in frame and frame[IP].dst == who.address
+                         and frame[UDP].dport == 2001, "the answer")
+
+    def leaks(self) -> list[str]:
+        return [frame[:64].hex(" ") for frame in self.watch.leaks()]
+
+    def evidence(self) -> str:
+        return self.vmnatd.evidence()
+
+
+def matches(grown, expected) -> bool:
+    """expected: counter -> growth, where "dropped" is a number or {reason: number}."""
+    frames = {name: value for name, value in grown.items() if not name.startswith("drop.")}
+    reasons = {name: value for name, value in grown.items() if name.startswith("drop.")}
+    wanted = dict(expected)
+    if isinstance(wanted.get("dropped"), dict):
+        if reasons != wanted["dropped"]:
+            return False
+        wanted["dropped"] = sum(wanted["dropped"].values())
+    return frames == wanted

@@ -1,0 +1,324 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""NAT, switch and neighbours on veth ports, to the byte and to the counter; veth_lab.py draws the wires.
+
+The names of the drop reasons and the way that frames to the gateway itself take (answered by a worker, or
+punted and injected) are those of the tables below, and stand nowhere else.
+"""
+
+from harness import config
+from harness.tap import Suite, check, check_equal
+from harness.wire import ARP, BROADCAST, ICMP, IP, TCP, UDP, Raw, check_checksums
+from veth_lab import GATEWAY_MACS, REMOTE, ROUTER_MAC, VethLab
+
+# What the frame counters grow by, for each thing that can happen to one frame.
+FORWARDED = {"received": 1, "transmitted": 1}
+ARP_ANSWERED = {"received": 1, "transmitted": 1}
+PING_ANSWERED = {"received": 1, "transmitted": 1}
+DROPPED = {"received": 1, "dropped": 1}
+REFUSED_WITH_ICMP = {"received": 1, "punted": 1, "injected": 1, "transmitted": 1}
+
+# Drop reasons by name; None: not fixed, any reason will do.
+REASONS = {
+    "no session": None,
+    "between networks": None,
+    "isolated network": None,
+    "multicast": None,
+    "limited broadcast": None,
+    "TTL is spent": None,
+}
+
+
+def times(number, *happenings):
+    """The sum of what happens, each `number` times."""
+    total = {}
+    for happening in happenings:
+        for name, growth in happening.items():
+            total[name] = total.get(name, 0) + number * growth
+    return total
+
+
+def dropped(number, reason):
+    name = REASONS[reason]
+    return {"received": number, "dropped": {f"drop.{name}": number} if name else number}
+
+
+def make_lab(scope):
+    return VethLab(scope)
+
+
+suite = Suite(make_lab)
+
+
+# --- neighbours -------------------------------------------------------------------------------------------
+
+
+@suite.test("at start the uplink's address is announced by gratuitous ARP")
+def gratuitous_arp(lab):
+    frame = lab.router.expect(lambda f: ARP in f and f[ARP].psrc == f[ARP].pdst == config.UPLINK_ADDRESS, "gratuitous ARP")
+    check_equal((frame.dst, frame.src, frame[ARP].hwsrc), (BROADCAST, config.UPLINK_MAC, config.UPLINK_MAC), "addresses")
+
+
+@suite.test("frames wait while the next hop is resolved, ARP is repeated, and then they all leave in order")
+def waits_for_next_hop(lab):
+    lab.router.answers = False
+    payloads = [b"first", b"second", b"third"]
+    for payload in payloads:
+        lab.vm1.wire.send(lab.vm1.routed(REMOTE) / UDP(sport=1500, dport=53) / Raw(payload))
+    for attempt in ("first", "repeated"):
+        request = lab.router.expect(lab.router.asks_for_us, f"the {attempt} ARP request")
+        check_equal(request[ARP].psrc, config.UPLINK_ADDRESS, "the sender's address in the ARP request")
+    check(not any(UDP in frame for frame in lab.router.drain()), "a frame left before its next hop was known")
+    lab.router.answers = True
+    lab.router.answer(request)
+    left = [lab.router.expect(lambda f: UDP in f, "a frame that waited") for _ in payloads]
+    check_equal([bytes(frame[UDP].payload) for frame in left], payloads, "the frames that waited")
+    check_equal({frame.dst for frame in left}, {ROUTER_MAC}, "their next hop")
+    lab.settle()
+
+
+@suite.test("ARP for the gateway is answered on each network with that network's MAC")
+def gateway_arp(lab):
+    for guest in (lab.vm1, lab.vm3, lab.vm4):
+        with lab.counting(**ARP_ANSWERED):
+            guest.wire.send(guest.wire.to() / ARP(op=1, hwsrc=guest.wire.mac, psrc=guest.address, pdst=guest.gateway))
+            answer = guest.expect(lambda f: ARP in f and f[ARP].op == 2, "the ARP answer")
+        check_equal((answer.src, answer.dst, answer[ARP].hwsrc, answer[ARP].psrc, answer[ARP].pdst),
+                    (GATEWAY_MACS[guest.network], guest.wire.mac, GATEWAY_MACS[guest.network], guest.gateway,
+                     guest.address), "the ARP answer")
+
+
+@suite.test("the gateway answers ping on its network")
+def gateway_ping(lab):
+    for guest in (lab.vm1, lab.vm3, lab.vm4):
+        with lab.counting(**PING_ANSWERED):
+            guest.wire.send(guest.routed(guest.gateway) / ICMP(id=7, seq=3) / Raw(b"are you there"))
+            answer = guest.expect(lambda f: ICMP in f, "the echo reply")
+        check_equal((answer[IP].src, answer[IP].dst, answer[ICMP].type, answer[ICMP].id, answer[ICMP].seq,
+                     bytes(answer[ICMP].payload)[:13]),
+                    (guest.gateway, guest.address, 0, 7, 3, b"are you there"), "the echo reply")
+        check_checksums(answer)
+
+
+# --- translation ------------------------------------------------------------------------------------------
+
+
+def check_outbound(frame, ttl=63):
+    check_equal((frame.src, frame.dst), (config.UPLINK_MAC, ROUTER_MAC), "MAC addresses on the uplink")
+    check_equal((frame[IP].src, frame[IP].dst, frame[IP].ttl), (config.UPLINK_ADDRESS, REMOTE, ttl), "IPv4 header")
+    check_checksums(frame)
+
+
+def check_inbound(frame, guest, ttl=63):
+    check_equal((frame.src, frame.dst), (GATEWAY_MACS[guest.network], guest.wire.mac), "MAC addresses to the VM")
+    check_equal((frame[IP].src, frame[IP].dst, frame[IP].ttl), (REMOTE, guest.address, ttl), "IPv4 header")
+    check_checksums(frame)
+
+
+@suite.test("UDP goes out with the uplink's address and a port from 1024-65535, and its answer comes back")
+def udp_out_and_back(lab):
+    with lab.counting(**times(2, FORWARDED)):
+        outbound = lab.open_udp(lab.vm1, 4001, b"question")
+        lab.reply_udp(outbound, b"answer")
+        inbound = lab.vm1.expect(lambda f: UDP in f, "the answer")
+    check_outbound(outbound)
+    check(1024 <= outbound[UDP].sport <= 65535, f"external port {outbound[UDP].sport}")
+    check_equal(outbound[UDP].dport, 53, "remote port")
+    check_inbound(inbound, lab.vm1)
+    check_equal((inbound[UDP].sport, inbound[UDP].dport, bytes(inbound[UDP].payload)[:6]), (53, 4001, b"answer"), "UDP")
+
+
+@suite.test("UDP without a checksum stays without one")
+def udp_zero_checksum(lab):
+    with lab.counting(**times(2, FORWARDED)):
+        lab.vm1.wire.send(lab.vm1.routed(REMOTE) / UDP(sport=4002, dport=53, chksum=0) / Raw(b"unchecked"))
+        outbound = lab.router.expect(lambda f: UDP in f, "the datagram")
+        lab.router.send(lab.router.to(outbound.src) / IP(src=REMOTE, dst=outbound[IP].src) /
+                        UDP(sport=53, dport=outbound[UDP].sport, chksum=0) / Raw(b"unchecked too"))
+        inbound = lab.vm1.expect(lambda f: UDP in f, "the answer")
+    check_equal((outbound[UDP].chksum, inbound[UDP].chksum), (0, 0), "UDP checksums")
+
+
+@suite.test("an internal port below 1024 never becomes an external port below 1024")
+def privileged_port(lab):
+    with lab.counting(**times(20, FORWARDED)):
+        ports = [lab.open_udp(lab.vm1, port, b"from port %d" % port)[UDP].sport for port in range(1004, 1024)]
+    check(min(ports) >= 1024, f"external ports {ports}")
+    check_equal(len(set(ports)), 20, "different external ports")
+
+
+@suite.test("a TCP connection opens, carries data both ways, and closes")
+def tcp_conversation(lab):
+    conversation = [  # from the VM or to it; flags; sequence, acknowledgement; payload
+        ("out", "S", 100, 0, b""), ("in", "SA", 900, 101, b""), ("out", "A", 101, 901, b""),
+        ("out", "PA", 101, 901, b"GET /"), ("in", "PA", 901, 106, b"200 OK"), ("out", "FA", 106, 907, b""),
+        ("in", "FA", 907, 107, b""), ("out", "A", 107, 908, b"")]
+    external = None
+    with lab.counting(**times(len(conversation), FORWARDED)):
+        for direction, flags, sequence, acknowledgement, payload in conversation:
+            fields = {"flags": flags, "seq": sequence, "ack": acknowledgement}
+            if direction == "out":
+                lab.vm1.wire.send(lab.vm1.routed(REMOTE) / TCP(sport=4003, dport=80, **fields) / Raw(payload))
+                seen = lab.router.expect(lambda f: TCP in f, f"{flags} on the uplink")
+                check_outbound(seen)
+                external = external or seen[TCP].sport
+                check_equal((seen[TCP].sport, seen[TCP].dport), (external, 80), "ports")
+            else:
+                lab.router.send(lab.router.to(config.UPLINK_MAC) / IP(src=REMOTE, dst=config.UPLINK_ADDRESS) /
+                                TCP(sport=80, dport=external, **fields) / Raw(payload))
+                seen = lab.vm1.expect(lambda f: TCP in f, f"{flags} at the VM")
+                check_inbound(seen, lab.vm1)
+                check_equal((seen[TCP].sport, seen[TCP].dport), (80, 4003), "ports")
+            check_equal((seen[TCP].flags, seen[TCP].seq, seen[TCP].ack, bytes(seen[TCP].payload)[:len(payload)]),
+                        (flags, sequence, acknowledgement, payload), "TCP")
+
+
+@suite.test("ICMP echo goes out with an identifier of the gateway's and its reply comes back")
+def echo_out_and_back(lab):
+    with lab.counting(**times(2, FORWARDED)):
+        lab.vm1.wire.send(lab.vm1.routed(REMOTE) / ICMP(id=55, seq=9) / Raw(b"ping"))
+        outbound = lab.router.expect(lambda f: ICMP in f, "the echo request")
+        lab.router.send(lab.router.to(outbound.src) / IP(src=REMOTE, dst=outbound[IP].src) /
+                        ICMP(type=0, id=outbound[ICMP].id, seq=9) / Raw(b"ping"))
+        inbound = lab.vm1.expect(lambda f: ICMP in f, "the echo reply")
+    check_outbound(outbound)
+    check_inbound(inbound, lab.vm1)
+    check_equal((inbound[ICMP].type, inbound[ICMP].id, inbound[ICMP].seq), (0, 55, 9), "the echo reply")
+
+
+@suite.test("two VMs and two networks with the same internal port get different external ports, and their own answers")
+def no_mixing(lab):
+    guests = [lab.vm1, lab.vm2, lab.vm3]
+    with lab.counting(**times(6, FORWARDED)):
+        outbound = [lab.open_udp(guest, 4004, b"from " + guest.address.encode()) for guest in guests]
+        for guest, frame in zip(guests, outbound):
+            lab.reply_udp(frame, b"to " + guest.address.encode())
+        for guest in guests:
+            inbound = guest.expect(lambda f: UDP in f, "the answer")
+            check_inbound(inbound, guest)
+            check(bytes(inbound[UDP].payload).startswith(b"to " + guest.address.encode()), "another VM's answer")
+    check_equal(len({frame[UDP].sport for frame in outbound}), 3, "different external ports")
+
+
+@suite.test("endpoint-independent mapping: one internal endpoint has one external endpoint for all remotes")
+def endpoint_independent(lab):
+    with lab.counting(**times(3, FORWARDED)):
+        ports = {lab.open_udp(lab.vm1, 4005, b"to " + remote.encode(), to=remote)[UDP].sport
+                 for remote in (REMOTE, "198.51.100.3", "198.51.100.4")}
+    check_equal(len(ports), 1, "external ports of one internal endpoint")
+
+
+@suite.test("vmnatctl shows a session with both endpoints and what it carried")
+def session_shown(lab):
+    outbound = lab.open_udp(lab.vm1, 4006, b"look at me", remote_port=5353)
+    lab.reply_udp(outbound, b"looking")
+    lab.vm1.expect(lambda f: UDP in f, "the answer")
+    sessions = lab.vmnatd.sessions("--internal", f"{lab.vm1.address}:4006")
+    check_equal(len(sessions), 1, f"sessions of this endpoint in {sessions}")
+    shown = {name: sessions[0][name] for name in
+             ("network", "port", "protocol", "internal", "external", "remote", "packets_out", "packets_in")}
+    check_equal(shown, {"network": "default", "port": "vm1", "protocol": "udp", "internal": f"{lab.vm1.address}:4006",
+                        "external": f"{config.UPLINK_ADDRESS}:{outbound[UDP].sport}", "remote": f"{REMOTE}:5353",
+                        "packets_out": 1, "packets_in": 1}, "the session")
+
+
+# --- the switch -------------------------------------------------------------------------------------------
+
+
+@suite.test("VMs of one network reach each other untranslated, and the uplink sees nothing of it")
+def switched(lab):
+    with lab.counting(**FORWARDED):
+        sent = (lab.vm1.wire.to(lab.vm2.wire.mac) / IP(src=lab.vm1.address, dst=lab.vm2.address, ttl=64) /
+                UDP(sport=1, dport=2) / Raw(b"hello neighbour, this frame is not touched"))
+        lab.vm1.wire.send(sent)
+        seen = lab.vm2.expect(lambda f: UDP in f, "the neighbour's frame")
+    check_equal(bytes(seen), bytes(sent), "the frame, byte by byte")
+    check_equal([frame.summary() for frame in lab.router.drain()], [], "frames on the uplink")
+
+
+@suite.test("a broadcast reaches every other VM of its network and no other network")
+def flooded(lab):
+    with lab.counting(received=1, transmitted=1):
+        lab.vm1.wire.send(lab.vm1.wire.to() / ARP(op=1, hwsrc=lab.vm1.wire.mac, psrc=lab.vm1.address,
+                                                  pdst=lab.vm2.address))
+        lab.vm2.expect(lambda f: ARP in f and f[ARP].pdst == lab.vm2.address, "the ARP request")
+    strangers = lab.router.drain() + lab.vm3.wire.drain() + lab.vm4.wire.drain()
+    check_equal([frame.summary() for frame in strangers], [], "frames elsewhere")
+
+
+# --- what is refused --------------------------------------------------------------------------------------
+
+
+@suite.test("an unsolicited inbound frame is dropped and counted, and no VM sees it")
+def unsolicited(lab):
+    frames = [UDP(sport=53, dport=33333) / Raw(b"x"), TCP(sport=80, dport=33334, flags="S"), ICMP(type=0, id=33335)]
+    with lab.counting(**dropped(len(frames), "no session")):
+        for frame in frames:
+            lab.router.send(lab.router.to(config.UPLINK_MAC) / IP(src=REMOTE, dst=config.UPLINK_ADDRESS) / frame)
+    check_equal(seen_by_guests(lab), [], "frames at the VMs")
+
+
+@suite.test("a reply from another remote than the one asked is dropped")
+def filtered(lab):
+    outbound = lab.open_udp(lab.vm1, 4007, b"to one remote only")
+    with lab.counting(**dropped(2, "no session")):
+        for remote, port in (("198.51.100.66", 53), (REMOTE, 54)):
+            lab.router.send(lab.router.to(config.UPLINK_MAC) / IP(src=remote, dst=config.UPLINK_ADDRESS) /
+                            UDP(sport=port, dport=outbound[UDP].sport) / Raw(b"let me in"))
+    check_equal(seen_by_guests(lab), [], "frames at the VMs")
+
+
+@suite.test("between networks nothing passes: refused with ICMP, and counted")
+def between_networks(lab):
+    with lab.counting(**REFUSED_WITH_ICMP):
+        lab.vm1.wire.send(lab.vm1.routed(lab.vm3.address) / UDP(sport=4008, dport=53) / Raw(b"to the other network"))
+        error = lab.vm1.expect(lambda f: ICMP in f, "the ICMP error")
+    check_equal((error[IP].src, error[IP].dst, error[ICMP].type), (lab.vm1.gateway, lab.vm1.address, 3), "the ICMP error")
+    check_checksums(error)
+    check_equal([f.summary() for f in lab.vm3.wire.drain() + lab.router.drain()], [], "frames elsewhere")
+
+
+@suite.test("a network with `forward: none` reaches nothing outside")
+def isolated_network(lab):
+    with lab.counting(**REFUSED_WITH_ICMP):
+        lab.vm4.wire.send(lab.vm4.routed(REMOTE) / UDP(sport=4009, dport=53) / Raw(b"out"))
+        lab.vm4.expect(lambda f: ICMP in f and f[ICMP].type == 3, "the ICMP error")
+    check_equal([frame.summary() for frame in lab.router.drain()], [], "frames on the uplink")
+
+
+@suite.test("multicast and limited broadcast never leave by the uplink")
+def link_scope(lab):
+    for destination, mac in (("224.0.0.251", "01:00:5e:00:00:fb"), ("255.255.255.255", BROADCAST)):
+        lab.vm1.wire.send(lab.vm1.wire.to(mac) / IP(src=lab.vm1.address, dst=destination) /
+                          UDP(sport=5353, dport=5353) / Raw(b"to the segment"))
+        lab.vm2.expect(lambda f, d=destination: IP in f and f[IP].dst == d, f"{destination}, flooded")
+        lab.vm1.wire.send(lab.vm1.routed(destination) / UDP(sport=5353, dport=5353) / Raw(b"to the gateway's MAC"))
+    lab.check_still_works()
+    check_equal([frame.summary() for frame in lab.router.drain()], [], "frames on the uplink")
+
+
+@suite.test("a frame whose TTL is spent is not forwarded; the sender is told")
+def ttl_spent(lab):
+    with lab.counting(**REFUSED_WITH_ICMP):
+        frame = lab.vm1.routed(REMOTE) / UDP(sport=4010, dport=53) / Raw(b"last hop")
+        frame[IP].ttl = 1
+        lab.vm1.wire.send(frame)
+        error = lab.vm1.expect(lambda f: ICMP in f, "time exceeded")
+    check_equal((error[ICMP].type, error[ICMP].code, error[IP].src), (11, 0, lab.vm1.gateway), "the ICMP error")
+    check_equal([f.summary() for f in lab.router.drain()], [], "frames on the uplink")
+
+
+@suite.test("after all of this every frame is accounted for, and no inside address left by the uplink")
+def in_the_end(lab):
+    lab.vmnatd.check_accounting()
+    check_equal(lab.leaks(), [], "frames with a foreign source on the uplink")
+
+
+def seen_by_guests(lab):
+    """Frames at the VMs, after a new flow of each has shown that all earlier frames have been looked at."""
+    lab.check_still_works()
+    return [frame.summary() for guest in lab.guests for frame in guest.wire.drain()]
+
+
+if __name__ == "__main__":
+    suite.main()
