@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// The generator's frames: how they are made with few stores, and how they are checked.
+//
+// All frames of a run are alike but for 32 adjacent bytes, which hold everything that depends on the flow.
+// Every buffer gets the template once; a frame is then made by one 32-byte store (a FlowPatch, computed
+// beforehand):
+//
+//   0        14            24                                            52  56      60
+//   | Ethernet | IPv4 ...TTL | IP sum, addresses, UDP header, magic, flow, pad | pad, pattern ... |
+//                            |<------------- FlowPatch, 32 bytes ------------>|
+//
+// Sizes are as on the wire: a 64-byte frame is 60 bytes and the FCS. Both checksums are complete and valid.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "bench/flows.h"
+#include "dataplane/net/wire.h"
+
+namespace vmnat::bench {
+
+inline constexpr std::size_t kFcsLength = 4;
+inline constexpr std::size_t kSmallestFrame = 64;
+inline constexpr std::size_t kLargestFrame = 1518;
+inline constexpr std::uint8_t kSentTtl = 64;
+
+struct alignas(32) FlowPatch {
+  static constexpr std::size_t kOffset = 24;  // in the frame: the IPv4 header's checksum field
+  std::array<std::byte, 32> bytes;
+
+  void apply_to(std::byte* frame) const { std::memcpy(frame + kOffset, bytes.data(), bytes.size()); }
+};
+static_assert(sizeof(FlowPatch) == 32);
+static_assert(FlowPatch::kOffset == sizeof(net::EthernetHeader) + offsetof(net::Ipv4Header, checksum));
+
+class FrameTemplate {
+ public:
+  // `wire_size` counts the FCS: 64..1518.
+  FrameTemplate(std::size_t wire_size, net::MacAddr from, net::MacAddr to);
+
+  [[nodiscard]] std::span<const std::byte> bytes() const { return bytes_; }
+  [[nodiscard]] std::size_t length() const { return bytes_.size(); }
+  [[nodiscard]] FlowPatch patch_of(const Tuple& tuple, FlowNumber flow) const;
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+// What can be wrong with a received frame; one table gives enum, text and counter.
+#define VMNAT_BENCH_FAULTS(X)                                   \
+  X(None, "none")                                               \
+  X(Foreign, "not a frame of this run")                         \
+  X(IpChecksum, "wrong IPv4 header checksum")                   \
+  X(UdpChecksum, "wrong UDP checksum")                          \
+  X(Payload, "payload changed")                                 \
+  X(RemoteEndpoint, "remote endpoint changed")                  \
+  X(InternalEndpoint, "delivered to another internal endpoint") \
+  X(ExternalAddress, "source is not an external address")       \
+  X(ExternalPort, "source port below 1024")                     \
+  X(Ttl, "TTL not decremented by one")                          \
+  X(Mapping, "external endpoint changed during the flow")
+enum class Fault : std::uint8_t {
+#define X(name, text) name,
+  VMNAT_BENCH_FAULTS(X)
+#undef X
+};
+inline constexpr std::size_t kFaultKinds = 0
+#define X(name, text) +1
+    VMNAT_BENCH_FAULTS(X)
+#undef X
+    ;
+std::string_view text_of(Fault fault);
+
+struct ReceivedFrame {
+  Fault fault = Fault::Foreign;
+  Tuple tuple;
+  FlowNumber flow = 0;
+  std::uint8_t ttl = 0;
+};
+
+// Reads a frame that may have been translated on its way: addresses, ports, TTL may differ, all else is
+// verified.
+ReceivedFrame read_frame(std::span<const std::byte> frame);
+
+}  // namespace vmnat::bench

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Steady load: the flows of the plan, over and over, in one or both directions; what arrives is counted.
+//
+// The generator offers as much as the device takes (a vhost ring that is full pushes back, that is not loss),
+// or a fixed rate. Loss is what the device took and did not deliver. Every frame's length is looked at and
+// one of every 1024 is verified in full; ARP requests are answered.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "bench/stream.h"
+#include "bench/testbed.h"
+
+namespace vmnat::bench {
+
+struct LoadPlan {
+  Traffic traffic = Traffic::Outbound;
+  FlowNumber flows = 1;
+  unsigned wire_size = kSmallestFrame;
+  FlowOrder order = FlowOrder::Random;
+  double seconds = 1;
+  double rate_mpps = 0;  // per direction; 0: unlimited
+};
+
+// One run. Rates are those of the measured window; loss is over the whole run.
+struct LoadSample {
+  double outbound_mpps = 0;  // received
+  double inbound_mpps = 0;
+  double loss = 0;              // share of the frames sent
+  double generator_busy = 0;    // share of the loop's time in which it had something to send or to receive
+  double frames_per_burst = 0;  // received, of those bursts that were not empty
+  [[nodiscard]] double mpps() const { return outbound_mpps + inbound_mpps; }
+};
+
+// A prepared load: buffers hold the template, patches are computed. `run` may be called repeatedly.
+class Load {
+ public:
+  Load(TestBed& bed, const LoadPlan& plan);
+  LoadSample run();
+
+ private:
+  // One direction: what is sent into the device, and what has arrived behind it.
+  struct Lane {
+    Direction direction;
+    std::unique_ptr<Stream> stream;
+    std::uint64_t received = 0;
+    std::uint64_t bursts = 0;  // that were not empty
+  };
+  // Time, and counts at the start and the end of the measured window.
+  struct Mark {
+    std::uint64_t ticks = 0;
+    std::uint64_t busy_ticks = 0;
+    std::array<std::uint64_t, 2> received{};
+    std::uint64_t bursts = 0;
+  };
+
+  void add_lane(Direction direction);
+  unsigned receive(Lane& lane);
+  // Sends and receives until `end`; returns where things stand.
+  Mark drive_until(std::uint64_t end);
+  void stop_and_drain();
+
+  TestBed& bed_;
+  LoadPlan plan_;
+  std::size_t frame_length_;
+  std::vector<Lane> lanes_;
+  std::uint64_t start_ = 0;
+  std::uint64_t busy_ticks_ = 0;
+};
+
+}  // namespace vmnat::bench

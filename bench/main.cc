@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// vmnat-bench: plays a VM and its remote peers on the two sides of a NAT gateway, and measures it.
+//
+//   vmnat-bench --vm /run/vm1.sock --uplink /run/uplink.sock --flows 1,10000,100000
+//
+// It attaches to the device's ports, finds the device by ARP, opens the flows and verifies every translation,
+// then loads the device in steady state and counts what arrives. With --mode forward the device passes frames
+// on unchanged (testpmd io or macswap): that is the bound to compare with. bench/run does all of this in one
+// go.
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <fmt/format.h>
+#include <fstream>
+#include <stdexcept>
+
+#include "bench/learning.h"
+#include "bench/load.h"
+#include "bench/options.h"
+#include "bench/report.h"
+#include "bench/testbed.h"
+
+namespace {
+
+using namespace vmnat::bench;
+
+void say(const Options& options, const std::string& text) {
+  if (!options.quiet) fmt::print(stderr, "{}\n", text);
+}
+
+Point measure(TestBed& bed, const LoadPlan& plan) {
+  Point point{plan, {}};
+  Load load(bed, plan);
+  for (unsigned i = 0; i < bed.options().repeat; ++i) {
+    point.samples.push_back(load.run());
+    say(bed.options(), fmt::format("  {} flows, {} bytes, {}: {:.2f} Mpps", plan.flows, plan.wire_size,
+                                   text_of(plan.traffic), point.samples.back().mpps()));
+  }
+  return point;
+}
+
+void learn(TestBed& bed, FlowNumber flows, Report& report) {
+  const LearningResult result = learn_flows(bed, flows);
+  if (bed.options().mode == Mode::Forward) return;
+  report.learning.emplace_back(flows, result);
+  say(bed.options(), fmt::format("  {} flows opened, {} missing", result.opened, result.missing));
+  if (result.missing == flows) throw std::runtime_error("no frame comes through the device under test");
+}
+
+Report run_all(TestBed& bed) {
+  const Options& options = bed.options();
+  Report report{.conditions = current_conditions()};
+  for (const FlowNumber flows : options.flows) {
+    learn(bed, flows, report);
+    for (const unsigned wire_size : options.frame_sizes)
+      for (const Traffic traffic : options.traffic)
+        report.points.push_back(measure(bed, {.traffic = traffic,
+                                              .flows = flows,
+                                              .wire_size = wire_size,
+                                              .order = options.order,
+                                              .seconds = options.duration_s,
+                                              .rate_mpps = options.rate_mpps}));
+  }
+  report.faults = bed.faults();
+  report.shared_tuples = bed.options().mode == Mode::Nat ? bed.flows().count_shared_tuples(bed.plan()) : 0;
+  report.dependent_mappings = bed.flows().count_dependent_mappings(options.flow_space.endpoints);
+  return report;
+}
+
+// 0: measured and verified; 1: measured, but translations are wrong or missing.
+int bench(const Options& options) {
+  const Environment environment(options);
+  TestBed bed(options);
+  bed.find_device();
+  const Report report = run_all(bed);
+  fmt::print("{}", text_of(report, options));
+  if (!options.json_path.empty()) {
+    std::ofstream file(options.json_path);
+    file << json_of(report, options) << '\n';
+    if (!file.flush()) throw std::runtime_error("cannot write " + options.json_path);
+  }
+  return report.is_verified() ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto parsed = vmnat::bench::parse_options(argc, argv);
+  if (!parsed.options) return parsed.exit_code;
+  try {
+    return bench(*parsed.options);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "vmnat-bench: {}\n", error.what());
+    return 2;
+  }
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// ARP as the generator's two sides need it: it plays every internal host towards the device under test's VM
+// port, and the router towards its uplink, and notes the device's own MAC on either side.
+//
+// All hosts share the VM port's MAC (a VM with many addresses). Pure functions of frames; no DPDK.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <optional>
+#include <span>
+
+#include "dataplane/net/wire.h"
+
+namespace vmnat::bench {
+
+struct ArpFrame {
+  net::EthernetHeader ethernet;
+  net::ArpPacket arp;
+  // Padded to Ethernet's minimum of 60 bytes without FCS.
+  std::array<std::byte, 18> padding{};
+
+  [[nodiscard]] std::span<const std::byte> bytes() const { return std::as_bytes(std::span{this, 1}); }
+};
+static_assert(sizeof(ArpFrame) == 60 && alignof(ArpFrame) == 1);
+
+// Asks for `target`, in the name of `sender`.
+ArpFrame arp_request(net::MacAddr own_mac, net::Ipv4Addr sender, net::Ipv4Addr target);
+
+// One side: the addresses it answers for.
+class NeighborSide {
+ public:
+  // Answers for `addresses` (a /32 for the router), but never for the device's own address `peer`.
+  NeighborSide(net::MacAddr own_mac, net::Ipv4Prefix addresses, net::Ipv4Addr peer)
+      : own_mac_(own_mac), addresses_(addresses), peer_(peer) {}
+
+  // Learns from an ARP frame who the peer is; gives the reply when the frame asks for one of our addresses.
+  std::optional<ArpFrame> answer(std::span<const std::byte> frame);
+  [[nodiscard]] std::optional<net::MacAddr> peer_mac() const { return peer_mac_; }
+  [[nodiscard]] net::Ipv4Addr peer() const { return peer_; }
+
+ private:
+  net::MacAddr own_mac_;
+  net::Ipv4Prefix addresses_;
+  net::Ipv4Addr peer_;
+  std::optional<net::MacAddr> peer_mac_;
+};
+
+}  // namespace vmnat::bench

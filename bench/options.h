@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// vmnat-bench's command line as values. `--help` says what each option means.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bench/flows.h"
+#include "dataplane/net/address.h"
+
+namespace vmnat::bench {
+
+// Nat: flows are learned and verified first. Forward: the device under test passes frames on unchanged
+// (testpmd).
+enum class Mode : std::uint8_t { Nat, Forward };
+enum class FlowOrder : std::uint8_t { Random, Cyclic };
+enum class Traffic : std::uint8_t { Outbound, Inbound, Both };
+
+const char* text_of(Mode mode);
+const char* text_of(FlowOrder order);
+const char* text_of(Traffic traffic);
+
+// How a vhost-user socket is attached to. Ignored for a port given as PCI address or devargs.
+struct VirtioOptions {
+  unsigned queue_size = 1024;
+  bool packed = false;
+  bool mergeable = true;
+  bool server = false;  // create the sockets, the device under test connects
+};
+
+struct EalOptions {
+  unsigned cpu = 0;
+  unsigned memory_mb = 256;
+  bool hugepages = true;
+  std::vector<std::string> extra;
+};
+
+struct Options {
+  std::string vm_port;  // path of a vhost-user socket | PCI address | DPDK devargs
+  std::string uplink_port;
+  VirtioOptions virtio;
+  EalOptions eal;
+
+  Mode mode = Mode::Nat;
+  FlowSpace flow_space;
+  net::Ipv4Addr router;                         // the next hop that the generator plays on the uplink
+  net::Ipv4Addr uplink_address;                 // of the device under test
+  net::Ipv4Addr external_first, external_last;  // what translated frames may carry as source
+
+  std::vector<FlowNumber> flows;  // ascending
+  std::vector<unsigned> frame_sizes;
+  std::vector<Traffic> traffic;
+  FlowOrder order = FlowOrder::Random;
+  unsigned repeat = 5;
+  double duration_s = 1.0;
+  double rate_mpps = 0;  // per direction; 0: as fast as the device under test takes them
+
+  std::string device_name;  // of the device under test, for the report
+  std::string json_path;
+  bool quiet = false;
+};
+
+// Exits the process on --help and on a wrong command line, as CLI11 does: the code is in `exit_code`.
+struct ParsedOptions {
+  std::optional<Options> options;
+  int exit_code = 0;
+};
+ParsedOptions parse_options(int argc, char** argv);
+
+}  // namespace vmnat::bench

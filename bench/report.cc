@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+// Table and JSON.
+#include "bench/report.h"
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <rte_cycles.h>
+#include <rte_version.h>
+#include <sys/utsname.h>
+#include <thread>
+
+namespace vmnat::bench {
+namespace {
+
+using nlohmann::json;
+
+std::string cpu_model() {
+  std::ifstream cpuinfo("/proc/cpuinfo");
+  for (std::string line; std::getline(cpuinfo, line);)
+    if (line.starts_with("model name")) return line.substr(std::min(line.size(), line.find(':') + 2));
+  return "unknown";
+}
+
+std::vector<double> rates_of(const Point& point) {
+  std::vector<double> rates;
+  for (const LoadSample& sample : point.samples) rates.push_back(sample.mpps());
+  return rates;
+}
+
+template <typename Member>
+double median_of(const Point& point, Member member) {
+  std::vector<double> values;
+  for (const LoadSample& sample : point.samples) values.push_back(sample.*member);
+  return spread_of(values).median;
+}
+
+std::string head_of(const Report& report, const Options& options) {
+  const Conditions& now = report.conditions;
+  return fmt::format(
+      "{} on {}: {}, {} CPUs, TSC {:.2f} GHz, Linux {}, {}\n"
+      "device under test: {}; mode {}; generator on CPU {}; {} virtio ring of {}, {}mergeable; {}\n"
+      "{} hosts, {} internal endpoints, flows in {} order, seed {}; {} runs of {} s; {}\n",
+      now.time, now.host, now.cpu_model, now.cpus, now.tsc_ghz, now.kernel, now.dpdk_version,
+      options.device_name.empty() ? "not named" : options.device_name, text_of(options.mode), options.eal.cpu,
+      options.virtio.packed ? "packed" : "split", options.virtio.queue_size,
+      options.virtio.mergeable ? "" : "not ", options.eal.hugepages ? "hugepages" : "no hugepages",
+      options.flow_space.hosts, options.flow_space.endpoints, text_of(options.order), options.flow_space.seed,
+      options.repeat, options.duration_s,
+      options.rate_mpps == 0 ? std::string("offered: all that is taken")
+                             : fmt::format("offered: {} Mpps per direction", options.rate_mpps));
+}
+
+std::string learning_text(const Report& report) {
+  std::string text;
+  for (const auto& [flows, result] : report.learning) {
+    const double rate = result.open_seconds > 0 ? result.opened / result.open_seconds / 1e6 : 0;
+    text += fmt::format(
+        "{} flows: {} opened ({:.2f} M/s with verification), {} sent again, {} missing out, {} missing "
+        "back\n",
+        flows, result.opened, rate, result.retries, result.missing, result.missing_back);
+  }
+  if (report.learning.empty()) return text;
+  text += fmt::format(
+      "translations: {} tuples shared by two flows, {} internal endpoints with several external ones\n",
+      report.shared_tuples, report.dependent_mappings);
+  return text;
+}
+
+std::string faults_text(const Report& report) {
+  std::string text = fmt::format("frames verified: {}\n", report.faults[0]);
+  for (std::size_t i = 1; i < kFaultKinds; ++i)
+    if (report.faults[i] > 0)
+      text += fmt::format("FAULT, {} frames: {}\n", report.faults[i], text_of(static_cast<Fault>(i)));
+  return text;
+}
+
+json json_of(const LoadSample& sample) {
+  return {{"mpps", sample.mpps()},
+          {"outbound_mpps", sample.outbound_mpps},
+          {"inbound_mpps", sample.inbound_mpps},
+          {"loss", sample.loss},
+          {"generator_busy", sample.generator_busy},
+          {"frames_per_burst", sample.frames_per_burst}};
+}
+
+json json_of(const Point& point) {
+  const Spread spread = spread_of(rates_of(point));
+  json samples = json::array();
+  for (const LoadSample& sample : point.samples) samples.push_back(json_of(sample));
+  return {{"flows", point.plan.flows},
+          {"frame", point.plan.wire_size},
+          {"traffic", text_of(point.plan.traffic)},
+          {"order", text_of(point.plan.order)},
+          {"median_mpps", spread.median},
+          {"spread", spread.relative},
+          {"samples", samples}};
+}
+
+json json_of_conditions(const Conditions& now, const Options& options) {
+  return {{"time", now.time},
+          {"host", now.host},
+          {"kernel", now.kernel},
+          {"cpu", now.cpu_model},
+          {"cpus", now.cpus},
+          {"tsc_ghz", now.tsc_ghz},
+          {"dpdk", now.dpdk_version},
+          {"device", options.device_name},
+          {"mode", text_of(options.mode)},
+          {"generator_cpu", options.eal.cpu},
+          {"hugepages", options.eal.hugepages},
+          {"packed", options.virtio.packed},
+          {"mergeable", options.virtio.mergeable},
+          {"queue_size", options.virtio.queue_size},
+          {"hosts", options.flow_space.hosts},
+          {"endpoints", options.flow_space.endpoints},
+          {"seed", options.flow_space.seed},
+          {"runs", options.repeat},
+          {"run_seconds", options.duration_s},
+          {"rate_mpps", options.rate_mpps}};
+}
+
+}  // namespace
+
+Conditions current_conditions() {
+  utsname kernel{};
+  uname(&kernel);
+  const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  return {.time = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(now)),
+          .host = kernel.nodename,
+          .kernel = kernel.release,
+          .cpu_model = cpu_model(),
+          .dpdk_version = rte_version(),
+          .cpus = std::thread::hardware_concurrency(),
+          .tsc_ghz = static_cast<double>(rte_get_tsc_hz()) / 1e9};
+}
+
+bool Report::is_verified() const {
+  const bool is_complete = std::all_of(learning.begin(), learning.end(), [](const auto& entry) {
+    return entry.second.missing == 0 && entry.second.missing_back == 0;
+  });
+  return is_complete && shared_tuples == 0 &&
+         std::all_of(faults.begin() + 1, faults.end(), [](auto count) { return count == 0; });
+}
+
+Spread spread_of(std::vector<double> values) {
+  if (values.empty()) return {};
+  std::sort(values.begin(), values.end());
+  const auto quantile = [&](double share) {
+    const double at = share * static_cast<double>(values.size() - 1);
+    const auto below = static_cast<std::size_t>(at);
+    const std::size_t above = std::min(below + 1, values.size() - 1);
+    return values[below] + (at - static_cast<double>(below)) * (values[above] - values[below]);
+  };
+  const double median = quantile(0.5);
+  return {median, median == 0 ? 0 : (quantile(0.75) - quantile(0.25)) / 2 / median};
+}
+
+std::string text_of(const Report& report, const Options& options) {
+  std::string text = head_of(report, options) + learning_text(report);
+  text += fmt::format("\n{:>9} {:>6} {:>9} | {:>8} {:>7} {:>8} {:>8} {:>8} | {:>9} {:>6}\n", "flows", "frame",
+                      "traffic", "Mpps", "spread", "out", "in", "loss", "generator", "burst");
+  for (const Point& point : report.points) {
+    const Spread spread = spread_of(rates_of(point));
+    text += fmt::format(
+        "{:>9} {:>6} {:>9} | {:>8.2f} {:>6.1f}% {:>8.2f} {:>8.2f} {:>7.3f}% | {:>8.0f}% {:>6.1f}\n",
+        point.plan.flows, point.plan.wire_size, text_of(point.plan.traffic), spread.median,
+        spread.relative * 100, median_of(point, &LoadSample::outbound_mpps),
+        median_of(point, &LoadSample::inbound_mpps), median_of(point, &LoadSample::loss) * 100,
+        median_of(point, &LoadSample::generator_busy) * 100, median_of(point, &LoadSample::frames_per_burst));
+  }
+  return text + "\n" + faults_text(report);
+}
+
+std::string json_of(const Report& report, const Options& options) {
+  json document = {{"conditions", json_of_conditions(report.conditions, options)},
+                   {"points", json::array()},
+                   {"learning", json::array()},
+                   {"faults", json::object()},
+                   {"verified", report.is_verified()},
+                   {"frames_verified", report.faults[0]},
+                   {"shared_tuples", report.shared_tuples},
+                   {"dependent_mappings", report.dependent_mappings}};
+  for (const Point& point : report.points) document["points"].push_back(json_of(point));
+  for (const auto& [flows, result] : report.learning)
+    document["learning"].push_back({{"flows", flows},
+                                    {"opened", result.opened},
+                                    {"missing", result.missing},
+                                    {"missing_back", result.missing_back},
+                                    {"retries", result.retries},
+                                    {"open_seconds", result.open_seconds}});
+  for (std::size_t i = 1; i < kFaultKinds; ++i)
+    if (report.faults[i] > 0)
+      document["faults"][std::string(text_of(static_cast<Fault>(i)))] = report.faults[i];
+  return document.dump(2);
+}
+
+}  // namespace vmnat::bench
