@@ -9,6 +9,7 @@
 #include <rte_cycles.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
+#include <sys/resource.h>
 
 namespace vmnat::bench {
 namespace {
@@ -22,6 +23,14 @@ double tick_rate() {
   return static_cast<double>(rte_get_tsc_hz());
 }
 
+// How often the scheduler has taken this thread's CPU away: not zero on a machine that does other work as
+// well.
+std::uint64_t preemptions_of_this_thread() {
+  rusage usage{};
+  getrusage(RUSAGE_THREAD, &usage);
+  return static_cast<std::uint64_t>(usage.ru_nivcsw);
+}
+
 // The flows in the order of sending: the patches are laid out so, and the loop itself reads memory in
 // sequence.
 std::vector<FlowNumber> order_of(const LoadPlan& plan, std::uint64_t seed) {
@@ -32,7 +41,27 @@ std::vector<FlowNumber> order_of(const LoadPlan& plan, std::uint64_t seed) {
   return order;
 }
 
+Load::AddressRange expected_addresses(const Options& options, Direction direction) {
+  constexpr std::size_t kAddresses = sizeof(net::EthernetHeader);
+  if (direction == Direction::Outbound && options.mode == Mode::Nat)
+    return {kAddresses + offsetof(net::Ipv4Header, source), options.external_first.host(),
+            options.external_last.host()};
+  const net::Ipv4Prefix& network = options.flow_space.network;
+  const std::size_t field = direction == Direction::Outbound ? offsetof(net::Ipv4Header, source)
+                                                             : offsetof(net::Ipv4Header, destination);
+  return {kAddresses + field, network.first().host(), network.broadcast().host()};
+}
+
 }  // namespace
+
+bool Load::AddressRange::holds(const std::byte* frame) const {
+  net::Be16 type;
+  net::Be32 address;
+  std::memcpy(&type, frame + offsetof(net::EthernetHeader, type), sizeof type);
+  std::memcpy(&address, frame + offset, sizeof address);
+  return type.host() == static_cast<std::uint16_t>(net::EtherType::Ipv4) &&
+         address.host() - first <= last - first;
+}
 
 Load::Load(TestBed& bed, const LoadPlan& plan)
     : bed_(bed), plan_(plan), frame_length_(plan.wire_size - kFcsLength) {
@@ -47,18 +76,21 @@ void Load::add_lane(Direction direction) {
     return bed_.options().mode == Mode::Nat && !bed_.flows().is_learned(flow);
   });
   bed_.sender(direction).prepare_load_pool(content);
-  lanes_.push_back({direction, std::make_unique<Stream>(bed_.sender(direction),
-                                                        patches_of(bed_, direction, content, order),
-                                                        Repetition::Endless)});
+  lanes_.push_back(
+      {direction, expected_addresses(bed_.options(), direction),
+       std::make_unique<Stream>(bed_.sender(direction), patches_of(bed_, direction, content, order),
+                                Repetition::Endless)});
 }
 
 unsigned Load::receive(Lane& lane) {
   rte_mbuf* frames[kBurst];
   const std::uint16_t count = rte_eth_rx_burst(bed_.receiver(lane.direction).id(), 0, frames, kBurst);
   if (count == 0) return 0;
+  for (std::uint16_t i = 0; i < count; ++i) __builtin_prefetch(rte_pktmbuf_mtod(frames[i], std::byte*));
   if (lane.bursts++ % kSampledBursts == 0) bed_.check(lane.direction, bytes_of(frames[0]));
   for (std::uint16_t i = 0; i < count; ++i) {
-    if (frames[i]->pkt_len == frame_length_) {
+    if (frames[i]->pkt_len == frame_length_ &&
+        lane.expected.holds(rte_pktmbuf_mtod(frames[i], const std::byte*))) {
       ++lane.received;
     } else {
       bed_.check(lane.direction, bytes_of(frames[i]));
@@ -101,6 +133,7 @@ LoadSample Load::run() {
     sent_before += lane.stream->sent();
     received_before += lane.received;
   }
+  const std::uint64_t preemptions = preemptions_of_this_thread();
   start_ = rte_rdtsc();
   const auto ticks = [](double seconds) { return static_cast<std::uint64_t>(seconds * tick_rate()); };
   const Mark from = drive_until(start_ + ticks(kWarmUp));
@@ -125,7 +158,8 @@ LoadSample Load::run() {
           .loss = sent > received ? static_cast<double>(sent - received) / static_cast<double>(sent) : 0,
           .generator_busy = static_cast<double>(to.busy_ticks - from.busy_ticks) / elapsed,
           .frames_per_burst =
-              to.bursts == from.bursts ? 0 : in_window / static_cast<double>(to.bursts - from.bursts)};
+              to.bursts == from.bursts ? 0 : in_window / static_cast<double>(to.bursts - from.bursts),
+          .preemptions = preemptions_of_this_thread() - preemptions};
 }
 
 }  // namespace vmnat::bench

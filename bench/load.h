@@ -28,9 +28,10 @@ struct LoadPlan {
 struct LoadSample {
   double outbound_mpps = 0;  // received
   double inbound_mpps = 0;
-  double loss = 0;              // share of the frames sent
-  double generator_busy = 0;    // share of the loop's time in which it had something to send or to receive
-  double frames_per_burst = 0;  // received, of those bursts that were not empty
+  double loss = 0;                // share of the frames sent
+  double generator_busy = 0;      // share of the loop's time in which it had something to send or to receive
+  double frames_per_burst = 0;    // received, of those bursts that were not empty
+  std::uint64_t preemptions = 0;  // of the generator's thread, during the run
   [[nodiscard]] double mpps() const { return outbound_mpps + inbound_mpps; }
 };
 
@@ -40,10 +41,18 @@ class Load {
   Load(TestBed& bed, const LoadPlan& plan);
   LoadSample run();
 
+  // What a frame's translated address must be in: an outbound frame's source, an inbound frame's destination.
+  struct AddressRange {
+    std::size_t offset;  // of the address in the frame
+    std::uint32_t first, last;
+    [[nodiscard]] bool holds(const std::byte* frame) const;
+  };
+
  private:
   // One direction: what is sent into the device, and what has arrived behind it.
   struct Lane {
     Direction direction;
+    AddressRange expected;
     std::unique_ptr<Stream> stream;
     std::uint64_t received = 0;
     std::uint64_t bursts = 0;  // that were not empty

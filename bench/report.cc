@@ -85,7 +85,8 @@ json json_of(const LoadSample& sample) {
           {"inbound_mpps", sample.inbound_mpps},
           {"loss", sample.loss},
           {"generator_busy", sample.generator_busy},
-          {"frames_per_burst", sample.frames_per_burst}};
+          {"frames_per_burst", sample.frames_per_burst},
+          {"preemptions", sample.preemptions}};
 }
 
 json json_of(const Point& point) {

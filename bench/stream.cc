@@ -15,17 +15,26 @@ Stream::~Stream() {
   rte_mempool_put_bulk(pool_, reinterpret_cast<void**>(&buffers_[first_]), pending_);
 }
 
+void Stream::take_buffers() {
+  const std::size_t left = repetition_ == Repetition::Endless ? kBurst : patches_.size() - next_;
+  const auto count = static_cast<std::uint16_t>(std::min<std::size_t>(kBurst, left));
+  if (count == 0 || rte_mempool_get_bulk(pool_, reinterpret_cast<void**>(taken_.data()), count) != 0) return;
+  taken_count_ = count;
+  for (std::uint16_t i = 0; i < count; ++i) __builtin_prefetch(rte_pktmbuf_mtod(taken_[i], std::byte*), 1);
+}
+
 void Stream::refill() {
-  const auto count = static_cast<std::uint16_t>(std::min<std::size_t>(kBurst, patches_.size() - next_));
+  if (taken_count_ == 0) take_buffers();
   // Raw buffers: template, length and offset are as prepare_load_pool() left them.
-  if (count == 0 || rte_mempool_get_bulk(pool_, reinterpret_cast<void**>(buffers_.data()), count) != 0)
-    return;
-  for (std::uint16_t i = 0; i < count; ++i)
-    patches_[next_ + i].apply_to(rte_pktmbuf_mtod(buffers_[i], std::byte*));
+  for (std::uint16_t i = 0; i < taken_count_; ++i) {
+    patches_[next_].apply_to(rte_pktmbuf_mtod(taken_[i], std::byte*));
+    if (++next_ == patches_.size() && repetition_ == Repetition::Endless) next_ = 0;
+  }
+  std::swap(buffers_, taken_);
   first_ = 0;
-  pending_ = count;
-  next_ += count;
-  if (next_ == patches_.size() && repetition_ == Repetition::Endless) next_ = 0;
+  pending_ = taken_count_;
+  taken_count_ = 0;
+  take_buffers();
 }
 
 std::uint16_t Stream::send() {

@@ -32,6 +32,7 @@ class Stream {
   [[nodiscard]] std::uint64_t sent() const { return sent_; }
 
  private:
+  void take_buffers();
   void refill();
 
   std::vector<FlowPatch> patches_;
@@ -43,6 +44,8 @@ class Stream {
   std::uint64_t sent_ = 0;
   rte_mempool* pool_;
   std::array<rte_mbuf*, kBurst> buffers_{};
+  std::array<rte_mbuf*, kBurst> taken_{};
+  std::uint16_t taken_count_ = 0;
 };
 
 // Patches for these flows in this order.
