@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+// One accept loop, one Connection per client: read a line, answer it in pieces, read the next.
+#include "control/admin/server.h"
+
+#include <boost/asio.hpp>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sys/stat.h>
+
+namespace vmnat::admin {
+namespace {
+
+namespace asio = boost::asio;
+using asio::local::stream_protocol;
+using boost::system::error_code;
+using control::Error;
+using control::Result;
+using Handlers = std::map<std::string, Handler>;
+
+constexpr std::size_t kPieceBytes = 64 * 1024;  // of an answer, written at once
+constexpr std::chrono::milliseconds kTurn{2};   // of generating, before control's other work has its turn
+constexpr std::chrono::milliseconds kAcceptPause{100};  // after accept failed, e.g. for want of descriptors
+
+std::string line_of(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
+}
+std::string error_line(const std::string& what) {
+  return line_of({{"ok", false}, {"error", what}});
+}
+
+struct Request {
+  std::string command;
+  Json arguments = Json::object();
+};
+
+Result<Request> parse_request(const std::string& line) {
+  const Json json = Json::parse(line, nullptr, false);
+  if (json.is_discarded()) return tl::unexpected(Error{"", "the request is not JSON"});
+  if (!json.is_object() || !json.contains("command") || !json["command"].is_string())
+    return tl::unexpected(Error{"", "the request is not an object with a \"command\""});
+  Request request{.command = json["command"]};
+  if (json.contains("arguments")) request.arguments = json["arguments"];
+  if (!request.arguments.is_object()) return tl::unexpected(Error{"", "\"arguments\" is not an object"});
+  return request;
+}
+
+Result<Answer> call(const Handlers& handlers, const std::string& line) {
+  const auto request = parse_request(line);
+  if (!request) return tl::unexpected(request.error());
+  const auto handler = handlers.find(request->command);
+  if (handler == handlers.end())
+    return tl::unexpected(Error{"", "unknown command '" + request->command + "'"});
+  try {
+    return handler->second(request->arguments);
+  } catch (const std::exception& failure) {
+    return tl::unexpected(Error{"", "command '" + request->command + "' failed: " + failure.what()});
+  }
+}
+
+class Connection;
+// What the connections of a server share; outlives them, as they hold it.
+struct Shared {
+  Handlers handlers;
+  ServerLimits limits;
+  std::set<std::shared_ptr<Connection>> connections;
+};
+
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  Connection(stream_protocol::socket socket, std::shared_ptr<Shared> shared)
+      : socket_(std::move(socket)), timer_(socket_.get_executor()), shared_(std::move(shared)) {}
+
+  void read_request() {
+    close_after(shared_->limits.idle);
+    const auto buffer = asio::dynamic_buffer(input_, shared_->limits.request_bytes);
+    asio::async_read_until(socket_, buffer, '\n',
+                           [self = shared_from_this()](error_code error, std::size_t length) {
+                             self->take_request(error, length);
+                           });
+  }
+
+  void refuse(const std::string& what) {
+    output_ = error_line(what);
+    write([this] { close(); });
+  }
+
+  void close() {
+    error_code ignored;
+    timer_.cancel(ignored);
+    socket_.close(ignored);
+    answer_.reset();
+    shared_->connections.erase(shared_from_this());
+  }
+
+ private:
+  void take_request(error_code error, std::size_t length) {
+    if (!socket_.is_open()) return;
+    if (error == asio::error::not_found)
+      return refuse("the request is longer than " + std::to_string(shared_->limits.request_bytes) + " bytes");
+    if (error == asio::error::eof && !input_.empty())
+      return refuse("the request does not end with a newline");
+    if (error) return close();
+    const std::string line = input_.substr(0, length);
+    input_.erase(0, length);
+    start_answer(line);
+  }
+
+  void start_answer(const std::string& line) {
+    auto answer = call(shared_->handlers, line);
+    if (!answer) {
+      output_ = error_line(to_string(answer.error()));
+      return write([this] { read_request(); });
+    }
+    answer_ = std::make_unique<Answer>(*std::move(answer));
+    output_ = line_of({{"ok", true}, {"kind", answer_->kind() == Answer::Kind::List ? "list" : "object"}});
+    continue_answer();
+  }
+
+  // Generates one piece and sends it; comes back when it is sent.
+  void continue_answer() {
+    const bool more = generate_piece();
+    if (!more) {
+      answer_.reset();
+      return write([this] { read_request(); });
+    }
+    if (!output_.empty()) return write([this] { continue_answer(); });
+    close_after(shared_->limits.stall);
+    asio::post(socket_.get_executor(), [self = shared_from_this()] {
+      if (self->socket_.is_open()) self->continue_answer();
+    });
+  }
+
+  // Appends elements to output_ until the piece is full or the turn over. False when the answer is complete.
+  bool generate_piece() try {
+    const auto turn_ends = std::chrono::steady_clock::now() + kTurn;
+    while (output_.size() < kPieceBytes) {
+      Json item;
+      const Pull pulled = answer_->next(item);
+      if (pulled == Pull::Item) output_ += line_of(item);
+      const bool complete =
+          pulled == Pull::End || (pulled == Pull::Item && answer_->kind() == Answer::Kind::Object);
+      if (complete) {
+        output_ += line_of({{"end", true}});
+        return false;
+      }
+      if (pulled == Pull::Later || std::chrono::steady_clock::now() >= turn_ends) break;
+    }
+    return true;
+  } catch (const std::exception& failure) {
+    output_ += line_of({{"end", false}, {"error", std::string{"the answer broke off: "} + failure.what()}});
+    return false;
+  }
+
+  template <typename Then>
+  void write(Then then) {
+    close_after(shared_->limits.stall);
+    asio::async_write(socket_, asio::buffer(output_),
+                      [self = shared_from_this(), then](error_code error, std::size_t) {
+                        if (!self->socket_.is_open()) return;
+                        if (error) return self->close();
+                        self->output_.clear();
+                        then();
+                      });
+  }
+
+  void close_after(std::chrono::milliseconds delay) {
+    timer_.expires_after(delay);
+    timer_.async_wait([weak = weak_from_this()](error_code error) {
+      const auto self = weak.lock();
+      if (!error && self && self->timer_.expiry() <= std::chrono::steady_clock::now()) self->close();
+    });
+  }
+
+  stream_protocol::socket socket_;
+  asio::steady_timer timer_;
+  std::shared_ptr<Shared> shared_;
+  std::string input_, output_;
+  std::unique_ptr<Answer> answer_;
+};
+
+class SocketServer : public Server {
+ public:
+  SocketServer(stream_protocol::acceptor acceptor, std::string path, ServerLimits limits)
+      : acceptor_(std::move(acceptor)),
+        pause_(acceptor_.get_executor()),
+        path_(std::move(path)),
+        shared_(std::make_shared<Shared>()) {
+    shared_->limits = limits;
+    struct stat status {};
+    if (::stat(path_.c_str(), &status) == 0) inode_ = status.st_ino;
+    accept_next();
+  }
+
+  ~SocketServer() override {
+    error_code ignored;
+    acceptor_.close(ignored);
+    pause_.cancel(ignored);
+    const auto connections = shared_->connections;  // a copy: close() removes from the original
+    for (const auto& connection : connections) connection->close();
+    struct stat status {};
+    const bool still_ours = ::stat(path_.c_str(), &status) == 0 && status.st_ino == inode_;
+    if (still_ours) ::unlink(path_.c_str());
+  }
+
+  void answer(const std::string& command, Handler handler) override {
+    shared_->handlers[command] = std::move(handler);
+  }
+  [[nodiscard]] std::size_t clients() const override { return shared_->connections.size(); }
+
+ private:
+  void accept_next() {
+    acceptor_.async_accept(
+        [this, alive = std::weak_ptr(alive_)](error_code error, stream_protocol::socket socket) {
+          if (alive.expired() || error == asio::error::operation_aborted) return;
+          if (error) return accept_after_pause();
+          welcome(std::move(socket));
+          accept_next();
+        });
+  }
+
+  void accept_after_pause() {
+    pause_.expires_after(kAcceptPause);
+    pause_.async_wait([this, alive = std::weak_ptr(alive_)](error_code error) {
+      if (!alive.expired() && !error) accept_next();
+    });
+  }
+
+  void welcome(stream_protocol::socket socket) {
+    const bool full = shared_->connections.size() >= shared_->limits.clients;
+    const auto connection = std::make_shared<Connection>(std::move(socket), shared_);
+    // One more than the limit is told so; beyond that, closing the socket has to do.
+    if (shared_->connections.size() > shared_->limits.clients) return;
+    shared_->connections.insert(connection);
+    if (full)
+      connection->refuse("too many clients");
+    else
+      connection->read_request();
+  }
+
+  stream_protocol::acceptor acceptor_;
+  asio::steady_timer pause_;
+  std::string path_;
+  ino_t inode_ = 0;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // completions may come after the destructor
+  std::shared_ptr<Shared> shared_;
+};
+
+// Removes a socket that nobody answers on any more, as a killed daemon leaves it.
+Result<void> remove_stale_socket(asio::io_context& context, const std::string& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0) return {};
+  if (!S_ISSOCK(status.st_mode)) return tl::unexpected(Error{path, "exists and is not a socket"});
+  error_code error;
+  stream_protocol::socket probe(context);
+  probe.connect(stream_protocol::endpoint(path), error);
+  if (!error)
+    return tl::unexpected(Error{path, "another program answers on it (is vmnatd running already?)"});
+  if (error != asio::error::connection_refused)
+    return tl::unexpected(Error{path, "cannot be replaced: " + error.message()});
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT)
+    return tl::unexpected(Error{path, std::string{"cannot be replaced: "} + std::strerror(errno)});
+  return {};
+}
+
+Result<void> make_parent_directory(const std::string& path) {
+  const auto parent = std::filesystem::path(path).parent_path();
+  std::error_code error;
+  std::filesystem::create_directories(parent, error);
+  if (error) return tl::unexpected(Error{parent, "cannot be created: " + error.message()});
+  return {};
+}
+
+// Opens, binds and restricts the socket before it listens: nobody connects while its mode is still wide.
+Result<stream_protocol::acceptor> open_socket(asio::io_context& context, const std::string& path) {
+  stream_protocol::acceptor acceptor(context);
+  error_code error;
+  acceptor.open(stream_protocol(), error);
+  if (!error) acceptor.bind(stream_protocol::endpoint(path), error);
+  if (error) return tl::unexpected(Error{path, "the admin socket cannot be made: " + error.message()});
+  const bool restricted = ::chmod(path.c_str(), 0660) == 0;
+  if (restricted) acceptor.listen(asio::socket_base::max_listen_connections, error);
+  if (restricted && !error) return acceptor;
+  const std::string why = restricted ? error.message() : std::strerror(errno);
+  ::unlink(path.c_str());
+  return tl::unexpected(Error{path, "the admin socket cannot be made: " + why});
+}
+
+}  // namespace
+
+Answer Answer::object(Json value) {
+  return object_later([value = std::move(value)](Json& item) {
+    item = value;
+    return Pull::Item;
+  });
+}
+
+Answer Answer::list_of(Json array) {
+  return list([array = std::move(array), next = std::size_t{0}](Json& item) mutable {
+    if (next == array.size()) return Pull::End;
+    item = std::move(array[next++]);
+    return Pull::Item;
+  });
+}
+
+Result<std::unique_ptr<Server>> Server::listen(asio::io_context& context, const std::string& path,
+                                               ServerLimits limits) {
+  constexpr std::size_t kLongestPath = 107;
+  if (path.size() > kLongestPath)
+    return tl::unexpected(Error{path, "the path of a socket has at most 107 characters"});
+  if (auto made = make_parent_directory(path); !made) return tl::unexpected(made.error());
+  if (auto removed = remove_stale_socket(context, path); !removed) return tl::unexpected(removed.error());
+  auto acceptor = open_socket(context, path);
+  if (!acceptor) return tl::unexpected(acceptor.error());
+  return std::unique_ptr<Server>(std::make_unique<SocketServer>(*std::move(acceptor), path, limits));
+}
+
+}  // namespace vmnat::admin

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// The admin socket: commands in, JSON out, over a UNIX stream socket.
+//
+// A request is one line, {"command":"sessions","arguments":{"network":"default"}}, ended by "\n". Its answer:
+//   {"kind":"list","ok":true}          or {"kind":"object","ok":true}, or {"error":"...","ok":false} and no
+//   more
+//   {"network":"default",...}          one line per element of a list; exactly one line for an object
+//   {"end":true}                       or {"end":false,"error":"..."} when it broke off in the middle
+// No element begins with the key "end". Requests may follow one another on a connection. README.md beside
+// this file lists the commands and the shapes of their answers.
+//
+// Lists are pulled from a generator as fast as the client reads them, so ten million sessions are never in
+// memory, and control's other work goes on in between. Everything runs on the io_context's one thread, where
+// Server must be used and destroyed. The socket has mode 0660; one that nobody answers on is replaced.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "control/result.h"
+
+namespace boost::asio {
+class io_context;
+}
+
+namespace vmnat::admin {
+
+using Json = nlohmann::json;
+
+// Item: one was written. Later: none within a bounded amount of work, ask again. End: there are no more.
+enum class Pull { Item, Later, End };
+using Generator = std::function<Pull(Json& item)>;
+
+class Answer {
+ public:
+  enum class Kind { Object, List };
+  static Answer object(Json value);
+  // An object that takes a while: the generator answers Later until its one Item.
+  static Answer object_later(Generator next) { return Answer{Kind::Object, std::move(next)}; }
+  static Answer list(Generator next) { return Answer{Kind::List, std::move(next)}; }
+  static Answer list_of(Json array);  // for short lists
+
+  [[nodiscard]] Kind kind() const { return kind_; }
+  Pull next(Json& item) { return next_(item); }
+
+ private:
+  Answer(Kind kind, Generator next) : kind_(kind), next_(std::move(next)) {}
+  Kind kind_;
+  Generator next_;
+};
+
+// `arguments` is always a JSON object. An Error's text goes to the client, as does what() of an exception.
+using Handler = std::function<control::Result<Answer>(const Json& arguments)>;
+
+struct ServerLimits {
+  std::size_t clients = 32;
+  std::size_t request_bytes = 64 * 1024;
+  std::chrono::milliseconds idle{60'000};   // without a whole request
+  std::chrono::milliseconds stall{30'000};  // of a client that does not read its answer
+};
+
+class Server {
+ public:
+  // Creates the socket and its directory. An Error when another program answers on it or it cannot be made.
+  static control::Result<std::unique_ptr<Server>> listen(boost::asio::io_context& context,
+                                                         const std::string& path, ServerLimits limits = {});
+  virtual ~Server() = default;  // closes all connections and removes the socket
+
+  virtual void answer(const std::string& command, Handler handler) = 0;
+  [[nodiscard]] virtual std::size_t clients() const = 0;
+};
+
+}  // namespace vmnat::admin

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// A directory of its own for a test, and an admin server that runs in a thread while the test talks to it.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <filesystem>
+#include <future>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <stdlib.h>
+#include <string>
+#include <thread>
+
+#include "control/admin/server.h"
+
+namespace vmnat::admin {
+
+class TempDir {
+ public:
+  TempDir() {
+    char name[] = "/tmp/vmnat-test-XXXXXX";
+    path_ = ::mkdtemp(name);
+  }
+  ~TempDir() { std::filesystem::remove_all(path_); }
+  TempDir(const TempDir&) = delete;
+  TempDir& operator=(const TempDir&) = delete;
+  [[nodiscard]] std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+// The server lives on the thread of its io_context, as in vmnatd.
+class RunningServer {
+ public:
+  explicit RunningServer(const std::string& path, ServerLimits limits = {}) {
+    auto made = Server::listen(context_, path, limits);
+    if (!made) throw std::runtime_error(to_string(made.error()));
+    server_ = *std::move(made);
+    thread_ = std::thread([this] { context_.run(); });
+  }
+  ~RunningServer() {
+    on_its_thread([this] { server_.reset(); });
+    context_.stop();
+    thread_.join();
+  }
+  void answer(const std::string& command, Handler handler) {
+    on_its_thread([&] { server_->answer(command, std::move(handler)); });
+  }
+  std::size_t clients() {
+    std::size_t count = 0;
+    on_its_thread([&] { count = server_->clients(); });
+    return count;
+  }
+
+ private:
+  template <typename Work>
+  void on_its_thread(Work work) {
+    std::promise<void> done;
+    boost::asio::post(context_, [&] {
+      work();
+      done.set_value();
+    });
+    done.get_future().wait();
+  }
+
+  boost::asio::io_context context_;
+  std::unique_ptr<Server> server_;
+  std::thread thread_;
+};
+
+}  // namespace vmnat::admin
