@@ -163,7 +163,7 @@ void Server::bind(const Request& request, net::Ipv4Addr address, std::chrono::se
 // it.
 void Server::replace(Lease lease, const ClientKey& key) {
   const LeaseTable::Record* old = table_.of(key);
-  if (old != nullptr && old->lease.address != lease.address && old->lease.state == LeaseState::Bound) {
+  if (old != nullptr && old->lease.address != lease.address && old->lease.state != LeaseState::Offered) {
     changes_.push_back(old->lease);
     changes_.back().state = LeaseState::Released;
   }
@@ -215,8 +215,13 @@ std::vector<Lease> Server::take_changes() {
 }
 
 std::size_t Server::load(std::span<const Lease> leases, WallTime now) {
+  std::vector<Lease> ordered{leases.begin(), leases.end()};
+  // Of two records of one client the later one stays, and one that holds before one that is over.
+  std::ranges::stable_sort(ordered, {}, [](const Lease& lease) {
+    return std::pair{is_active(lease.state), lease.expires};
+  });
   std::size_t taken = 0;
-  for (Lease lease : leases) {
+  for (Lease& lease : ordered) {
     const net::Ipv4Prefix& network = settings_.gateway;
     if (!network.contains(lease.address) || lease.address == network.address) continue;
     const bool declined = lease.state == LeaseState::Declined;

@@ -280,6 +280,27 @@ TEST_F(DhcpServer, LoadedLeasesAreHeldAsIfNothingHadHappened) {
   EXPECT_EQ(again.ask(again.renewing(address))->type(), MessageType::Ack);
 }
 
+TEST_F(DhcpServer, AnAddressThatAClientLeftDoesNotDisplaceItsLeaseAtARestart) {
+  const auto left = ip("192.168.122.90"), taken = ip("192.168.122.20");
+  ASSERT_TRUE(vm.ask(vm.selecting(left)));
+  vm.now = other.now = at_second(4000);  // the lease is over, and another takes the address for a while
+  ASSERT_TRUE(other.ask(other.selecting(left)));
+  ASSERT_TRUE(vm.ask(vm.selecting(taken)));
+  other.ask(other.release(left));
+  ASSERT_TRUE(other.ask(other.selecting(ip("192.168.122.30"))));
+  Server restarted{default_network(), 1};
+  restarted.load(server.take_changes(), at_second(4001));
+  const auto leases = restarted.leases();
+  const auto is_bound = [&](net::Ipv4Addr address) {
+    return std::ranges::any_of(leases, [&](const Lease& lease) {
+      return lease.address == address && lease.state == LeaseState::Bound;
+    });
+  };
+  EXPECT_TRUE(is_bound(taken));
+  EXPECT_TRUE(is_bound(ip("192.168.122.30")));
+  EXPECT_FALSE(is_bound(left));
+}
+
 TEST_F(DhcpServer, LoadingLeavesOutWhatIsOverOrNotOfThisNetwork) {
   const auto lease = [](const char* address, LeaseState state, std::int64_t expires) {
     return Lease{.address = ip(address), .mac = mac_number(1), .expires = at_second(expires), .state = state};
