@@ -31,7 +31,8 @@ class Step:
 
     def __enter__(self):
         Step.current = self.sentence
-        print(f"  ..   {self.sentence}", end="\r" if sys.stdout.isatty() else "\n", flush=True)
+        if sys.stdout.isatty():
+            print(f"  ..   {self.sentence}", end="\r", flush=True)
         self.began = time.monotonic()
         return self
 
@@ -42,12 +43,12 @@ class Step:
 
 
 def set_up(scope) -> VmLab:
-    with Step("network namespaces: gateway, router 203.0.113.1, host 198.51.100.2 with web and DNS servers"):
+    with Step("an Internet: router 203.0.113.1, host 198.51.100.2 with servers"):
         lab = VmLab(scope)
     # vmnatd connects to QEMU's socket whenever it appears, so that the order of the two does not matter.
-    with Step(f"vmnatd: uplink {config.UPLINK_ADDRESS} on a veth, network 192.168.122.0/24 on a vhost-user port"):
+    with Step(f"vmnatd: uplink {config.UPLINK_ADDRESS}, network 192.168.122.0/24"):
         lab.start_vmnatd()
-    with Step("a Linux VM in QEMU boots on the port (software emulation)"):
+    with Step("a Linux VM boots in QEMU on the vhost-user port"):
         lab.start_vm()
     return lab
 
@@ -63,7 +64,7 @@ def use(lab) -> float:
         check(f"{GATEWAY} dev eth0 lladdr" in neighbours, f"the gateway's MAC address is not resolved: {neighbours}")
     with Step(f"the VM pings {HOST} on the Internet"):
         check(lab.vm.ping(HOST, count=2), f"no answer from {HOST}")
-    with Step("a UDP exchange: the host's DNS server tells where the question came from"):
+    with Step("a UDP exchange: the host sees the uplink's address"):
         answer = lab.vm.run(f"nslookup whoami.example {HOST}").check().output
         check(config.UPLINK_ADDRESS in answer, f"not from {config.UPLINK_ADDRESS}: {answer}")
     with Step("the VM downloads 10 MB over TCP and verifies the hash"):

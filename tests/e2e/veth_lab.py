@@ -51,22 +51,21 @@ class Guest(NamedTuple):
 
 
 class VethLab:
-    def __init__(self, scope, **daemon_options):
-        self.settled = False
+    def __init__(self, scope, mtu=1500):
+        self.settled, self.mtu = False, mtu
         self.directory = scratch_directory(scope)
         self.gateway_side = scope.enter_context(Namespace("gateway"))
         self.wire_side = scope.enter_context(Namespace("wires"))
-        veth(self.gateway_side, "uplink0", self.wire_side, "isp0", mtu=9000)
-        self.gateway_side.run("ip", "link", "set", "uplink0", "mtu", 1500)
+        veth(self.gateway_side, "uplink0", self.wire_side, "isp0", mtu)
         self.router = Router(self.wire_side, "isp0", ROUTER_MAC, config.UPLINK_ROUTER)
         self.watch = LeakWatch(self.wire_side, "isp0", [config.UPLINK_ADDRESS])
         self.guests = [self.guest(index, name) for index, name in enumerate(("default", "default", "lab", "alone"), 1)]
         self.vm1, self.vm2, self.vm3, self.vm4 = self.guests
         self.vmnatd = scope.enter_context(
-            Vmnatd(self.directory, self.configuration(), namespace=self.gateway_side, **daemon_options))
+            Vmnatd(self.directory, self.configuration(), namespace=self.gateway_side))
 
     def guest(self, index, network) -> Guest:
-        veth(self.gateway_side, f"port{index}", self.wire_side, f"vm{index}")
+        veth(self.gateway_side, f"port{index}", self.wire_side, f"vm{index}", self.mtu)
         address = f"{NETWORKS[network]}.{11 if index == 2 else 10}"
         return Guest(Wire(self.wire_side, f"vm{index}", f"52:54:00:aa:00:0{index}"), network, address)
 
