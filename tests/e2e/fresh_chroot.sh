@@ -28,11 +28,12 @@ clean_up() {
   fi
 }
 trap clean_up EXIT
+trap 'echo "fresh: failed at line $LINENO: $BASH_COMMAND" >&2' ERR
 trap 'exit 130' INT TERM HUP
 
 mirror() {  # the mirror that this machine itself has bookworm from
   local files=(/etc/apt/sources.list /etc/apt/sources.list.d/*)
-  cat "${files[@]}" 2>/dev/null | sed -nE 's/^(URIs:|deb( \[[^]]*\])?) *(https?:\/\/[^ ]*debian\/?)( .*)?$/\3/p' | head -n 1
+  { cat "${files[@]}" 2>/dev/null || true; } | sed -nE 's/^(URIs:|deb( \[[^]]*\])?) *(https?:\/\/[^ ]*debian\/?)( .*)?$/\3/p' | head -n 1
 }
 
 own_devices() {
