@@ -27,30 +27,37 @@ def outcome_of_case(case) -> str:
     return PASSED
 
 
-def count_cases(logs) -> collections.Counter:
-    junit = logs / "testlog.junit.xml"
-    if not junit.exists():
-        return collections.Counter()
-    return collections.Counter(outcome_of_case(case) for case in xml.parse(junit).iter("testcase"))
+def cases_by_test(junit) -> dict[str, collections.Counter]:
+    """Outcomes of each test's own cases. meson names a suite PROJECT.TEST (TAP) or PROJECT.TEST.FIXTURE
+    (GoogleTest); the suite PROJECT holds the tests without cases, which are left to results_of_tests()."""
+    tests = collections.defaultdict(collections.Counter)
+    for suite in xml.parse(junit).iter("testsuite"):
+        test = suite.get("name").split(".")[1:2]
+        for case in suite.iter("testcase") if test else ():
+            tests[test[0]][outcome_of_case(case)] += 1
+    return tests
 
 
-def count_failed_tests(logs) -> int:
-    """Tests, not cases, that meson calls failed."""
-    results = [json.loads(line)["result"] for line in (logs / "testlog.json").read_text().splitlines()]
-    return sum(result not in GOOD_RESULTS for result in results)
+def results_of_tests(logs) -> dict[str, str]:
+    records = map(json.loads, (logs / "testlog.json").read_text().splitlines())
+    return {record["name"]: record["result"] for record in records}
+
+
+def count(logs) -> collections.Counter:
+    tests = cases_by_test(logs / "testlog.junit.xml")
+    for name, result in results_of_tests(logs).items():
+        if not tests[name]:
+            tests[name][SKIPPED if result == "SKIP" else PASSED if result in GOOD_RESULTS else FAILED] = 1
+        elif result not in GOOD_RESULTS and not tests[name][FAILED]:
+            tests[name][FAILED] = 1
+    return sum(tests.values(), collections.Counter())
 
 
 def total(directories) -> collections.Counter:
     """Sum over all logs; a directory without a log, where meson did not come so far, is one failure."""
-    sums = collections.Counter()
-    for logs in map(pathlib.Path, directories):
-        if not (logs / "testlog.json").exists():
-            sums[FAILED] += 1
-            continue
-        cases = count_cases(logs)
-        cases[FAILED] = max(cases[FAILED], count_failed_tests(logs))
-        sums += cases
-    return sums
+    logs = [pathlib.Path(directory) for directory in directories]
+    return sum((count(log) if (log / "testlog.json").exists() else collections.Counter({FAILED: 1}) for log in logs),
+               collections.Counter())
 
 
 def main():
