@@ -46,7 +46,7 @@ void flood(Context& context, const Network& network, rte_mbuf* frame, PortIndex 
     }
     pending = &port;
   }
-  if (pending == nullptr) return context.drop(frame, from, DropReason::PortDown);
+  if (pending == nullptr) return context.drop(frame, from, DropReason::NoListener);
   context.transmitter.send(state, frame, from, *pending);
 }
 

@@ -269,6 +269,7 @@ TEST_F(Pipeline, PuntsDhcpWhereTheNetworkHasItAndFloodsItElsewhere) {
   EXPECT_THAT(bed.take(kVm2), IsEmpty());
   bed.exchange(kVm4, discover(4));
   EXPECT_THAT(bed.take_punted(), IsEmpty());
+  EXPECT_EQ(bed.dropped(DropReason::NoListener), 1u);
   const Bytes renew =
       Packet().from(vm_mac(1), kVm1Address, 68).to(kRedMac, "192.168.122.1", 67).udp().payload(300).frame();
   bed.exchange(kVm1, renew);
@@ -369,6 +370,9 @@ std::vector<Dropped> drops() {
       {"a source MAC that is a group", kVm1, outbound().frame(set(6, 0x53)), DropReason::SourceMac},
       {"a frame to the VM that sends it", kVm1,
        Packet().from(vm_mac(1), kVm1Address, 1).to(vm_mac(1), kVm1Address, 2).frame(), DropReason::SamePort},
+      {"a broadcast on a port that is alone", kVm4,
+       Packet().from(vm_mac(4), "192.168.5.10", 1).to(net::kBroadcastMac, "192.168.5.255", 2).udp().frame(),
+       DropReason::NoListener},
       {"a VLAN tag on a frame for the gateway", kVm1, outbound().frame([](Bytes& b) {
          b[12] = std::byte{0x81};
          b[13] = std::byte{0};
@@ -467,7 +471,7 @@ TEST(PipelineDrops, EveryReasonForItsFrameAndNothingLeaves) {
     Testbed bed;
     bed.learn(kVm1, vm_mac(1));
     bed.exchange(row.port, row.frame);
-    const std::string port = row.port == kUplink ? "uplink" : row.port == kVm1 ? "vm1" : "vm5";
+    const std::string port = row.port == kUplink ? "uplink" : "vm" + std::to_string(row.port);
     const std::string reason(dataplane::kDropNames[dataplane::index_of(row.reason)]);
     EXPECT_THAT(bed.counts(), UnorderedElementsAre(Pair(port + ".rx", 1), Pair("drop." + reason, 1)))
         << row.says << ": " << describe(row.frame);

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/commands.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "control/config/dump.h"
+#include "control/session_list.h"
+#include "control/statistics.h"
+#include "control/version.h"
+
+namespace vmnat::control {
+namespace {
+
+using admin::Answer;
+using admin::Json;
+using dataplane::kUplinkPort;
+
+std::int64_t seconds_since(SteadyTime start) {
+  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - start).count();
+}
+
+Json text_or_null(net::MacAddr mac) {
+  return mac.is_zero() ? Json() : Json(net::to_string(mac));
+}
+
+const char* link_text(bool is_up) {
+  return is_up ? "up" : "down";
+}
+
+std::string rfc3339(dhcp::WallTime time) {
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", std::chrono::time_point_cast<std::chrono::seconds>(time));
+}
+
+std::size_t lease_count(const DhcpService& dhcp, const std::string& network = "") {
+  std::size_t count = 0;
+  for (const auto& [name, leases] : dhcp.leases())
+    if (network.empty() || name == network)
+      for (const dhcp::Lease& lease : leases) count += lease.state == dhcp::LeaseState::Bound ? 1 : 0;
+  return count;
+}
+
+Answer status(const Surroundings& at) {
+  const dataplane::ForwardingState& state = at.launched.states().current();
+  Json notes = at.eal.notes;
+  for (const std::string& note : at.slow_path.dhcp().notes()) notes.push_back(note);
+  std::size_t up = 0;
+  for (const dataplane::Port& port : state.ports) up += port.up ? 1 : 0;
+  return Answer::object({
+      {"version", kVersion},
+      {"state", "running"},
+      {"uptime_s", seconds_since(at.started)},
+      {"config", at.config_path},
+      {"workers", at.launched.workers().size()},
+      {"networks", at.config.networks.size()},
+      {"ports", {{"up", up}, {"total", state.ports.size()}}},
+      {"sessions", {{"active", active_sessions(at.launched)}, {"capacity", at.config.conntrack.sessions}}},
+      {"leases", lease_count(at.slow_path.dhcp())},
+      {"memory", {{"bytes", at.config.dataplane.memory.bytes}, {"hugepages", at.eal.uses_hugepages}}},
+      {"uplink",
+       {{"device", at.config.uplink.device},
+        {"link", link_text(state.ports[kUplinkPort].up)},
+        {"address", net::to_string(state.uplink.address)},
+        {"gateway", net::to_string(state.uplink.gateway)},
+        {"gateway_mac", text_or_null(state.uplink.gateway_mac)},
+        {"mac", net::to_string(state.uplink.mac)}}},
+      {"notes", notes},
+  });
+}
+
+Json port_json(const Surroundings& at, PortIndex index) {
+  const PortPlan& plan = at.launched.ports()[index];
+  const dataplane::ForwardingState& state = at.launched.states().current();
+  const PortTotals totals = port_totals(at.launched, index);
+  Json drops = Json::object();
+  for (std::size_t i = 0; i < dataplane::kDropReasonCount; ++i)
+    if (totals.drops[i] != 0) drops[std::string(dataplane::kDropNames[i])] = totals.drops[i];
+  Json json{{"name", plan.name},
+            {"network", plan.config == nullptr ? "uplink" : at.config.networks[plan.network].name},
+            {"kind", at.launched.device(index).kind()},
+            {"link", link_text(state.ports[index].up)},
+            {"rx_packets", totals.rx_packets},
+            {"tx_packets", totals.tx_packets},
+            {"rx_bytes", totals.rx_bytes},
+            {"tx_bytes", totals.tx_bytes},
+            {"drops", drops}};
+  if (plan.config == nullptr) {
+    json["mac"] = net::to_string(state.uplink.mac);
+    json["address"] = net::to_string(state.uplink.address.address);
+    json["mtu"] = state.uplink.mtu;
+    return json;
+  }
+  json["mac"] = text_or_null(at.slow_path.macs().latest(index));
+  const auto address = at.slow_path.dhcp().address_of(index);
+  json["address"] = address ? Json(net::to_string(*address)) : Json();
+  json["mtu"] = at.config.networks[plan.network].mtu;
+  if (!plan.config->vhost_user.empty()) {
+    json["socket"] = plan.config->vhost_user;
+    json["mode"] = config::to_word(plan.config->mode);
+    json["queues"] = plan.config->queues;
+  }
+  return json;
+}
+
+Answer ports(const Surroundings& at) {
+  Json list = Json::array();
+  for (std::size_t i = 0; i < at.launched.ports().size(); ++i)
+    list.push_back(port_json(at, static_cast<PortIndex>(i)));
+  return Answer::list_of(std::move(list));
+}
+
+Answer networks(const Surroundings& at) {
+  Json list = Json::array();
+  const dataplane::ForwardingState& state = at.launched.states().current();
+  for (std::size_t i = 0; i < at.config.networks.size(); ++i) {
+    const config::Network& network = at.config.networks[i];
+    Json external = Json::array();
+    if (network.forward == config::Forward::Nat)
+      for (const net::Ipv4Addr address : config::external_addresses(network))
+        external.push_back(net::to_string(address));
+    list.push_back({{"name", network.name},
+                    {"address", net::to_string(network.address)},
+                    {"mac", net::to_string(state.networks[i].mac)},
+                    {"mtu", network.mtu},
+                    {"forward", config::to_word(network.forward)},
+                    {"external", external},
+                    {"ports", network.ports.size()},
+                    {"leases", lease_count(at.slow_path.dhcp(), network.name)}});
+  }
+  return Answer::list_of(std::move(list));
+}
+
+std::string hex(const dhcp::Bytes& bytes) {
+  std::string text;
+  for (const std::byte byte : bytes)
+    text += fmt::format("{}{:02x}", text.empty() ? "" : ":", static_cast<unsigned>(byte));
+  return text;
+}
+
+Answer leases(const Surroundings& at) {
+  Json list = Json::array();
+  for (const auto& [network, leases] : at.slow_path.dhcp().leases())
+    for (const dhcp::Lease& lease : leases)
+      list.push_back(
+          {{"network", network},
+           {"address", net::to_string(lease.address)},
+           {"mac", text_or_null(lease.mac)},
+           {"hostname", lease.hostname.empty() ? Json() : Json(lease.hostname)},
+           {"client_id", lease.client_id.empty() ? Json() : Json(hex(lease.client_id))},
+           {"port", lease.port.empty() ? Json() : Json(lease.port)},
+           {"expires", lease.state == dhcp::LeaseState::Reserved ? Json() : Json(rfc3339(lease.expires))},
+           {"state", dhcp::name_of(lease.state)}});
+  return Answer::list_of(std::move(list));
+}
+
+Answer counters(const Surroundings& at) {
+  Json object = Json::object();
+  for (const auto& [name, value] : all_counters(at.launched, at.slow_path)) object[name] = value;
+  return Answer::object(std::move(object));
+}
+
+double ratio(std::uint64_t part, std::uint64_t whole) {
+  return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
+}
+
+Answer workers(const Surroundings& at) {
+  Json list = Json::array();
+  for (std::size_t i = 0; i < at.launched.workers().size(); ++i) {
+    const dataplane::Worker& worker = *at.launched.workers()[i];
+    const dataplane::WorkerCounters& counters = worker.counters();
+    std::uint64_t packets = 0;
+    for (std::size_t port = 0; port < at.launched.ports().size(); ++port)
+      packets += counters.ports[port].rx_packets.get();
+    list.push_back({{"worker", i},
+                    {"cpu", at.eal.worker_cpus[i]},
+                    {"busy_ratio", ratio(counters.busy_cycles.get(), counters.total_cycles.get())},
+                    {"cycles_per_packet", ratio(counters.busy_cycles.get(), packets)},
+                    {"packets", packets},
+                    {"sessions", worker.conntrack().statistics().active},
+                    {"handoff_ratio", ratio(counters.handoff_frames.get(), packets)}});
+  }
+  return Answer::list_of(std::move(list));
+}
+
+Answer neighbors(const Surroundings& at) {
+  Json list = Json::array();
+  for (const auto& [address, neighbor] : at.slow_path.neighbors().all()) {
+    const bool is_known = !neighbor.mac.is_zero();
+    list.push_back({{"address", net::to_string(address)},
+                    {"mac", text_or_null(neighbor.mac)},
+                    {"network", "uplink"},
+                    {"state", to_string(neighbor.state)},
+                    {"age_s", is_known ? Json(seconds_since(neighbor.confirmed)) : Json()}});
+  }
+  for (const auto& [network, leases] : at.slow_path.dhcp().leases())
+    for (const dhcp::Lease& lease : leases)
+      if (lease.state == dhcp::LeaseState::Bound)
+        list.push_back({{"address", net::to_string(lease.address)},
+                        {"mac", text_or_null(lease.mac)},
+                        {"network", network},
+                        {"state", "leased"},
+                        {"age_s", nullptr}});
+  return Answer::list_of(std::move(list));
+}
+
+}  // namespace
+
+void register_commands(admin::Server& server, const Surroundings& at) {
+  using Simple = Answer (*)(const Surroundings&);
+  const auto add = [&](const char* name, Simple command) {
+    server.answer(name, [at, command](const Json&) { return Result<Answer>(command(at)); });
+  };
+  add("status", status);
+  add("ports", ports);
+  add("networks", networks);
+  add("leases", leases);
+  add("counters", counters);
+  add("workers", workers);
+  add("neighbors", neighbors);
+  server.answer("sessions",
+                [at](const Json& arguments) { return list_sessions(at.config, at.launched, arguments); });
+  server.answer("config", [at](const Json&) {
+    return Result<Answer>(
+        Answer::object({{"file", at.config_path}, {"yaml", config::dump_config(at.config)}}));
+  });
+}
+
+}  // namespace vmnat::control

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/device.h"
+
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fmt/format.h>
+#include <net/if.h>
+#include <rte_bus.h>
+#include <rte_dev.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <utility>
+
+#include "control/unix_socket.h"
+
+namespace vmnat::control {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint16_t kReceiveDescriptors = 1024;
+constexpr std::uint16_t kTransmitDescriptors = 1024;
+
+std::string error_text(int negative_errno) {
+  return std::strerror(std::abs(negative_errno));
+}
+
+tl::unexpected<Error> failure(const DeviceRequest& request, std::string what) {
+  return tl::unexpected(Error{request.name, std::move(what)});
+}
+
+// Devargs that make DPDK create the device, and what the device is called there.
+struct Plan {
+  std::string devargs;
+  std::string kind;
+};
+
+Result<Plan> plan_vhost(const DeviceRequest& request) {
+  const fs::path socket = request.vhost_user;
+  std::error_code error;
+  fs::create_directories(socket.parent_path(), error);
+  if (error)
+    return failure(request,
+                   fmt::format("cannot create the directory of {}: {}", request.vhost_user, error.message()));
+  const bool is_client = request.mode == config::VhostMode::Client;
+  if (!is_client) {
+    if (auto cleared = remove_stale_socket(request.vhost_user); !cleared)
+      return tl::unexpected(cleared.error());
+  }
+  return Plan{fmt::format("net_vhost{},iface={},queues=1,client={}", request.number, request.vhost_user,
+                          is_client ? 1 : 0),
+              "vhost-user"};
+}
+
+// The interface must be there, and up: an AF_PACKET socket receives nothing from one that is down.
+Result<void> bring_up_interface(const DeviceRequest& request) {
+  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return failure(request, "cannot open a socket: " + error_text(errno));
+  ifreq query{};
+  std::strncpy(query.ifr_name, request.device.c_str(), IFNAMSIZ - 1);
+  int status = ioctl(fd, SIOCGIFFLAGS, &query);
+  if (status == 0 && (query.ifr_flags & IFF_UP) == 0) {
+    query.ifr_flags = static_cast<short>(query.ifr_flags | IFF_UP);
+    status = ioctl(fd, SIOCSIFFLAGS, &query);
+  }
+  const int error = errno;
+  close(fd);
+  if (status == 0) return {};
+  if (error == ENODEV)
+    return failure(request,
+                   fmt::format("there is no kernel interface {}; `ip link` lists them, and a NIC bound to a "
+                               "DPDK driver is named by its PCI address",
+                               request.device));
+  return failure(request, fmt::format("cannot bring interface {} up: {}", request.device, error_text(error)));
+}
+
+Result<Plan> plan_interface(const DeviceRequest& request) {
+  if (request.device.size() >= IFNAMSIZ)
+    return failure(request, fmt::format("{} is neither a PCI address nor an interface name", request.device));
+  if (auto up = bring_up_interface(request); !up) return tl::unexpected(up.error());
+  // A ring slot holds one frame: the MTU, Ethernet header, VLAN tag and the kernel's own 100 bytes or so.
+  const unsigned frame_size = std::bit_ceil(request.mtu + 256u);
+  return Plan{
+      fmt::format("net_af_packet{},iface={},qpairs=1,framesz={},blocksz={},framecnt={},qdisc_bypass=1",
+                  request.number, request.device, frame_size, std::max(frame_size, 4096u), 1024),
+      "kernel"};
+}
+
+Result<Plan> plan_device(const DeviceRequest& request) {
+  if (!request.vhost_user.empty()) return plan_vhost(request);
+  switch (config::device_kind(request.device)) {
+    case config::DeviceKind::Pci:
+      return Plan{request.device, "pci"};
+    case config::DeviceKind::KernelInterface:
+      return plan_interface(request);
+    case config::DeviceKind::Devargs:
+      break;
+  }
+  return Plan{request.device, "devargs"};
+}
+
+// DPDK's port for the devargs: PCI devices were found when the EAL started, others are created now.
+Result<std::uint16_t> create_port(const DeviceRequest& request, const Plan& plan) {
+  const std::string name = plan.devargs.substr(0, plan.devargs.find(','));
+  std::uint16_t port_id = 0;
+  if (plan.kind == "pci") {
+    if (rte_eth_dev_get_port_by_name(name.c_str(), &port_id) == 0) return port_id;
+    return failure(request, fmt::format("DPDK does not drive {}; bind it: driverctl set-override {} vfio-pci",
+                                        name, name));
+  }
+  if (const int status = rte_dev_probe(plan.devargs.c_str()); status != 0)
+    return failure(request, fmt::format("DPDK cannot open \"{}\": {}{}", plan.devargs, error_text(status),
+                                        geteuid() == 0 ? "" : " (vmnatd does not run as root)"));
+  if (rte_eth_dev_get_port_by_name(name.c_str(), &port_id) != 0)
+    return failure(request, fmt::format("\"{}\" is no Ethernet device", plan.devargs));
+  return port_id;
+}
+
+}  // namespace
+
+Result<Device> Device::open(const DeviceRequest& request, rte_mempool* pool) {
+  const auto plan = plan_device(request);
+  if (!plan) return tl::unexpected(plan.error());
+  const auto port_id = create_port(request, *plan);
+  if (!port_id) return tl::unexpected(port_id.error());
+  Device device(*port_id, plan->kind);
+  if (auto started = device.start(request, pool); !started) return tl::unexpected(started.error());
+  return device;
+}
+
+Result<void> Device::start(const DeviceRequest& request, rte_mempool* pool) {
+  rte_eth_conf conf{};
+  if (const int status = rte_eth_dev_configure(port_id_, 1, 1, &conf); status != 0)
+    return failure(request, "cannot be configured: " + error_text(status));
+  const int mtu_status = rte_eth_dev_set_mtu(port_id_, request.mtu);
+  if (mtu_status != 0 && mtu_status != -ENOTSUP)
+    return failure(request,
+                   fmt::format("does not take an MTU of {}: {}", request.mtu, error_text(mtu_status)));
+  std::uint16_t rx = kReceiveDescriptors;
+  std::uint16_t tx = kTransmitDescriptors;
+  rte_eth_dev_adjust_nb_rx_tx_desc(port_id_, &rx, &tx);
+  const int socket = rte_eth_dev_socket_id(port_id_);
+  const auto socket_id = static_cast<unsigned>(socket);
+  if (const int status = rte_eth_rx_queue_setup(port_id_, 0, rx, socket_id, nullptr, pool); status != 0)
+    return failure(request, "receive queue cannot be set up: " + error_text(status));
+  if (const int status = rte_eth_tx_queue_setup(port_id_, 0, tx, socket_id, nullptr); status != 0)
+    return failure(request, "transmit queue cannot be set up: " + error_text(status));
+  if (const int status = rte_eth_dev_start(port_id_); status != 0)
+    return failure(request, "cannot be started: " + error_text(status));
+  if (request.promiscuous == Promiscuous::Yes) {
+    const int status = rte_eth_promiscuous_enable(port_id_);
+    if (status != 0 && status != -ENOTSUP)
+      return failure(request, "cannot receive for other MACs: " + error_text(status));
+  }
+  return {};
+}
+
+Device::Device(Device&& other) noexcept
+    : port_id_(std::exchange(other.port_id_, kNone)), kind_(std::move(other.kind_)) {}
+
+Device::~Device() {
+  if (port_id_ == kNone) return;
+  rte_eth_dev_info info{};
+  const bool known = rte_eth_dev_info_get(port_id_, &info) == 0;
+  rte_eth_dev_stop(port_id_);
+  rte_eth_dev_close(port_id_);
+  if (known && info.device != nullptr && kind_ != "pci") rte_dev_remove(info.device);
+}
+
+net::MacAddr Device::mac() const {
+  rte_ether_addr address{};
+  rte_eth_macaddr_get(port_id_, &address);
+  net::MacAddr mac;
+  std::memcpy(mac.bytes.data(), address.addr_bytes, mac.bytes.size());
+  return mac;
+}
+
+bool Device::is_up() const {
+  rte_eth_link link{};
+  return rte_eth_link_get_nowait(port_id_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+}
+
+}  // namespace vmnat::control

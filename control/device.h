@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// Device: a DPDK port brought up from what the configuration names: a vhost-user socket, a PCI address, a
+// kernel interface (through an AF_PACKET socket) or DPDK devargs.
+//
+// Failing to open one is answered with a sentence that says what to do.
+#pragma once
+
+#include <string>
+
+#include "control/config/model.h"
+#include "control/result.h"
+#include "dataplane/net/address.h"
+
+struct rte_mempool;
+
+namespace vmnat::control {
+
+enum class Promiscuous { No, Yes };
+
+struct DeviceRequest {
+  std::string name;        // for messages: "uplink", "port vm1"
+  unsigned number = 0;     // makes DPDK's device name unique
+  std::string vhost_user;  // socket path, or empty
+  config::VhostMode mode = config::VhostMode::Client;
+  std::string device;  // PCI address, interface or devargs, or empty
+  std::uint16_t mtu = 1500;
+  Promiscuous promiscuous = Promiscuous::No;
+};
+
+class Device {
+ public:
+  // Opens, configures with one queue pair, and starts.
+  static Result<Device> open(const DeviceRequest& request, rte_mempool* pool);
+  Device(Device&& other) noexcept;
+  Device& operator=(Device&&) = delete;
+  ~Device();  // stops and removes it; a vhost-user socket that it listens on goes with it
+
+  [[nodiscard]] std::uint16_t port_id() const { return port_id_; }
+  [[nodiscard]] net::MacAddr mac() const;
+  [[nodiscard]] bool is_up() const;
+  [[nodiscard]] const std::string& kind() const { return kind_; }  // "vhost-user", "kernel", "pci", "devargs"
+
+ private:
+  Device(std::uint16_t port_id, std::string kind) : port_id_(port_id), kind_(std::move(kind)) {}
+  Result<void> start(const DeviceRequest& request, rte_mempool* pool);
+  static constexpr std::uint16_t kNone = 0xffff;
+  std::uint16_t port_id_ = kNone;
+  std::string kind_;
+};
+
+}  // namespace vmnat::control

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/dhcp_service.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <utility>
+
+namespace vmnat::control {
+namespace {
+
+// The same VM gets the same address after a restart without any record: the seed is fixed.
+constexpr std::uint64_t kAddressSeed = 0x766d6e6174;
+
+}  // namespace
+
+dhcp::NetworkSettings dhcp_settings(const config::Network& network) {
+  const config::Dhcp& dhcp = *network.dhcp;
+  dhcp::NetworkSettings settings{.gateway = network.address,
+                                 .gateway_mac = gateway_mac(network),
+                                 .lease_time = dhcp.lease_time,
+                                 .dns = dhcp.dns,
+                                 .domain = dhcp.domain,
+                                 .offer_router = network.forward == config::Forward::Nat,
+                                 .mtu = network.mtu};
+  for (const auto& range : dhcp.ranges) settings.ranges.push_back({range.first, range.last});
+  for (const auto& reservation : dhcp.reservations)
+    settings.reservations.push_back(
+        {.mac = reservation.mac, .address = reservation.address, .hostname = reservation.hostname});
+  return settings;
+}
+
+DhcpService::DhcpService(const config::Config& config, const std::vector<PortPlan>& ports, dhcp::WallTime now)
+    : ports_(ports) {
+  for (std::size_t i = 0; i < config.networks.size(); ++i) {
+    const config::Network& network = config.networks[i];
+    if (!network.dhcp) continue;
+    const auto [instance, is_new] =
+        servers_.emplace(static_cast<NetworkIndex>(i),
+                         Instance{network.name, dhcp::Server(dhcp_settings(network), kAddressSeed), {}, {}});
+    restore(instance->second, config.control.state_dir, now);
+  }
+}
+
+void DhcpService::restore(Instance& instance, const std::string& state_dir, dhcp::WallTime now) {
+  std::error_code error;
+  std::filesystem::create_directories(state_dir, error);
+  auto store = LeaseStore::open(fmt::format("{}/leases-{}.journal", state_dir, instance.network));
+  if (!store) {
+    notes_.push_back(fmt::format("leases of network {} will not survive a restart: {}", instance.network,
+                                 to_string(store.error())));
+    spdlog::warn("{}", notes_.back());
+    return;
+  }
+  if (store->damaged_bytes() != 0)
+    spdlog::warn("lease journal of network {}: {} damaged bytes at its end left out", instance.network,
+                 store->damaged_bytes());
+  const std::size_t taken = instance.server.load(store->found(), now);
+  if (taken != 0) spdlog::info("network {}: {} leases of before the restart", instance.network, taken);
+  instance.store = std::move(*store);
+}
+
+void DhcpService::receive(std::span<const std::byte> frame, PortIndex port, dhcp::WallTime now) {
+  const auto found = servers_.find(ports_[port].network);
+  if (found == servers_.end()) return;
+  Instance& instance = found->second;
+  auto reply = instance.server.answer(frame, {.port = ports_[port].name}, now);
+  if (reply) instance.replies.push_back({port, std::move(*reply)});
+}
+
+std::vector<DhcpService::Reply> DhcpService::take_replies() {
+  std::vector<Reply> all;
+  for (auto& [network, instance] : servers_) {
+    auto replies = std::exchange(instance.replies, {});
+    if (!keep(instance)) continue;  // no ACK for a lease that a power cut would lose: the client asks again
+    std::ranges::move(replies, std::back_inserter(all));
+  }
+  return all;
+}
+
+bool DhcpService::keep(Instance& instance) {
+  const std::vector<dhcp::Lease> changes = instance.server.take_changes();
+  if (!instance.store || changes.empty()) return true;
+  auto kept = instance.store->append(changes);
+  if (kept && instance.store->wants_compaction()) kept = instance.store->compact(instance.server.leases());
+  if (!kept)
+    spdlog::error("leases of network {} cannot be kept: {}", instance.network, to_string(kept.error()));
+  return kept.has_value();
+}
+
+void DhcpService::expire(dhcp::WallTime now) {
+  for (auto& [network, instance] : servers_) instance.server.expire(now);
+}
+
+std::vector<DhcpService::NetworkLeases> DhcpService::leases() const {
+  std::vector<NetworkLeases> all;
+  for (const auto& [network, instance] : servers_)
+    all.push_back({instance.network, instance.server.leases()});
+  return all;
+}
+
+std::optional<net::Ipv4Addr> DhcpService::address_of(PortIndex port) const {
+  const auto instance = servers_.find(ports_[port].network);
+  if (instance == servers_.end()) return std::nullopt;
+  std::optional<net::Ipv4Addr> address;
+  dhcp::WallTime latest{};
+  for (const dhcp::Lease& lease : instance->second.server.leases()) {
+    if (lease.state != dhcp::LeaseState::Bound || lease.port != ports_[port].name || lease.expires < latest)
+      continue;
+    latest = lease.expires;
+    address = lease.address;
+  }
+  return address;
+}
+
+dhcp::Counters DhcpService::counters() const {
+  dhcp::Counters total;
+  const auto add = [](auto& sum, const auto& values) {
+    std::ranges::transform(sum, values, sum.begin(), std::plus<>{});
+  };
+  for (const auto& [network, instance] : servers_) {
+    const dhcp::Counters& counters = instance.server.counters();
+    total.frames += counters.frames;
+    add(total.received, counters.received);
+    add(total.sent, counters.sent);
+    add(total.ignored, counters.ignored);
+    total.settled += counters.settled;
+    total.options_left_out += counters.options_left_out;
+    total.clock_steps += counters.clock_steps;
+  }
+  return total;
+}
+
+}  // namespace vmnat::control

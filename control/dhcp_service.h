@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// DhcpService: the DHCP servers of all networks that have one, in the daemon's terms: port numbers in,
+// frames out, leases listed and kept.
+//
+// Replies are held back until the leases that they confirm are on stable storage: one write for all frames
+// of a poll. Without a usable `control.state_dir` leases live in memory only, and `notes()` says so.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "control/config/model.h"
+#include "control/leases/lease_store.h"
+#include "control/topology.h"
+#include "dhcp/server.h"
+
+namespace vmnat::control {
+
+class DhcpService {
+ public:
+  // Takes over the leases of before the restart.
+  DhcpService(const config::Config& config, const std::vector<PortPlan>& ports, dhcp::WallTime now);
+
+  struct Reply {
+    PortIndex port;
+    dhcp::Frame frame;
+  };
+  void receive(std::span<const std::byte> frame, PortIndex port, dhcp::WallTime now);
+  // What to send for the frames received since the last call, each by the port that its request came from.
+  std::vector<Reply> take_replies();
+  void expire(dhcp::WallTime now);
+
+  struct NetworkLeases {
+    std::string network;
+    std::vector<dhcp::Lease> leases;
+  };
+  [[nodiscard]] std::vector<NetworkLeases> leases() const;
+  // The address that a VM holds through the port; the latest, if several.
+  [[nodiscard]] std::optional<net::Ipv4Addr> address_of(PortIndex port) const;
+  [[nodiscard]] dhcp::Counters counters() const;  // summed over the networks
+  [[nodiscard]] const std::vector<std::string>& notes() const { return notes_; }
+
+ private:
+  struct Instance {
+    std::string network;
+    dhcp::Server server;
+    std::optional<LeaseStore> store;
+    std::vector<Reply> replies;
+  };
+  void restore(Instance& instance, const std::string& state_dir, dhcp::WallTime now);
+  static bool keep(Instance& instance);
+
+  const std::vector<PortPlan>& ports_;
+  std::vector<std::string> notes_;
+  std::map<NetworkIndex, Instance> servers_;
+};
+
+// The configuration's DHCP section as the server wants it.
+dhcp::NetworkSettings dhcp_settings(const config::Network& network);
+
+}  // namespace vmnat::control

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/launch.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <random>
+#include <rte_cycles.h>
+#include <rte_errno.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+
+namespace vmnat::control {
+namespace {
+
+constexpr unsigned kPuntRingSize = 1024;
+constexpr unsigned kInjectRingSize = 1024;
+constexpr unsigned kLearnRingSize = 256;
+constexpr unsigned kHandoffRingSize = 2048;
+constexpr unsigned kPoolCache = 256;
+constexpr unsigned kMaxPackets = 65536;  // more than all queues and rings of an ordinary set-up hold
+
+std::uint64_t random_seed() {
+  std::random_device device;
+  return static_cast<std::uint64_t>(device()) << 32 | device();
+}
+
+// A buffer takes a whole frame where it can: chains are for jumbo frames of VMs.
+std::uint16_t data_room(const config::Config& config) {
+  unsigned longest = config.uplink.mtu;
+  for (const auto& network : config.networks) longest = std::max<unsigned>(longest, network.mtu);
+  const unsigned frame = std::max(2048u, (longest + 256 + 1023) / 1024 * 1024);
+  return static_cast<std::uint16_t>(frame + RTE_PKTMBUF_HEADROOM);
+}
+
+int run_worker(void* worker) {
+  static_cast<dataplane::Worker*>(worker)->run();
+  return 0;
+}
+
+}  // namespace
+
+void PacketPoolFree::operator()(rte_mempool* pool) const {
+  rte_mempool_free(pool);
+}
+void RingFree::operator()(rte_ring* ring) const {
+  rte_ring_free(ring);
+}
+
+Result<std::unique_ptr<Launched>> Launched::launch(const config::Config& config, const EalPlan& eal) {
+  std::unique_ptr<Launched> launched(new Launched);
+  const auto worker_count = static_cast<unsigned>(eal.worker_cpus.size());
+  launched->start_tsc_ = rte_rdtsc();
+  launched->ports_ = plan_ports(config, worker_count);
+  auto done = launched->make_pool(config, eal);
+  if (done) done = launched->open_devices(config);
+  if (done) done = launched->make_workers(config, worker_count);
+  if (done) done = launched->start_workers();
+  if (!done) return tl::unexpected(done.error());
+  return launched;
+}
+
+Launched::~Launched() {
+  for (unsigned i = 0; i < running_; ++i) workers_[i]->request_stop();
+  for (unsigned i = 0; i < running_; ++i) rte_eal_wait_lcore(i + 1);
+  for (ControlRings& rings : control_rings_) {
+    rte_mbuf* frame = nullptr;
+    while (rings.punt.pop(&frame, 1) == 1) rte_pktmbuf_free(frame);
+  }
+}
+
+// Half of the memory is for packets: tables live in memory of their own, touched as they fill.
+Result<void> Launched::make_pool(const config::Config& config, const EalPlan& eal) {
+  const std::uint16_t room = data_room(config);
+  const std::uint64_t element = room + sizeof(rte_mbuf) + dataplane::kPrivateSize + 128;
+  const auto count = static_cast<unsigned>(
+      std::min<std::uint64_t>(kMaxPackets, config.dataplane.memory.bytes / 2 / element));
+  pool_.reset(rte_pktmbuf_pool_create("packets", count - 1, kPoolCache, dataplane::kPrivateSize, room,
+                                      static_cast<int>(rte_lcore_to_socket_id(1))));
+  if (pool_ != nullptr) return {};
+  return tl::unexpected(Error{
+      "dataplane.memory", fmt::format("no room for {} packet buffers{}: {}", count,
+                                      eal.uses_hugepages ? " in hugepages" : "", rte_strerror(rte_errno))});
+}
+
+Result<void> Launched::open_devices(const config::Config& config) {
+  devices_.reserve(ports_.size());
+  for (std::size_t i = 0; i < ports_.size(); ++i) {
+    DeviceRequest request{.number = static_cast<unsigned>(i)};
+    if (const config::VmPort* port = ports_[i].config) {
+      request.name = "port " + ports_[i].name;
+      request.vhost_user = port->vhost_user;
+      request.mode = port->mode;
+      request.device = port->device;
+      request.mtu = config.networks[ports_[i].network].mtu;
+      request.promiscuous = Promiscuous::Yes;  // the gateway's MAC is not the device's
+    } else {
+      request.name = "uplink";
+      request.device = config.uplink.device;
+      request.mtu = config.uplink.mtu;
+      request.promiscuous = config.uplink.mac ? Promiscuous::Yes : Promiscuous::No;
+    }
+    auto device = Device::open(request, pool_.get());
+    if (!device) return tl::unexpected(device.error());
+    devices_.push_back(std::move(*device));
+  }
+  return {};
+}
+
+Result<rte_ring*> Launched::make_ring(const std::string& name, unsigned size, unsigned element_size) {
+  rte_ring* ring =
+      rte_ring_create_elem(name.c_str(), element_size, size, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+  if (ring == nullptr)
+    return tl::unexpected(Error{"dataplane.memory", fmt::format("no room for ring {}", name)});
+  rings_.emplace_back(ring);
+  return ring;
+}
+
+Result<std::vector<dataplane::Rings>> Launched::make_rings(unsigned worker_count) {
+  std::vector<dataplane::Rings> rings(worker_count);
+  constexpr unsigned kFrame = sizeof(rte_mbuf*);
+  for (unsigned i = 0; i < worker_count; ++i) {
+    const auto punt = make_ring(fmt::format("punt{}", i), kPuntRingSize, kFrame);
+    const auto inject = make_ring(fmt::format("inject{}", i), kInjectRingSize, kFrame);
+    const auto learn = make_ring(fmt::format("learn{}", i), kLearnRingSize, sizeof(dataplane::LearnedMac));
+    for (const auto& ring : {punt, inject, learn})
+      if (!ring) return tl::unexpected(ring.error());
+    rings[i].punt = dataplane::FrameRing(*punt);
+    rings[i].inject = dataplane::FrameRing(*inject);
+    rings[i].learn = dataplane::LearnRing(*learn);
+    control_rings_.push_back({rings[i].punt, rings[i].learn, rings[i].inject});
+    rings[i].handoff_to.resize(worker_count);
+  }
+  for (unsigned from = 0; from < worker_count; ++from) {
+    for (unsigned to = 0; to < worker_count; ++to) {
+      if (from == to) continue;
+      const auto ring = make_ring(fmt::format("handoff{}-{}", from, to), kHandoffRingSize, kFrame);
+      if (!ring) return tl::unexpected(ring.error());
+      rings[from].handoff_to[to] = dataplane::FrameRing(*ring);
+      rings[to].handoff_from.emplace_back(*ring);
+    }
+  }
+  return rings;
+}
+
+Result<void> Launched::make_workers(const config::Config& config, unsigned worker_count) {
+  dataplane::ForwardingState state = initial_state(config, ports_);
+  state.uplink.mac = config.uplink.mac.value_or(devices_[dataplane::kUplinkPort].mac());
+  states_ = std::make_unique<StatePublisher>(std::move(state));
+
+  const auto external = plan_external_addresses(config);
+  address_lists_ = plan_address_lists(config, external);
+  external_ports_ = conntrack::ExternalPorts::create(external, worker_count);
+  policies_ = plan_policies(config, address_lists_);
+
+  auto rings = make_rings(worker_count);
+  if (!rings) return tl::unexpected(rings.error());
+  std::vector<dataplane::Transmitter::Device> devices;
+  for (const Device& device : devices_) devices.push_back({.port_id = device.port_id()});
+  for (unsigned i = 0; i < worker_count; ++i) {
+    const auto index = static_cast<conntrack::WorkerIndex>(i);
+    dataplane::Worker::Settings settings{.index = index,
+                                         .worker_count = worker_count,
+                                         .idle = config.dataplane.idle == config::Idle::Poll
+                                                     ? dataplane::Idle::Poll
+                                                     : dataplane::Idle::Adaptive,
+                                         .devices = devices,
+                                         .rings = std::move((*rings)[i]),
+                                         .published = &states_->published(),
+                                         .start_tsc = start_tsc_,
+                                         .tsc_hz = rte_get_tsc_hz()};
+    for (std::size_t port = 0; port < ports_.size(); ++port)
+      if (ports_[port].owner == i)
+        settings.receive_queues.push_back(
+            {.port_id = devices[port].port_id, .port = static_cast<PortIndex>(port)});
+    auto table = conntrack::Conntrack::create({.capacity = config.conntrack.sessions / worker_count,
+                                               .seed = random_seed(),
+                                               .worker = index,
+                                               .vm_ports = static_cast<unsigned>(ports_.size())},
+                                              *external_ports_, policies_);
+    if (table == nullptr)
+      return tl::unexpected(
+          Error{"conntrack.sessions", fmt::format("no memory for {} sessions", config.conntrack.sessions)});
+    workers_.push_back(
+        std::make_unique<dataplane::Worker>(std::move(settings), std::move(table), *external_ports_));
+  }
+  return {};
+}
+
+Result<void> Launched::start_workers() {
+  for (const auto& worker : workers_) {
+    const unsigned lcore = running_ + 1;
+    if (const int status = rte_eal_remote_launch(run_worker, worker.get(), lcore); status != 0)
+      return tl::unexpected(Error{
+          "dataplane.workers", fmt::format("worker {} does not start: {}", running_, rte_strerror(-status))});
+    ++running_;
+  }
+  return {};
+}
+
+conntrack::Time Launched::now() const {
+  const std::uint64_t ticks = (rte_rdtsc() - start_tsc_) * conntrack::Ticks::period::den / rte_get_tsc_hz();
+  return conntrack::Time{conntrack::Ticks{static_cast<std::uint32_t>(ticks)}};
+}
+
+void Launched::reclaim_states() {
+  std::uint64_t least_seen = UINT64_MAX;
+  for (const auto& worker : workers_) least_seen = std::min(least_seen, worker->seen_generation());
+  states_->reclaim(least_seen);
+}
+
+}  // namespace vmnat::control

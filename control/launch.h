@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Launch: everything that the packet path needs, made in order and torn down in reverse: packet buffers,
+// devices, rings, external ports, workers on their lcores.
+//
+// The EAL has been started before. Each member's order below is the order of construction.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "control/device.h"
+#include "control/eal.h"
+#include "control/state_publisher.h"
+#include "control/topology.h"
+#include "dataplane/worker.h"
+
+namespace vmnat::control {
+
+struct PacketPoolFree {
+  void operator()(rte_mempool* pool) const;
+};
+struct RingFree {
+  void operator()(rte_ring* ring) const;
+};
+using PacketPool = std::unique_ptr<rte_mempool, PacketPoolFree>;
+using OwnedRing = std::unique_ptr<rte_ring, RingFree>;
+
+// Control's ends of one worker's rings.
+struct ControlRings {
+  dataplane::FrameRing punt;    // to read
+  dataplane::LearnRing learn;   // to read
+  dataplane::FrameRing inject;  // to write
+};
+
+class Launched {
+ public:
+  static Result<std::unique_ptr<Launched>> launch(const config::Config& config, const EalPlan& eal);
+  ~Launched();  // stops the workers first
+  Launched(const Launched&) = delete;
+  Launched& operator=(const Launched&) = delete;
+
+  rte_mempool* packet_pool() { return pool_.get(); }
+  [[nodiscard]] const std::vector<PortPlan>& ports() const { return ports_; }
+  [[nodiscard]] const Device& device(PortIndex port) const { return devices_[port]; }
+  [[nodiscard]] const conntrack::ExternalPorts& external_ports() const { return *external_ports_; }
+  [[nodiscard]] const std::vector<std::unique_ptr<dataplane::Worker>>& workers() const { return workers_; }
+  std::vector<ControlRings>& rings() { return control_rings_; }
+  StatePublisher& states() { return *states_; }
+  // The workers' time, now.
+  [[nodiscard]] conntrack::Time now() const;
+  // Frees forwarding states that no worker can be using any more.
+  void reclaim_states();
+
+ private:
+  Launched() = default;
+  Result<void> make_pool(const config::Config& config, const EalPlan& eal);
+  Result<void> open_devices(const config::Config& config);
+  Result<void> make_workers(const config::Config& config, unsigned worker_count);
+  Result<std::vector<dataplane::Rings>> make_rings(unsigned worker_count);
+  Result<rte_ring*> make_ring(const std::string& name, unsigned size, unsigned element_size);
+  Result<void> start_workers();
+
+  std::vector<PortPlan> ports_;
+  PacketPool pool_;
+  std::vector<Device> devices_;  // by PortIndex
+  std::vector<OwnedRing> rings_;
+  std::vector<ControlRings> control_rings_;  // by worker
+  std::unique_ptr<StatePublisher> states_;
+  AddressLists address_lists_;
+  std::vector<conntrack::NatPolicy> policies_;
+  std::unique_ptr<conntrack::ExternalPorts> external_ports_;
+  std::vector<std::unique_ptr<dataplane::Worker>> workers_;
+  unsigned running_ = 0;
+  std::uint64_t start_tsc_ = 0;
+};
+
+}  // namespace vmnat::control

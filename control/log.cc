@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/log.h"
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <rte_log.h>
+#include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <string_view>
+
+namespace vmnat::control {
+namespace {
+
+// The message as a JSON string, quotes included.
+class JsonMessage : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, const std::tm&, spdlog::memory_buf_t& out) override {
+    const std::string_view text(message.payload.data(), message.payload.size());
+    const std::string quoted =
+        nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    out.append(quoted.data(), quoted.data() + quoted.size());
+  }
+  [[nodiscard]] std::unique_ptr<custom_flag_formatter> clone() const override {
+    return std::make_unique<JsonMessage>();
+  }
+};
+
+spdlog::level::level_enum level_of(int dpdk_level) {
+  if (dpdk_level <= static_cast<int>(RTE_LOG_ERR)) return spdlog::level::err;
+  if (dpdk_level == static_cast<int>(RTE_LOG_WARNING)) return spdlog::level::warn;
+  return spdlog::level::debug;
+}
+
+ssize_t log_dpdk_line(void*, const char* text, std::size_t size) {
+  std::string_view line(text, size);
+  while (!line.empty() && (line.back() == '\n' || line.back() == ' ')) line.remove_suffix(1);
+  if (!line.empty()) spdlog::log(level_of(rte_log_cur_msg_loglevel()), "dpdk: {}", line);
+  return static_cast<ssize_t>(size);
+}
+
+}  // namespace
+
+void start_log(spdlog::level::level_enum level, LogFormat format) {
+  auto logger = std::make_shared<spdlog::logger>("vmnatd", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  if (format == LogFormat::Json) {
+    auto formatter = std::make_unique<spdlog::pattern_formatter>(spdlog::pattern_time_type::utc);
+    formatter->add_flag<JsonMessage>('*').set_pattern(
+        R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","message":%*})");
+    logger->set_formatter(std::move(formatter));
+  } else {
+    logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %l: %v");
+  }
+  logger->set_level(level);
+  logger->flush_on(spdlog::level::trace);
+  spdlog::set_default_logger(std::move(logger));
+}
+
+void capture_dpdk_log() {
+  static std::FILE* stream = nullptr;  // DPDK keeps using it until the process ends
+  if (stream == nullptr)
+    stream = fopencookie(nullptr, "w",
+                         {.read = nullptr, .write = log_dpdk_line, .seek = nullptr, .close = nullptr});
+  if (stream == nullptr) return;
+  setvbuf(stream, nullptr, _IOLBF, 1024);
+  rte_openlog_stream(stream);
+}
+
+}  // namespace vmnat::control

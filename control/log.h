@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// Logging of the control thread: spdlog to stderr, as text or as one JSON object a line.
+//
+// DPDK's own messages come through the same door with the prefix "dpdk: ". Workers never log.
+#pragma once
+
+#include <spdlog/spdlog.h>
+
+namespace vmnat::control {
+
+enum class LogFormat { Text, Json };
+
+void start_log(spdlog::level::level_enum level, LogFormat format);
+// To be called before the EAL starts: its messages are logged from then on.
+void capture_dpdk_log();
+
+}  // namespace vmnat::control

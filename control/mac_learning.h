@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// MacLearning: which MAC address lives on which port, from what workers report.
+//
+// A MAC moves with its last frame. A port holds a bounded number: the one learned first makes room for the
+// newest, so that a VM that invents addresses harms only itself. What a port knew is forgotten when the VM
+// detaches from it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "dataplane/forwarding_state.h"
+
+namespace vmnat::control {
+
+class MacLearning {
+ public:
+  static constexpr std::size_t kMaxPerPort = 256;
+
+  // True when something changed. The gateway's own MACs are not to be passed in.
+  bool learn(dataplane::NetworkIndex network, net::MacAddr mac, dataplane::PortIndex port);
+  bool forget_port(dataplane::PortIndex port);
+
+  // The network's table for a forwarding state.
+  [[nodiscard]] dataplane::WordTable<dataplane::PortIndex> table(dataplane::NetworkIndex network) const;
+  // The MAC that the port learned last; zero: none.
+  [[nodiscard]] net::MacAddr latest(dataplane::PortIndex port) const;
+  [[nodiscard]] std::vector<net::MacAddr> of_port(dataplane::PortIndex port) const;
+
+ private:
+  using Key = std::pair<dataplane::NetworkIndex, net::MacAddr>;
+  void remove_from_port(dataplane::PortIndex port, const Key& key);
+  std::map<Key, dataplane::PortIndex> ports_;
+  std::unordered_map<dataplane::PortIndex, std::vector<Key>> by_port_;  // oldest first
+};
+
+}  // namespace vmnat::control

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/slow_path.h"
+
+#include <algorithm>
+#include <cstring>
+#include <rte_mbuf.h>
+#include <spdlog/spdlog.h>
+
+namespace vmnat::control {
+namespace {
+
+using dataplane::kUplinkPort;
+using dataplane::PuntReason;
+
+// Per poll and worker: bounds what one poll can take, whatever VMs send.
+constexpr unsigned kPuntsPerPoll = 512;
+constexpr unsigned kLearnsPerPoll = 256;
+
+// The whole frame in one piece.
+void copy_out(const rte_mbuf* frame, FrameBytes& bytes) {
+  bytes.resize(frame->pkt_len);
+  const void* start = rte_pktmbuf_read(frame, 0, frame->pkt_len, bytes.data());
+  if (start != nullptr && start != bytes.data()) std::memcpy(bytes.data(), start, bytes.size());
+}
+
+}  // namespace
+
+SlowPath::SlowPath(const config::Config& config, Launched& launched)
+    : launched_(launched),
+      dhcp_(config, launched.ports(), std::chrono::system_clock::now()),
+      neighbors_(launched.states().current().uplink.mac, launched.states().current().uplink.address.address),
+      is_up_(launched.ports().size(), false) {
+  watch_links();
+  publish();
+  const dataplane::Uplink& uplink = launched_.states().current().uplink;
+  if (!uplink.gateway.is_unspecified())
+    neighbors_.keep_resolved(uplink.gateway, std::chrono::steady_clock::now());
+}
+
+void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
+  watch_links();
+  for (ControlRings& rings : launched_.rings()) {
+    learn_macs(rings.learn);
+    take_punts(rings.punt, now, wall);
+  }
+  dhcp_.expire(wall);
+  for (const auto& [port, frame] : dhcp_.take_replies()) inject(frame, port);
+  neighbors_.advance(now);
+  changed_ |= neighbors_.take_changed();
+  // A frame that was waiting goes out after the state that its followers will use is there.
+  if (changed_) publish();
+  for (const FrameBytes& frame : neighbors_.take_output()) inject(frame, kUplinkPort);
+  launched_.reclaim_states();
+}
+
+void SlowPath::watch_links() {
+  for (std::size_t i = 0; i < is_up_.size(); ++i) {
+    const auto port = static_cast<PortIndex>(i);
+    const bool is_up = launched_.device(port).is_up();
+    if (is_up == is_up_[i]) continue;
+    is_up_[i] = is_up;
+    changed_ = true;
+    if (!is_up) macs_.forget_port(port);
+    if (is_up && port == kUplinkPort) announce_addresses();
+    spdlog::info("port {} is {}", launched_.ports()[i].name, is_up ? "up" : "down");
+  }
+}
+
+// Whoever had our addresses, or another MAC for them, learns better at once.
+void SlowPath::announce_addresses() {
+  const conntrack::ExternalPorts& external = launched_.external_ports();
+  for (unsigned i = 0; i < external.address_count(); ++i)
+    neighbors_.announce(external.address(static_cast<conntrack::ExternalIndex>(i)));
+}
+
+void SlowPath::learn_macs(dataplane::LearnRing& ring) {
+  dataplane::LearnedMac learned{};
+  for (unsigned i = 0; i < kLearnsPerPoll && ring.pop(learned); ++i) {
+    const NetworkIndex network = launched_.ports()[learned.port].network;
+    // The gateway's MAC is not to be had, whatever a VM claims.
+    if (learned.mac == launched_.states().current().networks[network].mac) continue;
+    changed_ |= macs_.learn(network, learned.mac, learned.port);
+  }
+}
+
+void SlowPath::take_punts(dataplane::FrameRing& ring, SteadyTime now, dhcp::WallTime wall) {
+  rte_mbuf* frames[32];
+  for (unsigned taken = 0; taken < kPuntsPerPoll;) {
+    const unsigned count = ring.pop(frames, std::size(frames));
+    if (count == 0) return;
+    for (unsigned i = 0; i < count; ++i) settle(frames[i], now, wall);
+    rte_pktmbuf_free_bulk(frames, count);
+    taken += count;
+  }
+}
+
+void SlowPath::settle(rte_mbuf* frame, SteadyTime now, dhcp::WallTime wall) {
+  const dataplane::FrameNote note = dataplane::note_of(frame);
+  copy_out(frame, bytes_);
+  switch (note.punt) {
+    case PuntReason::Dhcp:
+      return dhcp_.receive(bytes_, note.port, wall);
+    case PuntReason::ArpReply:
+      return neighbors_.receive_arp(bytes_, now);
+    case PuntReason::NeighborUnresolved: {
+      const net::Ipv4Addr remote = dataplane::ipv4_of(frame).destination;
+      return neighbors_.send_to(launched_.states().current().uplink.next_hop(remote), bytes_, now);
+    }
+    case PuntReason::kCount:
+      break;
+  }
+}
+
+void SlowPath::inject(std::span<const std::byte> frame, PortIndex port) {
+  rte_mbuf* buffer = rte_pktmbuf_alloc(launched_.packet_pool());
+  char* space =
+      buffer == nullptr ? nullptr : rte_pktmbuf_append(buffer, static_cast<std::uint16_t>(frame.size()));
+  if (space == nullptr) {
+    rte_pktmbuf_free(buffer);
+    ++inject_dropped_;
+    return;
+  }
+  std::memcpy(space, frame.data(), frame.size());
+  dataplane::note_of(buffer) = {.port = port};
+  const conntrack::WorkerIndex owner = launched_.ports()[port].owner;
+  if (launched_.rings()[owner].inject.push(buffer)) return;
+  rte_pktmbuf_free(buffer);
+  ++inject_dropped_;
+}
+
+void SlowPath::publish() {
+  dataplane::ForwardingState next = launched_.states().current();
+  for (std::size_t i = 0; i < next.networks.size(); ++i)
+    next.networks[i].macs = macs_.table(static_cast<NetworkIndex>(i));
+  for (std::size_t i = 0; i < next.ports.size(); ++i) {
+    next.ports[i].up = is_up_[i];
+    next.ports[i].usual_mac = macs_.latest(static_cast<PortIndex>(i));
+  }
+  next.uplink.gateway_mac = neighbors_.mac_of(next.uplink.gateway);
+  std::vector<dataplane::WordTable<net::MacAddr>::Entry> on_link;
+  for (const auto& [address, neighbor] : neighbors_.all())
+    if (!neighbor.mac.is_zero()) on_link.push_back({address.raw(), neighbor.mac});
+  next.uplink.neighbors = dataplane::WordTable<net::MacAddr>(on_link);
+  launched_.states().publish(std::move(next));
+  changed_ = false;
+}
+
+}  // namespace vmnat::control

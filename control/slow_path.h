@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// SlowPath: what control does for frames: DHCP, ARP on the uplink, MAC learning, link state.
+//
+// Called a few hundred times a second by the control thread. It empties the workers' punt and learn rings,
+// answers through the inject rings, and publishes a new forwarding state when something was learned.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "control/dhcp_service.h"
+#include "control/launch.h"
+#include "control/mac_learning.h"
+#include "control/neighbors.h"
+
+namespace vmnat::control {
+
+class SlowPath {
+ public:
+  // Starts to resolve the gateway; the external addresses are announced whenever the uplink comes up.
+  SlowPath(const config::Config& config, Launched& launched);
+
+  void poll(SteadyTime now, dhcp::WallTime wall);
+
+  [[nodiscard]] const DhcpService& dhcp() const { return dhcp_; }
+  [[nodiscard]] const Neighbors& neighbors() const { return neighbors_; }
+  [[nodiscard]] const MacLearning& macs() const { return macs_; }
+  // Frames that could not be injected: no buffer, or the worker's ring was full.
+  [[nodiscard]] std::uint64_t inject_dropped() const { return inject_dropped_; }
+
+ private:
+  void watch_links();
+  void announce_addresses();
+  void learn_macs(dataplane::LearnRing& ring);
+  void take_punts(dataplane::FrameRing& ring, SteadyTime now, dhcp::WallTime wall);
+  void settle(rte_mbuf* frame, SteadyTime now, dhcp::WallTime wall);
+  void inject(std::span<const std::byte> frame, PortIndex port);
+  void publish();
+
+  Launched& launched_;
+  DhcpService dhcp_;
+  Neighbors neighbors_;
+  MacLearning macs_;
+  std::vector<bool> is_up_;  // by PortIndex
+  bool changed_ = false;     // the published state is out of date
+  FrameBytes bytes_;         // of the frame in hand
+  std::uint64_t inject_dropped_ = 0;
+};
+
+}  // namespace vmnat::control

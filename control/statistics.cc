@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/statistics.h"
+
+namespace vmnat::control {
+namespace {
+
+using Named = std::map<std::string, std::uint64_t>;
+
+std::uint64_t punted_for(const Launched& launched, std::size_t reason) {
+  std::uint64_t sum = 0;
+  for (const auto& worker : launched.workers()) sum += worker->counters().punts[reason].get();
+  return sum;
+}
+
+void add_frames(const Launched& launched, Named& named) {
+  PortTotals sum;
+  for (std::size_t port = 0; port < launched.ports().size(); ++port) {
+    const PortTotals totals = port_totals(launched, static_cast<PortIndex>(port));
+    sum.rx_packets += totals.rx_packets;
+    sum.tx_packets += totals.tx_packets;
+    for (std::size_t i = 0; i < sum.drops.size(); ++i) sum.drops[i] += totals.drops[i];
+  }
+  named["received"] = sum.rx_packets;
+  named["transmitted"] = sum.tx_packets;
+  for (std::size_t i = 0; i < sum.drops.size(); ++i)
+    named["drop." + std::string(dataplane::kDropNames[i])] = sum.drops[i];
+  for (std::size_t i = 0; i < dataplane::kPuntReasonCount; ++i) {
+    named["punt." + std::string(dataplane::kPuntNames[i])] = punted_for(launched, i);
+    named["punted"] += punted_for(launched, i);
+  }
+  for (const auto& worker : launched.workers()) {
+    const dataplane::WorkerCounters& counters = worker->counters();
+    named["flood_copies"] += counters.flood_copies.get();
+    named["injected"] += counters.injected.get();
+    named["handoff.frames"] += counters.handoff_frames.get();
+    named["learn.missed"] += counters.learn_missed.get();
+  }
+}
+
+void add_sessions(const Launched& launched, Named& named) {
+  for (const auto& worker : launched.workers()) {
+    const conntrack::Statistics statistics = worker->conntrack().statistics();
+    named["sessions.active"] += statistics.active;
+    named["sessions.created"] += statistics.created;
+    named["sessions.expired"] += statistics.expired;
+    named["sessions.overloaded"] += statistics.overloaded;
+    named["mappings.active"] += statistics.mappings;
+    for (unsigned external = 0; external < launched.external_ports().address_count(); ++external)
+      for (unsigned space = 0; space < conntrack::kPortSpaces; ++space)
+        named["ports.used"] += worker->conntrack().ports_used(static_cast<conntrack::ExternalIndex>(external),
+                                                              static_cast<conntrack::PortSpace>(space));
+  }
+}
+
+void add_neighbors(const Neighbors::Counts& counts, Named& named) {
+  named["neighbors.requests"] = counts.requests;
+  named["neighbors.replies"] = counts.replies;
+  named["neighbors.resolved"] = counts.resolved;
+  named["neighbors.failed"] = counts.failed;
+  named["neighbors.waiting_dropped"] = counts.waiting_dropped;
+}
+
+void add_dhcp(const dhcp::Counters& counters, Named& named) {
+  for (std::size_t type = 1; type < counters.received.size(); ++type) {
+    const std::string name(dhcp::name_of(static_cast<dhcp::MessageType>(type)));
+    named["dhcp.received." + name] = counters.received[type];
+    named["dhcp.sent." + name] = counters.sent[type];
+  }
+  for (std::size_t i = 0; i < dhcp::kIgnoredReasons; ++i)
+    named["dhcp.ignored." + std::string(dhcp::kIgnoredTexts[i].name)] = counters.ignored[i];
+}
+
+}  // namespace
+
+PortTotals port_totals(const Launched& launched, PortIndex port) {
+  PortTotals totals;
+  for (const auto& worker : launched.workers()) {
+    const dataplane::PortCounters& counters = worker->counters().ports[port];
+    totals.rx_packets += counters.rx_packets.get();
+    totals.rx_bytes += counters.rx_bytes.get();
+    totals.tx_packets += counters.tx_packets.get();
+    totals.tx_bytes += counters.tx_bytes.get();
+    for (std::size_t i = 0; i < totals.drops.size(); ++i) totals.drops[i] += counters.drops[i].get();
+  }
+  return totals;
+}
+
+std::uint64_t active_sessions(const Launched& launched) {
+  std::uint64_t active = 0;
+  for (const auto& worker : launched.workers()) active += worker->conntrack().statistics().active;
+  return active;
+}
+
+std::map<std::string, std::uint64_t> all_counters(const Launched& launched, const SlowPath& slow_path) {
+  Named named;
+  add_frames(launched, named);
+  add_sessions(launched, named);
+  add_neighbors(slow_path.neighbors().counts(), named);
+  add_dhcp(slow_path.dhcp().counters(), named);
+  named["inject.dropped"] = slow_path.inject_dropped();
+  return named;
+}
+
+}  // namespace vmnat::control

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/topology.h"
+
+#include <algorithm>
+
+namespace vmnat::control {
+namespace {
+
+// FNV-1a: any fixed hash would do.
+std::uint32_t name_hash(std::string_view text) {
+  std::uint32_t hash = 2166136261u;
+  for (const char c : text) hash = (hash ^ static_cast<std::uint8_t>(c)) * 16777619u;
+  return hash;
+}
+
+conntrack::Ticks ticks(std::chrono::seconds time) {
+  return std::chrono::duration_cast<conntrack::Ticks>(time);
+}
+
+conntrack::Mapping mapping_of(config::Mapping mapping) {
+  return mapping == config::Mapping::EndpointIndependent ? conntrack::Mapping::EndpointIndependent
+                                                         : conntrack::Mapping::EndpointDependent;
+}
+
+conntrack::Filtering filtering_of(config::Filtering filtering) {
+  switch (filtering) {
+    case config::Filtering::EndpointIndependent:
+      return conntrack::Filtering::EndpointIndependent;
+    case config::Filtering::AddressDependent:
+      return conntrack::Filtering::AddressDependent;
+    case config::Filtering::AddressAndPortDependent:
+      break;
+  }
+  return conntrack::Filtering::AddressAndPortDependent;
+}
+
+std::vector<std::uint16_t> expanded(const std::vector<config::PortRange>& ranges) {
+  std::vector<std::uint16_t> ports;
+  for (const auto& range : ranges)
+    for (std::uint32_t port = range.first.host(); port <= range.last.host(); ++port)
+      ports.push_back(static_cast<std::uint16_t>(port));
+  return ports;
+}
+
+conntrack::ExternalAddress external_address(net::Ipv4Addr address, const config::Nat& nat) {
+  return {.address = address,
+          .first_port = nat.ports.first.host(),
+          .last_port = nat.ports.last.host(),
+          .reserved = expanded(nat.reserved_ports)};
+}
+
+// Two networks on one address: only what both of them allow is allocated there.
+void narrow(conntrack::ExternalAddress& shared, const config::Nat& nat) {
+  shared.first_port = std::max(shared.first_port, nat.ports.first.host());
+  shared.last_port = std::min(shared.last_port, nat.ports.last.host());
+  for (const std::uint16_t port : expanded(nat.reserved_ports))
+    if (std::ranges::find(shared.reserved, port) == shared.reserved.end()) shared.reserved.push_back(port);
+}
+
+}  // namespace
+
+std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_count) {
+  std::vector<PortPlan> ports{{.name = "uplink"}};
+  for (std::size_t i = 0; i < config.networks.size(); ++i)
+    for (const auto& port : config.networks[i].ports)
+      ports.push_back({.name = port.name,
+                       .network = static_cast<NetworkIndex>(i),
+                       .config = &port,
+                       .owner = static_cast<conntrack::WorkerIndex>(ports.size() % worker_count)});
+  return ports;
+}
+
+net::MacAddr gateway_mac(const config::Network& network) {
+  if (network.mac) return *network.mac;
+  const std::uint32_t hash = name_hash(network.name);
+  return {{0x52, 0x54, 0x00, static_cast<std::uint8_t>(hash >> 16), static_cast<std::uint8_t>(hash >> 8),
+           static_cast<std::uint8_t>(hash)}};
+}
+
+std::vector<conntrack::ExternalAddress> plan_external_addresses(const config::Config& config) {
+  std::vector<conntrack::ExternalAddress> external;
+  for (const auto& network : config.networks) {
+    if (network.forward != config::Forward::Nat) continue;
+    for (const net::Ipv4Addr address : config::external_addresses(network)) {
+      const auto known = std::ranges::find(external, address, &conntrack::ExternalAddress::address);
+      if (known == external.end())
+        external.push_back(external_address(address, network.nat));
+      else
+        narrow(*known, network.nat);
+    }
+  }
+  return external;
+}
+
+AddressLists plan_address_lists(const config::Config& config,
+                                const std::vector<conntrack::ExternalAddress>& external) {
+  AddressLists lists;
+  for (const auto& network : config.networks) {
+    auto& list = lists.emplace_back();
+    if (network.forward != config::Forward::Nat) continue;
+    for (const net::Ipv4Addr address : config::external_addresses(network)) {
+      const auto known = std::ranges::find(external, address, &conntrack::ExternalAddress::address);
+      list.push_back(static_cast<conntrack::ExternalIndex>(known - external.begin()));
+    }
+  }
+  return lists;
+}
+
+std::vector<conntrack::NatPolicy> plan_policies(const config::Config& config,
+                                                const AddressLists& address_lists) {
+  std::vector<conntrack::NatPolicy> policies;
+  for (std::size_t i = 0; i < config.networks.size(); ++i) {
+    const config::Nat& nat = config.networks[i].nat;
+    policies.push_back({.addresses = address_lists[i],
+                        .mapping = mapping_of(nat.mapping),
+                        .filtering = filtering_of(nat.filtering),
+                        .overload = nat.overload,
+                        .timeouts = {.tcp_established = ticks(nat.timeouts.tcp_established),
+                                     .tcp_transitory = ticks(nat.timeouts.tcp_transitory),
+                                     .udp = ticks(nat.timeouts.udp),
+                                     .icmp = ticks(nat.timeouts.icmp),
+                                     .other = ticks(nat.timeouts.other)},
+                        .sessions_per_port = nat.limits.sessions_per_port,
+                        .new_sessions_per_second = nat.limits.new_sessions_per_second});
+  }
+  return policies;
+}
+
+dataplane::ForwardingState initial_state(const config::Config& config, const std::vector<PortPlan>& ports) {
+  dataplane::ForwardingState state;
+  state.uplink.address = *config.uplink.address;
+  state.uplink.gateway = config.uplink.gateway.value_or(net::Ipv4Addr{});
+  state.uplink.mtu = config.uplink.mtu;
+  for (const auto& network : config.networks)
+    state.networks.push_back({.gateway = network.address,
+                              .mac = gateway_mac(network),
+                              .nat = network.forward == config::Forward::Nat,
+                              .dhcp = network.dhcp.has_value()});
+  for (std::size_t i = 0; i < ports.size(); ++i) {
+    state.ports.push_back({.network = ports[i].network, .owner = ports[i].owner});
+    if (ports[i].network != dataplane::kNoNetwork)
+      state.networks[ports[i].network].ports.push_back(static_cast<PortIndex>(i));
+  }
+  return state;
+}
+
+}  // namespace vmnat::control

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// Topology: the configuration in the dataplane's terms: port numbers, MAC addresses, NAT policies.
+//
+// Pure translation, no devices: ports are numbered with the uplink as 0 and VM ports in the file's order.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "conntrack/conntrack.h"
+#include "control/config/model.h"
+#include "dataplane/forwarding_state.h"
+
+namespace vmnat::control {
+
+using dataplane::NetworkIndex;
+using dataplane::PortIndex;
+
+// A port of the configuration, by PortIndex. [0] is the uplink, whose `config` is null.
+struct PortPlan {
+  std::string name;
+  NetworkIndex network = dataplane::kNoNetwork;
+  const config::VmPort* config = nullptr;
+  conntrack::WorkerIndex owner = 0;
+};
+
+// Ports spread over the workers in turn. The uplink belongs to the first worker.
+std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_count);
+
+// The gateway's MAC on a network: configured, or made from the network's name so that it is the same after
+// every restart (locally administered, 52:54:00 as virtual NICs have).
+net::MacAddr gateway_mac(const config::Network& network);
+
+// Distinct external addresses over all networks, with the ports that may be allocated on each.
+std::vector<conntrack::ExternalAddress> plan_external_addresses(const config::Config& config);
+
+// One policy a network. `address_lists` backs their spans: by network, the indices into `external`.
+using AddressLists = std::vector<std::vector<conntrack::ExternalIndex>>;
+AddressLists plan_address_lists(const config::Config& config,
+                                const std::vector<conntrack::ExternalAddress>& external);
+std::vector<conntrack::NatPolicy> plan_policies(const config::Config& config,
+                                                const AddressLists& address_lists);
+
+// The forwarding state before anything was learned; the uplink's MAC is filled in by who opens it.
+dataplane::ForwardingState initial_state(const config::Config& config, const std::vector<PortPlan>& ports);
+
+}  // namespace vmnat::control
