@@ -10,6 +10,7 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <stdexcept>
+#include <unistd.h>
 #include <vector>
 
 namespace vmnat::bench {
@@ -40,18 +41,23 @@ std::string devargs_of(const std::string& spec, const char* role, const char* ma
                      virtio.mergeable ? 1 : 0, virtio.server ? ",server=1" : "");
 }
 
+std::vector<std::string> memory_arguments(const EalOptions& eal) {
+  std::vector<std::string> arguments = {"-m", std::to_string(eal.memory_mb)};
+  if (!eal.hugepages) {
+    arguments.insert(arguments.end(), {"--no-huge", fmt::format("--file-prefix=vmnat-bench{}", getpid())});
+  } else {
+    // No files that a crash could leave, and few memory regions for virtio-user to hand over.
+    arguments.insert(arguments.end(), {"--in-memory", "--single-file-segments"});
+  }
+  return arguments;
+}
+
 std::vector<std::string> eal_arguments(const Options& options) {
-  std::vector<std::string> arguments = {
-      "vmnat-bench",
-      "--in-memory",
-      "--single-file-segments",  // virtio-user hands few memory regions over
-      "--no-telemetry",
-      "--iova-mode=va",
-      "--log-level=lib.eal:error",
-      fmt::format("--lcores=0@{}", options.eal.cpu),
-      "-m",
-      std::to_string(options.eal.memory_mb)};
-  if (!options.eal.hugepages) arguments.emplace_back("--no-huge");
+  std::vector<std::string> arguments = {"vmnat-bench", "--no-telemetry", "--iova-mode=va",
+                                        "--log-level=lib.eal:error",
+                                        fmt::format("--lcores=0@{}", options.eal.cpu)};
+  const auto memory = memory_arguments(options.eal);
+  arguments.insert(arguments.end(), memory.begin(), memory.end());
   bool needs_pci = false;
   const auto add_device = [&](const std::string& spec, const char* role, const char* mac) {
     const bool is_virtual = is_socket(spec) || is_vdev(spec);

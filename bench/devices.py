@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The devices under test: each is a process between two ports, one towards the VM and one towards the uplink.
+
+A device is started on the worker's CPU, says when it is ready, and is stopped again, by its process id. testpmd passes
+frames on unchanged and is the bound; vmnatd translates them; the kernel (bridge-less masquerade over veth pairs) is what
+vmnat replaces.
+"""
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from machine import bound_to_parent, give_priority
+
+START_DEADLINE = 30  # seconds
+STOP_DEADLINE = 10
+
+
+class DeviceError(Exception):
+    """A device that does not start or has died; the text says why."""
+
+
+@dataclass
+class Setting:
+    """What all devices of a run have in common."""
+    directory: Path     # of this run: sockets, logs, configuration
+    build: Path
+    worker_cpu: int
+    control_cpu: int
+    has_hugepages: bool
+    sessions: int
+
+    @property
+    def environment(self):
+        """EAL keeps its runtime files in the run's own directory."""
+        return {**os.environ, "RUNTIME_DIRECTORY": str(self.directory)}
+
+    @property
+    def vm_socket(self):
+        return self.directory / "vm.sock"
+
+    @property
+    def uplink_socket(self):
+        return self.directory / "uplink.sock"
+
+
+class Device:
+    """A process with two vhost-user sockets that it creates."""
+    name = ""
+    mode = "nat"            # as vmnat-bench's --mode
+    most_flows = 2**32
+
+    def __init__(self, setting):
+        self.setting = setting
+        self.process = None
+        self.log = setting.directory / f"{self.name}.log"
+
+    def command(self):
+        raise NotImplementedError
+
+    def is_ready(self):
+        return self.setting.vm_socket.exists() and self.setting.uplink_socket.exists()
+
+    def ports(self):
+        """What vmnat-bench attaches to."""
+        return str(self.setting.vm_socket), str(self.setting.uplink_socket)
+
+    def start(self):
+        for socket in (self.setting.vm_socket, self.setting.uplink_socket):
+            socket.unlink(missing_ok=True)
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(bound_to_parent(self.command()), stdin=subprocess.PIPE, stdout=log, stderr=log,
+                                            start_new_session=True, env=self.setting.environment)
+        deadline = time.monotonic() + START_DEADLINE
+        while not self.is_ready():
+            if self.process.poll() is not None:
+                raise DeviceError(f"{self.name} ended with {self.process.returncode}:\n{self.log_tail()}")
+            if time.monotonic() > deadline:
+                raise DeviceError(f"{self.name} is not ready after {START_DEADLINE} s:\n{self.log_tail()}")
+            time.sleep(0.02)
+        give_priority(self.process.pid)
+
+    def log_tail(self):
+        return "\n".join("    " + line for line in self.log.read_text(errors="replace").splitlines()[-12:])
+
+    def ask_to_stop(self):
+        self.process.send_signal(signal.SIGTERM)
+
+    def stop(self):
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.ask_to_stop()
+        try:
+            self.process.wait(STOP_DEADLINE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        self.process = None
+
+
+class Testpmd(Device):
+    """dpdk-testpmd between two net_vhost ports: io touches no frame, macswap exchanges its MAC addresses."""
+    mode = "forward"
+
+    def __init__(self, setting, forward_mode):
+        self.name = forward_mode
+        super().__init__(setting)
+
+    def command(self):
+        setting = self.setting
+        memory = ["--in-memory"] if setting.has_hugepages else ["--no-huge"]
+        return ["dpdk-testpmd", *memory, "-m", "256", "--no-pci", "--no-telemetry", "--iova-mode=va",
+                f"--file-prefix=bench{os.getpid()}", f"--lcores=0@{setting.control_cpu},1@{setting.worker_cpu}",
+                f"--vdev=net_vhost0,iface={setting.vm_socket},queues=1",
+                f"--vdev=net_vhost1,iface={setting.uplink_socket},queues=1",
+                "--", f"--forward-mode={self.name}", "--nb-cores=1", "--total-num-mbufs=16384", "--disable-link-check", "--auto-start"]
+
+    def ask_to_stop(self):  # "Press enter to exit"
+        with contextlib.suppress(OSError):
+            self.process.stdin.write(b"\n")
+            self.process.stdin.flush()
+
+
+class Vmnatd(Device):
+    name = "vmnat"
+
+    @property
+    def binary(self):
+        return self.setting.build / "control" / "vmnatd"
+
+    def command(self):
+        configuration = self.setting.directory / "vmnatd.yaml"
+        configuration.write_text(self.configuration())
+        return [str(self.binary), "--config", str(configuration)]
+
+    def configuration(self):
+        setting = self.setting
+        return f"""\
+dataplane:
+  workers: [{setting.worker_cpu}]
+  control_cpu: {setting.control_cpu}
+  memory: 512M
+  hugepages: {"auto" if setting.has_hugepages else "off"}
+  idle: poll
+uplink:
+  device: "net_vhost0,iface={setting.uplink_socket},queues=1"
+  address: 198.18.0.2/24
+  gateway: 198.18.0.1
+networks:
+  - name: bench
+    address: 192.168.122.1/24
+    ports:
+      - {{name: vm, vhost_user: {setting.vm_socket}, mode: server}}
+conntrack:
+  sessions: {setting.sessions}
+control:
+  socket: {setting.directory}/vmnat.sock
+  state_dir: {setting.directory}
+"""
+
+    def is_ready(self):
+        return super().is_ready() and b"vmnatd ready" in self.log.read_bytes()
