@@ -42,6 +42,7 @@ class Permutation {
  public:
   Permutation(std::uint64_t size, std::uint64_t seed);
   [[nodiscard]] std::uint64_t at(std::uint64_t index) const;
+  [[nodiscard]] std::uint64_t size() const { return size_; }
 
  private:
   [[nodiscard]] std::uint64_t mixed(std::uint64_t value) const;
@@ -59,6 +60,8 @@ class FlowPlan {
   [[nodiscard]] net::Endpoint internal(FlowNumber flow) const;
   [[nodiscard]] net::Endpoint remote(FlowNumber flow) const;
   [[nodiscard]] Tuple outbound(FlowNumber flow) const { return {internal(flow), remote(flow)}; }
+  // Flows with larger numbers would repeat tuples.
+  [[nodiscard]] std::uint64_t most_flows() const { return remote_order_.size(); }
   [[nodiscard]] net::Ipv4Addr host(std::uint32_t index) const;
   [[nodiscard]] const FlowSpace& space() const { return space_; }
 

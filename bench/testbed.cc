@@ -34,7 +34,10 @@ TestBed::TestBed(const Options& options)
       vm_(vm_device_name(options), options.virtio.queue_size),
       uplink_(uplink_device_name(options), options.virtio.queue_size),
       host_side_(vm_.mac(), options.flow_space.network, options.flow_space.network.address),
-      router_side_(uplink_.mac(), {options.router, 32}, options.uplink_address) {}
+      router_side_(uplink_.mac(), {options.router, 32}, options.uplink_address) {
+  if (options.flows.back() > plan_.most_flows())
+    throw std::invalid_argument("--remotes holds fewer endpoints than --flows");
+}
 
 void TestBed::find_device() {
   if (!poll_until(kLinkDeadline, [&] { return vm_.is_up() && uplink_.is_up(); }))
