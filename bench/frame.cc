@@ -2,6 +2,7 @@
 // Making and checking the generator's frames. Nothing here runs per frame under load but FlowPatch::apply_to.
 #include "bench/frame.h"
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "dataplane/net/checksum.h"
@@ -20,6 +21,9 @@ struct PayloadHeader {
   net::Be32 flow;
 };
 static_assert(alignof(PayloadHeader) == 1);
+constexpr std::size_t kPatchEnd = FlowPatch::kOffset + sizeof(FlowPatch);
+static_assert(kPatchEnd <= kSmallestFrame - kFcsLength && (kPatchEnd - kUdpOffset) % 2 == 0,
+              "sums add up at even offsets");
 constexpr std::size_t kPatternOffset = kPayloadOffset + sizeof(PayloadHeader);
 
 // Bytes behind the payload header: a pattern that an offset by one byte or a cut would break.
@@ -27,12 +31,12 @@ std::byte pattern_at(std::size_t offset) {
   return static_cast<std::byte>(offset * 7 + 1);
 }
 
-std::uint64_t udp_sum(std::span<const std::byte> frame, const Tuple& tuple) {
-  const auto datagram = frame.subspan(kUdpOffset);
-  const auto length = static_cast<std::uint16_t>(datagram.size());
-  const auto protocol = static_cast<std::uint8_t>(net::Protocol::Udp);
-  return net::added_sum(
-      datagram, net::pseudo_header_sum(tuple.source.address, tuple.destination.address, protocol, length));
+// Of the datagram's bytes from `frame`, which may be cut behind the last byte that counts here.
+std::uint64_t udp_sum(std::span<const std::byte> frame, const Tuple& tuple, std::size_t datagram_length) {
+  constexpr auto kProtocol = static_cast<std::uint8_t>(net::Protocol::Udp);
+  return net::added_sum(frame.subspan(kUdpOffset),
+                        net::pseudo_header_sum(tuple.source.address, tuple.destination.address, kProtocol,
+                                               static_cast<std::uint16_t>(datagram_length)));
 }
 
 bool pattern_holds(std::span<const std::byte> frame) {
@@ -61,10 +65,12 @@ FrameTemplate::FrameTemplate(std::size_t wire_size, net::MacAddr from, net::MacA
   *net::mutable_view<net::Ipv4Header>(bytes_, kIpOffset) = ip_header_of(bytes_.size());
   net::mutable_view<net::UdpHeader>(bytes_, kUdpOffset)->length =
       net::Be16::from_host(static_cast<std::uint16_t>(bytes_.size() - kUdpOffset));
+  tail_sum_ = net::added_sum(std::span{bytes_}.subspan(kPatchEnd));
 }
 
 FlowPatch FrameTemplate::patch_of(const Tuple& tuple, FlowNumber flow) const {
-  std::vector<std::byte> frame = bytes_;
+  std::array<std::byte, kPatchEnd> frame;  // up to where flows differ; the rest is summed once
+  std::copy_n(bytes_.begin(), frame.size(), frame.begin());
   auto& ip = *net::mutable_view<net::Ipv4Header>(frame, kIpOffset);
   auto& udp = *net::mutable_view<net::UdpHeader>(frame, kUdpOffset);
   *net::mutable_view<PayloadHeader>(frame, kPayloadOffset) = {net::Be32::from_host(PayloadHeader::kMagic),
@@ -74,11 +80,11 @@ FlowPatch FrameTemplate::patch_of(const Tuple& tuple, FlowNumber flow) const {
   ip.checksum = net::checksum_of(net::added_sum(std::span{frame}.subspan(kIpOffset, sizeof ip)));
   udp.source_port = tuple.source.port;
   udp.destination_port = tuple.destination.port;
-  const net::Be16 sum = net::checksum_of(udp_sum(frame, tuple));
+  const net::Be16 sum = net::checksum_of(udp_sum(frame, tuple, bytes_.size() - kUdpOffset) + tail_sum_);
   udp.checksum = sum.raw() == 0 ? net::Be16::from_raw(0xffff) : sum;  // RFC 768
 
   FlowPatch patch;
-  std::memcpy(patch.bytes.data(), frame.data() + FlowPatch::kOffset, patch.bytes.size());
+  std::copy(frame.begin() + FlowPatch::kOffset, frame.end(), patch.bytes.begin());
   return patch;
 }
 
@@ -108,7 +114,7 @@ ReceivedFrame read_frame(std::span<const std::byte> frame) {
     result.fault = Fault::Payload;
   } else if (net::folded(net::added_sum(frame.subspan(kIpOffset, sizeof *ip))) != 0xffff) {
     result.fault = Fault::IpChecksum;
-  } else if (net::folded(udp_sum(frame, result.tuple)) != 0xffff) {
+  } else if (net::folded(udp_sum(frame, result.tuple, end - kUdpOffset)) != 0xffff) {
     result.fault = Fault::UdpChecksum;
   }
   return result;

@@ -50,6 +50,7 @@ class FrameTemplate {
 
  private:
   std::vector<std::byte> bytes_;
+  std::uint64_t tail_sum_ = 0;  // of what no patch touches
 };
 
 // What can be wrong with a received frame; one table gives enum, text and counter.

@@ -20,9 +20,8 @@
 #include "bench/report.h"
 #include "bench/testbed.h"
 
+namespace vmnat::bench {
 namespace {
-
-using namespace vmnat::bench;
 
 void say(const Options& options, const std::string& text) {
   if (!options.quiet) fmt::print(stderr, "{}\n", text);
@@ -68,7 +67,7 @@ Report run_all(TestBed& bed) {
 }
 
 // 0: measured and verified; 1: measured, but translations are wrong or missing.
-int bench(const Options& options) {
+int run_benchmark(const Options& options) {
   const Environment environment(options);
   TestBed bed(options);
   bed.find_device();
@@ -83,12 +82,12 @@ int bench(const Options& options) {
 }
 
 }  // namespace
+}  // namespace vmnat::bench
 
 int main(int argc, char** argv) {
-  const auto parsed = vmnat::bench::parse_options(argc, argv);
-  if (!parsed.options) return parsed.exit_code;
   try {
-    return bench(*parsed.options);
+    const auto parsed = vmnat::bench::parse_options(argc, argv);
+    return parsed.options ? vmnat::bench::run_benchmark(*parsed.options) : parsed.exit_code;
   } catch (const std::exception& error) {
     fmt::print(stderr, "vmnat-bench: {}\n", error.what());
     return 2;

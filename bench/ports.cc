@@ -119,6 +119,7 @@ std::string uplink_device_name(const Options& options) {
 Environment::Environment(const Options& options) {
   std::vector<std::string> arguments = eal_arguments(options);
   std::vector<char*> pointers;
+  pointers.reserve(arguments.size());
   for (auto& argument : arguments) pointers.push_back(argument.data());
   if (rte_eal_init(static_cast<int>(pointers.size()), pointers.data()) < 0)
     throw std::runtime_error(

@@ -61,8 +61,14 @@ def _head(conditions):
     return lines
 
 
-def _cell(summary):
-    return f"{summary['median']:6.2f} ±{summary['spread']:4.0%}" if summary else " " * 12
+GENERATOR_LIMIT = 0.97  # share of busy time from which on the generator may have been the slower one
+
+
+def _cell(device):
+    if not device:
+        return " " * 13
+    mark = "*" if device["generator_busy"] >= GENERATOR_LIMIT else " "
+    return f"{device['median']:6.2f}{mark} ±{device['spread']:4.0%}"
 
 
 def _row(point, names):
@@ -77,11 +83,13 @@ def text_of(document):
     points = document["points"]
     names = list(dict.fromkeys(name for point in points for name in point["devices"]))
     header = f"{'sessions':>9} {'frame':>5} {'traffic':>8}  | " + " | ".join(
-        [f"{name:>7} Mpps" for name in names] + (["vmnat/macswap", "vmnat loss"] if {BOUND, SUBJECT} <= set(names) else []))
+        [f"{name:>8} Mpps" for name in names] + (["vmnat/macswap", "vmnat loss"] if {BOUND, SUBJECT} <= set(names) else []))
     lines = _head(document["conditions"]) + ["", header, "-" * len(header)]
     lines += [_row(point, names) for point in points]
     verified = sum(one["frames_verified"] for one in document["rounds"].get(SUBJECT, []))
     lines += ["", *document["faults"]]
+    if any(device["generator_busy"] >= GENERATOR_LIMIT for point in points for device in point["devices"].values()):
+        lines.append("* the generator was busy all the time: the device may be faster than that")
     if verified and not document["faults"]:
         lines.append(f"{verified} of vmnat's translations verified, out and back: no fault")
     return "\n".join(lines)
