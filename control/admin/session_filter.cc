@@ -33,7 +33,7 @@ Problem read(const Json& value, std::optional<EndpointFilter>& into) {
   return into ? std::nullopt : Problem{"must be an address or address:port, not " + value.dump()};
 }
 Problem read(const Json& value, std::uint64_t& into) {
-  if (!value.is_number_unsigned()) return "must be a whole number, not " + value.dump();
+  if (!value.is_number_integer() || value < 0) return "must be a whole number, not " + value.dump();
   into = value.get<std::uint64_t>();
   return std::nullopt;
 }

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// The commands and their options (CLI11). Values are checked here too, so that a typo costs no round trip.
+#include "control/ctl/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <map>
+#include <ostream>
+
+#include "control/admin/session_filter.h"
+#include "control/config/values.h"
+
+namespace vmnat::ctl {
+namespace {
+
+// Options of `sessions` and `flush`, as text; those given become arguments.
+struct FilterOptions {
+  std::map<std::string, std::string> texts;
+  std::uint64_t limit = 0;
+  bool count = false;
+  bool all = false;
+};
+
+std::string checked_protocol(const std::string& text) {
+  return admin::parse_protocol(text) ? "" : "'" + text + "' is not tcp, udp, icmp or a number up to 255";
+}
+std::string checked_endpoint(const std::string& text) {
+  return admin::parse_endpoint_filter(text) ? "" : "'" + text + "' is not an address or address:port";
+}
+std::string checked_mac(const std::string& text) {
+  const auto mac = config::unicast_mac(text);
+  return mac ? "" : mac.error();
+}
+std::string checked_memory(const std::string& text) {
+  return text == "none" || config::byte_size(text) ? "" : "'" + text + "' is not a size (512M, 1G) or none";
+}
+
+void add_filters(CLI::App& command, FilterOptions& options) {
+  const auto add = [&](const std::string& name, const std::string& description) {
+    return command.add_option("--" + name, options.texts[name], description);
+  };
+  add("network", "only of this network");
+  add("port", "only of this VM port");
+  add("protocol", "only this protocol: tcp, udp, icmp or its number")->check(checked_protocol);
+  add("internal", "only with this internal address (A.B.C.D or A.B.C.D:port)")->check(checked_endpoint);
+  add("external", "only with this external address")->check(checked_endpoint);
+  add("remote", "only with this remote address")->check(checked_endpoint);
+  add("state", "only in this state");
+}
+
+nlohmann::json arguments_of(const CLI::App& command, const FilterOptions& options) {
+  nlohmann::json arguments = nlohmann::json::object();
+  for (const auto& [name, text] : options.texts)
+    if (command.count("--" + name) > 0) arguments[name] = text;
+  if (options.limit > 0) arguments["limit"] = options.limit;
+  if (options.count) arguments["count"] = true;
+  if (options.all) arguments["all"] = true;
+  return arguments;
+}
+
+void add_sessions(CLI::App& app, FilterOptions& options, CommandLine& line) {
+  CLI::App* sessions = app.add_subcommand("sessions", "the sessions that the NAT remembers");
+  add_filters(*sessions, options);
+  sessions->add_option("--limit", options.limit, "at most this many")->check(CLI::PositiveNumber);
+  CLI::Option* count = sessions->add_flag("--count", options.count, "only how many there are");
+  const std::map<std::string, SessionFormat> formats{{"table", SessionFormat::Table},
+                                                     {"json", SessionFormat::Json},
+                                                     {"conntrack", SessionFormat::Conntrack}};
+  sessions->add_option("--format", line.format, "table, json, or conntrack (as conntrack -L)")
+      ->option_text("FORMAT")
+      ->transform(CLI::Transformer(formats).description(""))
+      ->excludes(count);
+}
+
+void add_flush(CLI::App& app, FilterOptions& options) {
+  CLI::App* flush = app.add_subcommand("flush", "end sessions: those that the filters select");
+  add_filters(*flush, options);
+  flush->add_flag("--all", options.all, "every session");
+}
+
+void add_recipes(CLI::App& app, CommandLine& line) {
+  CLI::App* qemu = app.add_subcommand("qemu-args", "arguments for QEMU that put a VM on a port");
+  CLI::App* libvirt = app.add_subcommand("libvirt-xml", "XML for libvirt that puts a VM on a port");
+  qemu->add_option("--memory", line.memory, "size of the guest's memory, or none: set up elsewhere")
+      ->capture_default_str()
+      ->check(checked_memory);
+  for (CLI::App* command : {qemu, libvirt}) {
+    command->add_option("PORT", line.port, "the port's name")->required();
+    command
+        ->add_option("--mac", line.mac, "MAC address (default: the one last seen, or one made from the name)")
+        ->check(checked_mac);
+  }
+}
+
+void add_plain(CLI::App& app) {
+  app.add_subcommand("status", "whether all is well, in a few lines");
+  app.add_subcommand("ports", "the VMs' ports and the uplink");
+  app.add_subcommand("networks", "the networks");
+  app.add_subcommand("leases", "addresses given out by DHCP");
+  app.add_subcommand("counters", "every counter");
+  app.add_subcommand("workers", "the packet workers and their load");
+  app.add_subcommand("neighbors", "known addresses and their MAC addresses");
+  app.add_subcommand("config", "the configuration in effect, as YAML");
+  app.add_subcommand("reload", "read the configuration file again");
+}
+
+// What CLI11 cannot check by itself; the sentence, or nothing.
+std::string contradiction(const CommandLine& line) {
+  if (line.command != "flush" || !line.arguments.empty()) return "";
+  return "flush: give a filter, or --all to end every session";
+}
+
+}  // namespace
+
+std::variant<CommandLine, Exit> parse_command_line(const std::vector<std::string>& arguments,
+                                                   std::ostream& out, std::ostream& err) {
+  CommandLine line;
+  FilterOptions filters, flush_filters;
+  CLI::App app{"Asks a running vmnatd, the userspace NAT gateway for virtual machines.", "vmnatctl"};
+  app.add_option("--socket", line.socket, "the daemon's admin socket")->capture_default_str();
+  app.add_flag("--json", line.json, "print a single JSON document");
+  app.require_subcommand(1);
+  app.fallthrough();
+  add_plain(app);
+  add_sessions(app, filters, line);
+  add_flush(app, flush_filters);
+  add_recipes(app, line);
+
+  std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 takes them
+  try {
+    app.parse(reversed);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error, out, err) == 0 ? Exit::Ok : Exit::Usage;
+  }
+  const CLI::App& chosen = *app.get_subcommands().front();
+  line.command = chosen.get_name();
+  if (line.command == "sessions") line.arguments = arguments_of(chosen, filters);
+  if (line.command == "flush") line.arguments = arguments_of(chosen, flush_filters);
+  if (line.format == SessionFormat::Json) line.json = true;
+  if (const std::string wrong = contradiction(line); !wrong.empty()) {
+    err << wrong << '\n';
+    return Exit::Usage;
+  }
+  return line;
+}
+
+}  // namespace vmnat::ctl

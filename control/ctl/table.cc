@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// Cells to text, and text to columns.
+#include "control/ctl/table.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+namespace vmnat::ctl {
+namespace {
+
+// What a terminal would act upon becomes '?': names may come from a VM (its DHCP hostname).
+std::string printable(std::string text) {
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return (c >= 0 && c < ' ') || c == 0x7f; }, '?');
+  return text;
+}
+
+std::string joined(const Json& list) {
+  std::string text;
+  for (const Json& item : list) text += (text.empty() ? "" : ",") + plain_text(item);
+  return text.empty() ? "-" : text;
+}
+
+std::string pairs(const Json& object) {
+  std::string text;
+  for (const auto& [key, value] : object.items())
+    text += (text.empty() ? "" : ", ") + printable(key) + " " + plain_text(value);
+  return text.empty() ? "-" : text;
+}
+
+}  // namespace
+
+std::string plain_text(const Json& value) {
+  if (value.is_null()) return "-";
+  if (value.is_string()) return value == "" ? "-" : printable(value.get<std::string>());
+  if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
+  if (value.is_array()) return joined(value);
+  if (value.is_object()) return pairs(value);
+  return value.dump();
+}
+
+std::string percent(const Json& ratio) {
+  return ratio.is_number() ? fmt::format("{:.1f} %", ratio.get<double>() * 100) : plain_text(ratio);
+}
+
+std::string one_decimal(const Json& number) {
+  return number.is_number() ? fmt::format("{:.1f}", number.get<double>()) : plain_text(number);
+}
+
+std::string duration_text(const Json& seconds) {
+  if (!seconds.is_number()) return plain_text(seconds);
+  const auto total = seconds.get<std::uint64_t>();
+  std::string text;
+  if (total >= 86400) text += fmt::format("{}d ", total / 86400);
+  if (total >= 3600) text += fmt::format("{}h ", total / 3600 % 24);
+  if (total >= 60) text += fmt::format("{}m ", total / 60 % 60);
+  return text + fmt::format("{}s", total % 60);
+}
+
+Table::Table(std::vector<Column> columns, std::ostream& out)
+    : columns_(std::move(columns)), out_(out), widths_(columns_.size()), right_(columns_.size(), false) {
+  for (std::size_t i = 0; i < columns_.size(); ++i) widths_[i] = columns_[i].title.size();
+}
+
+void Table::add(const Json& object) {
+  std::vector<Cell> cells;
+  for (const Column& column : columns_) {
+    const auto at = object.is_object() ? object.find(column.key) : object.end();
+    const Json value = at == object.end() ? Json() : *at;
+    cells.push_back({column.text != nullptr ? column.text(value) : plain_text(value), value.is_number()});
+  }
+  page_.push_back(std::move(cells));
+  if (page_.size() == kPageRows) print_page();
+}
+
+void Table::finish() {
+  if (!page_.empty() || !titles_printed_) print_page();
+  out_.flush();
+}
+
+void Table::print_page() {
+  for (const auto& cells : page_)
+    for (std::size_t i = 0; i < cells.size(); ++i) widths_[i] = std::max(widths_[i], cells[i].text.size());
+  if (!titles_printed_) {
+    for (std::size_t i = 0; i < columns_.size(); ++i)
+      right_[i] =
+          std::any_of(page_.begin(), page_.end(), [=](const auto& cells) { return cells[i].is_number; });
+    std::vector<Cell> titles;
+    for (const Column& column : columns_) titles.push_back({std::string{column.title}, false});
+    print_line(titles);
+    titles_printed_ = true;
+  }
+  for (const auto& cells : page_) print_line(cells);
+  page_.clear();
+}
+
+void Table::print_line(const std::vector<Cell>& cells) {
+  std::string line;
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    if (i > 0) line += "  ";
+    line += right_[i] ? fmt::format("{:>{}}", cells[i].text, widths_[i])
+                      : fmt::format("{:<{}}", cells[i].text, widths_[i]);
+  }
+  line.erase(line.find_last_not_of(' ') + 1);
+  out_ << line << '\n';
+}
+
+}  // namespace vmnat::ctl
