@@ -55,13 +55,14 @@ Conntrack::Conntrack(const Settings& settings, ExternalPorts& ports)
       mappings_(ports.address_count(), settings.capacity, hash_),
       pool_(ports, settings.worker, random_.next()),
       planes_(hash_),
+      permissions_(settings.capacity, hash_),
       vm_ports_(settings.vm_ports),
       vm_port_count_(settings.vm_ports),
       timeouts_(std::size_t{kMaxPolicies} * kTimeoutRow) {}
 
 bool Conntrack::reserved() const {
   return sessions_.reserved() && index_.reserved() && mappings_.reserved() && pool_.reserved() &&
-         planes_.reserved() && vm_ports_.reserved() && timeouts_.reserved();
+         planes_.reserved() && permissions_.reserved() && vm_ports_.reserved() && timeouts_.reserved();
 }
 
 void Conntrack::set_policies(std::span<const NatPolicy> policies) {
@@ -166,6 +167,7 @@ void Conntrack::remove(Session& session, Time now) {
   const std::uint32_t record = number(session);
   index_.erase(place(session.outbound_key()), record);
   index_.erase(place(session.inbound_key()), record);
+  if (session.has(Session::kPermits)) permissions_.withdraw(session.inbound_key());
   release_external(session.inbound_key(), now);
   auto& of_port = vm_ports_[session.port()].sessions;
   of_port.store(of_port.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);

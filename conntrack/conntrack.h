@@ -29,6 +29,7 @@
 #include <utility>
 
 #include "conntrack/mappings.h"
+#include "conntrack/permissions.h"
 #include "conntrack/port_pool.h"
 #include "conntrack/remote_planes.h"
 #include "conntrack/session.h"
@@ -102,8 +103,7 @@ class Conntrack {
   void find_burst(std::span<const FlowKey> keys, Session** found);
   [[nodiscard]] Session* find(const FlowKey& key);
 
-  // For a frame without a session. Outside a frame's own burst: look again before opening, an earlier frame
-  // of the burst may have opened the session.
+  // For a frame without a session; one that an earlier frame of the burst has opened is given again.
   Opened open_outbound(const OutboundFlow& flow, unsigned policy_id, Time now);
   Opened open_inbound(const InboundFlow& flow, unsigned policy_id, Time now);
   // Starts the memory reads of open_outbound; worth calling for all of a burst's new flows first.
@@ -182,6 +182,8 @@ class Conntrack {
   [[nodiscard]] bool is_full() const;
   Verdict admit(PortIndex port, const NatPolicy& policy, Time now);
   Opened open(const Session::Identity& identity, std::uint8_t flags, SessionState state, Time now);
+  bool claim_port(const FlowKey& inbound);
+  [[nodiscard]] bool is_let_in(const FlowKey& inbound, Filtering filtering) const;
   [[nodiscard]] std::optional<net::Endpoint> admitted_internal(const InboundFlow& flow,
                                                                const NatPolicy& policy);
   Verdict choose_external(const FlowKey& outbound, const NatPolicy& policy, Time now, Choice& choice);
@@ -218,6 +220,7 @@ class Conntrack {
   Mappings mappings_;
   PortPool pool_;
   RemotePlanes planes_;
+  Permissions permissions_;
   ReservedArray<VmPort> vm_ports_;
   unsigned vm_port_count_;
   ReservedArray<std::atomic<std::uint32_t>> timeouts_;  // [policy][state], ticks

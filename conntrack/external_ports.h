@@ -77,6 +77,9 @@ class ExternalPorts {
   [[nodiscard]] std::uint64_t allowed(ExternalIndex external, unsigned block) const {
     return allowed_[external * kBlocks + block];
   }
+  [[nodiscard]] bool is_allowed(ExternalIndex external, net::L4Port port) const {
+    return allowed(external, port.host() / kBlockPorts) >> (port.host() % kBlockPorts) & 1;
+  }
 
  private:
   ExternalPorts() = default;

@@ -64,6 +64,7 @@ Verdict Conntrack::admit(PortIndex port, const NatPolicy& policy, Time now) {
 }
 
 Opened Conntrack::open_outbound(const OutboundFlow& flow, unsigned policy_id, Time now) {
+  if (Session* session = find(flow.key)) return {session, Verdict::Opened};
   const NatPolicy& policy = policies_[policy_id];
   const net::Protocol protocol = flow.key.protocol();
   if (!may_open(protocol, flow.tcp_flags)) return refused(Verdict::TcpNotSyn);
@@ -84,6 +85,7 @@ Opened Conntrack::open_outbound(const OutboundFlow& flow, unsigned policy_id, Ti
 }
 
 Opened Conntrack::open_inbound(const InboundFlow& flow, unsigned policy_id, Time now) {
+  if (Session* session = find(flow.key)) return {session, Verdict::Opened};
   const NatPolicy& policy = policies_[policy_id];
   const net::Protocol protocol = flow.key.protocol();
   if (!may_open(protocol, flow.tcp_flags)) return refused(Verdict::TcpNotSyn);
@@ -92,6 +94,7 @@ Opened Conntrack::open_inbound(const InboundFlow& flow, unsigned policy_id, Time
   if (is_full()) return refused(Verdict::TableFull);
   const Verdict verdict = admit(flow.port, policy, now);
   if (verdict != Verdict::Opened) return refused(verdict);
+  if (!claim_port(flow.key)) return refused(Verdict::NoFreePort);
   const Session::Identity identity{.internal = *internal,
                                    .external = flow.key.local_endpoint(),
                                    .remote = flow.key.remote_endpoint(),
@@ -105,23 +108,37 @@ Opened Conntrack::open_inbound(const InboundFlow& flow, unsigned policy_id, Time
 // Who the frame from outside is for, if it may come in at all.
 std::optional<net::Endpoint> Conntrack::admitted_internal(const InboundFlow& flow, const NatPolicy& policy) {
   const net::Endpoint external = flow.key.local_endpoint();
-  const PortSpace space = port_space(flow.key.protocol());
-  const auto address = ports_.index_of(external.address);
-  if (!address) return std::nullopt;
+  if (!ports_.index_of(external.address)) return std::nullopt;
   std::optional<net::Endpoint> internal = flow.forward_to;
   if (!internal) {
-    if (policy.filtering != Filtering::EndpointIndependent) return std::nullopt;  // RFC 4787 REQ-8
     internal = mapped_internal(external, flow.key.protocol());
-    if (!internal) return std::nullopt;
+    if (!internal || !is_let_in(flow.key, policy.filtering)) return std::nullopt;
   }
-  // A forward of a port that is not reserved takes it from the pool.
-  const Mappings::Slot slot{*address, space, external.port};
-  if (space != PortSpace::None && mappings_.sessions(slot) == 0 &&
-      (ports_.allowed(*address, external.port.host() / 64) >> (external.port.host() % 64) & 1) &&
-      !pool_.take(*address, space, external.port)) {
-    return std::nullopt;
-  }
+  // Two sessions of one (internal, remote) cannot be told apart on the way out.
+  if (is_taken(FlowKey::of(*internal, flow.key.remote_endpoint(), flow.key.protocol()))) return std::nullopt;
   return internal;
+}
+
+// A forward's port is reserved as a rule; one that is not is taken from the pool by its first session.
+bool Conntrack::claim_port(const FlowKey& inbound) {
+  const PortSpace space = port_space(inbound.protocol());
+  if (space == PortSpace::None) return true;
+  const net::L4Port port = inbound.local_endpoint().port;
+  const ExternalIndex external = *ports_.index_of(inbound.local_endpoint().address);
+  if (mappings_.sessions({external, space, port}) > 0 || !ports_.is_allowed(external, port)) return true;
+  return pool_.take(external, space, port);
+}
+
+bool Conntrack::is_let_in(const FlowKey& inbound, Filtering filtering) const {
+  switch (filtering) {
+    case Filtering::AddressAndPortDependent:
+      return false;  // only remotes with a session, and those have one
+    case Filtering::AddressDependent:
+      return permissions_.is_granted(inbound);
+    case Filtering::EndpointIndependent:
+      return true;
+  }
+  return false;
 }
 
 std::optional<net::Endpoint> Conntrack::mapped_internal(net::Endpoint external,
@@ -278,7 +295,7 @@ Session& Conntrack::take_record() {
   return sessions_[record];
 }
 
-// Both keys of a new session; neither when there is no room for both, or the outbound key has a session.
+// Both keys of a new session; neither when there is no room for both.
 bool Conntrack::insert(const Session& session) {
   const TagIndex::Place outbound = place(session.outbound_key());
   if (!index_.insert(outbound, number(session))) return false;
@@ -303,6 +320,9 @@ Opened Conntrack::open(const Session::Identity& identity, std::uint8_t flags, Se
     session.free(first_free_);
     first_free_ = number(session);
     return refused(Verdict::TableFull);
+  }
+  if (policies_[identity.policy].filtering == Filtering::AddressDependent && permissions_.grant(inbound)) {
+    session.add(Session::kPermits);
   }
   add_one(counters_.created);
   add_one(counters_.active);

@@ -40,13 +40,6 @@ void put(PortPool::BlockSet& set, unsigned block, bool in) {
   set[block / 64] = in ? set[block / 64] | bit(block) : set[block / 64] & ~bit(block);
 }
 
-void bring_up_to(PortBlock& block, std::uint64_t period) {
-  if (block.period == period) return;
-  block.rested = block.period + 1 == period ? block.resting : 0;
-  block.resting = 0;
-  block.period = period;
-}
-
 }  // namespace
 
 PortPool::PortPool(ExternalPorts& ports, WorkerIndex worker, std::uint64_t seed)
@@ -83,6 +76,18 @@ void PortPool::note_block(ExternalIndex external, PortSpace space, unsigned bloc
   put(sets.resting, block, (free & (words.resting | words.rested)) != 0);
 }
 
+// Words are brought to the current period when they are looked at.
+PortBlock& PortPool::current_block(ExternalIndex external, PortSpace space, unsigned block,
+                                   std::uint64_t period) {
+  PortBlock& words = ports_.block(external, space, block);
+  if (words.period == period) return words;
+  words.rested = words.period + 1 == period ? words.resting : 0;
+  words.resting = 0;
+  words.period = period;
+  note_block(external, space, block);
+  return words;
+}
+
 void PortPool::hold(ExternalIndex external, unsigned block) {
   put(held_[external].blocks, block, true);
   ++held_[external].count;
@@ -107,8 +112,7 @@ bool PortPool::preserve(ExternalIndex external, PortSpace space, net::L4Port wan
     if (!may_lease_to_preserve(external) || !ports_.lease(external, block, worker_)) return false;
     hold(external, block);
   }
-  PortBlock& words = ports_.block(external, space, block);
-  bring_up_to(words, period);
+  const PortBlock& words = current_block(external, space, block, period);
   const std::uint64_t free = free_in(external, space, block) & ~(words.resting | words.rested);
   if ((free & bit(wanted.host())) == 0) return false;
   mark_used(external, space, wanted.host());
@@ -155,8 +159,7 @@ void PortPool::end_rest(ExternalIndex external, PortSpace space, std::uint64_t p
   for (unsigned word = 0; word < kBlockWords; ++word) {
     for (std::uint64_t left = sets.resting[word]; left != 0; left &= left - 1) {
       const unsigned block = word * 64 + static_cast<unsigned>(std::countr_zero(left));
-      bring_up_to(ports_.block(external, space, block), period);
-      note_block(external, space, block);
+      current_block(external, space, block, period);
     }
   }
 }
@@ -188,10 +191,8 @@ bool PortPool::take(ExternalIndex external, PortSpace space, net::L4Port port) {
 
 void PortPool::release(ExternalIndex external, PortSpace space, net::L4Port port, Time now) {
   const unsigned block = port.host() / kBlockPorts;
-  if ((ports_.allowed(external, block) & bit(port.host())) == 0)
-    return;  // a forward's: reserved, never given
-  PortBlock& words = ports_.block(external, space, block);
-  bring_up_to(words, rest_period(now));
+  if (!ports_.is_allowed(external, port)) return;  // a forward's: reserved, never given
+  PortBlock& words = current_block(external, space, block, rest_period(now));
   words.used &= ~bit(port.host());
   words.resting |= bit(port.host());
   note_block(external, space, block);

@@ -72,6 +72,7 @@ class PortPool {
   bool lease_another(ExternalIndex external);
   void give_back_if_empty(ExternalIndex external, unsigned block);
   void note_block(ExternalIndex external, PortSpace space, unsigned block);
+  PortBlock& current_block(ExternalIndex external, PortSpace space, unsigned block, std::uint64_t period);
   void mark_used(ExternalIndex external, PortSpace space, unsigned port);
   [[nodiscard]] bool may_lease_to_preserve(ExternalIndex external) const;
 

@@ -34,6 +34,11 @@ void Session::set_state(SessionState state) {
   finish_writing(activity_);
 }
 
+void Session::add(Flag flag) {
+  start_writing();
+  finish_writing(activity_ | static_cast<std::uint64_t>(flag) << 44);
+}
+
 void Session::set_place(PortIndex port, net::MacAddr mac) {
   start_writing();
   store(internal_, (internal_ & FlowKey::kLocalMask) | std::uint64_t{port} << 48);

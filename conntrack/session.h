@@ -49,8 +49,9 @@ class alignas(kCacheLineSize) Session {
     std::uint16_t policy;  // id, below kMaxPolicies
   };
   enum Flag : std::uint8_t {
-    kSpoken = 1,      // the VM has sent: inbound packets may keep the session alive (RFC 4787 REQ-6)
-    kPrivatePort = 2  // endpoint-dependent: the session is no user of its internal endpoint's mapping
+    kSpoken = 1,       // the VM has sent: inbound packets may keep the session alive (RFC 4787 REQ-6)
+    kPrivatePort = 2,  // endpoint-dependent: the session is no user of its internal endpoint's mapping
+    kPermits = 4       // grants its remote's address (address-dependent filtering)
   };
 
   [[nodiscard]] net::Endpoint internal() const { return FlowKey::unpack(internal_); }
@@ -105,6 +106,7 @@ class alignas(kCacheLineSize) Session {
   // For Conntrack: the writer's side.
   void open(const Identity& identity, SessionState state, std::uint8_t flags, Time now);
   void set_state(SessionState state);
+  void add(Flag flag);
   void set_place(PortIndex port, net::MacAddr mac);
   [[nodiscard]] bool is_at(PortIndex port, net::MacAddr mac) const {
     return ((place_ ^ mac.as_word()) & FlowKey::kLocalMask) == 0 && this->port() == port;

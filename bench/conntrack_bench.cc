@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: Apache-2.0
+// Cost of the session table: lookup, opening, closing, expiry, memory; beside DPDK's rte_hash and a table
+// without bursts. Times are per key or session; `ticks` are TSC ticks.
+//
+//   conntrack_bench --benchmark_filter=find --benchmark_repetitions=5
+//
+// Every session has an internal endpoint, a mapping and an external port of its own (the dearest case) and
+// a random remote; keys come in random order, half of them outbound, half inbound.
+#include <benchmark/benchmark.h>
+#include <rte_eal.h>
+#include <rte_cycles.h>
+#include <rte_errno.h>
+#include <rte_hash.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <map>
+#include <numeric>
+#include <random>
+
+#include "conntrack/conntrack.h"
+
+namespace vmnat::conntrack {
+namespace {
+
+constexpr unsigned kBurst = 32;
+constexpr auto kUdp = net::Protocol::Udp;
+
+// Counts items and says what one costs, in TSC ticks of CPU time: other processes' turns do not count.
+class TickMeter {
+ public:
+  explicit TickMeter(benchmark::State& state) : state_(state) {}
+  ~TickMeter() {
+    const double seconds = static_cast<double>(items) / static_cast<double>(rte_get_tsc_hz());
+    state_.counters["ticks"] = {seconds, benchmark::Counter::kIsRate | benchmark::Counter::kInvert};
+    state_.SetItemsProcessed(items);
+  }
+  std::int64_t items = 0;
+
+ private:
+  benchmark::State& state_;
+};
+
+std::size_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  std::size_t total = 0, resident = 0;
+  statm >> total >> resident;
+  return resident * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+}
+
+// A NAT with room for `capacity` sessions and as many external addresses as they need.
+struct Table {
+  explicit Table(std::size_t capacity, unsigned spare_addresses = 1) {
+    std::vector<ExternalAddress> addresses;
+    for (std::size_t i = 0; i < capacity / 64512 + spare_addresses; ++i) {
+      addresses.push_back({.address = net::Ipv4Addr::from_host(0xcb000000 + static_cast<std::uint32_t>(i))});
+      indices.push_back(static_cast<ExternalIndex>(i));
+    }
+    policy.addresses = indices;
+    ports = ExternalPorts::create(addresses, 1);
+    conntrack = Conntrack::create({.capacity = static_cast<std::uint32_t>(capacity), .seed = 42}, *ports, {&policy, 1});
+  }
+  NatPolicy policy;
+  std::vector<ExternalIndex> indices;
+  std::unique_ptr<ExternalPorts> ports;
+  std::unique_ptr<Conntrack> conntrack;
+};
+
+// A thousand flows a VM, from random ephemeral ports, no port twice.
+OutboundFlow flow_number(std::size_t i, std::mt19937_64& random, net::Protocol protocol = kUdp) {
+  const auto port = static_cast<std::uint16_t>(32768 + i % 1000 * 28 + random() % 28);
+  const net::Endpoint internal{net::Ipv4Addr::from_host(0x0a000000 + static_cast<std::uint32_t>(i / 1000)),
+                               net::L4Port::from_host(port)};
+  const std::uint64_t bits = random();
+  const net::Endpoint remote{net::Ipv4Addr::from_host(0x60000000 | (bits & 0x0fffffff)),
+                             net::L4Port::from_host(static_cast<std::uint16_t>(bits >> 40 | 1))};
+  return {.key = FlowKey::of(internal, remote, protocol), .tcp_flags = net::TcpHeader::kSyn};
+}
+
+// A filled table and its keys; the last one asked for is kept, since filling takes longer than measuring.
+struct Filled : Table {
+  explicit Filled(std::size_t sessions) : Table(sessions) {
+    const std::size_t before = resident_bytes();
+    std::mt19937_64 random(sessions);
+    keys.reserve(2 * sessions);
+    for (std::size_t i = 0; i < sessions; ++i) {
+      const Opened opened = conntrack->open_outbound(flow_number(i, random), 0, Time{});
+      if (opened.session == nullptr) std::abort();
+      keys.push_back(opened.session->outbound_key());
+      keys.push_back(opened.session->inbound_key());
+    }
+    bytes = resident_bytes() - before - keys.capacity() * sizeof(FlowKey);
+    std::ranges::shuffle(keys, random);
+    if (keys.size() > kMostKeys) keys.resize(kMostKeys);
+    keys.resize(keys.size() / kBurst * kBurst);
+    for (const FlowKey& key : keys) {
+      misses.push_back({key.remote ^ (random() | 1), key.local});
+      misses.back().remote &= FlowKey::kRemoteMask;
+    }
+    for (std::size_t i = 0; i < keys.size(); ++i) mixed.push_back(i % 2 ? keys[i] : misses[i]);
+  }
+  static constexpr std::size_t kMostKeys = 4 << 20;
+  std::vector<FlowKey> keys, misses, mixed;
+  std::size_t bytes = 0;
+};
+
+Filled& filled(std::size_t sessions) {
+  static std::map<std::size_t, Filled> tables;
+  if (!tables.contains(sessions)) {
+    tables.clear();
+    tables.try_emplace(sessions, sessions);
+  }
+  return tables.at(sessions);
+}
+
+// DPDK's table with the same keys and records of one line: lock-free mode, bulk lookup, its own memory.
+class RteHash {
+ public:
+  explicit RteHash(Filled& from) : records_(from.conntrack->capacity()) {
+    rte_hash_parameters parameters{};
+    parameters.name = "sessions";
+    parameters.entries = static_cast<std::uint32_t>(from.conntrack->capacity() * 2.2);
+    parameters.key_len = sizeof(FlowKey);
+    parameters.hash_func = [](const void* key, std::uint32_t, std::uint32_t) {
+      static constexpr FlowHash hash(42);
+      return static_cast<std::uint32_t>(hash(*static_cast<const FlowKey*>(key)));
+    };
+    parameters.extra_flag = RTE_HASH_EXTRA_FLAGS_RW_CONCURRENCY_LF;
+    table_ = rte_hash_create(&parameters);
+    if (table_ == nullptr) return;
+    std::uint32_t cursor = 0;
+    std::size_t record = 0;
+    std::vector<SessionView> views(4096);
+    for (;;) {
+      const std::size_t count = from.conntrack->snapshot(cursor, views);
+      for (std::size_t i = 0; i < count; ++i, ++record) {
+        const FlowKey outbound = FlowKey::of(views[i].internal, views[i].remote, views[i].protocol);
+        const FlowKey inbound = FlowKey::of(views[i].external, views[i].remote, views[i].protocol);
+        rte_hash_add_key_data(table_, &outbound, &records_[record]);
+        rte_hash_add_key_data(table_, &inbound, &records_[record]);
+      }
+      if (count < views.size()) return;
+    }
+  }
+  ~RteHash() { rte_hash_free(table_); }
+  RteHash(const RteHash&) = delete;
+  RteHash& operator=(const RteHash&) = delete;
+
+  [[nodiscard]] bool usable() const { return table_ != nullptr; }
+  void find_burst(std::span<const FlowKey> keys, void** found) const {
+    std::array<const void*, kBurst> pointers;
+    for (std::size_t i = 0; i < keys.size(); ++i) pointers[i] = &keys[i];
+    std::uint64_t hits = 0;
+    rte_hash_lookup_bulk_data(table_, pointers.data(), static_cast<std::uint32_t>(keys.size()), &hits, found);
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      if ((hits >> i & 1) == 0) found[i] = nullptr;
+      else __builtin_prefetch(found[i], 1);
+    }
+  }
+
+ private:
+  struct alignas(64) Record { std::array<std::uint64_t, 8> words; };
+  rte_hash* table_ = nullptr;
+  std::vector<Record> records_;
+};
+
+const std::vector<FlowKey>& keys_of(const Filled& table, const char* kind) {
+  return kind[0] == 'h' ? table.keys : kind[0] == 'm' && kind[2] == 's' ? table.misses : table.mixed;
+}
+
+void find_burst(benchmark::State& state, const char* kind) {
+  Filled& table = filled(static_cast<std::size_t>(state.range(0)));
+  const auto& keys = keys_of(table, kind);
+  std::array<Session*, kBurst> found;
+  std::size_t at = 0;
+  TickMeter meter(state);
+  for (auto _ : state) {
+    table.conntrack->find_burst(std::span(keys).subspan(at, kBurst), found.data());
+    benchmark::DoNotOptimize(found);
+    at = at + kBurst == keys.size() ? 0 : at + kBurst;
+    meter.items += kBurst;
+  }
+}
+
+// What the pipeline does with a hit besides rewriting the frame.
+void find_and_count(benchmark::State& state) {
+  Filled& table = filled(static_cast<std::size_t>(state.range(0)));
+  std::array<Session*, kBurst> found;
+  std::size_t at = 0;
+  TickMeter meter(state);
+  for (auto _ : state) {
+    table.conntrack->find_burst(std::span(table.keys).subspan(at, kBurst), found.data());
+    for (Session* session : found) {
+      benchmark::DoNotOptimize(session->rewrite<Direction::Outbound>());
+      session->count<Direction::Outbound>(64, Time{});
+    }
+    at = at + kBurst == table.keys.size() ? 0 : at + kBurst;
+    meter.items += kBurst;
+  }
+}
+
+void find_one_by_one(benchmark::State& state) {
+  Filled& table = filled(static_cast<std::size_t>(state.range(0)));
+  std::size_t at = 0;
+  TickMeter meter(state);
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(table.conntrack->find(table.keys[at]));
+    at = at + 1 == table.keys.size() ? 0 : at + 1;
+    ++meter.items;
+  }
+}
+
+void find_burst_rte_hash(benchmark::State& state, const char* kind) {
+  Filled& table = filled(static_cast<std::size_t>(state.range(0)));
+  const auto& keys = keys_of(table, kind);
+  const RteHash hash(table);
+  if (!hash.usable()) return state.SkipWithError(rte_strerror(rte_errno));
+  std::array<void*, kBurst> found;
+  std::size_t at = 0;
+  TickMeter meter(state);
+  for (auto _ : state) {
+    hash.find_burst(std::span(keys).subspan(at, kBurst), found.data());
+    benchmark::DoNotOptimize(found);
+    at = at + kBurst == keys.size() ? 0 : at + kBurst;
+    meter.items += kBurst;
+  }
+}
+
+// From an empty table to `range` sessions, in bursts of 32 as the pipeline opens them.
+void open_new(benchmark::State& state) {
+  const auto sessions = static_cast<std::size_t>(state.range(0)) / kBurst * kBurst;
+  std::mt19937_64 random(7);
+  std::vector<OutboundFlow> flows;
+  for (std::size_t i = 0; i < sessions; ++i) flows.push_back(flow_number(i, random));
+  TickMeter meter(state);
+  for (auto _ : state) {
+    state.PauseTiming();
+    Table table(sessions, 2);
+    state.ResumeTiming();
+    std::array<FlowKey, kBurst> keys;
+    std::array<Session*, kBurst> found;
+    for (std::size_t at = 0; at < sessions; at += kBurst) {
+      for (unsigned i = 0; i < kBurst; ++i) keys[i] = flows[at + i].key;
+      table.conntrack->find_burst(keys, found.data());
+      for (unsigned i = 0; i < kBurst; ++i) table.conntrack->prefetch_open(keys[i], 0);
+      for (unsigned i = 0; i < kBurst; ++i) {
+        benchmark::DoNotOptimize(table.conntrack->open_outbound(flows[at + i], 0, Time{}));
+      }
+    }
+    meter.items += static_cast<std::int64_t>(sessions);
+    state.PauseTiming();
+    { [[maybe_unused]] Table gone(1); std::swap(gone.conntrack, table.conntrack); std::swap(gone.ports, table.ports); }
+    state.ResumeTiming();
+  }
+}
+
+// Closing one session and opening another while `range` percent of a table of 1 M are in use.
+void reopen_at_size(benchmark::State& state) {
+  const auto sessions = static_cast<std::size_t>(state.range(0));
+  Table table(sessions + 1, 2);
+  std::mt19937_64 random(7);
+  std::vector<Session*> open;
+  std::size_t number = 0;
+  for (; open.size() < sessions; ++number) {
+    open.push_back(table.conntrack->open_outbound(flow_number(number, random), 0, Time{}).session);
+  }
+  std::vector<OutboundFlow> flows;
+  for (unsigned i = 0; i < 1 << 20; ++i) flows.push_back(flow_number(number++, random));
+  std::uint32_t tick = 0;
+  std::size_t at = 0;
+  TickMeter meter(state);
+  for (auto _ : state) {
+    std::swap(open[random() % open.size()], open.back());
+    table.conntrack->erase(*open.back(), Time{Ticks{tick / 1000000}});
+    open.back() = table.conntrack->open_outbound(flows[at], 0, Time{Ticks{tick++ / 1000000}}).session;
+    at = (at + 1) % flows.size();
+    ++meter.items;
+  }
+}
+
+// A new port for a new internal endpoint while `range` percent of one address's 64512 ports are used.
+void open_at_fill(benchmark::State& state) {
+  Table table(200000);
+  table.indices.resize(1);
+  table.policy.addresses = table.indices;
+  table.conntrack->set_policies({&table.policy, 1});
+  std::mt19937_64 random(7);
+  const auto filled_ports = static_cast<std::size_t>(64512 * state.range(0) / 100);
+  std::size_t number = 0;
+  std::vector<Session*> open;
+  while (table.conntrack->ports_used(0, PortSpace::Udp) < filled_ports) {
+    open.push_back(table.conntrack->open_outbound(flow_number(number++, random), 0, Time{}).session);
+  }
+  constexpr unsigned kBatch = 256;
+  std::array<Session*, kBatch> batch;
+  std::array<OutboundFlow, kBatch> flows;
+  TickMeter meter(state);
+  for (auto _ : state) {
+    state.PauseTiming();
+    for (auto& flow : flows) flow = flow_number(number++, random);
+    state.ResumeTiming();
+    for (unsigned i = 0; i < kBatch; ++i) batch[i] = table.conntrack->open_outbound(flows[i], 0, Time{}).session;
+    state.PauseTiming();
+    for (Session* session : batch) table.conntrack->erase(*session, Time{});
+    state.ResumeTiming();
+    meter.items += kBatch;
+  }
+}
+
+// A whole TCP connection: SYN, SYN+ACK, ACK, FIN, FIN, ACK, and the session's end.
+void tcp_open_and_close(benchmark::State& state) {
+  const auto sessions = static_cast<std::size_t>(state.range(0));
+  Table table(sessions + 1, 2);
+  std::mt19937_64 random(7);
+  for (std::size_t i = 0; i < sessions; ++i) table.conntrack->open_outbound(flow_number(i, random), 0, Time{});
+  std::vector<OutboundFlow> flows;
+  for (unsigned i = 0; i < 1 << 18; ++i) flows.push_back(flow_number(i, random, net::Protocol::Tcp));
+  using Tcp = net::TcpHeader;
+  constexpr std::pair<Direction, std::uint8_t> kSegments[] = {
+      {Direction::Inbound, Tcp::kSyn | Tcp::kAck}, {Direction::Outbound, Tcp::kAck},
+      {Direction::Outbound, Tcp::kFin | Tcp::kAck}, {Direction::Inbound, Tcp::kFin | Tcp::kAck},
+      {Direction::Outbound, Tcp::kAck}};
+  std::size_t at = 0;
+  TickMeter meter(state);
+  for (auto _ : state) {
+    const OutboundFlow& flow = flows[at++ % flows.size()];
+    const Opened opened = table.conntrack->open_outbound(flow, 0, Time{});
+    const FlowKey inbound = opened.session->inbound_key();
+    for (const auto& [direction, flags] : kSegments) {
+      Session* session = table.conntrack->find(direction == Direction::Outbound ? flow.key : inbound);
+      table.conntrack->advance_tcp(*session, direction, flags);
+      session->count(direction, 60, Time{});
+    }
+    table.conntrack->erase(*opened.session, Time{});
+    ++meter.items;
+  }
+}
+
+// The sweep over sessions that live: the share of a worker at one turn in 4 s is items/s against this.
+void sweep_living(benchmark::State& state) {
+  Filled& table = filled(static_cast<std::size_t>(state.range(0)));
+  static std::uint32_t second = 0;
+  TickMeter meter(state);
+  for (auto _ : state) {
+    second += 4;
+    // Ten years ahead of the last packet would expire them: time stands within the UDP timeout.
+    const std::uint32_t now = second % 256;
+    table.conntrack->expire(Time{Ticks{std::chrono::seconds(now)}}, ~0u);
+    table.conntrack->expire(Time{Ticks{std::chrono::seconds(now)} + Ticks{63}}, ~0u);
+    meter.items += state.range(0);
+  }
+}
+
+void memory_per_session(benchmark::State& state) {
+  const auto sessions = static_cast<std::size_t>(state.range(0));
+  std::size_t bytes = 0;
+  for (auto _ : state) {
+    filled(0 + 1024);
+    bytes = filled(sessions).bytes;
+  }
+  state.counters["bytes"] = static_cast<double>(bytes) / static_cast<double>(sessions);
+}
+
+void register_all() {
+  for (const std::int64_t size : {1 << 10, 1 << 16, 1 << 20, 4 << 20, 10'000'000}) {
+    const auto add = [&](const std::string& name, auto function) {
+      benchmark::RegisterBenchmark(name.c_str(), function)->Arg(size);
+    };
+    for (const char* kind : {"hit", "miss", "mixed"}) {
+      add(std::string("find_burst/") + kind, [kind](benchmark::State& state) { find_burst(state, kind); });
+    }
+    add("find_one_by_one/hit", find_one_by_one);
+    add("find_and_count/hit", find_and_count);
+    for (const char* kind : {"hit", "miss", "mixed"}) {
+      add(std::string("find_burst_rte_hash/") + kind, [kind](benchmark::State& state) { find_burst_rte_hash(state, kind); });
+    }
+    add("sweep_living", sweep_living);
+    benchmark::RegisterBenchmark("memory_per_session", memory_per_session)->Arg(size)->Iterations(1);
+  }
+  for (const std::int64_t size : {1 << 16, 1 << 20, 4 << 20}) {
+    benchmark::RegisterBenchmark("open_new", open_new)->Arg(size)->Unit(benchmark::kMillisecond);
+    benchmark::RegisterBenchmark("reopen", reopen_at_size)->Arg(size);
+    benchmark::RegisterBenchmark("tcp_open_and_close", tcp_open_and_close)->Arg(size);
+  }
+  for (const std::int64_t percent : {0, 50, 90, 99, 100}) {
+    benchmark::RegisterBenchmark("open_at_fill", open_at_fill)->Arg(percent);
+  }
+}
+
+}  // namespace
+}  // namespace vmnat::conntrack
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  char program[] = "conntrack_bench", no_huge[] = "--no-huge", no_pci[] = "--no-pci", memory[] = "-m",
+       megabytes[] = "3072", no_files[] = "--no-shconf", no_telemetry[] = "--no-telemetry", lcore[] = "-l", first[] = "0", log[] = "--log-level=error";
+  char* eal[] = {program, no_huge, no_pci, memory, megabytes, no_files, no_telemetry, lcore, first, log};
+  if (rte_eal_init(std::size(eal), eal) < 0) {
+    std::fprintf(stderr, "conntrack_bench: EAL: %s\n", rte_strerror(rte_errno));
+    return 1;
+  }
+  vmnat::conntrack::register_all();
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  rte_eal_cleanup();
+  return 0;
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// Permissions: which remote addresses may send to an external endpoint, whatever their port.
+//
+// Only for address-dependent filtering (RFC 4787 section 5): one record of 16 bytes for each (external
+// endpoint, remote address, protocol) counts the sessions that grant it. Networks with another filtering
+// never touch these pages.
+#pragma once
+
+#include "conntrack/flow_key.h"
+#include "conntrack/hash.h"
+#include "conntrack/tag_index.h"
+
+namespace vmnat::conntrack {
+
+class Permissions {
+ public:
+  Permissions(std::uint32_t capacity, FlowHash hash) : hash_(hash), index_(capacity), grants_(capacity) {}
+  [[nodiscard]] bool reserved() const { return index_.reserved() && grants_.reserved(); }
+
+  // For a session with this inbound key. False: no room; grants nothing then.
+  bool grant(const FlowKey& inbound);
+  void withdraw(const FlowKey& inbound);
+  [[nodiscard]] bool is_granted(const FlowKey& inbound) const { return find(inbound) != TagIndex::kNothing; }
+  [[nodiscard]] std::uint64_t size() const { return index_.size(); }
+
+ private:
+  struct Grant {
+    std::uint64_t external_and_protocol;
+    std::uint32_t remote_address;
+    std::uint32_t sessions;  // when free: index of the next free grant
+  };
+  static_assert(sizeof(Grant) == 16);
+  static constexpr std::uint32_t kNone = 0xffff'ffff;
+
+  // The inbound key without the remote port, as (external endpoint and protocol, remote address).
+  static FlowKey grouped(const FlowKey& inbound) {
+    return {inbound.local | (inbound.remote >> 48 & 0xff) << 48, inbound.remote & 0xffff'ffff};
+  }
+  [[nodiscard]] TagIndex::Place place(const FlowKey& group) const { return index_.place_of(hash_(group)); }
+  [[nodiscard]] std::uint32_t find(const FlowKey& inbound) const;
+
+  FlowHash hash_;
+  TagIndex index_;
+  ReservedArray<Grant> grants_;
+  std::uint32_t used_ = 0;
+  std::uint32_t first_free_ = kNone;
+};
+
+}  // namespace vmnat::conntrack

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// External ports: leases, what is given and in which order, rest, and several workers on one address.
+#include "conntrack/port_pool.h"
+
+#include <algorithm>
+#include <gtest/gtest.h>
+#include <set>
+
+#include "tests/conntrack/fixture.h"
+
+namespace vmnat::conntrack {
+namespace {
+
+constexpr PortSpace kSpace = PortSpace::Udp;
+constexpr net::L4Port kAny{};  // nothing to preserve
+
+std::unique_ptr<ExternalPorts> one_address(std::uint16_t first, std::uint16_t last, unsigned workers = 1,
+                                           std::vector<std::uint16_t> reserved = {}) {
+  const ExternalAddress address{Nat::external_address(0), first, last, std::move(reserved)};
+  return ExternalPorts::create({&address, 1}, workers);
+}
+
+std::set<unsigned> take_all(PortPool& pool, Time now = {}) {
+  std::set<unsigned> taken;
+  while (const auto port = pool.allocate(0, kSpace, kAny, now))
+    EXPECT_TRUE(taken.insert(port->host()).second);
+  return taken;
+}
+
+TEST(ExternalPorts, RefusesWhatCannotBe) {
+  const ExternalAddress good{Nat::external_address(0), 1024, 65535, {}};
+  const ExternalAddress reversed{Nat::external_address(1), 2000, 1999, {}};
+  const ExternalAddress zero{Nat::external_address(1), 0, 65535, {}};
+  const std::vector<ExternalAddress> twice{good, good};
+  EXPECT_NE(ExternalPorts::create({&good, 1}, 1), nullptr);
+  EXPECT_EQ(ExternalPorts::create({}, 1), nullptr);
+  EXPECT_EQ(ExternalPorts::create({&good, 1}, 0), nullptr);
+  EXPECT_EQ(ExternalPorts::create({&good, 1}, 255), nullptr);
+  EXPECT_EQ(ExternalPorts::create({&reversed, 1}, 1), nullptr);
+  EXPECT_EQ(ExternalPorts::create({&zero, 1}, 1), nullptr);
+  EXPECT_EQ(ExternalPorts::create(twice, 1), nullptr);
+}
+
+TEST(ExternalPorts, FindsEachOfManyAddresses) {
+  std::vector<ExternalAddress> addresses;
+  for (unsigned i = 0; i < 1000; ++i) addresses.push_back({Nat::external_address(i * 3), 1024, 65535, {}});
+  const auto ports = ExternalPorts::create(addresses, 1);
+  for (unsigned i = 0; i < 1000; ++i) {
+    EXPECT_EQ(ports->index_of(Nat::external_address(i * 3)), i);
+    EXPECT_EQ(ports->index_of(Nat::external_address(i * 3 + 1)), std::nullopt);
+  }
+}
+
+TEST(ExternalPorts, NamesTheOwnerOfEveryLeasedPort) {
+  const auto ports = one_address(1024, 65535, 2);
+  EXPECT_EQ(ports->owner(0, net::L4Port::from_host(5000)), kNoWorker);
+  ASSERT_TRUE(ports->lease(0, 5000 / 64, 1));
+  EXPECT_FALSE(ports->lease(0, 5000 / 64, 0));
+  EXPECT_EQ(ports->owner(0, net::L4Port::from_host(5000)), 1);
+  EXPECT_EQ(ports->owner(0, net::L4Port::from_host(5000 / 64 * 64 + 64)), kNoWorker);
+  ports->give_back(0, 5000 / 64);
+  EXPECT_EQ(ports->owner(0, net::L4Port::from_host(5000)), kNoWorker);
+  EXPECT_FALSE(ports->lease(0, 1, 0));  // below 1024: never anyone's
+}
+
+TEST(PortPool, GivesEveryAllowedPortOnceAndNoOther) {
+  const auto ports = one_address(1030, 1300, 1, {1040, 1064, 1300});
+  PortPool pool(*ports, 0, 1);
+  std::set<unsigned> expected;
+  for (unsigned port = 1030; port < 1300; ++port) expected.insert(port);
+  expected.erase(1040);
+  expected.erase(1064);
+  EXPECT_EQ(take_all(pool), expected);
+  EXPECT_EQ(pool.used(0, kSpace), expected.size());
+  EXPECT_EQ(pool.used(0, PortSpace::Tcp), 0u);
+  EXPECT_TRUE(pool.check_invariants());
+}
+
+TEST(PortPool, GivesThePreferredPortOrARandomOne) {
+  const auto ports = one_address(1024, 65535);
+  PortPool pool(*ports, 0, 1);
+  const auto wanted = net::L4Port::from_host(40000);
+  EXPECT_EQ(pool.allocate(0, kSpace, wanted, {}), wanted);
+  EXPECT_NE(pool.allocate(0, kSpace, wanted, {}), wanted);
+  EXPECT_EQ(pool.allocate(0, PortSpace::Tcp, wanted, {}), wanted);  // numbered apart
+  const auto privileged = pool.allocate(0, kSpace, net::L4Port::from_host(123), {});
+  ASSERT_TRUE(privileged);
+  EXPECT_GE(privileged->host(), 1024);
+}
+
+TEST(PortPool, RandomPortsAreHardToGuess) {
+  // RFC 6056: over many pools, the first port given lies anywhere, and its neighbours follow in no order.
+  std::set<unsigned> first;
+  unsigned ascending = 0;
+  for (std::uint64_t seed = 1; seed <= 500; ++seed) {
+    const auto ports = one_address(1024, 65535);
+    PortPool pool(*ports, 0, seed);
+    const unsigned a = pool.allocate(0, kSpace, kAny, {})->host();
+    const unsigned b = pool.allocate(0, kSpace, kAny, {})->host();
+    first.insert(a);
+    ascending += b > a;
+  }
+  EXPECT_GT(first.size(), 480u);
+  EXPECT_GT(ascending, 200u);
+  EXPECT_LT(ascending, 300u);
+}
+
+TEST(PortPool, FreedPortsRestForTwoMinutesUnlessNothingElseIsFree) {
+  const auto ports = one_address(1024, 1151);  // two blocks
+  PortPool pool(*ports, 0, 1);
+  const auto port = *pool.allocate(0, kSpace, kAny, at_seconds(10));
+  pool.release(0, kSpace, port, at_seconds(10));
+  std::set<unsigned> others;
+  for (unsigned i = 0; i < 127; ++i) others.insert(pool.allocate(0, kSpace, port, at_seconds(129))->host());
+  EXPECT_EQ(others.size(), 127u);
+  EXPECT_FALSE(others.contains(port.host()));  // not even as the preferred one
+  EXPECT_EQ(pool.allocate(0, kSpace, kAny, at_seconds(129)), port);
+  EXPECT_TRUE(pool.check_invariants());
+}
+
+TEST(PortPool, RestedPortsAreGivenAgain) {
+  const auto ports = one_address(1024, 1151);
+  PortPool pool(*ports, 0, 1);
+  for (unsigned round = 0; round < 5; ++round) {
+    const Time now = at_seconds(round * 241);
+    const std::set<unsigned> taken = take_all(pool, now);
+    EXPECT_EQ(taken.size(), 128u);
+    for (const unsigned port : taken) {
+      pool.release(0, kSpace, net::L4Port::from_host(static_cast<std::uint16_t>(port)), now);
+    }
+    // Within the rest, the pool yields; after it, a preferred port is plainly free.
+    const auto wanted = net::L4Port::from_host(1100);
+    EXPECT_EQ(pool.allocate(0, kSpace, wanted, now + Ticks{std::chrono::seconds(240)}), wanted);
+    pool.release(0, kSpace, wanted, now);
+    EXPECT_TRUE(pool.check_invariants());
+  }
+}
+
+TEST(PortPool, TheLongestRestedPortIsGivenFirst) {
+  const auto ports = one_address(1024, 1087);  // one block
+  PortPool pool(*ports, 0, 1);
+  take_all(pool, at_seconds(0));
+  const auto early = net::L4Port::from_host(1050), late = net::L4Port::from_host(1040);
+  pool.release(0, kSpace, early, at_seconds(100));
+  pool.release(0, kSpace, late, at_seconds(130));
+  EXPECT_EQ(pool.allocate(0, kSpace, kAny, at_seconds(131)), early);
+  EXPECT_EQ(pool.allocate(0, kSpace, kAny, at_seconds(131)), late);
+}
+
+TEST(PortPool, BlocksMoveToTheWorkerThatNeedsThem) {
+  const auto ports = one_address(1024, 1024 + 10 * 64 - 1, 2);
+  PortPool first(*ports, 0, 1), second(*ports, 1, 2);
+  const std::set<unsigned> of_first = take_all(first);
+  EXPECT_EQ(of_first.size(), 9u * 64);  // all but the block that each worker always has
+  EXPECT_EQ(take_all(second).size(), 64u);
+  for (const unsigned port : of_first) {
+    first.release(0, kSpace, net::L4Port::from_host(static_cast<std::uint16_t>(port)), {});
+  }
+  EXPECT_EQ(take_all(second).size(), 8u * 64);
+  EXPECT_EQ(take_all(first).size(), 64u);
+  EXPECT_TRUE(first.check_invariants());
+  EXPECT_TRUE(second.check_invariants());
+}
+
+TEST(PortPool, NoPortIsEverGivenByTwoWorkers) {
+  const auto ports = one_address(1024, 65535, 3);
+  PortPool pools[] = {{*ports, 0, 1}, {*ports, 1, 2}, {*ports, 2, 3}};
+  Random random(9);
+  std::vector<std::pair<unsigned, net::L4Port>> given;
+  std::set<unsigned> ports_given;
+  for (unsigned step = 0; step < 300'000; ++step) {
+    if (given.empty() || random.next() % 100 < 55) {
+      const auto worker = static_cast<unsigned>(random.next() % 3);
+      const auto wanted = net::L4Port::from_host(static_cast<std::uint16_t>(random.next()));
+      const auto port = pools[worker].allocate(0, kSpace, wanted, at_seconds(step / 100));
+      if (!port) continue;
+      ASSERT_TRUE(ports_given.insert(port->host()).second);
+      ASSERT_EQ(ports->owner(0, *port), worker);
+      given.emplace_back(worker, *port);
+    } else {
+      std::swap(given[random.next() % given.size()], given.back());
+      const auto [worker, port] = given.back();
+      pools[worker].release(0, kSpace, port, at_seconds(step / 100));
+      ports_given.erase(port.host());
+      given.pop_back();
+    }
+  }
+  for (const auto& [worker, port] : given) pools[worker].release(0, kSpace, port, at_seconds(9999));
+  for (const PortPool& pool : pools) {
+    EXPECT_TRUE(pool.check_invariants());
+    EXPECT_EQ(pool.used(0, kSpace), 0u);
+  }
+}
+
+TEST(PortPool, PreservingPortsLeavesOtherWorkersTheirShare) {
+  const auto ports = one_address(1024, 65535, 4);
+  PortPool greedy(*ports, 0, 1);
+  Random random(5);
+  for (unsigned i = 0; i < 5000; ++i) {
+    greedy.allocate(0, kSpace, net::L4Port::from_host(static_cast<std::uint16_t>(random.next())), {});
+  }
+  unsigned leased = 0;
+  for (unsigned block = 0; block < ExternalPorts::kBlocks; ++block) leased += greedy.is_held(0, block);
+  EXPECT_LE(leased, ExternalPorts::kBlocks / 4);
+}
+
+}  // namespace
+}  // namespace vmnat::conntrack
