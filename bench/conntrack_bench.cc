@@ -6,19 +6,16 @@
 //
 // Every session has an internal endpoint, a mapping and an external port of its own (the dearest case) and
 // a random remote; keys come in random order, half of them outbound, half inbound.
-#include <benchmark/benchmark.h>
-#include <rte_eal.h>
-#include <rte_cycles.h>
-#include <rte_errno.h>
-#include <rte_hash.h>
-#include <unistd.h>
-
 #include <algorithm>
+#include <benchmark/benchmark.h>
 #include <cstdio>
-#include <fstream>
 #include <map>
 #include <numeric>
 #include <random>
+#include <rte_cycles.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_hash.h>
 
 #include "conntrack/conntrack.h"
 
@@ -43,13 +40,6 @@ class TickMeter {
   benchmark::State& state_;
 };
 
-std::size_t resident_bytes() {
-  std::ifstream statm("/proc/self/statm");
-  std::size_t total = 0, resident = 0;
-  statm >> total >> resident;
-  return resident * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-}
-
 // A NAT with room for `capacity` sessions and as many external addresses as they need.
 struct Table {
   explicit Table(std::size_t capacity, unsigned spare_addresses = 1) {
@@ -60,7 +50,8 @@ struct Table {
     }
     policy.addresses = indices;
     ports = ExternalPorts::create(addresses, 1);
-    conntrack = Conntrack::create({.capacity = static_cast<std::uint32_t>(capacity), .seed = 42}, *ports, {&policy, 1});
+    conntrack = Conntrack::create({.capacity = static_cast<std::uint32_t>(capacity), .seed = 42}, *ports,
+                                  {&policy, 1});
   }
   NatPolicy policy;
   std::vector<ExternalIndex> indices;
@@ -82,7 +73,6 @@ OutboundFlow flow_number(std::size_t i, std::mt19937_64& random, net::Protocol p
 // A filled table and its keys; the last one asked for is kept, since filling takes longer than measuring.
 struct Filled : Table {
   explicit Filled(std::size_t sessions) : Table(sessions) {
-    const std::size_t before = resident_bytes();
     std::mt19937_64 random(sessions);
     keys.reserve(2 * sessions);
     for (std::size_t i = 0; i < sessions; ++i) {
@@ -91,7 +81,7 @@ struct Filled : Table {
       keys.push_back(opened.session->outbound_key());
       keys.push_back(opened.session->inbound_key());
     }
-    bytes = resident_bytes() - before - keys.capacity() * sizeof(FlowKey);
+    bytes = conntrack->memory_used() + ports->memory_used();
     std::ranges::shuffle(keys, random);
     if (keys.size() > kMostKeys) keys.resize(kMostKeys);
     keys.resize(keys.size() / kBurst * kBurst);
@@ -155,13 +145,17 @@ class RteHash {
     std::uint64_t hits = 0;
     rte_hash_lookup_bulk_data(table_, pointers.data(), static_cast<std::uint32_t>(keys.size()), &hits, found);
     for (std::size_t i = 0; i < keys.size(); ++i) {
-      if ((hits >> i & 1) == 0) found[i] = nullptr;
-      else __builtin_prefetch(found[i], 1);
+      if ((hits >> i & 1) == 0)
+        found[i] = nullptr;
+      else
+        __builtin_prefetch(found[i], 1);
     }
   }
 
  private:
-  struct alignas(64) Record { std::array<std::uint64_t, 8> words; };
+  struct alignas(64) Record {
+    std::array<std::uint64_t, 8> words;
+  };
   rte_hash* table_ = nullptr;
   std::vector<Record> records_;
 };
@@ -251,7 +245,11 @@ void open_new(benchmark::State& state) {
     }
     meter.items += static_cast<std::int64_t>(sessions);
     state.PauseTiming();
-    { [[maybe_unused]] Table gone(1); std::swap(gone.conntrack, table.conntrack); std::swap(gone.ports, table.ports); }
+    {
+      [[maybe_unused]] Table gone(1);
+      std::swap(gone.conntrack, table.conntrack);
+      std::swap(gone.ports, table.ports);
+    }
     state.ResumeTiming();
   }
 }
@@ -301,7 +299,8 @@ void open_at_fill(benchmark::State& state) {
     state.PauseTiming();
     for (auto& flow : flows) flow = flow_number(number++, random);
     state.ResumeTiming();
-    for (unsigned i = 0; i < kBatch; ++i) batch[i] = table.conntrack->open_outbound(flows[i], 0, Time{}).session;
+    for (unsigned i = 0; i < kBatch; ++i)
+      batch[i] = table.conntrack->open_outbound(flows[i], 0, Time{}).session;
     state.PauseTiming();
     for (Session* session : batch) table.conntrack->erase(*session, Time{});
     state.ResumeTiming();
@@ -314,14 +313,16 @@ void tcp_open_and_close(benchmark::State& state) {
   const auto sessions = static_cast<std::size_t>(state.range(0));
   Table table(sessions + 1, 2);
   std::mt19937_64 random(7);
-  for (std::size_t i = 0; i < sessions; ++i) table.conntrack->open_outbound(flow_number(i, random), 0, Time{});
+  for (std::size_t i = 0; i < sessions; ++i)
+    table.conntrack->open_outbound(flow_number(i, random), 0, Time{});
   std::vector<OutboundFlow> flows;
   for (unsigned i = 0; i < 1 << 18; ++i) flows.push_back(flow_number(i, random, net::Protocol::Tcp));
   using Tcp = net::TcpHeader;
-  constexpr std::pair<Direction, std::uint8_t> kSegments[] = {
-      {Direction::Inbound, Tcp::kSyn | Tcp::kAck}, {Direction::Outbound, Tcp::kAck},
-      {Direction::Outbound, Tcp::kFin | Tcp::kAck}, {Direction::Inbound, Tcp::kFin | Tcp::kAck},
-      {Direction::Outbound, Tcp::kAck}};
+  constexpr std::pair<Direction, std::uint8_t> kSegments[] = {{Direction::Inbound, Tcp::kSyn | Tcp::kAck},
+                                                              {Direction::Outbound, Tcp::kAck},
+                                                              {Direction::Outbound, Tcp::kFin | Tcp::kAck},
+                                                              {Direction::Inbound, Tcp::kFin | Tcp::kAck},
+                                                              {Direction::Outbound, Tcp::kAck}};
   std::size_t at = 0;
   TickMeter meter(state);
   for (auto _ : state) {
@@ -353,14 +354,18 @@ void sweep_living(benchmark::State& state) {
   }
 }
 
+// Record, index, mappings, port bits: pages touched by a full table, and by one that has one session.
 void memory_per_session(benchmark::State& state) {
   const auto sessions = static_cast<std::size_t>(state.range(0));
+  Table empty(sessions);
+  std::mt19937_64 random(1);
+  empty.conntrack->open_outbound(flow_number(0, random), 0, Time{});
   std::size_t bytes = 0;
-  for (auto _ : state) {
-    filled(0 + 1024);
-    bytes = filled(sessions).bytes;
-  }
+  for (auto _ : state) bytes = filled(sessions).bytes;
   state.counters["bytes"] = static_cast<double>(bytes) / static_cast<double>(sessions);
+  state.counters["total_MB"] = static_cast<double>(bytes) / 1e6;
+  state.counters["first_session_MB"] =
+      static_cast<double>(empty.conntrack->memory_used() + empty.ports->memory_used()) / 1e6;
 }
 
 void register_all() {
@@ -374,7 +379,8 @@ void register_all() {
     add("find_one_by_one/hit", find_one_by_one);
     add("find_and_count/hit", find_and_count);
     for (const char* kind : {"hit", "miss", "mixed"}) {
-      add(std::string("find_burst_rte_hash/") + kind, [kind](benchmark::State& state) { find_burst_rte_hash(state, kind); });
+      add(std::string("find_burst_rte_hash/") + kind,
+          [kind](benchmark::State& state) { find_burst_rte_hash(state, kind); });
     }
     add("sweep_living", sweep_living);
     benchmark::RegisterBenchmark("memory_per_session", memory_per_session)->Arg(size)->Iterations(1);
@@ -395,7 +401,8 @@ void register_all() {
 int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   char program[] = "conntrack_bench", no_huge[] = "--no-huge", no_pci[] = "--no-pci", memory[] = "-m",
-       megabytes[] = "3072", no_files[] = "--no-shconf", no_telemetry[] = "--no-telemetry", lcore[] = "-l", first[] = "0", log[] = "--log-level=error";
+       megabytes[] = "3072", no_files[] = "--no-shconf", no_telemetry[] = "--no-telemetry", lcore[] = "-l",
+       first[] = "0", log[] = "--log-level=error";
   char* eal[] = {program, no_huge, no_pci, memory, megabytes, no_files, no_telemetry, lcore, first, log};
   if (rte_eal_init(std::size(eal), eal) < 0) {
     std::fprintf(stderr, "conntrack_bench: EAL: %s\n", rte_strerror(rte_errno));

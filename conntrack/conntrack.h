@@ -140,6 +140,7 @@ class Conntrack {
   [[nodiscard]] std::uint32_t sessions_of(PortIndex port) const {
     return vm_ports_[port].sessions.load(std::memory_order_relaxed);
   }
+  [[nodiscard]] std::size_t memory_used() const;  // bytes of all tables touched so far; takes milliseconds
   [[nodiscard]] std::uint32_t capacity() const { return capacity_; }
   // Up to out.size() sessions from `cursor` on (0 at first); done when it returns fewer. A session that
   // lives throughout is seen exactly once, whatever happens to others meanwhile.

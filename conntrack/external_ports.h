@@ -77,6 +77,9 @@ class ExternalPorts {
   [[nodiscard]] std::uint64_t allowed(ExternalIndex external, unsigned block) const {
     return allowed_[external * kBlocks + block];
   }
+  [[nodiscard]] std::size_t memory_used() const {
+    return owners_.memory_used() + unleased_.memory_used() + allowed_.memory_used() + blocks_.memory_used();
+  }
   [[nodiscard]] bool is_allowed(ExternalIndex external, net::L4Port port) const {
     return allowed(external, port.host() / kBlockPorts) >> (port.host() % kBlockPorts) & 1;
   }

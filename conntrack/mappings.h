@@ -47,6 +47,9 @@ class Mappings {
   // True: that was the last one; the slot is unbound now and the port free.
   bool remove_session(Slot slot);
 
+  [[nodiscard]] std::size_t memory_used() const {
+    return index_.memory_used() + slots_.memory_used() + more_sessions_.memory_used();
+  }
   // Endpoint-independent mappings.
   [[nodiscard]] std::uint64_t size() const { return index_.size(); }
   // Slots in use, all bound ones in the index and nothing else there. O(ports); for tests and debugging.

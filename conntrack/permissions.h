@@ -21,6 +21,7 @@ class Permissions {
   bool grant(const FlowKey& inbound);
   void withdraw(const FlowKey& inbound);
   [[nodiscard]] bool is_granted(const FlowKey& inbound) const { return find(inbound) != TagIndex::kNothing; }
+  [[nodiscard]] std::size_t memory_used() const { return index_.memory_used() + grants_.memory_used(); }
   [[nodiscard]] std::uint64_t size() const { return index_.size(); }
 
  private:

@@ -42,6 +42,7 @@ class PortPool {
   [[nodiscard]] std::uint32_t used(ExternalIndex external, PortSpace space) const {
     return space_of(external, space).used.load(std::memory_order_relaxed);
   }
+  [[nodiscard]] std::size_t memory_used() const { return held_.memory_used() + spaces_.memory_used(); }
   // Every count and set against the blocks themselves; for tests and debugging.
   [[nodiscard]] bool check_invariants() const;
 

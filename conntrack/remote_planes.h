@@ -33,6 +33,8 @@ class RemotePlanes {
   explicit RemotePlanes(FlowHash hash) : hash_(hash), planes_(kSets * kWays) {}
   [[nodiscard]] bool reserved() const { return planes_.reserved(); }
 
+  [[nodiscard]] std::size_t memory_used() const { return planes_.memory_used(); }
+
   static Key key_of(std::uint64_t remote, ExternalIndex external) {
     return {remote & FlowKey::kRemoteMask, std::uint64_t{external} + 1};
   }

@@ -2,6 +2,8 @@
 // Reserving and releasing pages; runs when tables are created and destroyed, never for a packet.
 #include "conntrack/reserved_array.h"
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <sys/mman.h>
 
@@ -33,6 +35,22 @@ void* reserve_pages(std::size_t bytes, Pages pages) {
 
 void release_pages(void* at, std::size_t bytes) {
   munmap(at, rounded_up(bytes));
+}
+
+std::size_t resident_bytes(const void* at, std::size_t bytes) {
+  constexpr std::size_t kPage = 4096;
+  constexpr std::size_t kChunk = 4096;  // pages asked about at once
+  std::array<unsigned char, kChunk> present;
+  auto* start = static_cast<std::byte*>(const_cast<void*>(at));
+  std::size_t pages = 0;
+  for (std::size_t done = 0; done < bytes; done += kChunk * kPage) {
+    const std::size_t asked = std::min(bytes - done, kChunk * kPage);
+    if (mincore(start + done, asked, present.data()) != 0) continue;
+    pages += static_cast<std::size_t>(std::count_if(
+        present.begin(), present.begin() + static_cast<std::ptrdiff_t>((asked + kPage - 1) / kPage),
+        [](unsigned char page) { return (page & 1) != 0; }));
+  }
+  return pages * kPage;
 }
 
 }  // namespace vmnat::conntrack

@@ -16,6 +16,8 @@ enum class Pages : unsigned char { Small, Huge };
 // Zeroed pages, or nullptr when the address space or the limits of the process do not suffice.
 void* reserve_pages(std::size_t bytes, Pages pages);
 void release_pages(void* at, std::size_t bytes);
+// Of the pages, what has been touched.
+std::size_t resident_bytes(const void* at, std::size_t bytes);
 
 template <typename T>
 class ReservedArray {
@@ -27,6 +29,9 @@ class ReservedArray {
       : elements_(static_cast<T*>(reserve_pages(length * sizeof(T), pages)), Release{length * sizeof(T)}) {}
 
   [[nodiscard]] bool reserved() const { return elements_ != nullptr; }
+  [[nodiscard]] std::size_t memory_used() const {
+    return resident_bytes(elements_.get(), elements_.get_deleter().bytes);
+  }
   [[nodiscard]] std::size_t size() const { return elements_.get_deleter().bytes / sizeof(T); }
   T& operator[](std::size_t i) { return elements_.get()[i]; }
   const T& operator[](std::size_t i) const { return elements_.get()[i]; }

@@ -42,6 +42,12 @@ Statistics Conntrack::statistics() const {
   return result;
 }
 
+std::size_t Conntrack::memory_used() const {
+  return sessions_.memory_used() + index_.memory_used() + mappings_.memory_used() + pool_.memory_used() +
+         planes_.memory_used() + permissions_.memory_used() + vm_ports_.memory_used() +
+         timeouts_.memory_used();
+}
+
 SessionView Conntrack::view(const Session& copy) const {
   return {.internal = copy.internal(),
           .external = copy.external(),

@@ -84,6 +84,7 @@ class TagIndex {
   // False: there is no such entry.
   bool erase(Place place, std::uint32_t value);
 
+  [[nodiscard]] std::size_t memory_used() const { return buckets_.memory_used(); }
   [[nodiscard]] std::uint64_t size() const { return size_; }
   [[nodiscard]] std::uint64_t capacity() const { return std::uint64_t{bucket_count_} * kBucketEntries; }
   // Counts the entries and checks that each overflow count is exact. O(capacity); for tests and debugging.
