@@ -110,6 +110,7 @@ class VethLab:
 
     def settle(self):
         """Every VM is known to the switch and the router to vmnatd; nothing is on its way any more."""
+        self.router.answers = True
         for guest in self.guests:
             guest.announce()
         self.open_udp(self.vm1, 1999, b"wakes the next hop up")

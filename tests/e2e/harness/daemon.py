@@ -26,10 +26,10 @@ SETTLING_SECONDS = 10
 
 def program(name) -> pathlib.Path:
     build = pathlib.Path(os.environ.get("VMNAT_BUILD") or ROOT / "build")
-    path = build / "control" / name
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is not built: ./run build")
-    return path
+    found = [path for path in sorted((build / "control").rglob(name)) if path.is_file()]
+    if not found:
+        raise FileNotFoundError(f"{build}/control holds no {name}: ./run build")
+    return found[0]
 
 
 def drops(counters) -> int:

@@ -79,11 +79,11 @@ class Wire:
 
 
 class Router(Wire):
-    """The next hop beyond the uplink: answers ARP for its address as long as `answers` is true."""
+    """The next hop beyond the uplink; answers ARP for its address from when `answers` is set."""
 
     def __init__(self, namespace, interface, mac, address):
         super().__init__(namespace, interface, mac)
-        self.address, self.answers = address, True
+        self.address, self.answers = address, False
 
     def asks_for_us(self, frame) -> bool:
         return ARP in frame and frame[ARP].op == 1 and frame[ARP].pdst == self.address
