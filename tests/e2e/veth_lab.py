@@ -52,7 +52,7 @@ class Guest(NamedTuple):
 
 class VethLab:
     def __init__(self, scope, mtu=1500):
-        self.settled, self.mtu = False, mtu
+        self.settling, self.mtu = None, mtu
         self.directory = scratch_directory(scope)
         self.gateway_side = scope.enter_context(Namespace("gateway"))
         self.wire_side = scope.enter_context(Namespace("wires"))
@@ -90,8 +90,7 @@ class VethLab:
 
         `dropped=2` is two drops for whatever reason; `dropped={"drop.no_session": 2}` names it.
         """
-        if not self.settled:
-            self.settle()
+        self.settle_once()
         before = self.frame_counts()
         yield
         grown = {}
@@ -108,24 +107,37 @@ class VethLab:
 
     # --- traffic ------------------------------------------------------------------------------------------
 
+    def settle_once(self):
+        check(self.settling != "failed", "the lab has not settled before")
+        if self.settling is None:
+            self.settle()
+
     def settle(self):
         """Every VM is known to the switch and the router to vmnatd; nothing is on its way any more."""
+        self.settling = "failed"
         self.router.answers = True
         for guest in self.guests:
             guest.announce()
-        self.open_udp(self.vm1, 1999, b"wakes the next hop up")
+        wait_until(self.router_is_resolved, "vmnatd has resolved the router and a datagram leaves")
         for guest in self.guests:
             guest.wire.send(guest.routed(guest.gateway) / ICMP(id=1))
             guest.expect(lambda frame: ICMP in frame, "the gateway's echo reply")
         for wire in [self.router, *(guest.wire for guest in self.guests)]:
             wire.drain()
-        self.settled = True
+        self.settling = "done"
 
-    def open_udp(self, guest, port, payload, to=REMOTE, remote_port=53):
+    def router_is_resolved(self) -> bool:
+        """A datagram leaves; one that waits for a router that has not answered yet may be given up."""
+        with contextlib.suppress(Overdue):
+            self.open_udp(self.vm1, 1999, b"is the router there?", seconds=2)
+            return True
+        return False
+
+    def open_udp(self, guest, port, payload, to=REMOTE, remote_port=53, seconds=10):
         """A datagram goes out; returns it as the router saw it."""
         guest.wire.send(guest.routed(to) / UDP(sport=port, dport=remote_port) / Raw(payload))
         return self.router.expect(lambda frame: UDP in frame and bytes(frame[UDP].payload) == payload,
-                                  f"{payload!r} on the uplink")
+                                  f"{payload!r} on the uplink", seconds)
 
     def reply_udp(self, outbound, payload):
         """The remote answers an outbound datagram; what the router would send back, given to the uplink."""

@@ -15,6 +15,8 @@ FORWARDED = {"received": 1, "transmitted": 1}
 ARP_ANSWERED = {"received": 1, "transmitted": 1}
 PING_ANSWERED = {"received": 1, "transmitted": 1}
 
+ON_LINK = "203.0.113.77"  # a host on the uplink's own subnet
+
 REASONS = {
     "no session": "no_session",
     "between networks": "between_networks",
@@ -53,19 +55,25 @@ def gratuitous_arp(lab):
     check_equal((frame.dst, frame.src, frame[ARP].hwsrc), (BROADCAST, config.UPLINK_MAC, config.UPLINK_MAC), "addresses")
 
 
-@suite.test("frames wait while the next hop is resolved, ARP is repeated, and then they all leave in order")
+@suite.test("frames wait while their next hop is resolved, ARP is repeated, and then they all leave in order")
 def waits_for_next_hop(lab):
     payloads = [b"first", b"second", b"third"]
     for payload in payloads:
-        lab.vm1.wire.send(lab.vm1.routed(REMOTE) / UDP(sport=1500, dport=53) / Raw(payload))
+        lab.vm1.wire.send(lab.vm1.routed(ON_LINK) / UDP(sport=1500, dport=53) / Raw(payload))
     for attempt in ("first", "repeated"):
-        request = lab.router.expect(lab.router.asks_for_us, f"the {attempt} ARP request")
+        request = lab.router.expect(lambda f: lab.router.asks_for(f, ON_LINK), f"the {attempt} ARP request")
         check_equal(request[ARP].psrc, config.UPLINK_ADDRESS, "the sender's address in the ARP request")
     check(not any(UDP in frame for frame in lab.router.drain()), "a frame left before its next hop was known")
     lab.router.answer(request)
     left = [lab.router.expect(lambda f: UDP in f, "a frame that waited") for _ in payloads]
     check_equal([bytes(frame[UDP].payload) for frame in left], payloads, "the frames that waited")
-    check_equal({frame.dst for frame in left}, {ROUTER_MAC}, "their next hop")
+    check_equal({(frame.dst, frame[IP].src) for frame in left}, {(ROUTER_MAC, config.UPLINK_ADDRESS)}, "their addresses")
+
+
+@suite.test("an unanswered ARP request for the router is repeated until it is answered")
+def router_arp(lab):
+    for attempt in ("first", "second", "third", "fourth"):
+        lab.router.expect(lambda f: lab.router.asks_for(f, config.UPLINK_ROUTER), f"the {attempt} ARP request")
     lab.settle()
 
 

@@ -99,7 +99,12 @@ class Vmnatd:
     # --- scope --------------------------------------------------------------------------------------------
 
     def evidence(self) -> str:
-        return f"--- vmnatd's log\n{self.process.log_tail()}"
+        """What a failed subtest shows of the daemon: the counters that are not 0, and the end of its log."""
+        try:
+            counters = {name: value for name, value in self.counters().items() if value}
+        except Exception as problem:
+            counters = problem
+        return f"--- counters\n{counters}\n--- vmnatd's log\n{self.process.log_tail()}"
 
     def __enter__(self):
         return self

@@ -85,15 +85,16 @@ class Router(Wire):
         super().__init__(namespace, interface, mac)
         self.address, self.answers = address, False
 
-    def asks_for_us(self, frame) -> bool:
-        return ARP in frame and frame[ARP].op == 1 and frame[ARP].pdst == self.address
+    @staticmethod
+    def asks_for(frame, address) -> bool:
+        return ARP in frame and frame[ARP].op == 1 and frame[ARP].pdst == address
 
     def answer(self, request):
-        self.send(self.to(request.src) / ARP(op=2, hwsrc=self.mac, psrc=self.address,
+        self.send(self.to(request.src) / ARP(op=2, hwsrc=self.mac, psrc=request[ARP].pdst,
                                              hwdst=request[ARP].hwsrc, pdst=request[ARP].psrc))
 
     def is_answered_at_once(self, frame) -> bool:
-        if self.answers and self.asks_for_us(frame):
+        if self.answers and self.asks_for(frame, self.address):
             self.answer(frame)
             return True
         return False
