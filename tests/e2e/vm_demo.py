@@ -14,6 +14,7 @@ def make_lab(scope):
     lab = VmLab(scope)
     lab.start_vmnatd()
     lab.start_vm()
+    lab.address = "no address yet"
     return lab
 
 
@@ -23,12 +24,12 @@ suite = Suite(make_lab)
 @suite.test("udhcpc in the VM gets a lease: address, mask, router, DNS, MTU, domain, lease time, server")
 def lease(lab):
     given = lab.vm.obtain_lease()
+    lab.address = given["ip"]
     check(ipaddress.ip_address(given["ip"]) in ipaddress.ip_network("192.168.122.0/24"), f"address {given['ip']}")
     check(given["ip"] != GATEWAY, "the gateway's own address was given away")
     wanted = {"subnet": "255.255.255.0", "router": GATEWAY, "dns": "9.9.9.9", "mtu": "1450", "domain": "lab.example",
               "lease": "3600", "serverid": GATEWAY}
     check_equal({name: given.get(name) for name in wanted}, wanted, "the lease in the VM")
-    lab.address = given["ip"]
 
 
 @suite.test("vmnatctl leases shows the same lease")

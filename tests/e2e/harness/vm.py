@@ -118,7 +118,7 @@ class Vm:
 
     def obtain_lease(self, seconds=60) -> dict[str, str]:
         """udhcpc's lease as {"ip": ..., "router": ..., "dns": ..., ...}, applied to eth0."""
-        self.run("udhcpc -i eth0 -n -q -t 20 -T 1 -s /etc/udhcpc.script", seconds).check()
+        self.run("udhcpc -i eth0 -n -q -t 20 -T 1 -O mtu -O search -s /etc/udhcpc.script", seconds).check()
         lines = self.run("cat /tmp/lease").check().output.splitlines()
         return dict(line.split("=", 1) for line in lines)
 
