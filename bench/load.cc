@@ -108,7 +108,7 @@ Load::Mark Load::drive_until(std::uint64_t end) {
     const double due =
         plan_.rate_mpps == 0 ? 0 : static_cast<double>(now - start_) / tick_rate() * plan_.rate_mpps * 1e6;
     for (Lane& lane : lanes_)
-      if (plan_.rate_mpps == 0 || static_cast<double>(lane.stream->sent()) < due) done += lane.stream->send();
+      if (plan_.rate_mpps == 0 || static_cast<double>(lane.sent_in_run()) < due) done += lane.stream->send();
     const std::uint64_t before = now;
     now = rte_rdtsc();
     if (done > 0) busy_ticks_ += now - before;
@@ -128,10 +128,9 @@ void Load::stop_and_drain() {
 }
 
 LoadSample Load::run() {
-  std::uint64_t sent_before = 0, received_before = 0;
-  for (const Lane& lane : lanes_) {
-    sent_before += lane.stream->sent();
-    received_before += lane.received;
+  for (Lane& lane : lanes_) {
+    lane.sent_before = lane.stream->sent();
+    lane.received_before = lane.received;
   }
   const std::uint64_t preemptions = preemptions_of_this_thread();
   start_ = rte_rdtsc();
@@ -140,26 +139,25 @@ LoadSample Load::run() {
   const Mark to = drive_until(from.ticks + ticks(plan_.seconds));
   stop_and_drain();
 
+  LoadSample sample = sample_between(from, to);
   std::uint64_t sent = 0, received = 0;
   for (const Lane& lane : lanes_) {
-    sent += lane.stream->sent();
-    received += lane.received;
+    sent += lane.sent_in_run();
+    received += lane.received_in_run();
   }
-  sent -= sent_before;
-  received -= received_before;
+  if (sent > received) sample.loss = static_cast<double>(sent - received) / static_cast<double>(sent);
+  sample.preemptions = preemptions_of_this_thread() - preemptions;
+  return sample;
+}
+
+LoadSample Load::sample_between(const Mark& from, const Mark& to) {
   const double elapsed = static_cast<double>(to.ticks - from.ticks);
-  const auto rate = [&](std::size_t i) {
-    return static_cast<double>(to.received[i] - from.received[i]) / elapsed * tick_rate() / 1e6;
-  };
-  const double in_window =
-      static_cast<double>(to.received[0] + to.received[1] - from.received[0] - from.received[1]);
-  return {.outbound_mpps = rate(0),
-          .inbound_mpps = rate(1),
-          .loss = sent > received ? static_cast<double>(sent - received) / static_cast<double>(sent) : 0,
+  const auto received = [&](std::size_t i) { return static_cast<double>(to.received[i] - from.received[i]); };
+  const auto bursts = static_cast<double>(to.bursts - from.bursts);
+  return {.outbound_mpps = received(0) / elapsed * tick_rate() / 1e6,
+          .inbound_mpps = received(1) / elapsed * tick_rate() / 1e6,
           .generator_busy = static_cast<double>(to.busy_ticks - from.busy_ticks) / elapsed,
-          .frames_per_burst =
-              to.bursts == from.bursts ? 0 : in_window / static_cast<double>(to.bursts - from.bursts),
-          .preemptions = preemptions_of_this_thread() - preemptions};
+          .frames_per_burst = bursts == 0 ? 0 : (received(0) + received(1)) / bursts};
 }
 
 }  // namespace vmnat::bench

@@ -54,8 +54,13 @@ class Load {
     Direction direction;
     AddressRange expected;
     std::unique_ptr<Stream> stream;
+    std::uint64_t sent_before = 0;  // this run
+    std::uint64_t received_before = 0;
     std::uint64_t received = 0;
     std::uint64_t bursts = 0;  // that were not empty
+
+    [[nodiscard]] std::uint64_t sent_in_run() const { return stream->sent() - sent_before; }
+    [[nodiscard]] std::uint64_t received_in_run() const { return received - received_before; }
   };
   // Time, and counts at the start and the end of the measured window.
   struct Mark {
@@ -70,6 +75,7 @@ class Load {
   // Sends and receives until `end`; returns where things stand.
   Mark drive_until(std::uint64_t end);
   void stop_and_drain();
+  static LoadSample sample_between(const Mark& from, const Mark& to);
 
   TestBed& bed_;
   LoadPlan plan_;
