@@ -7,7 +7,7 @@ import re
 import signal
 
 from harness import config, processes
-from harness.daemon import Vmnatd, program
+from harness.daemon import Vmnatd, program, runtime_directory
 from harness.namespace import Namespace, veth
 from harness.tap import Suite, check, check_equal, scratch_directory
 
@@ -48,7 +48,8 @@ class CliLab:
         """vmnatd on a configuration that it is expected not to run on; its exit code and output."""
         path = self.directory / "other.yaml"
         path.write_text(text)
-        return processes.run([program("vmnatd"), "--config", path, *options], namespace=self.gateway_side, check=False)
+        return processes.run([program("vmnatd"), "--config", path, *options], namespace=self.gateway_side, check=False,
+                             environment=runtime_directory(self.directory))
 
     def evidence(self):
         return self.vmnatd.evidence()

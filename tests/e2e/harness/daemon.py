@@ -13,7 +13,6 @@ The binaries are those of $VMNAT_BUILD (meson sets it), else of build/ in the so
 import json
 import os
 import pathlib
-import shutil
 import signal
 
 from . import processes
@@ -30,6 +29,11 @@ def program(name) -> pathlib.Path:
     if not found:
         raise FileNotFoundError(f"{build}/control holds no {name}: ./run build")
     return found[0]
+
+
+def runtime_directory(directory) -> dict[str, str]:
+    """The environment in which DPDK keeps its files in the test's directory, to go with it, not in /var/run."""
+    return {"RUNTIME_DIRECTORY": str(directory)}
 
 
 def drops(counters) -> int:
@@ -54,7 +58,8 @@ class Vmnatd:
     def start(self, ready_seconds=30):
         """Starts the daemon and waits until it says that it is ready; also after a stop or a kill."""
         self.process = processes.Process([program("vmnatd"), "--config", self.config_path],
-                                         log=self.directory / f"vmnatd-{len(self.logs())}.log", namespace=self.namespace)
+                                         log=self.directory / f"vmnatd-{len(self.logs())}.log",
+                                         namespace=self.namespace, environment=runtime_directory(self.directory))
         wait_until(lambda: not self.process.running() or "vmnatd ready" in self.process.log(),
                    f"vmnatd says that it is ready\n{self.process.log_tail()}", ready_seconds)
         check(self.process.running(), f"vmnatd ended with {self.process.child.returncode} instead of getting "
@@ -115,6 +120,3 @@ class Vmnatd:
                 self.stop()
         finally:
             self.process.kill()
-            for argument in self.config["dataplane"]["eal"]:
-                prefix = argument.removeprefix("--file-prefix=")
-                shutil.rmtree(f"/var/run/dpdk/{prefix}", ignore_errors=True)

@@ -106,7 +106,7 @@ class Process:
         self.kill()
 
 
-def run(arguments, namespace=None, seconds=30, check=True) -> subprocess.CompletedProcess:
+def run(arguments, namespace=None, seconds=30, check=True, environment=None) -> subprocess.CompletedProcess:
     """Runs a short command to its end and returns its output; raises with that output when it fails."""
     def before_exec():
         die_with_parent()
@@ -115,7 +115,7 @@ def run(arguments, namespace=None, seconds=30, check=True) -> subprocess.Complet
 
     answer = subprocess.run([str(argument) for argument in arguments], stdin=subprocess.DEVNULL,
                             capture_output=True, text=True, errors="replace", timeout=seconds * PATIENCE,
-                            preexec_fn=before_exec)
+                            preexec_fn=before_exec, env={**os.environ, **(environment or {})})
     if check and answer.returncode != 0:
         raise RuntimeError(f"{' '.join(answer.args)}: exit code {answer.returncode}\n{answer.stdout}{answer.stderr}")
     return answer
