@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real DHCP clients against the server, on a veth pair between two network namespaces.
+
+    clients_test.py VETH_SERVER [TestCase.test ...]
+
+udhcpc, dhclient, dhcpcd and systemd-networkd get an address and everything else they ask for; udhcpc also
+renews and releases; perfdhcp makes many exchanges while the server is killed again and again, and no lease
+that was ACKed on the wire may be missing from the journal. Nothing leaves the two namespaces.
+A client that is not installed is a failure, not a skip: `./run test` installs them.
+"""
+
+import itertools
+import json
+import os
+import pathlib
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+VETH_SERVER = sys.argv.pop(1)
+GATEWAY = "10.77.0.1"
+VM_MAC = "52:54:00:aa:00:01"
+LEASE_SCRIPT = """#!/bin/sh
+env > "{directory}/.$$" && mv "{directory}/.$$" "{directory}/event-$(date +%s%N)"
+"""
+
+
+def run(*command, **options):
+    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, timeout=60, **options).stdout
+
+
+def eventually(what, probe, seconds=30):
+    """The first true answer of probe(), asked again and again."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if answer := probe():
+            return answer
+        time.sleep(0.02)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+class Lab:
+    """Two namespaces and a veth pair: the server's side has the gateway's address, the client's has none."""
+
+    serial = itertools.count()
+
+    def __init__(self):
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="vmnat-dhcp-"))
+        name = f"vd-{os.getpid()}-{next(Lab.serial)}"
+        self.server_ns, self.client_ns = f"{name}-server", f"{name}-client"
+        self.children = []
+        self.server = None
+        for name in (self.server_ns, self.client_ns):
+            run("ip", "netns", "add", name)
+        run("ip", "link", "add", "gw0", "netns", self.server_ns, "address", "52:54:00:00:01:01", "type", "veth",
+            "peer", "name", "vm0", "netns", self.client_ns, "address", VM_MAC)
+        run("ip", "-n", self.server_ns, "addr", "add", f"{GATEWAY}/16", "dev", "gw0")
+        for name, interface in ((self.server_ns, "gw0"), (self.client_ns, "vm0")):
+            run("ip", "-n", name, "link", "set", interface, "up")
+            run("ip", "-n", name, "link", "set", "lo", "up")
+
+    def close(self):
+        for child in reversed(self.children):
+            if child.poll() is None:
+                child.terminate()
+                try:
+                    child.wait(5)
+                except subprocess.TimeoutExpired:
+                    child.kill()
+                    child.wait()
+        for name in (self.client_ns, self.server_ns):
+            for left_over in run("ip", "netns", "pids", name).split():
+                os.kill(int(left_over), signal.SIGKILL)
+            run("ip", "netns", "del", name)
+        if os.environ.get("VMNAT_KEEP"):  # for the one who looks for the reason of a failure
+            print(f"kept: {self.directory}", file=sys.stderr)
+        else:
+            shutil.rmtree(self.directory)
+
+    def start(self, namespace, *command, log, **options):
+        with open(self.directory / log, "w") as output:
+            child = subprocess.Popen(["ip", "netns", "exec", namespace, *command], stdin=subprocess.DEVNULL,
+                                     stdout=output, stderr=subprocess.STDOUT, **options)
+        self.children.append(child)
+        return child
+
+    def start_server(self, limit=16):
+        log = f"server-{time.monotonic_ns()}.log"
+        self.server = self.start(self.server_ns, VETH_SERVER, "gw0", f"{GATEWAY}/16", "10.77.1.0-10.77.250.255",
+                                 str(self.directory / "journal"), str(limit), log=log)
+        eventually("the server is ready", lambda: "ready" in (self.directory / log).read_text())
+
+    def start_client(self, *command, **options):
+        return self.start(self.client_ns, *command, **options)
+
+    def journal(self):
+        """address -> (mac, state, end)"""
+        copy = self.directory / "copy"
+        shutil.copy(self.directory / "journal", copy)
+        lines = [line.split() for line in run(VETH_SERVER, "--list", str(copy)).splitlines()]
+        return {address: (mac, state, int(end)) for address, mac, state, end in lines}
+
+    def script(self):
+        """A script for clients, and a function that finds the first event with such variables."""
+        events = self.directory / f"events-{time.monotonic_ns()}"
+        events.mkdir()
+        script = self.directory / f"{events.name}.sh"
+        script.write_text(LEASE_SCRIPT.format(directory=events))
+        script.chmod(0o755)
+
+        def find(**wanted):
+            for file in sorted(events.glob("event-*")):
+                variables = dict(line.split("=", 1) for line in file.read_text().splitlines() if "=" in line)
+                if all(variables.get(name) == value for name, value in wanted.items()):
+                    return variables
+            return None
+
+        return str(script), find
+
+
+class RealClients(unittest.TestCase):
+    def setUp(self):
+        self.lab = Lab()
+        self.addCleanup(self.lab.close)
+        self.lab.start_server()
+
+    def held_address(self):
+        return next((address for address, (mac, state, _) in self.lab.journal().items()
+                     if mac == VM_MAC and state == "bound"), None)
+
+    def test_udhcpc_gets_renews_and_releases_its_lease(self):
+        script, find = self.lab.script()
+        client = self.lab.start_client("udhcpc", "-i", "vm0", "-f", "-R", "-s", script, "-O", "mtu", "-O", "search",
+                                       "-O", "staticroutes", log="udhcpc.log")
+        bound = eventually("udhcpc is bound", lambda: find(router=GATEWAY))
+        self.assertEqual(bound["ip"], self.held_address())
+        self.assertEqual((bound["subnet"], bound["dns"], bound["domain"], bound["mtu"], bound["search"]),
+                         ("255.255.0.0", GATEWAY, "lab.example", "1400", "lab.example example"))
+        self.assertEqual(bound["staticroutes"], f"10.99.0.0/16 {GATEWAY} 0.0.0.0/0 {GATEWAY}")
+        # Its renewal goes by unicast from the address it has: the kernel needs it on the interface.
+        run("ip", "-n", self.lab.client_ns, "addr", "add", f"{bound['ip']}/16", "dev", "vm0")
+        before = self.lab.journal()[bound["ip"]][2]
+        time.sleep(1.1)  # the journal's listing has whole seconds: a renewal must move its end visibly
+        client.send_signal(signal.SIGUSR1)
+        eventually("the lease is renewed", lambda: self.lab.journal()[bound["ip"]][2] > before)
+        client.send_signal(signal.SIGUSR2)
+        eventually("the lease is released", lambda: self.lab.journal()[bound["ip"]][1] == "released")
+
+    def test_dhclient_gets_everything_it_asks_for(self):
+        script, find = self.lab.script()
+        self.lab.start_client("dhclient", "-d", "-sf", script, "-lf", str(self.lab.directory / "dhclient.leases"),
+                              "-pf", str(self.lab.directory / "dhclient.pid"), "vm0", log="dhclient.log")
+        bound = eventually("dhclient is bound", lambda: find(reason="BOUND"))
+        self.assertEqual(bound["new_ip_address"], self.held_address())
+        self.assertEqual((bound["new_routers"], bound["new_domain_name_servers"], bound["new_interface_mtu"],
+                          bound["new_domain_search"]), (GATEWAY, GATEWAY, "1400", "lab.example. example."))
+
+    def test_dhcpcd_takes_the_rapid_commit_and_classless_routes(self):
+        script, find = self.lab.script()
+        state = self.lab.directory / "dhcpcd"
+        state.mkdir()
+        # Its lease file has a fixed place: a mount namespace keeps it off the machine's own.
+        self.lab.start_client("unshare", "-m", "sh", "-c",
+                              f"mount --bind {state} /var/lib/dhcpcd && exec dhcpcd -4 -B -d --noarp -c {script} vm0",
+                              log="dhcpcd.log")
+        bound = eventually("dhcpcd is bound", lambda: find(reason="BOUND"))
+        self.assertEqual(bound["new_ip_address"], self.held_address())
+        self.assertEqual(bound["new_dhcp_server_identifier"], GATEWAY)
+        self.assertIn("0.0.0.0/0", bound["new_classless_static_routes"])
+        log = (self.lab.directory / "dhcpcd.log").read_text()
+        self.assertIn("acknowledged", log)
+        self.assertNotIn("offered", log)  # two messages, not four
+
+    def test_networkd_accepts_checksums_and_options(self):
+        networks = self.lab.directory / "networkd"
+        networks.mkdir()
+        (networks / "vm.network").write_text("[Match]\nName=vm0\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=no\n"
+                                             "LinkLocalAddressing=no\n[DHCPv4]\nUseMTU=yes\nRapidCommit=yes\n")
+        state = "/run/systemd/netif"
+        # With a read-only /sys it takes the interface as it is, instead of waiting for udev.
+        self.lab.start_client("unshare", "-m", "sh", "-c",
+                              "mount -o remount,ro /sys && mount -t tmpfs none /run/systemd && mkdir -p /run/systemd/network "
+                              f"{state}/links {state}/leases {state}/lldp && chmod -R a+rwx /run/systemd && "
+                              f"cp {networks}/vm.network /run/systemd/network/ && "
+                              "exec /lib/systemd/systemd-networkd", log="networkd.log",
+                              env={**os.environ, "SYSTEMD_LOG_LEVEL": "debug", "SYSTEMD_LOG_TARGET": "console"})
+
+        def address_on_interface():
+            found = json.loads(run("ip", "-n", self.lab.client_ns, "-j", "-4", "addr", "show", "vm0"))
+            return next((a["local"] for link in found for a in link.get("addr_info", [])), None)
+
+        address = eventually("networkd configured the address", address_on_interface)
+        self.assertEqual(address, self.held_address())
+
+        def routes():
+            found = json.loads(run("ip", "-n", self.lab.client_ns, "-j", "route"))
+            names = {route["dst"] for route in found if route.get("gateway") == GATEWAY}
+            return {"default", "10.99.0.0/16"} <= names
+
+        eventually("networkd set the classless routes", routes)
+
+
+class Crashes(unittest.TestCase):
+    def setUp(self):
+        self.lab = Lab()
+        self.addCleanup(self.lab.close)
+        run("ip", "-n", self.lab.client_ns, "addr", "add", "10.77.0.2/16", "dev", "vm0")
+
+    @staticmethod
+    def acked_leases(capture):
+        """(address, mac) of every DHCPACK in a pcap file, as the client's side saw it."""
+        leases, at = set(), 24
+        while at + 16 <= len(capture):
+            size = struct.unpack_from("<I", capture, at + 8)[0]
+            message = capture[at + 16 + 42:at + 16 + size]
+            at += 16 + size
+            if message[240:243] == b"\x35\x01\x05":  # the server writes its message type first
+                leases.add((".".join(map(str, message[16:20])), ":".join(f"{b:02x}" for b in message[28:34])))
+        return leases
+
+    def test_no_lease_that_was_acked_is_lost_by_kill_9(self):
+        capture = self.lab.directory / "capture.pcap"
+        tcpdump = self.lab.start_client("tcpdump", "-i", "vm0", "-U", "-B", "65536", "-w", str(capture),
+                                        "udp src port 67", log="tcpdump.log")
+        eventually("tcpdump listens", lambda: "listening" in (self.lab.directory / "tcpdump.log").read_text())
+        self.lab.start_server(limit=0)
+        load = self.lab.start_client("perfdhcp", "-4", "-l", "vm0", "-R", "50000", "-r", "1500", "-p", "8",
+                                     log="perfdhcp.log")
+        kills = 0
+        while load.poll() is None:
+            time.sleep(0.25)
+            self.lab.server.kill()
+            self.lab.server.wait()
+            self.lab.start_server(limit=0)
+            kills += 1
+        tcpdump.send_signal(signal.SIGINT)
+        tcpdump.wait(10)
+        acked = self.acked_leases(capture.read_bytes())
+        journal = self.lab.journal()
+        missing = [lease for lease in acked if journal.get(lease[0], ("",))[0] != lease[1]]
+        print(f"{kills} kills, {len(acked)} leases ACKed, {len(missing)} missing", file=sys.stderr)
+        self.assertGreater(kills, 10)
+        self.assertGreater(len(acked), 1000)
+        self.assertEqual(missing, [])
+
+
+class BesideDnsmasq(unittest.TestCase):
+    RATE, SECONDS = 1000, 4
+
+    def exchanges_per_second(self, lab):
+        log = lab.directory / "perfdhcp.log"
+        load = lab.start_client("perfdhcp", "-4", "-l", "vm0", "-R", "40000", "-r", str(self.RATE), "-p",
+                                str(self.SECONDS), "-W", "1", log=log.name)
+        load.wait(60)
+        line = next(line for line in log.read_text().splitlines() if line.startswith("Rate:"))
+        return float(line.split()[1])
+
+    def test_at_least_as_many_exchanges_as_dnsmasq_on_the_same_veth(self):
+        rates = {}
+        for name in ("vmnat", "dnsmasq"):
+            lab = Lab()
+            self.addCleanup(lab.close)
+            run("ip", "-n", lab.client_ns, "addr", "add", "10.77.0.2/16", "dev", "vm0")
+            if name == "vmnat":
+                lab.start_server(limit=0)
+            else:
+                lab.start(lab.server_ns, "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--port=0",
+                          "--interface=gw0", "--bind-interfaces", "--dhcp-authoritative", "--no-ping", "--user=root",
+                          "--dhcp-range=10.77.1.0,10.77.250.255,255.255.0.0,1h", "--dhcp-lease-max=60000",
+                          f"--dhcp-leasefile={lab.directory}/leases", log="dnsmasq.log")
+                eventually("dnsmasq is ready", lambda: "IP range" in (lab.directory / "dnsmasq.log").read_text())
+            rates[name] = self.exchanges_per_second(lab)
+        print(f"4-way exchanges a second at {self.RATE} offered: {rates}", file=sys.stderr)
+        self.assertGreaterEqual(rates["vmnat"], rates["dnsmasq"])
+        self.assertGreater(rates["vmnat"], 0.5 * self.RATE)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
