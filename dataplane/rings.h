@@ -27,7 +27,7 @@ class FrameRing {
   explicit FrameRing(rte_ring* ring) : ring_(ring) {}
   bool push(rte_mbuf* frame) { return rte_ring_sp_enqueue(ring_, frame) == 0; }
   unsigned pop(rte_mbuf** frames, unsigned count) {
-    return rte_ring_sc_dequeue_burst(ring_, reinterpret_cast<void**>(frames), count, nullptr);
+    return rte_ring_sc_dequeue_burst_elem(ring_, frames, sizeof(rte_mbuf*), count, nullptr);
   }
   [[nodiscard]] bool is_empty() const { return rte_ring_empty(ring_) != 0; }
 

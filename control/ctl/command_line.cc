@@ -119,7 +119,7 @@ std::variant<CommandLine, Exit> parse_command_line(const std::vector<std::string
   CLI::App app{"Asks a running vmnatd, the userspace NAT gateway for virtual machines.", "vmnatctl"};
   app.add_option("--socket", line.socket, "the daemon's admin socket")->capture_default_str();
   app.add_flag("--json", line.json, "print a single JSON document");
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);  // an unknown command is then named, not taken for a missing one
   app.fallthrough();
   add_plain(app);
   add_sessions(app, filters, line);
@@ -131,6 +131,10 @@ std::variant<CommandLine, Exit> parse_command_line(const std::vector<std::string
     app.parse(reversed);
   } catch (const CLI::ParseError& error) {
     return app.exit(error, out, err) == 0 ? Exit::Ok : Exit::Usage;
+  }
+  if (app.get_subcommands().empty()) {
+    err << "vmnatctl: a command is required; --help lists them\n";
+    return Exit::Usage;
   }
   const CLI::App& chosen = *app.get_subcommands().front();
   line.command = chosen.get_name();

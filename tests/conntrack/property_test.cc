@@ -21,7 +21,9 @@ struct Case {
   std::vector<Verdict> reached;
 };
 
-std::ostream& operator<<(std::ostream& out, const Case& what) { return out << what.says; }
+std::ostream& operator<<(std::ostream& out, const Case& what) {
+  return out << what.says;
+}
 
 NatPolicy policy_of(Mapping mapping, Filtering filtering, bool overload) {
   return {.mapping = mapping, .filtering = filtering, .overload = overload};

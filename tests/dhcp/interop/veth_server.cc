@@ -13,8 +13,8 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
-#include <memory>
 #include <linux/if_packet.h>
+#include <memory>
 #include <net/if.h>
 #include <poll.h>
 #include <sys/ioctl.h>
