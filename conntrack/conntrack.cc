@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::uint32_t kMaxSessions = 1u << 30;
 constexpr Ticks kTurn = std::chrono::seconds(4);  // every record is looked at within this time
+constexpr unsigned kSweepBatch = 32;              // expired sessions whose memory is fetched together
 constexpr unsigned kSweepAhead = 8;               // records prefetched by the sweep
 
 void add(std::atomic<std::uint64_t>& counter, std::uint64_t n) {  // single writer: no locked instruction
@@ -50,9 +51,9 @@ Conntrack::Conntrack(const Settings& settings, ExternalPorts& ports)
       ports_(ports),
       hash_(settings.seed),
       random_(~settings.seed),
-      sessions_(settings.capacity, Pages::Huge),
-      index_(std::uint64_t{settings.capacity} * 2),
-      mappings_(ports.address_count(), settings.capacity, hash_),
+      sessions_(settings.capacity, settings.pages),
+      index_(std::uint64_t{settings.capacity} * 2, settings.pages),
+      mappings_(ports.address_count(), settings.capacity, hash_, settings.pages),
       pool_(ports, settings.worker, random_.next()),
       planes_(hash_),
       permissions_(settings.capacity, hash_),
@@ -147,15 +148,32 @@ unsigned Conntrack::expire(Time now, unsigned budget) {
   const auto due = static_cast<std::uint32_t>(
       std::min<std::uint64_t>(sweep_.length, sweep_.length * elapsed / kTurn.count()));
   unsigned expired = 0;
-  for (; budget > 0 && sweep_.position < due; --budget, ++sweep_.position) {
-    __builtin_prefetch(&sessions_[sweep_.position] + kSweepAhead);
-    Session& session = sessions_[sweep_.position];
-    if (!is_expired(session, now)) continue;
-    remove(session, now);
-    ++expired;
+  std::array<Session*, kSweepBatch> ended;
+  while (budget > 0 && sweep_.position < due) {
+    unsigned count = 0;
+    for (; budget > 0 && sweep_.position < due && count < kSweepBatch; --budget, ++sweep_.position) {
+      Session& session = sessions_[sweep_.position];
+      __builtin_prefetch(&session + kSweepAhead);
+      if (!is_expired(session, now)) continue;
+      prefetch_remove(session);
+      ended[count++] = &session;
+    }
+    for (unsigned i = 0; i < count; ++i) remove(*ended[i], now);
+    expired += count;
   }
   if (expired > 0) add(counters_.expired, expired);
   return expired;
+}
+
+// What remove() reads: two buckets and the mapping's slot and bucket, all far apart.
+void Conntrack::prefetch_remove(const Session& session) const {
+  index_.prefetch(place(session.outbound_key()).bucket);
+  index_.prefetch(place(session.inbound_key()).bucket);
+  const PortSpace space = port_space(session.protocol());
+  if (space == PortSpace::None) return;
+  const net::Endpoint external = session.external();
+  mappings_.prefetch(Mappings::Slot{*ports_.index_of(external.address), space, external.port});
+  mappings_.prefetch(session.internal(), space);
 }
 
 void Conntrack::erase(Session& session, Time now) {

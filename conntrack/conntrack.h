@@ -41,6 +41,7 @@ struct OutboundFlow {
   PortIndex port = 0;
   net::MacAddr mac;
   std::uint8_t tcp_flags = 0;
+  net::L4Port probable_port{};  // set by prefetch_open
 };
 
 // A frame from outside without a session: (external, remote). `forward_to`: the internal endpoint of a
@@ -89,6 +90,7 @@ class Conntrack {
     std::uint64_t seed = 0;          // secret and random; equal seeds and calls give equal results
     WorkerIndex worker = 0;
     unsigned vm_ports = 1;  // PortIndex below this
+    Pages pages = Pages::Huge;
   };
   static constexpr unsigned kMaxBurst = 64;
 
@@ -106,8 +108,9 @@ class Conntrack {
   // For a frame without a session; one that an earlier frame of the burst has opened is given again.
   Opened open_outbound(const OutboundFlow& flow, unsigned policy_id, Time now);
   Opened open_inbound(const InboundFlow& flow, unsigned policy_id, Time now);
-  // Starts the memory reads of open_outbound; worth calling for all of a burst's new flows first.
-  void prefetch_open(const FlowKey& outbound, unsigned policy_id) const;
+  // Starts the memory reads of open_outbound and settles on a probable port: worth calling for all of a
+  // burst's new flows before the first is opened.
+  void prefetch_open(OutboundFlow& flow, unsigned policy_id);
 
   // The internal endpoint that inbound frames to this external endpoint of a mapping reach, filter aside.
   [[nodiscard]] std::optional<net::Endpoint> mapped_internal(net::Endpoint external,
@@ -187,8 +190,8 @@ class Conntrack {
   [[nodiscard]] bool is_let_in(const FlowKey& inbound, Filtering filtering) const;
   [[nodiscard]] std::optional<net::Endpoint> admitted_internal(const InboundFlow& flow,
                                                                const NatPolicy& policy);
-  Verdict choose_external(const FlowKey& outbound, const NatPolicy& policy, Time now, Choice& choice);
-  bool take_new_port(const FlowKey& outbound, const NatPolicy& policy, Time now, Choice& choice);
+  Verdict choose_external(const OutboundFlow& flow, const NatPolicy& policy, Time now, Choice& choice);
+  bool take_new_port(const OutboundFlow& flow, const NatPolicy& policy, Time now, Choice& choice);
   bool overload(const FlowKey& outbound, const NatPolicy& policy, Choice& choice);
   std::optional<net::L4Port> overloadable_port(ExternalIndex external, const FlowKey& outbound);
   std::optional<net::L4Port> exact_overloadable_port(ExternalIndex external, const FlowKey& outbound);
@@ -201,6 +204,7 @@ class Conntrack {
   void settle(Session& session, PortIndex port, net::MacAddr mac);
   void move(Session& session, PortIndex port, net::MacAddr mac);
   void remove(Session& session, Time now);
+  void prefetch_remove(const Session& session) const;
   void release_external(const FlowKey& inbound, Time now);
   [[nodiscard]] bool is_expired(const Session& session, Time now) const;
   [[nodiscard]] Ticks timeout_of(const Session& session) const;

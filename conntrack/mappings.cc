@@ -7,14 +7,16 @@ namespace {
 
 constexpr unsigned kCountShift = 48;
 constexpr std::uint64_t kOneSession = std::uint64_t{1} << kCountShift;
+constexpr std::uint64_t kCountMask = std::uint64_t{0x7fff} << kCountShift;
+constexpr std::uint64_t kMore = std::uint64_t{1} << 63;
 constexpr std::size_t kPorts = 65536;
 
 }  // namespace
 
-Mappings::Mappings(unsigned external_addresses, std::uint64_t capacity, FlowHash hash)
+Mappings::Mappings(unsigned external_addresses, std::uint64_t capacity, FlowHash hash, Pages pages)
     : hash_(hash),
-      index_(capacity),
-      slots_(external_addresses * kPortSpaces * kPorts),
+      index_(capacity, pages),
+      slots_(external_addresses * kPortSpaces * kPorts, pages),
       more_sessions_(external_addresses * kPortSpaces * kPorts) {}
 
 std::optional<Mappings::Slot> Mappings::find(net::Endpoint internal, PortSpace space) const {
@@ -34,7 +36,8 @@ std::optional<net::Endpoint> Mappings::internal_of(Slot slot) const {
 
 std::uint32_t Mappings::sessions(Slot slot) const {
   const std::uint32_t at = number(slot);
-  return static_cast<std::uint32_t>(slots_[at] >> kCountShift) | std::uint32_t{more_sessions_[at]} << 16;
+  const auto low = static_cast<std::uint32_t>((slots_[at] & kCountMask) >> kCountShift);
+  return slots_[at] & kMore ? low + (more_sessions_[at] << 15) : low;
 }
 
 bool Mappings::bind(Slot slot, net::Endpoint internal) {
@@ -44,18 +47,27 @@ bool Mappings::bind(Slot slot, net::Endpoint internal) {
 }
 
 void Mappings::add_session(Slot slot) {
-  const std::uint32_t at = number(slot);
-  slots_[at] += kOneSession;
-  if (slots_[at] < kOneSession) ++more_sessions_[at];
+  std::uint64_t& word = slots_[number(slot)];
+  if ((word & kCountMask) != kCountMask) {
+    word += kOneSession;
+    return;
+  }
+  ++more_sessions_[number(slot)];
+  word = (word & ~kCountMask) | kMore;
 }
 
 bool Mappings::remove_session(Slot slot) {
   const std::uint32_t at = number(slot);
-  if (slots_[at] < kOneSession) --more_sessions_[at];
-  slots_[at] -= kOneSession;
-  if (slots_[at] >= kOneSession || more_sessions_[at] != 0) return false;
+  std::uint64_t& word = slots_[at];
+  if ((word & kCountMask) != 0) {
+    word -= kOneSession;
+  } else {
+    word |= kCountMask;
+    if (--more_sessions_[at] == 0) word &= ~kMore;
+  }
+  if ((word & (kCountMask | kMore)) != 0) return false;
   if (const auto internal = internal_of(slot)) index_.erase(place(*internal, slot.space), at);
-  slots_[at] = 0;
+  word = 0;
   return true;
 }
 

@@ -4,7 +4,7 @@
 // One slot of 8 bytes for each (external address, protocol, port), found by position from the outside and
 // through a TagIndex from the inside:
 //
-//   slot  | internal address 32, port 16 | sessions, low 16 |
+//   slot  | internal address 32, port 16 | sessions 15, more 1 |      more: the rest stands in another array
 //
 // An endpoint-independent mapping (RFC 4787 REQ-1) is a slot with an internal endpoint; all sessions of that
 // endpoint share it. Sessions that overload the port or are endpoint-dependent count in the slot as well:
@@ -28,7 +28,7 @@ class Mappings {
     net::L4Port port;
   };
 
-  Mappings(unsigned external_addresses, std::uint64_t capacity, FlowHash hash);
+  Mappings(unsigned external_addresses, std::uint64_t capacity, FlowHash hash, Pages pages);
   [[nodiscard]] bool reserved() const {
     return slots_.reserved() && more_sessions_.reserved() && index_.reserved();
   }
@@ -37,6 +37,7 @@ class Mappings {
   void prefetch(net::Endpoint internal, PortSpace space) const {
     index_.prefetch(place(internal, space).bucket);
   }
+  void prefetch(Slot slot) const { __builtin_prefetch(&slots_[number(slot)], 1); }
   // The internal endpoint that the external one is mapped to, if it is.
   [[nodiscard]] std::optional<net::Endpoint> internal_of(Slot slot) const;
   [[nodiscard]] std::uint32_t sessions(Slot slot) const;
@@ -74,7 +75,7 @@ class Mappings {
   FlowHash hash_;
   TagIndex index_;
   ReservedArray<std::uint64_t> slots_;
-  ReservedArray<std::uint16_t> more_sessions_;  // counts' high 16 bits: touched by mappings of 65536 sessions
+  ReservedArray<std::uint32_t> more_sessions_;  // in units of 32768: touched by mappings that have so many
 };
 
 }  // namespace vmnat::conntrack

@@ -72,7 +72,7 @@ Opened Conntrack::open_outbound(const OutboundFlow& flow, unsigned policy_id, Ti
   Verdict verdict = admit(flow.port, policy, now);
   if (verdict != Verdict::Opened) return refused(verdict);
   Choice choice;
-  verdict = choose_external(flow.key, policy, now, choice);
+  verdict = choose_external(flow, policy, now, choice);
   if (verdict != Verdict::Opened) return refused(verdict);
   const Session::Identity identity{.internal = flow.key.local_endpoint(),
                                    .external = {ports_.address(choice.external), choice.port},
@@ -149,16 +149,18 @@ std::optional<net::Endpoint> Conntrack::mapped_internal(net::Endpoint external,
   return mappings_.internal_of({*address, space, external.port});
 }
 
-void Conntrack::prefetch_open(const FlowKey& outbound, unsigned policy_id) const {
+void Conntrack::prefetch_open(OutboundFlow& flow, unsigned policy_id) {
   const NatPolicy& policy = policies_[policy_id];
-  const PortSpace space = port_space(outbound.protocol());
-  index_.prefetch(place(outbound).bucket);
+  const PortSpace space = port_space(flow.key.protocol());
+  index_.prefetch(place(flow.key).bucket);
   if (space == PortSpace::None || policy.addresses.empty()) return;
-  mappings_.prefetch(outbound.local_endpoint(), space);
-  // The likely choice: the paired address with the internal port.
-  const net::Endpoint internal = outbound.local_endpoint();
-  const net::Ipv4Addr address = ports_.address(policy.addresses[paired(internal.address, policy)]);
-  index_.prefetch(place({outbound.remote, FlowKey::pack({address, internal.port})}).bucket);
+  const net::Endpoint internal = flow.key.local_endpoint();
+  mappings_.prefetch(internal, space);
+  const ExternalIndex external = policy.addresses[paired(internal.address, policy)];
+  flow.probable_port = pool_.probable(external, space, internal.port);
+  mappings_.prefetch(Mappings::Slot{external, space, flow.probable_port});
+  index_.prefetch(
+      place({flow.key.remote, FlowKey::pack({ports_.address(external), flow.probable_port})}).bucket);
 }
 
 // RFC 6888 REQ-2, RFC 4787 REQ-2: an internal address stays on one external address, without state.
@@ -166,8 +168,9 @@ std::size_t Conntrack::paired(net::Ipv4Addr internal, const NatPolicy& policy) c
   return policy.addresses.size() == 1 ? 0 : hash_({internal.raw(), 0}) % policy.addresses.size();
 }
 
-Verdict Conntrack::choose_external(const FlowKey& outbound, const NatPolicy& policy, Time now,
+Verdict Conntrack::choose_external(const OutboundFlow& flow, const NatPolicy& policy, Time now,
                                    Choice& choice) {
+  const FlowKey& outbound = flow.key;
   const PortSpace space = port_space(outbound.protocol());
   if (policy.addresses.empty()) return Verdict::NoFreePort;
   if (space == PortSpace::None) return choose_portless(outbound, policy, choice);
@@ -180,19 +183,19 @@ Verdict Conntrack::choose_external(const FlowKey& outbound, const NatPolicy& pol
     if (!is_taken({outbound.remote, FlowKey::pack(external)})) return Verdict::Opened;
     choice.flags |= Session::kPrivatePort;  // someone overloads the mapping's port towards this very remote
   }
-  if (take_new_port(outbound, policy, now, choice)) return Verdict::Opened;
+  if (take_new_port(flow, policy, now, choice)) return Verdict::Opened;
   return policy.overload && overload(outbound, policy, choice) ? Verdict::Opened : Verdict::NoFreePort;
 }
 
 // A port without sessions: of the paired address, else of the next one that has any. No tuple can clash.
-bool Conntrack::take_new_port(const FlowKey& outbound, const NatPolicy& policy, Time now, Choice& choice) {
-  const net::Endpoint internal = outbound.local_endpoint();
-  const PortSpace space = port_space(outbound.protocol());
+bool Conntrack::take_new_port(const OutboundFlow& flow, const NatPolicy& policy, Time now, Choice& choice) {
+  const net::Endpoint internal = flow.key.local_endpoint();
+  const PortSpace space = port_space(flow.key.protocol());
   std::size_t at = paired(internal.address, policy);
   for (std::size_t i = 0; i < policy.addresses.size(); ++i) {
     const ExternalIndex external = policy.addresses[at];
     at = at + 1 == policy.addresses.size() ? 0 : at + 1;
-    const auto port = pool_.allocate(external, space, internal.port, now);
+    const auto port = pool_.allocate(external, space, {internal.port, flow.probable_port}, now);
     if (!port) continue;
     choice.external = external;
     choice.port = *port;

@@ -129,14 +129,32 @@ void PortPool::mark_used(ExternalIndex external, PortSpace space, unsigned port)
   sets.used.store(sets.used.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
 
-std::optional<net::L4Port> PortPool::random_open(ExternalIndex external, PortSpace space) {
+// Free and at rest no longer, in a block of ours.
+bool PortPool::is_open(ExternalIndex external, PortSpace space, net::L4Port port) const {
+  const unsigned block = port.host() / kBlockPorts;
+  if (!is_held(external, block)) return false;
+  const PortBlock& words = std::as_const(ports_).block(external, space, block);
+  return (free_in(external, space, block) & ~(words.resting | words.rested) & bit(port.host())) != 0;
+}
+
+std::optional<net::L4Port> PortPool::find_open(ExternalIndex external, PortSpace space) {
   const auto block = random_block(space_of(external, space).open, random_.next());
   if (!block) return std::nullopt;
   const PortBlock& words = ports_.block(external, space, *block);
   const std::uint64_t free = free_in(external, space, *block) & ~(words.resting | words.rested);
-  const net::L4Port port = random_port_of(*block, free, random_.next());
-  mark_used(external, space, port.host());
+  return random_port_of(*block, free, random_.next());
+}
+
+std::optional<net::L4Port> PortPool::random_open(ExternalIndex external, PortSpace space) {
+  const auto port = find_open(external, space);
+  if (port) mark_used(external, space, port->host());
   return port;
+}
+
+net::L4Port PortPool::probable(ExternalIndex external, PortSpace space, net::L4Port internal) {
+  const bool may_lease = !is_held(external, internal.host() / kBlockPorts) && may_lease_to_preserve(external);
+  if (may_lease || is_open(external, space, internal)) return internal;
+  return find_open(external, space).value_or(internal);
 }
 
 // The ports that rest longest go first.
@@ -164,10 +182,13 @@ void PortPool::end_rest(ExternalIndex external, PortSpace space, std::uint64_t p
   }
 }
 
-std::optional<net::L4Port> PortPool::allocate(ExternalIndex external, PortSpace space, net::L4Port wanted,
-                                              Time now) {
+std::optional<net::L4Port> PortPool::allocate(ExternalIndex external, PortSpace space, Wish wish, Time now) {
   const std::uint64_t period = rest_period(now);
-  if (preserve(external, space, wanted, period)) return wanted;
+  if (preserve(external, space, wish.internal, period)) return wish.internal;
+  if (is_open(external, space, wish.probable)) {
+    mark_used(external, space, wish.probable.host());
+    return wish.probable;
+  }
   if (const auto port = random_open(external, space)) return port;
   end_rest(external, space, period);
   for (unsigned i = 0; i < kLeasesPerPort; ++i) {

@@ -23,8 +23,14 @@ class PortPool {
   PortPool(ExternalPorts& ports, WorkerIndex worker, std::uint64_t seed);
   [[nodiscard]] bool reserved() const { return held_.reserved() && spaces_.reserved(); }
 
+  struct Wish {
+    net::L4Port internal;  // the port to preserve; 0: none
+    net::L4Port probable{};  // from probable(): taken if the internal one is not to be had and this still is
+  };
   // A port that no session has, or nothing when the address has none for this worker.
-  std::optional<net::L4Port> allocate(ExternalIndex external, PortSpace space, net::L4Port wanted, Time now);
+  std::optional<net::L4Port> allocate(ExternalIndex external, PortSpace space, Wish wish, Time now);
+  // What allocate() would probably give; takes nothing.
+  net::L4Port probable(ExternalIndex external, PortSpace space, net::L4Port internal);
   void release(ExternalIndex external, PortSpace space, net::L4Port port, Time now);
   // Takes exactly this port (static forwards); false when it is used, not allowed or another worker's.
   bool take(ExternalIndex external, PortSpace space, net::L4Port port);
@@ -66,6 +72,8 @@ class PortPool {
   }
   [[nodiscard]] std::uint64_t free_in(ExternalIndex external, PortSpace space, unsigned block) const;
   bool preserve(ExternalIndex external, PortSpace space, net::L4Port wanted, std::uint64_t period);
+  [[nodiscard]] bool is_open(ExternalIndex external, PortSpace space, net::L4Port port) const;
+  std::optional<net::L4Port> find_open(ExternalIndex external, PortSpace space);
   std::optional<net::L4Port> random_open(ExternalIndex external, PortSpace space);
   std::optional<net::L4Port> random_resting(ExternalIndex external, PortSpace space);
   void end_rest(ExternalIndex external, PortSpace space, std::uint64_t period);

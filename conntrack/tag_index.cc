@@ -27,9 +27,9 @@ struct TagIndex::Step {
   std::uint8_t moves;  // from a bucket of the new entry to here
 };
 
-TagIndex::TagIndex(std::uint64_t entries)
+TagIndex::TagIndex(std::uint64_t entries, Pages pages)
     : bucket_count_(static_cast<std::uint32_t>(entries * 100 / (kFillPercent * kBucketEntries) + 2)) {
-  buckets_ = ReservedArray<Bucket>(bucket_count_, Pages::Huge);
+  buckets_ = ReservedArray<Bucket>(bucket_count_, pages);
 }
 
 int TagIndex::free_entry(std::uint32_t bucket) const {

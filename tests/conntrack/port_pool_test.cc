@@ -22,7 +22,7 @@ std::unique_ptr<ExternalPorts> one_address(std::uint16_t first, std::uint16_t la
 
 std::set<unsigned> take_all(PortPool& pool, Time now = {}) {
   std::set<unsigned> taken;
-  while (const auto port = pool.allocate(0, kSpace, kAny, now))
+  while (const auto port = pool.allocate(0, kSpace, {kAny}, now))
     EXPECT_TRUE(taken.insert(port->host()).second);
   return taken;
 }
@@ -80,10 +80,10 @@ TEST(PortPool, GivesThePreferredPortOrARandomOne) {
   const auto ports = one_address(1024, 65535);
   PortPool pool(*ports, 0, 1);
   const auto wanted = net::L4Port::from_host(40000);
-  EXPECT_EQ(pool.allocate(0, kSpace, wanted, {}), wanted);
-  EXPECT_NE(pool.allocate(0, kSpace, wanted, {}), wanted);
-  EXPECT_EQ(pool.allocate(0, PortSpace::Tcp, wanted, {}), wanted);  // numbered apart
-  const auto privileged = pool.allocate(0, kSpace, net::L4Port::from_host(123), {});
+  EXPECT_EQ(pool.allocate(0, kSpace, {wanted}, {}), wanted);
+  EXPECT_NE(pool.allocate(0, kSpace, {wanted}, {}), wanted);
+  EXPECT_EQ(pool.allocate(0, PortSpace::Tcp, {wanted}, {}), wanted);  // numbered apart
+  const auto privileged = pool.allocate(0, kSpace, {net::L4Port::from_host(123)}, {});
   ASSERT_TRUE(privileged);
   EXPECT_GE(privileged->host(), 1024);
 }
@@ -95,8 +95,8 @@ TEST(PortPool, RandomPortsAreHardToGuess) {
   for (std::uint64_t seed = 1; seed <= 500; ++seed) {
     const auto ports = one_address(1024, 65535);
     PortPool pool(*ports, 0, seed);
-    const unsigned a = pool.allocate(0, kSpace, kAny, {})->host();
-    const unsigned b = pool.allocate(0, kSpace, kAny, {})->host();
+    const unsigned a = pool.allocate(0, kSpace, {kAny}, {})->host();
+    const unsigned b = pool.allocate(0, kSpace, {kAny}, {})->host();
     first.insert(a);
     ascending += b > a;
   }
@@ -108,13 +108,13 @@ TEST(PortPool, RandomPortsAreHardToGuess) {
 TEST(PortPool, FreedPortsRestForTwoMinutesUnlessNothingElseIsFree) {
   const auto ports = one_address(1024, 1151);  // two blocks
   PortPool pool(*ports, 0, 1);
-  const auto port = *pool.allocate(0, kSpace, kAny, at_seconds(10));
+  const auto port = *pool.allocate(0, kSpace, {kAny}, at_seconds(10));
   pool.release(0, kSpace, port, at_seconds(10));
   std::set<unsigned> others;
-  for (unsigned i = 0; i < 127; ++i) others.insert(pool.allocate(0, kSpace, port, at_seconds(129))->host());
+  for (unsigned i = 0; i < 127; ++i) others.insert(pool.allocate(0, kSpace, {port}, at_seconds(129))->host());
   EXPECT_EQ(others.size(), 127u);
   EXPECT_FALSE(others.contains(port.host()));  // not even as the preferred one
-  EXPECT_EQ(pool.allocate(0, kSpace, kAny, at_seconds(129)), port);
+  EXPECT_EQ(pool.allocate(0, kSpace, {kAny}, at_seconds(129)), port);
   EXPECT_TRUE(pool.check_invariants());
 }
 
@@ -130,7 +130,7 @@ TEST(PortPool, RestedPortsAreGivenAgain) {
     }
     // Within the rest, the pool yields; after it, a preferred port is plainly free.
     const auto wanted = net::L4Port::from_host(1100);
-    EXPECT_EQ(pool.allocate(0, kSpace, wanted, now + Ticks{std::chrono::seconds(240)}), wanted);
+    EXPECT_EQ(pool.allocate(0, kSpace, {wanted}, now + Ticks{std::chrono::seconds(240)}), wanted);
     pool.release(0, kSpace, wanted, now);
     EXPECT_TRUE(pool.check_invariants());
   }
@@ -143,8 +143,8 @@ TEST(PortPool, TheLongestRestedPortIsGivenFirst) {
   const auto early = net::L4Port::from_host(1050), late = net::L4Port::from_host(1040);
   pool.release(0, kSpace, early, at_seconds(100));
   pool.release(0, kSpace, late, at_seconds(130));
-  EXPECT_EQ(pool.allocate(0, kSpace, kAny, at_seconds(131)), early);
-  EXPECT_EQ(pool.allocate(0, kSpace, kAny, at_seconds(131)), late);
+  EXPECT_EQ(pool.allocate(0, kSpace, {kAny}, at_seconds(131)), early);
+  EXPECT_EQ(pool.allocate(0, kSpace, {kAny}, at_seconds(131)), late);
 }
 
 TEST(PortPool, BlocksMoveToTheWorkerThatNeedsThem) {
@@ -172,7 +172,7 @@ TEST(PortPool, NoPortIsEverGivenByTwoWorkers) {
     if (given.empty() || random.next() % 100 < 55) {
       const auto worker = static_cast<unsigned>(random.next() % 3);
       const auto wanted = net::L4Port::from_host(static_cast<std::uint16_t>(random.next()));
-      const auto port = pools[worker].allocate(0, kSpace, wanted, at_seconds(step / 100));
+      const auto port = pools[worker].allocate(0, kSpace, {wanted}, at_seconds(step / 100));
       if (!port) continue;
       ASSERT_TRUE(ports_given.insert(port->host()).second);
       ASSERT_EQ(ports->owner(0, *port), worker);
@@ -197,7 +197,7 @@ TEST(PortPool, PreservingPortsLeavesOtherWorkersTheirShare) {
   PortPool greedy(*ports, 0, 1);
   Random random(5);
   for (unsigned i = 0; i < 5000; ++i) {
-    greedy.allocate(0, kSpace, net::L4Port::from_host(static_cast<std::uint16_t>(random.next())), {});
+    greedy.allocate(0, kSpace, {net::L4Port::from_host(static_cast<std::uint16_t>(random.next()))}, {});
   }
   unsigned leased = 0;
   for (unsigned block = 0; block < ExternalPorts::kBlocks; ++block) leased += greedy.is_held(0, block);
