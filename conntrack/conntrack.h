@@ -108,9 +108,9 @@ class Conntrack {
   // For a frame without a session; one that an earlier frame of the burst has opened is given again.
   Opened open_outbound(const OutboundFlow& flow, unsigned policy_id, Time now);
   Opened open_inbound(const InboundFlow& flow, unsigned policy_id, Time now);
-  // Starts the memory reads of open_outbound and settles on a probable port: worth calling for all of a
-  // burst's new flows before the first is opened.
-  void prefetch_open(OutboundFlow& flow, unsigned policy_id);
+  // Starts the memory reads of open_outbound for up to kMaxBurst new flows of one network and settles on
+  // their probable ports; call it before the first of them is opened.
+  void prefetch_open(std::span<OutboundFlow> flows, unsigned policy_id);
 
   // The internal endpoint that inbound frames to this external endpoint of a mapping reach, filter aside.
   [[nodiscard]] std::optional<net::Endpoint> mapped_internal(net::Endpoint external,
@@ -183,6 +183,7 @@ class Conntrack {
   [[nodiscard]] bool is_taken(const FlowKey& inbound) const;
 
   Opened refused(Verdict verdict);
+  TagIndex::Place prefetch_probable(OutboundFlow& flow, const NatPolicy& policy);
   [[nodiscard]] bool is_full() const;
   Verdict admit(PortIndex port, const NatPolicy& policy, Time now);
   Opened open(const Session::Identity& identity, std::uint8_t flags, SessionState state, Time now);

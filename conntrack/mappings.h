@@ -37,6 +37,9 @@ class Mappings {
   void prefetch(net::Endpoint internal, PortSpace space) const {
     index_.prefetch(place(internal, space).bucket);
   }
+  void prefetch_room(net::Endpoint internal, PortSpace space) const {
+    index_.prefetch_room(place(internal, space));
+  }
   void prefetch(Slot slot) const { __builtin_prefetch(&slots_[number(slot)], 1); }
   // The internal endpoint that the external one is mapped to, if it is.
   [[nodiscard]] std::optional<net::Endpoint> internal_of(Slot slot) const;

@@ -149,23 +149,44 @@ std::optional<net::Endpoint> Conntrack::mapped_internal(net::Endpoint external,
   return mappings_.internal_of({*address, space, external.port});
 }
 
-void Conntrack::prefetch_open(OutboundFlow& flow, unsigned policy_id) {
+// (1) the primary buckets of all three keys and the port's slot; (2) the other buckets of those that are
+// full.
+void Conntrack::prefetch_open(std::span<OutboundFlow> flows, unsigned policy_id) {
   const NatPolicy& policy = policies_[policy_id];
-  const PortSpace space = port_space(flow.key.protocol());
-  index_.prefetch(place(flow.key).bucket);
-  if (space == PortSpace::None || policy.addresses.empty()) return;
-  const net::Endpoint internal = flow.key.local_endpoint();
-  mappings_.prefetch(internal, space);
-  const ExternalIndex external = policy.addresses[paired(internal.address, policy)];
-  flow.probable_port = pool_.probable(external, space, internal.port);
-  mappings_.prefetch(Mappings::Slot{external, space, flow.probable_port});
-  index_.prefetch(
-      place({flow.key.remote, FlowKey::pack({ports_.address(external), flow.probable_port})}).bucket);
+  if (policy.addresses.empty()) return;
+  std::array<TagIndex::Place, kMaxBurst> inbound;
+  flows = flows.first(std::min<std::size_t>(flows.size(), kMaxBurst));
+  for (std::size_t i = 0; i < flows.size(); ++i) inbound[i] = prefetch_probable(flows[i], policy);
+  for (std::size_t i = 0; i < flows.size(); ++i) {
+    const FlowKey& outbound = flows[i].key;
+    index_.prefetch_room(place(outbound));
+    index_.prefetch_room(inbound[i]);
+    const PortSpace space = port_space(outbound.protocol());
+    if (space != PortSpace::None) mappings_.prefetch_room(outbound.local_endpoint(), space);
+  }
 }
 
-// RFC 6888 REQ-2, RFC 4787 REQ-2: an internal address stays on one external address, without state.
+TagIndex::Place Conntrack::prefetch_probable(OutboundFlow& flow, const NatPolicy& policy) {
+  const net::Endpoint internal = flow.key.local_endpoint();
+  const PortSpace space = port_space(flow.key.protocol());
+  const ExternalIndex external = policy.addresses[paired(internal.address, policy)];
+  index_.prefetch(place(flow.key).bucket);
+  if (space != PortSpace::None) {
+    flow.probable_port = pool_.probable(external, space, internal.port);
+    mappings_.prefetch(internal, space);
+    mappings_.prefetch(Mappings::Slot{external, space, flow.probable_port});
+  }
+  const auto inbound =
+      place({flow.key.remote, FlowKey::pack({ports_.address(external), flow.probable_port})});
+  index_.prefetch(inbound.bucket);
+  return inbound;
+}
+
+// RFC 6888 REQ-2, RFC 4787 REQ-2: an internal address stays on one external address, without state, on all
+// workers and through restarts: the hash has a fixed seed.
 std::size_t Conntrack::paired(net::Ipv4Addr internal, const NatPolicy& policy) const {
-  return policy.addresses.size() == 1 ? 0 : hash_({internal.raw(), 0}) % policy.addresses.size();
+  static constexpr FlowHash hash(6888);
+  return policy.addresses.size() == 1 ? 0 : hash({internal.raw(), 0}) % policy.addresses.size();
 }
 
 Verdict Conntrack::choose_external(const OutboundFlow& flow, const NatPolicy& policy, Time now,

@@ -129,6 +129,12 @@ void PortPool::mark_used(ExternalIndex external, PortSpace space, unsigned port)
   sets.used.store(sets.used.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
 
+// Free, perhaps resting, in a block of ours.
+bool PortPool::is_free(ExternalIndex external, PortSpace space, net::L4Port port) const {
+  const unsigned block = port.host() / kBlockPorts;
+  return is_held(external, block) && (free_in(external, space, block) & bit(port.host())) != 0;
+}
+
 // Free and at rest no longer, in a block of ours.
 bool PortPool::is_open(ExternalIndex external, PortSpace space, net::L4Port port) const {
   const unsigned block = port.host() / kBlockPorts;
@@ -154,19 +160,18 @@ std::optional<net::L4Port> PortPool::random_open(ExternalIndex external, PortSpa
 net::L4Port PortPool::probable(ExternalIndex external, PortSpace space, net::L4Port internal) {
   const bool may_lease = !is_held(external, internal.host() / kBlockPorts) && may_lease_to_preserve(external);
   if (may_lease || is_open(external, space, internal)) return internal;
-  return find_open(external, space).value_or(internal);
+  const auto port = find_open(external, space);
+  return port ? *port : find_resting(external, space).value_or(internal);
 }
 
 // The ports that rest longest go first.
-std::optional<net::L4Port> PortPool::random_resting(ExternalIndex external, PortSpace space) {
+std::optional<net::L4Port> PortPool::find_resting(ExternalIndex external, PortSpace space) {
   const auto block = random_block(space_of(external, space).resting, random_.next());
   if (!block) return std::nullopt;
   const PortBlock& words = ports_.block(external, space, *block);
   const std::uint64_t free = free_in(external, space, *block);
   const std::uint64_t older = free & words.rested;
-  const net::L4Port port = random_port_of(*block, older != 0 ? older : free, random_.next());
-  mark_used(external, space, port.host());
-  return port;
+  return random_port_of(*block, older != 0 ? older : free, random_.next());
 }
 
 // Once in a period and at most 1024 blocks: those whose ports have rested are open again.
@@ -196,7 +201,10 @@ std::optional<net::L4Port> PortPool::allocate(ExternalIndex external, PortSpace 
     if (!lease_another(external)) break;
   }
   if (const auto port = random_open(external, space)) return port;
-  return random_resting(external, space);
+  auto port = std::optional(wish.probable);
+  if (!is_free(external, space, wish.probable)) port = find_resting(external, space);
+  if (port) mark_used(external, space, port->host());
+  return port;
 }
 
 bool PortPool::take(ExternalIndex external, PortSpace space, net::L4Port port) {

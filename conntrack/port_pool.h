@@ -24,7 +24,7 @@ class PortPool {
   [[nodiscard]] bool reserved() const { return held_.reserved() && spaces_.reserved(); }
 
   struct Wish {
-    net::L4Port internal;  // the port to preserve; 0: none
+    net::L4Port internal;    // the port to preserve; 0: none
     net::L4Port probable{};  // from probable(): taken if the internal one is not to be had and this still is
   };
   // A port that no session has, or nothing when the address has none for this worker.
@@ -72,10 +72,11 @@ class PortPool {
   }
   [[nodiscard]] std::uint64_t free_in(ExternalIndex external, PortSpace space, unsigned block) const;
   bool preserve(ExternalIndex external, PortSpace space, net::L4Port wanted, std::uint64_t period);
+  [[nodiscard]] bool is_free(ExternalIndex external, PortSpace space, net::L4Port port) const;
   [[nodiscard]] bool is_open(ExternalIndex external, PortSpace space, net::L4Port port) const;
   std::optional<net::L4Port> find_open(ExternalIndex external, PortSpace space);
   std::optional<net::L4Port> random_open(ExternalIndex external, PortSpace space);
-  std::optional<net::L4Port> random_resting(ExternalIndex external, PortSpace space);
+  std::optional<net::L4Port> find_resting(ExternalIndex external, PortSpace space);
   void end_rest(ExternalIndex external, PortSpace space, std::uint64_t period);
   void hold(ExternalIndex external, unsigned block);
   bool lease_another(ExternalIndex external);

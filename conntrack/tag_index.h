@@ -54,6 +54,10 @@ class TagIndex {
     return spread >= bucket ? spread - bucket : spread + bucket_count_ - bucket;
   }
   void prefetch(std::uint32_t bucket) const { __builtin_prefetch(&buckets_[bucket]); }
+  // For an insertion, once the primary bucket is there: the other one will be needed when that is full.
+  void prefetch_room(Place place) const {
+    if (matches(place.bucket, 0) == 0) prefetch(other_bucket(place.bucket, place.tag));
+  }
 
   // One bit for each entry of the bucket with this tag: entry i at bit 2 i.
   [[nodiscard]] std::uint32_t matches(std::uint32_t bucket, std::uint16_t tag) const {
