@@ -3,7 +3,7 @@
 // it (UDP within IP within the frame) before a byte of it is read.
 #include "dhcp/frame.h"
 
-#include <cstring>
+#include <algorithm>
 
 #include "dataplane/net/checksum.h"
 #include "dataplane/net/wire.h"
@@ -63,7 +63,7 @@ Frame framed(const Datagram& datagram) {
       sizeof(net::EthernetHeader) + sizeof(net::Ipv4Header) + sizeof(net::UdpHeader);
   const auto udp_length = static_cast<std::uint16_t>(sizeof(net::UdpHeader) + datagram.payload.size());
   Frame frame(kHeaders + datagram.payload.size());
-  std::memcpy(frame.data() + kHeaders, datagram.payload.data(), datagram.payload.size());
+  std::ranges::copy(datagram.payload, frame.begin() + kHeaders);
 
   const std::span<std::byte> bytes{frame};
   *net::mutable_view<net::EthernetHeader>(bytes) = {

@@ -11,7 +11,8 @@
 namespace vmnat::dhcp {
 namespace {
 
-constexpr std::size_t kMaxLabel = 63;    // RFC 1035 section 2.3.4
+constexpr std::uint32_t kInfiniteSeconds = 0xffffffff;  // RFC 2131 section 3.3: never renewed
+constexpr std::size_t kMaxLabel = 63;                   // RFC 1035 section 2.3.4
 constexpr std::size_t kMaxEchoed = 255;  // of client-id and relay option: both fit into 576 bytes
 constexpr std::uint8_t kFqdnOverride = 0x02, kFqdnServerUpdates = 0x01, kFqdnWireFormat = 0x04,
                        kFqdnNoUpdate = 0x08;
@@ -100,8 +101,10 @@ class OptionWriter {
 };
 
 void OptionWriter::add_lease_times(std::chrono::seconds lease_time) {
-  const auto seconds = static_cast<std::uint32_t>(std::min<std::int64_t>(lease_time.count(), 0xffffffff));
+  const auto seconds =
+      static_cast<std::uint32_t>(std::min<std::int64_t>(lease_time.count(), kInfiniteSeconds));
   builder_.add_long(Option::LeaseTime, seconds);
+  if (seconds == kInfiniteSeconds) return;
   // RFC 2131 section 4.4.5: T1 defaults to half, T2 to seven eighths of the lease.
   builder_.add_long(Option::RenewalTime, seconds / 2);
   builder_.add_long(Option::RebindingTime, seconds - seconds / 8);

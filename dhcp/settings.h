@@ -64,7 +64,7 @@ struct NetworkSettings {
   net::Ipv4Prefix gateway;  // the gateway's own address, with the network's prefix length
   net::MacAddr gateway_mac;
   std::vector<AddressRange> ranges;
-  std::chrono::seconds lease_time{3600};
+  std::chrono::seconds lease_time{3600};   // 0xffffffff: for ever, in practice until 2160
   std::chrono::seconds offer_time{60};     // how long an offer keeps its address
   std::chrono::seconds decline_time{600};  // how long an address found in use stays out of the pool
   std::vector<net::Ipv4Addr> dns;

@@ -2,6 +2,7 @@
 // The codec against bytes written by hand.
 #include "dhcp/message.h"
 
+#include <algorithm>
 #include <cstring>
 #include <gtest/gtest.h>
 
@@ -16,8 +17,9 @@ Bytes message_with(std::string_view options, std::string_view file = "", std::st
   header.op = Op::Request;
   header.cookie = net::Be32::from_host(MessageHeader::kMagicCookie);
   const Bytes file_bytes = hex(file), sname_bytes = hex(sname);
-  std::memcpy(header.file.data(), file_bytes.data(), file_bytes.size());
-  std::memcpy(header.sname.data(), sname_bytes.data(), sname_bytes.size());
+  const auto as_char = [](std::byte byte) { return static_cast<char>(byte); };
+  std::ranges::transform(file_bytes, header.file.begin(), as_char);
+  std::ranges::transform(sname_bytes, header.sname.begin(), as_char);
   Bytes bytes(sizeof(header));
   std::memcpy(bytes.data(), &header, sizeof(header));
   const Bytes tail = hex(options);

@@ -92,6 +92,17 @@ TEST_F(DhcpServer, AShorterLeaseIsGivenWhenAskedForAndALongerOneIsNot) {
   EXPECT_EQ(lease_for("ff ff ff ff"), 3600u);
 }
 
+TEST_F(DhcpServer, AnInfiniteLeaseHasNoRenewalTimes) {
+  NetworkSettings settings = default_network();
+  settings.lease_time = seconds{0xffffffff};
+  server.reconfigure(settings);
+  const Reply offer = vm.ask(vm.discover()).value();
+  EXPECT_EQ(offer.options().long_value(Option::LeaseTime), 0xffffffffu);
+  EXPECT_FALSE(offer.options().has(Option::RenewalTime) || offer.options().has(Option::RebindingTime));
+  EXPECT_TRUE(vm.acquire());
+  EXPECT_GT(server.leases().at(0).expires, at_second(0) + seconds{0xffffffff} - seconds{1});
+}
+
 TEST_F(DhcpServer, SelectingAnAddressThatWasNotOfferedIsAcknowledgedWhenFreeAndRefusedWhenNot) {
   EXPECT_EQ(vm.ask(vm.selecting(ip("192.168.122.50")))->type(), MessageType::Ack);
   EXPECT_EQ(other.ask(other.selecting(ip("192.168.122.50")))->type(), MessageType::Nak);
