@@ -3,7 +3,7 @@
 
     clients_test.py VETH_SERVER [TestCase.test ...]
 
-udhcpc, dhclient, dhcpcd and systemd-networkd get an address and everything else they ask for; udhcpc also
+udhcpc, dhclient, dhcpcd, systemd-networkd and iPXE get an address and everything else they ask for; udhcpc also
 renews and releases; perfdhcp makes many exchanges while the server is killed again and again, and no lease
 that was ACKed on the wire may be missing from the journal. Nothing leaves the two namespaces.
 A client that is not installed is a failure, not a skip: `./run test` installs them.
@@ -203,6 +203,24 @@ class RealClients(unittest.TestCase):
             return {"default", "10.99.0.0/16"} <= names
 
         eventually("networkd set the classless routes", routes)
+
+
+    def test_ipxe_gets_an_address_and_runs_the_file_it_is_pointed_to(self):
+        tftp = self.lab.directory / "tftp"
+        tftp.mkdir()
+        (tftp / "boot.ipxe").write_text("#!ipxe\necho booted-with ${net0/ip} mtu ${net0/mtu}\n")
+        tftp.chmod(0o755)
+        self.lab.directory.chmod(0o755)
+        self.lab.start(self.lab.server_ns, "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--port=0",
+                       "--user=root", "--enable-tftp", f"--tftp-root={tftp}", "--interface=gw0", log="tftp.log")
+        for command in ("link add br0 type bridge", "link set vm0 master br0", "tuntap add tap0 mode tap",
+                        "link set tap0 master br0", "link set tap0 up", "link set br0 up"):
+            run("ip", "-n", self.lab.client_ns, *command.split())
+        self.lab.start_client("qemu-system-x86_64", "-accel", "tcg", "-m", "64", "-nographic", "-no-reboot",
+                              "-net", "none", "-boot", "n", "-netdev", "tap,id=n,ifname=tap0,script=no,downscript=no",
+                              "-device", "virtio-net-pci,netdev=n,mac=52:54:00:aa:00:09", log="qemu.log")
+        console = self.lab.directory / "qemu.log"
+        eventually("iPXE runs its script", lambda: "booted-with 10.77." in console.read_text(errors="replace"), 90)
 
 
 class Crashes(unittest.TestCase):
