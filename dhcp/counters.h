@@ -17,6 +17,7 @@ namespace vmnat::dhcp {
 
 // X(enumerator, name, sentence)
 #define VMNAT_DHCP_IGNORED(X)                                                                              \
+  X(RateLimit, "rate_limit", "the port sends more messages a second than it may")                          \
   X(MalformedFrame, "malformed_frame", "no whole IPv4 UDP datagram in an Ethernet frame")                  \
   X(Fragment, "fragment", "a piece of a fragmented datagram")                                              \
   X(BadChecksum, "bad_checksum", "IP or UDP checksum does not hold")                                       \

@@ -14,6 +14,8 @@ std::optional<Frame> Server::answer(ByteView frame, const Ingress& ingress, Wall
   ++counters_.frames;
   follow_clock(now);
   expire(now);
+  const std::string port{ingress.port};
+  if (!budget_.take(port, settings_.max_messages_per_port, now)) return ignore(Ignored::RateLimit);
 
   const auto parsed = parse_frame(frame, ingress.checksum);
   if (const auto* reason = std::get_if<Ignored>(&parsed)) return ignore(*reason);
@@ -26,7 +28,7 @@ std::optional<Frame> Server::answer(ByteView frame, const Ingress& ingress, Wall
   const MessageType type = *message->type();
   ++counters_.received[static_cast<std::size_t>(type)];
   const Request request{
-      *message, datagram, std::string{ingress.port},
+      *message, datagram, port,
       key_of(message->header.chaddr, message->options.bytes(Option::ClientId), ingress.port), now};
   const Verdict verdict = decide(request, type);
   if (const auto* reason = std::get_if<Ignored>(&verdict)) return ignore(*reason);

@@ -25,6 +25,7 @@
 #include "dhcp/frame.h"
 #include "dhcp/lease.h"
 #include "dhcp/lease_table.h"
+#include "dhcp/port_budget.h"
 #include "dhcp/reply.h"
 #include "dhcp/settings.h"
 
@@ -126,6 +127,7 @@ class Server {
   LeaseTable table_;
   std::unordered_map<net::MacAddr, std::size_t> reserved_by_mac_;  // index of the reservation in settings_
   std::unordered_map<std::string, std::size_t> reserved_by_port_;
+  PortBudget budget_;
   std::vector<Lease> changes_;
   Counters counters_;
   WallTime latest_{};

@@ -78,9 +78,10 @@ struct NetworkSettings {
   std::vector<RawOption> options;
   std::vector<Reservation> reservations;
   Identity identity = Identity::Mac;
-  bool authoritative = true;          // NAK what cannot be right, instead of silence
-  bool rapid_commit = true;           // RFC 4039: two messages instead of four, for clients that ask
-  unsigned max_leases_per_port = 16;  // addresses that one port may hold at a time; 0: no limit
+  bool authoritative = true;             // NAK what cannot be right, instead of silence
+  bool rapid_commit = true;              // RFC 4039: two messages instead of four, for clients that ask
+  unsigned max_messages_per_port = 100;  // a second, on average (PortBudget); 0: no limit
+  unsigned max_leases_per_port = 16;     // addresses that one port may hold at a time; 0: no limit
 };
 
 }  // namespace vmnat::dhcp

@@ -244,6 +244,22 @@ TEST_F(Pitfall, 17c_ARelayDoesNotLiftTheLimit) {
   EXPECT_EQ(server.leases().size(), 16u);
 }
 
+TEST_F(Pitfall, 17d_AFloodOfMessagesCostsItsOwnPortAlone) {
+  settings.max_messages_per_port = 100;
+  use(settings);
+  for (unsigned i = 0; i < 10'000; ++i) vm.ask(vm.discover());
+  EXPECT_EQ(server.counters().sent_of(MessageType::Offer), 200u);
+  EXPECT_EQ(ignored(Ignored::RateLimit), 9800u);
+  EXPECT_TRUE(clone.acquire());
+  vm.now = at_second(0) + std::chrono::milliseconds{25};  // two and a half messages later
+  EXPECT_TRUE(vm.acquire());
+  EXPECT_FALSE(vm.ask(vm.discover()));
+  vm.now = at_second(-1000);  // a clock set back gives nothing
+  EXPECT_FALSE(vm.ask(vm.discover()));
+  vm.now = at_second(-999);
+  EXPECT_TRUE(vm.ask(vm.discover()));
+}
+
 TEST_F(Pitfall, 18_AGiantClientIdIsTakenInPiecesAndLeftOutOfRecordAndReply) {
   const Reply longest = vm.ask(vm.discover().with(Option::ClientId, Bytes(255, std::byte{7}))).value();
   EXPECT_EQ(longest.options().bytes(Option::ClientId).size(), 255u);

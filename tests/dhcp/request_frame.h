@@ -47,7 +47,8 @@ inline NetworkSettings default_network() {
           .gateway_mac = mac("52:54:00:00:01:01"),
           .ranges = {{ip("192.168.122.2"), ip("192.168.122.254")}},
           .dns = {ip("9.9.9.9")},
-          .domain = "lab.example"};
+          .domain = "lab.example",
+          .max_messages_per_port = 0};
 }
 
 struct RawOptionValue {

@@ -114,6 +114,7 @@ dhcp::NetworkSettings settings_from(char** argv, net::MacAddr mac) {
   settings.search = {"lab.example", "example"};
   settings.routes = {{net::parse_ipv4_prefix("10.99.0.0/16").value(), settings.gateway.address}};
   settings.mtu = 1400;
+  settings.max_messages_per_port = 0;
   settings.boot = {{.server = settings.gateway.address, .file = "boot.ipxe"}};
   return settings;
 }
