@@ -8,7 +8,6 @@
 namespace vmnat::conntrack {
 namespace {
 
-constexpr std::uint32_t kMaxSessions = 1u << 30;
 constexpr Ticks kTurn = std::chrono::seconds(4);  // every record is looked at within this time
 constexpr unsigned kSweepBatch = 32;              // expired sessions whose memory is fetched together
 constexpr unsigned kSweepAhead = 8;               // records prefetched by the sweep
@@ -17,65 +16,7 @@ void add(std::atomic<std::uint64_t>& counter, std::uint64_t n) {  // single writ
   counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
 }
 
-Ticks timeout_for(TimeoutClass timeout, const Timeouts& timeouts) {
-  switch (timeout) {
-    case TimeoutClass::TcpEstablished:
-      return timeouts.tcp_established;
-    case TimeoutClass::TcpTransitory:
-      return timeouts.tcp_transitory;
-    case TimeoutClass::Udp:
-      return timeouts.udp;
-    case TimeoutClass::Icmp:
-      return timeouts.icmp;
-    case TimeoutClass::Other:
-      return timeouts.other;
-  }
-  return timeouts.other;
-}
-
 }  // namespace
-
-std::unique_ptr<Conntrack> Conntrack::create(const Settings& settings, ExternalPorts& ports,
-                                             std::span<const NatPolicy> policies) {
-  if (settings.capacity == 0 || settings.capacity > kMaxSessions) return nullptr;
-  if (policies.size() > kMaxPolicies || settings.worker >= ports.worker_count()) return nullptr;
-  std::unique_ptr<Conntrack> conntrack(new Conntrack(settings, ports));
-  if (!conntrack->reserved()) return nullptr;
-  conntrack->set_policies(policies);
-  return conntrack;
-}
-
-Conntrack::Conntrack(const Settings& settings, ExternalPorts& ports)
-    : capacity_(settings.capacity),
-      worker_(settings.worker),
-      ports_(ports),
-      hash_(settings.seed),
-      random_(~settings.seed),
-      sessions_(settings.capacity, settings.pages),
-      index_(std::uint64_t{settings.capacity} * 2, settings.pages),
-      mappings_(ports.address_count(), settings.capacity, hash_, settings.pages),
-      pool_(ports, settings.worker, random_.next()),
-      planes_(hash_),
-      permissions_(settings.capacity, hash_),
-      vm_ports_(settings.vm_ports),
-      vm_port_count_(settings.vm_ports),
-      timeouts_(std::size_t{kMaxPolicies} * kTimeoutRow) {}
-
-bool Conntrack::reserved() const {
-  return sessions_.reserved() && index_.reserved() && mappings_.reserved() && pool_.reserved() &&
-         planes_.reserved() && permissions_.reserved() && vm_ports_.reserved() && timeouts_.reserved();
-}
-
-void Conntrack::set_policies(std::span<const NatPolicy> policies) {
-  policies_ = policies;
-  for (std::size_t id = 0; id < kMaxPolicies; ++id) {
-    const Timeouts timeouts = id < policies.size() ? policies[id].timeouts : Timeouts{};
-    for (unsigned state = 0; state < kSessionStates; ++state) {
-      const Ticks timeout = timeout_for(timeout_class(static_cast<SessionState>(state)), timeouts);
-      timeouts_[id * kTimeoutRow + state].store(timeout.count(), std::memory_order_relaxed);
-    }
-  }
-}
 
 Session* Conntrack::find(const FlowKey& key) {
   const std::uint32_t found =

@@ -183,6 +183,7 @@ class Conntrack {
   [[nodiscard]] bool is_taken(const FlowKey& inbound) const;
 
   Opened refused(Verdict verdict);
+  ExternalIndex probable_external(OutboundFlow& flow, const NatPolicy& policy, PortSpace space);
   TagIndex::Place prefetch_probable(OutboundFlow& flow, const NatPolicy& policy);
   [[nodiscard]] bool is_full() const;
   Verdict admit(PortIndex port, const NatPolicy& policy, Time now);

@@ -53,6 +53,9 @@ class ExternalPorts {
   [[nodiscard]] net::Ipv4Addr address(ExternalIndex external) const { return addresses_[external]; }
   [[nodiscard]] std::optional<ExternalIndex> index_of(net::Ipv4Addr address) const;
 
+  // Blocks with any port to give.
+  [[nodiscard]] unsigned block_count(ExternalIndex external) const { return block_counts_[external]; }
+
   // The worker that allocates in the port's block, or kNoWorker.
   [[nodiscard]] WorkerIndex owner(ExternalIndex external, net::L4Port port) const {
     return owners_[external * kBlocks + port.host() / kBlockPorts].load(std::memory_order_relaxed);
@@ -85,12 +88,16 @@ class ExternalPorts {
   }
 
  private:
+  static constexpr std::uint16_t kNoIndex = 0xffff;
+  static std::size_t hash_of(net::Ipv4Addr address) { return address.host() * 0x9e37'79b1u; }
+
   ExternalPorts() = default;
   bool reserve(std::size_t addresses);
   void allow_ports(ExternalIndex external, const ExternalAddress& address);
 
   unsigned workers_ = 0;
   std::vector<net::Ipv4Addr> addresses_;
+  std::vector<std::uint16_t> block_counts_;
   std::vector<std::uint16_t> index_by_hash_;  // open addressing, at most half full; kNoIndex: empty
   ReservedArray<std::atomic<WorkerIndex>> owners_;
   ReservedArray<std::atomic<std::uint64_t>> unleased_;  // bit per block

@@ -166,14 +166,28 @@ void Conntrack::prefetch_open(std::span<OutboundFlow> flows, unsigned policy_id)
   }
 }
 
+// The first address of the flow's order that has a port, as take_new_port would find it.
+ExternalIndex Conntrack::probable_external(OutboundFlow& flow, const NatPolicy& policy, PortSpace space) {
+  const net::Endpoint internal = flow.key.local_endpoint();
+  const std::size_t first = paired(internal.address, policy);
+  for (std::size_t i = 0, at = first; i < policy.addresses.size(); ++i) {
+    if (const auto port = pool_.probable(policy.addresses[at], space, internal.port)) {
+      flow.probable_port = *port;
+      return policy.addresses[at];
+    }
+    at = at + 1 == policy.addresses.size() ? 0 : at + 1;
+  }
+  return policy.addresses[first];
+}
+
 TagIndex::Place Conntrack::prefetch_probable(OutboundFlow& flow, const NatPolicy& policy) {
   const net::Endpoint internal = flow.key.local_endpoint();
   const PortSpace space = port_space(flow.key.protocol());
-  const ExternalIndex external = policy.addresses[paired(internal.address, policy)];
   index_.prefetch(place(flow.key).bucket);
+  ExternalIndex external = policy.addresses[paired(internal.address, policy)];
   if (space != PortSpace::None) {
-    flow.probable_port = pool_.probable(external, space, internal.port);
     mappings_.prefetch(internal, space);
+    external = probable_external(flow, policy, space);
     mappings_.prefetch(Mappings::Slot{external, space, flow.probable_port});
   }
   const auto inbound =

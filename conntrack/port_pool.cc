@@ -11,7 +11,8 @@ namespace {
 constexpr unsigned kBlockPorts = ExternalPorts::kBlockPorts;
 constexpr unsigned kBlockWords = ExternalPorts::kBlockWords;
 constexpr Ticks kRest = std::chrono::seconds(120);  // RFC 6888 REQ-8
-constexpr unsigned kLeasesPerPort = 4;              // tries to find a leased block with rested ports
+constexpr int kBlocksToChooseFrom = 16;
+constexpr unsigned kLeasesPerPort = 4;  // tries to find a leased block with rested ports
 
 constexpr std::uint64_t bit(unsigned i) {
   return std::uint64_t{1} << (i % 64);
@@ -101,15 +102,25 @@ bool PortPool::lease_another(ExternalIndex external) {
   return block.has_value();
 }
 
-// Preserving ports scatters leases; beyond its fair share a worker takes blocks only when it needs them.
-bool PortPool::may_lease_to_preserve(ExternalIndex external) const {
-  return held_[external].count < ExternalPorts::kBlocks / ports_.worker_count();
+// Preserving ports and choosing at random scatter leases; beyond its fair share of the blocks a worker takes
+// more only when it needs them.
+bool PortPool::has_less_than_its_share(ExternalIndex external) const {
+  return held_[external].count * ports_.worker_count() < ports_.block_count(external);
+}
+
+// One more block while there are few to choose from. Other workers cannot reach what is leased ahead, so it
+// is less when there are any.
+void PortPool::lease_ahead(ExternalIndex external, PortSpace space) {
+  int open = 0;
+  for (const std::uint64_t word : space_of(external, space).open) open += std::popcount(word);
+  const int wanted = ports_.worker_count() == 1 ? kBlocksToChooseFrom : kBlocksToChooseFrom / 4;
+  if (open < wanted && has_less_than_its_share(external)) lease_another(external);
 }
 
 bool PortPool::preserve(ExternalIndex external, PortSpace space, net::L4Port wanted, std::uint64_t period) {
   const unsigned block = wanted.host() / kBlockPorts;
   if (!is_held(external, block)) {
-    if (!may_lease_to_preserve(external) || !ports_.lease(external, block, worker_)) return false;
+    if (!has_less_than_its_share(external) || !ports_.lease(external, block, worker_)) return false;
     hold(external, block);
   }
   const PortBlock& words = current_block(external, space, block, period);
@@ -157,11 +168,13 @@ std::optional<net::L4Port> PortPool::random_open(ExternalIndex external, PortSpa
   return port;
 }
 
-net::L4Port PortPool::probable(ExternalIndex external, PortSpace space, net::L4Port internal) {
-  const bool may_lease = !is_held(external, internal.host() / kBlockPorts) && may_lease_to_preserve(external);
+std::optional<net::L4Port> PortPool::probable(ExternalIndex external, PortSpace space, net::L4Port internal) {
+  const bool may_lease =
+      !is_held(external, internal.host() / kBlockPorts) && has_less_than_its_share(external);
   if (may_lease || is_open(external, space, internal)) return internal;
+  lease_ahead(external, space);
   const auto port = find_open(external, space);
-  return port ? *port : find_resting(external, space).value_or(internal);
+  return port ? port : find_resting(external, space);
 }
 
 // The ports that rest longest go first.
@@ -194,6 +207,7 @@ std::optional<net::L4Port> PortPool::allocate(ExternalIndex external, PortSpace 
     mark_used(external, space, wish.probable.host());
     return wish.probable;
   }
+  lease_ahead(external, space);
   if (const auto port = random_open(external, space)) return port;
   end_rest(external, space, period);
   for (unsigned i = 0; i < kLeasesPerPort; ++i) {

@@ -4,7 +4,8 @@
 // All sets of blocks are bit sets of 16 words, so every step is a rotated bit scan and costs the same at
 // any fill. The order of preference for a new port of one address:
 //   1. the internal port itself (RFC 4787 section 4.2.1 allows it; fewest surprises),
-//   2. a random free port that does not rest, in a random leased block (RFC 6056),
+//   2. a random free port that does not rest, in a random leased block (RFC 6056); some blocks are leased
+//      ahead, so that there are a thousand to choose from,
 //   3. the same in a block leased now,
 //   4. a port that still rests: freed ports rest 120 to 240 s (RFC 6888 REQ-8), but not at the price of
 //      refusing a flow.
@@ -30,7 +31,7 @@ class PortPool {
   // A port that no session has, or nothing when the address has none for this worker.
   std::optional<net::L4Port> allocate(ExternalIndex external, PortSpace space, Wish wish, Time now);
   // What allocate() would probably give; takes nothing.
-  net::L4Port probable(ExternalIndex external, PortSpace space, net::L4Port internal);
+  std::optional<net::L4Port> probable(ExternalIndex external, PortSpace space, net::L4Port internal);
   void release(ExternalIndex external, PortSpace space, net::L4Port port, Time now);
   // Takes exactly this port (static forwards); false when it is used, not allowed or another worker's.
   bool take(ExternalIndex external, PortSpace space, net::L4Port port);
@@ -80,11 +81,12 @@ class PortPool {
   void end_rest(ExternalIndex external, PortSpace space, std::uint64_t period);
   void hold(ExternalIndex external, unsigned block);
   bool lease_another(ExternalIndex external);
+  void lease_ahead(ExternalIndex external, PortSpace space);
   void give_back_if_empty(ExternalIndex external, unsigned block);
   void note_block(ExternalIndex external, PortSpace space, unsigned block);
   PortBlock& current_block(ExternalIndex external, PortSpace space, unsigned block, std::uint64_t period);
   void mark_used(ExternalIndex external, PortSpace space, unsigned port);
-  [[nodiscard]] bool may_lease_to_preserve(ExternalIndex external) const;
+  [[nodiscard]] bool has_less_than_its_share(ExternalIndex external) const;
 
   ExternalPorts& ports_;
   WorkerIndex worker_;

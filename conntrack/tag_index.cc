@@ -5,7 +5,9 @@
 namespace vmnat::conntrack {
 namespace {
 
-constexpr std::uint64_t kFillPercent = 94;
+// More fits (97 %), but each new entry then moves others: at 94 % opening a session took twice as long, for
+// 3 bytes less.
+constexpr std::uint64_t kFillPercent = 80;
 constexpr unsigned kMaxSteps = 64;
 constexpr unsigned kMaxMoves = 3;
 constexpr std::uint32_t kOverflowOne = 1u << 24;
@@ -101,7 +103,7 @@ void TagIndex::shift_along(const Step* steps, Step last, unsigned free_entry) {
 }
 
 // Breadth first over the buckets that entries could move to, at most three moves deep: a longer path could
-// meet one entry twice. At 94 % fill two buckets of five have room, so the bound is far away.
+// meet one entry twice. At 80 % fill three buckets of four have room, so the bound is far away.
 bool TagIndex::make_room(Place place) {
   std::array<Step, kMaxSteps> steps;
   steps[0] = {place.bucket, 0, 0, 0};
