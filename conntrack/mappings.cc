@@ -14,7 +14,8 @@ constexpr std::size_t kPorts = 65536;
 }  // namespace
 
 Mappings::Mappings(unsigned external_addresses, std::uint64_t capacity, FlowHash hash, Pages pages)
-    : hash_(hash),
+    : slots_of_a_space_(static_cast<std::uint32_t>(external_addresses * kPorts)),
+      hash_(hash),
       index_(capacity, pages),
       slots_(external_addresses * kPortSpaces * kPorts, pages),
       more_sessions_(external_addresses * kPortSpaces * kPorts) {}

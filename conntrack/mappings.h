@@ -60,21 +60,23 @@ class Mappings {
   [[nodiscard]] std::optional<std::uint64_t> used_slots_if_consistent() const;
 
  private:
-  static std::uint32_t number(Slot slot) {
-    return (static_cast<std::uint32_t>(slot.external) * kPortSpaces + static_cast<std::uint32_t>(slot.space))
-               << 16 |
+  // Protocol by protocol: the pages of one that is rarely used stay untouched.
+  [[nodiscard]] std::uint32_t number(Slot slot) const {
+    return static_cast<std::uint32_t>(slot.space) * slots_of_a_space_ + (std::uint32_t{slot.external} << 16) +
            slot.port.host();
   }
-  static Slot named(std::uint32_t number) {
-    return {static_cast<ExternalIndex>((number >> 16) / kPortSpaces),
-            static_cast<PortSpace>((number >> 16) % kPortSpaces),
-            net::L4Port::from_host(static_cast<std::uint16_t>(number))};
+  [[nodiscard]] Slot named(std::uint32_t number) const {
+    const unsigned space = unsigned{number >= slots_of_a_space_} + unsigned{number >= 2 * slots_of_a_space_};
+    const std::uint32_t within = number - space * slots_of_a_space_;
+    return {static_cast<ExternalIndex>(within >> 16), static_cast<PortSpace>(space),
+            net::L4Port::from_host(static_cast<std::uint16_t>(within))};
   }
   [[nodiscard]] TagIndex::Place place(net::Endpoint internal, PortSpace space) const {
     return index_.place_of(
         hash_({std::uint64_t{1} + static_cast<std::uint64_t>(space), FlowKey::pack(internal)}));
   }
 
+  std::uint32_t slots_of_a_space_;
   FlowHash hash_;
   TagIndex index_;
   ReservedArray<std::uint64_t> slots_;

@@ -251,7 +251,7 @@ TEST(Conntrack, PrefetchingChangesNoAnswer) {
 }
 
 TEST(Conntrack, CostsSixtyFourBytesARecordAndUnderAHundredInAll) {
-  // The dearest case: each session has a mapping of its own. 10 M sessions: 0.98 GB.
+  // The dearest case: each session has a mapping of its own. 1 M sessions: 100 bytes each.
   static_assert(sizeof(Session) == 64);
   static_assert(sizeof(TagIndex::Bucket) / TagIndex::kBucketEntries == 6);
   constexpr unsigned kSessions = 64 * 1000;
