@@ -78,7 +78,7 @@ net::MacAddr gateway_mac(const config::Network& network) {
 }
 
 std::vector<conntrack::ExternalAddress> plan_external_addresses(const config::Config& config) {
-  std::vector<conntrack::ExternalAddress> external;
+  std::vector<conntrack::ExternalAddress> external{{.address = config.uplink.address->address}};
   for (const auto& network : config.networks) {
     if (network.forward != config::Forward::Nat) continue;
     for (const net::Ipv4Addr address : config::external_addresses(network)) {

@@ -31,7 +31,8 @@ std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_c
 // every restart (locally administered, 52:54:00 as virtual NICs have).
 net::MacAddr gateway_mac(const config::Network& network);
 
-// Distinct external addresses over all networks, with the ports that may be allocated on each.
+// Distinct external addresses, with the ports that may be allocated on each: the uplink's own first, which is
+// answered for (ARP, ping) even when no network translates to it, then those of the networks.
 std::vector<conntrack::ExternalAddress> plan_external_addresses(const config::Config& config);
 
 // One policy a network. `address_lists` backs their spans: by network, the indices into `external`.
