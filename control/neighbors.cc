@@ -2,6 +2,7 @@
 #include "control/neighbors.h"
 
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 #include "dataplane/net/wire.h"
@@ -10,6 +11,7 @@ namespace vmnat::control {
 namespace {
 
 constexpr std::size_t kMinimumFrame = 60;  // without FCS
+constexpr int kUnicastProbes = 1;
 
 FrameBytes arp_request(net::MacAddr own_mac, net::Ipv4Addr own_address, net::Ipv4Addr target,
                        net::MacAddr to) {
@@ -68,7 +70,7 @@ void Neighbors::send_to(net::Ipv4Addr next_hop, FrameBytes frame, SteadyTime now
   if (neighbor.waiting.size() >= kWaitingPerNeighbor || waiting_ >= kWaitingInAll) {
     ++counts_.waiting_dropped;
   } else {
-    neighbor.waiting.push_back(std::move(frame));
+    neighbor.waiting.push_back({std::move(frame), now});
     ++waiting_;
   }
   if (neighbor.requests_sent == 0) ask(next_hop, neighbor, now);
@@ -80,13 +82,23 @@ void Neighbors::receive_arp(std::span<const std::byte> frame, SteadyTime now) {
   if (arp->sender_mac.is_group() || arp->sender_mac.is_zero()) return;
   const auto asked = neighbors_.find(arp->sender_address);
   if (asked == neighbors_.end()) return;
-  ++counts_.replies;
-  confirm(asked->second, arp->sender_mac, now);
+  Neighbor& neighbor = asked->second;
+  const bool is_news = arp->sender_mac != neighbor.mac;
+  const bool is_answer =
+      neighbor.state == State::Incomplete ||
+      (neighbor.state == State::Probing && (!is_news || neighbor.requests_sent > kUnicastProbes));
+  if (is_answer) {
+    ++counts_.replies;
+    return confirm(neighbor, arp->sender_mac, now);
+  }
+  // Not believed, but a reason to ask now: a router may have failed over.
+  if (is_news && neighbor.state == State::Reachable) neighbor.next_action = now;
 }
 
 void Neighbors::advance(SteadyTime now) {
   for (auto at = neighbors_.begin(); at != neighbors_.end();) {
     auto& [address, neighbor] = *at;
+    drop_overdue(neighbor, now);
     if (now < neighbor.next_action) {
       ++at;
       continue;
@@ -100,17 +112,19 @@ void Neighbors::advance(SteadyTime now) {
       ++at;
       continue;
     }
-    ++counts_.failed;
-    changed_ |= neighbor.state == State::Probing;
-    drop_waiting(neighbor);
-    neighbor.state = State::Incomplete;
-    neighbor.mac = {};
-    neighbor.requests_sent = 0;
-    if (neighbor.is_permanent)
-      ask(address, neighbor, now);
-    else
-      at = neighbors_.erase(at);
+    at = give_up(address, neighbor, now) ? std::next(at) : neighbors_.erase(at);
   }
+}
+
+bool Neighbors::give_up(net::Ipv4Addr address, Neighbor& neighbor, SteadyTime now) {
+  ++counts_.failed;
+  changed_ |= neighbor.state == State::Probing;
+  neighbor.state = State::Incomplete;
+  neighbor.mac = {};
+  neighbor.requests_sent = 0;
+  if (!neighbor.is_permanent && neighbor.waiting.empty()) return false;
+  ask(address, neighbor, now);
+  return true;
 }
 
 net::MacAddr Neighbors::mac_of(net::Ipv4Addr address) const {
@@ -120,7 +134,7 @@ net::MacAddr Neighbors::mac_of(net::Ipv4Addr address) const {
 
 // A known neighbour is asked by unicast first, then by broadcast: it may have got a new MAC.
 void Neighbors::ask(net::Ipv4Addr address, Neighbor& neighbor, SteadyTime now) {
-  const bool by_unicast = neighbor.state == State::Probing && neighbor.requests_sent == 0;
+  const bool by_unicast = neighbor.state == State::Probing && neighbor.requests_sent < kUnicastProbes;
   output_.push_back(
       arp_request(own_mac_, own_address_, address, by_unicast ? neighbor.mac : net::kBroadcastMac));
   ++neighbor.requests_sent;
@@ -137,16 +151,18 @@ void Neighbors::confirm(Neighbor& neighbor, net::MacAddr mac, SteadyTime now) {
   neighbor.confirmed = now;
   neighbor.next_action = now + kReachable;
   while (!neighbor.waiting.empty()) {
-    address_and_send(std::move(neighbor.waiting.front()), mac);
+    address_and_send(std::move(neighbor.waiting.front().bytes), mac);
     neighbor.waiting.pop_front();
     --waiting_;
   }
 }
 
-void Neighbors::drop_waiting(Neighbor& neighbor) {
-  counts_.waiting_dropped += neighbor.waiting.size();
-  waiting_ -= neighbor.waiting.size();
-  neighbor.waiting.clear();
+void Neighbors::drop_overdue(Neighbor& neighbor, SteadyTime now) {
+  while (!neighbor.waiting.empty() && now - neighbor.waiting.front().since >= kPatience) {
+    neighbor.waiting.pop_front();
+    --waiting_;
+    ++counts_.waiting_dropped;
+  }
 }
 
 void Neighbors::address_and_send(FrameBytes frame, net::MacAddr mac) {

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Neighbors: who has which MAC address on the uplink's link (ARP, RFC 826), as a function of events and time.
 //
-// Frames for a next hop that is not known yet wait here, a few per neighbour and in all, while it is asked
-// for once a second. Known neighbours are asked again, by unicast, before they grow old; one that stays
-// silent is forgotten. No sockets, no clock: frames to send come out of `take_output`.
+// Frames for a next hop that is not known yet wait here, a few per neighbour and in all, each for up to 3 s,
+// while it is asked for once a second. Known neighbours are asked again, by unicast, before they grow old;
+// one that stays silent is forgotten. No sockets, no clock: frames to send come out of `take_output`.
 //
 //   Incomplete --reply--> Reachable --30 s--> Probing --reply--> Reachable
 //       | 3 requests unanswered                  | 3 requests unanswered
 //       v                                        v
-//    forgotten, waiting frames dropped        forgotten
+//    forgotten, or asked on                   forgotten, or Incomplete
+//
+// Asked on, as Incomplete, is who cannot be done without: the gateway, and whom frames still wait for.
 #pragma once
 
 #include <chrono>
@@ -34,8 +36,13 @@ class Neighbors {
   static constexpr int kRequests = 3;
   static constexpr std::chrono::seconds kRetransmit{1};
   static constexpr std::chrono::seconds kReachable{30};
+  static constexpr std::chrono::seconds kPatience{3};  // of a waiting frame
 
   enum class State { Incomplete, Reachable, Probing };
+  struct WaitingFrame {
+    FrameBytes bytes;
+    SteadyTime since;
+  };
   struct Neighbor {
     State state = State::Incomplete;
     net::MacAddr mac;
@@ -43,7 +50,7 @@ class Neighbors {
     int requests_sent = 0;
     SteadyTime next_action;
     SteadyTime confirmed;
-    std::deque<FrameBytes> waiting;
+    std::deque<WaitingFrame> waiting;  // oldest first
   };
   struct Counts {
     std::uint64_t requests = 0, replies = 0, resolved = 0, failed = 0, waiting_dropped = 0;
@@ -57,7 +64,8 @@ class Neighbors {
   void announce(net::Ipv4Addr address);
   // A frame whose next hop has no MAC yet: it waits, or, if that is known by now, goes out.
   void send_to(net::Ipv4Addr next_hop, FrameBytes frame, SteadyTime now);
-  // A whole ARP frame from the link. Only answers to what was asked are believed.
+  // A whole ARP frame from the link. Only answers to what was asked are believed: a known neighbour's other
+  // MAC only when it did not answer from the old one.
   void receive_arp(std::span<const std::byte> frame, SteadyTime now);
   // Retries, probes, gives up.
   void advance(SteadyTime now);
@@ -73,7 +81,10 @@ class Neighbors {
  private:
   void ask(net::Ipv4Addr address, Neighbor& neighbor, SteadyTime now);
   void confirm(Neighbor& neighbor, net::MacAddr mac, SteadyTime now);
-  void drop_waiting(Neighbor& neighbor);
+  // Drops frames that have waited for long enough.
+  void drop_overdue(Neighbor& neighbor, SteadyTime now);
+  // True when the neighbour stays known, as Incomplete.
+  bool give_up(net::Ipv4Addr address, Neighbor& neighbor, SteadyTime now);
   void address_and_send(FrameBytes frame, net::MacAddr mac);
 
   net::MacAddr own_mac_;

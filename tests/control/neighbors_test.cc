@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+// Neighbors against a clock and a link that the test owns.
+#include "control/neighbors.h"
+
+#include <cstring>
+#include <gtest/gtest.h>
+
+#include "dataplane/net/wire.h"
+
+namespace vmnat::control {
+namespace {
+
+using namespace std::chrono_literals;
+using State = Neighbors::State;
+
+constexpr net::MacAddr kOwnMac{{0x52, 0x54, 0, 0, 0, 1}};
+constexpr net::MacAddr kPeerMac{{0x02, 0, 0, 0, 0, 0xbb}};
+constexpr net::MacAddr kOtherMac{{0x02, 0, 0, 0, 0, 0xcc}};
+const auto kOwn = net::Ipv4Addr::of(203, 0, 113, 2);
+const auto kPeer = net::Ipv4Addr::of(203, 0, 113, 1);
+
+const net::EthernetHeader& ethernet(const FrameBytes& frame) {
+  return *net::view<net::EthernetHeader>(frame);
+}
+const net::ArpPacket& arp(const FrameBytes& frame) {
+  return *net::view<net::ArpPacket>(frame, sizeof(net::EthernetHeader));
+}
+bool is_arp(const FrameBytes& frame) {
+  return ethernet(frame).type == net::Be16::from_host(static_cast<std::uint16_t>(net::EtherType::Arp));
+}
+
+FrameBytes arp_frame(net::ArpOperation operation, net::Ipv4Addr sender, net::MacAddr mac) {
+  const net::EthernetHeader header{
+      .destination = kOwnMac,
+      .source = mac,
+      .type = net::Be16::from_host(static_cast<std::uint16_t>(net::EtherType::Arp))};
+  const net::ArpPacket packet{.hardware_type = net::Be16::from_host(1),
+                              .protocol_type = net::Be16::from_host(0x0800),
+                              .hardware_length = 6,
+                              .protocol_length = 4,
+                              .operation = net::Be16::from_host(static_cast<std::uint16_t>(operation)),
+                              .sender_mac = mac,
+                              .sender_address = sender,
+                              .target_mac = kOwnMac,
+                              .target_address = kOwn};
+  FrameBytes frame(60);
+  std::memcpy(frame.data(), &header, sizeof header);
+  std::memcpy(frame.data() + sizeof header, &packet, sizeof packet);
+  return frame;
+}
+
+// A frame that waits, told apart by its length.
+FrameBytes frame_of(std::size_t size) {
+  return FrameBytes(size);
+}
+
+struct NeighborsTest : ::testing::Test {
+  Neighbors neighbors{kOwnMac, kOwn};
+  SteadyTime now{1000s};
+
+  void wait(std::chrono::milliseconds time) {
+    now += time;
+    neighbors.advance(now);
+  }
+  void reply(net::MacAddr mac, net::Ipv4Addr from = kPeer) {
+    neighbors.receive_arp(arp_frame(net::ArpOperation::Reply, from, mac), now);
+  }
+  State state(net::Ipv4Addr address = kPeer) { return neighbors.all().at(address).state; }
+  bool knows(net::Ipv4Addr address = kPeer) { return neighbors.all().contains(address); }
+  // Where the requests sent since the last call went, and nothing else was sent.
+  std::vector<net::MacAddr> asked() {
+    std::vector<net::MacAddr> destinations;
+    for (const FrameBytes& frame : neighbors.take_output()) {
+      EXPECT_TRUE(is_arp(frame));
+      destinations.push_back(ethernet(frame).destination);
+    }
+    return destinations;
+  }
+  void make_reachable() {
+    neighbors.keep_resolved(kPeer, now);
+    reply(kPeerMac);
+    asked();
+    EXPECT_TRUE(neighbors.take_changed());
+  }
+};
+
+using Macs = std::vector<net::MacAddr>;
+
+TEST_F(NeighborsTest, AsksByBroadcastAndSendsWhatWaitedInOrder) {
+  neighbors.send_to(kPeer, frame_of(100), now);
+  neighbors.send_to(kPeer, frame_of(101), now);
+  const auto requests = neighbors.take_output();
+  ASSERT_EQ(requests.size(), 1u) << "one request, however many frames wait";
+  EXPECT_EQ(requests[0].size(), 60u);
+  EXPECT_EQ(ethernet(requests[0]).destination, net::kBroadcastMac);
+  EXPECT_EQ(ethernet(requests[0]).source, kOwnMac);
+  EXPECT_EQ(arp(requests[0]).op(), net::ArpOperation::Request);
+  EXPECT_EQ(arp(requests[0]).sender_mac, kOwnMac);
+  EXPECT_EQ(arp(requests[0]).sender_address, kOwn);
+  EXPECT_EQ(arp(requests[0]).target_address, kPeer);
+  EXPECT_EQ(state(), State::Incomplete);
+
+  reply(kPeerMac);
+  EXPECT_EQ(state(), State::Reachable);
+  EXPECT_EQ(neighbors.mac_of(kPeer), kPeerMac);
+  EXPECT_TRUE(neighbors.take_changed());
+  EXPECT_FALSE(neighbors.take_changed());
+  const auto sent = neighbors.take_output();
+  ASSERT_EQ(sent.size(), 2u);
+  EXPECT_EQ(sent[0].size(), 100u);
+  EXPECT_EQ(sent[1].size(), 101u);
+  EXPECT_EQ(ethernet(sent[0]).destination, kPeerMac);
+  EXPECT_EQ(ethernet(sent[0]).source, kOwnMac);
+  neighbors.send_to(kPeer, frame_of(102), now);
+  EXPECT_EQ(neighbors.take_output().size(), 1u) << "known by now: sent at once";
+}
+
+TEST_F(NeighborsTest, AsksOnceASecondThreeTimesAndThenForgets) {
+  neighbors.send_to(kPeer, frame_of(100), now);
+  EXPECT_EQ(asked(), Macs{net::kBroadcastMac});
+  wait(999ms);
+  EXPECT_EQ(asked(), Macs{});
+  wait(1ms);
+  EXPECT_EQ(asked(), Macs{net::kBroadcastMac});
+  wait(1s);
+  EXPECT_EQ(asked(), Macs{net::kBroadcastMac});
+  EXPECT_TRUE(knows());
+  wait(1s);
+  EXPECT_EQ(asked(), Macs{});
+  EXPECT_FALSE(knows());
+  EXPECT_EQ(neighbors.counts().requests, 3u);
+  EXPECT_EQ(neighbors.counts().failed, 1u);
+  EXPECT_EQ(neighbors.counts().waiting_dropped, 1u);
+  EXPECT_FALSE(neighbors.take_changed()) << "nobody could use it before either";
+}
+
+TEST_F(NeighborsTest, EachFrameWaitsItsOwnThreeSeconds) {
+  neighbors.keep_resolved(kPeer, now);
+  wait(1s);
+  wait(1s);
+  wait(990ms);  // 10 ms before the third request is given up
+  neighbors.send_to(kPeer, frame_of(100), now);
+  wait(10ms);
+  EXPECT_EQ(neighbors.counts().failed, 1u);
+  EXPECT_EQ(neighbors.counts().waiting_dropped, 0u) << "10 ms old";
+  wait(2s);
+  neighbors.send_to(kPeer, frame_of(101), now);
+  wait(990ms);
+  EXPECT_EQ(neighbors.counts().waiting_dropped, 1u) << "3 s old; the other one 990 ms";
+  asked();
+  reply(kPeerMac);
+  const auto sent = neighbors.take_output();
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(sent[0].size(), 101u);
+}
+
+TEST_F(NeighborsTest, IsAskedForAsLongAsYoungFramesWaitAndForgottenAfterwards) {
+  neighbors.send_to(kPeer, frame_of(100), now);
+  wait(1s);
+  wait(1s);
+  neighbors.send_to(kPeer, frame_of(101), now);
+  wait(1s);
+  EXPECT_TRUE(knows());
+  EXPECT_EQ(neighbors.counts().waiting_dropped, 1u);
+  for (int i = 0; i < 3; ++i) wait(1s);
+  EXPECT_FALSE(knows());
+  EXPECT_EQ(neighbors.counts().waiting_dropped, 2u);
+  EXPECT_EQ(neighbors.counts().requests, 6u);
+}
+
+TEST_F(NeighborsTest, TheWaitingQueueIsBoundedForEachNeighborAndInAll) {
+  for (std::size_t i = 0; i < Neighbors::kWaitingPerNeighbor + 2; ++i)
+    neighbors.send_to(kPeer, frame_of(100), now);
+  EXPECT_EQ(neighbors.all().at(kPeer).waiting.size(), Neighbors::kWaitingPerNeighbor);
+  EXPECT_EQ(neighbors.counts().waiting_dropped, 2u);
+  std::size_t waiting = Neighbors::kWaitingPerNeighbor;
+  for (std::uint8_t host = 10; waiting < Neighbors::kWaitingInAll; ++host)
+    for (std::size_t i = 0; i < Neighbors::kWaitingPerNeighbor; ++i, ++waiting)
+      neighbors.send_to(net::Ipv4Addr::of(203, 0, 113, host), frame_of(100), now);
+  EXPECT_EQ(neighbors.counts().waiting_dropped, 2u);
+  neighbors.send_to(net::Ipv4Addr::of(203, 0, 113, 250), frame_of(100), now);
+  EXPECT_EQ(neighbors.counts().waiting_dropped, 3u);
+  neighbors.take_output();
+  reply(kPeerMac);
+  EXPECT_EQ(neighbors.take_output().size(), Neighbors::kWaitingPerNeighbor);
+  neighbors.send_to(net::Ipv4Addr::of(203, 0, 113, 250), frame_of(100), now);
+  EXPECT_EQ(neighbors.counts().waiting_dropped, 3u) << "there is room again";
+}
+
+TEST_F(NeighborsTest, NoMoreNeighborsThanTheBoundAreEverHeld) {
+  for (std::size_t i = 0; i < Neighbors::kMaxNeighbors + 10; ++i)
+    neighbors.send_to(net::Ipv4Addr::from_host(0x0a000000 + static_cast<std::uint32_t>(i)), frame_of(60),
+                      now);
+  EXPECT_EQ(neighbors.all().size(), Neighbors::kMaxNeighbors);
+}
+
+TEST_F(NeighborsTest, AReachableNeighborIsProbedByUnicastFirstThenByBroadcast) {
+  make_reachable();
+  wait(30s - 1ms);
+  EXPECT_EQ(asked(), Macs{});
+  wait(1ms);
+  EXPECT_EQ(state(), State::Probing);
+  EXPECT_EQ(asked(), Macs{kPeerMac});
+  EXPECT_EQ(neighbors.mac_of(kPeer), kPeerMac) << "used while it is probed";
+  wait(1s);
+  EXPECT_EQ(asked(), Macs{net::kBroadcastMac});
+  reply(kPeerMac);
+  EXPECT_EQ(state(), State::Reachable);
+  EXPECT_FALSE(neighbors.take_changed());
+  wait(30s - 1ms);
+  EXPECT_EQ(asked(), Macs{}) << "30 s from its last answer on";
+}
+
+TEST_F(NeighborsTest, ANeighborMayAnswerTheBroadcastFromANewMac) {
+  make_reachable();
+  wait(30s);
+  reply(kOtherMac);
+  EXPECT_EQ(neighbors.mac_of(kPeer), kPeerMac) << "only the old MAC was asked so far";
+  wait(1s);
+  reply(kOtherMac);
+  EXPECT_EQ(neighbors.mac_of(kPeer), kOtherMac);
+  EXPECT_TRUE(neighbors.take_changed());
+}
+
+TEST_F(NeighborsTest, ASilentGatewayIsUnusableAndAskedForForever) {
+  make_reachable();
+  wait(30s);
+  wait(1s);
+  wait(1s);
+  asked();
+  wait(1s);
+  EXPECT_EQ(state(), State::Incomplete);
+  EXPECT_TRUE(neighbors.mac_of(kPeer).is_zero());
+  EXPECT_TRUE(neighbors.take_changed());
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_EQ(asked(), Macs{net::kBroadcastMac});
+    wait(1s);
+  }
+  reply(kOtherMac);
+  EXPECT_EQ(neighbors.mac_of(kPeer), kOtherMac);
+}
+
+TEST_F(NeighborsTest, ASilentNeighborThatIsNoGatewayIsForgotten) {
+  neighbors.send_to(kPeer, frame_of(100), now);
+  reply(kPeerMac);
+  EXPECT_TRUE(neighbors.take_changed());
+  wait(30s);
+  for (int i = 0; i < 3; ++i) wait(1s);
+  EXPECT_FALSE(knows());
+  EXPECT_TRUE(neighbors.take_changed());
+}
+
+TEST_F(NeighborsTest, WhatWasNotAskedForIsNotBelieved) {
+  reply(kOtherMac);
+  EXPECT_FALSE(knows()) << "nobody asked for it";
+  neighbors.send_to(kPeer, frame_of(100), now);
+  neighbors.receive_arp(arp_frame(net::ArpOperation::Request, kPeer, kOtherMac), now);
+  reply(net::kBroadcastMac);
+  reply(net::MacAddr{});
+  EXPECT_EQ(state(), State::Incomplete) << "a request is no answer, and no station has such a MAC";
+  reply(kPeerMac);
+  reply(kOtherMac);
+  EXPECT_EQ(neighbors.mac_of(kPeer), kPeerMac) << "the question was answered already";
+  EXPECT_EQ(neighbors.counts().replies, 1u);
+}
+
+TEST_F(NeighborsTest, AClaimToAKnownAddressIsCheckedWithItsHolderAtOnce) {
+  make_reachable();
+  wait(1s);
+  reply(kOtherMac);
+  wait(1ms);
+  EXPECT_EQ(asked(), Macs{kPeerMac});
+  reply(kPeerMac);
+  EXPECT_EQ(state(), State::Reachable);
+  reply(kOtherMac);  // a router that has failed over: the old one is silent
+  wait(1ms);
+  wait(1s);
+  EXPECT_EQ(asked(), (Macs{kPeerMac, net::kBroadcastMac}));
+  reply(kOtherMac);
+  EXPECT_EQ(neighbors.mac_of(kPeer), kOtherMac);
+}
+
+TEST_F(NeighborsTest, ShortAndForeignFramesAreIgnored) {
+  neighbors.send_to(kPeer, frame_of(100), now);
+  const FrameBytes whole = arp_frame(net::ArpOperation::Reply, kPeer, kPeerMac);
+  for (std::size_t size = 0; size < sizeof(net::EthernetHeader) + sizeof(net::ArpPacket); ++size)
+    neighbors.receive_arp(std::span(whole).first(size), now);
+  FrameBytes foreign = whole;
+  foreign[sizeof(net::EthernetHeader) + 1] = std::byte{6};  // not Ethernet's hardware type
+  neighbors.receive_arp(foreign, now);
+  EXPECT_EQ(state(), State::Incomplete);
+}
+
+TEST_F(NeighborsTest, AnnouncesAnAddressAsBothSenderAndTarget) {
+  const auto address = net::Ipv4Addr::of(203, 0, 113, 9);
+  neighbors.announce(address);
+  const auto sent = neighbors.take_output();
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(ethernet(sent[0]).destination, net::kBroadcastMac);
+  EXPECT_EQ(arp(sent[0]).sender_address, address);
+  EXPECT_EQ(arp(sent[0]).target_address, address);
+  EXPECT_EQ(arp(sent[0]).sender_mac, kOwnMac);
+}
+
+}  // namespace
+}  // namespace vmnat::control
