@@ -16,7 +16,35 @@ void add(std::atomic<std::uint64_t>& counter, std::uint64_t n) {  // single writ
   counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
 }
 
+Ticks timeout_for(TimeoutClass timeout, const Timeouts& timeouts) {
+  switch (timeout) {
+    case TimeoutClass::TcpEstablished:
+      return timeouts.tcp_established;
+    case TimeoutClass::TcpTransitory:
+      return timeouts.tcp_transitory;
+    case TimeoutClass::Udp:
+      return timeouts.udp;
+    case TimeoutClass::Icmp:
+      return timeouts.icmp;
+    case TimeoutClass::Other:
+      return timeouts.other;
+  }
+  return timeouts.other;
+}
+
 }  // namespace
+
+void Conntrack::set_policies(std::span<const NatPolicy> policies) {
+  const std::size_t changed = std::max(policies_.size(), policies.size());
+  policies_ = policies;
+  for (std::size_t id = 0; id < changed; ++id) {
+    const Timeouts timeouts = id < policies.size() ? policies[id].timeouts : Timeouts{};
+    for (unsigned state = 0; state < kSessionStates; ++state) {
+      const Ticks timeout = timeout_for(timeout_class(static_cast<SessionState>(state)), timeouts);
+      timeouts_[id * kTimeoutRow + state].store(timeout.count(), std::memory_order_relaxed);
+    }
+  }
+}
 
 Session* Conntrack::find(const FlowKey& key) {
   const std::uint32_t found =

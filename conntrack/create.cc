@@ -7,22 +7,6 @@ namespace {
 
 constexpr std::uint32_t kMaxSessions = 1u << 30;
 
-Ticks timeout_for(TimeoutClass timeout, const Timeouts& timeouts) {
-  switch (timeout) {
-    case TimeoutClass::TcpEstablished:
-      return timeouts.tcp_established;
-    case TimeoutClass::TcpTransitory:
-      return timeouts.tcp_transitory;
-    case TimeoutClass::Udp:
-      return timeouts.udp;
-    case TimeoutClass::Icmp:
-      return timeouts.icmp;
-    case TimeoutClass::Other:
-      return timeouts.other;
-  }
-  return timeouts.other;
-}
-
 }  // namespace
 
 std::unique_ptr<Conntrack> Conntrack::create(const Settings& settings, ExternalPorts& ports,
@@ -54,17 +38,6 @@ Conntrack::Conntrack(const Settings& settings, ExternalPorts& ports)
 bool Conntrack::reserved() const {
   return sessions_.reserved() && index_.reserved() && mappings_.reserved() && pool_.reserved() &&
          planes_.reserved() && permissions_.reserved() && vm_ports_.reserved() && timeouts_.reserved();
-}
-
-void Conntrack::set_policies(std::span<const NatPolicy> policies) {
-  policies_ = policies;
-  for (std::size_t id = 0; id < kMaxPolicies; ++id) {
-    const Timeouts timeouts = id < policies.size() ? policies[id].timeouts : Timeouts{};
-    for (unsigned state = 0; state < kSessionStates; ++state) {
-      const Ticks timeout = timeout_for(timeout_class(static_cast<SessionState>(state)), timeouts);
-      timeouts_[id * kTimeoutRow + state].store(timeout.count(), std::memory_order_relaxed);
-    }
-  }
 }
 
 }  // namespace vmnat::conntrack

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "conntrack/flow_key.h"
 
@@ -42,6 +43,8 @@ struct NatPolicy {
   std::uint32_t sessions_per_port = 0;        // 0: no limit
   std::uint32_t new_sessions_per_second = 0;  // 0: no limit; a second's worth may come at once
 };
+
+using NatPolicies = std::vector<NatPolicy>;
 
 // Everything but Opened refuses the flow; each is a drop reason.
 enum class Verdict : std::uint8_t {

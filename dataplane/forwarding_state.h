@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ForwardingState: all that workers share with each other: networks, ports, MAC addresses, neighbours.
+// ForwardingState: all that workers share with each other: networks, ports, policies, MAC addresses,
+// neighbours.
 //
 // An immutable snapshot. Control builds a new one for every change, publishes it through StatePublisher,
 // and frees the old one when every worker has passed a quiescent point. Workers only read, once a poll
@@ -8,6 +9,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -100,6 +102,8 @@ struct ForwardingState {
   Uplink uplink;
   std::vector<Network> networks;
   std::vector<Port> ports;  // [kUplinkPort] is the uplink
+  // By network. Shared by states that differ in other things; never null once it has not been.
+  std::shared_ptr<const conntrack::NatPolicies> policies;
 
   [[nodiscard]] NetworkIndex network_of(net::Ipv4Addr address) const {
     for (std::size_t i = 0; i < networks.size(); ++i)

@@ -33,12 +33,15 @@ void Worker::run() {
 unsigned Worker::poll_once(std::uint64_t tsc) {
   // Pairs with the publisher's release store: the snapshot's contents are visible.
   context_.state = settings_.published->load(std::memory_order_acquire);
+  const conntrack::NatPolicies* policies = context_.state->policies.get();
+  if (policies != policies_) adopt_policies(*policies);
   read_clock(tsc);
   unsigned frames = 0;
   for (const ReceiveQueue& queue : settings_.receive_queues) frames += receive(queue);
   for (FrameRing& ring : settings_.rings.handoff_from) frames += take_handoffs(ring);
   frames += take_injected();
   transmitter_.flush(*context_.state);
+  if (flush_box_.has_work()) frames += flush_sessions();
   expire_sessions(tsc);
   // Quiescent: nothing of this state is referred to any more. Pairs with the publisher's acquire load.
   seen_generation_.store(context_.state->generation, std::memory_order_release);
@@ -119,6 +122,18 @@ void Worker::expire_sessions(std::uint64_t tsc) {
   const auto budget =
       static_cast<unsigned>(conntrack_->capacity() / (kExpiryStepsPerSecond * kExpiryTurnSeconds) + 1);
   conntrack_->expire(context_.now, budget);
+}
+
+// One is what is left to do, so that the worker does not rest.
+unsigned Worker::flush_sessions() {
+  flush_box_.flush_some(*conntrack_, context_.now);
+  return 1;
+}
+
+// Those of the state before stay in memory until the quiescent point of this poll.
+void Worker::adopt_policies(const conntrack::NatPolicies& policies) {
+  conntrack_->set_policies(policies);
+  policies_ = &policies;
 }
 
 void Worker::drain_rings() {

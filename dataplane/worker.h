@@ -2,9 +2,10 @@
 // Worker: one lcore's endless poll over its receive queues and rings.
 //
 // Threads: everything in a Worker belongs to its own thread, except `counters()`, the control ends of the
-// rings and `seen_generation()`, which control may read at any time. One poll is: take the published state
-// and the time; a burst from each receive queue; what other workers and control handed over; transmit;
-// a bounded bit of session expiry; announce that this state is no longer needed (quiescent point).
+// rings and of `flush_box()`, and `seen_generation()`, which control may use at any time. One poll is: take
+// the published state and the time; a burst from each receive queue; what other workers and control handed
+// over; transmit; a bounded bit of flushing and expiry; announce that this state is no longer needed
+// (quiescent point).
 #pragma once
 
 #include <atomic>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "dataplane/context.h"
+#include "dataplane/flush.h"
 
 namespace vmnat::dataplane {
 
@@ -45,7 +47,7 @@ class Worker {
   void run();
   void request_stop() { stop_.store(true, std::memory_order_relaxed); }
 
-  // One poll; the number of frames it found. `tsc` is the time stamp counter's value.
+  // One poll; the number of frames it found, and 1 while it flushes. `tsc` is the time stamp counter's value.
   unsigned poll_once(std::uint64_t tsc);
 
   // Any thread.
@@ -54,6 +56,7 @@ class Worker {
   [[nodiscard]] std::uint64_t seen_generation() const {
     return seen_generation_.load(std::memory_order_acquire);
   }
+  FlushBox& flush_box() { return flush_box_; }
   // Polls done so far: grows as long as the worker lives.
   [[nodiscard]] std::uint64_t polls() const { return polls_.get(); }
 
@@ -64,6 +67,8 @@ class Worker {
   void resume_burst(FrameNote::Errand errand);
   void read_clock(std::uint64_t tsc);
   void expire_sessions(std::uint64_t tsc);
+  [[gnu::cold]] unsigned flush_sessions();
+  [[gnu::cold]] void adopt_policies(const conntrack::NatPolicies& policies);
   void drain_rings();
 
   Settings settings_;
@@ -75,6 +80,8 @@ class Worker {
   std::uint64_t next_tick_tsc_ = 0;
   std::uint64_t next_expiry_tsc_ = 0;
   Counter polls_;
+  FlushBox flush_box_;
+  const conntrack::NatPolicies* policies_ = nullptr;  // those of the state that were handed to conntrack
   alignas(kCacheLineSize) std::atomic<std::uint64_t> seen_generation_{0};
   std::atomic<bool> stop_{false};
 };

@@ -194,6 +194,11 @@ void Testbed::run() {
     }
 }
 
+void Testbed::poll() {
+  tsc_ += kTscHz / 1'000'000;
+  for (const auto& worker : workers_) worker->poll_once(tsc_);
+}
+
 void Testbed::exchange(PortIndex port, const Bytes& frame) {
   put(port, frame);
   run();

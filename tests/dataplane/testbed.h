@@ -59,6 +59,9 @@ class Testbed {
   [[nodiscard]] bool is_balanced() const;
   [[nodiscard]] std::uint64_t dropped(dataplane::DropReason reason) const;
   [[nodiscard]] std::size_t free_buffers() const;  // all of them again once nothing is held
+  // Polls once, each worker.
+  void poll();
+  dataplane::FlushBox& flush_box(unsigned i) { return workers_[i]->flush_box(); }
   [[nodiscard]] const dataplane::Worker& worker(unsigned i) const { return *workers_[i]; }
 
  private:
