@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "control/config/dump.h"
+#include "control/session_flush.h"
 #include "control/session_list.h"
 #include "control/statistics.h"
 #include "control/version.h"
@@ -220,6 +221,8 @@ void register_commands(admin::Server& server, const Surroundings& at) {
   add("neighbors", neighbors);
   server.answer("sessions",
                 [at](const Json& arguments) { return list_sessions(at.config, at.launched, arguments); });
+  server.answer("flush", [flusher = std::make_shared<SessionFlusher>(at.config, at.launched)](
+                             const Json& arguments) { return flusher->flush(arguments); });
   server.answer("config", [at](const Json&) {
     return Result<Answer>(
         Answer::object({{"file", at.config_path}, {"yaml", config::dump_config(at.config)}}));

@@ -147,12 +147,12 @@ Result<std::vector<dataplane::Rings>> Launched::make_rings(unsigned worker_count
 Result<void> Launched::make_workers(const config::Config& config, unsigned worker_count) {
   dataplane::ForwardingState state = initial_state(config, ports_);
   state.uplink.mac = config.uplink.mac.value_or(devices_[dataplane::kUplinkPort].mac());
-  states_ = std::make_unique<StatePublisher>(std::move(state));
-
   const auto external = plan_external_addresses(config);
   address_lists_ = plan_address_lists(config, external);
   external_ports_ = conntrack::ExternalPorts::create(external, worker_count);
-  policies_ = plan_policies(config, address_lists_);
+  const auto policies = std::make_shared<const conntrack::NatPolicies>(plan_policies(config, address_lists_));
+  state.policies = policies;
+  states_ = std::make_unique<StatePublisher>(std::move(state));
 
   auto rings = make_rings(worker_count);
   if (!rings) return tl::unexpected(rings.error());
@@ -178,7 +178,7 @@ Result<void> Launched::make_workers(const config::Config& config, unsigned worke
                                                .seed = random_seed(),
                                                .worker = index,
                                                .vm_ports = static_cast<unsigned>(ports_.size())},
-                                              *external_ports_, policies_);
+                                              *external_ports_, *policies);
     if (table == nullptr)
       return tl::unexpected(
           Error{"conntrack.sessions", fmt::format("no memory for {} sessions", config.conntrack.sessions)});

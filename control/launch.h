@@ -46,6 +46,8 @@ class Launched {
   [[nodiscard]] const std::vector<std::unique_ptr<dataplane::Worker>>& workers() const { return workers_; }
   std::vector<ControlRings>& rings() { return control_rings_; }
   StatePublisher& states() { return *states_; }
+  // By network: what the policies of a configuration say with the external addresses of the start.
+  [[nodiscard]] const AddressLists& address_lists() const { return address_lists_; }
   // The workers' time, now.
   [[nodiscard]] conntrack::Time now() const;
   // Frees forwarding states that no worker can be using any more.
@@ -65,9 +67,8 @@ class Launched {
   std::vector<Device> devices_;  // by PortIndex
   std::vector<OwnedRing> rings_;
   std::vector<ControlRings> control_rings_;  // by worker
-  std::unique_ptr<StatePublisher> states_;
   AddressLists address_lists_;
-  std::vector<conntrack::NatPolicy> policies_;
+  std::unique_ptr<StatePublisher> states_;
   std::unique_ptr<conntrack::ExternalPorts> external_ports_;
   std::vector<std::unique_ptr<dataplane::Worker>> workers_;
   unsigned running_ = 0;

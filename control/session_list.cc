@@ -6,8 +6,6 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "control/admin/session_filter.h"
-
 namespace vmnat::control {
 namespace {
 
@@ -134,20 +132,6 @@ class SessionCursor {
   std::size_t at_ = 0;
 };
 
-// A name that does not exist is a mistake, not an empty list.
-std::optional<Error> unknown_name(const config::Config& config, const SessionFilter& filter) {
-  const auto& networks = config.networks;
-  if (filter.network &&
-      std::ranges::find(networks, *filter.network, &config::Network::name) == networks.end())
-    return Error{"network", fmt::format("there is no network {}", *filter.network)};
-  const auto has_port = [&](const config::Network& network) {
-    return std::ranges::find(network.ports, *filter.port, &config::VmPort::name) != network.ports.end();
-  };
-  if (filter.port && std::ranges::none_of(networks, has_port))
-    return Error{"port", fmt::format("there is no VM port {}", *filter.port)};
-  return std::nullopt;
-}
-
 Answer count_sessions(std::shared_ptr<SessionCursor> cursor) {
   return Answer::object_later([cursor = std::move(cursor), count = std::uint64_t{0}](Json& item) mutable {
     constexpr unsigned kPerPull = 4096;
@@ -166,6 +150,19 @@ Answer count_sessions(std::shared_ptr<SessionCursor> cursor) {
 }
 
 }  // namespace
+
+std::optional<Error> unknown_name(const config::Config& config, const SessionFilter& filter) {
+  const auto& networks = config.networks;
+  if (filter.network &&
+      std::ranges::find(networks, *filter.network, &config::Network::name) == networks.end())
+    return Error{"network", fmt::format("there is no network {}", *filter.network)};
+  const auto has_port = [&](const config::Network& network) {
+    return std::ranges::find(network.ports, *filter.port, &config::VmPort::name) != network.ports.end();
+  };
+  if (filter.port && std::ranges::none_of(networks, has_port))
+    return Error{"port", fmt::format("there is no VM port {}", *filter.port)};
+  return std::nullopt;
+}
 
 Result<Answer> list_sessions(const config::Config& config, const Launched& launched, const Json& arguments) {
   auto filter = admin::session_filter(arguments);

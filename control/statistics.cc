@@ -43,6 +43,7 @@ void add_sessions(const Launched& launched, Named& named) {
     named["sessions.active"] += statistics.active;
     named["sessions.created"] += statistics.created;
     named["sessions.expired"] += statistics.expired;
+    named["sessions.flushed"] += statistics.erased;
     named["sessions.overloaded"] += statistics.overloaded;
     named["mappings.active"] += statistics.mappings;
     for (unsigned external = 0; external < launched.external_ports().address_count(); ++external)
