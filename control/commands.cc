@@ -221,6 +221,11 @@ void register_commands(admin::Server& server, const Surroundings& at) {
   add("neighbors", neighbors);
   server.answer("sessions",
                 [at](const Json& arguments) { return list_sessions(at.config, at.launched, arguments); });
+  server.answer("reload", [at](const Json&) -> Result<Answer> {
+    auto changed = at.reload();
+    if (!changed) return tl::unexpected(changed.error());
+    return Answer::object({{"changed", std::move(*changed)}});
+  });
   server.answer("flush", [flusher = std::make_shared<SessionFlusher>(at.config, at.launched)](
                              const Json& arguments) { return flusher->flush(arguments); });
   server.answer("config", [at](const Json&) {

@@ -4,7 +4,9 @@
 // Everything is read from counters and snapshots: no command makes a worker wait.
 #pragma once
 
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "control/admin/server.h"
 #include "control/slow_path.h"
@@ -18,6 +20,7 @@ struct Surroundings {
   const EalPlan& eal;
   Launched& launched;
   const SlowPath& slow_path;
+  std::function<Result<std::vector<std::string>>()> reload;  // what has changed, in sentences
   SteadyTime started;
 };
 

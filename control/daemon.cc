@@ -3,11 +3,14 @@
 
 #include <boost/asio/post.hpp>
 #include <cstdio>
+#include <ctime>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <systemd/sd-daemon.h>
 
 #include "control/commands.h"
+#include "control/config/load.h"
+#include "control/reload.h"
 
 namespace vmnat::control {
 namespace {
@@ -17,12 +20,18 @@ constexpr std::chrono::milliseconds kTick{2};
 
 }  // namespace
 
-Daemon::Daemon(const config::Config& config, Launched& launched)
-    : launched_(launched), signals_(io_, SIGTERM, SIGINT), timer_(io_), slow_path_(config, launched) {}
+Daemon::Daemon(config::Config& config, std::string config_path, Launched& launched)
+    : config_(config),
+      config_path_(std::move(config_path)),
+      launched_(launched),
+      stop_signals_(io_, SIGTERM, SIGINT),
+      hangup_signal_(io_, SIGHUP),
+      timer_(io_),
+      slow_path_(config, launched) {}
 
-Result<std::unique_ptr<Daemon>> Daemon::create(const config::Config& config, const std::string& config_path,
+Result<std::unique_ptr<Daemon>> Daemon::create(config::Config& config, const std::string& config_path,
                                                const EalPlan& eal, Launched& launched) {
-  std::unique_ptr<Daemon> daemon(new Daemon(config, launched));
+  std::unique_ptr<Daemon> daemon(new Daemon(config, config_path, launched));
   auto server = admin::Server::listen(daemon->io_, config.control.socket);
   if (!server) return tl::unexpected(server.error());
   daemon->admin_ = std::move(*server);
@@ -31,23 +40,62 @@ Result<std::unique_ptr<Daemon>> Daemon::create(const config::Config& config, con
                                       .eal = eal,
                                       .launched = launched,
                                       .slow_path = daemon->slow_path_,
+                                      .reload = [at = daemon.get()] { return at->reload(); },
                                       .started = std::chrono::steady_clock::now()});
   return daemon;
 }
 
 void Daemon::run() {
-  signals_.async_wait([this](const boost::system::error_code& error, int signal) {
+  stop_signals_.async_wait([this](const boost::system::error_code& error, int signal) {
     if (error) return;
     spdlog::info("stops on signal {}", signal);
     sd_notify(0, "STOPPING=1");
     io_.stop();
   });
+  wait_for_hangup();
   boost::asio::post(io_, [] {
     sd_notify(0, "READY=1");
     fmt::print(stderr, "vmnatd ready\n");
   });
   tick();
   io_.run();
+}
+
+void Daemon::wait_for_hangup() {
+  hangup_signal_.async_wait([this](const boost::system::error_code& error, int) {
+    if (error) return;
+    reload();
+    wait_for_hangup();
+  });
+}
+
+Result<std::vector<std::string>> Daemon::reload() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld", now.tv_sec * 1'000'000LL + now.tv_nsec / 1000);
+  auto changed = take_over_file();
+  if (!changed)
+    spdlog::error("reload refused: {}", to_string(changed.error()));
+  else if (changed->empty())
+    spdlog::info("reload: nothing has changed");
+  else
+    for (const std::string& change : *changed) spdlog::info("reload: {}", change);
+  sd_notify(0, "READY=1");
+  return changed;
+}
+
+Result<std::vector<std::string>> Daemon::take_over_file() {
+  const auto wanted = config::load_config(config_path_);
+  if (!wanted) {
+    std::vector<std::string> lines;
+    for (const config::Problem& problem : wanted.error()) lines.push_back(config::to_string(problem));
+    return tl::unexpected(Error{"", fmt::format("{}", fmt::join(lines, "\n"))});
+  }
+  Changes changes = compare(config_, *wanted);
+  if (!changes.restart.empty()) return tl::unexpected(Error{config_path_, restart_sentence(changes.restart)});
+  adopt_live(config_, *wanted);
+  if (!changes.live.empty()) slow_path_.adopt(config_);
+  return std::move(changes.live);
 }
 
 void Daemon::tick() {

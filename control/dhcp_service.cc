@@ -93,6 +93,11 @@ void DhcpService::expire(dhcp::WallTime now) {
   for (auto& [network, instance] : servers_) instance.server.expire(now);
 }
 
+void DhcpService::reconfigure(const config::Config& config) {
+  for (auto& [network, instance] : servers_)
+    instance.server.reconfigure(dhcp_settings(config.networks[network]));
+}
+
 std::vector<DhcpService::NetworkLeases> DhcpService::leases() const {
   std::vector<NetworkLeases> all;
   for (const auto& [network, instance] : servers_)

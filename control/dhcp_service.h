@@ -33,6 +33,8 @@ class DhcpService {
   // What to send for the frames received since the last call, each by the port that its request came from.
   std::vector<Reply> take_replies();
   void expire(dhcp::WallTime now);
+  // New settings, same leases. The networks that have DHCP are the same.
+  void reconfigure(const config::Config& config);
 
   struct NetworkLeases {
     std::string network;

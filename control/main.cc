@@ -26,7 +26,7 @@ int cannot_start(const Error& error) {
 }
 
 int run(const Options& options) {
-  const auto config = config::load_config(options.config_path);
+  auto config = config::load_config(options.config_path);
   if (!config) return report_problems(config.error());
   if (options.check_only) return kStopped;
 

@@ -53,6 +53,15 @@ void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
   launched_.reclaim_states();
 }
 
+// Workers take the policies with the next state; the old ones go with the last state that has them.
+void SlowPath::adopt(const config::Config& config) {
+  dhcp_.reconfigure(config);
+  dataplane::ForwardingState next = launched_.states().current();
+  next.policies =
+      std::make_shared<const conntrack::NatPolicies>(plan_policies(config, launched_.address_lists()));
+  launched_.states().publish(std::move(next));
+}
+
 void SlowPath::watch_links() {
   for (std::size_t i = 0; i < is_up_.size(); ++i) {
     const auto port = static_cast<PortIndex>(i);

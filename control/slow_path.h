@@ -22,6 +22,9 @@ class SlowPath {
 
   void poll(SteadyTime now, dhcp::WallTime wall);
 
+  // A reload has changed the live part of the configuration.
+  void adopt(const config::Config& config);
+
   [[nodiscard]] const DhcpService& dhcp() const { return dhcp_; }
   [[nodiscard]] const Neighbors& neighbors() const { return neighbors_; }
   [[nodiscard]] const MacLearning& macs() const { return macs_; }

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reload: what sets two configurations apart, and which of it a running daemon takes over.
+//
+// Live are each network's DHCP settings and its NAT's mapping, overload, timeouts and limits. Everything else
+// has become devices, memory or ports of the external addresses, and needs a restart. A reload that would
+// need one changes nothing at all. Example: with other `lease_time` and `uplink.device`, compare() answers
+//
+//   {.live = {"network default: dhcp.lease_time is now 10m"}, .restart = {"uplink.device"}}
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "control/config/model.h"
+
+namespace vmnat::control {
+
+struct Changes {
+  std::vector<std::string> live;     // sentences
+  std::vector<std::string> restart;  // keys, a network's as "networks.NAME.KEY"
+};
+Changes compare(const config::Config& running, const config::Config& wanted);
+
+// Takes the live keys over. `wanted` has the same networks in the same order: compare() found nothing that
+// needs a restart.
+void adopt_live(config::Config& running, const config::Config& wanted);
+
+// "needs a restart: uplink.device, networks.default.ports; nothing was changed"
+std::string restart_sentence(const std::vector<std::string>& keys);
+
+}  // namespace vmnat::control

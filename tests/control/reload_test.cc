@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a reload takes over, what it refuses, and in which words.
+#include "control/reload.h"
+
+#include <functional>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace vmnat::control {
+namespace {
+
+using config::Config;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
+
+Config running() {
+  Config config;
+  config.networks = {{.name = "red", .ports = {{.name = "vm1", .device = "veth1"}}, .dhcp = config::Dhcp{}},
+                     {.name = "blue"}};
+  return config;
+}
+
+Changes after(const std::function<void(Config&)>& change) {
+  Config wanted = running();
+  change(wanted);
+  return compare(running(), wanted);
+}
+
+TEST(Reload, TheSameFileChangesNothing) {
+  const Changes changes = compare(running(), running());
+  EXPECT_THAT(changes.live, IsEmpty());
+  EXPECT_THAT(changes.restart, IsEmpty());
+}
+
+TEST(Reload, TellsLiveChangesInSentences) {
+  using std::chrono::minutes;
+  const struct {
+    const char* sentence;
+    std::function<void(Config&)> change;
+  } kCases[] = {
+      {"network red: dhcp.lease_time is now 10m",
+       [](Config& c) { c.networks[0].dhcp->lease_time = minutes(10); }},
+      {"network red: dhcp.ranges has changed", [](Config& c) { c.networks[0].dhcp->ranges.resize(1); }},
+      {"network red: dhcp.dns has changed", [](Config& c) { c.networks[0].dhcp->dns.resize(1); }},
+      {"network red: dhcp.domain has changed", [](Config& c) { c.networks[0].dhcp->domain = "lab"; }},
+      {"network red: dhcp.reservations has changed",
+       [](Config& c) { c.networks[0].dhcp->reservations.resize(1); }},
+      {"network blue: nat.mapping is now endpoint-dependent",
+       [](Config& c) { c.networks[1].nat.mapping = config::Mapping::EndpointDependent; }},
+      {"network blue: nat.overload is now false", [](Config& c) { c.networks[1].nat.overload = false; }},
+      {"network blue: nat.timeouts.tcp_established is now 3h",
+       [](Config& c) { c.networks[1].nat.timeouts.tcp_established = minutes(180); }},
+      {"network blue: nat.timeouts.tcp_transitory is now 5m",
+       [](Config& c) { c.networks[1].nat.timeouts.tcp_transitory = minutes(5); }},
+      {"network blue: nat.timeouts.udp is now 6m",
+       [](Config& c) { c.networks[1].nat.timeouts.udp = minutes(6); }},
+      {"network blue: nat.timeouts.icmp is now 2m",
+       [](Config& c) { c.networks[1].nat.timeouts.icmp = minutes(2); }},
+      {"network blue: nat.timeouts.other is now 1h",
+       [](Config& c) { c.networks[1].nat.timeouts.other = minutes(60); }},
+      {"network red: nat.limits.sessions_per_port is now 7",
+       [](Config& c) { c.networks[0].nat.limits.sessions_per_port = 7; }},
+      {"network red: nat.limits.new_sessions_per_second is now 8",
+       [](Config& c) { c.networks[0].nat.limits.new_sessions_per_second = 8; }},
+  };
+  for (const auto& [sentence, change] : kCases) {
+    const Changes changes = after(change);
+    EXPECT_THAT(changes.live, ElementsAre(sentence));
+    EXPECT_THAT(changes.restart, IsEmpty()) << sentence;
+    Config wanted = running(), adopted = running();
+    change(wanted);
+    adopt_live(adopted, wanted);
+    EXPECT_TRUE(adopted == wanted) << sentence;
+  }
+}
+
+TEST(Reload, NamesEveryKeyThatNeedsARestart) {
+  const struct {
+    const char* key;
+    std::function<void(Config&)> change;
+  } kCases[] = {
+      {"dataplane.workers", [](Config& c) { c.dataplane.workers = {1}; }},
+      {"dataplane.control_cpu", [](Config& c) { c.dataplane.control_cpu = 1; }},
+      {"dataplane.memory", [](Config& c) { c.dataplane.memory.bytes = 1; }},
+      {"dataplane.hugepages", [](Config& c) { c.dataplane.hugepages = config::Hugepages::Off; }},
+      {"dataplane.idle", [](Config& c) { c.dataplane.idle = config::Idle::Poll; }},
+      {"dataplane.eal", [](Config& c) { c.dataplane.eal = {"-v"}; }},
+      {"uplink.device", [](Config& c) { c.uplink.device = "eth9"; }},
+      {"uplink.address", [](Config& c) { c.uplink.address = net::Ipv4Prefix{}; }},
+      {"uplink.gateway", [](Config& c) { c.uplink.gateway = net::Ipv4Addr{}; }},
+      {"uplink.mac", [](Config& c) { c.uplink.mac = net::MacAddr{}; }},
+      {"uplink.mtu", [](Config& c) { c.uplink.mtu = 1400; }},
+      {"uplink.queues", [](Config& c) { c.uplink.queues = 1; }},
+      {"networks.red.address", [](Config& c) { c.networks[0].address.length = 9; }},
+      {"networks.red.mac", [](Config& c) { c.networks[0].mac = net::MacAddr{}; }},
+      {"networks.red.mtu", [](Config& c) { c.networks[0].mtu = 1400; }},
+      {"networks.blue.forward", [](Config& c) { c.networks[1].forward = config::Forward::None; }},
+      {"networks.blue.isolated_ports", [](Config& c) { c.networks[1].isolated_ports = true; }},
+      {"networks.red.ports", [](Config& c) { c.networks[0].ports[0].device = "veth9"; }},
+      {"networks.red.dhcp", [](Config& c) { c.networks[0].dhcp.reset(); }},
+      {"networks.blue.dhcp", [](Config& c) { c.networks[1].dhcp = config::Dhcp{}; }},
+      {"networks.blue.nat.addresses", [](Config& c) { c.networks[1].nat.addresses.resize(1); }},
+      {"networks.blue.nat.ports",
+       [](Config& c) { c.networks[1].nat.ports = config::PortRange::of(2000, 3000); }},
+      {"networks.blue.nat.reserved_ports", [](Config& c) { c.networks[1].nat.reserved_ports.resize(1); }},
+      {"networks.blue.nat.filtering",
+       [](Config& c) { c.networks[1].nat.filtering = config::Filtering::EndpointIndependent; }},
+      {"networks.blue.nat.forwards", [](Config& c) { c.networks[1].nat.forwards.resize(1); }},
+      {"networks", [](Config& c) { c.networks.pop_back(); }},
+      {"networks", [](Config& c) { c.networks[1].name = "green"; }},
+      {"conntrack.sessions", [](Config& c) { c.conntrack.sessions = 5; }},
+      {"control.socket", [](Config& c) { c.control.socket = "/x"; }},
+      {"control.metrics", [](Config& c) { c.control.metrics = net::Endpoint{}; }},
+      {"control.state_dir", [](Config& c) { c.control.state_dir = "/x"; }},
+  };
+  for (const auto& [key, change] : kCases) EXPECT_THAT(after(change).restart, ElementsAre(key));
+}
+
+TEST(Reload, TellsAllChangesAtOnce) {
+  const Changes changes = after([](Config& c) {
+    c.uplink.device = "eth9";
+    c.networks[1].mtu = 1400;
+    c.networks[0].dhcp->domain = "lab";
+  });
+  EXPECT_THAT(changes.restart, UnorderedElementsAre("uplink.device", "networks.blue.mtu"));
+  EXPECT_THAT(changes.live, ElementsAre("network red: dhcp.domain has changed"));
+  EXPECT_EQ(restart_sentence(changes.restart),
+            "needs a restart: uplink.device, networks.blue.mtu; nothing was changed");
+}
+
+}  // namespace
+}  // namespace vmnat::control
