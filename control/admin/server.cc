@@ -11,6 +11,8 @@
 #include <set>
 #include <sys/stat.h>
 
+#include "control/unix_socket.h"
+
 namespace vmnat::admin {
 namespace {
 
@@ -249,23 +251,6 @@ class SocketServer : public Server {
   std::shared_ptr<Shared> shared_;
 };
 
-// Removes a socket that nobody answers on any more, as a killed daemon leaves it.
-Result<void> remove_stale_socket(asio::io_context& context, const std::string& path) {
-  struct stat status {};
-  if (::lstat(path.c_str(), &status) != 0) return {};
-  if (!S_ISSOCK(status.st_mode)) return tl::unexpected(Error{path, "exists and is not a socket"});
-  error_code error;
-  stream_protocol::socket probe(context);
-  probe.connect(stream_protocol::endpoint(path), error);
-  if (!error)
-    return tl::unexpected(Error{path, "another program answers on it (is vmnatd running already?)"});
-  if (error != asio::error::connection_refused)
-    return tl::unexpected(Error{path, "cannot be replaced: " + error.message()});
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT)
-    return tl::unexpected(Error{path, std::string{"cannot be replaced: "} + std::strerror(errno)});
-  return {};
-}
-
 Result<void> make_parent_directory(const std::string& path) {
   const auto parent = std::filesystem::path(path).parent_path();
   std::error_code error;
@@ -312,7 +297,7 @@ Result<std::unique_ptr<Server>> Server::listen(asio::io_context& context, const 
   if (path.size() > kLongestPath)
     return tl::unexpected(Error{path, "the path of a socket has at most 107 characters"});
   if (auto made = make_parent_directory(path); !made) return tl::unexpected(made.error());
-  if (auto removed = remove_stale_socket(context, path); !removed) return tl::unexpected(removed.error());
+  if (auto removed = control::remove_stale_socket(path); !removed) return tl::unexpected(removed.error());
   auto acceptor = open_socket(context, path);
   if (!acceptor) return tl::unexpected(acceptor.error());
   return std::unique_ptr<Server>(std::make_unique<SocketServer>(*std::move(acceptor), path, limits));
