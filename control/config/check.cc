@@ -9,6 +9,8 @@ namespace {
 
 using net::to_string;
 
+constexpr std::size_t kMostPorts = VMNAT_MOST_PORTS;  // as DPDK was built
+
 void check_dataplane(const Dataplane& dataplane, Findings& findings) {
   Unique<unsigned> cpus("workers: CPU", findings);
   for (std::size_t i = 0; i < dataplane.workers.size(); ++i)
@@ -64,6 +66,17 @@ void check_names(const Config& config, Findings& findings) {
       refuse_uplink(network.ports[p].name, port_path + ".name");
     }
   }
+}
+
+// DPDK numbers at most kMostPorts devices, the uplink among them. The first port beyond is named.
+void check_port_count(const Config& config, Findings& findings) {
+  std::size_t devices = 1;
+  for (std::size_t n = 0; n < config.networks.size(); ++n)
+    for (std::size_t p = 0; p < config.networks[n].ports.size(); ++p)
+      if (++devices == kMostPorts + 1)
+        findings.complain_at(indexed(network_path(n) + ".ports", p) + ".name",
+                             "ports: DPDK has room for " + std::to_string(kMostPorts) +
+                                 " ports, the uplink among them; this one is too many");
 }
 
 void check_devices_and_sockets(const Config& config, Findings& findings) {
@@ -126,6 +139,7 @@ void check_config(const Config& config, Findings& findings) {
   check_dataplane(config.dataplane, findings);
   check_uplink(config.uplink, findings);
   check_names(config, findings);
+  check_port_count(config, findings);
   check_devices_and_sockets(config, findings);
   check_macs(config, findings);
   check_overlaps(config, findings);

@@ -3,6 +3,7 @@
 //
 // Each row is a text and what stands around it: kUplink is one line, so most rows have their own text on
 // line 2. "later" in a name marks what is understood but not supported yet; the other checks already work.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "tests/control/config_text.h"
@@ -410,6 +411,21 @@ TEST_P(BadConfig, IsRefusedWithExactlyTheseLines) {
   std::string lines;
   for (const std::string& line : problems_of(loaded)) lines += (lines.empty() ? "" : "\n") + line;
   EXPECT_EQ(lines, GetParam().problems) << GetParam().says << "\n" << text_of(GetParam());
+}
+
+TEST(BadConfigPorts, MoreThanDpdkHasRoomForAreRefusedAtTheFirstTooMany) {
+  const auto with_ports = [](unsigned count) {
+    std::string text = kUplink + "networks:\n  - name: a\n    address: 192.168.122.1/24\n    ports:\n";
+    for (unsigned i = 1; i <= count; ++i)
+      text += fmt::format("      - {{name: vm{0}, device: veth{0}}}\n", i);
+    return load_text(text);
+  };
+  EXPECT_TRUE(with_ports(VMNAT_MOST_PORTS - 1).has_value()) << "with the uplink just as many";
+  EXPECT_EQ(
+      problems_of(with_ports(VMNAT_MOST_PORTS + 1)),
+      std::vector{fmt::format("{}:16: ports: DPDK has room for {} ports, the uplink among them; this one is "
+                              "too many",
+                              5 + VMNAT_MOST_PORTS, VMNAT_MOST_PORTS)});
 }
 
 INSTANTIATE_TEST_SUITE_P(File, BadConfig, testing::ValuesIn(kFileRows));
