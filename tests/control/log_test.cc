@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Lines of the log as programs read them, and which of DPDK's are worth how much.
+#include "control/log.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace vmnat::control {
+namespace {
+
+using nlohmann::json;
+
+// What is written to standard error for one message at level info.
+std::string logged(LogFormat format, std::string_view message) {
+  ::testing::internal::CaptureStderr();
+  start_log(spdlog::level::info, format);
+  spdlog::info("{}", message);
+  return ::testing::internal::GetCapturedStderr();
+}
+
+TEST(Log, JsonLinesAreOneObjectEachWhateverTheMessageHolds) {
+  const std::string messages[] = {"plain", R"(say "hi" \ there)", "two\nlines\tand a tab", "{} %v %s",
+                                  std::string("\x01\x1f\0end", 6), "grüße"};
+  for (const std::string& message : messages) {
+    const std::string line = logged(LogFormat::Json, message);
+    EXPECT_EQ(std::ranges::count(line, '\n'), 1) << line;
+    const json object = json::parse(line);
+    EXPECT_EQ(object["message"], message);
+    EXPECT_EQ(object["level"], "info");
+    EXPECT_THAT(object["time"].get<std::string>(),
+                ::testing::MatchesRegex("[0-9-]{10}T[0-9:]{8}\\.[0-9]{3}Z"));
+  }
+}
+
+TEST(Log, BytesThatAreNoUtf8AreReplacedNotFatal) {
+  const json object = json::parse(logged(LogFormat::Json, "a\xff z"));
+  EXPECT_EQ(object["message"], "a\xef\xbf\xbd z");
+}
+
+TEST(Log, TextIsForPeople) {
+  EXPECT_THAT(logged(LogFormat::Text, "port vm1 is up"), ::testing::EndsWith(" info: port vm1 is up\n"));
+}
+
+TEST(Log, QuieterLevelsAreLeftOut) {
+  ::testing::internal::CaptureStderr();
+  start_log(spdlog::level::warn, LogFormat::Text);
+  spdlog::info("not shown");
+  spdlog::warn("shown");
+  const std::string text = ::testing::internal::GetCapturedStderr();
+  EXPECT_THAT(text, ::testing::HasSubstr("shown"));
+  EXPECT_THAT(text, ::testing::Not(::testing::HasSubstr("not shown")));
+}
+
+}  // namespace
+}  // namespace vmnat::control
