@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Creation, lookup, expiry and erasure. Opening sessions is in open.cc, reading them elsewhere in
-// snapshot.cc.
+// Lookup, policies, expiry and erasure. Opening sessions is in open.cc, creation in create.cc, reading them
+// elsewhere in snapshot.cc.
 #include "conntrack/conntrack.h"
 
 #include <algorithm>

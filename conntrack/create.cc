@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Creating a Conntrack and giving it policies: control's part, the only one that allocates.
+// Creating a Conntrack: control's part, the only one that allocates.
 #include "conntrack/conntrack.h"
 
 namespace vmnat::conntrack {

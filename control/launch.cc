@@ -150,6 +150,9 @@ Result<void> Launched::make_workers(const config::Config& config, unsigned worke
   const auto external = plan_external_addresses(config);
   address_lists_ = plan_address_lists(config, external);
   external_ports_ = conntrack::ExternalPorts::create(external, worker_count);
+  if (external_ports_ == nullptr)
+    return tl::unexpected(Error{"networks[].nat.addresses",
+                                fmt::format("no memory for the ports of {} addresses", external.size())});
   const auto policies = std::make_shared<const conntrack::NatPolicies>(plan_policies(config, address_lists_));
   state.policies = policies;
   states_ = std::make_unique<StatePublisher>(std::move(state));

@@ -82,6 +82,14 @@ TEST(Topology, OneExternalAddressForNetworksThatShareItWithThePortsThatBothAllow
   EXPECT_EQ(plan_address_lists(config, external), expected);
 }
 
+TEST(Topology, ThereIsAnExternalAddressEvenWhenEveryNetworkIsIsolated) {
+  const auto config = configured("  - {name: a, address: 10.1.0.1/24, forward: none}\n");
+  const auto external = plan_external_addresses(config);
+  ASSERT_EQ(external.size(), 1u);
+  EXPECT_EQ(net::to_string(external[0].address), "203.0.113.2");
+  EXPECT_EQ(plan_address_lists(config, external), AddressLists{{}});
+}
+
 TEST(Topology, PoliciesSayWhatTheFileSays) {
   const auto config = configured(
       "  - {name: a, address: 10.1.0.1/24}\n"
