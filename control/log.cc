@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/log.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <rte_log.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
-#include <string_view>
 
 namespace vmnat::control {
 namespace {
@@ -25,16 +25,18 @@ class JsonMessage : public spdlog::custom_flag_formatter {
   }
 };
 
-spdlog::level::level_enum level_of(int dpdk_level) {
-  if (dpdk_level <= static_cast<int>(RTE_LOG_ERR)) return spdlog::level::err;
-  if (dpdk_level == static_cast<int>(RTE_LOG_WARNING)) return spdlog::level::warn;
-  return spdlog::level::debug;
-}
+// What DPDK warns of and is part of ordinary life: "port vm1 waits for a VM" says it better.
+constexpr std::string_view kHarmless[] = {
+    "failed to connect: No such file or directory",  // vhost-user client, before QEMU has made the socket
+    "failed to connect: Connection refused",         // the same, with the socket of a QEMU that has ended
+};
 
 ssize_t log_dpdk_line(void*, const char* text, std::size_t size) {
   std::string_view line(text, size);
   while (!line.empty() && (line.back() == '\n' || line.back() == ' ')) line.remove_suffix(1);
-  if (!line.empty()) spdlog::log(level_of(rte_log_cur_msg_loglevel()), "dpdk: {}", line);
+  if (!line.empty())
+    spdlog::log(level_of_dpdk(static_cast<std::uint32_t>(rte_log_cur_msg_loglevel()), line), "dpdk: {}",
+                line);
   return static_cast<ssize_t>(size);
 }
 
@@ -53,6 +55,13 @@ void start_log(spdlog::level::level_enum level, LogFormat format) {
   logger->set_level(level);
   logger->flush_on(spdlog::level::trace);
   spdlog::set_default_logger(std::move(logger));
+}
+
+spdlog::level::level_enum level_of_dpdk(std::uint32_t dpdk_level, std::string_view line) {
+  const auto is_in_line = [&](std::string_view text) { return line.find(text) != line.npos; };
+  if (std::ranges::any_of(kHarmless, is_in_line)) return spdlog::level::debug;
+  if (dpdk_level <= RTE_LOG_ERR) return spdlog::level::err;
+  return dpdk_level == RTE_LOG_WARNING ? spdlog::level::warn : spdlog::level::debug;
 }
 
 void capture_dpdk_log() {

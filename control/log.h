@@ -4,7 +4,9 @@
 // DPDK's own messages come through the same door with the prefix "dpdk: ". Workers never log.
 #pragma once
 
+#include <cstdint>
 #include <spdlog/spdlog.h>
+#include <string_view>
 
 namespace vmnat::control {
 
@@ -13,5 +15,8 @@ enum class LogFormat { Text, Json };
 void start_log(spdlog::level::level_enum level, LogFormat format);
 // To be called before the EAL starts: its messages are logged from then on.
 void capture_dpdk_log();
+
+// How much a line of DPDK's is worth: as DPDK's level says, but for known lines that mean nothing is wrong.
+spdlog::level::level_enum level_of_dpdk(std::uint32_t dpdk_level, std::string_view line);
 
 }  // namespace vmnat::control

@@ -31,6 +31,7 @@ SlowPath::SlowPath(const config::Config& config, Launched& launched)
       neighbors_(launched.states().current().uplink.mac, launched.states().current().uplink.address.address),
       is_up_(launched.ports().size(), false) {
   watch_links();
+  tell_who_waits();
   publish();
   const dataplane::Uplink& uplink = launched_.states().current().uplink;
   if (!uplink.gateway.is_unspecified())
@@ -72,6 +73,14 @@ void SlowPath::watch_links() {
     if (!is_up) macs_.forget_port(port);
     if (is_up && port == kUplinkPort) announce_addresses();
     spdlog::info("port {} is {}", launched_.ports()[i].name, is_up ? "up" : "down");
+  }
+}
+
+void SlowPath::tell_who_waits() const {
+  for (std::size_t i = 0; i < is_up_.size(); ++i) {
+    const config::VmPort* port = launched_.ports()[i].config;
+    if (!is_up_[i] && port != nullptr && !port->vhost_user.empty())
+      spdlog::info("port {} waits for a VM on {}", port->name, port->vhost_user);
   }
 }
 

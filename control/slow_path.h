@@ -33,6 +33,7 @@ class SlowPath {
 
  private:
   void watch_links();
+  void tell_who_waits() const;
   void announce_addresses();
   void learn_macs(dataplane::LearnRing& ring);
   void take_punts(dataplane::FrameRing& ring, SteadyTime now, dhcp::WallTime wall);

@@ -2,6 +2,7 @@
 // Lines of the log as programs read them, and which of DPDK's are worth how much.
 #include "control/log.h"
 
+#include <algorithm>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -20,8 +21,8 @@ std::string logged(LogFormat format, std::string_view message) {
 }
 
 TEST(Log, JsonLinesAreOneObjectEachWhateverTheMessageHolds) {
-  const std::string messages[] = {"plain", R"(say "hi" \ there)", "two\nlines\tand a tab", "{} %v %s",
-                                  std::string("\x01\x1f\0end", 6), "grüße"};
+  const std::string messages[] = {"plain",    R"(say "hi" \ there)",           "two\nlines\tand a tab",
+                                  "{} %v %s", std::string("\x01\x1f\0end", 6), "grüße"};
   for (const std::string& message : messages) {
     const std::string line = logged(LogFormat::Json, message);
     EXPECT_EQ(std::ranges::count(line, '\n'), 1) << line;
@@ -50,6 +51,18 @@ TEST(Log, QuieterLevelsAreLeftOut) {
   const std::string text = ::testing::internal::GetCapturedStderr();
   EXPECT_THAT(text, ::testing::HasSubstr("shown"));
   EXPECT_THAT(text, ::testing::Not(::testing::HasSubstr("not shown")));
+}
+
+TEST(Log, DpdksLevelsAreKeptAndItsOrdinaryLifeIsOnlyDebugged) {
+  constexpr std::uint32_t kError = 4, kWarning = 5, kNotice = 6;  // rte_log.h
+  const char* waiting = "VHOST_CONFIG: (/run/vm1.sock) failed to connect: No such file or directory";
+  const char* refused = "VHOST_CONFIG: (/run/vm1.sock) failed to connect: Connection refused";
+  const char* forbidden = "VHOST_CONFIG: (/run/vm1.sock) failed to connect: Permission denied";
+  EXPECT_EQ(level_of_dpdk(kWarning, waiting), spdlog::level::debug);
+  EXPECT_EQ(level_of_dpdk(kWarning, refused), spdlog::level::debug);
+  EXPECT_EQ(level_of_dpdk(kWarning, forbidden), spdlog::level::warn);
+  EXPECT_EQ(level_of_dpdk(kError, "EAL: no memory"), spdlog::level::err);
+  EXPECT_EQ(level_of_dpdk(kNotice, "EAL: detected"), spdlog::level::debug);
 }
 
 }  // namespace

@@ -97,6 +97,18 @@ def no_device(lab):
     check("nosuchnic0" in answer.stderr, answer.stderr)
 
 
+@suite.test("networks that are all isolated run, and ports without a VM say where they wait for it, without a warning")
+def only_isolated(lab):
+    directory = lab.directory / "isolated"
+    socket = directory / "vm2.sock"
+    alone = config.network("alone", "192.168.9.1/24", [config.vhost_user_port("vm2", socket)], forward="none")
+    with Vmnatd(directory, config.configuration(directory, "net_null0", [alone])) as vmnatd:
+        check_equal(vmnatd.ctl("networks")[0]["forward"], "none", "forward")
+        log = vmnatd.process.log()
+        check(f"info: port vm2 waits for a VM on {socket}\n" in log, log)
+        check(not re.search("warning|error", log), log)
+
+
 @suite.test("status, ports, networks, leases, sessions, counters and workers answer one JSON document each")
 def json_documents(lab):
     kinds = {"status": dict, "counters": dict, "ports": list, "networks": list, "leases": list, "sessions": list,
