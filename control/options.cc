@@ -12,7 +12,7 @@ ParsedOptions parse_options(int argc, char** argv) {
   Options options;
   CLI::App app{
       "vmnatd: userspace NAT gateway for virtual machines.\n"
-      "Runs in the foreground and logs to stderr. SIGTERM and SIGINT stop it."};
+      "Runs in the foreground and logs to stderr. SIGTERM and SIGINT stop it, SIGHUP reads FILE again."};
   app.set_version_flag("--version", std::string("vmnatd ") + kVersion);
   app.add_option("--config", options.config_path,
                  "Configuration (YAML); configs/reference.yaml shows every key")
@@ -26,11 +26,11 @@ ParsedOptions parse_options(int argc, char** argv) {
                                                                 {"warn", spdlog::level::warn},
                                                                 {"error", spdlog::level::err}};
   app.add_option("--log-level", options.log_level, "trace, debug, info (default), warn or error")
-      ->transform(CLI::Transformer(levels))
+      ->transform(CLI::Transformer(levels).description(""))
       ->type_name("LEVEL");
   const std::map<std::string, LogFormat> formats{{"text", LogFormat::Text}, {"json", LogFormat::Json}};
   app.add_option("--log-format", options.log_format, "text (default) or json")
-      ->transform(CLI::Transformer(formats))
+      ->transform(CLI::Transformer(formats).description(""))
       ->type_name("FORMAT");
   try {
     app.parse(argc, argv);

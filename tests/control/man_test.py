@@ -2,18 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The manual pages name what there is: every command and option of --help, every configuration key.
 
-Usage: man_test.py VMNATCTL DOCS_DIR CONFIGS_DIR
+Usage: man_test.py VMNATCTL VMNATD DOCS_DIR CONFIGS_DIR
 """
 import pathlib
 import re
 import subprocess
 import sys
 
-VMNATCTL, DOCS, CONFIGS = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
+VMNATCTL, VMNATD = sys.argv[1:3]
+DOCS, CONFIGS = map(pathlib.Path, sys.argv[3:5])
 
 
-def help_of(*command):
-    return subprocess.run([VMNATCTL, *command, "--help"], check=True, capture_output=True, text=True).stdout
+def help_of(*command, program=VMNATCTL):
+    return subprocess.run([program, *command, "--help"], check=True, capture_output=True, text=True).stdout
 
 
 def check(condition, says):
@@ -42,6 +43,23 @@ def check_vmnatctl():
         check(command in words, f"vmnatctl(1) has {command}")
 
 
+def check_vmnatd():
+    page = (DOCS / "vmnatd.8").read_text()
+    words, text = words_of(page), help_of(program=VMNATD)
+    options = set(re.findall(r"^  (?:-h,)?(--[\w-]+)", text, re.MULTILINE))
+    check(len(options) > 4, "vmnatd --help lists the options")
+    for option in sorted(options):
+        check(option in words, f"vmnatd(8) has {option}")
+    for option in sorted(word for word in words if word.startswith("--")):
+        check(option in options, f"vmnatd has {option}, as vmnatd(8) says")
+    arguments = page.split(".Sh DESCRIPTION")[1].split(".Sh SIGNALS")[0]
+    for option in ("log-level", "log-format"):
+        for value in re.findall(r"\w+", re.search(rf"--{option} \w+\s+(.*)", text).group(1)):
+            check(re.search(rf"\b{value}\b", arguments), f"vmnatd(8): {option} may be {value}")
+    for signal in re.findall(r"SIG\w+", text):
+        check(signal in page, f"vmnatd(8) has {signal}")
+
+
 def check_keys():
     words = words_of((DOCS / "vmnat.yaml.5").read_text())
     sections = set(re.findall(r"^\.Ss (\S+)", (DOCS / "vmnat.yaml.5").read_text(), re.MULTILINE))
@@ -54,4 +72,5 @@ def check_keys():
 
 
 check_vmnatctl()
+check_vmnatd()
 check_keys()
