@@ -123,6 +123,20 @@ def flush_text(lab):
     check_equal(lab.vmnatd.sessions(), [], "sessions")
 
 
+@suite.test("flushes at the same time are all answered, and end each session once")
+def flush_at_once(lab):
+    for _ in range(20):
+        lab.ping(1)
+    active = len(lab.vmnatd.sessions())
+    check(active >= 20, f"{active} sessions")
+    command = [program("vmnatctl"), "--socket", lab.directory / "vmnat.sock", "--json", "flush", "--all"]
+    with contextlib.ExitStack() as scope:
+        clients = [scope.enter_context(Process(command, log=lab.directory / f"flush{i}.log")) for i in range(4)]
+        check_equal([client.wait() for client in clients], [0] * 4, "exit codes")
+        check_equal(sum(json.loads(client.log())["flushed"] for client in clients), active, "sessions ended in all")
+    check_equal(lab.vmnatd.sessions(), [], "sessions")
+
+
 @suite.test("flush of a port, network or state that does not exist is refused by its name")
 def flush_unknown(lab):
     for option, name in (("--port", "vm9"), ("--network", "nowhere"), ("--state", "sleeping")):
