@@ -39,8 +39,10 @@ namespace vmnat::dataplane {
   ROW(Hairpin, "hairpin", "inside frame for an external address of ours")                                    \
   ROW(NoForwarding, "no_forwarding", "network is isolated (forward: none)")                                  \
   ROW(GatewayService, "gateway_service", "for the gateway itself, which offers no such service")             \
-  ROW(IcmpError, "icmp_error", "ICMP error message")                                                         \
-  ROW(IcmpType, "icmp_type", "ICMP type that opens or continues no session")                                 \
+  ROW(IcmpError, "icmp_error", "ICMP error about no session (RFC 5508 REQ-4, REQ-5)")                        \
+  ROW(IcmpErrorChecksum, "icmp_error_checksum", "ICMP error whose own or quoted header's checksum is wrong") \
+  ROW(IcmpErrorQuote, "icmp_error_quote", "ICMP error that quotes no packet which could have a session")     \
+  ROW(IcmpType, "icmp_type", "ICMP type that opens or continues no session, or is not passed on")            \
   /* NAT */                                                                                                  \
   ROW(NoSession, "no_session", "inbound frame that belongs to no session")                                   \
   ROW(NotExternal, "not_external", "uplink frame for an address that is not ours")                           \

@@ -76,6 +76,12 @@ struct Network {
   bool dhcp = false;
   std::vector<PortIndex> ports;
   WordTable<PortIndex> macs;  // learned: MAC -> port
+
+  // True for an address that a VM of this network may have.
+  [[nodiscard]] bool has_host(net::Ipv4Addr address) const {
+    return gateway.contains(address) && address != gateway.address && address != gateway.first() &&
+           address != gateway.broadcast();
+  }
 };
 
 struct Uplink {

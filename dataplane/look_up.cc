@@ -3,6 +3,7 @@
 
 #include <span>
 
+#include "dataplane/icmp_error.h"
 #include "dataplane/new_flow.h"
 
 namespace vmnat::dataplane {
@@ -12,14 +13,32 @@ namespace {
 constexpr WorkerIndex kPortlessOwner = 0;
 
 template <Direction direction>
-WorkerIndex session_owner(const Context& context, const ParsedPacket& packet, const FlowKey& key) {
-  if (packet.kind == PacketKind::Other) return kPortlessOwner;
+WorkerIndex port_owner(const Context& context, const FlowKey& key) {
   if constexpr (direction == Direction::Outbound) return context.worker;
   const net::Endpoint external = key.local_endpoint();
   const auto address = context.external_ports.index_of(external.address);
   if (!address) return context.worker;
   const WorkerIndex owner = context.external_ports.owner(*address, external.port);
   return owner == conntrack::kNoWorker ? context.worker : owner;
+}
+
+// An error belongs where the session of the packet is that it quotes.
+template <Direction direction>
+[[gnu::cold]] WorkerIndex icmp_error_owner(const Context& context, rte_mbuf* frame,
+                                           const ParsedPacket& packet) {
+  const auto key = quoted_key<direction>(frame, packet);
+  if (!key) return context.worker;
+  if (conntrack::port_space(key->protocol()) == conntrack::PortSpace::None) return kPortlessOwner;
+  return port_owner<direction>(context, *key);
+}
+
+template <Direction direction>
+WorkerIndex session_owner(const Context& context, const Burst& burst, unsigned i) {
+  const ParsedPacket& packet = burst.packets[i];
+  if (packet.kind == PacketKind::Other) return kPortlessOwner;
+  if (packet.kind == PacketKind::IcmpError)
+    return icmp_error_owner<direction>(context, burst.frames[i], packet);
+  return port_owner<direction>(context, burst.keys[i]);
 }
 
 template <Direction direction>
@@ -38,7 +57,7 @@ void steer(Context& context, Burst& burst) {
   if (context.worker_count == 1) return;
   unsigned kept = 0;
   for (unsigned i = 0; i < burst.count; ++i) {
-    const WorkerIndex owner = session_owner<direction>(context, burst.packets[i], burst.keys[i]);
+    const WorkerIndex owner = session_owner<direction>(context, burst, i);
     if (owner == context.worker)
       burst.move(i, kept++);
     else

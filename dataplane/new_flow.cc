@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/new_flow.h"
 
+#include "dataplane/icmp_error.h"
 #include "dataplane/local.h"
 
 namespace vmnat::dataplane {
@@ -35,11 +36,6 @@ void serve_gateway(Context& context, const Network& network, Burst& burst, unsig
   context.drop(frame, burst.port, DropReason::GatewayService);
 }
 
-bool is_host_of(const Network& network, net::Ipv4Addr address) {
-  return network.gateway.contains(address) && address != network.gateway.address &&
-         address != network.gateway.first() && address != network.gateway.broadcast();
-}
-
 std::optional<DropReason> refused_destination(const Context& context, const Port& port,
                                               net::Ipv4Addr remote) {
   const ForwardingState& state = *context.state;
@@ -57,7 +53,7 @@ std::optional<DropReason> refused_destination(const Context& context, const Port
 std::optional<DropReason> refusal_to_open(const Context& context, const Burst& burst, unsigned i) {
   const Port& port = context.state->ports[burst.port];
   const Network& network = context.state->networks[port.network];
-  if (!is_host_of(network, burst.keys[i].local_endpoint().address)) return DropReason::SourceForeign;
+  if (!network.has_host(burst.keys[i].local_endpoint().address)) return DropReason::SourceForeign;
   if (burst.packets[i].kind == PacketKind::IcmpReply) return DropReason::IcmpType;
   if (const auto refused = refused_destination(context, port, burst.keys[i].remote_endpoint().address))
     return refused;
@@ -79,6 +75,10 @@ bool follow_vm(Context& context, Session& session, PortIndex from, net::MacAddr 
 template <>
 Session* session_after_miss<Direction::Outbound>(Context& context, Burst& burst, unsigned i) {
   rte_mbuf* frame = burst.frames[i];
+  if (burst.packets[i].kind == PacketKind::IcmpError) {
+    pass_icmp_error<Direction::Outbound>(context, burst, i);
+    return nullptr;
+  }
   const NetworkIndex network_index = context.state->ports[burst.port].network;
   const Network& network = context.state->networks[network_index];
   const FlowKey& key = burst.keys[i];
@@ -105,7 +105,9 @@ Session* session_after_miss<Direction::Outbound>(Context& context, Burst& burst,
 template <>
 Session* session_after_miss<Direction::Inbound>(Context& context, Burst& burst, unsigned i) {
   rte_mbuf* frame = burst.frames[i];
-  if (!context.external_ports.index_of(burst.keys[i].local_endpoint().address))
+  if (burst.packets[i].kind == PacketKind::IcmpError)
+    pass_icmp_error<Direction::Inbound>(context, burst, i);
+  else if (!context.external_ports.index_of(burst.keys[i].local_endpoint().address))
     context.drop(frame, burst.port, DropReason::NotExternal);
   else if (is_echo_request(frame, burst.packets[i]))
     answer_echo(context, frame, burst.packets[i], burst.port);

@@ -33,7 +33,8 @@ enum class PacketKind : std::uint8_t {
   Udp,
   IcmpRequest,  // echo and the other queries of RFC 792
   IcmpReply,
-  Other,  // a protocol without ports: translated by address alone
+  Other,      // a protocol without ports: translated by address alone
+  IcmpError,  // about a packet that it quotes; the key, of the outer header, is never found
 };
 
 struct ParsedPacket {

@@ -87,6 +87,11 @@ constexpr IcmpClass class_of(IcmpType type) {
   return IcmpClass::Unknown;
 }
 
+constexpr PacketKind kind_of(IcmpClass icmp_class) {
+  if (icmp_class == IcmpClass::Error) return PacketKind::IcmpError;
+  return icmp_class == IcmpClass::Request ? PacketKind::IcmpRequest : PacketKind::IcmpReply;
+}
+
 // RFC 5508 REQ-1: a query is known by its identifier, which stands where the local port would.
 template <Direction direction>
 ParsedPacket parse_icmp(const Frame& frame, ParsedPacket packet, std::size_t l4_length, Ports& ports) {
@@ -94,11 +99,12 @@ ParsedPacket parse_icmp(const Frame& frame, ParsedPacket packet, std::size_t l4_
   if (l4_length < sizeof(IcmpHeader) || icmp == nullptr)
     return cut_short(frame, packet.l4_offset + sizeof(IcmpHeader), DropReason::L4Header);
   const IcmpClass icmp_class = class_of(icmp->type);
-  if (icmp_class == IcmpClass::Error) return unroutable(DropReason::IcmpError);
   if (icmp_class == IcmpClass::Unknown) return unroutable(DropReason::IcmpType);
-  packet.kind = icmp_class == IcmpClass::Request ? PacketKind::IcmpRequest : PacketKind::IcmpReply;
-  // Requests go out and replies come in; the other way round nothing may be found (sessions have port 0).
-  const bool is_usual_way = (icmp_class == IcmpClass::Request) == (direction == Direction::Outbound);
+  packet.kind = kind_of(icmp_class);
+  // Requests go out and replies come in. The other way round nothing may be found, nor by the outer header of
+  // an error: sessions have port 0.
+  constexpr auto usual = direction == Direction::Outbound ? PacketKind::IcmpRequest : PacketKind::IcmpReply;
+  const bool is_usual_way = packet.kind == usual;
   const L4Port remote_port = is_usual_way ? L4Port{} : L4Port::from_host(0xffff);
   ports = direction == Direction::Outbound ? Ports{icmp->identifier, remote_port}
                                            : Ports{remote_port, icmp->identifier};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/dataplane/packet_builder.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace vmnat::test {
@@ -100,6 +101,14 @@ Packet& Packet::icmp_echo(net::IcmpType type, std::uint16_t identifier) {
   source_.port = net::L4Port::from_host(identifier);
   return *this;
 }
+Packet& Packet::icmp_error(net::IcmpType type, std::uint8_t code, const Bytes& quote) {
+  protocol_ = 1;
+  icmp_type_ = type;
+  icmp_code_ = code;
+  quote_ = quote;
+  payload_ = 0;
+  return *this;
+}
 Packet& Packet::protocol(std::uint8_t number) {
   protocol_ = number;
   return *this;
@@ -129,8 +138,10 @@ Bytes Packet::l4() const {
   Bytes bytes;
   switch (protocol_) {
     case 1:
-      append(bytes, net::IcmpHeader{
-                        .type = icmp_type_, .identifier = source_.port, .sequence = net::Be16::from_host(1)});
+      append(bytes, net::IcmpHeader{.type = icmp_type_,
+                                    .code = icmp_code_,
+                                    .identifier = source_.port,
+                                    .sequence = net::Be16::from_host(1)});
       break;
     case 6:
       append(bytes, net::TcpHeader{.source_port = source_.port,
@@ -148,6 +159,7 @@ Bytes Packet::l4() const {
     default:
       break;
   }
+  bytes.insert(bytes.end(), quote_.begin(), quote_.end());
   for (std::size_t i = 0; i < payload_; ++i) bytes.push_back(static_cast<std::byte>(i * 7));
   return bytes;
 }
@@ -197,6 +209,18 @@ Bytes arp(net::ArpOperation operation, net::MacAddr sender_mac, std::string_view
                                .target_mac = target_mac,
                                .target_address = net::parse_ipv4(target).value()});
   return frame;
+}
+
+Bytes quoted(const Bytes& frame, std::size_t l4_bytes) {
+  const Layout layout = layout_of(frame);
+  const auto at = [&](std::size_t offset) { return frame.begin() + static_cast<std::ptrdiff_t>(offset); };
+  return {at(kIp), at(std::min(layout.l4 + l4_bytes, layout.end))};
+}
+
+Bytes quote_in(const Bytes& frame) {
+  const Layout layout = layout_of(frame);
+  const auto at = [&](std::size_t offset) { return frame.begin() + static_cast<std::ptrdiff_t>(offset); };
+  return {at(layout.l4 + sizeof(net::IcmpHeader)), at(layout.end)};
 }
 
 bool has_good_checksums(const Bytes& frame) {

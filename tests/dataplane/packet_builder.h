@@ -21,6 +21,8 @@ class Packet {
   Packet& tcp(std::uint8_t flags);
   Packet& udp();
   Packet& icmp_echo(net::IcmpType type, std::uint16_t identifier);
+  // About the IPv4 packet `quote`, which takes the payload's place; see quoted().
+  Packet& icmp_error(net::IcmpType type, std::uint8_t code, const Bytes& quote);
   Packet& protocol(std::uint8_t number);  // no transport header of its own
   Packet& ttl(std::uint8_t ttl);
   Packet& payload(std::size_t bytes);
@@ -39,6 +41,8 @@ class Packet {
   std::uint8_t protocol_ = 17;
   std::uint8_t tcp_flags_ = 0;
   net::IcmpType icmp_type_{};
+  std::uint8_t icmp_code_ = 0;
+  Bytes quote_;
   std::uint8_t ttl_ = 64;
   std::size_t payload_ = 18;
   std::size_t option_words_ = 0;
@@ -48,6 +52,11 @@ class Packet {
 
 Bytes arp(net::ArpOperation operation, net::MacAddr sender_mac, std::string_view sender,
           net::MacAddr target_mac, std::string_view target, net::MacAddr destination);
+
+// What an ICMP error would quote of a frame: its IPv4 header and at most so many bytes of what follows.
+Bytes quoted(const Bytes& frame, std::size_t l4_bytes);
+// What the ICMP error in this frame quotes.
+Bytes quote_in(const Bytes& frame);
 
 // True when the IPv4 header's and the TCP, UDP or ICMP checksum of an unfragmented frame are right.
 bool has_good_checksums(const Bytes& frame);
