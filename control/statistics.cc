@@ -32,6 +32,9 @@ void add_frames(const Launched& launched, Named& named) {
     const dataplane::WorkerCounters& counters = worker->counters();
     named["flood_copies"] += counters.flood_copies.get();
     named["injected"] += counters.injected.get();
+    named["generated"] += counters.icmp_errors_sent.get();
+    named["icmp_errors.sent"] += counters.icmp_errors_sent.get();
+    named["icmp_errors.suppressed"] += counters.icmp_errors_suppressed.get();
     named["handoff.frames"] += counters.handoff_frames.get();
     named["learn.missed"] += counters.learn_missed.get();
   }

@@ -7,9 +7,14 @@
 #include "dataplane/forwarding_state.h"
 #include "dataplane/packet.h"
 #include "dataplane/rings.h"
+#include "dataplane/token_bucket.h"
 #include "dataplane/transmit.h"
 
 namespace vmnat::dataplane {
+
+// RFC 1812 4.3.2.8: the rate of ICMP errors is bounded, for a worker's all.
+inline constexpr std::uint32_t kIcmpErrorsPerSecond = 1000;
+inline constexpr std::uint32_t kIcmpErrorsAtOnce = 50;
 
 struct Context {
   const ForwardingState* state = nullptr;  // valid until the end of the poll
@@ -21,6 +26,7 @@ struct Context {
   WorkerCounters& counters;
   Rings& rings;
   Transmitter& transmitter;
+  TokenBucket icmp_error_budget{kIcmpErrorsPerSecond, kIcmpErrorsAtOnce};
 
   // The frame's end: freed, and counted against the port it came from.
   void drop(rte_mbuf* frame, PortIndex port, DropReason reason) {

@@ -3,8 +3,10 @@
 // a plain load, add and store. Readers see each counter whole, not all of them at one instant.
 //
 // The invariant that tests hold once traffic rests, summed over workers and ports:
-//   received + flood_copies + injected = transmitted + punted + dropped
-// Drops are charged to the port a frame came from (for injected frames: the port it was to leave by).
+//   received + flood_copies + injected + generated = transmitted + punted + dropped
+// `generated` are the frames that workers make themselves, the ICMP errors. A frame that is refused with one
+// is dropped all the same, under its reason; the error is a frame more, on both sides. Drops are charged to
+// the port a frame came from (for injected frames: the port it was to leave by).
 #pragma once
 
 #include <array>
@@ -41,11 +43,13 @@ struct alignas(kCacheLineSize) WorkerCounters {
   explicit WorkerCounters(std::size_t port_count) : ports(std::make_unique<PortCounters[]>(port_count)) {}
 
   std::array<Counter, kPuntReasonCount> punts;
-  Counter flood_copies;    // frames made by copying for all but the first port of a flood
-  Counter injected;        // frames of the control thread
-  Counter handoff_frames;  // frames that crossed from this worker to another
-  Counter learn_missed;    // source MACs not reported to control because its ring was full
-  Counter busy_cycles;     // TSC cycles of polls that found frames
+  Counter flood_copies;            // frames made by copying for all but the first port of a flood
+  Counter injected;                // frames of the control thread
+  Counter icmp_errors_sent;        // generated, about frames that were refused
+  Counter icmp_errors_suppressed;  // not, for the rate limit or for want of a buffer
+  Counter handoff_frames;          // frames that crossed from this worker to another
+  Counter learn_missed;            // source MACs not reported to control because its ring was full
+  Counter busy_cycles;             // TSC cycles of polls that found frames
   Counter total_cycles;
   std::unique_ptr<PortCounters[]> ports;  // by PortIndex
 };

@@ -5,6 +5,7 @@
 
 #include "dataplane/icmp_error.h"
 #include "dataplane/new_flow.h"
+#include "dataplane/refuse.h"
 
 namespace vmnat::dataplane {
 namespace {
@@ -75,7 +76,7 @@ void look_up(Context& context, Burst& burst) {
       burst.sessions[i] = session_after_miss<direction>(context, burst, i);
       if (burst.sessions[i] == nullptr) continue;  // the frame ended there
     } else if (const auto refusal = refusal_to_forward<direction>(context, burst, i)) {
-      context.drop(burst.frames[i], burst.port, *refusal);
+      refuse(context, burst, i, *refusal);
       continue;
     }
     burst.move(i, kept++);

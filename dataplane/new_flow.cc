@@ -3,6 +3,7 @@
 
 #include "dataplane/icmp_error.h"
 #include "dataplane/local.h"
+#include "dataplane/refuse.h"
 
 namespace vmnat::dataplane {
 namespace {
@@ -33,7 +34,7 @@ void serve_gateway(Context& context, const Network& network, Burst& burst, unsig
                        l4_of<net::UdpHeader>(frame, packet).destination_port.host() == kDhcpServerPort;
   if (is_dhcp && network.dhcp)
     return context.punt(frame, burst.port, PuntReason::Dhcp);  // RFC 2131 4.3.2 renewing
-  context.drop(frame, burst.port, DropReason::GatewayService);
+  refuse(context, burst, i, DropReason::GatewayService);
 }
 
 std::optional<DropReason> refused_destination(const Context& context, const Port& port,
@@ -63,6 +64,12 @@ std::optional<DropReason> refusal_to_open(const Context& context, const Burst& b
   return std::nullopt;
 }
 
+// Somebody inside has this external endpoint, but not towards this remote: a filter that lets nothing in is
+// silent, for an error would break what two peers behind NATs open to each other (RFC 4787 section 5).
+bool is_mapped(const Context& context, const FlowKey& inbound) {
+  return context.conntrack.mapped_internal(inbound.local_endpoint(), inbound.protocol()).has_value();
+}
+
 }  // namespace
 
 bool follow_vm(Context& context, Session& session, PortIndex from, net::MacAddr mac) {
@@ -87,7 +94,7 @@ Session* session_after_miss<Direction::Outbound>(Context& context, Burst& burst,
     return nullptr;
   }
   if (const auto refusal = refusal_to_open(context, burst, i)) {
-    context.drop(frame, burst.port, *refusal);
+    refuse(context, burst, i, *refusal);
     return nullptr;
   }
   // An earlier frame of this burst may have opened it.
@@ -97,7 +104,7 @@ Session* session_after_miss<Direction::Outbound>(Context& context, Burst& burst,
                                      .mac = ethernet_of(frame).source,
                                      .tcp_flags = burst.packets[i].tcp_flags};
   const conntrack::Opened opened = context.conntrack.open_outbound(flow, network_index, context.now);
-  if (opened.session == nullptr) context.drop(frame, burst.port, reason_of(opened.verdict));
+  if (opened.session == nullptr) refuse(context, burst, i, reason_of(opened.verdict));
   return opened.session;
 }
 
@@ -111,8 +118,10 @@ Session* session_after_miss<Direction::Inbound>(Context& context, Burst& burst, 
     context.drop(frame, burst.port, DropReason::NotExternal);
   else if (is_echo_request(frame, burst.packets[i]))
     answer_echo(context, frame, burst.packets[i], burst.port);
-  else
+  else if (is_mapped(context, burst.keys[i]))
     context.drop(frame, burst.port, DropReason::NoSession);
+  else
+    refuse(context, burst, i, DropReason::NoSession);
   return nullptr;
 }
 

@@ -13,7 +13,7 @@
 //   transmit      |     per-port buffers, one tx burst per port and poll     transmit.h
 //
 // Beside the way: local.h (ARP and ping answered in place), icmp_error.h (errors of others, translated by
-// the packet that they quote), and the punt ring to the control thread.
+// the packet that they quote), refuse.h (our own ICMP errors), and the punt ring to the control thread.
 // Frames leave the burst where they end; every end is counted (drop_reasons.h, counters.h).
 #pragma once
 

@@ -331,11 +331,19 @@ TEST_F(Pipeline, ASessionFollowsItsVmToAnotherPortOfTheNetworkOnly) {
   EXPECT_EQ(ethernet(only(bed.take(kVm2))).destination, vm_mac(2));
 }
 
+struct Told {  // by ICMP
+  IcmpType type;
+  std::uint8_t code;
+};
+constexpr Told kPortUnreachable{IcmpType::DestinationUnreachable, 3};
+constexpr Told kProhibited{IcmpType::DestinationUnreachable, 13};
+
 struct Dropped {
   const char* says;
   PortIndex port;
   Bytes frame;
   DropReason reason;
+  std::optional<Told> told{};  // the sender, if it is told
 };
 
 std::vector<Dropped> drops() {
@@ -406,7 +414,8 @@ std::vector<Dropped> drops() {
        DropReason::L4Header},
       {"a first fragment", kVm1, outbound().udp().fragment(0x2000).frame(), DropReason::Fragment},
       {"a later fragment", kVm1, outbound().udp().fragment(0x0010).frame(), DropReason::Fragment},
-      {"a TTL of 1", kVm1, outbound().udp().ttl(1).frame(), DropReason::TtlExpired},
+      {"a TTL of 1", kVm1, outbound().udp().ttl(1).frame(), DropReason::TtlExpired,
+       Told{IcmpType::TimeExceeded, 0}},
       {"a packet beyond the uplink's MTU", kVm1, outbound().udp().payload(1473).frame(), DropReason::TooBig},
       {"a source of another network", kVm1, to_server(1, "192.168.5.10").udp().frame(),
        DropReason::SourceForeign},
@@ -417,8 +426,9 @@ std::vector<Dropped> drops() {
        DropReason::SourceForeign},
       {"a neighbour by way of the gateway", kVm1, to("192.168.122.11").frame(),
        DropReason::DestinationInside},
-      {"another network", kVm1, to("192.168.5.10").frame(), DropReason::BetweenNetworks},
-      {"another network's gateway", kVm1, to("192.168.5.1").frame(), DropReason::BetweenNetworks},
+      {"another network", kVm1, to("192.168.5.10").frame(), DropReason::BetweenNetworks, kProhibited},
+      {"another network's gateway", kVm1, to("192.168.5.1").frame(), DropReason::BetweenNetworks,
+       kProhibited},
       {"link-local multicast", kVm1, to("224.0.0.1").frame(), DropReason::DestinationMulticast},
       {"limited broadcast", kVm1, to("255.255.255.255").frame(), DropReason::DestinationMulticast},
       {"the uplink's directed broadcast", kVm1, to("203.0.113.255").frame(),
@@ -429,8 +439,25 @@ std::vector<Dropped> drops() {
       {"our own external address", kVm1, to(kExternal).frame(), DropReason::Hairpin},
       {"the way out of an isolated network", kVm5,
        Packet().from(vm_mac(5), "10.9.0.5", 9).to(kIslandMac, kServer, 80).udp().frame(),
-       DropReason::NoForwarding},
-      {"a service that the gateway has not", kVm1, to("192.168.122.1").frame(), DropReason::GatewayService},
+       DropReason::NoForwarding, kProhibited},
+      {"a protocol that the gateway has not", kVm1, to("192.168.122.1").protocol(47).frame(),
+       DropReason::GatewayService, Told{IcmpType::DestinationUnreachable, 2}},
+      {"a service of the gateway, asked for in another network's name", kVm1,
+       Packet().from(vm_mac(1), "192.168.5.10", 9).to(kRedMac, "192.168.122.1", 53).udp().frame(),
+       DropReason::GatewayService},
+      {"a packet beyond the uplink's MTU that may not be cut", kVm1,
+       outbound().udp().payload(1473).fragment(0x4000).frame(), DropReason::TooBig,
+       Told{IcmpType::DestinationUnreachable, 4}},
+      {"inbound without a session from an inside address", kUplink,
+       inbound(kExternal).from(kRouterMac, kVm1Address, 80).udp().frame(), DropReason::NoSession},
+      {"inbound without a session from our own address", kUplink,
+       inbound(kExternal).from(kRouterMac, kExternal, 80).udp().frame(), DropReason::NoSession},
+      {"inbound without a session from the link's broadcast address", kUplink,
+       inbound(kExternal).from(kRouterMac, "203.0.113.255", 80).udp().frame(), DropReason::NoSession},
+      {"inbound without a session from a group", kUplink,
+       inbound(kExternal).from(kRouterMac, "224.0.0.9", 80).udp().frame(), DropReason::NoSession},
+      {"a service that the gateway has not", kVm1, to("192.168.122.1").frame(), DropReason::GatewayService,
+       kPortUnreachable},
       {"an ICMP error that quotes nothing", kVm1,
        to(kServer).icmp_echo(IcmpType::DestinationUnreachable, 0).frame(), DropReason::IcmpErrorQuote},
       {"an echo reply that nobody asked for", kVm1, to(kServer).icmp_echo(IcmpType::EchoReply, 1).frame(),
@@ -441,7 +468,8 @@ std::vector<Dropped> drops() {
       {"an unasked ARP reply to the gateway", kVm1,
        arp(net::ArpOperation::Reply, vm_mac(1), kVm1Address, kRedMac, "192.168.122.1", kRedMac),
        DropReason::ArpUnasked},
-      {"inbound without a session", kUplink, inbound(kExternal).udp().frame(), DropReason::NoSession},
+      {"inbound without a session", kUplink, inbound(kExternal).udp().frame(), DropReason::NoSession,
+       kPortUnreachable},
       {"an inbound SYN", kUplink, inbound(kExternal).tcp(net::TcpHeader::kSyn).frame(),
        DropReason::NoSession},
       {"inbound for an inside address", kUplink, inbound(kVm1Address).udp().frame(), DropReason::NotExternal},
@@ -466,15 +494,33 @@ std::vector<Dropped> drops() {
   };
 }
 
-TEST(PipelineDrops, EveryReasonForItsFrameAndNothingLeaves) {
+// The error goes back where the frame came from and quotes it as it came.
+void expect_told(const Bytes& error, const Bytes& about, Told told, const char* says) {
+  EXPECT_EQ(ethernet(error).destination, ethernet(about).source) << says;
+  EXPECT_EQ(ethernet(error).source, ethernet(about).destination) << says;
+  EXPECT_EQ(destination_of(error).address, source_of(about).address) << says;
+  const auto& icmp = *net::view<net::IcmpHeader>(error, 34);
+  EXPECT_EQ(icmp.type, told.type) << says;
+  EXPECT_EQ(icmp.code, told.code) << says;
+  EXPECT_TRUE(has_good_checksums(error)) << says;
+  Bytes quote = quoted(about, 2000);
+  quote.resize(std::min<std::size_t>(quote.size(), 548));
+  EXPECT_EQ(quote_in(error), quote) << says;
+}
+
+TEST(PipelineDrops, EveryReasonForItsFrameAndTheSenderIsToldWhereItMayBe) {
   for (const Dropped& row : drops()) {
     Testbed bed;
     bed.learn(kVm1, vm_mac(1));
     bed.exchange(row.port, row.frame);
     const std::string port = row.port == kUplink ? "uplink" : "vm" + std::to_string(row.port);
     const std::string reason(dataplane::kDropNames[dataplane::index_of(row.reason)]);
-    EXPECT_THAT(bed.counts(), UnorderedElementsAre(Pair(port + ".rx", 1), Pair("drop." + reason, 1)))
-        << row.says << ": " << describe(row.frame);
+    Counts expected{{port + ".rx", 1}, {"drop." + reason, 1}};
+    if (row.told) {
+      expected["generated"] = expected[port + ".tx"] = 1;
+      expect_told(only(bed.take(row.port)), row.frame, *row.told, row.says);
+    }
+    EXPECT_EQ(bed.counts(), expected) << row.says << ": " << describe(row.frame);
   }
 }
 

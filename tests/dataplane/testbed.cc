@@ -275,6 +275,8 @@ Counts Testbed::counts() const {
       add("punt." + std::string(kPuntNames[i]), counters.punts[i]);
     add("flood_copies", counters.flood_copies);
     add("injected", counters.injected);
+    add("generated", counters.icmp_errors_sent);
+    add("icmp_errors.suppressed", counters.icmp_errors_suppressed);
     add("handoff", counters.handoff_frames);
   }
   return counts;
@@ -284,7 +286,8 @@ bool Testbed::is_balanced() const {
   std::int64_t balance = 0;
   for (const auto& [name, value] : counts()) {
     const auto amount = static_cast<std::int64_t>(value);
-    if (name.ends_with(".rx") || name == "flood_copies" || name == "injected") balance += amount;
+    if (name.ends_with(".rx") || name == "flood_copies" || name == "injected" || name == "generated")
+      balance += amount;
     if (name.ends_with(".tx") || name.starts_with("drop.") || name.starts_with("punt.")) balance -= amount;
   }
   return balance == 0;

@@ -27,7 +27,7 @@ GATEWAY_MACS = {"default": "52:54:00:00:01:01", "lab": "52:54:00:00:01:02", "alo
 FORWARDING = {"default": "nat", "lab": "nat", "alone": "none"}
 UPKEEP = {"injected": "neighbors.requests", "transmitted": "neighbors.requests",
           "received": "punt.arp_reply", "punted": "punt.arp_reply"}
-FRAME_COUNTERS = ("received", "flood_copies", "injected", "transmitted", "punted")
+FRAME_COUNTERS = ("received", "flood_copies", "injected", "generated", "transmitted", "punted")
 
 
 class Guest(NamedTuple):

@@ -8,7 +8,7 @@ in the two tables below and nowhere else.
 
 from harness import config
 from harness.tap import Suite, check, check_equal
-from harness.wire import ARP, BROADCAST, ICMP, IP, TCP, UDP, Raw, check_checksums
+from harness.wire import ARP, BROADCAST, ICMP, IP, TCP, UDP, Ether, Raw, check_checksums
 from veth_lab import GATEWAY_MACS, REMOTE, ROUTER_MAC, VethLab
 
 FORWARDED = {"received": 1, "transmitted": 1}
@@ -16,6 +16,8 @@ ARP_ANSWERED = {"received": 1, "transmitted": 1}
 PING_ANSWERED = {"received": 1, "transmitted": 1}
 
 ON_LINK = "203.0.113.77"  # a host on the uplink's own subnet
+
+TTL_EXPIRED, FRAGMENTATION_NEEDED, PORT_UNREACHABLE, PROHIBITED = (11, 0), (3, 4), (3, 3), (3, 13)
 
 REASONS = {
     "no session": "no_session",
@@ -37,6 +39,11 @@ def times(number, *happenings):
 
 def dropped(number, reason):
     return {"received": number, "dropped": {f"drop.{REASONS[reason]}": number}}
+
+
+def refused(number, reason):
+    """Dropped, and the sender is told by ICMP."""
+    return dropped(number, reason) | {"generated": number, "transmitted": number}
 
 
 def make_lab(scope):
@@ -251,10 +258,17 @@ def flooded(lab):
 
 @suite.test("an unsolicited inbound frame is dropped and counted, and no VM sees it")
 def unsolicited(lab):
-    frames = [UDP(sport=53, dport=33333) / Raw(b"x"), TCP(sport=80, dport=33334, flags="S"), ICMP(type=0, id=33335)]
+    def inbound(frame):
+        return lab.router.to(config.UPLINK_MAC) / IP(src=REMOTE, dst=config.UPLINK_ADDRESS) / frame
+    frames = [TCP(sport=80, dport=33334, flags="S"), ICMP(type=0, id=33335)]
     with lab.counting(**dropped(len(frames), "no session")):
         for frame in frames:
-            lab.router.send(lab.router.to(config.UPLINK_MAC) / IP(src=REMOTE, dst=config.UPLINK_ADDRESS) / frame)
+            lab.router.send(inbound(frame))
+    datagram = inbound(UDP(sport=53, dport=33333) / Raw(b"x"))
+    with lab.counting(**refused(1, "no session")):
+        lab.router.send(datagram)
+        check_error(lab.router.expect(lambda f: ICMP in f, "port unreachable"), datagram, PORT_UNREACHABLE,
+                    config.UPLINK_ADDRESS)
     check_equal(seen_by_guests(lab), [], "frames at the VMs")
 
 
@@ -270,17 +284,18 @@ def filtered(lab):
 
 @suite.test("between networks nothing passes: refused, and counted")
 def between_networks(lab):
-    with lab.counting(**dropped(2, "between networks")):
+    with lab.counting(**refused(2, "between networks")):
         for sender, other in ((lab.vm1, lab.vm3), (lab.vm3, lab.vm1)):
-            sender.wire.send(sender.routed(other.address) / UDP(sport=4008, dport=53) / Raw(b"to the other network"))
+            expect_refusal(sender, sender.routed(other.address) / UDP(sport=4008, dport=53) /
+                           Raw(b"to the other network"), PROHIBITED)
     check_equal(seen_by_guests(lab), [], "frames at the VMs")
     check_equal(seen_by_router(lab), [], "frames on the uplink")
 
 
 @suite.test("a network with `forward: none` reaches nothing outside: refused, and counted")
 def isolated_network(lab):
-    with lab.counting(**dropped(1, "isolated network")):
-        lab.vm4.wire.send(lab.vm4.routed(REMOTE) / UDP(sport=4009, dport=53) / Raw(b"out"))
+    with lab.counting(**refused(1, "isolated network")):
+        expect_refusal(lab.vm4, lab.vm4.routed(REMOTE) / UDP(sport=4009, dport=53) / Raw(b"out"), PROHIBITED)
     check_equal(seen_by_router(lab), [], "frames on the uplink")
 
 
@@ -298,11 +313,97 @@ def link_scope(lab):
 
 @suite.test("a frame whose TTL is spent is not forwarded, and counted")
 def ttl_spent(lab):
-    with lab.counting(**dropped(1, "TTL is spent")):
-        frame = lab.vm1.routed(REMOTE) / UDP(sport=4010, dport=53) / Raw(b"last hop")
-        frame[IP].ttl = 1
-        lab.vm1.wire.send(frame)
+    frame = lab.vm1.routed(REMOTE) / UDP(sport=4010, dport=53) / Raw(b"last hop")
+    frame[IP].ttl = 1
+    with lab.counting(**refused(1, "TTL is spent")):
+        expect_refusal(lab.vm1, frame, TTL_EXPIRED)
     check_equal(seen_by_router(lab), [], "frames on the uplink")
+
+
+# --- ICMP errors ------------------------------------------------------------------------------------------
+
+
+@suite.test("traceroute sees the gateway and every hop behind it, in UDP and in ICMP mode")
+def traceroute(lab):
+    probes = {"UDP": UDP(sport=4011, dport=33434) / Raw(b"probe"), "ICMP": ICMP(id=4012, seq=1) / Raw(b"probe")}
+    hops = ["203.0.113.1", "192.0.2.33"]
+    for probe in probes.values():
+        frame = lab.vm1.routed(REMOTE) / probe
+        frame[IP].ttl = 1
+        with lab.counting(**refused(1, "TTL is spent")):
+            expect_refusal(lab.vm1, frame, TTL_EXPIRED)
+        for ttl, hop in enumerate(hops, 2):
+            frame[IP].ttl = ttl
+            with lab.counting(**times(2, FORWARDED)):
+                seen_by_vm = error_from(lab, hop, frame, TTL_EXPIRED)
+            check_equal(seen_by_vm[IP].src, hop, "the hop")
+        frame[IP].ttl = 64
+        with lab.counting(**times(2, FORWARDED)):
+            error_from(lab, REMOTE, frame, PORT_UNREACHABLE)
+
+
+@suite.test("fragmentation needed from a router on the way reaches the VM with the next hop's MTU")
+def path_mtu(lab):
+    frame = lab.vm1.routed(REMOTE) / UDP(sport=4013, dport=53) / Raw(bytes(1300))
+    frame[IP].flags = "DF"
+    with lab.counting(**times(2, FORWARDED)):
+        error = error_from(lab, "192.0.2.33", frame, FRAGMENTATION_NEEDED, nexthopmtu=1280)
+    check_equal(error[ICMP].nexthopmtu, 1280, "the next hop's MTU")
+
+
+@suite.test("a VM's port unreachable reaches the remote in the uplink's name, and quotes what the remote sent")
+def error_out(lab):
+    outbound = lab.open_udp(lab.vm1, 4014, b"question")
+    lab.reply_udp(outbound, b"a late answer")
+    answer = lab.vm1.expect(lambda f: UDP in f, "the answer")
+    with lab.counting(**FORWARDED):
+        lab.vm1.wire.send(lab.vm1.routed(REMOTE) / ICMP(type=3, code=3) / bytes(answer[IP])[:28])
+        error = lab.router.expect(lambda f: ICMP in f, "the error")
+    check_equal((error[IP].src, error[IP].dst), (config.UPLINK_ADDRESS, REMOTE), "outer addresses")
+    quote = IP(bytes(error[ICMP].payload))
+    check_equal((quote.src, quote.dst, quote.sport, quote.dport),
+                (REMOTE, config.UPLINK_ADDRESS, 53, outbound[UDP].sport), "the quote")
+    check_checksums(error)
+    check_header_checksum(quote)
+
+
+def check_header_checksum(packet):
+    header = IP(bytes(packet)[:packet.ihl * 4])
+    del header.chksum
+    check_equal(packet.chksum, IP(bytes(header)).chksum, "checksum of the quoted IPv4 header")
+
+
+def check_error(error, about, kind, source):
+    """An error that vmnatd sent about a frame: where from, where to, what kind, and the frame's own bytes."""
+    check_equal((error.src, error.dst, error[IP].src, error[IP].dst), (about.dst, about.src, source, about[IP].src),
+                "addresses of the error")
+    check_equal((error[ICMP].type, error[ICMP].code), kind, "type and code")
+    quote = bytes(about[IP])[:548]
+    check_equal(bytes(error[ICMP].payload)[:len(quote)], quote, "the quoted packet")
+    check_checksums(error)
+
+
+def expect_refusal(guest, frame, kind):
+    guest.wire.send(frame)
+    check_error(guest.expect(lambda f: ICMP in f, "the refusal"), Ether(bytes(frame)), kind, guest.gateway)
+
+
+def error_from(lab, hop, frame, kind, **fields):
+    """The frame of vm1 goes out, a hop answers it with an error; returns that as vm1 got it, which is checked."""
+    sent = Ether(bytes(frame))
+    lab.vm1.wire.send(frame)
+    seen = lab.router.expect(lambda f: IP in f and f[IP].src == config.UPLINK_ADDRESS, "the frame on the uplink")
+    quote = bytes(seen[IP])[:28]
+    lab.router.send(lab.router.to(config.UPLINK_MAC) / IP(src=hop, dst=config.UPLINK_ADDRESS) /
+                    ICMP(type=kind[0], code=kind[1], **fields) / quote)
+    error = lab.vm1.expect(lambda f: ICMP in f, "the error at the VM")
+    check_equal((error[IP].src, error[IP].dst, error[ICMP].type, error[ICMP].code), (hop, lab.vm1.address, *kind), "error")
+    check_checksums(error)
+    quoted = IP(bytes(error[ICMP].payload)[:28])
+    check_equal((quoted.src, quoted.dst, quoted.ttl), (lab.vm1.address, REMOTE, sent[IP].ttl - 1), "quoted header")
+    check_equal(bytes(quoted.payload), bytes(sent[IP].payload)[:8], "eight quoted bytes, as the VM sent them")
+    check_header_checksum(quoted)
+    return error
 
 
 @suite.test("after all of this every frame is accounted for, and no inside address left by the uplink")

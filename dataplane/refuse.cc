@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/refuse.h"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <span>
+
+#include "dataplane/net/checksum.h"
+
+namespace vmnat::dataplane {
+namespace {
+
+using net::IcmpHeader;
+using net::IcmpType;
+using net::Ipv4Header;
+
+constexpr std::size_t kHeaders = sizeof(net::EthernetHeader) + sizeof(Ipv4Header) + sizeof(IcmpHeader);
+// RFC 1812 4.3.2.3: as much as fits in a packet of 576 bytes.
+constexpr std::size_t kMaxQuote = 576 - sizeof(Ipv4Header) - sizeof(IcmpHeader);
+constexpr std::uint8_t kTtl = 64;
+constexpr std::uint8_t kInternetworkControl = 0xc0;  // RFC 1812 4.3.2.5
+
+struct Answer {
+  IcmpType type;
+  std::uint8_t code;
+  std::uint16_t mtu = 0;
+};
+constexpr std::uint8_t kProtocolUnreachable = 2, kPortUnreachable = 3, kFragmentationNeeded = 4,
+                       kProhibited = 13;
+
+constexpr Answer unreachable(std::uint8_t code, std::uint16_t mtu = 0) {
+  return {IcmpType::DestinationUnreachable, code, mtu};
+}
+
+std::optional<Answer> answer_to_service(PacketKind kind) {
+  switch (kind) {
+    case PacketKind::Tcp:
+    case PacketKind::Udp:
+      return unreachable(kPortUnreachable);
+    case PacketKind::Other:
+      return unreachable(kProtocolUnreachable);
+    default:
+      return std::nullopt;
+  }
+}
+
+std::optional<Answer> answer_to(DropReason reason, const Context& context, rte_mbuf* frame, PacketKind kind) {
+  switch (reason) {
+    case DropReason::TtlExpired:
+      return Answer{IcmpType::TimeExceeded, 0};
+    case DropReason::TooBig:
+      if (!ipv4_of(frame).dont_fragment()) return std::nullopt;
+      return unreachable(kFragmentationNeeded, context.state->uplink.mtu);
+    case DropReason::BetweenNetworks:
+    case DropReason::NoForwarding:
+    case DropReason::NoPort:
+    case DropReason::SessionTableFull:
+    case DropReason::SessionLimit:
+    case DropReason::SessionRate:
+      return unreachable(kProhibited);
+    case DropReason::GatewayService:
+      return answer_to_service(kind);
+    case DropReason::NoSession:
+      if (kind == PacketKind::Udp) return unreachable(kPortUnreachable);
+      return std::nullopt;
+    default:
+      return std::nullopt;
+  }
+}
+
+bool is_one_host(net::Ipv4Addr address) {
+  const std::uint32_t high = address.host() >> 24;
+  return high != 0 && high != 127 && high < 224;
+}
+
+// The sender is a host of where the frame came from: nobody is answered in another's name.
+bool is_sender_credible(const Context& context, PortIndex from, net::Ipv4Addr sender) {
+  const ForwardingState& state = *context.state;
+  if (from != kUplinkPort) return state.networks[state.ports[from].network].has_host(sender);
+  const net::Ipv4Prefix& link = state.uplink.address;
+  if (link.contains(sender) && (sender == link.first() || sender == link.broadcast())) return false;
+  return is_one_host(sender) && state.network_of(sender) == kNoNetwork &&
+         !context.external_ports.index_of(sender);
+}
+
+bool may_be_answered(const Context& context, rte_mbuf* frame, PacketKind kind, PortIndex from) {
+  const Ipv4Header& ip = ipv4_of(frame);
+  return kind != PacketKind::IcmpError && ip.fragment_offset() == 0 &&
+         !ethernet_of(frame).destination.is_group() && !ip.destination.is_multicast() &&
+         !ip.destination.is_limited_broadcast() && is_sender_credible(context, from, ip.source);
+}
+
+void write_message(std::span<std::byte> message, const Answer& answer, std::span<const std::byte> quote) {
+  auto& icmp = *net::mutable_view<IcmpHeader>(message);
+  icmp = {.type = answer.type, .code = answer.code, .sequence = net::Be16::from_host(answer.mtu)};
+  std::memcpy(message.data() + sizeof icmp, quote.data(), quote.size());
+  icmp.checksum = net::checksum_of(net::added_sum(message));
+}
+
+void write_ip(std::span<std::byte> packet, net::Ipv4Addr source, net::Ipv4Addr destination) {
+  auto& ip = *net::mutable_view<Ipv4Header>(packet);
+  ip = {.version_ihl = 0x45,
+        .tos = kInternetworkControl,
+        .total_length = net::Be16::from_host(static_cast<std::uint16_t>(packet.size())),
+        .ttl = kTtl,
+        .protocol_number = static_cast<std::uint8_t>(net::Protocol::Icmp),
+        .source = source,
+        .destination = destination};
+  ip.checksum = net::checksum_of(net::added_sum(packet.first(sizeof ip)));
+}
+
+// nullptr when there is no buffer for it.
+rte_mbuf* error_about(const Context& context, rte_mbuf* frame, std::uint16_t total_length, PortIndex from,
+                      const Answer& answer) {
+  const std::span<const std::byte> packet{
+      rte_pktmbuf_mtod_offset(frame, const std::byte*, sizeof(net::EthernetHeader)),
+      std::min<std::size_t>(total_length, frame->data_len - sizeof(net::EthernetHeader))};
+  const auto quote = packet.first(std::min(packet.size(), kMaxQuote));
+  rte_mbuf* error = rte_pktmbuf_alloc(frame->pool);
+  if (error == nullptr) return nullptr;
+  const std::size_t length = kHeaders + quote.size();
+  if (rte_pktmbuf_append(error, static_cast<std::uint16_t>(length)) == nullptr) {
+    rte_pktmbuf_free(error);
+    return nullptr;
+  }
+  const std::span<std::byte> bytes{rte_pktmbuf_mtod(error, std::byte*), length};
+  const net::EthernetHeader& ethernet = ethernet_of(frame);
+  ethernet_of(error) = {
+      .destination = ethernet.source, .source = ethernet.destination, .type = ethernet.type};
+  const ForwardingState& state = *context.state;
+  const Ipv4Header& ip = ipv4_of(frame);
+  const net::Ipv4Addr own_address =
+      from == kUplinkPort ? ip.destination : state.networks[state.ports[from].network].gateway.address;
+  const auto own_packet = bytes.subspan(sizeof ethernet);
+  write_message(own_packet.subspan(sizeof ip), answer, quote);
+  write_ip(own_packet, own_address, ip.source);
+  return error;
+}
+
+void send_error(Context& context, const Burst& burst, unsigned i, const Answer& answer) {
+  rte_mbuf* error = nullptr;
+  if (context.icmp_error_budget.take(context.now))
+    error = error_about(context, burst.frames[i], burst.packets[i].total_length, burst.port, answer);
+  if (error == nullptr) return context.counters.icmp_errors_suppressed.add(1);
+  context.counters.icmp_errors_sent.add(1);
+  context.transmitter.send(*context.state, error, burst.port, burst.port);
+}
+
+}  // namespace
+
+void refuse(Context& context, const Burst& burst, unsigned i, DropReason reason) {
+  rte_mbuf* frame = burst.frames[i];
+  const PacketKind kind = burst.packets[i].kind;
+  const auto answer = answer_to(reason, context, frame, kind);
+  if (answer && may_be_answered(context, frame, kind, burst.port)) send_error(context, burst, i, *answer);
+  context.drop(frame, burst.port, reason);
+}
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Refuse: a frame ends, and its sender is told why where an RFC asks for that. Cold, one frame at a time.
+//
+// The frame itself is dropped and counted under its reason. The ICMP error is a frame of its own, generated
+// here, and quotes the refused one as its sender knows it: refusals come before translation. It leaves by
+// the port and to the MAC address that the frame came from, from the address that the sender asked of.
+//
+//   TTL expired                    11/0  time exceeded                      RFC 1812 5.3.1
+//   larger than the uplink's MTU    3/4  fragmentation needed, if DF, MTU   RFC 1191 3
+//   UDP to an external address      3/3  port unreachable                   RFC 1122 4.1.3.1
+//   a service the gateway has not   3/3, 3/2 for a protocol without ports   RFC 1122 3.2.2.1
+//   another or from an isolated network, no port or session left
+//                                   3/13 administratively prohibited        RFC 1812 5.2.7.1, RFC 5508 REQ-8
+//
+// Everything else is refused in silence. So is what no error may be about (RFC 1122 3.2.2): an ICMP error, a
+// later fragment, a group address, a sender that is not one host; and what the worker's rate limit is over.
+#pragma once
+
+#include "dataplane/context.h"
+
+namespace vmnat::dataplane {
+
+// Ends frame i of the burst, which parse has found to be IPv4.
+[[gnu::cold]] void refuse(Context& context, const Burst& burst, unsigned i, DropReason reason);
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// The errors that the gateway sends itself: what they quote, from whom they come, how many go. Which refusal
+// is told and which is not stands beside the reasons, in pipeline_test.cc.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "dataplane/token_bucket.h"
+#include "tests/dataplane/testbed.h"
+
+namespace vmnat::test {
+namespace {
+
+using dataplane::DropReason;
+using net::IcmpType;
+using net::to_string;
+using ::testing::IsEmpty;
+
+constexpr const char* kExternal = "203.0.113.2";
+constexpr const char* kServer = "198.51.100.7";
+constexpr const char* kVm1Address = "192.168.122.10";
+constexpr unsigned kBurst = 50;  // errors at once, and so many more a tick
+
+Packet outbound(std::uint16_t port = 40000) {
+  return Packet().from(vm_mac(1), kVm1Address, port).to(kRedMac, kServer, 80).udp();
+}
+Packet inbound() {
+  return Packet().from(kRouterMac, kServer, 80).to(kUplinkMac, kExternal, 40000).udp();
+}
+Bytes only(std::vector<Bytes> frames) {
+  EXPECT_EQ(frames.size(), 1u);
+  return frames.empty() ? Bytes(60) : frames.front();
+}
+const net::Ipv4Header& ip(const Bytes& frame) {
+  return *net::view<net::Ipv4Header>(frame, 14);
+}
+const net::IcmpHeader& icmp(const Bytes& frame) {
+  return *net::view<net::IcmpHeader>(frame, 34);
+}
+
+class Refuse : public ::testing::Test {
+ protected:
+  void SetUp() override { bed.learn(kVm1, vm_mac(1)); }
+  void TearDown() override { EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts()); }
+  Testbed bed;
+};
+
+TEST_F(Refuse, TellsTheVmOfItsSpentTtlInItsOwnTermsWithASessionToo) {
+  for (const bool has_session : {false, true}) {
+    const Bytes last_hop = outbound().ttl(1).frame();
+    bed.exchange(kVm1, last_hop);
+    const Bytes error = only(bed.take(kVm1));
+    EXPECT_EQ(icmp(error).type, IcmpType::TimeExceeded);
+    EXPECT_EQ(to_string(ip(error).source), "192.168.122.1") << "traceroute's first hop";
+    EXPECT_EQ(ip(error).tos, 0xc0) << "RFC 1812 4.3.2.5";
+    EXPECT_EQ(quote_in(error), quoted(last_hop, 2000)) << "with a session: " << has_session;
+    EXPECT_THAT(bed.take(kUplink), IsEmpty());
+    bed.exchange(kVm1, outbound().frame());
+    bed.take(kUplink);
+  }
+}
+
+TEST_F(Refuse, TellsTheRemoteOfItsSpentTtlInItsOwnTerms) {
+  bed.exchange(kVm1, outbound().frame());
+  bed.take(kUplink);
+  const Bytes last_hop = inbound().ttl(1).frame();
+  bed.exchange(kUplink, last_hop);
+  const Bytes error = only(bed.take(kUplink));
+  EXPECT_EQ(icmp(error).type, IcmpType::TimeExceeded);
+  EXPECT_EQ(to_string(ip(error).source), kExternal);
+  EXPECT_EQ(to_string(ip(error).destination), kServer);
+  EXPECT_EQ(net::view<net::EthernetHeader>(error)->destination, kRouterMac);
+  EXPECT_EQ(quote_in(error), quoted(last_hop, 2000)) << "nothing inside shows";
+  EXPECT_THAT(bed.take(kVm1), IsEmpty());
+}
+
+TEST_F(Refuse, NamesTheMtuOfTheUplinkWhenAPacketMayNotBeCut) {
+  bed.change_state([](dataplane::ForwardingState& state) { state.uplink.mtu = 1400; });
+  bed.exchange(kVm1, outbound().payload(1372).fragment(0x4000).frame());
+  EXPECT_EQ(bed.take(kUplink).size(), 1u) << "1400 bytes fit";
+  bed.exchange(kVm1, outbound().payload(1373).fragment(0x4000).frame());
+  const Bytes error = only(bed.take(kVm1));
+  EXPECT_EQ(icmp(error).type, IcmpType::DestinationUnreachable);
+  EXPECT_EQ(icmp(error).code, 4);
+  EXPECT_EQ(icmp(error).sequence.host(), 1400) << "RFC 1191 section 4";
+  EXPECT_EQ(icmp(error).identifier.host(), 0);
+  EXPECT_EQ(ip(error).total_length.host(), 576) << "RFC 1812 4.3.2.3: no more than that";
+  EXPECT_TRUE(has_good_checksums(error));
+}
+
+TEST_F(Refuse, QuotesWhatLiesInTheFirstBufferOfALongPacket) {
+  bed.exchange(kVm1, outbound().payload(3000).fragment(0x4000).frame());
+  EXPECT_TRUE(has_good_checksums(only(bed.take(kVm1))));
+}
+
+TEST_F(Refuse, TellsAVmThatIsOverItsLimitOfSessions) {
+  Testbed limited(1, {.sessions_per_port = 1});
+  limited.exchange(kVm1, outbound(1).frame());
+  const Bytes refused = outbound(2).frame();
+  limited.exchange(kVm1, refused);
+  const Bytes error = only(limited.take(kVm1));
+  EXPECT_EQ(icmp(error).type, IcmpType::DestinationUnreachable);
+  EXPECT_EQ(icmp(error).code, 13) << "RFC 5508 REQ-8";
+  EXPECT_EQ(quote_in(error), quoted(refused, 2000));
+  EXPECT_TRUE(limited.is_balanced());
+}
+
+TEST_F(Refuse, SaysNothingToARemoteThatAMappingsFilterKeepsOut) {
+  bed.exchange(kVm1, outbound().frame());
+  const std::uint16_t external = source_of(only(bed.take(kUplink))).port.host();
+  bed.exchange(kUplink, inbound().from(kRouterMac, kServer, 81).to(kUplinkMac, kExternal, external).frame());
+  EXPECT_EQ(bed.dropped(DropReason::NoSession), 1u);
+  EXPECT_THAT(bed.take(kUplink), IsEmpty()) << "an error would break what two peers open to each other";
+}
+
+TEST_F(Refuse, SaysNothingAboutAnEchoReplyOrASyn) {
+  bed.exchange(kUplink, inbound().icmp_echo(IcmpType::EchoReply, 9).frame());
+  bed.exchange(kUplink, inbound().tcp(net::TcpHeader::kSyn).frame());
+  EXPECT_EQ(bed.dropped(DropReason::NoSession), 2u);
+  EXPECT_THAT(bed.take(kUplink), IsEmpty());
+}
+
+TEST_F(Refuse, SendsSoManyErrorsAtOnceAndAgainAfterATick) {
+  for (unsigned round = 1; round <= 2; ++round) {
+    for (unsigned i = 0; i < 3 * kBurst; ++i) {
+      bed.put(kVm1, outbound().ttl(1).frame());
+      if (i % 16 == 0) bed.run();
+    }
+    bed.run();
+    EXPECT_EQ(bed.take(kVm1).size(), kBurst);
+    EXPECT_EQ(bed.counts()["generated"], round * kBurst);
+    EXPECT_EQ(bed.counts()["icmp_errors.suppressed"], 2 * round * kBurst);
+    EXPECT_EQ(bed.dropped(DropReason::TtlExpired), 3 * round * kBurst) << "refused all the same";
+    bed.advance(std::chrono::seconds(1));
+  }
+}
+
+TEST(RefuseWorkers, TheErrorLeavesByThePortThatTheFrameCameFrom) {
+  Testbed bed(3);
+  bed.learn(kVm1, vm_mac(1));
+  bed.exchange(kVm1, outbound().frame());
+  bed.take(kUplink);
+  bed.exchange(kUplink, inbound().ttl(1).frame());  // the session is not on the uplink's worker
+  EXPECT_EQ(icmp(only(bed.take(kUplink))).type, IcmpType::TimeExceeded);
+  EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts());
+}
+
+TEST(TokenBucket, GivesItsBurstThenItsRateAndSavesNoMoreThanItsBurst) {
+  using conntrack::Ticks;
+  dataplane::TokenBucket bucket(16, 4);  // one a tick
+  conntrack::Time now{};
+  const auto taken = [&] {
+    unsigned count = 0;
+    while (bucket.take(now)) ++count;
+    return count;
+  };
+  EXPECT_EQ(taken(), 4u);
+  now += Ticks{1};
+  EXPECT_EQ(taken(), 1u);
+  now += Ticks{3};
+  EXPECT_EQ(taken(), 3u);
+  now += Ticks{1'000'000};
+  EXPECT_EQ(taken(), 4u);
+}
+
+}  // namespace
+}  // namespace vmnat::test
