@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // vmnatd, from the command line to the last freed buffer.
+#include <csignal>
 #include <cstdio>
 #include <fmt/format.h>
 #include <rte_eal.h>
@@ -34,6 +35,7 @@ int run(const Options& options) {
   capture_dpdk_log();
   spdlog::info("vmnatd {} starts with {}", kVersion, options.config_path);
 
+  std::signal(SIGHUP, SIG_IGN);  // until the daemon listens: the file has just been read
   const auto plan = plan_eal(*config, this_machine());
   if (!plan) return cannot_start(plan.error());
   for (const std::string& note : plan->notes) spdlog::warn("{}", note);

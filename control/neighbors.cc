@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/neighbors.h"
 
+#include <algorithm>
 #include <cstring>
 #include <iterator>
 #include <utility>
@@ -91,8 +92,9 @@ void Neighbors::receive_arp(std::span<const std::byte> frame, SteadyTime now) {
     ++counts_.replies;
     return confirm(neighbor, arp->sender_mac, now);
   }
-  // Not believed, but a reason to ask now: a router may have failed over.
-  if (is_news && neighbor.state == State::Reachable) neighbor.next_action = now;
+  // Not believed, but a reason to ask soon, at most once a second: a router may have failed over.
+  if (is_news && neighbor.state == State::Reachable)
+    neighbor.next_action = std::max(now, neighbor.confirmed + kRetransmit);
 }
 
 void Neighbors::advance(SteadyTime now) {
