@@ -58,7 +58,7 @@ void start_log(spdlog::level::level_enum level, LogFormat format) {
 }
 
 spdlog::level::level_enum level_of_dpdk(std::uint32_t dpdk_level, std::string_view line) {
-  const auto is_in_line = [&](std::string_view text) { return line.find(text) != line.npos; };
+  const auto is_in_line = [&](std::string_view text) { return line.find(text) != std::string_view::npos; };
   if (std::ranges::any_of(kHarmless, is_in_line)) return spdlog::level::debug;
   if (dpdk_level <= RTE_LOG_ERR) return spdlog::level::err;
   return dpdk_level == RTE_LOG_WARNING ? spdlog::level::warn : spdlog::level::debug;

@@ -6,13 +6,14 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <system_error>
 #include <unistd.h>
 
 namespace vmnat::control {
 namespace {
 
 tl::unexpected<Error> cannot_be_replaced(const std::string& path, int error) {
-  return tl::unexpected(Error{path, std::string("cannot be replaced: ") + std::strerror(error)});
+  return tl::unexpected(Error{path, "cannot be replaced: " + std::generic_category().message(error)});
 }
 
 // 0, or the error number of connecting to the socket. Never waits: a listener whose queue is full is EAGAIN.

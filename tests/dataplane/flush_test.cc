@@ -13,11 +13,11 @@ using dataplane::SessionSelector;
 constexpr const char* kServer = "198.51.100.7";
 
 struct Flush : ::testing::Test {
-  Flush() {
+  void SetUp() override {
     bed.learn(kVm1, vm_mac(1));
     bed.learn(kVm2, vm_mac(2));
   }
-  ~Flush() override {
+  void TearDown() override {
     std::string why;
     EXPECT_TRUE(bed.worker(0).conntrack().check_invariants(&why)) << why;
   }
