@@ -180,6 +180,10 @@ net::MacAddr Device::mac() const {
   return mac;
 }
 
+int Device::numa_node() const {
+  return rte_eth_dev_socket_id(port_id_);
+}
+
 bool Device::is_up() const {
   rte_eth_link link{};
   return rte_eth_link_get_nowait(port_id_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;

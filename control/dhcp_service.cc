@@ -13,6 +13,11 @@ namespace {
 // The same VM gets the same address after a restart without any record: the seed is fixed.
 constexpr std::uint64_t kAddressSeed = 0x766d6e6174;
 
+dhcp::Bytes bytes_of(std::string_view text) {
+  const auto bytes = std::as_bytes(std::span(text));
+  return {bytes.begin(), bytes.end()};
+}
+
 }  // namespace
 
 dhcp::NetworkSettings dhcp_settings(const config::Network& network) {
@@ -22,9 +27,15 @@ dhcp::NetworkSettings dhcp_settings(const config::Network& network) {
                                  .lease_time = dhcp.lease_time,
                                  .dns = dhcp.dns,
                                  .domain = dhcp.domain,
+                                 .search = dhcp.search,
+                                 .ntp = dhcp.ntp,
                                  .offer_router = network.forward == config::Forward::Nat,
                                  .mtu = network.mtu};
   for (const auto& range : dhcp.ranges) settings.ranges.push_back({range.first, range.last});
+  for (const auto& route : dhcp.routes) settings.routes.push_back({route.to, route.via});
+  if (dhcp.boot) settings.boot.push_back({.server = dhcp.boot->server, .file = dhcp.boot->file});
+  for (const auto& option : dhcp.options)
+    settings.options.push_back({.code = option.code, .value = bytes_of(option.bytes)});
   for (const auto& reservation : dhcp.reservations)
     settings.reservations.push_back(
         {.mac = reservation.mac, .address = reservation.address, .hostname = reservation.hostname});

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <numa.h>
 #include <random>
 #include <rte_cycles.h>
 #include <rte_errno.h>
@@ -10,6 +11,7 @@
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
 #include <rte_ring.h>
+#include <spdlog/spdlog.h>
 
 namespace vmnat::control {
 namespace {
@@ -34,6 +36,11 @@ std::uint16_t data_room(const config::Config& config) {
   return static_cast<std::uint16_t>(frame + RTE_PKTMBUF_HEADROOM);
 }
 
+// -1: the machine has no NUMA nodes that libnuma knows of.
+int numa_node(unsigned cpu) {
+  return numa_available() < 0 ? -1 : numa_node_of_cpu(static_cast<int>(cpu));
+}
+
 int run_worker(void* worker) {
   static_cast<dataplane::Worker*>(worker)->run();
   return 0;
@@ -55,6 +62,7 @@ Result<std::unique_ptr<Launched>> Launched::launch(const config::Config& config,
   launched->ports_ = plan_ports(config, worker_count);
   auto done = launched->make_pool(config, eal);
   if (done) done = launched->open_devices(config);
+  if (done) launched->tell_placement(eal);
   if (done) done = launched->make_workers(config, worker_count);
   if (done) done = launched->start_workers();
   if (!done) return tl::unexpected(done.error());
@@ -77,7 +85,7 @@ Result<void> Launched::make_pool(const config::Config& config, const EalPlan& ea
   const auto count = static_cast<unsigned>(
       std::min<std::uint64_t>(kMaxPackets, config.dataplane.memory.bytes / 2 / element));
   pool_.reset(rte_pktmbuf_pool_create("packets", count - 1, kPoolCache, dataplane::kPrivateSize, room,
-                                      static_cast<int>(rte_lcore_to_socket_id(1))));
+                                      numa_node(eal.worker_cpus.front())));
   if (pool_ != nullptr) return {};
   return tl::unexpected(Error{
       "dataplane.memory", fmt::format("no room for {} packet buffers{}: {}", count,
@@ -106,6 +114,21 @@ Result<void> Launched::open_devices(const config::Config& config) {
     devices_.push_back(std::move(*device));
   }
   return {};
+}
+
+// A port on another node than its worker works, but each of its frames crosses between the nodes.
+void Launched::tell_placement(const EalPlan& eal) const {
+  for (std::size_t i = 0; i < ports_.size(); ++i) {
+    const unsigned cpu = eal.worker_cpus[ports_[i].owner];
+    const int port_node = devices_[i].numa_node();
+    const int cpu_node = numa_node(cpu);
+    spdlog::debug("port {} is polled by worker {} on CPU {}, NUMA node {}", ports_[i].name, ports_[i].owner,
+                  cpu, cpu_node);
+    if (port_node >= 0 && cpu_node >= 0 && port_node != cpu_node)
+      spdlog::warn(
+          "port {} is on NUMA node {}, its worker's CPU {} on node {}: choose dataplane.workers on node {}",
+          ports_[i].name, port_node, cpu, cpu_node, port_node);
+  }
 }
 
 Result<rte_ring*> Launched::make_ring(const std::string& name, unsigned size, unsigned element_size) {

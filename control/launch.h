@@ -57,6 +57,7 @@ class Launched {
   Launched() = default;
   Result<void> make_pool(const config::Config& config, const EalPlan& eal);
   Result<void> open_devices(const config::Config& config);
+  void tell_placement(const EalPlan& eal) const;
   Result<void> make_workers(const config::Config& config, unsigned worker_count);
   Result<std::vector<dataplane::Rings>> make_rings(unsigned worker_count);
   Result<rte_ring*> make_ring(const std::string& name, unsigned size, unsigned element_size);

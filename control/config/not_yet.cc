@@ -29,16 +29,6 @@ constexpr std::array kOfTheFile{
 constexpr std::array kOfANetwork{
     Row{"isolated_ports", "isolated_ports",
         [](const Config&, const Network* n, const VmPort*) { return n->isolated_ports; }},
-    Row{"search", "dhcp.search",
-        [](const Config&, const Network* n, const VmPort*) { return n->dhcp && !n->dhcp->search.empty(); }},
-    Row{"ntp", "dhcp.ntp",
-        [](const Config&, const Network* n, const VmPort*) { return n->dhcp && !n->dhcp->ntp.empty(); }},
-    Row{"routes", "dhcp.routes",
-        [](const Config&, const Network* n, const VmPort*) { return n->dhcp && !n->dhcp->routes.empty(); }},
-    Row{"boot", "dhcp.boot",
-        [](const Config&, const Network* n, const VmPort*) { return n->dhcp && n->dhcp->boot; }},
-    Row{"options", "dhcp.options",
-        [](const Config&, const Network* n, const VmPort*) { return n->dhcp && !n->dhcp->options.empty(); }},
     Row{"filtering other than address-and-port-dependent", "nat.filtering",
         [](const Config&, const Network* n, const VmPort*) {
           return n->nat.filtering != Filtering::AddressAndPortDependent;

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a network's dhcp section to the server's settings: every key arrives.
+#include <gtest/gtest.h>
+
+#include "control/config/load.h"
+#include "control/dhcp_service.h"
+
+namespace vmnat::control {
+namespace {
+
+config::Network network_with(const std::string& forward, const std::string& dhcp) {
+  const auto loaded = config::load_config_text(
+      "uplink: {device: eth0, address: 203.0.113.2/24, gateway: 203.0.113.1}\n"
+      "networks:\n  - {name: red, address: 192.168.122.1/24, mac: 52:54:00:00:01:01, mtu: 1400, forward: " +
+          forward + ", dhcp: {" + dhcp + "}}\n",
+      "test.yaml");
+  if (loaded) return loaded->networks.front();
+  throw std::runtime_error(to_string(loaded.error().front()));
+}
+
+TEST(DhcpSettings, EveryKeyOfTheSectionArrives) {
+  const auto settings = dhcp_settings(network_with(
+      "nat",
+      "ranges: [192.168.122.2-192.168.122.9, 192.168.122.20-192.168.122.30], lease_time: 10m, dns: [9.9.9.9],"
+      " domain: lab.example, search: [a.example, b.example], ntp: [192.0.2.1],"
+      " routes: [{to: 10.0.0.0/8, via: 192.168.122.5}], boot: {server: 192.168.122.6, file: boot.ipxe},"
+      " options: [{code: 252, text: \"http://wpad/\"}, {code: 224, hex: \"0a0b\"}],"
+      " reservations: [{mac: 52:54:00:aa:00:01, address: 192.168.122.10, hostname: web1}]"));
+  EXPECT_EQ(net::to_string(settings.gateway), "192.168.122.1/24");
+  EXPECT_EQ(net::to_string(settings.gateway_mac), "52:54:00:00:01:01");
+  ASSERT_EQ(settings.ranges.size(), 2u);
+  EXPECT_EQ(net::to_string(settings.ranges[1].last), "192.168.122.30");
+  EXPECT_EQ(settings.lease_time, std::chrono::minutes(10));
+  ASSERT_EQ(settings.dns.size(), 1u);
+  EXPECT_EQ(settings.domain, "lab.example");
+  EXPECT_EQ(settings.search, (std::vector<std::string>{"a.example", "b.example"}));
+  ASSERT_EQ(settings.ntp.size(), 1u);
+  EXPECT_EQ(net::to_string(settings.ntp[0]), "192.0.2.1");
+  ASSERT_EQ(settings.routes.size(), 1u);
+  EXPECT_EQ(net::to_string(settings.routes[0].to), "10.0.0.0/8");
+  EXPECT_EQ(net::to_string(settings.routes[0].via), "192.168.122.5");
+  ASSERT_EQ(settings.boot.size(), 1u);
+  EXPECT_EQ(net::to_string(settings.boot[0].server), "192.168.122.6");
+  EXPECT_EQ(settings.boot[0].file, "boot.ipxe");
+  ASSERT_EQ(settings.options.size(), 2u);
+  EXPECT_EQ(settings.options[0].code, 252);
+  EXPECT_EQ(settings.options[0].value.size(), 12u);
+  EXPECT_EQ(settings.options[1].value, (dhcp::Bytes{std::byte{0x0a}, std::byte{0x0b}}));
+  ASSERT_EQ(settings.reservations.size(), 1u);
+  EXPECT_EQ(settings.reservations[0].hostname, "web1");
+  EXPECT_EQ(settings.mtu, 1400);
+  EXPECT_TRUE(settings.offer_router);
+}
+
+TEST(DhcpSettings, AnIsolatedNetworkOffersNoRouter) {
+  EXPECT_FALSE(dhcp_settings(network_with("none", "dns: []")).offer_router);
+}
+
+}  // namespace
+}  // namespace vmnat::control
