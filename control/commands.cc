@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "control/config/dump.h"
+#include "control/invariants.h"
 #include "control/session_flush.h"
 #include "control/session_list.h"
 #include "control/statistics.h"
@@ -225,6 +226,9 @@ void register_commands(admin::Server& server, const Surroundings& at) {
     auto changed = at.reload();
     if (!changed) return tl::unexpected(changed.error());
     return Answer::object({{"changed", std::move(*changed)}});
+  });
+  server.answer("invariants", [check = std::make_shared<InvariantsCheck>(at.launched)](const Json&) {
+    return check->start();
   });
   server.answer("flush", [flusher = std::make_shared<SessionFlusher>(at.config, at.launched)](
                              const Json& arguments) { return flusher->flush(arguments); });

@@ -38,7 +38,7 @@ class Device {
   [[nodiscard]] std::uint16_t port_id() const { return port_id_; }
   [[nodiscard]] net::MacAddr mac() const;
   [[nodiscard]] bool is_up() const;
-  [[nodiscard]] int numa_node() const;  // -1: not known, or none
+  [[nodiscard]] int numa_node() const;                             // -1: not known, or none
   [[nodiscard]] const std::string& kind() const { return kind_; }  // "vhost-user", "kernel", "pci", "devargs"
 
  private:

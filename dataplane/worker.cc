@@ -42,6 +42,7 @@ unsigned Worker::poll_once(std::uint64_t tsc) {
   frames += take_injected();
   transmitter_.flush(*context_.state);
   if (flush_box_.has_work()) frames += flush_sessions();
+  if (inspection_box_.has_work()) inspection_box_.run(*conntrack_);
   expire_sessions(tsc);
   // Quiescent: nothing of this state is referred to any more. Pairs with the publisher's acquire load.
   seen_generation_.store(context_.state->generation, std::memory_order_release);

@@ -2,7 +2,7 @@
 // Worker: one lcore's endless poll over its receive queues and rings.
 //
 // Threads: everything in a Worker belongs to its own thread, except `counters()`, the control ends of the
-// rings and of `flush_box()`, and `seen_generation()`, which control may use at any time. One poll is: take
+// rings and of the two boxes, and `seen_generation()`, which control may use at any time. One poll is: take
 // the published state and the time; a burst from each receive queue; what other workers and control handed
 // over; transmit; a bounded bit of flushing and expiry; announce that this state is no longer needed
 // (quiescent point).
@@ -14,6 +14,7 @@
 
 #include "dataplane/context.h"
 #include "dataplane/flush.h"
+#include "dataplane/inspection.h"
 
 namespace vmnat::dataplane {
 
@@ -57,6 +58,7 @@ class Worker {
     return seen_generation_.load(std::memory_order_acquire);
   }
   FlushBox& flush_box() { return flush_box_; }
+  InspectionBox& inspection_box() { return inspection_box_; }
   // Polls done so far: grows as long as the worker lives.
   [[nodiscard]] std::uint64_t polls() const { return polls_.get(); }
 
@@ -81,6 +83,7 @@ class Worker {
   std::uint64_t next_expiry_tsc_ = 0;
   Counter polls_;
   FlushBox flush_box_;
+  InspectionBox inspection_box_;
   const conntrack::NatPolicies* policies_ = nullptr;  // those of the state that were handed to conntrack
   alignas(kCacheLineSize) std::atomic<std::uint64_t> seen_generation_{0};
   std::atomic<bool> stop_{false};

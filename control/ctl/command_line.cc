@@ -100,6 +100,8 @@ void add_plain(CLI::App& app) {
   app.add_subcommand("counters", "every counter");
   app.add_subcommand("workers", "the packet workers and their load");
   app.add_subcommand("neighbors", "known addresses and their MAC addresses");
+  app.add_subcommand("invariants",
+                     "debugging: have each worker count its tables through; it rests meanwhile");
   app.add_subcommand("config", "the configuration in effect, as YAML");
   app.add_subcommand("reload", "read the configuration file again");
 }

@@ -114,6 +114,7 @@ std::vector<Column> columns_of(std::string_view command) {
             {"PACKETS", "packets"},
             {"SESSIONS", "sessions"},
             {"HANDOFF", "handoff_ratio", percent}};
+  if (command == "invariants") return {{"WORKER", "worker"}, {"HOLDS", "holds"}, {"WHY", "why"}};
   if (command == "neighbors")
     return {{"ADDRESS", "address"},
             {"MAC", "mac"},

@@ -146,6 +146,8 @@ def no_leak(lab):
 def alive(lab):
     check(lab.vmnatd.process.running(), "vmnatd has ended")
     check(lab.vmnatd.ctl("status"), "vmnatctl status is empty")
+    for worker in lab.vmnatd.ctl("invariants"):
+        check(worker["holds"], f"the session tables do not agree: {worker['why']}")
 
 
 if __name__ == "__main__":
