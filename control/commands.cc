@@ -185,16 +185,22 @@ Answer workers(const Surroundings& at) {
   return Answer::list_of(std::move(list));
 }
 
-Answer neighbors(const Surroundings& at) {
-  Json list = Json::array();
-  for (const auto& [address, neighbor] : at.slow_path.neighbors().all()) {
+void add_neighbors(const Neighbors& neighbors, const std::string& network, Json& list) {
+  for (const auto& [address, neighbor] : neighbors.all()) {
     const bool is_known = !neighbor.mac.is_zero();
     list.push_back({{"address", net::to_string(address)},
                     {"mac", text_or_null(neighbor.mac)},
-                    {"network", "uplink"},
+                    {"network", network},
                     {"state", to_string(neighbor.state)},
                     {"age_s", is_known ? Json(seconds_since(neighbor.confirmed)) : Json()}});
   }
+}
+
+Answer neighbors(const Surroundings& at) {
+  Json list = Json::array();
+  add_neighbors(at.slow_path.neighbors(), "uplink", list);
+  for (std::size_t i = 0; i < at.config.networks.size(); ++i)
+    add_neighbors(at.slow_path.inside()[i], at.config.networks[i].name, list);
   for (const auto& [network, leases] : at.slow_path.dhcp().leases())
     for (const dhcp::Lease& lease : leases)
       if (lease.state == dhcp::LeaseState::Bound)
@@ -203,6 +209,23 @@ Answer neighbors(const Surroundings& at) {
                         {"network", network},
                         {"state", "leased"},
                         {"age_s", nullptr}});
+  return Answer::list_of(std::move(list));
+}
+
+// `mac` and `port` are null while the VM does not answer ARP.
+Answer forwards(const Surroundings& at) {
+  const dataplane::ForwardingState& state = at.launched.states().current();
+  Json list = Json::array();
+  for (const ForwardPlan& forward : plan_forwards(at.config)) {
+    const auto* host = state.networks[forward.network].hosts.find(forward.to.address.raw());
+    const bool is_known = host != nullptr && host->is_resolved();
+    list.push_back({{"network", at.config.networks[forward.network].name},
+                    {"protocol", config::to_word(forward.protocol)},
+                    {"external", net::to_string(forward.external)},
+                    {"internal", net::to_string(forward.to)},
+                    {"port", is_known ? Json(at.launched.ports()[host->port].name) : Json()},
+                    {"mac", is_known ? Json(net::to_string(host->mac)) : Json()}});
+  }
   return Answer::list_of(std::move(list));
 }
 
@@ -220,6 +243,7 @@ void register_commands(admin::Server& server, const Surroundings& at) {
   add("counters", counters);
   add("workers", workers);
   add("neighbors", neighbors);
+  add("forwards", forwards);
   server.answer("sessions",
                 [at](const Json& arguments) { return list_sessions(at.config, at.launched, arguments); });
   server.answer("reload", [at](const Json&) -> Result<Answer> {

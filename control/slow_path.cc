@@ -30,12 +30,21 @@ SlowPath::SlowPath(const config::Config& config, Launched& launched)
       dhcp_(config, launched.ports(), std::chrono::system_clock::now()),
       neighbors_(launched.states().current().uplink.mac, launched.states().current().uplink.address.address),
       is_up_(launched.ports().size(), false) {
+  const SteadyTime now = std::chrono::steady_clock::now();
+  keep_targets_resolved(config, now);
   watch_links();
   tell_who_waits();
   publish();
   const dataplane::Uplink& uplink = launched_.states().current().uplink;
-  if (!uplink.gateway.is_unspecified())
-    neighbors_.keep_resolved(uplink.gateway, std::chrono::steady_clock::now());
+  if (!uplink.gateway.is_unspecified()) neighbors_.keep_resolved(uplink.gateway, now);
+}
+
+// Before the first frame for them comes, so that none has to wait.
+void SlowPath::keep_targets_resolved(const config::Config& config, SteadyTime now) {
+  for (const dataplane::Network& network : launched_.states().current().networks)
+    inside_.emplace_back(network.mac, network.gateway.address);
+  for (const ForwardPlan& forward : plan_forwards(config))
+    inside_[forward.network].keep_resolved(forward.to.address, now);
 }
 
 void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
@@ -48,9 +57,16 @@ void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
   for (const auto& [port, frame] : dhcp_.take_replies()) inject(frame, port);
   neighbors_.advance(now);
   changed_ |= neighbors_.take_changed();
+  for (Neighbors& network : inside_) {
+    network.advance(now);
+    changed_ |= network.take_changed();
+  }
   // A frame that was waiting goes out after the state that its followers will use is there.
   if (changed_) publish();
   for (const FrameBytes& frame : neighbors_.take_output()) inject(frame, kUplinkPort);
+  for (std::size_t i = 0; i < inside_.size(); ++i)
+    for (const FrameBytes& frame : inside_[i].take_output())
+      inject_on_network(frame, static_cast<NetworkIndex>(i));
   launched_.reclaim_states();
 }
 
@@ -119,7 +135,8 @@ void SlowPath::settle(rte_mbuf* frame, SteadyTime now, dhcp::WallTime wall) {
     case PuntReason::Dhcp:
       return dhcp_.receive(bytes_, note.port, wall);
     case PuntReason::ArpReply:
-      return neighbors_.receive_arp(bytes_, now);
+      if (note.port == kUplinkPort) return neighbors_.receive_arp(bytes_, now);
+      return inside_[launched_.ports()[note.port].network].receive_arp(bytes_, now);
     case PuntReason::NeighborUnresolved: {
       const net::Ipv4Addr remote = dataplane::ipv4_of(frame).destination;
       return neighbors_.send_to(launched_.states().current().uplink.next_hop(remote), bytes_, now);
@@ -146,10 +163,39 @@ void SlowPath::inject(std::span<const std::byte> frame, PortIndex port) {
   ++inject_dropped_;
 }
 
+// To the port where the destination lives, else to all of the network's; to those that are up.
+void SlowPath::inject_on_network(std::span<const std::byte> frame, NetworkIndex network) {
+  const dataplane::ForwardingState& state = launched_.states().current();
+  const dataplane::Network& on = state.networks[network];
+  const auto* ethernet = net::view<net::EthernetHeader>(frame);
+  if (ethernet == nullptr) return;
+  const PortIndex* known = on.macs.find(ethernet->destination.as_word());
+  for (const PortIndex port : on.ports) {
+    if (!state.ports[port].up || (known != nullptr && *known != port)) continue;
+    inject(frame, port);
+    ++inside_requests_;
+  }
+}
+
+dataplane::WordTable<dataplane::InsideHost> SlowPath::hosts_of(NetworkIndex network,
+                                                               const dataplane::Network& state) const {
+  std::vector<dataplane::WordTable<dataplane::InsideHost>::Entry> hosts;
+  for (const auto& [address, neighbor] : inside_[network].all()) {
+    const PortIndex* port = state.macs.find(neighbor.mac.as_word());
+    const bool is_known = !neighbor.mac.is_zero() && port != nullptr;
+    hosts.push_back(
+        {address.raw(), is_known ? dataplane::InsideHost{neighbor.mac, *port} : dataplane::InsideHost{}});
+  }
+  return dataplane::WordTable<dataplane::InsideHost>(hosts);
+}
+
 void SlowPath::publish() {
   dataplane::ForwardingState next = launched_.states().current();
-  for (std::size_t i = 0; i < next.networks.size(); ++i)
-    next.networks[i].macs = macs_.table(static_cast<NetworkIndex>(i));
+  for (std::size_t i = 0; i < next.networks.size(); ++i) {
+    const auto network = static_cast<NetworkIndex>(i);
+    next.networks[i].macs = macs_.table(network);
+    next.networks[i].hosts = hosts_of(network, next.networks[i]);
+  }
   for (std::size_t i = 0; i < next.ports.size(); ++i) {
     next.ports[i].up = is_up_[i];
     next.ports[i].usual_mac = macs_.latest(static_cast<PortIndex>(i));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// SlowPath: what control does for frames: DHCP, ARP on the uplink, MAC learning, link state.
+// SlowPath: what control does for frames: DHCP, ARP on the uplink and for the targets of forwards, MAC
+// learning, link state.
 //
 // Called a few hundred times a second by the control thread. It empties the workers' punt and learn rings,
 // answers through the inject rings, and publishes a new forwarding state when something was learned.
@@ -27,7 +28,11 @@ class SlowPath {
 
   [[nodiscard]] const DhcpService& dhcp() const { return dhcp_; }
   [[nodiscard]] const Neighbors& neighbors() const { return neighbors_; }
+  // The targets of forwards, by network.
+  [[nodiscard]] const std::vector<Neighbors>& inside() const { return inside_; }
   [[nodiscard]] const MacLearning& macs() const { return macs_; }
+  // ARP requests sent on networks, each port's copy counted.
+  [[nodiscard]] std::uint64_t inside_requests() const { return inside_requests_; }
   // Frames that could not be injected: no buffer, or the worker's ring was full.
   [[nodiscard]] std::uint64_t inject_dropped() const { return inject_dropped_; }
 
@@ -38,16 +43,22 @@ class SlowPath {
   void learn_macs(dataplane::LearnRing& ring);
   void take_punts(dataplane::FrameRing& ring, SteadyTime now, dhcp::WallTime wall);
   void settle(rte_mbuf* frame, SteadyTime now, dhcp::WallTime wall);
+  void keep_targets_resolved(const config::Config& config, SteadyTime now);
   void inject(std::span<const std::byte> frame, PortIndex port);
+  void inject_on_network(std::span<const std::byte> frame, NetworkIndex network);
+  [[nodiscard]] dataplane::WordTable<dataplane::InsideHost> hosts_of(NetworkIndex network,
+                                                                     const dataplane::Network& state) const;
   void publish();
 
   Launched& launched_;
   DhcpService dhcp_;
   Neighbors neighbors_;
+  std::vector<Neighbors> inside_;  // by network
   MacLearning macs_;
   std::vector<bool> is_up_;  // by PortIndex
   bool changed_ = false;     // the published state is out of date
   FrameBytes bytes_;         // of the frame in hand
+  std::uint64_t inside_requests_ = 0;
   std::uint64_t inject_dropped_ = 0;
 };
 

@@ -64,6 +64,16 @@ void add_neighbors(const Neighbors::Counts& counts, Named& named) {
   named["neighbors.waiting_dropped"] = counts.waiting_dropped;
 }
 
+// The targets of forwards. A request is counted once for every port that it goes to.
+void add_inside_neighbors(const SlowPath& slow_path, Named& named) {
+  named["neighbors.inside.requests"] = slow_path.inside_requests();
+  for (const Neighbors& network : slow_path.inside()) {
+    named["neighbors.inside.replies"] += network.counts().replies;
+    named["neighbors.inside.resolved"] += network.counts().resolved;
+    named["neighbors.inside.failed"] += network.counts().failed;
+  }
+}
+
 void add_dhcp(const dhcp::Counters& counters, Named& named) {
   for (std::size_t type = 1; type < counters.received.size(); ++type) {
     const std::string name(dhcp::name_of(static_cast<dhcp::MessageType>(type)));
@@ -100,6 +110,7 @@ std::map<std::string, std::uint64_t> all_counters(const Launched& launched, cons
   add_frames(launched, named);
   add_sessions(launched, named);
   add_neighbors(slow_path.neighbors().counts(), named);
+  add_inside_neighbors(slow_path, named);
   add_dhcp(slow_path.dhcp().counters(), named);
   named["inject.dropped"] = slow_path.inject_dropped();
   return named;

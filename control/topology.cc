@@ -42,18 +42,30 @@ std::vector<std::uint16_t> expanded(const std::vector<config::PortRange>& ranges
   return ports;
 }
 
+bool is_on(const config::PortForward& forward, net::Ipv4Addr external) {
+  return forward.address.value_or(external) == external;
+}
+
+// What no flow of a VM is given on this address: reserved ports, and those that forwards listen to.
+std::vector<std::uint16_t> reserved_on(net::Ipv4Addr external, const config::Nat& nat) {
+  std::vector<std::uint16_t> ports = expanded(nat.reserved_ports);
+  for (const config::PortForward& forward : nat.forwards)
+    if (is_on(forward, external)) ports.push_back(forward.port.host());
+  return ports;
+}
+
 conntrack::ExternalAddress external_address(net::Ipv4Addr address, const config::Nat& nat) {
   return {.address = address,
           .first_port = nat.ports.first.host(),
           .last_port = nat.ports.last.host(),
-          .reserved = expanded(nat.reserved_ports)};
+          .reserved = reserved_on(address, nat)};
 }
 
 // Two networks on one address: only what both of them allow is allocated there.
 void narrow(conntrack::ExternalAddress& shared, const config::Nat& nat) {
   shared.first_port = std::max(shared.first_port, nat.ports.first.host());
   shared.last_port = std::min(shared.last_port, nat.ports.last.host());
-  for (const std::uint16_t port : expanded(nat.reserved_ports))
+  for (const std::uint16_t port : reserved_on(shared.address, nat))
     if (std::ranges::find(shared.reserved, port) == shared.reserved.end()) shared.reserved.push_back(port);
 }
 
@@ -126,6 +138,21 @@ std::vector<conntrack::NatPolicy> plan_policies(const config::Config& config,
   return policies;
 }
 
+std::vector<ForwardPlan> plan_forwards(const config::Config& config) {
+  std::vector<ForwardPlan> forwards;
+  for (std::size_t i = 0; i < config.networks.size(); ++i) {
+    if (config.networks[i].forward != config::Forward::Nat) continue;
+    for (const config::PortForward& forward : config.networks[i].nat.forwards)
+      for (const net::Ipv4Addr address : config::external_addresses(config.networks[i]))
+        if (is_on(forward, address))
+          forwards.push_back({.external = {address, forward.port},
+                              .protocol = forward.protocol,
+                              .to = forward.to,
+                              .network = static_cast<NetworkIndex>(i)});
+  }
+  return forwards;
+}
+
 dataplane::ForwardingState initial_state(const config::Config& config, const std::vector<PortPlan>& ports) {
   dataplane::ForwardingState state;
   state.uplink.address = *config.uplink.address;
@@ -136,6 +163,11 @@ dataplane::ForwardingState initial_state(const config::Config& config, const std
                               .mac = gateway_mac(network),
                               .nat = network.forward == config::Forward::Nat,
                               .dhcp = network.dhcp.has_value()});
+  std::vector<dataplane::WordTable<dataplane::Forward>::Entry> forwards;
+  for (const ForwardPlan& plan : plan_forwards(config))
+    forwards.push_back({dataplane::ForwardingState::forward_word(plan.external, plan.protocol),
+                        {.to = plan.to, .network = plan.network}});
+  state.forwards = dataplane::WordTable<dataplane::Forward>(forwards);
   for (std::size_t i = 0; i < ports.size(); ++i) {
     state.ports.push_back({.network = ports[i].network, .owner = ports[i].owner});
     if (ports[i].network != dataplane::kNoNetwork)

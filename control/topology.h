@@ -42,6 +42,15 @@ AddressLists plan_address_lists(const config::Config& config,
 std::vector<conntrack::NatPolicy> plan_policies(const config::Config& config,
                                                 const AddressLists& address_lists);
 
+// The port forwards of all networks, one for each external address that they are on.
+struct ForwardPlan {
+  net::Endpoint external;
+  net::Protocol protocol{};
+  net::Endpoint to;
+  NetworkIndex network = 0;
+};
+std::vector<ForwardPlan> plan_forwards(const config::Config& config);
+
 // The forwarding state before anything was learned; the uplink's MAC is filled in by who opens it.
 dataplane::ForwardingState initial_state(const config::Config& config, const std::vector<PortPlan>& ports);
 

@@ -46,6 +46,7 @@ namespace vmnat::dataplane {
   /* NAT */                                                                                                  \
   ROW(NoSession, "no_session", "inbound frame that belongs to no session")                                   \
   ROW(NotExternal, "not_external", "uplink frame for an address that is not ours")                           \
+  ROW(HostUnresolved, "host_unresolved", "forwarded to a VM whose MAC address is not known")                 \
   ROW(TcpNotSyn, "tcp_not_syn", "TCP in mid-stream without a session")                                       \
   ROW(NoPort, "no_port", "no external port or identifier is left")                                           \
   ROW(SessionTableFull, "session_table_full", "session table is full")                                       \
@@ -60,7 +61,7 @@ namespace vmnat::dataplane {
 
 #define VMNAT_PUNT_REASONS(ROW)                                                                              \
   ROW(Dhcp, "dhcp", "DHCP message of a VM")                                                                  \
-  ROW(ArpReply, "arp_reply", "ARP reply from the uplink")                                                    \
+  ROW(ArpReply, "arp_reply", "ARP reply to what vmnatd has asked")                                                    \
   ROW(NeighborUnresolved, "neighbor_unresolved", "translated; MAC address of the next hop is not known yet")
 // clang-format on
 

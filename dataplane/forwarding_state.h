@@ -69,13 +69,21 @@ struct Port {
   net::MacAddr usual_mac;  // the MAC last learned here: one compare instead of a table look-up
 };
 
+// A VM that inbound flows are opened to.
+struct InsideHost {
+  net::MacAddr mac;  // zero: not resolved
+  PortIndex port = 0;
+  [[nodiscard]] bool is_resolved() const { return !mac.is_zero(); }
+};
+
 struct Network {
   net::Ipv4Prefix gateway;  // the gateway's address with the network's prefix length
   net::MacAddr mac;         // the gateway's
   bool nat = true;          // false: isolated
   bool dhcp = false;
   std::vector<PortIndex> ports;
-  WordTable<PortIndex> macs;  // learned: MAC -> port
+  WordTable<PortIndex> macs;    // learned: MAC -> port
+  WordTable<InsideHost> hosts;  // where forwards go to, by raw IPv4 address, resolved or not
 
   // True for an address that a VM of this network may have.
   [[nodiscard]] bool has_host(net::Ipv4Addr address) const {
@@ -103,6 +111,12 @@ struct Uplink {
   }
 };
 
+// Where an external endpoint leads that the configuration gives to a VM.
+struct Forward {
+  net::Endpoint to;
+  NetworkIndex network = 0;
+};
+
 struct ForwardingState {
   std::uint64_t generation = 0;
   Uplink uplink;
@@ -110,6 +124,14 @@ struct ForwardingState {
   std::vector<Port> ports;  // [kUplinkPort] is the uplink
   // By network. Shared by states that differ in other things; never null once it has not been.
   std::shared_ptr<const conntrack::NatPolicies> policies;
+  WordTable<Forward> forwards;  // by forward_word()
+
+  static std::uint64_t forward_word(net::Endpoint external, net::Protocol protocol) {
+    return conntrack::FlowKey::of({}, external, protocol).remote;
+  }
+  [[nodiscard]] const Forward* forward_of(net::Endpoint external, net::Protocol protocol) const {
+    return forwards.find(forward_word(external, protocol));
+  }
 
   [[nodiscard]] NetworkIndex network_of(net::Ipv4Addr address) const {
     for (std::size_t i = 0; i < networks.size(); ++i)

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "dataplane/icmp_error.h"
+#include "dataplane/inbound_flow.h"
 #include "dataplane/new_flow.h"
 #include "dataplane/refuse.h"
 
@@ -30,6 +31,8 @@ template <Direction direction>
   const auto key = quoted_key<direction>(frame, packet);
   if (!key) return context.worker;
   if (conntrack::port_space(key->protocol()) == conntrack::PortSpace::None) return kPortlessOwner;
+  if (const Forward* forward = context.state->forward_of(key->local_endpoint(), key->protocol()))
+    return forward_owner(context, *forward);
   return port_owner<direction>(context, *key);
 }
 
@@ -42,6 +45,8 @@ WorkerIndex session_owner(const Context& context, const Burst& burst, unsigned i
   return port_owner<direction>(context, burst.keys[i]);
 }
 
+}  // namespace
+
 template <Direction direction>
 void hand_over(Context& context, rte_mbuf* frame, PortIndex from, WorkerIndex owner) {
   constexpr auto errand =
@@ -50,8 +55,6 @@ void hand_over(Context& context, rte_mbuf* frame, PortIndex from, WorkerIndex ow
   if (!context.rings.handoff_to[owner].push(frame)) return context.drop(frame, from, DropReason::HandoffFull);
   context.counters.handoff_frames.add(1);
 }
-
-}  // namespace
 
 template <Direction direction>
 void steer(Context& context, Burst& burst) {
@@ -86,6 +89,8 @@ void look_up(Context& context, Burst& burst) {
 
 template void steer<Direction::Outbound>(Context&, Burst&);
 template void steer<Direction::Inbound>(Context&, Burst&);
+template void hand_over<Direction::Outbound>(Context&, rte_mbuf*, PortIndex, WorkerIndex);
+template void hand_over<Direction::Inbound>(Context&, rte_mbuf*, PortIndex, WorkerIndex);
 template void look_up<Direction::Outbound>(Context&, Burst&);
 template void look_up<Direction::Inbound>(Context&, Burst&);
 

@@ -14,11 +14,17 @@ namespace vmnat::dataplane {
 template <Direction direction>
 void steer(Context& context, Burst& burst);
 
+// Hands one frame over to that worker.
+template <Direction direction>
+void hand_over(Context& context, rte_mbuf* frame, PortIndex from, WorkerIndex owner);
+
 template <Direction direction>
 void look_up(Context& context, Burst& burst);
 
 extern template void steer<Direction::Outbound>(Context&, Burst&);
 extern template void steer<Direction::Inbound>(Context&, Burst&);
+extern template void hand_over<Direction::Outbound>(Context&, rte_mbuf*, PortIndex, WorkerIndex);
+extern template void hand_over<Direction::Inbound>(Context&, rte_mbuf*, PortIndex, WorkerIndex);
 extern template void look_up<Direction::Outbound>(Context&, Burst&);
 extern template void look_up<Direction::Inbound>(Context&, Burst&);
 

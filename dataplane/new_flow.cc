@@ -10,21 +10,6 @@ namespace {
 
 constexpr std::uint16_t kDhcpServerPort = 67;
 
-DropReason reason_of(conntrack::Verdict verdict) {
-  switch (verdict) {
-    case conntrack::Verdict::TcpNotSyn:
-      return DropReason::TcpNotSyn;
-    case conntrack::Verdict::SessionLimit:
-      return DropReason::SessionLimit;
-    case conntrack::Verdict::SessionRate:
-      return DropReason::SessionRate;
-    case conntrack::Verdict::TableFull:
-      return DropReason::SessionTableFull;
-    default:
-      return DropReason::NoPort;
-  }
-}
-
 // A frame for the gateway's own address.
 void serve_gateway(Context& context, const Network& network, Burst& burst, unsigned i) {
   rte_mbuf* frame = burst.frames[i];
@@ -64,13 +49,24 @@ std::optional<DropReason> refusal_to_open(const Context& context, const Burst& b
   return std::nullopt;
 }
 
-// Somebody inside has this external endpoint, but not towards this remote: a filter that lets nothing in is
-// silent, for an error would break what two peers behind NATs open to each other (RFC 4787 section 5).
-bool is_mapped(const Context& context, const FlowKey& inbound) {
-  return context.conntrack.mapped_internal(inbound.local_endpoint(), inbound.protocol()).has_value();
-}
-
 }  // namespace
+
+DropReason reason_of(conntrack::Verdict verdict) {
+  switch (verdict) {
+    case conntrack::Verdict::TcpNotSyn:
+      return DropReason::TcpNotSyn;
+    case conntrack::Verdict::SessionLimit:
+      return DropReason::SessionLimit;
+    case conntrack::Verdict::SessionRate:
+      return DropReason::SessionRate;
+    case conntrack::Verdict::TableFull:
+      return DropReason::SessionTableFull;
+    case conntrack::Verdict::Filtered:
+      return DropReason::NoSession;
+    default:
+      return DropReason::NoPort;
+  }
+}
 
 bool follow_vm(Context& context, Session& session, PortIndex from, net::MacAddr mac) {
   const ForwardingState& state = *context.state;
@@ -106,23 +102,6 @@ Session* session_after_miss<Direction::Outbound>(Context& context, Burst& burst,
   const conntrack::Opened opened = context.conntrack.open_outbound(flow, network_index, context.now);
   if (opened.session == nullptr) refuse(context, burst, i, reason_of(opened.verdict));
   return opened.session;
-}
-
-// Only replies come in: RFC 4787 REQ-8, address- and port-dependent filtering.
-template <>
-Session* session_after_miss<Direction::Inbound>(Context& context, Burst& burst, unsigned i) {
-  rte_mbuf* frame = burst.frames[i];
-  if (burst.packets[i].kind == PacketKind::IcmpError)
-    pass_icmp_error<Direction::Inbound>(context, burst, i);
-  else if (!context.external_ports.index_of(burst.keys[i].local_endpoint().address))
-    context.drop(frame, burst.port, DropReason::NotExternal);
-  else if (is_echo_request(frame, burst.packets[i]))
-    answer_echo(context, frame, burst.packets[i], burst.port);
-  else if (is_mapped(context, burst.keys[i]))
-    context.drop(frame, burst.port, DropReason::NoSession);
-  else
-    refuse(context, burst, i, DropReason::NoSession);
-  return nullptr;
 }
 
 }  // namespace vmnat::dataplane

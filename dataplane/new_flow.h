@@ -2,7 +2,8 @@
 // New flow: what becomes of a frame without a session. Cold, one frame at a time: all policy lives here.
 //
 // Because a session opens only for a frame that passed every check, frames that hit one need no policy:
-// only what may change from frame to frame (TTL, size, the VM's place) is looked at again.
+// only what may change from frame to frame (TTL, size, the VM's place) is looked at again. What a frame from
+// the uplink may open is in inbound_flow.h.
 #pragma once
 
 #include <optional>
@@ -15,6 +16,9 @@ namespace vmnat::dataplane {
 // answered by the gateway, punted, or dropped with the reason.
 template <Direction direction>
 [[gnu::cold]] Session* session_after_miss(Context& context, Burst& burst, unsigned i);
+
+// Why conntrack has opened no session.
+[[gnu::cold]] DropReason reason_of(conntrack::Verdict verdict);
 
 // Why a frame with a session cannot go on, if it cannot.
 template <Direction direction>

@@ -7,10 +7,10 @@
 //   switch        | to another VM, flood, or for us: go on        | for us?  switch.h
 //   steer         |     (several workers) to the owner of the session        look_up.h
 //   look up       |              session by key                   |          look_up.h
-//   new flow      | no session: policy, address, port, rewrite    | refuse   new_flow.h   (cold)
-//   translate     |     addresses, ports, checksums, TTL, TCP state          translate.h
-//   deliver       | next hop's MAC -> uplink                      | VM's MAC -> VM port   deliver.h
-//   transmit      |     per-port buffers, one tx burst per port and poll     transmit.h
+//   new flow      | no session: policy, address, port, rewrite    | refuse   new_flow.h, inbound_flow.h
+//   (cold) translate     |     addresses, ports, checksums, TTL, TCP state          translate.h deliver |
+//   next hop's MAC -> uplink                      | VM's MAC -> VM port   deliver.h transmit      | per-port
+//   buffers, one tx burst per port and poll     transmit.h
 //
 // Beside the way: local.h (ARP and ping answered in place), icmp_error.h (errors of others, translated by
 // the packet that they quote), refuse.h (our own ICMP errors), and the punt ring to the control thread.

@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 
+#include "dataplane/inbound_flow.h"
 #include "dataplane/net/checksum.h"
 
 namespace vmnat::dataplane {
@@ -26,8 +27,8 @@ struct Answer {
   std::uint8_t code;
   std::uint16_t mtu = 0;
 };
-constexpr std::uint8_t kProtocolUnreachable = 2, kPortUnreachable = 3, kFragmentationNeeded = 4,
-                       kProhibited = 13;
+constexpr std::uint8_t kHostUnreachable = 1, kProtocolUnreachable = 2, kPortUnreachable = 3,
+                       kFragmentationNeeded = 4, kProhibited = 13;
 
 constexpr Answer unreachable(std::uint8_t code, std::uint16_t mtu = 0) {
   return {IcmpType::DestinationUnreachable, code, mtu};
@@ -59,6 +60,8 @@ std::optional<Answer> answer_to(DropReason reason, const Context& context, rte_m
     case DropReason::SessionLimit:
     case DropReason::SessionRate:
       return unreachable(kProhibited);
+    case DropReason::HostUnresolved:
+      return unreachable(kHostUnreachable);
     case DropReason::GatewayService:
       return answer_to_service(kind);
     case DropReason::NoSession:
@@ -69,19 +72,11 @@ std::optional<Answer> answer_to(DropReason reason, const Context& context, rte_m
   }
 }
 
-bool is_one_host(net::Ipv4Addr address) {
-  const std::uint32_t high = address.host() >> 24;
-  return high != 0 && high != 127 && high < 224;
-}
-
 // The sender is a host of where the frame came from: nobody is answered in another's name.
 bool is_sender_credible(const Context& context, PortIndex from, net::Ipv4Addr sender) {
   const ForwardingState& state = *context.state;
-  if (from != kUplinkPort) return state.networks[state.ports[from].network].has_host(sender);
-  const net::Ipv4Prefix& link = state.uplink.address;
-  if (link.contains(sender) && (sender == link.first() || sender == link.broadcast())) return false;
-  return is_one_host(sender) && state.network_of(sender) == kNoNetwork &&
-         !context.external_ports.index_of(sender);
+  if (from == kUplinkPort) return is_credible_remote(context, sender);
+  return state.networks[state.ports[from].network].has_host(sender);
 }
 
 bool may_be_answered(const Context& context, rte_mbuf* frame, PacketKind kind, PortIndex from) {

@@ -17,6 +17,13 @@ bool is_arp_request_for(rte_mbuf* frame, const ParsedPacket& packet, net::Ipv4Ad
          arp_of(frame).target_address == address;
 }
 
+// From a host that control asks for.
+bool is_awaited_reply(rte_mbuf* frame, const Network& network) {
+  const net::ArpPacket& arp = arp_of(frame);
+  return arp.op() == net::ArpOperation::Reply && !arp.sender_address.is_unspecified() &&
+         network.hosts.find(arp.sender_address.raw()) != nullptr;
+}
+
 bool is_dhcp_request(rte_mbuf* frame, const ParsedPacket& packet) {
   return packet.kind == PacketKind::Udp &&
          l4_of<net::UdpHeader>(frame, packet).destination_port.host() == kDhcpServerPort;
@@ -75,6 +82,8 @@ bool accept_for_gateway(Context& context, const Network& network, rte_mbuf* fram
     case PacketKind::Arp:
       if (is_arp_request_for(frame, packet, network.gateway.address))
         answer_arp(context, frame, from, network.mac);
+      else if (is_awaited_reply(frame, network))
+        context.punt(frame, from, PuntReason::ArpReply);
       else
         context.drop(frame, from, DropReason::ArpUnasked);
       return false;

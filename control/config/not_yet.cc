@@ -33,8 +33,6 @@ constexpr std::array kOfANetwork{
         [](const Config&, const Network* n, const VmPort*) {
           return n->nat.filtering != Filtering::AddressAndPortDependent;
         }},
-    Row{"forwards", "nat.forwards",
-        [](const Config&, const Network* n, const VmPort*) { return !n->nat.forwards.empty(); }},
 };
 
 constexpr std::array kOfAPort{

@@ -99,6 +99,7 @@ void add_plain(CLI::App& app) {
   app.add_subcommand("leases", "addresses given out by DHCP");
   app.add_subcommand("counters", "every counter");
   app.add_subcommand("workers", "the packet workers and their load");
+  app.add_subcommand("forwards", "external ports that lead to VMs");
   app.add_subcommand("neighbors", "known addresses and their MAC addresses");
   app.add_subcommand("invariants",
                      "debugging: have each worker count its tables through; it rests meanwhile");

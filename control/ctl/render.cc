@@ -115,6 +115,9 @@ std::vector<Column> columns_of(std::string_view command) {
             {"SESSIONS", "sessions"},
             {"HANDOFF", "handoff_ratio", percent}};
   if (command == "invariants") return {{"WORKER", "worker"}, {"HOLDS", "holds"}, {"WHY", "why"}};
+  if (command == "forwards")
+    return {{"NETWORK", "network"},   {"PROTO", "protocol"}, {"EXTERNAL", "external"},
+            {"INTERNAL", "internal"}, {"PORT", "port"},      {"MAC", "mac"}};
   if (command == "neighbors")
     return {{"ADDRESS", "address"},
             {"MAC", "mac"},

@@ -367,27 +367,21 @@ constexpr Row kNatRows[] = {
      "2:71: udp: '4m2h' is not a duration (write 90s, 5m, 2h4m or 1d)"},
     {"nat: negative limit", Nat, "limits: {sessions_per_port: -1}",
      "2:83: sessions_per_port: '-1' is not a whole number"},
-    {"nat: forwards that clash, later", Nat,
+    {"nat: forwards that clash", Nat,
      "forwards:\n  [{protocol: tcp, port: 80, to: 192.168.122.9:80},\n  {protocol: tcp, address: "
      "203.0.113.2, port: 80, to: 192.168.122.10:80}]",
-     "3:3: not supported yet: forwards\n"
      "4:47: port: tcp port 80 is already forwarded at line 3"},
-    {"nat: forward to elsewhere, later", Nat, "forwards: [{protocol: udp, port: 53, to: 192.168.5.9:53}]",
-     "2:65: not supported yet: forwards\n"
+    {"nat: forward to elsewhere", Nat, "forwards: [{protocol: udp, port: 53, to: 192.168.5.9:53}]",
      "2:96: to: 192.168.5.9 is not within network 'a' (192.168.122.1/24)"},
-    {"nat: forward to the gateway, later", Nat, "forwards: [{protocol: udp, port: 53, to: 192.168.122.1:53}]",
-     "2:65: not supported yet: forwards\n"
+    {"nat: forward to the gateway", Nat, "forwards: [{protocol: udp, port: 53, to: 192.168.122.1:53}]",
      "2:96: to: 192.168.122.1 is the gateway's address"},
     {"nat: forward of another protocol", Nat, "forwards: [{protocol: sctp, port: 53, to: 192.168.122.9:53}]",
-     "2:65: not supported yet: forwards\n"
      "2:77: protocol: 'sctp' is not one of: tcp, udp"},
-    {"nat: forward without a port, later", Nat, "forwards: [{protocol: tcp, to: 192.168.122.9}]",
-     "2:65: not supported yet: forwards\n"
+    {"nat: forward without a port", Nat, "forwards: [{protocol: tcp, to: 192.168.122.9}]",
      "2:66: key 'port' is missing in 'forwards[0]'\n"
      "2:86: to: '192.168.122.9' is not an address with a port (write 192.168.122.10:80)"},
-    {"nat: forward on a foreign address, later", Nat,
+    {"nat: forward on a foreign address", Nat,
      "forwards: [{protocol: tcp, address: 203.0.113.77, port: 80, to: 192.168.122.9:80}]",
-     "2:65: not supported yet: forwards\n"
      "2:91: address: 203.0.113.77 is not an external address of this network"},
 };
 

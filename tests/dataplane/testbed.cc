@@ -87,7 +87,8 @@ Testbed::Testbed(unsigned worker_count, const conntrack::NatPolicy& policy) {
   conntrack::NatPolicy complete = policy;
   complete.addresses = addresses_;
   policies_.assign(3, complete);
-  const conntrack::ExternalAddress external{.address = net::Ipv4Addr::of(203, 0, 113, 2)};
+  const conntrack::ExternalAddress external{.address = net::Ipv4Addr::of(203, 0, 113, 2),
+                                            .reserved = {8080, 5353, 9090}};  // as if forwarded
   external_ports_ = conntrack::ExternalPorts::create(std::span{&external, 1}, worker_count);
   make_state(worker_count);
   make_workers(worker_count);

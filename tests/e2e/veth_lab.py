@@ -25,8 +25,8 @@ ROUTER_MAC = "52:54:00:ff:00:01"
 NETWORKS = {"default": "192.168.122", "lab": "192.168.5", "alone": "192.168.9"}
 GATEWAY_MACS = {"default": "52:54:00:00:01:01", "lab": "52:54:00:00:01:02", "alone": "52:54:00:00:01:03"}
 FORWARDING = {"default": "nat", "lab": "nat", "alone": "none"}
-UPKEEP = {"injected": "neighbors.requests", "transmitted": "neighbors.requests",
-          "received": "punt.arp_reply", "punted": "punt.arp_reply"}
+REQUESTS = ("neighbors.requests", "neighbors.inside.requests")
+UPKEEP = {"injected": REQUESTS, "transmitted": REQUESTS, "received": ("punt.arp_reply",), "punted": ("punt.arp_reply",)}
 FRAME_COUNTERS = ("received", "flood_copies", "injected", "generated", "transmitted", "punted")
 
 
@@ -53,8 +53,9 @@ class Guest(NamedTuple):
 
 
 class VethLab:
-    def __init__(self, scope, mtu=1500):
-        self.settling, self.mtu = None, mtu
+    def __init__(self, scope, mtu=1500, **nat):
+        """`nat`: by a network's name, what its `nat` says."""
+        self.settling, self.mtu, self.nat = None, mtu, nat
         self.directory = scratch_directory(scope)
         self.gateway_side = scope.enter_context(Namespace("gateway"))
         self.wire_side = scope.enter_context(Namespace("wires"))
@@ -74,7 +75,8 @@ class VethLab:
     def configuration(self):
         networks = [config.network(name, f"{prefix}.1/24", mac=GATEWAY_MACS[name], forward=FORWARDING[name],
                                    ports=[config.veth_port(f"vm{index}", f"port{index}")
-                                          for index, guest in enumerate(self.guests, 1) if guest.network == name])
+                                          for index, guest in enumerate(self.guests, 1) if guest.network == name],
+                                   **({"nat": self.nat[name]} if name in self.nat else {}))
                     for name, prefix in NETWORKS.items()]
         return config.configuration(self.directory, "uplink0", networks)
 
@@ -85,7 +87,7 @@ class VethLab:
         counters = self.vmnatd.counters()
         counts = {name: counters.get(name, 0) for name in FRAME_COUNTERS}
         for name, upkeep in UPKEEP.items():
-            counts[name] -= counters.get(upkeep, 0)
+            counts[name] -= sum(counters.get(counter, 0) for counter in upkeep)
         counts["dropped"] = drops(counters)
         return counts | {name: value for name, value in counters.items() if name.startswith("drop.")}
 

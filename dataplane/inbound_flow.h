@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inbound flow: what becomes of a frame from the uplink without a session. Cold, one frame at a time; the
+// function itself, session_after_miss<Direction::Inbound>, is declared in new_flow.h.
+//
+// Only replies come in (RFC 4787 REQ-8), unless a forward says otherwise: an external endpoint that the
+// configuration gives to a VM opens a session to it. Example, `{protocol: tcp, port: 8080, to: .10:80}`:
+//
+//   198.51.100.7:4000 -> 203.0.113.2:8080   opens   198.51.100.7:4000 -> 192.168.122.10:80
+//
+// Forwarded ports are reserved: they are never given to a VM's own flows. The session lives on the worker of
+// the VM's port, so that the VM's answers find it; with several workers, frames that steering has brought
+// to the one that leases the port's block cross once more.
+#pragma once
+
+#include "dataplane/context.h"
+
+namespace vmnat::dataplane {
+
+// An address that a frame from the uplink may come from: one host, neither inside nor ours.
+bool is_credible_remote(const Context& context, net::Ipv4Addr remote);
+
+// The worker that has the sessions of a forward; the calling one while the VM's port is not known.
+WorkerIndex forward_owner(const Context& context, const Forward& forward);
+
+}  // namespace vmnat::dataplane

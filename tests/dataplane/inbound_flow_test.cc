@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+// Port forwards: flows that the outside opens.
+//
+//   203.0.113.2:8080 tcp -> vm1 192.168.122.10:80        203.0.113.2:5353 udp -> vm1 192.168.122.10:53
+//   203.0.113.2:9090 tcp -> 192.168.122.99:80, which nobody has
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/dataplane/testbed.h"
+
+namespace vmnat::test {
+namespace {
+
+using dataplane::DropReason;
+using dataplane::Forward;
+using dataplane::ForwardingState;
+using dataplane::InsideHost;
+using dataplane::WordTable;
+using net::IcmpType;
+using net::TcpHeader;
+using net::to_string;
+using ::testing::IsEmpty;
+
+constexpr const char* kExternal = "203.0.113.2";
+constexpr const char* kRemote = "198.51.100.7";
+constexpr const char* kVm1Address = "192.168.122.10";
+constexpr auto kTcp = net::Protocol::Tcp;
+constexpr auto kUdp = net::Protocol::Udp;
+
+net::Endpoint endpoint(const char* address, std::uint16_t port) {
+  return {net::parse_ipv4(address).value(), net::L4Port::from_host(port)};
+}
+
+void set_forwards(Testbed& bed) {
+  bed.learn(kVm1, vm_mac(1));
+  bed.change_state([&](ForwardingState& state) {
+    const auto word = [](std::uint16_t port, net::Protocol protocol) {
+      return ForwardingState::forward_word(endpoint(kExternal, port), protocol);
+    };
+    state.forwards = WordTable<Forward>({{word(8080, kTcp), {.to = endpoint(kVm1Address, 80)}},
+                                         {word(5353, kUdp), {.to = endpoint(kVm1Address, 53)}},
+                                         {word(9090, kTcp), {.to = endpoint("192.168.122.99", 80)}}});
+    const InsideHost vm1{.mac = vm_mac(1), .port = kVm1};
+    state.networks[0].hosts = WordTable<InsideHost>(
+        {{net::parse_ipv4(kVm1Address)->raw(), vm1}, {net::parse_ipv4("192.168.122.99")->raw(), {}}});
+  });
+}
+
+Packet inbound(std::uint16_t to, std::uint16_t from = 4000) {
+  return Packet().from(kRouterMac, kRemote, from).to(kUplinkMac, kExternal, to);
+}
+Packet syn(std::uint16_t to = 8080) {
+  return inbound(to).tcp(TcpHeader::kSyn);
+}
+Packet answer(std::uint16_t from, std::uint16_t to = 4000) {
+  return Packet().from(vm_mac(1), kVm1Address, from).to(kRedMac, kRemote, to);
+}
+Bytes only(std::vector<Bytes> frames) {
+  EXPECT_EQ(frames.size(), 1u);
+  return frames.empty() ? Bytes(60) : frames.front();
+}
+const net::IcmpHeader& icmp(const Bytes& frame) {
+  return *net::view<net::IcmpHeader>(frame, 34);
+}
+
+class Forwards : public ::testing::Test {
+ protected:
+  void SetUp() override { set_forwards(bed); }
+  void TearDown() override {
+    EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts());
+    std::string why;
+    EXPECT_TRUE(bed.worker(0).conntrack().check_invariants(&why)) << why;
+  }
+  Testbed bed;
+};
+
+TEST_F(Forwards, OpenAConnectionToTheVmAndItsAnswersLeaveFromTheForwardedPort) {
+  bed.exchange(kUplink, syn().ttl(50).frame());
+  const Bytes received = only(bed.take(kVm1));
+  EXPECT_EQ(to_string(source_of(received)), "198.51.100.7:4000") << "the remote is not hidden";
+  EXPECT_EQ(to_string(destination_of(received)), "192.168.122.10:80");
+  EXPECT_EQ(net::view<net::EthernetHeader>(received)->destination, vm_mac(1));
+  EXPECT_EQ(net::view<net::EthernetHeader>(received)->source, kRedMac);
+  EXPECT_EQ(net::view<net::Ipv4Header>(received, 14)->ttl, 49);
+  EXPECT_TRUE(has_good_checksums(received));
+  bed.exchange(kVm1, answer(80).tcp(TcpHeader::kSyn | TcpHeader::kAck).frame());
+  const Bytes sent = only(bed.take(kUplink));
+  EXPECT_EQ(to_string(source_of(sent)), "203.0.113.2:8080");
+  EXPECT_EQ(to_string(destination_of(sent)), "198.51.100.7:4000");
+  EXPECT_TRUE(has_good_checksums(sent));
+  bed.exchange(kUplink, inbound(8080).tcp(TcpHeader::kAck).frame());
+  EXPECT_EQ(bed.take(kVm1).size(), 1u);
+  EXPECT_EQ(bed.worker(0).conntrack().statistics().active, 1u);
+}
+
+TEST_F(Forwards, OfUdpAnswerToo) {
+  bed.exchange(kUplink, inbound(5353).udp().frame());
+  EXPECT_EQ(to_string(destination_of(only(bed.take(kVm1)))), "192.168.122.10:53");
+  bed.exchange(kVm1, answer(53).udp().frame());
+  EXPECT_EQ(to_string(source_of(only(bed.take(kUplink)))), "203.0.113.2:5353");
+}
+
+TEST_F(Forwards, KeepManyRemotesApart) {
+  for (const std::uint16_t from : {4000, 4001, 4002})
+    bed.put(kUplink, inbound(8080, from).tcp(TcpHeader::kSyn).frame());
+  bed.run();
+  EXPECT_EQ(bed.take(kVm1).size(), 3u);
+  bed.exchange(kVm1, answer(80, 4001).tcp(TcpHeader::kSyn | TcpHeader::kAck).frame());
+  EXPECT_EQ(to_string(destination_of(only(bed.take(kUplink)))), "198.51.100.7:4001");
+  EXPECT_EQ(bed.worker(0).conntrack().statistics().active, 3u);
+}
+
+TEST_F(Forwards, FramesOfOneNewFlowInOneBurstShareASession) {
+  for (int i = 0; i < 3; ++i) bed.put(kUplink, inbound(5353).udp().frame());
+  bed.run();
+  EXPECT_EQ(bed.take(kVm1).size(), 3u);
+  EXPECT_EQ(bed.worker(0).conntrack().statistics().active, 1u);
+}
+
+TEST_F(Forwards, AreForTheirProtocolAndPortAlone) {
+  bed.exchange(kUplink, inbound(8080).udp().frame());
+  EXPECT_EQ(icmp(only(bed.take(kUplink))).code, 3);
+  bed.exchange(kUplink, syn(8081).frame());
+  EXPECT_EQ(bed.dropped(DropReason::NoSession), 2u);
+  EXPECT_THAT(bed.take(kVm1), IsEmpty());
+}
+
+TEST_F(Forwards, TakeAConnectionFromItsBeginningOnly) {
+  bed.exchange(kUplink, inbound(8080).tcp(TcpHeader::kAck).frame());
+  EXPECT_EQ(bed.dropped(DropReason::TcpNotSyn), 1u);
+  EXPECT_THAT(bed.take(kVm1), IsEmpty());
+}
+
+TEST_F(Forwards, TellTheRemoteThatAVmIsNotThere) {
+  const Bytes frame = syn(9090).frame();
+  bed.exchange(kUplink, frame);
+  const Bytes error = only(bed.take(kUplink));
+  EXPECT_EQ(icmp(error).type, IcmpType::DestinationUnreachable);
+  EXPECT_EQ(icmp(error).code, 1);
+  EXPECT_EQ(quote_in(error), quoted(frame, 2000)) << "nothing inside shows";
+  EXPECT_EQ(bed.dropped(DropReason::HostUnresolved), 1u);
+}
+
+TEST_F(Forwards, AnswerASpentTtlThemselves) {
+  bed.exchange(kUplink, syn().ttl(1).frame());
+  EXPECT_EQ(icmp(only(bed.take(kUplink))).type, IcmpType::TimeExceeded);
+  EXPECT_EQ(bed.worker(0).conntrack().statistics().active, 0u);
+}
+
+TEST_F(Forwards, LetNoInsideOrImpossibleSourceIn) {
+  for (const char* source :
+       {"192.168.122.11", "192.168.5.10", kExternal, "203.0.113.255", "127.0.0.1", "224.0.0.1"})
+    bed.exchange(kUplink,
+                 Packet().from(kRouterMac, source, 4000).to(kUplinkMac, kExternal, 5353).udp().frame());
+  EXPECT_EQ(bed.dropped(DropReason::SourceForeign), 6u);
+  EXPECT_THAT(bed.take(kVm1), IsEmpty());
+  EXPECT_THAT(bed.take(kUplink), IsEmpty());
+}
+
+TEST_F(Forwards, PassErrorsAboutTheirSessionsBothWays) {
+  bed.exchange(kUplink, syn().frame());
+  const Bytes received = only(bed.take(kVm1));
+  bed.exchange(kVm1, Packet()
+                         .from(vm_mac(1), kVm1Address)
+                         .to(kRedMac, kRemote)
+                         .icmp_error(IcmpType::DestinationUnreachable, 3, quoted(received, 8))
+                         .frame());
+  EXPECT_EQ(quote_in(only(bed.take(kUplink))), quoted(syn().ttl(63).frame(), 8));
+}
+
+TEST_F(Forwards, KeepTheirPortFromEveryFlowOfAVm) {
+  bed.exchange(kVm1, Packet().from(vm_mac(1), kVm1Address, 8080).to(kRedMac, kRemote, 80).udp().frame());
+  EXPECT_NE(source_of(only(bed.take(kUplink))).port.host(), 8080) << "it would have been preserved";
+}
+
+TEST_F(Forwards, PuntArpRepliesOfTheirTargetsOnly) {
+  const auto reply = [](std::uint8_t vm, const char* address) {
+    return arp(net::ArpOperation::Reply, vm_mac(vm), address, kRedMac, "192.168.122.1", kRedMac);
+  };
+  bed.exchange(kVm1, reply(1, kVm1Address));
+  EXPECT_EQ(bed.take_punted().size(), 1u);
+  bed.exchange(kVm2, reply(2, "192.168.122.11"));
+  bed.exchange(kVm2, reply(2, "0.0.0.0"));
+  EXPECT_EQ(bed.dropped(DropReason::ArpUnasked), 2u);
+}
+
+TEST(ForwardsLimits, CountForTheVmsPort) {
+  Testbed bed(1, {.sessions_per_port = 1});
+  set_forwards(bed);
+  bed.exchange(kUplink, syn().frame());
+  bed.exchange(kUplink, inbound(8080, 4001).tcp(TcpHeader::kSyn).frame());
+  EXPECT_EQ(bed.dropped(DropReason::SessionLimit), 1u);
+  EXPECT_EQ(bed.take(kVm1).size(), 1u);
+}
+
+TEST(ForwardsWorkers, LiveOnTheWorkerOfTheVmsPort) {
+  Testbed bed(3);
+  set_forwards(bed);
+  bed.exchange(kUplink, syn().frame());
+  const Bytes received = only(bed.take(kVm1));
+  EXPECT_EQ(bed.worker(1).conntrack().statistics().active, 1u);
+  bed.exchange(kVm1, answer(80).tcp(TcpHeader::kSyn | TcpHeader::kAck).frame());
+  EXPECT_EQ(to_string(source_of(only(bed.take(kUplink)))), "203.0.113.2:8080");
+  bed.exchange(kUplink, inbound(8080).tcp(TcpHeader::kAck).frame());
+  EXPECT_EQ(bed.take(kVm1).size(), 1u);
+  const Bytes sent = answer(80).tcp(TcpHeader::kAck).frame();
+  bed.exchange(kVm1, sent);
+  bed.exchange(kUplink, Packet()
+                            .from(kRouterMac, "198.51.100.1")
+                            .to(kUplinkMac, kExternal)
+                            .icmp_error(IcmpType::TimeExceeded, 0, quoted(only(bed.take(kUplink)), 8))
+                            .frame());
+  EXPECT_EQ(icmp(only(bed.take(kVm1))).type, IcmpType::TimeExceeded);
+  EXPECT_EQ(bed.worker(0).conntrack().statistics().active, 0u);
+  EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts());
+}
+
+}  // namespace
+}  // namespace vmnat::test
