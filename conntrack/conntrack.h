@@ -116,6 +116,11 @@ class Conntrack {
   [[nodiscard]] std::optional<net::Endpoint> mapped_internal(net::Endpoint external,
                                                              net::Protocol protocol) const;
 
+  // The policy's filter lets this remote send to a mapping that it has no session with (RFC 4787 section 5).
+  [[nodiscard]] bool admits(const FlowKey& inbound, unsigned policy_id) const {
+    return is_let_in(inbound, policies_[policy_id].filtering);
+  }
+
   void advance_tcp(Session& session, Direction direction, std::uint8_t tcp_flags) {
     const SessionState state = session.state();
     const SessionState next = tcp_state_after(state, direction, tcp_flags);

@@ -141,12 +141,41 @@ void SlowPath::settle(rte_mbuf* frame, SteadyTime now, dhcp::WallTime wall) {
       const net::Ipv4Addr remote = dataplane::ipv4_of(frame).destination;
       return neighbors_.send_to(launched_.states().current().uplink.next_hop(remote), bytes_, now);
     }
+    case PuntReason::HostUnresolved:
+      return resolve_host(note.host, now);
     case PuntReason::kCount:
       break;
   }
 }
 
+// The frame in hand waits for a VM that nothing but a mapping speaks of. The state must say that it is asked
+// for before it answers.
+void SlowPath::resolve_host(net::Ipv4Addr host, SteadyTime now) {
+  const NetworkIndex network = launched_.states().current().network_of(host);
+  if (network == dataplane::kNoNetwork) return;
+  inside_[network].send_to(host, bytes_, now);
+  changed_ = true;
+}
+
+// A frame that waited for a VM is looked up again, by the worker that has its mapping.
+void SlowPath::return_to_worker(std::span<const std::byte> frame) {
+  const auto* ip = net::view<net::Ipv4Header>(frame, sizeof(net::EthernetHeader));
+  if (ip == nullptr) return;
+  const auto* udp = net::view<net::UdpHeader>(
+      frame, sizeof(net::EthernetHeader) + ip->header_length());  // or TCP: its ports
+  const auto external = launched_.external_ports().index_of(ip->destination);
+  if (udp == nullptr || !external) return;
+  const conntrack::WorkerIndex owner = launched_.external_ports().owner(*external, udp->destination_port);
+  if (owner == conntrack::kNoWorker) return;
+  push(frame, {.port = kUplinkPort, .errand = dataplane::FrameNote::Errand::Inbound}, owner);
+}
+
 void SlowPath::inject(std::span<const std::byte> frame, PortIndex port) {
+  push(frame, {.port = port}, launched_.ports()[port].owner);
+}
+
+void SlowPath::push(std::span<const std::byte> frame, dataplane::FrameNote note,
+                    conntrack::WorkerIndex worker) {
   rte_mbuf* buffer = rte_pktmbuf_alloc(launched_.packet_pool());
   char* space =
       buffer == nullptr ? nullptr : rte_pktmbuf_append(buffer, static_cast<std::uint16_t>(frame.size()));
@@ -156,9 +185,8 @@ void SlowPath::inject(std::span<const std::byte> frame, PortIndex port) {
     return;
   }
   std::memcpy(space, frame.data(), frame.size());
-  dataplane::note_of(buffer) = {.port = port};
-  const conntrack::WorkerIndex owner = launched_.ports()[port].owner;
-  if (launched_.rings()[owner].inject.push(buffer)) return;
+  dataplane::note_of(buffer) = note;
+  if (launched_.rings()[worker].inject.push(buffer)) return;
   rte_pktmbuf_free(buffer);
   ++inject_dropped_;
 }
@@ -169,6 +197,7 @@ void SlowPath::inject_on_network(std::span<const std::byte> frame, NetworkIndex 
   const dataplane::Network& on = state.networks[network];
   const auto* ethernet = net::view<net::EthernetHeader>(frame);
   if (ethernet == nullptr) return;
+  if (ethernet->ether_type() != net::EtherType::Arp) return return_to_worker(frame);
   const PortIndex* known = on.macs.find(ethernet->destination.as_word());
   for (const PortIndex port : on.ports) {
     if (!state.ports[port].up || (known != nullptr && *known != port)) continue;

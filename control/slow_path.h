@@ -45,6 +45,9 @@ class SlowPath {
   void settle(rte_mbuf* frame, SteadyTime now, dhcp::WallTime wall);
   void keep_targets_resolved(const config::Config& config, SteadyTime now);
   void inject(std::span<const std::byte> frame, PortIndex port);
+  void resolve_host(net::Ipv4Addr host, SteadyTime now);
+  void return_to_worker(std::span<const std::byte> frame);
+  void push(std::span<const std::byte> frame, dataplane::FrameNote note, conntrack::WorkerIndex worker);
   void inject_on_network(std::span<const std::byte> frame, NetworkIndex network);
   [[nodiscard]] dataplane::WordTable<dataplane::InsideHost> hosts_of(NetworkIndex network,
                                                                      const dataplane::Network& state) const;

@@ -64,13 +64,14 @@ void add_neighbors(const Neighbors::Counts& counts, Named& named) {
   named["neighbors.waiting_dropped"] = counts.waiting_dropped;
 }
 
-// The targets of forwards. A request is counted once for every port that it goes to.
+// VMs that inbound flows are for. A request is counted once for every port that it goes to.
 void add_inside_neighbors(const SlowPath& slow_path, Named& named) {
   named["neighbors.inside.requests"] = slow_path.inside_requests();
   for (const Neighbors& network : slow_path.inside()) {
     named["neighbors.inside.replies"] += network.counts().replies;
     named["neighbors.inside.resolved"] += network.counts().resolved;
     named["neighbors.inside.failed"] += network.counts().failed;
+    named["neighbors.inside.waiting_dropped"] += network.counts().waiting_dropped;
   }
 }
 

@@ -34,9 +34,17 @@ struct Context {
     rte_pktmbuf_free(frame);
   }
 
+  // The frame waits with control until `host`, an inside address, is in the forwarding state; then it comes
+  // back to be looked up again.
+  void punt_for_host(rte_mbuf* frame, PortIndex port, net::Ipv4Addr host) {
+    note_of(frame).host = host;
+    punt(frame, port, PuntReason::HostUnresolved);
+  }
+
   // The frame goes to the control thread, which answers it or re-injects it.
   void punt(rte_mbuf* frame, PortIndex port, PuntReason reason) {
-    note_of(frame) = {.port = port, .punt = reason};
+    note_of(frame).port = port;
+    note_of(frame).punt = reason;
     if (!rings.punt.push(frame)) return drop(frame, port, DropReason::PuntFull);
     counters.punts[index_of(reason)].add(1);
   }

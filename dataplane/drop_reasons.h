@@ -45,6 +45,7 @@ namespace vmnat::dataplane {
   ROW(IcmpType, "icmp_type", "ICMP type that opens or continues no session, or is not passed on")            \
   /* NAT */                                                                                                  \
   ROW(NoSession, "no_session", "inbound frame that belongs to no session")                                   \
+  ROW(Filtered, "filtered", "inbound for a mapping whose filter does not let this remote in")                \
   ROW(NotExternal, "not_external", "uplink frame for an address that is not ours")                           \
   ROW(HostUnresolved, "host_unresolved", "forwarded to a VM whose MAC address is not known")                 \
   ROW(TcpNotSyn, "tcp_not_syn", "TCP in mid-stream without a session")                                       \
@@ -62,7 +63,8 @@ namespace vmnat::dataplane {
 #define VMNAT_PUNT_REASONS(ROW)                                                                              \
   ROW(Dhcp, "dhcp", "DHCP message of a VM")                                                                  \
   ROW(ArpReply, "arp_reply", "ARP reply to what vmnatd has asked")                                                    \
-  ROW(NeighborUnresolved, "neighbor_unresolved", "translated; MAC address of the next hop is not known yet")
+  ROW(NeighborUnresolved, "neighbor_unresolved", "translated; MAC address of the next hop is not known yet") \
+  ROW(HostUnresolved, "host_unresolved", "new inbound flow; MAC address of the VM is not known yet")
 // clang-format on
 
 #define VMNAT_ENUMERATOR(id, name, text) id,

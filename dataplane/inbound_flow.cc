@@ -10,42 +10,79 @@
 namespace vmnat::dataplane {
 namespace {
 
-// Somebody inside has this external endpoint, but not towards this remote: a filter that lets nothing in is
-// silent, for an error would break what two peers behind NATs open to each other (RFC 4787 section 5).
-bool is_mapped(const Context& context, const FlowKey& inbound) {
-  return context.conntrack.mapped_internal(inbound.local_endpoint(), inbound.protocol()).has_value();
+// A SYN and nothing else opens a connection; conntrack says the same, but asks later.
+bool may_open(const ParsedPacket& packet) {
+  constexpr std::uint8_t looked_at =
+      net::TcpHeader::kSyn | net::TcpHeader::kAck | net::TcpHeader::kRst | net::TcpHeader::kFin;
+  return packet.kind != PacketKind::Tcp || (packet.tcp_flags & looked_at) == net::TcpHeader::kSyn;
 }
 
-const InsideHost* host_of(const Context& context, const Forward& forward) {
-  return context.state->networks[forward.network].hosts.find(forward.to.address.raw());
-}
-
-std::optional<DropReason> refusal_to_forward_to(const Context& context, const Burst& burst, unsigned i,
-                                                const InsideHost* host) {
+std::optional<DropReason> refusal_to_let_in(const Context& context, const Burst& burst, unsigned i) {
   if (!is_credible_remote(context, burst.keys[i].remote_endpoint().address)) return DropReason::SourceForeign;
-  if (host == nullptr || !host->is_resolved()) return DropReason::HostUnresolved;
+  if (!may_open(burst.packets[i])) return DropReason::TcpNotSyn;
   if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;
   return std::nullopt;
 }
 
+const InsideHost* host_of(const Context& context, const Forward& target) {
+  const InsideHost* host = context.state->networks[target.network].hosts.find(target.to.address.raw());
+  return host != nullptr && host->is_resolved() ? host : nullptr;
+}
+
+Session* open_to(Context& context, const Burst& burst, unsigned i, const InsideHost& host,
+                 conntrack::InboundFlow flow, NetworkIndex network) {
+  flow.port = host.port;
+  flow.mac = host.mac;
+  flow.tcp_flags = burst.packets[i].tcp_flags;
+  const conntrack::Opened opened = context.conntrack.open_inbound(flow, network, context.now);
+  if (opened.session == nullptr) refuse(context, burst, i, reason_of(opened.verdict));
+  return opened.session;
+}
+
 Session* session_of_forward(Context& context, const Burst& burst, unsigned i, const Forward& forward) {
-  const InsideHost* host = host_of(context, forward);
-  if (const auto refusal = refusal_to_forward_to(context, burst, i, host)) {
-    refuse(context, burst, i, *refusal);
-    return nullptr;
-  }
+  // First of all: the session may be there already.
   if (const WorkerIndex owner = forward_owner(context, forward); owner != context.worker) {
     hand_over<Direction::Inbound>(context, burst.frames[i], burst.port, owner);
     return nullptr;
   }
-  const conntrack::InboundFlow flow{.key = burst.keys[i],
-                                    .forward_to = forward.to,
-                                    .port = host->port,
-                                    .mac = host->mac,
-                                    .tcp_flags = burst.packets[i].tcp_flags};
-  const conntrack::Opened opened = context.conntrack.open_inbound(flow, forward.network, context.now);
-  if (opened.session == nullptr) refuse(context, burst, i, reason_of(opened.verdict));
-  return opened.session;
+  const InsideHost* host = host_of(context, forward);
+  auto refusal = refusal_to_let_in(context, burst, i);
+  if (!refusal && host == nullptr) refusal = DropReason::HostUnresolved;
+  if (refusal) {
+    refuse(context, burst, i, *refusal);
+    return nullptr;
+  }
+  return open_to(context, burst, i, *host, {.key = burst.keys[i], .forward_to = forward.to}, forward.network);
+}
+
+// Somebody inside has this external endpoint, but no session towards this remote. What the filter keeps out
+// is dropped in silence: an error would break what two peers behind NATs open to each other.
+Session* session_of_mapping(Context& context, const Burst& burst, unsigned i, const Forward& mapping) {
+  rte_mbuf* frame = burst.frames[i];
+  if (mapping.network == kNoNetwork || !context.conntrack.admits(burst.keys[i], mapping.network)) {
+    context.drop(frame, burst.port, DropReason::Filtered);
+    return nullptr;
+  }
+  if (const auto refusal = refusal_to_let_in(context, burst, i)) {
+    refuse(context, burst, i, *refusal);
+    return nullptr;
+  }
+  const InsideHost* host = host_of(context, mapping);
+  if (host != nullptr) return open_to(context, burst, i, *host, {.key = burst.keys[i]}, mapping.network);
+  context.punt_for_host(frame, burst.port, mapping.to.address);
+  return nullptr;
+}
+
+// Where an external endpoint of ours leads.
+Session* session_of_external(Context& context, const Burst& burst, unsigned i) {
+  const FlowKey& key = burst.keys[i];
+  if (const Forward* forward = context.state->forward_of(key.local_endpoint(), key.protocol()))
+    return session_of_forward(context, burst, i, *forward);
+  const auto internal = context.conntrack.mapped_internal(key.local_endpoint(), key.protocol());
+  if (internal)
+    return session_of_mapping(context, burst, i, {*internal, context.state->network_of(internal->address)});
+  refuse(context, burst, i, DropReason::NoSession);
+  return nullptr;
 }
 
 }  // namespace
@@ -61,25 +98,20 @@ bool is_credible_remote(const Context& context, net::Ipv4Addr remote) {
 
 WorkerIndex forward_owner(const Context& context, const Forward& forward) {
   const InsideHost* host = host_of(context, forward);
-  return host == nullptr || !host->is_resolved() ? context.worker : context.state->ports[host->port].owner;
+  return host == nullptr ? context.worker : context.state->ports[host->port].owner;
 }
 
 template <>
 Session* session_after_miss<Direction::Inbound>(Context& context, Burst& burst, unsigned i) {
   rte_mbuf* frame = burst.frames[i];
-  const FlowKey& key = burst.keys[i];
   if (burst.packets[i].kind == PacketKind::IcmpError)
     pass_icmp_error<Direction::Inbound>(context, burst, i);
-  else if (!context.external_ports.index_of(key.local_endpoint().address))
+  else if (!context.external_ports.index_of(burst.keys[i].local_endpoint().address))
     context.drop(frame, burst.port, DropReason::NotExternal);
   else if (is_echo_request(frame, burst.packets[i]))
     answer_echo(context, frame, burst.packets[i], burst.port);
-  else if (const Forward* forward = context.state->forward_of(key.local_endpoint(), key.protocol()))
-    return session_of_forward(context, burst, i, *forward);
-  else if (is_mapped(context, key))
-    context.drop(frame, burst.port, DropReason::NoSession);
   else
-    refuse(context, burst, i, DropReason::NoSession);
+    return session_of_external(context, burst, i);
   return nullptr;
 }
 

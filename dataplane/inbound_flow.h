@@ -2,8 +2,11 @@
 // Inbound flow: what becomes of a frame from the uplink without a session. Cold, one frame at a time; the
 // function itself, session_after_miss<Direction::Inbound>, is declared in new_flow.h.
 //
-// Only replies come in (RFC 4787 REQ-8), unless a forward says otherwise: an external endpoint that the
-// configuration gives to a VM opens a session to it. Example, `{protocol: tcp, port: 8080, to: .10:80}`:
+// Only replies come in (RFC 4787 REQ-8), unless the network's filtering or a forward says otherwise. With
+// address-dependent filtering every port of a remote may send to a mapping that it was sent to from, with
+// endpoint-independent filtering everybody; the VM's place is asked of control, which resolves it and gives
+// the frame back. A forward is an external endpoint that the configuration gives to a VM. Example,
+// `{protocol: tcp, port: 8080, to: .10:80}`:
 //
 //   198.51.100.7:4000 -> 203.0.113.2:8080   opens   198.51.100.7:4000 -> 192.168.122.10:80
 //

@@ -65,11 +65,12 @@ struct Burst {
 
 // Lies in the mbuf's private area; written by the thread that hands the frame over.
 struct FrameNote {
-  enum class Errand : std::uint8_t { Transmit, Outbound, Inbound };  // between workers
+  enum class Errand : std::uint8_t { Transmit, Outbound, Inbound };  // between workers, and from control
   PortIndex port = 0;  // where it came from; Transmit: where it is to leave by
   PortIndex from = 0;  // Transmit: where it came from
   PuntReason punt{};
   Errand errand{};
+  net::Ipv4Addr host{};  // punt HostUnresolved: who is asked for
 };
 inline constexpr std::size_t kPrivateSize =
     (sizeof(FrameNote) + RTE_MBUF_PRIV_ALIGN - 1) & ~std::size_t{RTE_MBUF_PRIV_ALIGN - 1};

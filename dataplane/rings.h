@@ -2,7 +2,7 @@
 // The only ways between threads: single-producer single-consumer rings of frames and messages.
 //
 //   worker -> control   punt (frames), learn (source MAC seen on a port)
-//   control -> worker   inject (frames to transmit)
+//   control -> worker   inject (frames to transmit, or to look up again)
 //   worker -> worker    handoff[to] (frames for a queue or session owned elsewhere)
 //
 // A ring holds a power of two minus one entries; what does not fit is counted and dropped by the producer.

@@ -101,10 +101,16 @@ unsigned Worker::take_injected() {
   const unsigned count = settings_.rings.inject.pop(frames, kBurstSize);
   if (count == 0) return 0;
   counters_.injected.add(count);
+  burst_.port = kUplinkPort;
+  burst_.count = 0;
   for (unsigned i = 0; i < count; ++i) {
-    const PortIndex port = note_of(frames[i]).port;
-    transmitter_.send(*context_.state, frames[i], port, port);
+    const FrameNote note = note_of(frames[i]);
+    if (note.errand == FrameNote::Errand::Inbound)
+      burst_.frames[burst_.count++] = frames[i];
+    else
+      transmitter_.send(*context_.state, frames[i], note.port, note.port);
   }
+  resume_burst(FrameNote::Errand::Inbound);
   return count;
 }
 

@@ -29,10 +29,6 @@ constexpr std::array kOfTheFile{
 constexpr std::array kOfANetwork{
     Row{"isolated_ports", "isolated_ports",
         [](const Config&, const Network* n, const VmPort*) { return n->isolated_ports; }},
-    Row{"filtering other than address-and-port-dependent", "nat.filtering",
-        [](const Config&, const Network* n, const VmPort*) {
-          return n->nat.filtering != Filtering::AddressAndPortDependent;
-        }},
 };
 
 constexpr std::array kOfAPort{

@@ -360,8 +360,9 @@ constexpr Row kNatRows[] = {
      "2:66: addresses: at most 4096 are possible, these are 65537"},
     {"nat: unknown mapping", Nat, "mapping: cone",
      "2:64: mapping: 'cone' is not one of: endpoint-independent, endpoint-dependent"},
-    {"nat: filtering, later", Nat, "filtering: endpoint-independent",
-     "2:66: not supported yet: filtering other than address-and-port-dependent"},
+    {"nat: unknown filtering", Nat, "filtering: open",
+     "2:66: filtering: 'open' is not one of: address-and-port-dependent, address-dependent, "
+     "endpoint-independent"},
     {"nat: timeout of nothing", Nat, "timeouts: {udp: 0s}", "2:71: udp: '0s' is not between 1s and 30d"},
     {"nat: timeout with units reversed", Nat, "timeouts: {udp: 4m2h}",
      "2:71: udp: '4m2h' is not a duration (write 90s, 5m, 2h4m or 1d)"},

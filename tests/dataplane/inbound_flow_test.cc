@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Port forwards: flows that the outside opens.
+// Flows that the outside opens: port forwards, and what the filtering of a mapping lets in.
 //
 //   203.0.113.2:8080 tcp -> vm1 192.168.122.10:80        203.0.113.2:5353 udp -> vm1 192.168.122.10:53
 //   203.0.113.2:9090 tcp -> 192.168.122.99:80, which nobody has
@@ -213,6 +213,100 @@ TEST(ForwardsWorkers, LiveOnTheWorkerOfTheVmsPort) {
   EXPECT_EQ(icmp(only(bed.take(kVm1))).type, IcmpType::TimeExceeded);
   EXPECT_EQ(bed.worker(0).conntrack().statistics().active, 0u);
   EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts());
+}
+
+// --- filtering ---------------------------------------------------------------------------------------------
+
+constexpr const char* kStranger = "198.51.100.66";
+
+class Filtering : public ::testing::Test {
+ protected:
+  explicit Filtering(conntrack::Filtering filtering = conntrack::Filtering::EndpointIndependent)
+      : bed(1, {.filtering = filtering}) {
+    bed.learn(kVm1, vm_mac(1));
+    bed.exchange(kVm1, answer(5000, 80).udp().frame());
+    external = source_of(only(bed.take(kUplink))).port.host();
+  }
+  void TearDown() override { EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts()); }
+  void resolve_vm1() {
+    bed.change_state([](ForwardingState& state) {
+      state.networks[0].hosts =
+          WordTable<InsideHost>({{net::parse_ipv4(kVm1Address)->raw(), {.mac = vm_mac(1), .port = kVm1}}});
+    });
+  }
+  Packet from(const char* remote, std::uint16_t port) {
+    return Packet().from(kRouterMac, remote, port).to(kUplinkMac, kExternal, external).udp();
+  }
+  Testbed bed;
+  std::uint16_t external = 0;
+};
+
+class EndpointIndependentFiltering : public Filtering {};
+
+TEST_F(EndpointIndependentFiltering, LetsEveryRemoteIn) {
+  resolve_vm1();
+  bed.exchange(kUplink, from(kStranger, 9).frame());
+  const Bytes received = only(bed.take(kVm1));
+  EXPECT_EQ(to_string(source_of(received)), "198.51.100.66:9");
+  EXPECT_EQ(to_string(destination_of(received)), "192.168.122.10:5000");
+  EXPECT_EQ(net::view<net::EthernetHeader>(received)->destination, vm_mac(1));
+  EXPECT_TRUE(has_good_checksums(received));
+  bed.exchange(kVm1, Packet().from(vm_mac(1), kVm1Address, 5000).to(kRedMac, kStranger, 9).udp().frame());
+  EXPECT_EQ(source_of(only(bed.take(kUplink))).port.host(), external);
+  EXPECT_EQ(bed.worker(0).conntrack().statistics().active, 2u);
+}
+
+TEST_F(EndpointIndependentFiltering, AsksControlForAVmThatItCannotPlaceAndGoesOnThen) {
+  const Bytes frame = from(kStranger, 9).frame();
+  bed.exchange(kUplink, frame);
+  const Bytes punted = only(bed.take_punted());
+  EXPECT_EQ(punted, frame) << "as it came: it is looked up again";
+  EXPECT_EQ(bed.counts()["punt.host_unresolved"], 1u);
+  EXPECT_EQ(bed.worker(0).conntrack().statistics().active, 1u);
+  resolve_vm1();
+  bed.return_inbound(0, punted);
+  bed.run();
+  EXPECT_EQ(to_string(destination_of(only(bed.take(kVm1)))), "192.168.122.10:5000");
+}
+
+TEST_F(EndpointIndependentFiltering, IsForWhatHasAMappingAlone) {
+  resolve_vm1();
+  bed.exchange(kUplink, from(kStranger, 9).to(kUplinkMac, kExternal, 6000).frame());
+  bed.exchange(kUplink, from(kStranger, 9).tcp(TcpHeader::kSyn).frame());
+  EXPECT_EQ(bed.dropped(DropReason::NoSession), 2u) << "another port, another protocol";
+  EXPECT_THAT(bed.take(kVm1), IsEmpty());
+}
+
+TEST_F(EndpointIndependentFiltering, LetsNoInsideSourceInAndNoConnectionInItsMiddle) {
+  resolve_vm1();
+  bed.exchange(kUplink, from("192.168.122.11", 9).frame());
+  EXPECT_EQ(bed.dropped(DropReason::SourceForeign), 1u);
+  bed.exchange(kVm1, answer(5001, 80).tcp(TcpHeader::kSyn).frame());
+  const std::uint16_t mapped = source_of(only(bed.take(kUplink))).port.host();
+  bed.exchange(kUplink, from(kStranger, 9).to(kUplinkMac, kExternal, mapped).tcp(TcpHeader::kAck).frame());
+  EXPECT_EQ(bed.dropped(DropReason::TcpNotSyn), 1u);
+  bed.exchange(kUplink, from(kStranger, 9).to(kUplinkMac, kExternal, mapped).tcp(TcpHeader::kSyn).frame());
+  EXPECT_EQ(bed.take(kVm1).size(), 1u);
+}
+
+class AddressDependentFiltering : public Filtering {
+ protected:
+  AddressDependentFiltering() : Filtering(conntrack::Filtering::AddressDependent) {}
+};
+
+TEST_F(AddressDependentFiltering, LetsTheRemoteSendFromEveryPortAndNobodyElse) {
+  resolve_vm1();
+  bed.exchange(kUplink, from(kRemote, 81).frame());
+  EXPECT_EQ(bed.take(kVm1).size(), 1u);
+  bed.exchange(kUplink, from(kStranger, 80).frame());
+  EXPECT_EQ(bed.dropped(DropReason::Filtered), 1u);
+  EXPECT_THAT(bed.take(kVm1), IsEmpty());
+  EXPECT_THAT(bed.take(kUplink), IsEmpty()) << "in silence";
+}
+
+TEST_F(AddressDependentFiltering, AsksControlForNobodyOnAStrangersBehalf) {
+  bed.exchange(kUplink, from(kStranger, 80).frame());
+  EXPECT_THAT(bed.take_punted(), IsEmpty());
 }
 
 }  // namespace

@@ -108,7 +108,7 @@ TEST_F(Refuse, SaysNothingToARemoteThatAMappingsFilterKeepsOut) {
   bed.exchange(kVm1, outbound().frame());
   const std::uint16_t external = source_of(only(bed.take(kUplink))).port.host();
   bed.exchange(kUplink, inbound().from(kRouterMac, kServer, 81).to(kUplinkMac, kExternal, external).frame());
-  EXPECT_EQ(bed.dropped(DropReason::NoSession), 1u);
+  EXPECT_EQ(bed.dropped(DropReason::Filtered), 1u);
   EXPECT_THAT(bed.take(kUplink), IsEmpty()) << "an error would break what two peers open to each other";
 }
 

@@ -231,6 +231,12 @@ void Testbed::inject(PortIndex port, const Bytes& frame) {
     throw std::runtime_error("ring full");
 }
 
+void Testbed::return_inbound(unsigned worker, const Bytes& frame) {
+  rte_mbuf* buffer = buffer_of(frame);
+  note_of(buffer) = {.port = kUplink, .errand = FrameNote::Errand::Inbound};
+  if (!worker_rings_[worker].inject.push(buffer)) throw std::runtime_error("ring full");
+}
+
 void Testbed::advance(std::chrono::seconds time) {
   // In steps, so that the sweep gets its turns as it does in life.
   for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(time.count()) * 16; ++i) {

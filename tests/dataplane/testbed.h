@@ -49,7 +49,8 @@ class Testbed {
   std::vector<Bytes> take_punted();
   std::vector<dataplane::LearnedMac> take_learned();
   void inject(PortIndex port, const Bytes& frame);
-  void advance(std::chrono::seconds time);  // the clock; sessions expire in the next run
+  void return_inbound(unsigned worker, const Bytes& frame);  // as control does with one that waited for a VM
+  void advance(std::chrono::seconds time);                   // the clock; sessions expire in the next run
   // Publishes a changed state.
   void change_state(const std::function<void(dataplane::ForwardingState&)>& change);
   void learn(PortIndex port, net::MacAddr mac);

@@ -21,6 +21,7 @@ TTL_EXPIRED, FRAGMENTATION_NEEDED, PORT_UNREACHABLE, PROHIBITED = (11, 0), (3, 4
 
 REASONS = {
     "no session": "no_session",
+    "filtered": "filtered",
     "between networks": "between_networks",
     "isolated network": "no_forwarding",
     "multicast": "destination_multicast",
@@ -275,7 +276,7 @@ def unsolicited(lab):
 @suite.test("a reply from another remote than the one asked is dropped")
 def filtered(lab):
     outbound = lab.open_udp(lab.vm1, 4007, b"to one remote only")
-    with lab.counting(**dropped(2, "no session")):
+    with lab.counting(**dropped(2, "filtered")):
         for remote, port in (("198.51.100.66", 53), (REMOTE, 54)):
             lab.router.send(lab.router.to(config.UPLINK_MAC) / IP(src=remote, dst=config.UPLINK_ADDRESS) /
                             UDP(sport=port, dport=outbound[UDP].sport) / Raw(b"let me in"))
