@@ -1,7 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/deliver.h"
 
+#include "dataplane/hairpin.h"
+
 namespace vmnat::dataplane {
+namespace {
+
+// Our own addresses are never resolved, so frames for them end up here, too.
+[[gnu::cold]] void deliver_unresolved(Context& context, rte_mbuf* frame, PortIndex from) {
+  if (turns_round(context, ipv4_of(frame).destination)) return turn_round(context, frame, from);
+  context.punt(frame, from, PuntReason::NeighborUnresolved);
+}
+
+}  // namespace
 
 void deliver_outbound(Context& context, Burst& burst) {
   const Uplink& uplink = context.state->uplink;
@@ -9,7 +20,7 @@ void deliver_outbound(Context& context, Burst& burst) {
     rte_mbuf* frame = burst.frames[i];
     const net::MacAddr next_hop = uplink.next_hop_mac(ipv4_of(frame).destination);
     if (next_hop.is_zero()) {
-      context.punt(frame, burst.port, PuntReason::NeighborUnresolved);
+      deliver_unresolved(context, frame, burst.port);
       continue;
     }
     net::EthernetHeader& ethernet = ethernet_of(frame);

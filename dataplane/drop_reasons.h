@@ -36,7 +36,7 @@ namespace vmnat::dataplane {
   ROW(BetweenNetworks, "between_networks", "destination is on another inside network")                       \
   ROW(DestinationMulticast, "destination_multicast", "multicast or broadcast is never translated")           \
   ROW(DestinationInvalid, "destination_invalid", "loopback, zero or class E destination")                    \
-  ROW(Hairpin, "hairpin", "inside frame for an external address of ours")                                    \
+  ROW(Hairpin, "hairpin", "inside frame for an external address of ours that cannot turn round")             \
   ROW(NoForwarding, "no_forwarding", "network is isolated (forward: none)")                                  \
   ROW(GatewayService, "gateway_service", "for the gateway itself, which offers no such service")             \
   ROW(IcmpError, "icmp_error", "ICMP error about no session (RFC 5508 REQ-4, REQ-5)")                        \

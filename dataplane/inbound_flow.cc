@@ -17,8 +17,15 @@ bool may_open(const ParsedPacket& packet) {
   return packet.kind != PacketKind::Tcp || (packet.tcp_flags & looked_at) == net::TcpHeader::kSyn;
 }
 
+// From the uplink somebody of there; from a VM, by hairpin, one of our own addresses, which it was given.
+bool is_remote_credible(const Context& context, const Burst& burst, unsigned i) {
+  const net::Ipv4Addr remote = burst.keys[i].remote_endpoint().address;
+  if (burst.port == kUplinkPort) return is_credible_remote(context, remote);
+  return context.external_ports.index_of(remote).has_value();
+}
+
 std::optional<DropReason> refusal_to_let_in(const Context& context, const Burst& burst, unsigned i) {
-  if (!is_credible_remote(context, burst.keys[i].remote_endpoint().address)) return DropReason::SourceForeign;
+  if (!is_remote_credible(context, burst, i)) return DropReason::SourceForeign;
   if (!may_open(burst.packets[i])) return DropReason::TcpNotSyn;
   if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;
   return std::nullopt;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/new_flow.h"
 
+#include "dataplane/hairpin.h"
 #include "dataplane/icmp_error.h"
 #include "dataplane/local.h"
 #include "dataplane/refuse.h"
@@ -31,8 +32,13 @@ std::optional<DropReason> refused_destination(const Context& context, const Port
   if (high == 0 || high == 127 || high >= 240) return DropReason::DestinationInvalid;  // RFC 1812 5.3.7
   if (const NetworkIndex network = state.network_of(remote); network != kNoNetwork)
     return network == port.network ? DropReason::DestinationInside : DropReason::BetweenNetworks;
-  if (context.external_ports.index_of(remote)) return DropReason::Hairpin;
   return std::nullopt;
+}
+
+// Without a port there is nobody to turn round to; a router cannot be trusted to do it with our own address.
+bool is_lost_hairpin(const Context& context, const ParsedPacket& packet, net::Ipv4Addr remote) {
+  return context.external_ports.index_of(remote) &&
+         (packet.kind == PacketKind::Other || !turns_round(context, remote));
 }
 
 // The policy for a new outbound flow.
@@ -44,6 +50,8 @@ std::optional<DropReason> refusal_to_open(const Context& context, const Burst& b
   if (const auto refused = refused_destination(context, port, burst.keys[i].remote_endpoint().address))
     return refused;
   if (!network.nat) return DropReason::NoForwarding;
+  if (is_lost_hairpin(context, burst.packets[i], burst.keys[i].remote_endpoint().address))
+    return DropReason::Hairpin;
   if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;
   if (burst.packets[i].total_length > context.state->uplink.mtu) return DropReason::TooBig;
   return std::nullopt;
@@ -62,7 +70,7 @@ DropReason reason_of(conntrack::Verdict verdict) {
     case conntrack::Verdict::TableFull:
       return DropReason::SessionTableFull;
     case conntrack::Verdict::Filtered:
-      return DropReason::NoSession;
+      return DropReason::Filtered;
     default:
       return DropReason::NoPort;
   }
@@ -91,6 +99,11 @@ Session* session_after_miss<Direction::Outbound>(Context& context, Burst& burst,
   }
   if (const auto refusal = refusal_to_open(context, burst, i)) {
     refuse(context, burst, i, *refusal);
+    return nullptr;
+  }
+  if (is_echo_request(frame, burst.packets[i]) &&
+      context.external_ports.index_of(key.remote_endpoint().address)) {
+    answer_echo(context, frame, burst.packets[i], burst.port);
     return nullptr;
   }
   // An earlier frame of this burst may have opened it.

@@ -13,8 +13,9 @@
 //   buffers, one tx burst per port and poll     transmit.h
 //
 // Beside the way: local.h (ARP and ping answered in place), icmp_error.h (errors of others, translated by
-// the packet that they quote), refuse.h (our own ICMP errors), and the punt ring to the control thread.
-// Frames leave the burst where they end; every end is counted (drop_reasons.h, counters.h).
+// the packet that they quote), refuse.h (our own ICMP errors), hairpin.h (out and in again), and the punt
+// ring to the control thread. Frames leave the burst where they end; every end is counted (drop_reasons.h,
+// counters.h).
 #pragma once
 
 #include "dataplane/context.h"

@@ -190,6 +190,19 @@ TEST_F(Pipeline, AnswersPingOfTheGatewayAndOfTheUplinkAddress) {
   EXPECT_TRUE(has_good_checksums(outside));
 }
 
+TEST_F(Pipeline, AnswersAVmsPingOfTheUplinkAddress) {
+  bed.exchange(kVm1, Packet()
+                         .from(vm_mac(1), kVm1Address)
+                         .to(kRedMac, kExternal)
+                         .icmp_echo(IcmpType::EchoRequest, 9)
+                         .frame());
+  const Bytes reply = only(bed.take(kVm1));
+  EXPECT_EQ(to_string(source_of(reply)), "203.0.113.2:9");
+  EXPECT_EQ(to_string(destination_of(reply).address), kVm1Address);
+  EXPECT_TRUE(has_good_checksums(reply));
+  EXPECT_EQ(bed.worker(0).conntrack().statistics().active, 0u);
+}
+
 TEST_F(Pipeline, AnEchoRequestFromOutsideNeverReachesTheVmThatPings) {
   bed.exchange(kVm1, Packet()
                          .from(vm_mac(1), kVm1Address)
@@ -436,7 +449,13 @@ std::vector<Dropped> drops() {
       {"a loopback destination", kVm1, to("127.0.0.1").frame(), DropReason::DestinationInvalid},
       {"destination zero", kVm1, to("0.0.0.0").frame(), DropReason::DestinationInvalid},
       {"a class E destination", kVm1, to("250.0.0.1").frame(), DropReason::DestinationInvalid},
-      {"our own external address", kVm1, to(kExternal).frame(), DropReason::Hairpin},
+      {"a port of our own external address that nobody has", kVm1, to(kExternal).frame(),
+       DropReason::NoSession},
+      {"our own external address, without a port", kVm1, to(kExternal).protocol(47).frame(),
+       DropReason::Hairpin},
+      {"our own external address from an isolated network", kVm5,
+       Packet().from(vm_mac(5), "10.9.0.5", 9).to(kIslandMac, kExternal, 80).udp().frame(),
+       DropReason::NoForwarding, kProhibited},
       {"the way out of an isolated network", kVm5,
        Packet().from(vm_mac(5), "10.9.0.5", 9).to(kIslandMac, kServer, 80).udp().frame(),
        DropReason::NoForwarding, kProhibited},

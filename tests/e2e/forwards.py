@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Port forwards on veth ports, to the byte and to the counter; veth_lab.py draws the wires.
+"""Port forwards and hairpins on veth ports, to the byte and to the counter; veth_lab.py draws the wires.
 
     203.0.113.2:8080 tcp -> vm1 192.168.122.10:80     203.0.113.2:5353 udp -> vm3 192.168.5.10:53
     203.0.113.2:9090 tcp -> 192.168.122.99:80, which nobody has
@@ -102,6 +102,35 @@ def udp(lab):
         answer = lab.router.expect(lambda f: UDP in f, "the answer")
         check_equal((answer[IP].src, answer[UDP].sport, answer[UDP].dport), (config.UPLINK_ADDRESS, 5353, 4001), "the answer")
         check_checksums(answer)
+
+
+@suite.test("from its own and from another network a forward is reached too, and each side sees external addresses")
+def hairpin(lab):
+    make_known(lab)
+    for guest, port in ((lab.vm2, 4010), (lab.vm3, 4011)):
+        with lab.counting(**{name: 2 * number for name, number in FORWARDED.items()}):
+            guest.wire.send(guest.routed(config.UPLINK_ADDRESS) / TCP(sport=port, dport=8080, flags="S", seq=7))
+            seen = lab.vm1.expect(lambda f: TCP in f, "the SYN")
+            check_equal((seen.src, seen.dst), (GATEWAY_MACS["default"], lab.vm1.wire.mac), "MAC addresses")
+            check_equal((seen[IP].src, seen[IP].dst, seen[TCP].dport), (config.UPLINK_ADDRESS, lab.vm1.address, 80), "it")
+            check_checksums(seen)
+            lab.vm1.wire.send(lab.vm1.routed(config.UPLINK_ADDRESS) /
+                              TCP(sport=80, dport=seen[TCP].sport, flags="SA", seq=1, ack=8))
+            answer = guest.expect(lambda f: TCP in f, "the SYN ACK")
+        check_equal((answer.src, answer[IP].src, answer[IP].dst, answer[TCP].sport, answer[TCP].dport),
+                    (GATEWAY_MACS[guest.network], config.UPLINK_ADDRESS, guest.address, 8080, port), "the SYN ACK")
+        check_checksums(answer)
+    check_equal([f.summary() for f in lab.router.drain() if TCP in f], [], "TCP on the uplink")
+
+
+@suite.test("a VM's ping of the uplink's address is answered")
+def ping_uplink(lab):
+    with lab.counting(**FORWARDED):
+        lab.vm1.wire.send(lab.vm1.routed(config.UPLINK_ADDRESS) / ICMP(id=9, seq=1) / Raw(b"are you there"))
+        answer = lab.vm1.expect(lambda f: ICMP in f, "the echo reply")
+    check_equal((answer[IP].src, answer[IP].dst, answer[ICMP].type, answer[ICMP].id),
+                (config.UPLINK_ADDRESS, lab.vm1.address, 0, 9), "the echo reply")
+    check_checksums(answer)
 
 
 @suite.test("a forward to a VM that is not there is answered with host unreachable")

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/hairpin.h"
+
+#include "dataplane/deliver.h"
+#include "dataplane/look_up.h"
+#include "dataplane/parse.h"
+#include "dataplane/translate.h"
+
+namespace vmnat::dataplane {
+
+void turn_round(Context& context, rte_mbuf* frame, PortIndex from) {
+  Burst burst;
+  burst.port = from;
+  burst.count = 1;
+  burst.frames[0] = frame;
+  parse<Direction::Inbound>(burst);
+  steer<Direction::Inbound>(context, burst);
+  look_up<Direction::Inbound>(context, burst);
+  translate<Direction::Inbound>(context, burst);
+  deliver_inbound(context, burst);
+}
+
+}  // namespace vmnat::dataplane
