@@ -36,14 +36,19 @@ const InsideHost* host_of(const Context& context, const Forward& target) {
   return host != nullptr && host->is_resolved() ? host : nullptr;
 }
 
-Session* open_to(Context& context, const Burst& burst, unsigned i, const InsideHost& host,
-                 conntrack::InboundFlow flow, NetworkIndex network) {
-  flow.port = host.port;
-  flow.mac = host.mac;
-  flow.tcp_flags = burst.packets[i].tcp_flags;
+Session* open_session(Context& context, const Burst& burst, unsigned i, const conntrack::InboundFlow& flow,
+                      NetworkIndex network) {
   const conntrack::Opened opened = context.conntrack.open_inbound(flow, network, context.now);
   if (opened.session == nullptr) refuse(context, burst, i, reason_of(opened.verdict));
   return opened.session;
+}
+
+conntrack::InboundFlow flow_to(const InsideHost& host, const Burst& burst, unsigned i) {
+  return {.key = burst.keys[i],
+          .forward_to = std::nullopt,
+          .port = host.port,
+          .mac = host.mac,
+          .tcp_flags = burst.packets[i].tcp_flags};
 }
 
 Session* session_of_forward(Context& context, const Burst& burst, unsigned i, const Forward& forward) {
@@ -59,7 +64,9 @@ Session* session_of_forward(Context& context, const Burst& burst, unsigned i, co
     refuse(context, burst, i, *refusal);
     return nullptr;
   }
-  return open_to(context, burst, i, *host, {.key = burst.keys[i], .forward_to = forward.to}, forward.network);
+  conntrack::InboundFlow flow = flow_to(*host, burst, i);
+  flow.forward_to = forward.to;
+  return open_session(context, burst, i, flow, forward.network);
 }
 
 // Somebody inside has this external endpoint, but no session towards this remote. What the filter keeps out
@@ -75,7 +82,7 @@ Session* session_of_mapping(Context& context, const Burst& burst, unsigned i, co
     return nullptr;
   }
   const InsideHost* host = host_of(context, mapping);
-  if (host != nullptr) return open_to(context, burst, i, *host, {.key = burst.keys[i]}, mapping.network);
+  if (host != nullptr) return open_session(context, burst, i, flow_to(*host, burst, i), mapping.network);
   context.punt_for_host(frame, burst.port, mapping.to.address);
   return nullptr;
 }
