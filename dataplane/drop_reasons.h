@@ -27,6 +27,7 @@ namespace vmnat::dataplane {
   /* IPv4 and above */                                                                                       \
   ROW(IpHeader, "ip_header", "IPv4 version, header length or total length is wrong (RFC 1812 5.2.2)")        \
   ROW(IpChecksum, "ip_checksum", "IPv4 header checksum is wrong")                                            \
+  ROW(IpOptions, "ip_options", "IPv4 options that ask for source routing, or are malformed")                 \
   ROW(L4Header, "l4_header", "TCP, UDP or ICMP header is cut short or contradicts the lengths")              \
   ROW(Fragment, "fragment", "IPv4 fragment")                                                                 \
   ROW(TtlExpired, "ttl_expired", "TTL would reach zero")                                                     \

@@ -111,17 +111,38 @@ ParsedPacket parse_icmp(const Frame& frame, ParsedPacket packet, std::size_t l4_
   return packet;
 }
 
+// RFC 791 section 3.1. Source routes could lead a packet past what is decided here; all other options are
+// kept.
+[[gnu::cold]] bool are_acceptable(std::span<const std::byte> options) {
+  constexpr std::byte end_of_list{0}, no_operation{1}, loose_source_route{131}, strict_source_route{137};
+  while (!options.empty() && options[0] != end_of_list) {
+    std::size_t length = 1;
+    if (options[0] != no_operation) {
+      if (options.size() < 2) return false;
+      length = static_cast<std::size_t>(options[1]);
+      if (length < 2 || length > options.size()) return false;
+    }
+    if (options[0] == loose_source_route || options[0] == strict_source_route) return false;
+    options = options.subspan(length);
+  }
+  return true;
+}
+
 template <Direction direction>
 ParsedPacket parse_ipv4(const Frame& frame, FlowKey& key) {
   const auto* ip = view<Ipv4Header>(frame.head, kIpOffset);
   if (ip == nullptr) return cut_short(frame, kIpOffset + sizeof(Ipv4Header), DropReason::IpHeader);
   const std::size_t header_length = ip->header_length();
   const std::size_t total_length = ip->total_length.host();
-  if (ip->version() != 4 || header_length < sizeof(Ipv4Header) || total_length < header_length ||
-      total_length > frame.length - kIpOffset)
+  const bool is_plain = ip->version_ihl == 0x45;  // nearly always; one compare says all of the next line
+  if (!is_plain && (ip->version() != 4 || header_length < sizeof(Ipv4Header)))
+    return unroutable(DropReason::IpHeader);
+  if (total_length < header_length || total_length > frame.length - kIpOffset)
     return unroutable(DropReason::IpHeader);
   if (frame.head.size() < kIpOffset + header_length) return unroutable(DropReason::HeadersSplit);
   if (!has_good_checksum(frame, header_length)) return unroutable(DropReason::IpChecksum);  // RFC 1812 5.2.2
+  if (!is_plain && !are_acceptable(frame.head.subspan(kIpOffset, header_length).subspan(sizeof(Ipv4Header))))
+    return unroutable(DropReason::IpOptions);
   if (ip->is_fragment()) return unroutable(DropReason::Fragment);
 
   ParsedPacket packet{.kind = PacketKind::Other,

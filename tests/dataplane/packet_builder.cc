@@ -122,7 +122,12 @@ Packet& Packet::payload(std::size_t bytes) {
   return *this;
 }
 Packet& Packet::options(std::size_t words) {
-  option_words_ = words;
+  options_.assign(4 * words, std::byte{1});
+  return *this;
+}
+Packet& Packet::options(const std::vector<unsigned>& bytes) {
+  options_.clear();
+  for (const unsigned byte : bytes) options_.push_back(static_cast<std::byte>(byte));
   return *this;
 }
 Packet& Packet::fragment(std::uint16_t raw_flags_and_offset) {
@@ -168,16 +173,16 @@ Bytes Packet::frame() const {
   const Bytes transport = l4();
   Bytes frame;
   append(frame, net::EthernetHeader{destination_mac_, source_mac_, net::Be16::from_host(0x0800)});
-  append(frame, net::Ipv4Header{.version_ihl = static_cast<std::uint8_t>(0x45 + option_words_),
+  append(frame, net::Ipv4Header{.version_ihl = static_cast<std::uint8_t>(0x45 + options_.size() / 4),
                                 .total_length = net::Be16::from_host(
-                                    static_cast<std::uint16_t>(20 + 4 * option_words_ + transport.size())),
+                                    static_cast<std::uint16_t>(20 + options_.size() + transport.size())),
                                 .identification = net::Be16::from_host(0x4242),
                                 .fragment = net::Be16::from_host(fragment_),
                                 .ttl = ttl_,
                                 .protocol_number = protocol_,
                                 .source = source_.address,
                                 .destination = destination_.address});
-  for (std::size_t i = 0; i < 4 * option_words_; ++i) frame.push_back(std::byte{1});
+  for (const std::byte option : options_) frame.push_back(option);
   for (const std::byte byte : transport) frame.push_back(byte);
   const Layout layout = layout_of(frame);
   put16(frame, kIp + 10, reference_checksum(frame, kIp, layout.l4));

@@ -27,6 +27,7 @@ class Packet {
   Packet& ttl(std::uint8_t ttl);
   Packet& payload(std::size_t bytes);
   Packet& options(std::size_t words);  // IPv4 header options (no-operations), in units of 4 bytes
+  Packet& options(const std::vector<unsigned>& bytes);  // a multiple of 4
   Packet& fragment(std::uint16_t raw_flags_and_offset);
   Packet& without_udp_checksum();
 
@@ -45,7 +46,7 @@ class Packet {
   Bytes quote_;
   std::uint8_t ttl_ = 64;
   std::size_t payload_ = 18;
-  std::size_t option_words_ = 0;
+  Bytes options_;
   std::uint16_t fragment_ = 0;
   bool udp_checksum_ = true;
 };

@@ -124,6 +124,18 @@ TEST_F(Pipeline, KeepsIpOptionsAndUdpWithoutChecksum) {
   EXPECT_TRUE(has_good_checksums(sent));
 }
 
+TEST_F(Pipeline, KeepsRecordRouteAndWhatStandsBehindTheEndOfTheOptions) {
+  const std::vector<unsigned> record_route{7, 7, 4, 0, 0, 0, 0, 0}, after_end{0, 131, 3, 4};
+  for (const auto& options : {record_route, after_end}) {
+    const Bytes frame = outbound().udp().options(options).frame();
+    bed.exchange(kVm1, frame);
+    const Bytes sent = only(bed.take(kUplink));
+    const auto count = static_cast<std::ptrdiff_t>(options.size());
+    EXPECT_TRUE(std::equal(sent.begin() + 34, sent.begin() + 34 + count, frame.begin() + 34));
+    EXPECT_TRUE(has_good_checksums(sent));
+  }
+}
+
 TEST_F(Pipeline, GivesEveryInternalEndpointAPortOfItsOwnInTheRange) {
   bed.learn(kVm2, vm_mac(2));
   for (const std::uint16_t port : {53, 1023, 40000}) {
@@ -412,6 +424,17 @@ std::vector<Dropped> drops() {
       {"a total length beyond the frame", kVm1, outbound().frame(set_ip(17, 0xff)), DropReason::IpHeader},
       {"a total length below the header", kVm1, outbound().frame(set_ip(17, 19)), DropReason::IpHeader},
       {"a wrong header checksum", kVm1, outbound().frame(set(24, 0)), DropReason::IpChecksum},
+      {"a loose source route", kVm1, outbound().udp().options({131, 7, 4, 10, 0, 0, 1, 0}).frame(),
+       DropReason::IpOptions},
+      {"a strict source route behind other options", kVm1,
+       outbound().udp().options({1, 7, 7, 4, 0, 0, 0, 0, 137, 3, 4, 0}).frame(), DropReason::IpOptions},
+      {"a source route from outside", kUplink, inbound(kExternal).udp().options({131, 3, 4, 0}).frame(),
+       DropReason::IpOptions},
+      {"an option of length 0", kVm1, outbound().udp().options({7, 0, 0, 0}).frame(), DropReason::IpOptions},
+      {"an option beyond the header", kVm1, outbound().udp().options({7, 5, 4, 0}).frame(),
+       DropReason::IpOptions},
+      {"an option without its length", kVm1, outbound().udp().options({1, 1, 1, 7}).frame(),
+       DropReason::IpOptions},
       {"a UDP header cut short", kVm1, outbound().udp().payload(0).frame(set_ip(17, 27)),
        DropReason::L4Header},
       {"a UDP length of 0", kVm1, outbound().udp().frame([](Bytes& b) { b[38] = b[39] = std::byte{0}; }),
