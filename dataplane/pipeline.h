@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // A packet's way, step by step; one file a step, each step over the whole burst.
 //
+// clang-format off
 //              VM port                                         uplink
 //                 |                                               |
-//   parse         | bytes -> ParsedPacket + FlowKey               |          parse.h
-//   switch        | to another VM, flood, or for us: go on        | for us?  switch.h
-//   steer         |     (several workers) to the owner of the session        look_up.h
-//   look up       |              session by key                   |          look_up.h
-//   new flow      | no session: policy, address, port, rewrite    | refuse   new_flow.h, inbound_flow.h
-//   (cold) translate     |     addresses, ports, checksums, TTL, TCP state          translate.h deliver |
-//   next hop's MAC -> uplink                      | VM's MAC -> VM port   deliver.h transmit      | per-port
-//   buffers, one tx burst per port and poll     transmit.h
+//   parse         |  bytes -> ParsedPacket + FlowKey              |            parse.h
+//   switch        |  to another VM, flood, or for us: go on       |  for us?   switch.h
+//   steer         |      (several workers) to the owner of the session         look_up.h
+//   look up       |               session by key                  |            look_up.h
+//   new flow      |  no session: policy, address, port, rewrite   |  forward, filter, refuse   (cold)
+//                 |                                               |            new_flow.h, inbound_flow.h
+//   translate     |      addresses, ports, checksums, TTL, TCP state           translate.h
+//   deliver       |  next hop's MAC -> uplink                     |  VM's MAC  deliver.h
+//   transmit      v      per-port buffers, one tx burst a port and poll        transmit.h
+// clang-format on
 //
 // Beside the way: local.h (ARP and ping answered in place), icmp_error.h (errors of others, translated by
 // the packet that they quote), refuse.h (our own ICMP errors), hairpin.h (out and in again), and the punt

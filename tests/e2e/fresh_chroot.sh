@@ -18,7 +18,7 @@ chroot=$scratch/bookworm
 
 clean_up() {
   local mounted
-  for mounted in dev/pts dev/shm dev sys proc; do
+  for mounted in run/netns dev/pts dev/shm dev sys proc .; do
     if mountpoint -q "$chroot/$mounted"; then umount "$chroot/$mounted" || umount -l "$chroot/$mounted"; fi
   done
   if grep -q " $scratch/" /proc/self/mounts; then
@@ -65,6 +65,9 @@ cp /etc/resolv.conf /etc/hosts "$chroot/etc/"
   echo "deb ${from:-http://deb.debian.org/debian} bookworm-updates main"
   echo "deb http://deb.debian.org/debian-security bookworm-security main"
 } >"$chroot/etc/apt/sources.list"
+# A root that is a mount point, as a container's is: `ip netns exec` asks for it.
+mount --bind "$chroot" "$chroot"
+mount --make-private "$chroot"
 mount -t proc vmnat-proc "$chroot/proc"
 mount -t sysfs vmnat-sys "$chroot/sys"
 own_devices
