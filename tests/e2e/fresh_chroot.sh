@@ -18,8 +18,8 @@ chroot=$scratch/bookworm
 
 clean_up() {
   local mounted
-  for mounted in run/netns dev/pts dev/shm dev sys proc .; do
-    if mountpoint -q "$chroot/$mounted"; then umount "$chroot/$mounted" || umount -l "$chroot/$mounted"; fi
+  awk -v below="$scratch/" 'index($2, below) == 1 { print $2 }' /proc/self/mounts | tac | while read -r mounted; do
+    umount "$mounted" || umount -l "$mounted"
   done
   if grep -q " $scratch/" /proc/self/mounts; then
     echo "fresh: something is still mounted below $scratch; it is left there" >&2

@@ -55,6 +55,13 @@ class Lab:
         self.server_ns, self.client_ns = f"{name}-server", f"{name}-client"
         self.children = []
         self.server = None
+        try:
+            self.make_wire()
+        except BaseException:
+            self.close()
+            raise
+
+    def make_wire(self):
         for name in (self.server_ns, self.client_ns):
             run("ip", "netns", "add", name)
         run("ip", "link", "add", "gw0", "netns", self.server_ns, "address", "52:54:00:00:01:01", "type", "veth",
@@ -74,6 +81,8 @@ class Lab:
                     child.kill()
                     child.wait()
         for name in (self.client_ns, self.server_ns):
+            if not os.path.exists(f"/run/netns/{name}"):
+                continue
             for left_over in run("ip", "netns", "pids", name).split():
                 os.kill(int(left_over), signal.SIGKILL)
             run("ip", "netns", "del", name)
