@@ -9,6 +9,7 @@ namespace vmnat::dataplane {
 namespace {
 
 constexpr std::uint8_t kTtl = 64;
+constexpr std::uint16_t kDhcpServerPort = 67;
 
 void return_to_sender(rte_mbuf* frame, net::MacAddr from) {
   net::EthernetHeader& ethernet = ethernet_of(frame);
@@ -17,6 +18,11 @@ void return_to_sender(rte_mbuf* frame, net::MacAddr from) {
 }
 
 }  // namespace
+
+bool is_dhcp_request(rte_mbuf* frame, const ParsedPacket& packet) {
+  return packet.kind == PacketKind::Udp &&
+         l4_of<net::UdpHeader>(frame, packet).destination_port.host() == kDhcpServerPort;
+}
 
 void answer_arp(Context& context, rte_mbuf* frame, PortIndex port, net::MacAddr mac) {
   return_to_sender(frame, mac);

@@ -17,4 +17,7 @@ void answer_echo(Context& context, rte_mbuf* frame, const ParsedPacket& packet, 
 // True for an echo request, the one query that is answered (RFC 1122 3.2.2.6; timestamps are not, 3.2.2.8).
 bool is_echo_request(rte_mbuf* frame, const ParsedPacket& packet);
 
+// True for what a DHCP server would answer: UDP to port 67.
+bool is_dhcp_request(rte_mbuf* frame, const ParsedPacket& packet);
+
 }  // namespace vmnat::dataplane

@@ -9,16 +9,12 @@
 namespace vmnat::dataplane {
 namespace {
 
-constexpr std::uint16_t kDhcpServerPort = 67;
-
 // A frame for the gateway's own address.
 void serve_gateway(Context& context, const Network& network, Burst& burst, unsigned i) {
   rte_mbuf* frame = burst.frames[i];
   const ParsedPacket& packet = burst.packets[i];
   if (is_echo_request(frame, packet)) return answer_echo(context, frame, packet, burst.port);
-  const bool is_dhcp = packet.kind == PacketKind::Udp &&
-                       l4_of<net::UdpHeader>(frame, packet).destination_port.host() == kDhcpServerPort;
-  if (is_dhcp && network.dhcp)
+  if (network.dhcp && is_dhcp_request(frame, packet))
     return context.punt(frame, burst.port, PuntReason::Dhcp);  // RFC 2131 4.3.2 renewing
   refuse(context, burst, i, DropReason::GatewayService);
 }

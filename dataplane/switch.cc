@@ -6,8 +6,6 @@
 namespace vmnat::dataplane {
 namespace {
 
-constexpr std::uint16_t kDhcpServerPort = 67;
-
 const net::ArpPacket& arp_of(rte_mbuf* frame) {
   return *rte_pktmbuf_mtod_offset(frame, const net::ArpPacket*, sizeof(net::EthernetHeader));
 }
@@ -22,11 +20,6 @@ bool is_awaited_reply(rte_mbuf* frame, const Network& network) {
   const net::ArpPacket& arp = arp_of(frame);
   return arp.op() == net::ArpOperation::Reply && !arp.sender_address.is_unspecified() &&
          network.hosts.find(arp.sender_address.raw()) != nullptr;
-}
-
-bool is_dhcp_request(rte_mbuf* frame, const ParsedPacket& packet) {
-  return packet.kind == PacketKind::Udp &&
-         l4_of<net::UdpHeader>(frame, packet).destination_port.host() == kDhcpServerPort;
 }
 
 // Tells control where a MAC address lives, unless everybody knows already.
