@@ -7,7 +7,6 @@
 // are the only doors. Example: Be16::from_host(0x0800) is the bytes 08 00.
 #pragma once
 
-#include <array>
 #include <bit>
 #include <compare>
 #include <concepts>
@@ -27,27 +26,28 @@ constexpr T byte_swapped(T value) {
   if constexpr (sizeof(T) == 8) return __builtin_bswap64(value);
 }
 
+// Packed: a scalar that may stand anywhere in a frame. (As an array of bytes it would not be kept in a
+// register.)
 template <std::unsigned_integral T>
-class BigEndian {
+class [[gnu::packed]] BigEndian {
  public:
   constexpr BigEndian() = default;
   static constexpr BigEndian from_host(T value) { return from_raw(byte_swapped(value)); }
   // `raw` is the value as a plain load from memory gives it.
   static constexpr BigEndian from_raw(T raw) {
     BigEndian result;
-    result.bytes_ = std::bit_cast<Bytes>(raw);
+    result.raw_ = raw;
     return result;
   }
 
-  [[nodiscard]] constexpr T host() const { return byte_swapped(raw()); }
-  [[nodiscard]] constexpr T raw() const { return std::bit_cast<T>(bytes_); }
+  [[nodiscard]] constexpr T host() const { return byte_swapped(raw_); }
+  [[nodiscard]] constexpr T raw() const { return raw_; }
 
   constexpr bool operator==(const BigEndian& other) const { return raw() == other.raw(); }
   constexpr auto operator<=>(const BigEndian& other) const { return host() <=> other.host(); }
 
  private:
-  using Bytes = std::array<std::uint8_t, sizeof(T)>;
-  Bytes bytes_{};
+  T raw_ = 0;
 };
 
 using Be16 = BigEndian<std::uint16_t>;

@@ -8,6 +8,7 @@
 // Deltas of several fields add up; the delta of the way back is the one's complement negation.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -15,23 +16,28 @@
 
 #include "dataplane/net/address.h"
 #include "dataplane/net/byte_order.h"
+#include "dataplane/net/wire.h"
 
 namespace vmnat::net {
 
 // Adds the carries of a one's complement sum back in: 16 bits remain.
+constexpr std::uint16_t folded_word(std::uint32_t sum) {
+  sum = (sum & 0xffff) + (sum >> 16);
+  return static_cast<std::uint16_t>(sum + (sum >> 16));
+}
 constexpr std::uint16_t folded(std::uint64_t sum) {
   sum = (sum & 0xffffffff) + (sum >> 32);
   sum = (sum & 0xffff) + (sum >> 16);
-  sum = (sum & 0xffff) + (sum >> 16);
-  sum = (sum & 0xffff) + (sum >> 16);
-  return static_cast<std::uint16_t>(sum);
+  return folded_word(static_cast<std::uint32_t>(sum));
 }
+static_assert(folded_word(0xffff'ffff) == 0xffff && folded_word(0x1'ffff) == 1 &&
+              folded(~std::uint64_t{0}) == 0xffff);
 
 class ChecksumDelta {
  public:
   constexpr ChecksumDelta() = default;
   static constexpr ChecksumDelta of(std::uint16_t old_raw, std::uint16_t new_raw) {
-    return ChecksumDelta{folded(std::uint64_t{static_cast<std::uint16_t>(~old_raw)} + new_raw)};
+    return ChecksumDelta{folded_word(std::uint32_t{static_cast<std::uint16_t>(~old_raw)} + new_raw)};
   }
   static constexpr ChecksumDelta of(L4Port old_port, L4Port new_port) {
     return of(old_port.raw(), new_port.raw());
@@ -42,7 +48,7 @@ class ChecksumDelta {
   }
 
   constexpr ChecksumDelta operator+(ChecksumDelta other) const {
-    return ChecksumDelta{folded(std::uint64_t{value_} + other.value_)};
+    return ChecksumDelta{folded_word(std::uint32_t{value_} + other.value_)};
   }
   // The delta that undoes this one.
   [[nodiscard]] constexpr ChecksumDelta negated() const {
@@ -51,7 +57,7 @@ class ChecksumDelta {
   // A checksum field after the rewrite. Never 0xffff for a header that is not all zero (RFC 1624 section 3).
   [[nodiscard]] constexpr Be16 applied_to(Be16 checksum) const {
     const auto inverted = static_cast<std::uint16_t>(~checksum.raw());
-    return Be16::from_raw(static_cast<std::uint16_t>(~folded(std::uint64_t{inverted} + value_)));
+    return Be16::from_raw(static_cast<std::uint16_t>(~folded_word(std::uint32_t{inverted} + value_)));
   }
   // The same for a UDP field: 0 means "no checksum" and stays, a computed 0 is sent as 0xffff (RFC 768).
   [[nodiscard]] constexpr Be16 applied_to_udp(Be16 checksum) const {
@@ -92,6 +98,14 @@ inline std::uint64_t added_sum(std::span<const std::byte> bytes, std::uint64_t s
   }
   if (left == 1) sum += static_cast<std::uint8_t>(*at);
   return sum;
+}
+
+// The same for the 20 bytes of an IPv4 header without options.
+inline std::uint64_t plain_header_sum(const Ipv4Header& header) {
+  std::array<std::uint32_t, 5> words;
+  static_assert(sizeof words == sizeof header);
+  std::memcpy(words.data(), &header, sizeof words);
+  return std::uint64_t{words[0]} + words[1] + words[2] + words[3] + words[4];
 }
 
 // The checksum field's value for a sum taken with the field itself as zero.
