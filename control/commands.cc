@@ -166,6 +166,19 @@ double ratio(std::uint64_t part, std::uint64_t whole) {
   return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
 }
 
+// Cycles a frame for each step, in a build that counts them.
+Json stages_of(const dataplane::WorkerCounters& counters) {
+  Json stages = Json::object();
+  const std::uint64_t misses = counters.stages.of(dataplane::Stage::NewFlow).cycles;
+  for (std::size_t i = 0; i < dataplane::kStageCount; ++i) {
+    dataplane::StageTotal total = counters.stages.of(static_cast<dataplane::Stage>(i));
+    if (static_cast<dataplane::Stage>(i) == dataplane::Stage::LookUp) total.cycles -= misses;
+    stages[std::string(dataplane::kStageNames[i])] = {
+        {"cycles_per_packet", ratio(total.cycles, total.packets)}, {"packets", total.packets}};
+  }
+  return stages;
+}
+
 Answer workers(const Surroundings& at) {
   Json list = Json::array();
   for (std::size_t i = 0; i < at.launched.workers().size(); ++i) {
@@ -181,6 +194,7 @@ Answer workers(const Surroundings& at) {
                     {"packets", packets},
                     {"sessions", worker.conntrack().statistics().active},
                     {"handoff_ratio", ratio(counters.handoff_frames.get(), packets)}});
+    if constexpr (dataplane::kStageCyclesCounted) list.back()["stages"] = stages_of(counters);
   }
   return Answer::list_of(std::move(list));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a worker counts. One writer (the worker), any number of relaxed readers (control): an increment is
-// a plain load, add and store. Readers see each counter whole, not all of them at one instant.
+// What a worker counts. One writer (the worker), any number of relaxed readers (control), who see each
+// counter whole, not all of them at one instant.
 //
 // The invariant that tests hold once traffic rests, summed over workers and ports:
 //   received + flood_copies + injected + generated = transmitted + punted + dropped
@@ -10,28 +10,18 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstdint>
 #include <memory>
 
 #include "conntrack/session.h"
+#include "dataplane/counter.h"
 #include "dataplane/drop_reasons.h"
+#include "dataplane/stage_cycles.h"
 
 namespace vmnat::dataplane {
 
 using conntrack::kCacheLineSize;
 using conntrack::PortIndex;
-
-class Counter {
- public:
-  void add(std::uint64_t amount) {
-    value_.store(value_.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
-  }
-  [[nodiscard]] std::uint64_t get() const { return value_.load(std::memory_order_relaxed); }
-
- private:
-  std::atomic<std::uint64_t> value_{0};
-};
 
 struct alignas(kCacheLineSize) PortCounters {
   Counter rx_packets, rx_bytes;
@@ -51,7 +41,8 @@ struct alignas(kCacheLineSize) WorkerCounters {
   Counter learn_missed;            // source MACs not reported to control because its ring was full
   Counter busy_cycles;             // TSC cycles of polls that found frames
   Counter total_cycles;
-  std::unique_ptr<PortCounters[]> ports;  // by PortIndex
+  [[no_unique_address]] StageCounters stages;  // of where they went, if built for that
+  std::unique_ptr<PortCounters[]> ports;       // by PortIndex
 };
 
 }  // namespace vmnat::dataplane

@@ -76,7 +76,9 @@ void look_up(Context& context, Burst& burst) {
   unsigned kept = 0;
   for (unsigned i = 0; i < burst.count; ++i) {
     if (burst.sessions[i] == nullptr) {
+      StageClock clock(context.counters.stages);
       burst.sessions[i] = session_after_miss<direction>(context, burst, i);
+      clock.lap(Stage::NewFlow, 1);
       if (burst.sessions[i] == nullptr) continue;  // the frame ended there
     } else if (const auto refusal = refusal_to_forward<direction>(context, burst, i)) {
       refuse(context, burst, i, *refusal);

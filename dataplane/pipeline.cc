@@ -9,36 +9,62 @@
 
 namespace vmnat::dataplane {
 
+namespace {
+
+// From where the frames' session is at this worker: the same for received frames and for handed over ones.
+template <Direction direction>
+void route(Context& context, Burst& burst, StageClock& clock) {
+  unsigned entered = burst.count;
+  look_up<direction>(context, burst);
+  clock.lap(Stage::LookUp, entered);
+  entered = burst.count;
+  translate<direction>(context, burst);
+  clock.lap(Stage::Translate, entered);
+  if constexpr (direction == Direction::Outbound)
+    deliver_outbound(context, burst);
+  else
+    deliver_inbound(context, burst);
+  clock.lap(Stage::Deliver, entered);
+}
+
+template <Direction direction>
+void run(Context& context, Burst& burst) {
+  StageClock clock(context.counters.stages);
+  unsigned entered = burst.count;
+  parse<direction>(burst);
+  clock.lap(Stage::Parse, entered);
+  if constexpr (direction == Direction::Outbound)
+    switch_inside(context, burst);
+  else
+    accept_uplink(context, burst);
+  clock.lap(Stage::Switch, entered);
+  entered = burst.count;
+  steer<direction>(context, burst);
+  clock.lap(Stage::Steer, entered);
+  route<direction>(context, burst, clock);
+}
+
+template <Direction direction>
+void resume(Context& context, Burst& burst) {
+  StageClock clock(context.counters.stages);
+  parse<direction>(burst);
+  clock.lap(Stage::Parse, burst.count);
+  route<direction>(context, burst, clock);
+}
+
+}  // namespace
+
 void run_outbound(Context& context, Burst& burst) {
-  parse<Direction::Outbound>(burst);
-  switch_inside(context, burst);
-  steer<Direction::Outbound>(context, burst);
-  look_up<Direction::Outbound>(context, burst);
-  translate<Direction::Outbound>(context, burst);
-  deliver_outbound(context, burst);
+  run<Direction::Outbound>(context, burst);
 }
-
 void run_inbound(Context& context, Burst& burst) {
-  parse<Direction::Inbound>(burst);
-  accept_uplink(context, burst);
-  steer<Direction::Inbound>(context, burst);
-  look_up<Direction::Inbound>(context, burst);
-  translate<Direction::Inbound>(context, burst);
-  deliver_inbound(context, burst);
+  run<Direction::Inbound>(context, burst);
 }
-
 void resume_outbound(Context& context, Burst& burst) {
-  parse<Direction::Outbound>(burst);
-  look_up<Direction::Outbound>(context, burst);
-  translate<Direction::Outbound>(context, burst);
-  deliver_outbound(context, burst);
+  resume<Direction::Outbound>(context, burst);
 }
-
 void resume_inbound(Context& context, Burst& burst) {
-  parse<Direction::Inbound>(burst);
-  look_up<Direction::Inbound>(context, burst);
-  translate<Direction::Inbound>(context, burst);
-  deliver_inbound(context, burst);
+  resume<Direction::Inbound>(context, burst);
 }
 
 }  // namespace vmnat::dataplane

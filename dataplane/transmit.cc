@@ -7,19 +7,6 @@
 
 namespace vmnat::dataplane {
 
-void Transmitter::send(const ForwardingState& state, rte_mbuf* frame, PortIndex from, PortIndex to) {
-  const Port& port = state.ports[to];
-  if (port.owner != worker_) return hand_off(frame, from, to, port.owner);
-  Buffer& buffer = buffers_[to];
-  buffer.from[buffer.count] = from;
-  buffer.frames[buffer.count++] = frame;
-  if (!buffer.is_listed) {
-    buffer.is_listed = true;
-    dirty_[dirty_count_++] = to;
-  }
-  if (buffer.count == kBufferSize) flush_port(to, port.up);
-}
-
 void Transmitter::flush(const ForwardingState& state) {
   for (unsigned i = 0; i < dirty_count_; ++i) {
     const PortIndex port = dirty_[i];
@@ -32,6 +19,7 @@ void Transmitter::flush(const ForwardingState& state) {
 void Transmitter::flush_port(PortIndex port, bool is_up) {
   Buffer& buffer = buffers_[port];
   if (buffer.count == 0) return;
+  StageClock clock(counters_.stages);
   std::uint64_t bytes = 0;  // taken before the device owns the frames
   for (unsigned i = 0; i < buffer.count; ++i) bytes += buffer.frames[i]->pkt_len;
   const unsigned sent =
@@ -43,6 +31,7 @@ void Transmitter::flush_port(PortIndex port, bool is_up) {
   }
   counters_.ports[port].tx_packets.add(sent);
   counters_.ports[port].tx_bytes.add(bytes);
+  clock.lap(Stage::Transmit, buffer.count);
   buffer.count = 0;
 }
 

@@ -26,7 +26,15 @@ class Transmitter {
   Transmitter(WorkerIndex worker, std::span<const Device> devices, WorkerCounters& counters, Rings& rings);
 
   // Takes the frame over; `from` is the port that its drop would be charged to.
-  void send(const ForwardingState& state, rte_mbuf* frame, PortIndex from, PortIndex to);
+  void send(const ForwardingState& state, rte_mbuf* frame, PortIndex from, PortIndex to) {
+    const Port& port = state.ports[to];
+    if (port.owner != worker_) return hand_off(frame, from, to, port.owner);
+    Buffer& buffer = buffers_[to];
+    if (buffer.count == kBufferSize) flush_port(to, port.up);
+    if (!buffer.is_listed) list(to);
+    buffer.from[buffer.count] = from;
+    buffer.frames[buffer.count++] = frame;
+  }
   // Hands all buffered frames to the devices; called at the end of every poll.
   void flush(const ForwardingState& state);
 
@@ -40,6 +48,10 @@ class Transmitter {
     PortIndex from[kBufferSize];
   };
 
+  void list(PortIndex port) {
+    buffers_[port].is_listed = true;
+    dirty_[dirty_count_++] = port;
+  }
   void flush_port(PortIndex port, bool is_up);
   void hand_off(rte_mbuf* frame, PortIndex from, PortIndex to, WorkerIndex owner);
   void drop(rte_mbuf* frame, PortIndex from, DropReason reason);

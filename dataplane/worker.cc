@@ -51,6 +51,7 @@ unsigned Worker::poll_once(std::uint64_t tsc) {
 }
 
 unsigned Worker::receive(const ReceiveQueue& queue) {
+  StageClock clock(counters_.stages);
   burst_.port = queue.port;
   burst_.count = rte_eth_rx_burst(queue.port_id, queue.queue_id, burst_.frames, kBurstSize);
   const unsigned received = burst_.count;
@@ -59,6 +60,7 @@ unsigned Worker::receive(const ReceiveQueue& queue) {
   for (unsigned i = 0; i < received; ++i) bytes += burst_.frames[i]->pkt_len;
   counters_.ports[queue.port].rx_packets.add(received);
   counters_.ports[queue.port].rx_bytes.add(bytes);
+  clock.lap(Stage::Receive, received);
   if (queue.port == kUplinkPort)
     run_inbound(context_, burst_);
   else

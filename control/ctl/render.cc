@@ -160,6 +160,18 @@ std::string counters_text(const Json& counters) {
   return text;
 }
 
+std::string stages_text(const Json& worker) {
+  const Json& stages = at(worker, "stages");
+  if (!stages.is_object()) return "";
+  std::string text;
+  for (const auto& [stage, cost] : stages.items())
+    if (at(cost, "packets") != 0)
+      text +=
+          fmt::format("{}{} {}", text.empty() ? "" : ", ", stage, one_decimal(at(cost, "cycles_per_packet")));
+  return fmt::format("worker {}: {} cycles a packet\n", plain_text(at(worker, "worker")),
+                     text.empty() ? "no" : text);
+}
+
 std::string reload_text(const Json& answer) {
   const Json& changed = at(answer, "changed");
   if (!changed.is_array() || changed.empty()) return "nothing has changed\n";

@@ -47,9 +47,14 @@ Exit print_json(const CommandLine& line, std::ostream& out, std::ostream& err) {
 
 Exit print_table(const CommandLine& line, std::ostream& out, std::ostream& err) {
   Table table(columns_of(line.command), out);
-  const auto kind = ask(line, [&](const Json& element) { table.add(element); });
+  std::string below;
+  const auto kind = ask(line, [&](const Json& element) {
+    table.add(element);
+    if (line.command == "workers") below += stages_text(element);
+  });
   if (!kind) return fail(kind.error(), err);
   table.finish();
+  out << below;
   return Exit::Ok;
 }
 

@@ -74,6 +74,13 @@ TEST(Workers, ShowSharesAsPercent) {
             "     0    3  2.7 %        91.3    12345        10    0.0 %\n");
 }
 
+TEST(Workers, ShowTheCostOfEachStepWhereItIsCounted) {
+  const auto worker = Json::parse(R"({"worker":1,"stages":{"parse":{"cycles_per_packet":21.51,"packets":64},
+                                      "new_flow":{"cycles_per_packet":0.0,"packets":0}}})");
+  EXPECT_EQ(stages_text(worker), "worker 1: parse 21.5 cycles a packet\n");
+  EXPECT_EQ(stages_text(Json::parse(R"({"worker":1})")), "");
+}
+
 TEST(Leases, ThatNeverExpireSaySo) {
   EXPECT_EQ(table_of("leases", R"([{"network":"default","address":"192.168.122.10","mac":"52:54:00:aa:00:01",
                                     "hostname":"","port":"vm1","state":"active","expires":null}])"),

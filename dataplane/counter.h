@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// Counter: one writer, any number of readers who see it whole.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace vmnat::dataplane {
+
+// An increment is a plain load, add and store.
+class Counter {
+ public:
+  void add(std::uint64_t amount) {
+    value_.store(value_.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
+  }
+  [[nodiscard]] std::uint64_t get() const { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+}  // namespace vmnat::dataplane
