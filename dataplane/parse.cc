@@ -31,40 +31,49 @@ struct Frame {
   std::size_t length;
 };
 
-ParsedPacket unroutable(DropReason fault) {
-  return {.kind = PacketKind::Unroutable, .fault = fault};
+// The parsers below fill in the packet field by field where it lies, and answer whether it can be routed: a
+// small structure that is passed about costs more than all the checks.
+bool unroutable(ParsedPacket& packet, DropReason fault) {
+  packet.kind = PacketKind::Unroutable;
+  packet.fault = fault;
+  return false;
 }
 
 // Headers that should be there by the lengths but are not in the first segment are split, not cut.
-ParsedPacket cut_short(const Frame& frame, std::size_t needed, DropReason fault) {
-  return unroutable(frame.length >= needed && frame.head.size() < needed ? DropReason::HeadersSplit : fault);
+[[gnu::cold]] bool cut_short(const Frame& frame, std::size_t needed, DropReason fault, ParsedPacket& packet) {
+  const bool is_split = frame.length >= needed && frame.head.size() < needed;
+  return unroutable(packet, is_split ? DropReason::HeadersSplit : fault);
 }
 
-bool has_good_checksum(const Frame& frame, std::size_t header_length) {
-  return net::folded(net::added_sum(frame.head.subspan(kIpOffset, header_length))) == 0xffff;
+bool has_good_checksum(const Frame& frame, const Ipv4Header& ip, bool is_plain) {
+  const std::uint64_t sum = is_plain ? net::plain_header_sum(ip)
+                                     : net::added_sum(frame.head.subspan(kIpOffset, ip.header_length()));
+  return net::folded(sum) == 0xffff;
 }
 
-ParsedPacket parse_tcp(const Frame& frame, ParsedPacket packet, std::size_t l4_length, Ports& ports) {
-  const auto* tcp = view<TcpHeader>(frame.head, packet.l4_offset);
+bool parse_tcp(const Frame& frame, std::size_t at, std::size_t l4_length, ParsedPacket& packet,
+               Ports& ports) {
+  const auto* tcp = view<TcpHeader>(frame.head, at);
   if (l4_length < sizeof(TcpHeader) || tcp == nullptr)
-    return cut_short(frame, packet.l4_offset + sizeof(TcpHeader), DropReason::L4Header);
+    return cut_short(frame, at + sizeof(TcpHeader), DropReason::L4Header, packet);
   if (tcp->header_length() < sizeof(TcpHeader) || tcp->header_length() > l4_length)
-    return unroutable(DropReason::L4Header);
+    return unroutable(packet, DropReason::L4Header);
   packet.kind = PacketKind::Tcp;
   packet.tcp_flags = tcp->flags;
   ports = {tcp->source_port, tcp->destination_port};
-  return packet;
+  return true;
 }
 
-ParsedPacket parse_udp(const Frame& frame, ParsedPacket packet, std::size_t l4_length, Ports& ports) {
-  const auto* udp = view<UdpHeader>(frame.head, packet.l4_offset);
+bool parse_udp(const Frame& frame, std::size_t at, std::size_t l4_length, ParsedPacket& packet,
+               Ports& ports) {
+  const auto* udp = view<UdpHeader>(frame.head, at);
   if (l4_length < sizeof(UdpHeader) || udp == nullptr)
-    return cut_short(frame, packet.l4_offset + sizeof(UdpHeader), DropReason::L4Header);
+    return cut_short(frame, at + sizeof(UdpHeader), DropReason::L4Header, packet);
   if (udp->length.host() < sizeof(UdpHeader) || udp->length.host() > l4_length)
-    return unroutable(DropReason::L4Header);
+    return unroutable(packet, DropReason::L4Header);
   packet.kind = PacketKind::Udp;
   ports = {udp->source_port, udp->destination_port};
-  return packet;
+  return true;
 }
 
 enum class IcmpClass { Request, Reply, Error, Unknown };
@@ -94,12 +103,13 @@ constexpr PacketKind kind_of(IcmpClass icmp_class) {
 
 // RFC 5508 REQ-1: a query is known by its identifier, which stands where the local port would.
 template <Direction direction>
-ParsedPacket parse_icmp(const Frame& frame, ParsedPacket packet, std::size_t l4_length, Ports& ports) {
-  const auto* icmp = view<IcmpHeader>(frame.head, packet.l4_offset);
+[[gnu::noinline]] bool parse_icmp(const Frame& frame, std::size_t at, std::size_t l4_length,
+                                  ParsedPacket& packet, Ports& ports) {
+  const auto* icmp = view<IcmpHeader>(frame.head, at);
   if (l4_length < sizeof(IcmpHeader) || icmp == nullptr)
-    return cut_short(frame, packet.l4_offset + sizeof(IcmpHeader), DropReason::L4Header);
+    return cut_short(frame, at + sizeof(IcmpHeader), DropReason::L4Header, packet);
   const IcmpClass icmp_class = class_of(icmp->type);
-  if (icmp_class == IcmpClass::Unknown) return unroutable(DropReason::IcmpType);
+  if (icmp_class == IcmpClass::Unknown) return unroutable(packet, DropReason::IcmpType);
   packet.kind = kind_of(icmp_class);
   // Requests go out and replies come in. The other way round nothing may be found, nor by the outer header of
   // an error: sessions have port 0.
@@ -108,7 +118,7 @@ ParsedPacket parse_icmp(const Frame& frame, ParsedPacket packet, std::size_t l4_
   const L4Port remote_port = is_usual_way ? L4Port{} : L4Port::from_host(0xffff);
   ports = direction == Direction::Outbound ? Ports{icmp->identifier, remote_port}
                                            : Ports{remote_port, icmp->identifier};
-  return packet;
+  return true;
 }
 
 // RFC 791 section 3.1. Source routes could lead a packet past what is decided here; all other options are
@@ -129,70 +139,79 @@ ParsedPacket parse_icmp(const Frame& frame, ParsedPacket packet, std::size_t l4_
 }
 
 template <Direction direction>
-ParsedPacket parse_ipv4(const Frame& frame, FlowKey& key) {
-  const auto* ip = view<Ipv4Header>(frame.head, kIpOffset);
-  if (ip == nullptr) return cut_short(frame, kIpOffset + sizeof(Ipv4Header), DropReason::IpHeader);
-  const std::size_t header_length = ip->header_length();
-  const std::size_t total_length = ip->total_length.host();
-  const bool is_plain = ip->version_ihl == 0x45;  // nearly always; one compare says all of the next line
-  if (!is_plain && (ip->version() != 4 || header_length < sizeof(Ipv4Header)))
-    return unroutable(DropReason::IpHeader);
-  if (total_length < header_length || total_length > frame.length - kIpOffset)
-    return unroutable(DropReason::IpHeader);
-  if (frame.head.size() < kIpOffset + header_length) return unroutable(DropReason::HeadersSplit);
-  if (!has_good_checksum(frame, header_length)) return unroutable(DropReason::IpChecksum);  // RFC 1812 5.2.2
-  if (!is_plain && !are_acceptable(frame.head.subspan(kIpOffset, header_length).subspan(sizeof(Ipv4Header))))
-    return unroutable(DropReason::IpOptions);
-  if (ip->is_fragment()) return unroutable(DropReason::Fragment);
-
-  ParsedPacket packet{.kind = PacketKind::Other,
-                      .l4_offset = static_cast<std::uint8_t>(kIpOffset + header_length),
-                      .total_length = static_cast<std::uint16_t>(total_length)};
-  const std::size_t l4_length = total_length - header_length;
-  Ports ports;
-  switch (ip->protocol()) {
+bool parse_l4(const Frame& frame, const Ipv4Header& ip, std::size_t at, std::size_t l4_length,
+              ParsedPacket& packet, Ports& ports) {
+  switch (ip.protocol()) {
     case net::Protocol::Tcp:
-      packet = parse_tcp(frame, packet, l4_length, ports);
-      break;
+      return parse_tcp(frame, at, l4_length, packet, ports);
     case net::Protocol::Udp:
-      packet = parse_udp(frame, packet, l4_length, ports);
-      break;
+      return parse_udp(frame, at, l4_length, packet, ports);
     case net::Protocol::Icmp:
-      packet = parse_icmp<direction>(frame, packet, l4_length, ports);
-      break;
+      return parse_icmp<direction>(frame, at, l4_length, packet, ports);
+    default:
+      packet.kind = PacketKind::Other;
+      return true;
   }
+}
+
+template <Direction direction>
+bool parse_ipv4(const Frame& frame, ParsedPacket& packet, FlowKey& key) {
+  const auto* ip = view<Ipv4Header>(frame.head, kIpOffset);
+  if (ip == nullptr) return cut_short(frame, kIpOffset + sizeof(Ipv4Header), DropReason::IpHeader, packet);
+  const bool is_plain = ip->version_ihl == 0x45;  // nearly always
+  const std::size_t header_length = is_plain ? sizeof(Ipv4Header) : ip->header_length();
+  const std::size_t total_length = ip->total_length.host();
+  if (!is_plain && (ip->version() != 4 || header_length < sizeof(Ipv4Header)))
+    return unroutable(packet, DropReason::IpHeader);
+  if (total_length < header_length || total_length > frame.length - kIpOffset)
+    return unroutable(packet, DropReason::IpHeader);
+  if (frame.head.size() < kIpOffset + header_length) return unroutable(packet, DropReason::HeadersSplit);
+  if (!has_good_checksum(frame, *ip, is_plain))
+    return unroutable(packet, DropReason::IpChecksum);  // RFC 1812 5.2.2
+  if (!is_plain && !are_acceptable(frame.head.subspan(kIpOffset, header_length).subspan(sizeof(Ipv4Header))))
+    return unroutable(packet, DropReason::IpOptions);
+  if (ip->is_fragment()) return unroutable(packet, DropReason::Fragment);
+
+  packet.l4_offset = static_cast<std::uint8_t>(kIpOffset + header_length);
+  packet.total_length = static_cast<std::uint16_t>(total_length);
+  Ports ports;
+  if (!parse_l4<direction>(frame, *ip, kIpOffset + header_length, total_length - header_length, packet,
+                           ports))
+    return false;
   const Endpoint source{ip->source, ports.source};
   const Endpoint destination{ip->destination, ports.destination};
   key = direction == Direction::Outbound ? FlowKey::of(source, destination, ip->protocol())
                                          : FlowKey::of(destination, source, ip->protocol());
-  return packet;
+  return true;
 }
 
-ParsedPacket parse_arp(const Frame& frame) {
+bool parse_arp(const Frame& frame, ParsedPacket& packet) {
   const auto* arp = view<net::ArpPacket>(frame.head, sizeof(EthernetHeader));
   if (arp == nullptr)
-    return cut_short(frame, sizeof(EthernetHeader) + sizeof(net::ArpPacket), DropReason::ArpMalformed);
-  if (!arp->is_ethernet_ipv4()) return unroutable(DropReason::ArpMalformed);
-  return {.kind = PacketKind::Arp};
+    return cut_short(frame, sizeof(EthernetHeader) + sizeof(net::ArpPacket), DropReason::ArpMalformed,
+                     packet);
+  if (!arp->is_ethernet_ipv4()) return unroutable(packet, DropReason::ArpMalformed);
+  packet.kind = PacketKind::Arp;
+  return true;
 }
 
 template <Direction direction>
-ParsedPacket parse_frame(const rte_mbuf* mbuf, FlowKey& key) {
+bool parse_frame(const rte_mbuf* mbuf, ParsedPacket& packet, FlowKey& key) {
   const Frame frame{{rte_pktmbuf_mtod(mbuf, const std::byte*), mbuf->data_len}, mbuf->pkt_len};
   const auto* ethernet = view<EthernetHeader>(frame.head);
-  if (ethernet == nullptr) return unroutable(DropReason::Runt);
+  if (ethernet == nullptr) return unroutable(packet, DropReason::Runt);
   // A kernel interface hands the tag over beside the frame instead of within it.
-  if ((mbuf->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0) return unroutable(DropReason::VlanTagged);
+  if ((mbuf->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0) return unroutable(packet, DropReason::VlanTagged);
   switch (ethernet->ether_type()) {
     case net::EtherType::Ipv4:
-      return parse_ipv4<direction>(frame, key);
+      return parse_ipv4<direction>(frame, packet, key);
     case net::EtherType::Arp:
-      return parse_arp(frame);
+      return parse_arp(frame, packet);
     case net::EtherType::Vlan:
     case net::EtherType::QinQ:
-      return unroutable(DropReason::VlanTagged);
+      return unroutable(packet, DropReason::VlanTagged);
     default:
-      return unroutable(DropReason::EtherType);
+      return unroutable(packet, DropReason::EtherType);
   }
 }
 
@@ -201,7 +220,7 @@ ParsedPacket parse_frame(const rte_mbuf* mbuf, FlowKey& key) {
 template <Direction direction>
 void parse(Burst& burst) {
   for (unsigned i = 0; i < burst.count; ++i)
-    burst.packets[i] = parse_frame<direction>(burst.frames[i], burst.keys[i]);
+    parse_frame<direction>(burst.frames[i], burst.packets[i], burst.keys[i]);
 }
 
 template void parse<Direction::Outbound>(Burst&);
