@@ -23,7 +23,7 @@ void Session::open(const Identity& identity, SessionState state, std::uint8_t fl
   store(place_, std::uint64_t{l4_delta(identity, address_delta).raw()} << 48);
   for (auto& word : bytes_) store(word, 0);
   store(packets_, 0);
-  const std::uint64_t sequence = activity_ & ~(kSequenceOne - 1);
+  const std::uint64_t sequence = activity_ & kSequenceMask;
   finish_writing(sequence | std::uint64_t{flags} << 44 | std::uint64_t{identity.policy} << 32 |
                  now.time_since_epoch().count());
 }
@@ -53,6 +53,11 @@ void Session::free(std::uint32_t next_free) {
   finish_writing(activity_);
 }
 
+void Session::start_carrying(unsigned direction) {
+  start_writing();
+  store(bytes_[direction], bytes_[direction] + kBytesMask + 1);
+}
+
 Session Session::copied() const {
   // The record is shared memory; atomic_ref<const T> comes with C++26 only.
   auto& shared = const_cast<Session&>(*this);
@@ -63,14 +68,16 @@ Session Session::copied() const {
   Session copy;
   for (;;) {
     copy.activity_ = load(shared.activity_);
+    copy.packets_ = load(shared.packets_);
     copy.remote_ = load(shared.remote_);
     copy.internal_ = load(shared.internal_);
     copy.external_ = load(shared.external_);
     copy.place_ = load(shared.place_);
     for (unsigned i = 0; i < 2; ++i) copy.bytes_[i] = load(shared.bytes_[i]);
-    copy.packets_ = load(shared.packets_);
-    const bool writing = copy.activity_ & kSequenceOne;
-    if (!writing && load(shared.activity_) == copy.activity_) return copy;
+    const bool is_written = copy.activity_ & kSequenceOne;
+    if (!is_written && load(shared.packets_) == copy.packets_ &&
+        ((load(shared.activity_) ^ copy.activity_) & kSequenceMask) == 0)
+      return copy;
   }
 }
 

@@ -11,8 +11,9 @@
 //   activity  | last seen 32, policy 12, flags 4, sequence 16 |
 //   outbound  | bytes 52, packets' high 12 |   inbound: the same   | packets' low 32: outbound, inbound |
 //
-// Written by the owning worker only, each word by one relaxed or release store (a plain mov). Readers on
-// other threads copy the record between two equal, even sequences (copy_session): they see it whole.
+// Written by the owning worker only, each word by one release store (a plain mov). Readers on other threads
+// copy the record between two equal, even sequences and two equal counts of packets (copied()): they see it
+// whole, except that `bytes` may have the packet already that is just being counted.
 #pragma once
 
 #include <array>
@@ -119,6 +120,7 @@ class alignas(kCacheLineSize) Session {
 
  private:
   static constexpr std::uint64_t kSequenceOne = std::uint64_t{1} << 48;
+  static constexpr std::uint64_t kSequenceMask = ~(kSequenceOne - 1);
   static constexpr std::uint64_t kBytesMask = (std::uint64_t{1} << 52) - 1;
   using Words = std::array<std::uint64_t, 8>;
 
@@ -126,6 +128,7 @@ class alignas(kCacheLineSize) Session {
     // Release, though it costs nothing: a reader that sees this word sees the odd sequence before it.
     std::atomic_ref(word).store(value, std::memory_order_release);
   }
+  [[gnu::cold]] void start_carrying(unsigned direction);
   void start_writing() { store(activity_, activity_ + kSequenceOne); }
   void finish_writing(std::uint64_t activity) { store(activity_, activity + kSequenceOne); }
 
@@ -159,18 +162,17 @@ template <Direction direction>
 void Session::count(std::uint32_t bytes, Time now) {
   constexpr auto i = static_cast<unsigned>(direction);
   constexpr std::uint64_t low_bits = std::uint64_t{0xffff'ffff} << (32 * i);
-  start_writing();
+  const std::uint64_t low = (packets_ + (std::uint64_t{1} << (32 * i))) & low_bits;
+  const bool carries = low == 0;  // once in 4 G packets
+  if (carries) start_carrying(i);
+  store(bytes_[i], (bytes_[i] & ~kBytesMask) | ((bytes_[i] + bytes) & kBytesMask));
+  store(packets_, (packets_ & ~low_bits) | low);
+  if (carries) finish_writing(activity_);
   std::uint64_t activity = activity_;
   if (direction == Direction::Outbound) activity |= std::uint64_t{kSpoken} << 44;
-  if (activity & (std::uint64_t{kSpoken} << 44)) {
+  if (activity & (std::uint64_t{kSpoken} << 44))
     activity = (activity & ~std::uint64_t{0xffff'ffff}) | now.time_since_epoch().count();
-  }
-  std::uint64_t total = (bytes_[i] & ~kBytesMask) | ((bytes_[i] + bytes) & kBytesMask);
-  const std::uint64_t low = (packets_ + (std::uint64_t{1} << (32 * i))) & low_bits;
-  if (low == 0) total += kBytesMask + 1;  // carried once in 4 G packets
-  store(bytes_[i], total);
-  store(packets_, (packets_ & ~low_bits) | low);
-  finish_writing(activity);
+  if (activity != activity_) store(activity_, activity);  // once a tick of the clock
 }
 
 }  // namespace vmnat::conntrack
