@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cost of a packet inside the worker: all steps of the pipeline over bursts of 32 hits, without the devices.
+// Cost of a packet inside the worker: all steps of the pipeline over bursts of 32 hits (`outbound`,
+// `inbound`) or of 32 new UDP flows (`open`), without the devices.
 //
 //   pipeline_bench --benchmark_repetitions=5 --benchmark_report_aggregates_only
 //
@@ -74,8 +75,22 @@ class Gateway {
                      .gateway_mac = kRouterMac};
     state_.networks = {{.gateway = plan().space().network, .mac = kGatewayMac, .ports = {kVm}}};
     state_.ports = {{.up = true}, {.network = 0, .up = true, .usual_mac = kVmMac}};
-    open_sessions(sessions);
+    plan_frames(sessions);
   }
+
+  // Opens all sessions, in a random order, and gets their replies ready.
+  void open_sessions() {
+    for (std::size_t at = 0; at < outbound_.size(); at += kBurstSize) run_burst<Direction::Outbound>();
+    for (std::size_t i = 0; i < order_.size(); ++i) {
+      const Tuple tuple = plan().outbound(order_[i]);
+      const Session* session =
+          conntrack_->find(FlowKey::of(tuple.source, tuple.destination, net::Protocol::Udp));
+      if (session == nullptr) std::abort();
+      inbound_.push_back(inbound_frame_.patch_of({tuple.destination, session->external()}, order_[i]));
+    }
+    std::ranges::shuffle(inbound_, std::mt19937_64(order_.size()));
+  }
+  [[nodiscard]] std::size_t bursts() const { return outbound_.size() / kBurstSize; }
 
   // Ticks that the pipeline took for one burst in this direction.
   template <Direction direction>
@@ -139,23 +154,12 @@ class Gateway {
         {&policy_, 1});
   }
 
-  void open_sessions(std::uint32_t sessions) {
-    std::vector<std::uint32_t> order(std::max(sessions, 4 * kBurstSize));
-    for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::uint32_t>(i % sessions);
-    std::ranges::shuffle(order, std::mt19937_64(sessions));
-    order.resize(order.size() / kBurstSize * kBurstSize);
-    for (const std::uint32_t flow : order) {
-      const Tuple tuple = plan().outbound(flow);
-      const conntrack::OutboundFlow outbound{
-          .key = FlowKey::of(tuple.source, tuple.destination, net::Protocol::Udp),
-          .port = kVm,
-          .mac = kVmMac};
-      const Session* session = conntrack_->open_outbound(outbound, 0, context_.now).session;
-      if (session == nullptr) std::abort();
-      outbound_.push_back(outbound_frame_.patch_of(tuple, flow));
-      inbound_.push_back(inbound_frame_.patch_of({tuple.destination, session->external()}, flow));
-    }
-    std::ranges::shuffle(inbound_, std::mt19937_64(sessions + 1));
+  void plan_frames(std::uint32_t sessions) {
+    order_.resize(std::max(sessions, 4 * kBurstSize) / kBurstSize * kBurstSize);
+    for (std::size_t i = 0; i < order_.size(); ++i) order_[i] = static_cast<FlowNumber>(i % sessions);
+    std::ranges::shuffle(order_, std::mt19937_64(sessions));
+    for (const FlowNumber flow : order_)
+      outbound_.push_back(outbound_frame_.patch_of(plan().outbound(flow), flow));
   }
 
   void take_sent(PortIndex port) {
@@ -168,6 +172,7 @@ class Gateway {
 
   FrameTemplate outbound_frame_{kWireSize, kVmMac, kGatewayMac};
   FrameTemplate inbound_frame_{kWireSize, kRouterMac, kUplinkMac};
+  std::vector<FlowNumber> order_;
   std::vector<FlowPatch> outbound_, inbound_;
   std::size_t at_ = 0;
   std::array<conntrack::ExternalIndex, 1> addresses_{0};
@@ -188,8 +193,16 @@ Gateway& gateway(std::uint32_t sessions) {
   if (!gateways.contains(sessions)) {
     gateways.clear();
     gateways.try_emplace(sessions, sessions);
+    gateways.at(sessions).open_sessions();
   }
   return gateways.at(sessions);
+}
+
+// Ticks a packet of the median burst.
+double median_ticks(std::vector<std::uint64_t>& bursts) {
+  const auto middle = bursts.begin() + static_cast<std::ptrdiff_t>(bursts.size() / 2);
+  std::ranges::nth_element(bursts, middle);
+  return static_cast<double>(*middle) / kBurstSize;
 }
 
 template <Direction direction>
@@ -201,9 +214,26 @@ void hits(benchmark::State& state) {
     all.push_back(at.run_burst<direction>());
     state.SetIterationTime(static_cast<double>(all.back()) / static_cast<double>(rte_get_tsc_hz()));
   }
-  std::ranges::nth_element(all, all.begin() + static_cast<std::ptrdiff_t>(all.size() / 2));
-  state.counters["ticks"] = static_cast<double>(all[all.size() / 2]) / kBurstSize;
+  state.counters["ticks"] = median_ticks(all);
   at.show_stages(state);
+}
+
+// The second half of as many flows as the argument says, each new: the table fills up from one half to all.
+void opens(benchmark::State& state) {
+  std::vector<std::uint64_t> all;
+  for (auto _ : state) {
+    const auto gateway = std::make_unique<Gateway>(static_cast<std::uint32_t>(state.range(0)));
+    for (std::size_t i = 0; i < gateway->bursts() / 2; ++i) gateway->run_burst<Direction::Outbound>();
+    std::uint64_t sum = 0;
+    for (std::size_t i = gateway->bursts() / 2; i < gateway->bursts(); ++i) {
+      all.push_back(gateway->run_burst<Direction::Outbound>());
+      sum += all.back();
+    }
+    state.SetIterationTime(static_cast<double>(sum) / static_cast<double>(rte_get_tsc_hz()));
+  }
+  const double ticks = median_ticks(all);
+  state.counters["ticks"] = ticks;
+  state.counters["opened_per_second"] = static_cast<double>(rte_get_tsc_hz()) / ticks;
 }
 
 void sizes(benchmark::internal::Benchmark* benchmark) {
@@ -212,6 +242,7 @@ void sizes(benchmark::internal::Benchmark* benchmark) {
 }
 BENCHMARK(hits<Direction::Outbound>)->Name("outbound")->Apply(sizes);
 BENCHMARK(hits<Direction::Inbound>)->Name("inbound")->Apply(sizes);
+BENCHMARK(opens)->Name("open")->Arg(64 << 10)->Arg(1 << 20)->UseManualTime()->Iterations(1);
 
 bool start_eal() {
   const char* arguments[] = {"pipeline_bench", "--no-huge",        "-m64", "--no-pci", "--no-shconf",

@@ -54,7 +54,7 @@ Session* Conntrack::find(const FlowKey& key) {
 
 // (1) all hashes, buckets on their way; (2) all tags, sessions on their way, and the second bucket of the
 // few keys that may be there; (3) their tags; (4) all sessions compared.
-void Conntrack::find_burst(std::span<const FlowKey> keys, Session** found) {
+unsigned Conntrack::find_burst(std::span<const FlowKey> keys, Session** found) {
   std::array<TagIndex::Place, kMaxBurst> places;
   std::array<std::uint32_t, kMaxBurst> candidates;
   std::array<std::uint8_t, kMaxBurst> second;
@@ -84,12 +84,15 @@ void Conntrack::find_burst(std::span<const FlowKey> keys, Session** found) {
     const std::uint32_t bits = index_.matches(bucket, place.tag);
     if (bits != 0) note_candidate(second[at], bucket, bits);
   }
+  unsigned hits = 0;
   for (unsigned i = 0; i < count; ++i) {
     found[i] = nullptr;
     if (candidates[i] == TagIndex::kNothing) continue;
     Session& candidate = sessions_[candidates[i]];
     found[i] = candidate.is_for(keys[i]) ? &candidate : find(keys[i]);  // two equal tags: once in thousands
+    hits += found[i] != nullptr;
   }
+  return hits;
 }
 
 bool Conntrack::is_taken(const FlowKey& inbound) const {

@@ -102,7 +102,8 @@ class Conntrack {
   void set_policies(std::span<const NatPolicy> policies);
 
   // Up to kMaxBurst keys; found[i] is keys[i]'s session or nullptr. Three memory stages over the whole burst.
-  void find_burst(std::span<const FlowKey> keys, Session** found);
+  // Returns how many were found.
+  unsigned find_burst(std::span<const FlowKey> keys, Session** found);
   [[nodiscard]] Session* find(const FlowKey& key);
 
   // For a frame without a session; one that an earlier frame of the burst has opened is given again.

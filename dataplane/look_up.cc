@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/look_up.h"
 
+#include <array>
 #include <span>
 
 #include "dataplane/icmp_error.h"
@@ -47,6 +48,38 @@ WorkerIndex session_owner(const Context& context, const Burst& burst, unsigned i
 
 }  // namespace
 
+namespace {
+
+// Fetches the memory that opening will need, for all frames of the burst that may open a session.
+void prefetch_openings(Context& context, Burst& burst) {
+  std::array<conntrack::OutboundFlow, kBurstSize> flows;
+  std::array<std::uint8_t, kBurstSize> frames;
+  unsigned count = 0;
+  for (unsigned i = 0; i < burst.count; ++i) {
+    if (burst.sessions[i] != nullptr) continue;
+    flows[count].key = burst.keys[i];
+    frames[count++] = static_cast<std::uint8_t>(i);
+  }
+  context.conntrack.prefetch_open(std::span{flows}.first(count), context.state->ports[burst.port].network);
+  for (unsigned at = 0; at < count; ++at) burst.packets[frames[at]].probable_port = flows[at].probable_port;
+}
+
+// Each missing session is opened, or its frame ends.
+template <Direction direction>
+[[gnu::cold]] void open_missed(Context& context, Burst& burst) {
+  StageClock clock(context.counters.stages);
+  unsigned missed = 0;
+  if constexpr (direction == Direction::Outbound) prefetch_openings(context, burst);
+  for (unsigned i = 0; i < burst.count; ++i) {
+    if (burst.sessions[i] != nullptr) continue;
+    burst.sessions[i] = session_after_miss<direction>(context, burst, i);
+    ++missed;
+  }
+  clock.lap(Stage::NewFlow, missed);
+}
+
+}  // namespace
+
 template <Direction direction>
 void hand_over(Context& context, rte_mbuf* frame, PortIndex from, WorkerIndex owner) {
   constexpr auto errand =
@@ -72,19 +105,15 @@ void steer(Context& context, Burst& burst) {
 
 template <Direction direction>
 void look_up(Context& context, Burst& burst) {
-  context.conntrack.find_burst(std::span{burst.keys, burst.count}, burst.sessions);
+  if (context.conntrack.find_burst(std::span{burst.keys, burst.count}, burst.sessions) < burst.count)
+    open_missed<direction>(context, burst);
   unsigned kept = 0;
   for (unsigned i = 0; i < burst.count; ++i) {
-    if (burst.sessions[i] == nullptr) {
-      StageClock clock(context.counters.stages);
-      burst.sessions[i] = session_after_miss<direction>(context, burst, i);
-      clock.lap(Stage::NewFlow, 1);
-      if (burst.sessions[i] == nullptr) continue;  // the frame ended there
-    } else if (const auto refusal = refusal_to_forward<direction>(context, burst, i)) {
+    if (burst.sessions[i] == nullptr) continue;  // the frame ended in open_missed
+    if (const auto refusal = refusal_to_forward<direction>(context, burst, i))
       refuse(context, burst, i, *refusal);
-      continue;
-    }
-    burst.move(i, kept++);
+    else
+      burst.move(i, kept++);
   }
   burst.count = static_cast<std::uint16_t>(kept);
 }

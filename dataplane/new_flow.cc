@@ -102,12 +102,12 @@ Session* session_after_miss<Direction::Outbound>(Context& context, Burst& burst,
     answer_echo(context, frame, burst.packets[i], burst.port);
     return nullptr;
   }
-  // An earlier frame of this burst may have opened it.
-  if (Session* session = context.conntrack.find(key)) return session;
   const conntrack::OutboundFlow flow{.key = key,
                                      .port = burst.port,
                                      .mac = ethernet_of(frame).source,
-                                     .tcp_flags = burst.packets[i].tcp_flags};
+                                     .tcp_flags = burst.packets[i].tcp_flags,
+                                     .probable_port = burst.packets[i].probable_port};
+  // One that an earlier frame of this burst has opened is given again.
   const conntrack::Opened opened = context.conntrack.open_outbound(flow, network_index, context.now);
   if (opened.session == nullptr) refuse(context, burst, i, reason_of(opened.verdict));
   return opened.session;

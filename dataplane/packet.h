@@ -40,10 +40,12 @@ enum class PacketKind : std::uint8_t {
 struct ParsedPacket {
   PacketKind kind = PacketKind::Unroutable;
   DropReason fault = DropReason::Runt;  // meaningful when Unroutable
-  std::uint8_t tcp_flags = 0;
-  std::uint8_t l4_offset = 0;      // bytes from the start of the frame: 34..74
-  std::uint16_t total_length = 0;  // bytes of the IPv4 packet
+  std::uint8_t tcp_flags = 0;           // meaningful when Tcp
+  std::uint8_t l4_offset = 0;           // bytes from the start of the frame: 34..74
+  std::uint16_t total_length = 0;       // bytes of the IPv4 packet
+  net::L4Port probable_port{};          // conntrack's, for a flow about to be opened
 };
+static_assert(sizeof(ParsedPacket) == 8);
 
 struct Burst {
   PortIndex port = 0;  // where the frames came from

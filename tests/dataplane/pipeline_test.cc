@@ -149,6 +149,15 @@ TEST_F(Pipeline, GivesEveryInternalEndpointAPortOfItsOwnInTheRange) {
   EXPECT_GE(*ports.begin(), 1024);
 }
 
+TEST_F(Pipeline, ASegmentBehindItsSynInOneBurstFindsTheSession) {
+  bed.put(kVm1, outbound().tcp(net::TcpHeader::kSyn).frame());
+  bed.put(kVm1, outbound().tcp(net::TcpHeader::kAck).frame());
+  bed.run();
+  EXPECT_EQ(bed.take(kUplink).size(), 2u);
+  EXPECT_EQ(bed.worker(0).conntrack().statistics().created, 1u);
+  EXPECT_EQ(bed.dropped(DropReason::TcpNotSyn), 0u);
+}
+
 TEST_F(Pipeline, FramesOfOneNewFlowInOneBurstShareASession) {
   for (int i = 0; i < 5; ++i) bed.put(kVm1, outbound().udp().frame());
   bed.run();
