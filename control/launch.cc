@@ -195,7 +195,8 @@ Result<void> Launched::make_workers(const config::Config& config, unsigned worke
                                          .rings = std::move((*rings)[i]),
                                          .published = &states_->published(),
                                          .start_tsc = start_tsc_,
-                                         .tsc_hz = rte_get_tsc_hz()};
+                                         .tsc_hz = rte_get_tsc_hz(),
+                                         .seed = random_seed()};
     for (std::size_t port = 0; port < ports_.size(); ++port)
       if (ports_[port].owner == i)
         settings.receive_queues.push_back(

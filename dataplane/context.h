@@ -4,7 +4,9 @@
 
 #include "conntrack/conntrack.h"
 #include "dataplane/counters.h"
+#include "dataplane/datagram_numbers.h"
 #include "dataplane/forwarding_state.h"
+#include "dataplane/fragment_table.h"
 #include "dataplane/packet.h"
 #include "dataplane/rings.h"
 #include "dataplane/token_bucket.h"
@@ -26,6 +28,8 @@ struct Context {
   WorkerCounters& counters;
   Rings& rings;
   Transmitter& transmitter;
+  FragmentTable& fragments;
+  DatagramNumbers& datagram_numbers;
   TokenBucket icmp_error_budget{kIcmpErrorsPerSecond, kIcmpErrorsAtOnce};
 
   // The frame's end: freed, and counted against the port it came from.

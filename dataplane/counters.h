@@ -3,10 +3,11 @@
 // counter whole, not all of them at one instant.
 //
 // The invariant that tests hold once traffic rests, summed over workers and ports:
-//   received + flood_copies + injected + generated = transmitted + punted + dropped
-// `generated` are the frames that workers make themselves, the ICMP errors. A frame that is refused with one
-// is dropped all the same, under its reason; the error is a frame more, on both sides. Drops are charged to
-// the port a frame came from (for injected frames: the port it was to leave by).
+//   received + flood_copies + injected + generated = transmitted + punted + dropped + fragments held
+// `generated` are the frames that workers make themselves: ICMP errors, and the pieces of a frame that is cut
+// beyond the first, which counts for the frame. A frame that is refused with an error is dropped all the
+// same, under its reason; the error is a frame more, on both sides. Drops are charged to the port a frame
+// came from (for injected frames: the port it was to leave by).
 #pragma once
 
 #include <array>
@@ -37,6 +38,9 @@ struct alignas(kCacheLineSize) WorkerCounters {
   Counter injected;                // frames of the control thread
   Counter icmp_errors_sent;        // generated, about frames that were refused
   Counter icmp_errors_suppressed;  // not, for the rate limit or for want of a buffer
+  Counter fragments_seen;          // fragments of TCP, UDP and ICMP to be routed
+  Counter fragments_held;          // gauge: those that wait for their datagram's first
+  Counter fragments_made;          // pieces of frames too big for their way out, beyond each one's first
   Counter handoff_frames;          // frames that crossed from this worker to another
   Counter learn_missed;            // source MACs not reported to control because its ring was full
   Counter busy_cycles;             // TSC cycles of polls that found frames

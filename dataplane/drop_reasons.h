@@ -29,7 +29,15 @@ namespace vmnat::dataplane {
   ROW(IpChecksum, "ip_checksum", "IPv4 header checksum is wrong")                                            \
   ROW(IpOptions, "ip_options", "IPv4 options that ask for source routing, or are malformed")                 \
   ROW(L4Header, "l4_header", "TCP, UDP or ICMP header is cut short or contradicts the lengths")              \
-  ROW(Fragment, "fragment", "IPv4 fragment")                                                                 \
+  ROW(FragmentLength, "fragment_length", "fragment that is empty, ends off an 8-byte border, or beyond 65535")\
+  ROW(FragmentTiny, "fragment_tiny", "transport header is not whole in the first fragment (RFC 1858, RFC 3128)") \
+  ROW(FragmentDuplicate, "fragment_duplicate", "fragment whose bytes have come before")                      \
+  ROW(FragmentOverlap, "fragment_overlap", "of a datagram whose fragments overlap or disagree (RFC 5722)")   \
+  ROW(FragmentScattered, "fragment_scattered", "of a datagram that came with too many gaps at once")         \
+  ROW(FragmentTimeout, "fragment_timeout", "waited in vain for the first fragment")                          \
+  ROW(FragmentQuota, "fragment_quota", "made room: its port held as many fragments as one may")              \
+  ROW(FragmentStoreFull, "fragment_store_full", "other ports hold all that the fragment store takes")        \
+  ROW(FragmentRefused, "fragment_refused", "later fragment of a datagram whose first one opened no session") \
   ROW(TtlExpired, "ttl_expired", "TTL would reach zero")                                                     \
   ROW(TooBig, "too_big", "larger than the MTU of the way out")                                               \
   ROW(SourceForeign, "source_foreign", "source address is not of the network the frame came from")           \

@@ -2,6 +2,7 @@
 #include "dataplane/hairpin.h"
 
 #include "dataplane/deliver.h"
+#include "dataplane/fragments.h"
 #include "dataplane/look_up.h"
 #include "dataplane/parse.h"
 #include "dataplane/translate.h"
@@ -14,6 +15,7 @@ void turn_round(Context& context, rte_mbuf* frame, PortIndex from) {
   burst.count = 1;
   burst.frames[0] = frame;
   parse<Direction::Inbound>(burst);
+  if (burst.has_fragments) collect_fragments<Direction::Inbound>(context, burst);
   steer<Direction::Inbound>(context, burst);
   look_up<Direction::Inbound>(context, burst);
   translate<Direction::Inbound>(context, burst);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/inbound_flow.h"
 
+#include "dataplane/fragments.h"
 #include "dataplane/icmp_error.h"
 #include "dataplane/local.h"
 #include "dataplane/look_up.h"
@@ -38,6 +39,11 @@ const InsideHost* host_of(const Context& context, const Forward& target) {
 
 Session* open_session(Context& context, const Burst& burst, unsigned i, const conntrack::InboundFlow& flow,
                       NetworkIndex network) {
+  if (is_later_fragment(burst.packets[i])) {  // an earlier frame of the burst may have opened it
+    Session* session = context.conntrack.find(flow.key);
+    if (session == nullptr) context.drop(burst.frames[i], burst.port, DropReason::FragmentRefused);
+    return session;
+  }
   const conntrack::Opened opened = context.conntrack.open_inbound(flow, network, context.now);
   if (opened.session == nullptr) refuse(context, burst, i, reason_of(opened.verdict));
   return opened.session;
@@ -83,7 +89,11 @@ Session* session_of_mapping(Context& context, const Burst& burst, unsigned i, co
   }
   const InsideHost* host = host_of(context, mapping);
   if (host != nullptr) return open_session(context, burst, i, flow_to(*host, burst, i), mapping.network);
-  context.punt_for_host(frame, burst.port, mapping.to.address);
+  // The first fragment waits alone: control knows frames by their ports.
+  if (is_later_fragment(burst.packets[i]))
+    context.drop(frame, burst.port, DropReason::HostUnresolved);
+  else
+    context.punt_for_host(frame, burst.port, mapping.to.address);
   return nullptr;
 }
 

@@ -17,6 +17,14 @@ void return_to_sender(rte_mbuf* frame, net::MacAddr from) {
   ethernet.source = from;
 }
 
+// Incremental, so that a message that came damaged is not made whole, and one in fragments need not be.
+void make_reply(net::IcmpHeader& icmp) {
+  const auto delta = net::ChecksumDelta::of(static_cast<std::uint16_t>(icmp.type),
+                                            static_cast<std::uint16_t>(net::IcmpType::EchoReply));
+  icmp.type = net::IcmpType::EchoReply;
+  icmp.checksum = delta.applied_to(icmp.checksum);
+}
+
 }  // namespace
 
 bool is_dhcp_request(rte_mbuf* frame, const ParsedPacket& packet) {
@@ -37,8 +45,9 @@ void answer_arp(Context& context, rte_mbuf* frame, PortIndex port, net::MacAddr 
 }
 
 bool is_echo_request(rte_mbuf* frame, const ParsedPacket& packet) {
-  return packet.kind == PacketKind::IcmpRequest &&
-         l4_of<net::IcmpHeader>(frame, packet).type == net::IcmpType::EchoRequest;
+  return packet.kind == PacketKind::LaterEchoFragment ||
+         (packet.kind == PacketKind::IcmpRequest &&
+          l4_of<net::IcmpHeader>(frame, packet).type == net::IcmpType::EchoRequest);
 }
 
 void answer_echo(Context& context, rte_mbuf* frame, const ParsedPacket& packet, PortIndex port) {
@@ -49,12 +58,7 @@ void answer_echo(Context& context, rte_mbuf* frame, const ParsedPacket& packet, 
   ip.checksum = {};
   ip.checksum = net::checksum_of(net::added_sum(
       {rte_pktmbuf_mtod_offset(frame, const std::byte*, sizeof(net::EthernetHeader)), ip.header_length()}));
-  auto& icmp = l4_of<net::IcmpHeader>(frame, packet);
-  // Incremental, so that a message that came damaged is not made whole.
-  const auto delta = net::ChecksumDelta::of(static_cast<std::uint16_t>(icmp.type),
-                                            static_cast<std::uint16_t>(net::IcmpType::EchoReply));
-  icmp.type = net::IcmpType::EchoReply;
-  icmp.checksum = delta.applied_to(icmp.checksum);
+  if (packet.kind == PacketKind::IcmpRequest) make_reply(l4_of<net::IcmpHeader>(frame, packet));
   context.transmitter.send(*context.state, frame, port, port);
 }
 

@@ -11,10 +11,11 @@ namespace vmnat::dataplane {
 // RFC 826: the reply to a request for `address`, which lives at `mac`. The frame is a checked ARP packet.
 void answer_arp(Context& context, rte_mbuf* frame, PortIndex port, net::MacAddr mac);
 
-// RFC 792: the reply to an echo request; `packet` is of kind IcmpRequest.
+// RFC 792: the reply to an echo request, or to a fragment of one by a fragment.
 void answer_echo(Context& context, rte_mbuf* frame, const ParsedPacket& packet, PortIndex port);
 
-// True for an echo request, the one query that is answered (RFC 1122 3.2.2.6; timestamps are not, 3.2.2.8).
+// True for an echo request and each of its fragments, the one query that is answered (RFC 1122 3.2.2.6;
+// timestamps are not, 3.2.2.8).
 bool is_echo_request(rte_mbuf* frame, const ParsedPacket& packet);
 
 // True for what a DHCP server would answer: UDP to port 67.

@@ -61,7 +61,7 @@ void prefetch_openings(Context& context, Burst& burst) {
     frames[count++] = static_cast<std::uint8_t>(i);
   }
   context.conntrack.prefetch_open(std::span{flows}.first(count), context.state->ports[burst.port].network);
-  for (unsigned at = 0; at < count; ++at) burst.packets[frames[at]].probable_port = flows[at].probable_port;
+  for (unsigned at = 0; at < count; ++at) burst.probable_ports[frames[at]] = flows[at].probable_port;
 }
 
 // Each missing session is opened, or its frame ends.
@@ -84,7 +84,8 @@ template <Direction direction>
 void hand_over(Context& context, rte_mbuf* frame, PortIndex from, WorkerIndex owner) {
   constexpr auto errand =
       direction == Direction::Outbound ? FrameNote::Errand::Outbound : FrameNote::Errand::Inbound;
-  note_of(frame) = {.port = from, .errand = errand};
+  note_of(frame).port = from;  // a fragment's note holds more
+  note_of(frame).errand = errand;
   if (!context.rings.handoff_to[owner].push(frame)) return context.drop(frame, from, DropReason::HandoffFull);
   context.counters.handoff_frames.add(1);
 }

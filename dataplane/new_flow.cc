@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/new_flow.h"
 
+#include "dataplane/fragments.h"
 #include "dataplane/hairpin.h"
 #include "dataplane/icmp_error.h"
 #include "dataplane/local.h"
@@ -102,11 +103,15 @@ Session* session_after_miss<Direction::Outbound>(Context& context, Burst& burst,
     answer_echo(context, frame, burst.packets[i], burst.port);
     return nullptr;
   }
+  if (is_later_fragment(burst.packets[i])) {
+    context.drop(frame, burst.port, DropReason::FragmentRefused);
+    return nullptr;
+  }
   const conntrack::OutboundFlow flow{.key = key,
                                      .port = burst.port,
                                      .mac = ethernet_of(frame).source,
                                      .tcp_flags = burst.packets[i].tcp_flags,
-                                     .probable_port = burst.packets[i].probable_port};
+                                     .probable_port = burst.probable_ports[i]};
   // One that an earlier frame of this burst has opened is given again.
   const conntrack::Opened opened = context.conntrack.open_outbound(flow, network_index, context.now);
   if (opened.session == nullptr) refuse(context, burst, i, reason_of(opened.verdict));

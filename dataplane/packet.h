@@ -35,6 +35,11 @@ enum class PacketKind : std::uint8_t {
   IcmpReply,
   Other,      // a protocol without ports: translated by address alone
   IcmpError,  // about a packet that it quotes; the key, of the outer header, is never found
+  // Of TCP, UDP or ICMP, until the first fragment's ports are known: nothing else is filled in. See
+  // fragments.h
+  Fragment,
+  LaterFragment,      // of a datagram whose first fragment has given it its key: translated by address alone
+  LaterEchoFragment,  // the same, and the datagram is an echo request
 };
 
 struct ParsedPacket {
@@ -43,17 +48,19 @@ struct ParsedPacket {
   std::uint8_t tcp_flags = 0;           // meaningful when Tcp
   std::uint8_t l4_offset = 0;           // bytes from the start of the frame: 34..74
   std::uint16_t total_length = 0;       // bytes of the IPv4 packet
-  net::L4Port probable_port{};          // conntrack's, for a flow about to be opened
+  std::uint16_t new_id = 0;             // of the datagram, once translated; 0: its own
 };
 static_assert(sizeof(ParsedPacket) == 8);
 
 struct Burst {
   PortIndex port = 0;  // where the frames came from
   std::uint16_t count = 0;
+  bool has_fragments = false;  // set by parse
   rte_mbuf* frames[kBurstSize];
   ParsedPacket packets[kBurstSize];
   FlowKey keys[kBurstSize];
   Session* sessions[kBurstSize];
+  net::L4Port probable_ports[kBurstSize];  // conntrack's, within look_up: of flows about to be opened
 
   // Puts frame `from` on place `to` (to <= from). The session follows only where it is known already.
   void move(unsigned from, unsigned to) {
@@ -73,7 +80,11 @@ struct FrameNote {
   PuntReason punt{};
   Errand errand{};
   net::Ipv4Addr host{};  // punt HostUnresolved: who is asked for
+  PacketKind kind{};     // errands of a later fragment: what it is, and its datagram's ports
+  net::L4Port local_port{};
+  net::L4Port remote_port{};
 };
+static_assert(sizeof(FrameNote) <= 16);  // more would push the headers of received frames over a cache line
 inline constexpr std::size_t kPrivateSize =
     (sizeof(FrameNote) + RTE_MBUF_PRIV_ALIGN - 1) & ~std::size_t{RTE_MBUF_PRIV_ALIGN - 1};
 

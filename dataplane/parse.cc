@@ -3,6 +3,7 @@
 
 #include <span>
 
+#include "conntrack/policy.h"
 #include "dataplane/net/checksum.h"
 
 namespace vmnat::dataplane {
@@ -64,12 +65,13 @@ bool parse_tcp(const Frame& frame, std::size_t at, std::size_t l4_length, Parsed
   return true;
 }
 
-bool parse_udp(const Frame& frame, std::size_t at, std::size_t l4_length, ParsedPacket& packet,
-               Ports& ports) {
+// `longest`: what the UDP length may be; a first fragment has less of the datagram than that says.
+bool parse_udp(const Frame& frame, std::size_t at, std::size_t l4_length, std::size_t longest,
+               ParsedPacket& packet, Ports& ports) {
   const auto* udp = view<UdpHeader>(frame.head, at);
   if (l4_length < sizeof(UdpHeader) || udp == nullptr)
     return cut_short(frame, at + sizeof(UdpHeader), DropReason::L4Header, packet);
-  if (udp->length.host() < sizeof(UdpHeader) || udp->length.host() > l4_length)
+  if (udp->length.host() < sizeof(UdpHeader) || udp->length.host() > longest)
     return unroutable(packet, DropReason::L4Header);
   packet.kind = PacketKind::Udp;
   ports = {udp->source_port, udp->destination_port};
@@ -138,24 +140,44 @@ template <Direction direction>
   return true;
 }
 
-template <Direction direction>
-bool parse_l4(const Frame& frame, const Ipv4Header& ip, std::size_t at, std::size_t l4_length,
-              ParsedPacket& packet, Ports& ports) {
+enum class Extent { Whole, FirstFragment };
+
+template <Direction direction, Extent extent>
+bool parse_l4(const Frame& frame, const Ipv4Header& ip, std::size_t header_length, ParsedPacket& packet,
+              Ports& ports) {
+  const std::size_t at = kIpOffset + header_length;
+  const std::size_t length = packet.total_length - header_length;
   switch (ip.protocol()) {
     case net::Protocol::Tcp:
-      return parse_tcp(frame, at, l4_length, packet, ports);
+      return parse_tcp(frame, at, length, packet, ports);
     case net::Protocol::Udp:
-      return parse_udp(frame, at, l4_length, packet, ports);
+      return parse_udp(frame, at, length, extent == Extent::Whole ? length : 0xffff, packet, ports);
     case net::Protocol::Icmp:
-      return parse_icmp<direction>(frame, at, l4_length, packet, ports);
+      return parse_icmp<direction>(frame, at, length, packet, ports);
     default:
       packet.kind = PacketKind::Other;
       return true;
   }
 }
 
+// What follows the IPv4 header, which has been checked.
+template <Direction direction, Extent extent>
+bool parse_transport(const Frame& frame, const Ipv4Header& ip, std::size_t header_length,
+                     ParsedPacket& packet, FlowKey& key) {
+  packet.l4_offset = static_cast<std::uint8_t>(kIpOffset + header_length);
+  packet.total_length = ip.total_length.host();
+  Ports ports;
+  if (!parse_l4<direction, extent>(frame, ip, header_length, packet, ports)) return false;
+  const Endpoint source{ip.source, ports.source};
+  const Endpoint destination{ip.destination, ports.destination};
+  key = direction == Direction::Outbound ? FlowKey::of(source, destination, ip.protocol())
+                                         : FlowKey::of(destination, source, ip.protocol());
+  return true;
+}
+
 template <Direction direction>
-bool parse_ipv4(const Frame& frame, ParsedPacket& packet, FlowKey& key) {
+bool parse_ipv4(const Frame& frame, Burst& burst, unsigned i) {
+  ParsedPacket& packet = burst.packets[i];
   const auto* ip = view<Ipv4Header>(frame.head, kIpOffset);
   if (ip == nullptr) return cut_short(frame, kIpOffset + sizeof(Ipv4Header), DropReason::IpHeader, packet);
   const bool is_plain = ip->version_ihl == 0x45;  // nearly always
@@ -170,19 +192,13 @@ bool parse_ipv4(const Frame& frame, ParsedPacket& packet, FlowKey& key) {
     return unroutable(packet, DropReason::IpChecksum);  // RFC 1812 5.2.2
   if (!is_plain && !are_acceptable(frame.head.subspan(kIpOffset, header_length).subspan(sizeof(Ipv4Header))))
     return unroutable(packet, DropReason::IpOptions);
-  if (ip->is_fragment()) return unroutable(packet, DropReason::Fragment);
-
-  packet.l4_offset = static_cast<std::uint8_t>(kIpOffset + header_length);
-  packet.total_length = static_cast<std::uint16_t>(total_length);
-  Ports ports;
-  if (!parse_l4<direction>(frame, *ip, kIpOffset + header_length, total_length - header_length, packet,
-                           ports))
-    return false;
-  const Endpoint source{ip->source, ports.source};
-  const Endpoint destination{ip->destination, ports.destination};
-  key = direction == Direction::Outbound ? FlowKey::of(source, destination, ip->protocol())
-                                         : FlowKey::of(destination, source, ip->protocol());
-  return true;
+  // Without ports the address says all, of a fragment, too.
+  if (ip->is_fragment() && conntrack::port_space(ip->protocol()) != conntrack::PortSpace::None) {
+    packet.kind = PacketKind::Fragment;
+    burst.has_fragments = true;
+    return true;
+  }
+  return parse_transport<direction, Extent::Whole>(frame, *ip, header_length, packet, burst.keys[i]);
 }
 
 bool parse_arp(const Frame& frame, ParsedPacket& packet) {
@@ -195,16 +211,22 @@ bool parse_arp(const Frame& frame, ParsedPacket& packet) {
   return true;
 }
 
+Frame frame_in(const rte_mbuf* mbuf) {
+  return {{rte_pktmbuf_mtod(mbuf, const std::byte*), mbuf->data_len}, mbuf->pkt_len};
+}
+
 template <Direction direction>
-bool parse_frame(const rte_mbuf* mbuf, ParsedPacket& packet, FlowKey& key) {
-  const Frame frame{{rte_pktmbuf_mtod(mbuf, const std::byte*), mbuf->data_len}, mbuf->pkt_len};
+bool parse_frame(Burst& burst, unsigned i) {
+  const rte_mbuf* mbuf = burst.frames[i];
+  ParsedPacket& packet = burst.packets[i] = {};
+  const Frame frame = frame_in(mbuf);
   const auto* ethernet = view<EthernetHeader>(frame.head);
   if (ethernet == nullptr) return unroutable(packet, DropReason::Runt);
   // A kernel interface hands the tag over beside the frame instead of within it.
   if ((mbuf->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0) return unroutable(packet, DropReason::VlanTagged);
   switch (ethernet->ether_type()) {
     case net::EtherType::Ipv4:
-      return parse_ipv4<direction>(frame, packet, key);
+      return parse_ipv4<direction>(frame, burst, i);
     case net::EtherType::Arp:
       return parse_arp(frame, packet);
     case net::EtherType::Vlan:
@@ -219,11 +241,21 @@ bool parse_frame(const rte_mbuf* mbuf, ParsedPacket& packet, FlowKey& key) {
 
 template <Direction direction>
 void parse(Burst& burst) {
-  for (unsigned i = 0; i < burst.count; ++i)
-    parse_frame<direction>(burst.frames[i], burst.packets[i], burst.keys[i]);
+  burst.has_fragments = false;
+  for (unsigned i = 0; i < burst.count; ++i) parse_frame<direction>(burst, i);
+}
+
+template <Direction direction>
+ParsedPacket parse_first_fragment(rte_mbuf* frame, FlowKey& key) {
+  const Ipv4Header& ip = ipv4_of(frame);
+  ParsedPacket packet;
+  parse_transport<direction, Extent::FirstFragment>(frame_in(frame), ip, ip.header_length(), packet, key);
+  return packet;
 }
 
 template void parse<Direction::Outbound>(Burst&);
 template void parse<Direction::Inbound>(Burst&);
+template ParsedPacket parse_first_fragment<Direction::Outbound>(rte_mbuf*, FlowKey&);
+template ParsedPacket parse_first_fragment<Direction::Inbound>(rte_mbuf*, FlowKey&);
 
 }  // namespace vmnat::dataplane

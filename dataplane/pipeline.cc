@@ -2,35 +2,45 @@
 #include "dataplane/pipeline.h"
 
 #include "dataplane/deliver.h"
+#include "dataplane/fragments.h"
 #include "dataplane/look_up.h"
 #include "dataplane/parse.h"
 #include "dataplane/switch.h"
 #include "dataplane/translate.h"
 
 namespace vmnat::dataplane {
-
 namespace {
 
-// From where the frames' session is at this worker: the same for received frames and for handed over ones.
+// From where the frames' sessions are at this worker.
 template <Direction direction>
-void route(Context& context, Burst& burst, StageClock& clock) {
+void finish(Context& context, Burst& burst, StageClock& clock) {
   unsigned entered = burst.count;
   look_up<direction>(context, burst);
   clock.lap(Stage::LookUp, entered);
   entered = burst.count;
   translate<direction>(context, burst);
   clock.lap(Stage::Translate, entered);
-  if constexpr (direction == Direction::Outbound)
+  if constexpr (direction == Direction::Outbound) {
+    if (burst.has_fragments) renumber(burst);
     deliver_outbound(context, burst);
-  else
+  } else {
     deliver_inbound(context, burst);
+  }
   clock.lap(Stage::Deliver, entered);
+}
+
+template <Direction direction>
+void route(Context& context, Burst& burst, StageClock& clock) {
+  const unsigned entered = burst.count;
+  steer<direction>(context, burst);
+  clock.lap(Stage::Steer, entered);
+  finish<direction>(context, burst, clock);
 }
 
 template <Direction direction>
 void run(Context& context, Burst& burst) {
   StageClock clock(context.counters.stages);
-  unsigned entered = burst.count;
+  const unsigned entered = burst.count;
   parse<direction>(burst);
   clock.lap(Stage::Parse, entered);
   if constexpr (direction == Direction::Outbound)
@@ -38,9 +48,7 @@ void run(Context& context, Burst& burst) {
   else
     accept_uplink(context, burst);
   clock.lap(Stage::Switch, entered);
-  entered = burst.count;
-  steer<direction>(context, burst);
-  clock.lap(Stage::Steer, entered);
+  if (burst.has_fragments) collect_fragments<direction>(context, burst);
   route<direction>(context, burst, clock);
 }
 
@@ -49,7 +57,8 @@ void resume(Context& context, Burst& burst) {
   StageClock clock(context.counters.stages);
   parse<direction>(burst);
   clock.lap(Stage::Parse, burst.count);
-  route<direction>(context, burst, clock);
+  if (burst.has_fragments) recall_fragments<direction>(burst);
+  finish<direction>(context, burst, clock);
 }
 
 }  // namespace
@@ -59,6 +68,14 @@ void run_outbound(Context& context, Burst& burst) {
 }
 void run_inbound(Context& context, Burst& burst) {
   run<Direction::Inbound>(context, burst);
+}
+void route_outbound(Context& context, Burst& burst) {
+  StageClock clock(context.counters.stages);
+  route<Direction::Outbound>(context, burst, clock);
+}
+void route_inbound(Context& context, Burst& burst) {
+  StageClock clock(context.counters.stages);
+  route<Direction::Inbound>(context, burst, clock);
 }
 void resume_outbound(Context& context, Burst& burst) {
   resume<Direction::Outbound>(context, burst);

@@ -6,6 +6,7 @@
 //                 |                                               |
 //   parse         |  bytes -> ParsedPacket + FlowKey              |            parse.h
 //   switch        |  to another VM, flood, or for us: go on       |  for us?   switch.h
+//   collect       |  (fragments) the first one decides, later ones follow   |  fragments.h (cold)
 //   steer         |      (several workers) to the owner of the session         look_up.h
 //   look up       |               session by key                  |            look_up.h
 //   new flow      |  no session: policy, address, port, rewrite   |  forward, filter, refuse   (cold)
@@ -28,6 +29,10 @@ namespace vmnat::dataplane {
 // `burst` holds frames just received from one port (VM port or uplink); it is used up.
 void run_outbound(Context& context, Burst& burst);
 void run_inbound(Context& context, Burst& burst);
+
+// What follows switching: for fragments that have waited, too.
+void route_outbound(Context& context, Burst& burst);
+void route_inbound(Context& context, Burst& burst);
 
 // The same for frames that another worker received, switched and steered here.
 void resume_outbound(Context& context, Burst& burst);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Construction of what a worker owns: done by control before the worker runs, and the only code of this
 // folder that allocates.
+#include <algorithm>
+#include <bit>
+
 #include "dataplane/worker.h"
 
 namespace vmnat::dataplane {
@@ -15,18 +18,37 @@ Transmitter::Transmitter(WorkerIndex worker, std::span<const Device> devices, Wo
   for (std::size_t i = 0; i < devices.size(); ++i) buffers_[i].device = devices[i];
 }
 
+FragmentTable::FragmentTable(const Settings& settings, WorkerCounters& counters)
+    : settings_(settings),
+      counters_(counters),
+      hash_(settings.seed),
+      bucket_mask_(std::bit_ceil(settings.datagrams) - 1),
+      buckets_(std::make_unique<Index[]>(bucket_mask_ + 1)),
+      datagrams_(std::make_unique<Datagram[]>(settings.datagrams)),
+      held_(std::make_unique<Held[]>(settings.frames)),
+      shares_(std::make_unique<Share[]>(settings.ports)) {
+  std::fill_n(buckets_.get(), bucket_mask_ + 1, kNone);
+  for (unsigned i = settings.datagrams; i-- > 0; free_datagram_ = static_cast<Index>(i))
+    datagrams_[i].next = free_datagram_;
+  for (unsigned i = settings.frames; i-- > 0; free_held_ = static_cast<Index>(i)) held_[i].next = free_held_;
+}
+
 Worker::Worker(Settings settings, std::unique_ptr<conntrack::Conntrack> conntrack,
                const conntrack::ExternalPorts& external_ports)
     : settings_(std::move(settings)),
       conntrack_(std::move(conntrack)),
       counters_(settings_.devices.size()),
       transmitter_(settings_.index, settings_.devices, counters_, settings_.rings),
+      fragments_({.seed = settings_.seed, .ports = settings_.devices.size()}, counters_),
+      datagram_numbers_(settings_.seed, settings_.index, settings_.worker_count),
       context_{.worker = settings_.index,
                .worker_count = settings_.worker_count,
                .conntrack = *conntrack_,
                .external_ports = external_ports,
                .counters = counters_,
                .rings = settings_.rings,
-               .transmitter = transmitter_} {}
+               .transmitter = transmitter_,
+               .fragments = fragments_,
+               .datagram_numbers = datagram_numbers_} {}
 
 }  // namespace vmnat::dataplane

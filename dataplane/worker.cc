@@ -4,6 +4,7 @@
 #include <rte_cycles.h>
 #include <rte_ethdev.h>
 
+#include "dataplane/fragments.h"
 #include "dataplane/idle.h"
 #include "dataplane/pipeline.h"
 
@@ -40,6 +41,7 @@ unsigned Worker::poll_once(std::uint64_t tsc) {
   for (const ReceiveQueue& queue : settings_.receive_queues) frames += receive(queue);
   for (FrameRing& ring : settings_.rings.handoff_from) frames += take_handoffs(ring);
   frames += take_injected();
+  if (fragments_.has_released()) forward_released(context_);
   transmitter_.flush(*context_.state);
   if (flush_box_.has_work()) frames += flush_sessions();
   if (inspection_box_.has_work()) inspection_box_.run(*conntrack_);
@@ -131,6 +133,7 @@ void Worker::expire_sessions(std::uint64_t tsc) {
   const auto budget =
       static_cast<unsigned>(conntrack_->capacity() / (kExpiryStepsPerSecond * kExpiryTurnSeconds) + 1);
   conntrack_->expire(context_.now, budget);
+  fragments_.expire(context_.now);
 }
 
 // One is what is left to do, so that the worker does not rest.
@@ -152,6 +155,7 @@ void Worker::drain_rings() {
   };
   for (FrameRing& ring : settings_.rings.handoff_from) drain(ring);
   drain(settings_.rings.inject);
+  fragments_.clear();
 }
 
 }  // namespace vmnat::dataplane

@@ -39,6 +39,7 @@ class Worker {
     const std::atomic<const ForwardingState*>* published = nullptr;  // outlives the worker
     std::uint64_t start_tsc = 0;                                     // time zero of all workers
     std::uint64_t tsc_hz = 0;
+    std::uint64_t seed = 0;  // secret and random
   };
 
   Worker(Settings settings, std::unique_ptr<conntrack::Conntrack> conntrack,
@@ -77,6 +78,8 @@ class Worker {
   std::unique_ptr<conntrack::Conntrack> conntrack_;
   WorkerCounters counters_;
   Transmitter transmitter_;
+  FragmentTable fragments_;
+  DatagramNumbers datagram_numbers_;
   Context context_;
   Burst burst_;
   std::uint64_t next_tick_tsc_ = 0;

@@ -236,6 +236,15 @@ bool has_good_checksums(const Bytes& frame) {
   return l4_sum(frame, layout) == 0;
 }
 
+bool has_good_ip_checksum(const Bytes& frame) {
+  return reference_checksum(frame, kIp, layout_of(frame).l4) == 0;
+}
+
+void mend_ip_checksum(Bytes& frame) {
+  put16(frame, kIp + 10, 0);
+  put16(frame, kIp + 10, reference_checksum(frame, kIp, layout_of(frame).l4));
+}
+
 net::Endpoint source_of(const Bytes& frame) {
   const Layout layout = layout_of(frame);
   const std::size_t port = layout.protocol == 1 ? layout.l4 + 4 : layout.l4;

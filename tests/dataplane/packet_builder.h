@@ -62,6 +62,10 @@ Bytes quote_in(const Bytes& frame);
 // True when the IPv4 header's and the TCP, UDP or ICMP checksum of an unfragmented frame are right.
 bool has_good_checksums(const Bytes& frame);
 
+bool has_good_ip_checksum(const Bytes& frame);
+// After a change of the IPv4 header.
+void mend_ip_checksum(Bytes& frame);
+
 // What a frame says, as text: "192.168.122.10:40000 > 198.51.100.7:80 udp ttl 64".
 std::string describe(const Bytes& frame);
 

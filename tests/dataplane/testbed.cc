@@ -18,19 +18,6 @@ constexpr std::uint64_t kTscHz = 1'000'000'000;
 constexpr unsigned kRingSize = 4096;
 constexpr const char* kPortNames[kPortCount] = {"uplink", "vm1", "vm2", "vm3", "vm4", "vm5"};
 
-rte_mempool* packet_pool() {
-  static rte_mempool* pool = [] {
-    const char* argv[] = {"test",           "--no-huge",         "-m256",           "--no-pci", "--no-shconf",
-                          "--no-telemetry", "--log-level=error", "--lcores=0@(0-1)"};
-    std::vector<char*> arguments;
-    for (const char* argument : argv) arguments.push_back(const_cast<char*>(argument));
-    if (rte_eal_init(static_cast<int>(arguments.size()), arguments.data()) < 0)
-      throw std::runtime_error(std::string("EAL: ") + rte_strerror(rte_errno));
-    return rte_pktmbuf_pool_create("test", 8191, 0, kPrivateSize, 2048 + RTE_PKTMBUF_HEADROOM, SOCKET_ID_ANY);
-  }();
-  return pool;
-}
-
 rte_ring* make_ring(const std::string& name, unsigned element = sizeof(void*)) {
   rte_ring* ring = rte_ring_create_elem(name.c_str(), element, kRingSize, SOCKET_ID_ANY, 0);
   if (ring == nullptr) throw std::runtime_error("ring " + name + ": " + rte_strerror(rte_errno));
@@ -53,6 +40,19 @@ std::vector<Bytes> drained(FrameRing ring) {
 }
 
 }  // namespace
+
+rte_mempool* packet_pool() {
+  static rte_mempool* pool = [] {
+    const char* argv[] = {"test",           "--no-huge",         "-m256",           "--no-pci", "--no-shconf",
+                          "--no-telemetry", "--log-level=error", "--lcores=0@(0-1)"};
+    std::vector<char*> arguments;
+    for (const char* argument : argv) arguments.push_back(const_cast<char*>(argument));
+    if (rte_eal_init(static_cast<int>(arguments.size()), arguments.data()) < 0)
+      throw std::runtime_error(std::string("EAL: ") + rte_strerror(rte_errno));
+    return rte_pktmbuf_pool_create("test", 8191, 0, kPrivateSize, 2048 + RTE_PKTMBUF_HEADROOM, SOCKET_ID_ANY);
+  }();
+  return pool;
+}
 
 // An Ethernet device whose receive and transmit queues are rings in the test's hands.
 struct Testbed::Wire {
@@ -283,6 +283,8 @@ Counts Testbed::counts() const {
     add("flood_copies", counters.flood_copies);
     add("injected", counters.injected);
     add("generated", counters.icmp_errors_sent);
+    add("generated", counters.fragments_made);
+    add("fragments.held", counters.fragments_held);
     add("icmp_errors.suppressed", counters.icmp_errors_suppressed);
     add("handoff", counters.handoff_frames);
   }
@@ -295,7 +297,9 @@ bool Testbed::is_balanced() const {
     const auto amount = static_cast<std::int64_t>(value);
     if (name.ends_with(".rx") || name == "flood_copies" || name == "injected" || name == "generated")
       balance += amount;
-    if (name.ends_with(".tx") || name.starts_with("drop.") || name.starts_with("punt.")) balance -= amount;
+    if (name.ends_with(".tx") || name.starts_with("drop.") || name.starts_with("punt.") ||
+        name == "fragments.held")
+      balance -= amount;
   }
   return balance == 0;
 }

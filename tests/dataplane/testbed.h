@@ -32,6 +32,9 @@ constexpr net::MacAddr vm_mac(std::uint8_t number) {
 constexpr PortIndex kUplink = 0, kVm1 = 1, kVm2 = 2, kVm3 = 3, kVm4 = 4, kVm5 = 5;
 inline constexpr unsigned kPortCount = 6;
 
+// Of all testbeds; starts the EAL at first use.
+rte_mempool* packet_pool();
+
 // Non-zero counters by name: "vm1.rx", "uplink.tx", "drop.ip_header", "punt.dhcp", "flood_copies", ...
 using Counts = std::map<std::string, std::uint64_t>;
 
@@ -56,7 +59,7 @@ class Testbed {
   void learn(PortIndex port, net::MacAddr mac);
 
   [[nodiscard]] Counts counts() const;
-  // received + flood copies + injected + generated = transmitted + punted + dropped
+  // received + flood copies + injected + generated = transmitted + punted + dropped + fragments held
   [[nodiscard]] bool is_balanced() const;
   [[nodiscard]] std::uint64_t dropped(dataplane::DropReason reason) const;
   [[nodiscard]] std::size_t free_buffers() const;  // all of them again once nothing is held
