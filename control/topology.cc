@@ -2,6 +2,7 @@
 #include "control/topology.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace vmnat::control {
 namespace {
@@ -158,11 +159,15 @@ dataplane::ForwardingState initial_state(const config::Config& config, const std
   state.uplink.address = *config.uplink.address;
   state.uplink.gateway = config.uplink.gateway.value_or(net::Ipv4Addr{});
   state.uplink.mtu = config.uplink.mtu;
-  for (const auto& network : config.networks)
+  state.smallest_mtu = std::numeric_limits<std::uint16_t>::max();
+  for (const auto& network : config.networks) {
+    state.smallest_mtu = std::min(state.smallest_mtu, network.mtu);
     state.networks.push_back({.gateway = network.address,
                               .mac = gateway_mac(network),
                               .nat = network.forward == config::Forward::Nat,
-                              .dhcp = network.dhcp.has_value()});
+                              .dhcp = network.dhcp.has_value(),
+                              .mtu = network.mtu});
+  }
   std::vector<dataplane::WordTable<dataplane::Forward>::Entry> forwards;
   for (const ForwardPlan& plan : plan_forwards(config))
     forwards.push_back({dataplane::ForwardingState::forward_word(plan.external, plan.protocol),

@@ -39,7 +39,7 @@ namespace vmnat::dataplane {
   ROW(FragmentStoreFull, "fragment_store_full", "other ports hold all that the fragment store takes")        \
   ROW(FragmentRefused, "fragment_refused", "later fragment of a datagram whose first one opened no session") \
   ROW(TtlExpired, "ttl_expired", "TTL would reach zero")                                                     \
-  ROW(TooBig, "too_big", "larger than the MTU of the way out")                                               \
+  ROW(TooBig, "too_big", "larger than the MTU of the way out, and may not be cut")                                               \
   ROW(SourceForeign, "source_foreign", "source address is not of the network the frame came from")           \
   ROW(DestinationInside, "destination_inside", "routed although the destination is on the sender's network") \
   ROW(BetweenNetworks, "between_networks", "destination is on another inside network")                       \
@@ -67,7 +67,7 @@ namespace vmnat::dataplane {
   ROW(TxFull, "tx_full", "transmit queue of the destination port is full")                                   \
   ROW(HandoffFull, "handoff_full", "ring to the owning worker is full")                                      \
   ROW(PuntFull, "punt_full", "ring to the control thread is full")                                           \
-  ROW(NoBuffer, "no_buffer", "no packet buffer for the copy of a flooded frame")
+  ROW(NoBuffer, "no_buffer", "no packet buffer for the copy of a flooded frame, or a piece of one too big")
 
 #define VMNAT_PUNT_REASONS(ROW)                                                                              \
   ROW(Dhcp, "dhcp", "DHCP message of a VM")                                                                  \

@@ -81,6 +81,7 @@ struct Network {
   net::MacAddr mac;         // the gateway's
   bool nat = true;          // false: isolated
   bool dhcp = false;
+  std::uint16_t mtu = 1500;  // bytes of IPv4 packet
   std::vector<PortIndex> ports;
   WordTable<PortIndex> macs;    // learned: MAC -> port
   WordTable<InsideHost> hosts;  // where forwards go to, by raw IPv4 address, resolved or not
@@ -121,7 +122,8 @@ struct ForwardingState {
   std::uint64_t generation = 0;
   Uplink uplink;
   std::vector<Network> networks;
-  std::vector<Port> ports;  // [kUplinkPort] is the uplink
+  std::uint16_t smallest_mtu = 1500;  // of the networks: what is not larger fits all of them
+  std::vector<Port> ports;            // [kUplinkPort] is the uplink
   // By network. Shared by states that differ in other things; never null once it has not been.
   std::shared_ptr<const conntrack::NatPolicies> policies;
   WordTable<Forward> forwards;  // by forward_word()

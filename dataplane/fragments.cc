@@ -129,6 +129,7 @@ void fill(Context& context, Burst& burst, FragmentTable::Released released) {
   burst.count = 0;
   burst.port = released.port;
   burst.has_fragments = true;
+  burst.has_oversize = false;
   const Direction direction = released.direction;
   for (;;) {
     burst.frames[burst.count] = released.frame;

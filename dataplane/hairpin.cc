@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/hairpin.h"
 
-#include "dataplane/deliver.h"
 #include "dataplane/fragments.h"
-#include "dataplane/look_up.h"
 #include "dataplane/parse.h"
-#include "dataplane/translate.h"
+#include "dataplane/pipeline.h"
 
 namespace vmnat::dataplane {
 
@@ -16,10 +14,7 @@ void turn_round(Context& context, rte_mbuf* frame, PortIndex from) {
   burst.frames[0] = frame;
   parse<Direction::Inbound>(burst);
   if (burst.has_fragments) collect_fragments<Direction::Inbound>(context, burst);
-  steer<Direction::Inbound>(context, burst);
-  look_up<Direction::Inbound>(context, burst);
-  translate<Direction::Inbound>(context, burst);
-  deliver_inbound(context, burst);
+  route_inbound(context, burst);
 }
 
 }  // namespace vmnat::dataplane

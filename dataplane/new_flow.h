@@ -8,7 +8,7 @@
 
 #include <optional>
 
-#include "dataplane/context.h"
+#include "dataplane/oversize.h"
 
 namespace vmnat::dataplane {
 
@@ -22,28 +22,32 @@ template <Direction direction>
 
 // Why a frame with a session cannot go on, if it cannot.
 template <Direction direction>
-std::optional<DropReason> refusal_to_forward(Context& context, const Burst& burst, unsigned i);
+std::optional<DropReason> refusal_to_forward(Context& context, Burst& burst, unsigned i);
 
 // A VM's frame came by another port or MAC than its session knows: the session follows the VM within its
 // network. False when the port is of another network: somebody else's address.
 [[gnu::cold]] bool follow_vm(Context& context, Session& session, PortIndex from, net::MacAddr mac);
 
 template <>
-inline std::optional<DropReason> refusal_to_forward<Direction::Outbound>(Context& context, const Burst& burst,
+inline std::optional<DropReason> refusal_to_forward<Direction::Outbound>(Context& context, Burst& burst,
                                                                          unsigned i) {
   Session& session = *burst.sessions[i];
   const net::MacAddr mac = ethernet_of(burst.frames[i]).source;
   if (!session.is_at(burst.port, mac) && !follow_vm(context, session, burst.port, mac))
     return DropReason::SourceForeign;
   if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;  // RFC 1812 5.3.1
-  if (burst.packets[i].total_length > context.state->uplink.mtu) return DropReason::TooBig;
+  if (burst.packets[i].total_length > context.state->uplink.mtu) return refusal_of_oversize(burst, i);
   return std::nullopt;
 }
 
 template <>
-inline std::optional<DropReason> refusal_to_forward<Direction::Inbound>(Context&, const Burst& burst,
+inline std::optional<DropReason> refusal_to_forward<Direction::Inbound>(Context& context, Burst& burst,
                                                                         unsigned i) {
   if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;
+  const std::uint16_t length = burst.packets[i].total_length;
+  if (length > context.state->smallest_mtu &&
+      length > mtu_of_way_out(*context.state, Direction::Inbound, *burst.sessions[i]))
+    return refusal_of_oversize(burst, i);
   return std::nullopt;
 }
 

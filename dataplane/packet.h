@@ -56,6 +56,7 @@ struct Burst {
   PortIndex port = 0;  // where the frames came from
   std::uint16_t count = 0;
   bool has_fragments = false;  // set by parse
+  bool has_oversize = false;   // cleared by parse, set by look-up: frames to be cut
   rte_mbuf* frames[kBurstSize];
   ParsedPacket packets[kBurstSize];
   FlowKey keys[kBurstSize];

@@ -242,6 +242,7 @@ bool parse_frame(Burst& burst, unsigned i) {
 template <Direction direction>
 void parse(Burst& burst) {
   burst.has_fragments = false;
+  burst.has_oversize = false;
   for (unsigned i = 0; i < burst.count; ++i) parse_frame<direction>(burst, i);
 }
 

@@ -4,6 +4,7 @@
 #include "dataplane/deliver.h"
 #include "dataplane/fragments.h"
 #include "dataplane/look_up.h"
+#include "dataplane/oversize.h"
 #include "dataplane/parse.h"
 #include "dataplane/switch.h"
 #include "dataplane/translate.h"
@@ -20,12 +21,13 @@ void finish(Context& context, Burst& burst, StageClock& clock) {
   entered = burst.count;
   translate<direction>(context, burst);
   clock.lap(Stage::Translate, entered);
-  if constexpr (direction == Direction::Outbound) {
-    if (burst.has_fragments) renumber(burst);
+  if (direction == Direction::Outbound && burst.has_fragments) renumber(burst);
+  if (burst.has_oversize)
+    deliver_in_pieces<direction>(context, burst);
+  else if constexpr (direction == Direction::Outbound)
     deliver_outbound(context, burst);
-  } else {
+  else
     deliver_inbound(context, burst);
-  }
   clock.lap(Stage::Deliver, entered);
 }
 

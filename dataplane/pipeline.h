@@ -12,6 +12,7 @@
 //   new flow      |  no session: policy, address, port, rewrite   |  forward, filter, refuse   (cold)
 //                 |                                               |            new_flow.h, inbound_flow.h
 //   translate     |      addresses, ports, checksums, TTL, TCP state           translate.h
+//   (oversize)    |  cut into what the way out takes                |            oversize.h (cold)
 //   deliver       |  next hop's MAC -> uplink                     |  VM's MAC  deliver.h
 //   transmit      v      per-port buffers, one tx burst a port and poll        transmit.h
 // clang-format on

@@ -8,6 +8,7 @@
 
 #include "dataplane/inbound_flow.h"
 #include "dataplane/net/checksum.h"
+#include "dataplane/oversize.h"
 
 namespace vmnat::dataplane {
 namespace {
@@ -46,13 +47,19 @@ std::optional<Answer> answer_to_service(PacketKind kind) {
   }
 }
 
-std::optional<Answer> answer_to(DropReason reason, const Context& context, rte_mbuf* frame, PacketKind kind) {
+// A frame from the uplink is too big for the network that its session leads to.
+std::uint16_t mtu_asked_for(const Context& context, const Burst& burst, unsigned i) {
+  if (burst.port != kUplinkPort) return context.state->uplink.mtu;
+  return mtu_of_way_out(*context.state, Direction::Inbound, *burst.sessions[i]);
+}
+
+std::optional<Answer> answer_to(DropReason reason, const Context& context, const Burst& burst, unsigned i) {
+  const PacketKind kind = burst.packets[i].kind;
   switch (reason) {
     case DropReason::TtlExpired:
       return Answer{IcmpType::TimeExceeded, 0};
     case DropReason::TooBig:
-      if (!ipv4_of(frame).dont_fragment()) return std::nullopt;
-      return unreachable(kFragmentationNeeded, context.state->uplink.mtu);
+      return unreachable(kFragmentationNeeded, mtu_asked_for(context, burst, i));
     case DropReason::BetweenNetworks:
     case DropReason::NoForwarding:
     case DropReason::NoPort:
@@ -147,7 +154,7 @@ void send_error(Context& context, const Burst& burst, unsigned i, const Answer& 
 void refuse(Context& context, const Burst& burst, unsigned i, DropReason reason) {
   rte_mbuf* frame = burst.frames[i];
   const PacketKind kind = burst.packets[i].kind;
-  const auto answer = answer_to(reason, context, frame, kind);
+  const auto answer = answer_to(reason, context, burst, i);
   if (answer && may_be_answered(context, frame, kind, burst.port)) send_error(context, burst, i, *answer);
   context.drop(frame, burst.port, reason);
 }

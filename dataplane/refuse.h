@@ -6,7 +6,7 @@
 // the port and to the MAC address that the frame came from, from the address that the sender asked of.
 //
 //   TTL expired                    11/0  time exceeded                      RFC 1812 5.3.1
-//   larger than the uplink's MTU    3/4  fragmentation needed, if DF, MTU   RFC 1191 3
+//   larger than the way out's MTU   3/4  fragmentation needed, its MTU      RFC 1191 3
 //   UDP to an external address      3/3  port unreachable                   RFC 1122 4.1.3.1
 //   a service the gateway has not   3/3, 3/2 for a protocol without ports   RFC 1122 3.2.2.1
 //   forwarded to a VM that is not there

@@ -14,6 +14,10 @@ namespace vmnat::test {
 namespace {
 
 using dataplane::DropReason;
+using dataplane::Forward;
+using dataplane::ForwardingState;
+using dataplane::InsideHost;
+using dataplane::WordTable;
 using net::IcmpType;
 using net::TcpHeader;
 using net::to_string;
@@ -248,6 +252,52 @@ TEST_P(Fragments, FromOutsideWithoutASessionStayOutside) {
   put_all(kUplink, cut(inbound({net::parse_ipv4(kVm1Address).value(), {}}).udp().frame(), 1480));
   EXPECT_EQ(bed.dropped(DropReason::NotExternal), 3u);
   for (const PortIndex vm : {kVm1, kVm2}) EXPECT_THAT(bed.take(vm), IsEmpty());
+}
+
+// 203.0.113.2:5353 udp leads to vm1's port 53.
+void forward_to_vm1(Testbed& bed) {
+  bed.change_state([](ForwardingState& state) {
+    const net::Endpoint external{net::parse_ipv4(kExternal).value(), net::L4Port::from_host(5353)};
+    const net::Endpoint internal{net::parse_ipv4(kVm1Address).value(), net::L4Port::from_host(53)};
+    state.forwards =
+        WordTable<Forward>({{ForwardingState::forward_word(external, net::Protocol::Udp), {.to = internal}}});
+    state.networks[0].hosts =
+        WordTable<InsideHost>({{internal.address.raw(), {.mac = vm_mac(1), .port = kVm1}}});
+  });
+}
+
+TEST_P(Fragments, ReachAForwardFromOutsideAndByHairpinAndSoDoTheAnswers) {
+  forward_to_vm1(bed);
+  bed.learn(kVm4, vm_mac(4));
+  struct Sender {
+    PortIndex port;
+    net::MacAddr mac, gateway;
+    const char *address, *seen_as;
+  };
+  const Sender senders[] = {{kUplink, kRouterMac, kUplinkMac, kServer, kServer},
+                            {kVm2, vm_mac(2), kRedMac, kVm2Address, kExternal},
+                            {kVm4, vm_mac(4), kBlueMac, "192.168.5.10", kExternal}};
+  for (const Sender& sender : senders)
+    for (const Order order : {Order::Forwards, Order::Backwards}) {
+      SCOPED_TRACE(std::string("from ") + sender.address);
+      const auto question =
+          Packet().from(sender.mac, sender.address, 6000).to(sender.gateway, kExternal, 5353);
+      const auto received = exchange(
+          sender.port, ordered(cut(Packet(question).payload(4000).udp().frame(), 1480), order), kVm1);
+      ASSERT_TRUE(received) << ::testing::PrintToString(bed.counts());
+      EXPECT_EQ(to_string(source_of(*received).address), sender.seen_as);
+      EXPECT_EQ(to_string(destination_of(*received)), "192.168.122.10:53");
+      EXPECT_TRUE(has_good_checksums(*received));
+      const auto answer = Packet()
+                              .from(vm_mac(1), kVm1Address, 53)
+                              .to(kRedMac, sender.seen_as, source_of(*received).port.host());
+      const auto answered =
+          exchange(kVm1, ordered(cut(Packet(answer).payload(3500).udp().frame(), 1480), order), sender.port);
+      ASSERT_TRUE(answered) << ::testing::PrintToString(bed.counts());
+      EXPECT_EQ(to_string(source_of(*answered)), "203.0.113.2:5353");
+      EXPECT_EQ(to_string(destination_of(*answered)), std::string(sender.address) + ":6000");
+      EXPECT_TRUE(has_good_checksums(*answered));
+    }
 }
 
 // RFC 1858, RFC 3128, RFC 5722, RFC 791: each attack is a few frames; none of it gets by.

@@ -459,7 +459,6 @@ std::vector<Dropped> drops() {
        DropReason::L4Header},
       {"a TTL of 1", kVm1, outbound().udp().ttl(1).frame(), DropReason::TtlExpired,
        Told{IcmpType::TimeExceeded, 0}},
-      {"a packet beyond the uplink's MTU", kVm1, outbound().udp().payload(1473).frame(), DropReason::TooBig},
       {"a source of another network", kVm1, to_server(1, "192.168.5.10").udp().frame(),
        DropReason::SourceForeign},
       {"a source from nowhere", kVm1, to_server(1, "8.8.8.8").udp().frame(), DropReason::SourceForeign},
