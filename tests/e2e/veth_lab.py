@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""vmnatd on veth ports, with the tests holding the other ends: what veth_nat.py and bad_input.py share.
+"""vmnatd on veth ports, with the tests holding the other ends: what the files with raw frames share.
 
     default   192.168.122.1/24   vm1 .10, vm2 .11     (forward: nat)
     lab       192.168.5.1/24     vm3 .10
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from harness import config
 from harness.daemon import Vmnatd, drops
 from harness.namespace import LeakWatch, Namespace, veth
-from harness.tap import check, scratch_directory
+from harness.tap import check, check_equal, scratch_directory
 from harness.waiting import Overdue, wait_until
 from harness.wire import ARP, ICMP, IP, UDP, Raw, Router, Wire
 
@@ -24,9 +24,14 @@ REMOTE = "198.51.100.2"
 ROUTER_MAC = "52:54:00:ff:00:01"
 NETWORKS = {"default": "192.168.122", "lab": "192.168.5", "alone": "192.168.9"}
 GATEWAY_MACS = {"default": "52:54:00:00:01:01", "lab": "52:54:00:00:01:02", "alone": "52:54:00:00:01:03"}
+GUESTS = ("default", "default", "lab", "alone")
 FORWARDING = {"default": "nat", "lab": "nat", "alone": "none"}
 REQUESTS = ("neighbors.requests", "neighbors.inside.requests")
 UPKEEP = {"injected": REQUESTS, "transmitted": REQUESTS, "received": ("punt.arp_reply",), "punted": ("punt.arp_reply",)}
+# What the counters grow by when a frame takes one port in and another out, and when it does so after it has
+# waited for the VM's MAC: punted, and given back.
+FORWARDED = {"received": 1, "transmitted": 1}
+WAITED = {"received": 1, "punted": 1, "injected": 1, "transmitted": 1}
 FRAME_COUNTERS = ("received", "flood_copies", "injected", "generated", "transmitted", "punted")
 
 
@@ -47,36 +52,48 @@ class Guest(NamedTuple):
     def expect(self, wanted, what):
         return self.wire.expect(wanted, what)
 
+    def answer_arp(self):
+        """Waits for vmnatd's question who has this VM's address, and answers it."""
+        request = self.expect(lambda f: ARP in f and f[ARP].op == 1 and f[ARP].pdst == self.address, "the ARP request")
+        check_equal((request.src, request[ARP].psrc), (GATEWAY_MACS[self.network], self.gateway), "who asks")
+        self.wire.send(self.wire.to(request.src) / ARP(op=2, hwsrc=self.wire.mac, psrc=self.address,
+                                                       hwdst=request.src, pdst=self.gateway))
+
     def announce(self):
         """Gratuitous ARP: tells the switch where this VM is."""
         self.wire.send(self.wire.to() / ARP(op=1, hwsrc=self.wire.mac, psrc=self.address, pdst=self.address))
 
 
 class VethLab:
-    def __init__(self, scope, mtu=1500, **nat):
-        """`nat`: by a network's name, what its `nat` says."""
+    def __init__(self, scope, mtu=1500, guests=GUESTS, networks=None, ports=None, **nat):
+        """`guests`: the network of each VM. By a network's name: `nat` is what its `nat` says, `networks` has
+        further keys of it; `ports` has further keys of a port, by its name."""
         self.settling, self.mtu, self.nat = None, mtu, nat
+        self.network_keys, self.port_keys = networks or {}, ports or {}
         self.directory = scratch_directory(scope)
         self.gateway_side = scope.enter_context(Namespace("gateway"))
         self.wire_side = scope.enter_context(Namespace("wires"))
         veth(self.gateway_side, "uplink0", self.wire_side, "isp0", mtu)
         self.router = Router(self.wire_side, "isp0", ROUTER_MAC, config.UPLINK_ROUTER)
         self.watch = LeakWatch(self.wire_side, "isp0", [config.UPLINK_ADDRESS])
-        self.guests = [self.guest(index, name) for index, name in enumerate(("default", "default", "lab", "alone"), 1)]
-        self.vm1, self.vm2, self.vm3, self.vm4 = self.guests
+        self.guests = [self.guest(index, name, guests[:index - 1].count(name)) for index, name in enumerate(guests, 1)]
+        self.vm1, self.vm2, self.vm3, self.vm4 = self.guests[:4]
         self.vmnatd = scope.enter_context(
             Vmnatd(self.directory, self.configuration(), namespace=self.gateway_side))
 
-    def guest(self, index, network) -> Guest:
+    def guest(self, index, network, before) -> Guest:
+        """`before`: how many VMs of the network have a lower number."""
         veth(self.gateway_side, f"port{index}", self.wire_side, f"vm{index}", self.mtu)
-        address = f"{NETWORKS[network]}.{11 if index == 2 else 10}"
-        return Guest(Wire(self.wire_side, f"vm{index}", f"52:54:00:aa:00:0{index}"), network, address)
+        return Guest(Wire(self.wire_side, f"vm{index}", f"52:54:00:aa:00:0{index}"), network,
+                     f"{NETWORKS[network]}.{10 + before}")
 
     def configuration(self):
         networks = [config.network(name, f"{prefix}.1/24", mac=GATEWAY_MACS[name], forward=FORWARDING[name],
-                                   ports=[config.veth_port(f"vm{index}", f"port{index}")
+                                   ports=[config.veth_port(f"vm{index}", f"port{index}") |
+                                          self.port_keys.get(f"vm{index}", {})
                                           for index, guest in enumerate(self.guests, 1) if guest.network == name],
-                                   **({"nat": self.nat[name]} if name in self.nat else {}))
+                                   **({"nat": self.nat[name]} if name in self.nat else {}),
+                                   **self.network_keys.get(name, {}))
                     for name, prefix in NETWORKS.items()]
         return config.configuration(self.directory, "uplink0", networks)
 
@@ -156,6 +173,10 @@ class VethLab:
         return self.router.expect(lambda frame: UDP in frame and bytes(frame[UDP].payload) == payload,
                                   f"{payload!r} on the uplink", seconds)
 
+    def inbound(self, l4, remote=REMOTE):
+        """A packet of a remote for the uplink's address, as the router would give it to the uplink."""
+        return self.router.to(config.UPLINK_MAC) / IP(src=remote, dst=config.UPLINK_ADDRESS) / l4
+
     def reply_udp(self, outbound, payload):
         """The remote answers an outbound datagram; what the router would send back, given to the uplink."""
         self.router.send(self.router.to(outbound.src) / IP(src=outbound[IP].dst, dst=outbound[IP].src) /
@@ -174,6 +195,23 @@ class VethLab:
 
     def evidence(self) -> str:
         return self.vmnatd.evidence()
+
+
+def times(number, *happenings) -> dict[str, int]:
+    """The sum of what happens, each `number` times."""
+    total = {}
+    for happening in happenings:
+        for name, growth in happening.items():
+            total[name] = total.get(name, 0) + number * growth
+    return total
+
+
+def end_with_accounts(suite):
+    """The last subtest of a file."""
+    @suite.test("after all of this every frame is accounted for, and no inside address left by the uplink")
+    def in_the_end(lab):
+        lab.vmnatd.check_accounting()
+        check_equal(lab.leaks(), [], "frames with a foreign source on the uplink")
 
 
 def matches(grown, expected) -> bool:
