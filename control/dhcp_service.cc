@@ -39,6 +39,9 @@ dhcp::NetworkSettings dhcp_settings(const config::Network& network) {
   for (const auto& reservation : dhcp.reservations)
     settings.reservations.push_back(
         {.mac = reservation.mac, .address = reservation.address, .hostname = reservation.hostname});
+  for (const config::VmPort& port : network.ports)
+    if (port.address)
+      settings.reservations.push_back({.mac = port.mac, .port = port.name, .address = *port.address});
   return settings;
 }
 
@@ -47,9 +50,9 @@ DhcpService::DhcpService(const config::Config& config, const std::vector<PortPla
   for (std::size_t i = 0; i < config.networks.size(); ++i) {
     const config::Network& network = config.networks[i];
     if (!network.dhcp) continue;
-    const auto [instance, is_new] =
-        servers_.emplace(static_cast<NetworkIndex>(i),
-                         Instance{network.name, dhcp::Server(dhcp_settings(network), kAddressSeed), {}, {}});
+    const auto [instance, is_new] = servers_.emplace(
+        static_cast<NetworkIndex>(i),
+        Instance{network.name, dhcp::Server(dhcp_settings(network), kAddressSeed), {}, {}, {}, true});
     restore(instance->second, config.control.state_dir, now);
   }
 }
@@ -76,6 +79,7 @@ void DhcpService::receive(std::span<const std::byte> frame, PortIndex port, dhcp
   const auto found = servers_.find(ports_[port].network);
   if (found == servers_.end()) return;
   Instance& instance = found->second;
+  instance.has_expired |= instance.server.expire(now) != 0;  // first: the server would, and not say so
   auto reply = instance.server.answer(frame, {.port = ports_[port].name}, now);
   if (reply) instance.replies.push_back({port, std::move(*reply)});
 }
@@ -92,6 +96,7 @@ std::vector<DhcpService::Reply> DhcpService::take_replies() {
 
 bool DhcpService::keep(Instance& instance) {
   const std::vector<dhcp::Lease> changes = instance.server.take_changes();
+  instance.news.insert(instance.news.end(), changes.begin(), changes.end());
   if (!instance.store || changes.empty()) return true;
   auto kept = instance.store->append(changes);
   if (kept && instance.store->wants_compaction()) kept = instance.store->compact(instance.server.leases());
@@ -101,12 +106,26 @@ bool DhcpService::keep(Instance& instance) {
 }
 
 void DhcpService::expire(dhcp::WallTime now) {
-  for (auto& [network, instance] : servers_) instance.server.expire(now);
+  for (auto& [network, instance] : servers_) instance.has_expired |= instance.server.expire(now) != 0;
+}
+
+std::vector<DhcpService::News> DhcpService::take_news() {
+  std::vector<News> all;
+  for (auto& [network, instance] : servers_) {
+    auto changed = std::exchange(instance.news, {});
+    if (std::exchange(instance.has_expired, false))
+      all.push_back({network, true, instance.server.leases()});
+    else if (!changed.empty())
+      all.push_back({network, false, std::move(changed)});
+  }
+  return all;
 }
 
 void DhcpService::reconfigure(const config::Config& config) {
-  for (auto& [network, instance] : servers_)
+  for (auto& [network, instance] : servers_) {
     instance.server.reconfigure(dhcp_settings(config.networks[network]));
+    instance.has_expired = true;
+  }
 }
 
 std::vector<DhcpService::NetworkLeases> DhcpService::leases() const {

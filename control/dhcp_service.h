@@ -36,6 +36,15 @@ class DhcpService {
   // New settings, same leases. The networks that have DHCP are the same.
   void reconfigure(const config::Config& config);
 
+  // What has become of leases since the last call: those that were bound or have ended, or, when some have
+  // run out, all that there are.
+  struct News {
+    NetworkIndex network;
+    bool is_whole;
+    std::vector<dhcp::Lease> leases;
+  };
+  std::vector<News> take_news();
+
   struct NetworkLeases {
     std::string network;
     std::vector<dhcp::Lease> leases;
@@ -52,6 +61,8 @@ class DhcpService {
     dhcp::Server server;
     std::optional<LeaseStore> store;
     std::vector<Reply> replies;
+    std::vector<dhcp::Lease> news{};
+    bool has_expired = true;  // or was restored: all of them are news
   };
   void restore(Instance& instance, const std::string& state_dir, dhcp::WallTime now);
   static bool keep(Instance& instance);

@@ -25,6 +25,10 @@ bool MacLearning::learn(NetworkIndex network, net::MacAddr mac, PortIndex port) 
   return true;
 }
 
+void MacLearning::bring_home(NetworkIndex network, net::MacAddr mac, PortIndex port) {
+  if (ports_.contains({network, mac})) learn(network, mac, port);
+}
+
 bool MacLearning::forget_port(PortIndex port) {
   const auto known = by_port_.find(port);
   if (known == by_port_.end()) return false;

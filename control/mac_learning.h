@@ -22,6 +22,8 @@ class MacLearning {
 
   // True when something changed. The gateway's own MACs are not to be passed in.
   bool learn(dataplane::NetworkIndex network, net::MacAddr mac, dataplane::PortIndex port);
+  // The MAC belongs to this port: it moves there if it was learned elsewhere.
+  void bring_home(dataplane::NetworkIndex network, net::MacAddr mac, dataplane::PortIndex port);
   bool forget_port(dataplane::PortIndex port);
 
   // The network's table for a forwarding state.

@@ -29,11 +29,13 @@ SlowPath::SlowPath(const config::Config& config, Launched& launched)
     : launched_(launched),
       dhcp_(config, launched.ports(), std::chrono::system_clock::now()),
       neighbors_(launched.states().current().uplink.mac, launched.states().current().uplink.address.address),
+      ownership_(launched.ports(), launched.states().current()),
       is_up_(launched.ports().size(), false) {
   const SteadyTime now = std::chrono::steady_clock::now();
   keep_targets_resolved(config, now);
   watch_links();
   tell_who_waits();
+  follow_leases();
   publish();
   const dataplane::Uplink& uplink = launched_.states().current().uplink;
   if (!uplink.gateway.is_unspecified()) neighbors_.keep_resolved(uplink.gateway, now);
@@ -54,15 +56,18 @@ void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
     take_punts(rings.punt, now, wall);
   }
   dhcp_.expire(wall);
-  for (const auto& [port, frame] : dhcp_.take_replies()) inject(frame, port);
+  const auto replies = dhcp_.take_replies();
+  follow_leases();
   neighbors_.advance(now);
   changed_ |= neighbors_.take_changed();
   for (Neighbors& network : inside_) {
     network.advance(now);
     changed_ |= network.take_changed();
   }
-  // A frame that was waiting goes out after the state that its followers will use is there.
+  // A frame that was waiting goes out after the state that its followers will use is there; and a VM hears of
+  // its lease after the guard has.
   if (changed_) publish();
+  for (const auto& [port, frame] : replies) inject(frame, port);
   for (const FrameBytes& frame : neighbors_.take_output()) inject(frame, kUplinkPort);
   for (std::size_t i = 0; i < inside_.size(); ++i)
     for (const FrameBytes& frame : inside_[i].take_output())
@@ -73,6 +78,8 @@ void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
 // Workers take the policies with the next state; the old ones go with the last state that has them.
 void SlowPath::adopt(const config::Config& config) {
   dhcp_.reconfigure(config);
+  follow_leases();
+  publish();
   dataplane::ForwardingState next = launched_.states().current();
   next.policies =
       std::make_shared<const conntrack::NatPolicies>(plan_policies(config, launched_.address_lists()));
@@ -111,10 +118,22 @@ void SlowPath::learn_macs(dataplane::LearnRing& ring) {
   dataplane::LearnedMac learned{};
   for (unsigned i = 0; i < kLearnsPerPoll && ring.pop(learned); ++i) {
     const NetworkIndex network = launched_.ports()[learned.port].network;
-    // The gateway's MAC is not to be had, whatever a VM claims.
-    if (learned.mac == launched_.states().current().networks[network].mac) continue;
+    // Reported under an older state it may be somebody's by now.
+    const PortIndex* owner =
+        launched_.states().current().networks[network].mac_owners.find(learned.mac.as_word());
+    if (owner != nullptr && *owner != learned.port) continue;
     changed_ |= macs_.learn(network, learned.mac, learned.port);
   }
+}
+
+void SlowPath::follow_leases() {
+  for (const DhcpService::News& news : dhcp_.take_news()) {
+    if (news.is_whole)
+      ownership_.replace(news.network, news.leases);
+    else
+      for (const dhcp::Lease& lease : news.leases) ownership_.note(news.network, lease);
+  }
+  changed_ |= ownership_.take_changed();
 }
 
 void SlowPath::take_punts(dataplane::FrameRing& ring, SteadyTime now, dhcp::WallTime wall) {
@@ -220,14 +239,13 @@ dataplane::WordTable<dataplane::InsideHost> SlowPath::hosts_of(NetworkIndex netw
 
 void SlowPath::publish() {
   dataplane::ForwardingState next = launched_.states().current();
+  for (std::size_t i = 0; i < next.ports.size(); ++i) next.ports[i].up = is_up_[i];
+  ownership_.settle(macs_, next);
+  ownership_.fill(next, macs_);
   for (std::size_t i = 0; i < next.networks.size(); ++i) {
     const auto network = static_cast<NetworkIndex>(i);
     next.networks[i].macs = macs_.table(network);
     next.networks[i].hosts = hosts_of(network, next.networks[i]);
-  }
-  for (std::size_t i = 0; i < next.ports.size(); ++i) {
-    next.ports[i].up = is_up_[i];
-    next.ports[i].usual_mac = macs_.latest(static_cast<PortIndex>(i));
   }
   next.uplink.gateway_mac = neighbors_.mac_of(next.uplink.gateway);
   std::vector<dataplane::WordTable<net::MacAddr>::Entry> on_link;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // SlowPath: what control does for frames: DHCP, ARP on the uplink and for the targets of forwards, MAC
-// learning, link state.
+// learning, who owns which addresses, link state.
 //
 // Called a few hundred times a second by the control thread. It empties the workers' punt and learn rings,
 // answers through the inject rings, and publishes a new forwarding state when something was learned.
@@ -13,6 +13,7 @@
 #include "control/launch.h"
 #include "control/mac_learning.h"
 #include "control/neighbors.h"
+#include "control/ownership.h"
 
 namespace vmnat::control {
 
@@ -41,6 +42,7 @@ class SlowPath {
   void tell_who_waits() const;
   void announce_addresses();
   void learn_macs(dataplane::LearnRing& ring);
+  void follow_leases();
   void take_punts(dataplane::FrameRing& ring, SteadyTime now, dhcp::WallTime wall);
   void settle(rte_mbuf* frame, SteadyTime now, dhcp::WallTime wall);
   void keep_targets_resolved(const config::Config& config, SteadyTime now);
@@ -58,6 +60,7 @@ class SlowPath {
   Neighbors neighbors_;
   std::vector<Neighbors> inside_;  // by network
   MacLearning macs_;
+  Ownership ownership_;
   std::vector<bool> is_up_;  // by PortIndex
   bool changed_ = false;     // the published state is out of date
   FrameBytes bytes_;         // of the frame in hand

@@ -16,6 +16,8 @@ namespace vmnat::dataplane {
   /* Link layer */                                                                                           \
   ROW(Runt, "runt", "shorter than an Ethernet header")                                                       \
   ROW(SourceMac, "source_mac", "source MAC is a group address or zero")                                      \
+  ROW(SpoofedMac, "spoofed_mac", "source or ARP sender MAC is not the port's, or is another's (guard)")     \
+  ROW(SpoofedAddress, "spoofed_address", "source or ARP sender address is not the port's, or is another's")  \
   ROW(NotForUs, "not_for_us", "uplink frame for another MAC address")                                        \
   ROW(VlanTagged, "vlan_tagged", "VLAN tag on a frame to be routed, or from the uplink")                     \
   ROW(EtherType, "ether_type", "neither IPv4 nor ARP, and to be routed, or from the uplink")                 \

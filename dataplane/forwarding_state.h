@@ -62,11 +62,23 @@ class WordTable {
   std::vector<Entry> slots_;
 };
 
+// What a frame's sender is held against at a VM port, from little to much; guard.h.
+enum class Guard : std::uint8_t {
+  GatewayOnly,  // nobody is the gateway
+  Others,       // ... nor one of those that other ports own
+  OwnMac,       // ... and has a MAC of the port's own
+  OwnBoth,      // ... and an IPv4 address of the port's own
+};
+
 struct Port {
   NetworkIndex network = kNoNetwork;  // kNoNetwork: the uplink
   WorkerIndex owner = 0;              // the worker that polls it and transmits to it
   bool up = false;
-  net::MacAddr usual_mac;  // the MAC last learned here: one compare instead of a table look-up
+  Guard guard = Guard::GatewayOnly;
+  // Nearly all frames have these: two compares instead of table look-ups. The MAC was last learned here, or
+  // is zero; the address, from Guard::Others on, goes with it.
+  net::MacAddr usual_mac;
+  net::Ipv4Addr usual_address;
 };
 
 // A VM that inbound flows are opened to.
@@ -85,6 +97,9 @@ struct Network {
   std::vector<PortIndex> ports;
   WordTable<PortIndex> macs;    // learned: MAC -> port
   WordTable<InsideHost> hosts;  // where forwards go to, by raw IPv4 address, resolved or not
+  // Who owns a MAC, or an address by its raw value: the port, kUplinkPort for what is the gateway's.
+  WordTable<PortIndex> mac_owners;
+  WordTable<PortIndex> address_owners;
 
   // True for an address that a VM of this network may have.
   [[nodiscard]] bool has_host(net::Ipv4Addr address) const {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/switch.h"
 
+#include "dataplane/guard.h"
 #include "dataplane/local.h"
 
 namespace vmnat::dataplane {
@@ -98,6 +99,10 @@ bool switch_frame(Context& context, const Port& port, rte_mbuf* frame, const Par
     return false;
   }
   const Network& network = context.state->networks[port.network];
+  if (const auto refusal = refusal_of_sender(*context.state, network, port, from, frame, packet)) {
+    context.drop(frame, from, *refusal);
+    return false;
+  }
   learn(context, port, from, ethernet.source);
   if (ethernet.destination == network.mac) return accept_for_gateway(context, network, frame, packet, from);
   if (ethernet.destination.is_group())

@@ -62,6 +62,35 @@ void check_reservations(const Network& network, const std::string& path, Finding
   }
 }
 
+// What a port owns by the configuration; its address is a reservation, too.
+void check_ports(const Network& network, const std::string& path, Findings& findings) {
+  Unique<net::MacAddr> macs("ports: mac", findings);
+  Unique<net::Ipv4Addr> addresses("ports: address", findings);
+  for (std::size_t i = 0; i < network.ports.size(); ++i) {
+    const VmPort& port = network.ports[i];
+    const std::string at = indexed(path, i);
+    if (port.mac) macs.add(*port.mac, at + ".mac", to_string(*port.mac));
+    if (port.mac && port.mac == network.mac)
+      findings.complain_at(at + ".mac", "mac: " + to_string(*port.mac) + " is the gateway's");
+    if (!port.address) continue;
+    addresses.add(*port.address, at + ".address", to_string(*port.address));
+    check_is_vm_address(network, *port.address, at + ".address", "address", findings);
+  }
+}
+
+void check_reservations_of_ports(const Network& network, const std::string& path, Findings& findings) {
+  const auto& reservations = network.dhcp->reservations;
+  for (std::size_t i = 0; i < reservations.size(); ++i)
+    for (const VmPort& port : network.ports) {
+      const std::string is_of = " is that of port '" + port.name + "', which is reserved already";
+      if (port.address == reservations[i].address)
+        findings.complain_at(indexed(path, i) + ".address",
+                             "address: " + to_string(reservations[i].address) + is_of);
+      else if (port.address && port.mac == reservations[i].mac)
+        findings.complain_at(indexed(path, i) + ".mac", "mac: " + to_string(reservations[i].mac) + is_of);
+    }
+}
+
 void check_routes(const Network& network, const std::string& path, Findings& findings) {
   Unique<std::string> destinations("routes: to", findings);
   const auto& routes = network.dhcp->routes;
@@ -118,6 +147,7 @@ void check_servers(const Network& network, const std::vector<net::Ipv4Addr>& ser
 void check_dhcp(const Network& network, const std::string& path, Findings& findings) {
   check_ranges(network, path + ".ranges", findings);
   check_reservations(network, path + ".reservations", findings);
+  check_reservations_of_ports(network, path + ".reservations", findings);
   check_routes(network, path + ".routes", findings);
   check_options(network, path + ".options", findings);
   check_servers(network, network.dhcp->dns, path + ".dns", findings);
@@ -134,6 +164,7 @@ void check_network(const Config& config, std::size_t index, Findings& findings) 
     return findings.complain_at(path + ".address",
                                 "address: the prefix length of a network is between 8 and 30");
   check_is_host_of(network.address, network.address.address, path + ".address", "address", findings);
+  check_ports(network, path + ".ports", findings);
   if (network.dhcp) check_dhcp(network, path + ".dhcp", findings);
 }
 

@@ -101,11 +101,12 @@ void write_uplink(Writer& out, const Uplink& uplink) {
 }
 
 std::string port_line(const VmPort& port) {
-  if (!port.device.empty())
-    return fmt::format("name: {}, device: {}, queues: {}", quoted(port.name), quoted(port.device),
-                       port.queues);
-  return fmt::format("name: {}, vhost_user: {}, mode: {}, queues: {}", quoted(port.name),
-                     quoted(port.vhost_user), to_word(port.mode), port.queues);
+  const std::string attached = port.device.empty() ? fmt::format("vhost_user: {}, mode: {}",
+                                                                 quoted(port.vhost_user), to_word(port.mode))
+                                                   : fmt::format("device: {}", quoted(port.device));
+  return fmt::format("name: {}, {}, queues: {}, mac: {}, address: {}, guard: {}", quoted(port.name), attached,
+                     port.queues, or_word(port.mac, "any", address_text),
+                     or_word(port.address, "any", address_text), to_word(port.guard));
 }
 
 std::string option_line(const DhcpOption& option) {

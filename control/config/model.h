@@ -4,7 +4,8 @@
 // A member's initialiser is the key's default (configs/reference.yaml shows the same, and a test holds them
 // equal). Defaults that depend on something else are filled in when the file is loaded, so that a Config
 // from load_config() is the effective one: dhcp.ranges (the whole network), dhcp.dns (the resolvers of the
-// host), nat.addresses (the uplink's address). No policy here: what a value does is decided by its reader.
+// host), nat.addresses (the uplink's address), ports[].guard (by the kind of port). No policy here: what a
+// value does is decided by its reader.
 //
 // Example: `networks: [{name: default, address: 192.168.122.1/24, ports: []}]` is one Network whose
 // `nat` has the addresses {uplink, uplink}, ports 1024-65535 and endpoint-independent mapping.
@@ -78,6 +79,9 @@ struct Uplink {
   bool operator==(const Uplink&) const = default;
 };
 
+// Is a VM held against the addresses that its port owns?
+enum class PortGuard { On, Off };
+
 // A port that a VM is on: exactly one of `vhost_user` (a socket's path) and `device` is not empty.
 struct VmPort {
   std::string name;
@@ -85,6 +89,9 @@ struct VmPort {
   std::string device;
   VhostMode mode = VhostMode::Client;
   unsigned queues = 1;
+  std::optional<net::MacAddr> mac;       // the VM's; nothing: any
+  std::optional<net::Ipv4Addr> address;  // likewise
+  PortGuard guard = PortGuard::On;       // of a device, which may lead to more than a VM: Off
   bool operator==(const VmPort&) const = default;
 };
 
@@ -210,6 +217,9 @@ constexpr auto words_of(Forward) {
 }
 constexpr auto words_of(VhostMode) {
   return std::to_array<Word<VhostMode>>({{VhostMode::Client, "client"}, {VhostMode::Server, "server"}});
+}
+constexpr auto words_of(PortGuard) {
+  return std::to_array<Word<PortGuard>>({{PortGuard::On, "on"}, {PortGuard::Off, "off"}});
 }
 constexpr auto words_of(Mapping) {
   return std::to_array<Word<Mapping>>({{Mapping::EndpointIndependent, "endpoint-independent"},

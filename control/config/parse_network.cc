@@ -11,6 +11,10 @@ void parse_port(Section& section, VmPort& into) {
   section.optional("device", into.device, device_name);
   section.optional("mode", into.mode, word<VhostMode>);
   section.optional("queues", into.queues, number_within<unsigned>(1, 64));
+  section.optional("mac", into.mac, unless("any", unicast_mac));
+  section.optional("address", into.address, unless("any", host_address));
+  if (section.given("device")) into.guard = PortGuard::Off;
+  section.optional("guard", into.guard, word<PortGuard>);
 
   const bool vhost = section.given("vhost_user"), device = section.given("device");
   if (vhost == device) {

@@ -110,7 +110,9 @@ TEST(Config, ReadsPorts) {
   const Network network =
       network_of("ports: [{name: vm1, vhost_user: /run/v, mode: server}, {name: lab0, device: veth0}]");
   EXPECT_EQ(network.ports.at(0), (VmPort{.name = "vm1", .vhost_user = "/run/v", .mode = VhostMode::Server}));
-  EXPECT_EQ(network.ports.at(1), (VmPort{.name = "lab0", .device = "veth0"}));
+  EXPECT_EQ(network.ports.at(0).guard, PortGuard::On) << "a VM";
+  EXPECT_EQ(network.ports.at(1).guard, PortGuard::Off) << "a device may lead to a whole segment";
+  EXPECT_EQ(network.ports.at(1), (VmPort{.name = "lab0", .device = "veth0", .guard = PortGuard::Off}));
 }
 
 TEST(Config, UnderstandsAnchorsAndBlockStyle) {

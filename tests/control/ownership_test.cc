@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who owns what, from the configuration, leases and links; with the state that workers get as the answer.
+#include "control/ownership.h"
+
+#include <gtest/gtest.h>
+
+namespace vmnat::control {
+namespace {
+
+using dataplane::Guard;
+using dataplane::kUplinkPort;
+
+constexpr PortIndex kVm1 = 1, kVm2 = 2, kLab = 3;
+
+net::MacAddr mac(std::uint8_t number) {
+  return {{0x52, 0x54, 0, 0xaa, 0, number}};
+}
+net::Ipv4Addr address(std::uint8_t host) {
+  return net::Ipv4Addr::of(192, 168, 122, host);
+}
+dhcp::Lease lease(const char* port, std::uint8_t number, std::uint8_t host,
+                  dhcp::LeaseState state = dhcp::LeaseState::Bound) {
+  return {.address = address(host), .mac = mac(number), .port = port, .state = state};
+}
+
+struct OwnershipTest : ::testing::Test {
+  OwnershipTest() {
+    config.uplink.address = net::Ipv4Prefix{net::Ipv4Addr::of(203, 0, 113, 2), 24};
+    config.networks = {{.name = "default",
+                        .address = {address(1), 24},
+                        .ports = {{.name = "vm1", .vhost_user = "/1"},
+                                  {.name = "vm2", .vhost_user = "/2"},
+                                  {.name = "lab", .device = "veth0", .guard = config::PortGuard::Off}}}};
+  }
+  // The state after `change` was made to who owns what.
+  dataplane::ForwardingState after(const std::function<void(Ownership&)>& change) {
+    const auto ports = plan_ports(config, 1);
+    dataplane::ForwardingState state = initial_state(config, ports);
+    for (std::size_t i = 0; i < ports.size(); ++i) state.ports[i].up = i != down;
+    Ownership ownership(ports, state);
+    change(ownership);
+    EXPECT_TRUE(ownership.take_changed());
+    ownership.settle(learned, state);
+    ownership.fill(state, learned);
+    return state;
+  }
+  static int owner(const dataplane::WordTable<PortIndex>& owners, std::uint64_t word) {
+    const PortIndex* found = owners.find(word);
+    return found == nullptr ? -1 : *found;
+  }
+  static int owner_of(const dataplane::ForwardingState& state, net::MacAddr mac) {
+    return owner(state.networks[0].mac_owners, mac.as_word());
+  }
+  static int owner_of(const dataplane::ForwardingState& state, net::Ipv4Addr address) {
+    return owner(state.networks[0].address_owners, address.raw());
+  }
+
+  config::Config config;
+  MacLearning learned;
+  std::size_t down = 99;
+};
+
+TEST_F(OwnershipTest, WithoutLeasesThereIsTheGatewayAlone) {
+  const auto state = after([](Ownership&) {});
+  EXPECT_EQ(owner_of(state, address(1)), kUplinkPort);
+  EXPECT_EQ(owner_of(state, state.networks[0].mac), kUplinkPort);
+  EXPECT_EQ(owner_of(state, address(10)), -1);
+  for (const PortIndex port : {kVm1, kVm2, kLab}) EXPECT_EQ(state.ports[port].guard, Guard::GatewayOnly);
+}
+
+TEST_F(OwnershipTest, ALeaseMakesThePortOwnItsMacAndAddressAndOthersMindThem) {
+  learned.learn(0, mac(1), kVm1);
+  const auto state = after([](Ownership& o) { o.note(0, lease("vm1", 1, 10)); });
+  EXPECT_EQ(owner_of(state, address(10)), kVm1);
+  EXPECT_EQ(owner_of(state, mac(1)), kVm1);
+  EXPECT_EQ(state.ports[kVm1].guard, Guard::OwnBoth);
+  EXPECT_EQ(state.ports[kVm1].usual_mac, mac(1));
+  EXPECT_EQ(state.ports[kVm1].usual_address, address(10));
+  EXPECT_EQ(state.ports[kVm2].guard, Guard::Others);
+  EXPECT_EQ(state.ports[kLab].guard, Guard::GatewayOnly) << "guard: off";
+}
+
+TEST_F(OwnershipTest, AnEndedLeaseGivesBothBack) {
+  for (const auto end : {dhcp::LeaseState::Released, dhcp::LeaseState::Declined, dhcp::LeaseState::Expired}) {
+    const auto state = after([&](Ownership& o) {
+      o.note(0, lease("vm1", 1, 10));
+      o.note(0, lease("vm1", 1, 10, end));
+    });
+    EXPECT_EQ(owner_of(state, address(10)), -1);
+    EXPECT_EQ(owner_of(state, mac(1)), -1);
+    EXPECT_EQ(state.ports[kVm1].guard, Guard::GatewayOnly);
+  }
+  const auto replaced = after([&](Ownership& o) {
+    o.note(0, lease("vm1", 1, 10));
+    o.replace(0, std::vector{lease("vm2", 2, 11)});
+  });
+  EXPECT_EQ(owner_of(replaced, address(10)), -1);
+  EXPECT_EQ(owner_of(replaced, address(11)), kVm2);
+}
+
+TEST_F(OwnershipTest, ARenewalIsNoNewsAndAMoveIs) {
+  const auto ports = plan_ports(config, 1);
+  Ownership ownership(ports, initial_state(config, ports));
+  ownership.take_changed();
+  ownership.note(0, lease("vm1", 1, 10));
+  EXPECT_TRUE(ownership.take_changed());
+  ownership.note(0, lease("vm1", 1, 10));
+  ownership.replace(0, std::vector{lease("vm1", 1, 10)});
+  EXPECT_FALSE(ownership.take_changed());
+  ownership.note(0, lease("vm2", 1, 10));
+  EXPECT_TRUE(ownership.take_changed());
+  ownership.note(0, lease("gone", 1, 10));
+  EXPECT_TRUE(ownership.take_changed()) << "a lease of before a restart, of a port that is no more";
+}
+
+TEST_F(OwnershipTest, SeveralLeasesOfAPortAreAllItsOwnAndTheUsualSenderIsOneOfThem) {
+  learned.learn(0, mac(1), kVm1);
+  learned.learn(0, mac(2), kVm1);
+  learned.learn(0, mac(9), kVm1);  // asks for a lease, has none
+  const auto state = after([](Ownership& o) {
+    o.note(0, lease("vm1", 1, 10));
+    o.note(0, lease("vm1", 2, 11));
+    o.note(0, lease("vm1", 3, 12));
+  });
+  for (const std::uint8_t host : {10, 11, 12}) EXPECT_EQ(owner_of(state, address(host)), kVm1);
+  EXPECT_EQ(state.ports[kVm1].usual_mac, mac(2)) << "the newest that it owns";
+  EXPECT_EQ(state.ports[kVm1].usual_address, address(11)) << "what goes with it";
+}
+
+TEST_F(OwnershipTest, APortThatIsDownKeepsItsAddressButFreesItsMacForAnotherPort) {
+  down = kVm1;
+  const auto state = after([](Ownership& o) { o.note(0, lease("vm1", 1, 10)); });
+  EXPECT_EQ(owner_of(state, address(10)), kVm1);
+  EXPECT_EQ(owner_of(state, mac(1)), -1);
+}
+
+TEST_F(OwnershipTest, TheConfigurationsOwnersComeFirst) {
+  config.networks[0].ports[0].mac = mac(1);
+  config.networks[0].ports[1].mac = mac(2);
+  config.networks[0].ports[1].address = address(20);
+  down = kVm2;
+  const auto state = after([](Ownership& o) {
+    o.note(0, lease("lab", 1, 20));
+    o.note(0, lease("lab", 7, 1));
+  });
+  EXPECT_EQ(owner_of(state, mac(1)), kVm1);
+  EXPECT_EQ(owner_of(state, mac(2)), kVm2) << "up or down";
+  EXPECT_EQ(owner_of(state, address(20)), kVm2);
+  EXPECT_EQ(owner_of(state, address(1)), kUplinkPort);
+  EXPECT_EQ(state.ports[kVm1].guard, Guard::OwnMac) << "no address of its own";
+  EXPECT_EQ(state.ports[kVm2].guard, Guard::OwnBoth);
+  EXPECT_EQ(state.ports[kLab].guard, Guard::GatewayOnly);
+}
+
+TEST_F(OwnershipTest, AMacThatWasLearnedElsewhereComesHome) {
+  learned.learn(0, mac(1), kVm2);
+  const auto state = after([](Ownership& o) { o.note(0, lease("vm1", 1, 10)); });
+  EXPECT_EQ(learned.latest(kVm1), mac(1));
+  EXPECT_TRUE(learned.latest(kVm2).is_zero());
+  EXPECT_TRUE(state.ports[kVm2].usual_mac.is_zero());
+}
+
+}  // namespace
+}  // namespace vmnat::control

@@ -1,0 +1,240 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The spoof guard on veth ports: who may send from which MAC and address; veth_lab.py draws the wires.
+
+    vm1   guard: on, its MAC and 192.168.122.10 from the configuration
+    vm2   guard: on, a DHCP lease sometimes
+    vm3   a device as it comes: guard off
+"""
+
+import contextlib
+
+from harness import config
+from harness.tap import Suite, check_equal
+from harness.waiting import wait_until
+from harness.wire import ARP, BROADCAST, ICMP, IP, UDP, Ether, Raw
+from scapy.layers.dhcp import BOOTP, DHCP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Dot1Q
+from veth_lab import FORWARDED, GATEWAY_MACS, REMOTE, VethLab, end_with_accounts, times
+
+STRANGER_MAC = "52:54:00:aa:00:99"
+LEASED = "192.168.122.100"
+PUNTED = {"received": 1, "punted": 1}
+ANSWERED = {"received": 1, "punted": 1, "injected": 1, "transmitted": 1}  # by control
+
+
+def make_lab(scope):
+    lab = VethLab(scope, networks={"default": {"dhcp": config.dhcp(LEASED, "192.168.122.109")}},
+                  ports={"vm1": {"guard": "on", "mac": "52:54:00:aa:00:01", "address": "192.168.122.10"},
+                         "vm2": {"guard": "on"}})
+    lab.settle()
+    return lab
+
+
+suite = Suite(make_lab)
+
+
+def spoofed(reason, number=1):
+    return {"received": number, "dropped": {f"drop.spoofed_{reason}": number}}
+
+
+def to_gateway(guest, source, mac=None):
+    return (Ether(src=mac or guest.wire.mac, dst=GATEWAY_MACS[guest.network]) / IP(src=source, dst=REMOTE) /
+            UDP(sport=4000, dport=53) / Raw(b"who am I"))
+
+
+def claim(guest, address, mac=None, op=2):
+    """An ARP announcement or reply to all; `mac` stands in the ARP alone."""
+    return guest.wire.to() / ARP(op=op, hwsrc=mac or guest.wire.mac, psrc=address, pdst=address)
+
+
+def dhcp_message(guest, kind, *options, source="0.0.0.0", mac=None, to=None):
+    mac = mac or guest.wire.mac
+    return (Ether(src=mac, dst=GATEWAY_MACS[guest.network] if to else BROADCAST) /
+            IP(src=source, dst=to or "255.255.255.255") / UDP(sport=68, dport=67) /
+            BOOTP(chaddr=bytes.fromhex(mac.replace(":", "")), xid=7, ciaddr=source) /
+            DHCP(options=[("message-type", kind), *options, "end"]))
+
+
+def bind(lab, guest, address, mac=None):
+    """Takes a lease; the server's choice is asked for, so that it is known."""
+    with lab.counting(**ANSWERED):
+        guest.wire.send(dhcp_message(guest, "request", ("requested_addr", address), ("server_id", guest.gateway), mac=mac))
+        ack = guest.expect(lambda f: DHCP in f, "the ACK")
+    check_equal((dict(o for o in ack[DHCP].options if isinstance(o, tuple))["message-type"], ack[BOOTP].yiaddr),
+                (5, address), "the ACK")
+
+
+@contextlib.contextmanager
+def lease(lab, guest, address=LEASED):
+    """The guest has the address inside the block."""
+    bind(lab, guest, address)
+    yield
+    with lab.counting(**PUNTED):
+        guest.wire.send(dhcp_message(guest, "release", ("server_id", guest.gateway), source=address, to=guest.gateway))
+    wait_until(lambda: "bound" not in [row["state"] for row in lab.vmnatd.ctl("leases")], "the lease is over")
+
+
+def expect_passes(lab, guest, source):
+    with lab.counting(**FORWARDED):
+        guest.wire.send(to_gateway(guest, source))
+        lab.router.expect(lambda f: UDP in f, f"the datagram of {source}")
+
+
+@suite.test("a port with a MAC and an address of its own sends from these alone")
+def configured(lab):
+    expect_passes(lab, lab.vm1, lab.vm1.address)
+    for source in ("192.168.122.77", lab.vm2.address, lab.vm1.gateway, "192.168.5.10", REMOTE, "127.0.0.1", "0.0.0.0"):
+        with lab.counting(**spoofed("address")):
+            lab.vm1.wire.send(to_gateway(lab.vm1, source))
+    for mac in (STRANGER_MAC, lab.vm2.wire.mac, GATEWAY_MACS["default"]):
+        with lab.counting(**spoofed("mac")):
+            lab.vm1.wire.send(to_gateway(lab.vm1, lab.vm1.address, mac))
+    check_equal([f.summary() for f in lab.router.drain()], [], "frames on the uplink")
+
+
+@suite.test("to another VM the same holds: nobody is sent to in a neighbour's name")
+def between_vms(lab):
+    frame = lab.vm1.wire.to(lab.vm2.wire.mac) / IP(src=lab.vm1.address, dst=lab.vm2.address) / UDP(sport=1, dport=2)
+    with lab.counting(**FORWARDED):
+        lab.vm1.wire.send(frame)
+        lab.vm2.expect(lambda f: UDP in f, "the datagram")
+    frame[IP].src = "192.168.122.77"
+    with lab.counting(**spoofed("address", 2)):
+        lab.vm1.wire.send(frame)
+        frame[IP].chksum = 1  # a header that no router would take: it is only switched
+        lab.vm1.wire.send(frame)
+    check_equal([f.summary() for f in lab.vm2.wire.drain()], [], "frames at the other VM")
+
+
+@suite.test("by ARP a VM announces, asks and answers for itself alone; a probe asks for whom it likes")
+def arp(lab):
+    with lab.counting(**times(2, FORWARDED)):
+        for op in (1, 2):
+            lab.vm1.wire.send(claim(lab.vm1, lab.vm1.address, op=op))
+            lab.vm2.expect(lambda f: ARP in f, "the announcement")
+    with lab.counting(**FORWARDED):
+        lab.vm1.wire.send(lab.vm1.wire.to() / ARP(op=1, hwsrc=lab.vm1.wire.mac, psrc="0.0.0.0", pdst="192.168.122.77"))
+        lab.vm2.expect(lambda f: ARP in f, "the probe")
+    for address in (lab.vm1.gateway, lab.vm2.address, "192.168.122.77"):
+        with lab.counting(**spoofed("address", 2)):
+            lab.vm1.wire.send(claim(lab.vm1, address, op=1))
+            lab.vm1.wire.send(claim(lab.vm1, address))
+    for mac in (STRANGER_MAC, lab.vm2.wire.mac, GATEWAY_MACS["default"]):
+        with lab.counting(**spoofed("mac")):
+            lab.vm1.wire.send(claim(lab.vm1, lab.vm1.address, mac))
+    check_equal([f.summary() for f in lab.vm2.wire.drain()], [], "frames at the other VM")
+
+
+@suite.test("a tag of VLAN 0, which guests look through, hides nothing")
+def in_vlan_0(lab):
+    for inner, type_ in ((ARP(op=2, hwsrc=lab.vm1.wire.mac, psrc=lab.vm1.gateway), 0x0806),
+                         (IP(src=lab.vm1.gateway, dst=lab.vm2.address) / UDP(), 0x0800)):
+        with lab.counting(**spoofed("address")):
+            lab.vm1.wire.send(lab.vm1.wire.to() / Dot1Q(vlan=0, type=type_) / inner)
+
+
+@suite.test("of IPv6 the source MAC is looked at")
+def ipv6(lab):
+    frame = lab.vm1.wire.to("33:33:00:00:00:01") / IPv6(src="fe80::77", dst="ff02::1") / UDP(sport=1, dport=2)
+    with lab.counting(**FORWARDED):
+        lab.vm1.wire.send(frame)
+        lab.vm2.expect(lambda f: IPv6 in f, "the datagram")
+    frame.src = STRANGER_MAC
+    with lab.counting(**spoofed("mac")):
+        lab.vm1.wire.send(frame)
+
+
+@suite.test("without a lease a VM sends as it likes, but in nobody else's name and not in the gateway's")
+def before_the_lease(lab):
+    for source in (lab.vm2.address, "192.168.122.77"):
+        expect_passes(lab, lab.vm2, source)
+    for source in (lab.vm1.address, lab.vm2.gateway):
+        with lab.counting(**spoofed("address", 2)):
+            lab.vm2.wire.send(to_gateway(lab.vm2, source))
+            lab.vm2.wire.send(claim(lab.vm2, source))
+    with lab.counting(**spoofed("mac", 2)):
+        lab.vm2.wire.send(to_gateway(lab.vm2, lab.vm2.address, lab.vm1.wire.mac))
+        lab.vm2.wire.send(to_gateway(lab.vm2, lab.vm2.address, GATEWAY_MACS["default"]))
+    frame = lab.vm2.wire.to(lab.vm1.wire.mac) / IP(src=lab.vm2.address, dst=lab.vm1.address) / UDP(sport=3, dport=4)
+    with lab.counting(**FORWARDED):
+        lab.vm2.wire.send(frame)
+        lab.vm1.expect(lambda f: UDP in f, "what is for vm1's MAC, which the switch still knows at vm1")
+
+
+@suite.test("a lease makes its MAC and address the port's own, from the ACK on; a release gives them back")
+def with_a_lease(lab):
+    expect_passes(lab, lab.vm2, lab.vm2.address)
+    with lease(lab, lab.vm2):
+        expect_passes(lab, lab.vm2, LEASED)
+        with lab.counting(**spoofed("address", 2)):
+            lab.vm2.wire.send(to_gateway(lab.vm2, lab.vm2.address))  # its session is of before the lease
+            lab.vm2.wire.send(claim(lab.vm2, lab.vm2.gateway))
+        with lab.counting(**spoofed("mac")):
+            lab.vm2.wire.send(to_gateway(lab.vm2, LEASED, STRANGER_MAC))
+        with lab.counting(**spoofed("address")):
+            lab.vm1.wire.send(to_gateway(lab.vm1, LEASED))
+    expect_passes(lab, lab.vm2, lab.vm2.address)
+
+
+@suite.test("a second MAC behind the port may ask for a lease of its own, and then sends from that as well")
+def second_lease(lab):
+    with lease(lab, lab.vm2):
+        second = "192.168.122.101"
+        bind(lab, lab.vm2, second, STRANGER_MAC)
+        with lab.counting(**times(2, FORWARDED)):
+            for mac, source in ((STRANGER_MAC, second), (lab.vm2.wire.mac, LEASED)):
+                lab.vm2.wire.send(to_gateway(lab.vm2, source, mac))
+                lab.router.expect(lambda f: UDP in f, f"the datagram of {source}")
+        with lab.counting(**spoofed("address")):
+            lab.vm2.wire.send(to_gateway(lab.vm2, "192.168.122.102", STRANGER_MAC))
+        with lab.counting(**PUNTED):
+            lab.vm2.wire.send(dhcp_message(lab.vm2, "release", ("server_id", lab.vm2.gateway), source=second,
+                                           mac=STRANGER_MAC, to=lab.vm2.gateway))
+
+
+@suite.test("an address in the configuration is reserved: DHCP gives it to that port's VM and to no other")
+def reserved(lab):
+    bind(lab, lab.vm1, lab.vm1.address)
+    expect_passes(lab, lab.vm1, lab.vm1.address)
+    with lab.counting(**PUNTED):
+        lab.vm1.wire.send(dhcp_message(lab.vm1, "release", ("server_id", lab.vm1.gateway), source=lab.vm1.address,
+                                       to=lab.vm1.gateway))
+    with lab.counting(**ANSWERED):
+        lab.vm2.wire.send(dhcp_message(lab.vm2, "discover", ("requested_addr", lab.vm1.address)))
+        offer = lab.vm2.expect(lambda f: DHCP in f, "the offer")
+    check_equal(offer[BOOTP].yiaddr != lab.vm1.address, True, "another address is offered")
+
+
+@suite.test("a device, which may lead to a whole segment, is held to nothing but that it is not the gateway")
+def device(lab):
+    for source, mac in ((lab.vm3.address, None), ("192.168.5.77", STRANGER_MAC)):
+        with lab.counting(**FORWARDED):
+            lab.vm3.wire.send(to_gateway(lab.vm3, source, mac))
+            lab.router.expect(lambda f: UDP in f, "the datagram")
+    with lab.counting(**spoofed("address", 2)):
+        lab.vm3.wire.send(to_gateway(lab.vm3, lab.vm3.gateway))
+        lab.vm3.wire.send(claim(lab.vm3, lab.vm3.gateway))
+    with lab.counting(**spoofed("mac")):
+        lab.vm3.wire.send(to_gateway(lab.vm3, lab.vm3.address, GATEWAY_MACS["lab"]))
+
+
+@suite.test("a lease of before kill -9 is guarded from the first frame on")
+def after_a_restart(lab):
+    bind(lab, lab.vm2, LEASED)
+    lab.vmnatd.check_accounting()
+    lab.vmnatd.kill()
+    lab.vmnatd.start()
+    with lab.counting(**spoofed("address", 2)):
+        lab.vm2.wire.send(to_gateway(lab.vm2, lab.vm2.address))
+        lab.vm1.wire.send(to_gateway(lab.vm1, LEASED))
+    with lab.counting(**FORWARDED):
+        lab.vm2.wire.send(lab.vm2.wire.to(GATEWAY_MACS["default"]) / IP(src=LEASED, dst=lab.vm2.gateway) / ICMP())
+        lab.vm2.expect(lambda f: ICMP in f, "the gateway's answer")
+
+
+end_with_accounts(suite)
+
+if __name__ == "__main__":
+    suite.main()
