@@ -166,6 +166,7 @@ dataplane::ForwardingState initial_state(const config::Config& config, const std
                               .mac = gateway_mac(network),
                               .nat = network.forward == config::Forward::Nat,
                               .dhcp = network.dhcp.has_value(),
+                              .isolated_ports = network.isolated_ports,
                               .mtu = network.mtu});
   }
   std::vector<dataplane::WordTable<dataplane::Forward>::Entry> forwards;

@@ -22,6 +22,7 @@ namespace vmnat::dataplane {
   ROW(VlanTagged, "vlan_tagged", "VLAN tag on a frame to be routed, or from the uplink")                     \
   ROW(EtherType, "ether_type", "neither IPv4 nor ARP, and to be routed, or from the uplink")                 \
   ROW(SamePort, "same_port", "destination MAC lives on the port the frame came from")                        \
+  ROW(IsolatedPorts, "isolated_ports", "for other VMs of a network whose VMs are kept apart")                \
   ROW(NoListener, "no_listener", "broadcast or unknown destination, and no other port is up to take it")     \
   ROW(HeadersSplit, "headers_split", "headers do not lie in the first buffer segment")                       \
   ROW(ArpMalformed, "arp_malformed", "ARP that is cut short or not for Ethernet and IPv4")                   \

@@ -93,7 +93,8 @@ struct Network {
   net::MacAddr mac;         // the gateway's
   bool nat = true;          // false: isolated
   bool dhcp = false;
-  std::uint16_t mtu = 1500;  // bytes of IPv4 packet
+  bool isolated_ports = false;  // VMs reach the gateway and what is behind it, not each other
+  std::uint16_t mtu = 1500;     // bytes of IPv4 packet
   std::vector<PortIndex> ports;
   WordTable<PortIndex> macs;    // learned: MAC -> port
   WordTable<InsideHost> hosts;  // where forwards go to, by raw IPv4 address, resolved or not

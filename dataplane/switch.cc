@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/switch.h"
 
+#include <rte_ether.h>
+
 #include "dataplane/guard.h"
 #include "dataplane/local.h"
 
@@ -56,10 +58,12 @@ void switch_group(Context& context, const Network& network, rte_mbuf* frame, con
   if (is_arp_request_for(frame, packet, network.gateway.address))
     return answer_arp(context, frame, from, network.mac);
   if (network.dhcp && is_dhcp_request(frame, packet)) return context.punt(frame, from, PuntReason::Dhcp);
+  if (network.isolated_ports) return context.drop(frame, from, DropReason::IsolatedPorts);
   flood(context, network, frame, from);
 }
 
 void switch_unicast(Context& context, const Network& network, rte_mbuf* frame, PortIndex from) {
+  if (network.isolated_ports) return context.drop(frame, from, DropReason::IsolatedPorts);
   const PortIndex* to = network.macs.find(ethernet_of(frame).destination.as_word());
   if (to == nullptr) return flood(context, network, frame, from);
   if (*to == from) return context.drop(frame, from, DropReason::SamePort);
@@ -86,6 +90,13 @@ bool accept_for_gateway(Context& context, const Network& network, rte_mbuf* fram
   }
 }
 
+// A kernel interface hands a tag over beside its frame, which would lose it. False: the frame ended here.
+[[gnu::cold]] bool restore_tag(Context& context, rte_mbuf* frame, PortIndex from) {
+  if ((frame->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) == 0 || rte_vlan_insert(&frame) == 0) return true;
+  context.drop(frame, from, DropReason::VlanTagged);
+  return false;
+}
+
 // True when the frame stays in the burst.
 bool switch_frame(Context& context, const Port& port, rte_mbuf* frame, const ParsedPacket& packet,
                   PortIndex from) {
@@ -105,7 +116,8 @@ bool switch_frame(Context& context, const Port& port, rte_mbuf* frame, const Par
   }
   learn(context, port, from, ethernet.source);
   if (ethernet.destination == network.mac) return accept_for_gateway(context, network, frame, packet, from);
-  if (ethernet.destination.is_group())
+  if (packet.kind == PacketKind::Unroutable && !restore_tag(context, frame, from)) return false;
+  if (ethernet_of(frame).destination.is_group())
     switch_group(context, network, frame, packet, from);
   else
     switch_unicast(context, network, frame, from);

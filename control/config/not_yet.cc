@@ -13,47 +13,38 @@ namespace {
 struct Row {
   std::string_view what;  // as the operator reads it
   std::string_view key;   // within its scope
-  bool (*asked_for)(const Config&, const Network*, const VmPort*);
+  bool (*asked_for)(const Config&, const VmPort*);
 };
 
-// Rows of the file's top level get no network, rows of a network no port.
+// Rows of the file's top level get no port.
 constexpr std::array kOfTheFile{
-    Row{"address: dhcp", "uplink.address",
-        [](const Config& c, const Network*, const VmPort*) { return !c.uplink.address; }},
+    Row{"address: dhcp", "uplink.address", [](const Config& c, const VmPort*) { return !c.uplink.address; }},
     Row{"more than one queue", "uplink.queues",
-        [](const Config& c, const Network*, const VmPort*) { return c.uplink.queues.value_or(1) > 1; }},
+        [](const Config& c, const VmPort*) { return c.uplink.queues.value_or(1) > 1; }},
     Row{"metrics", "control.metrics",
-        [](const Config& c, const Network*, const VmPort*) { return c.control.metrics.has_value(); }},
-};
-
-constexpr std::array kOfANetwork{
-    Row{"isolated_ports", "isolated_ports",
-        [](const Config&, const Network* n, const VmPort*) { return n->isolated_ports; }},
+        [](const Config& c, const VmPort*) { return c.control.metrics.has_value(); }},
 };
 
 constexpr std::array kOfAPort{
-    Row{"more than one queue", "queues",
-        [](const Config&, const Network*, const VmPort* p) { return p->queues > 1; }},
+    Row{"more than one queue", "queues", [](const Config&, const VmPort* p) { return p->queues > 1; }},
 };
 
 template <std::size_t N>
 void refuse(const std::array<Row, N>& rows, const std::string& scope, const Config& config,
-            const Network* network, const VmPort* port, Findings& findings) {
+            const VmPort* port, Findings& findings) {
   for (const Row& row : rows)
-    if (row.asked_for(config, network, port))
+    if (row.asked_for(config, port))
       findings.complain_at(scope + std::string{row.key}, "not supported yet: " + std::string{row.what});
 }
 
 }  // namespace
 
 void refuse_not_yet(const Config& config, Findings& findings) {
-  refuse(kOfTheFile, "", config, nullptr, nullptr, findings);
+  refuse(kOfTheFile, "", config, nullptr, findings);
   for (std::size_t n = 0; n < config.networks.size(); ++n) {
     const Network& network = config.networks[n];
-    refuse(kOfANetwork, network_path(n) + ".", config, &network, nullptr, findings);
     for (std::size_t p = 0; p < network.ports.size(); ++p)
-      refuse(kOfAPort, indexed(network_path(n) + ".ports", p) + ".", config, &network, &network.ports[p],
-             findings);
+      refuse(kOfAPort, indexed(network_path(n) + ".ports", p) + ".", config, &network.ports[p], findings);
   }
 }
 

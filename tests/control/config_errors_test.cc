@@ -232,8 +232,6 @@ constexpr Row kNetworkRows[] = {
      "2:69: nat: this network is isolated (forward: none)"},
     {"network: isolated_ports neither true nor false", Network, "isolated_ports: yes",
      "2:65: isolated_ports: 'yes' is not true or false"},
-    {"network: isolated_ports, later", Network, "isolated_ports: true",
-     "2:65: not supported yet: isolated_ports"},
 };
 
 constexpr Row kPortRows[] = {

@@ -136,6 +136,7 @@ TEST(Topology, TheFirstStateHoldsPortsDownAndNetworksAsConfigured) {
   EXPECT_EQ(state.networks[0].ports, (std::vector<PortIndex>{1, 2}));
   EXPECT_FALSE(state.networks[1].nat);
   EXPECT_FALSE(state.networks[1].dhcp);
+  EXPECT_FALSE(state.networks[0].isolated_ports);
   EXPECT_EQ(state.networks[1].ports, std::vector<PortIndex>{3});
   ASSERT_EQ(state.ports.size(), 4u);
   for (const auto& port : state.ports) EXPECT_FALSE(port.up);

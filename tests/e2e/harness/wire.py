@@ -10,6 +10,8 @@ Frames are Scapy's packets; a Wire has no kernel address, so that nobody but the
 """
 
 import logging
+import socket
+import struct
 import time
 
 from .namespace import packet_socket
@@ -23,6 +25,10 @@ from scapy.packet import Raw  # noqa: E402
 
 __all__ = ["ARP", "BROADCAST", "Ether", "ICMP", "IP", "Raw", "Router", "TCP", "UDP", "Wire", "check_checksums"]
 
+# <linux/if_packet.h>
+SOL_PACKET, PACKET_AUXDATA, TP_STATUS_VLAN_VALID = 263, 8, 0x10
+AUXDATA = struct.Struct("IIIHHHH")  # tpacket_auxdata: ..., vlan_tci, vlan_tpid
+
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 
 
@@ -30,6 +36,7 @@ class Wire:
     def __init__(self, namespace, interface, mac):
         self.interface, self.mac = interface, mac
         self.socket = packet_socket(namespace, interface)
+        self.socket.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
         self.unwanted = []  # frames that arrived while another was expected
 
     def to(self, mac=BROADCAST) -> Ether:
@@ -42,7 +49,7 @@ class Wire:
         """The next frame, or None when none comes in time."""
         self.socket.settimeout(max(seconds, 0.001))
         try:
-            return Ether(self.socket.recv(65536))
+            return Ether(with_tag(*self.socket.recvmsg(65536, socket.CMSG_SPACE(AUXDATA.size))[:2]))
         except TimeoutError:
             return None
 
@@ -76,6 +83,16 @@ class Wire:
 
     def close(self):
         self.socket.close()
+
+
+def with_tag(frame, control) -> bytes:
+    """The frame with its VLAN tag, which the kernel hands over beside it."""
+    for level, kind, content in control:
+        if (level, kind) == (SOL_PACKET, PACKET_AUXDATA):
+            status, *_, tci, tpid = AUXDATA.unpack(content)
+            if status & TP_STATUS_VLAN_VALID:
+                return frame[:12] + struct.pack("!HH", tpid, tci) + frame[12:]
+    return frame
 
 
 class Router(Wire):
