@@ -83,6 +83,11 @@ class alignas(kCacheLineSize) Session {
     return other_remote == 0 && (other_internal == 0 || other_external == 0);
   }
 
+  // Of a key that the session is for: whether it is the outbound one.
+  [[nodiscard]] bool is_from_inside(const FlowKey& key) const {
+    return ((internal_ ^ key.local) & FlowKey::kLocalMask) == 0;
+  }
+
   template <Direction direction>
   [[nodiscard]] Rewrite rewrite() const {
     const auto address = net::ChecksumDelta::from_raw(static_cast<std::uint16_t>(external_ >> 48));

@@ -171,6 +171,8 @@ template <Direction direction>
 bool belongs_to(const Context& context, const Burst& burst, unsigned i, const Quote& quote,
                 const Session& session) {
   if (ipv4_of(burst.frames[i]).destination != quote.ip->source) return false;
+  // Outside the packet was known by its external endpoint, to a VM by its internal one.
+  if (session.is_from_inside(quote.key) != (direction == Direction::Outbound)) return false;
   const std::vector<Port>& ports = context.state->ports;
   return direction == Direction::Inbound || ports[session.port()].network == ports[burst.port].network;
 }

@@ -20,7 +20,8 @@ template <Direction direction>
 // Why conntrack has opened no session.
 [[gnu::cold]] DropReason reason_of(conntrack::Verdict verdict);
 
-// Why a frame with a session cannot go on, if it cannot.
+// Why a frame with a session cannot go on, if it cannot. A session is found by either of its keys: a VM that
+// sends from the external endpoint, and a remote that sends to the internal one, find it from the wrong side.
 template <Direction direction>
 std::optional<DropReason> refusal_to_forward(Context& context, Burst& burst, unsigned i);
 
@@ -33,6 +34,7 @@ inline std::optional<DropReason> refusal_to_forward<Direction::Outbound>(Context
                                                                          unsigned i) {
   Session& session = *burst.sessions[i];
   const net::MacAddr mac = ethernet_of(burst.frames[i]).source;
+  if (!session.is_from_inside(burst.keys[i])) return DropReason::SourceForeign;
   if (!session.is_at(burst.port, mac) && !follow_vm(context, session, burst.port, mac))
     return DropReason::SourceForeign;
   if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;  // RFC 1812 5.3.1
@@ -43,6 +45,7 @@ inline std::optional<DropReason> refusal_to_forward<Direction::Outbound>(Context
 template <>
 inline std::optional<DropReason> refusal_to_forward<Direction::Inbound>(Context& context, Burst& burst,
                                                                         unsigned i) {
+  if (burst.sessions[i]->is_from_inside(burst.keys[i])) return DropReason::NotExternal;
   if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;
   const std::uint16_t length = burst.packets[i].total_length;
   if (length > context.state->smallest_mtu &&

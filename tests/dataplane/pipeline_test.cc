@@ -105,6 +105,34 @@ TEST_F(Pipeline, TranslatesPingOutAndTheReplyBack) {
   EXPECT_TRUE(has_good_checksums(received));
 }
 
+// A session is found by its external endpoint, too: not by a VM that takes that for its own source ...
+TEST_F(Pipeline, SendsNothingForAVmThatUsesTheExternalEndpointOfASessionAsItsSource) {
+  bed.exchange(kVm1, outbound().udp().frame());
+  const net::Endpoint external = source_of(only(bed.take(kUplink)));
+  const auto forged = [&](std::uint8_t number) {
+    return Packet()
+        .from(vm_mac(number), kExternal, external.port.host())
+        .to(number == 4 ? kBlueMac : kRedMac, kServer, 80)
+        .udp()
+        .frame();
+  };
+  bed.exchange(kVm1, forged(1));
+  bed.exchange(kVm2, forged(2));
+  bed.exchange(kVm4, forged(4));
+  EXPECT_THAT(bed.take(kUplink), IsEmpty());
+  EXPECT_EQ(bed.dropped(DropReason::SourceForeign), 3u);
+}
+
+// ... and by its internal one: not by a remote that sends there.
+TEST_F(Pipeline, TakesNothingFromOutsideThatIsForTheInternalEndpointOfASession) {
+  bed.exchange(kVm1, outbound().udp().frame());
+  bed.take(kUplink);
+  bed.exchange(kUplink,
+               Packet().from(kRouterMac, kServer, 80).to(kUplinkMac, kVm1Address, 40000).udp().frame());
+  EXPECT_THAT(bed.take(kVm1), IsEmpty());
+  EXPECT_EQ(bed.dropped(DropReason::NotExternal), 1u);
+}
+
 TEST_F(Pipeline, TranslatesOtherProtocolsByAddressAlone) {
   const Bytes frame = Packet().from(vm_mac(1), kVm1Address).to(kRedMac, kServer).protocol(47).frame();
   bed.exchange(kVm1, frame);
