@@ -1,0 +1,91 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The behaviour suite of behaviour/, on vmnatd and on the kernel as a control; in the end a table of both.
+
+    nat_behaviour.py                                     every case on both
+    nat_behaviour.py "vmnat: a VM pings its gateway"     one case on one of them
+"""
+
+import importlib
+import pathlib
+import time
+
+from harness.tap import Skipped, Suite, check_equal, comment
+from behaviour.case import Trial, cases
+from behaviour.kernel import KernelGateway
+from behaviour.vmnat import VmnatGateway
+
+GATEWAYS = {"vmnat": VmnatGateway, "kernel": KernelGateway}
+NO_CASES = ("__init__", "case", "frames", "gateway", "kernel", "vmnat")
+
+for path in sorted((pathlib.Path(__file__).parent / "behaviour").glob("*.py")):
+    if path.stem not in NO_CASES:
+        importlib.import_module(f"behaviour.{path.stem}")
+
+
+class Lab:
+    """Both gateways, each set up when its first case comes, and what became of every case."""
+
+    def __init__(self, scope):
+        self.scope, self.gateways, self.current = scope, {}, None
+        self.results = {case.sentence: {} for case in cases}
+        self.seconds = dict.fromkeys(GATEWAYS, 0.0)
+        scope.callback(self.print_table)
+
+    def gateway(self, name):
+        if name not in self.gateways:
+            self.gateways[name] = GATEWAYS[name](self.scope)
+        self.current = self.gateways[name]
+        return self.current
+
+    def print_table(self):
+        width = max(map(len, self.results))
+        comment(f"{'case':{width}}  {'vmnat':6}  kernel")
+        for sentence, result in self.results.items():
+            comment(f"{sentence:{width}}  {result.get('vmnat', '-'):6}  {result.get('kernel', '-')}")
+        comment(", ".join(f"{name}: {sum(r.get(name, '').startswith('ok') for r in self.results.values())} cases in "
+                          f"{seconds:.1f} s" for name, seconds in self.seconds.items()))
+
+    def evidence(self) -> str:
+        return self.current.evidence() if hasattr(self.current, "evidence") else ""
+
+
+suite = Suite(Lab)
+
+
+def tried_on(name, case):
+    def subtest(lab):
+        if name == "kernel" and case.not_for_kernel:
+            lab.results[case.sentence][name] = f"not asked: {case.not_for_kernel}"
+            raise Skipped(case.not_for_kernel)
+        lab.results[case.sentence][name] = "FAILED"
+        gateway = lab.gateway(name)
+        started = time.monotonic()
+        lab.results[case.sentence][name] = attempt(gateway, case)
+        lab.seconds[name] += time.monotonic() - started
+    return subtest
+
+
+def attempt(gateway, case) -> str:
+    trial = Trial(gateway)
+    before = gateway.drops()
+    case.function(trial)
+    grown = {reason: value - before.get(reason, 0) for reason, value in gateway.drops().items()
+             if value != before.get(reason, 0)}
+    if not trial.is_kernel:
+        check_equal(grown, dict(trial.drops), "drops by reason")
+    return "; ".join(["ok", *dict.fromkeys(trial.differences)])
+
+
+for gateway_name in GATEWAYS:
+    for each in cases:
+        suite.test(f"{gateway_name}: {each.sentence}")(tried_on(gateway_name, each))
+
+
+@suite.test("vmnat: after all of this every frame is accounted for, and no inside address left by the uplink")
+def in_the_end(lab):
+    lab.gateway("vmnat").check_in_the_end()
+
+
+if __name__ == "__main__":
+    suite.main()
