@@ -156,5 +156,3 @@ def neighbours_frame(t):
 def gateway_service(t):
     datagram = t.vm1.ip(t.vm1.gateway) / UDP(sport=t.port(), dport=9999) / b"service?"
     t.put(t.vm1, datagram, drop="gateway_service", vm1=[Error(PORT_UNREACHABLE, datagram, t.vm1.gateway)])
-
-

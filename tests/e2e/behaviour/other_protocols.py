@@ -80,5 +80,3 @@ def other_remote(t):
 def to_gateway(t):
     frame = t.vm1.ip(t.vm1.gateway, proto=253) / b"do you speak this?"
     t.put(t.vm1, frame, drop="gateway_service", vm1=[Error(PROTOCOL_UNREACHABLE, frame, t.vm1.gateway)])
-
-

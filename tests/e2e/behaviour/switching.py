@@ -122,5 +122,3 @@ def bad_arp(t):
         t.put(t.vm1, bad, drop="arp_malformed")
     good = bytes(t.router.arp(1, EXTERNAL))
     t.put(t.router, good[:40], drop="arp_malformed")
-
-

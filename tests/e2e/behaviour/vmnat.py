@@ -108,5 +108,3 @@ class VmnatGateway(Gateway):
         with contextlib.suppress(Exception):
             return self.vmnatd.evidence()
         return ""
-
-
