@@ -50,8 +50,8 @@ class WordTable {
   [[nodiscard]] const Value* find(std::uint64_t key) const {
     if (slots_.empty()) return nullptr;
     for (std::size_t at = slot(key);; at = (at + 1) & (slots_.size() - 1)) {
+      if (slots_[at].key == 0) return nullptr;  // first: an empty slot is nothing's, not 0's
       if (slots_[at].key == key) return &slots_[at].value;
-      if (slots_[at].key == 0) return nullptr;
     }
   }
 

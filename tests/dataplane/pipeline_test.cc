@@ -133,6 +133,15 @@ TEST_F(Pipeline, TakesNothingFromOutsideThatIsForTheInternalEndpointOfASession) 
   EXPECT_EQ(bed.dropped(DropReason::NotExternal), 1u);
 }
 
+// No learned MAC is all zeros: such a frame is for nobody known, and floods its network, never the uplink.
+TEST_F(Pipeline, FloodsAFrameToTheZeroMacOnItsNetworkAlone) {
+  bed.exchange(kVm1, outbound().to({}, kServer, 80).udp().frame());
+  EXPECT_THAT(bed.take(kUplink), IsEmpty());
+  EXPECT_EQ(bed.take(kVm2).size(), 1u);
+  EXPECT_EQ(bed.take(kVm3).size(), 1u);
+  EXPECT_THAT(bed.take(kVm4), IsEmpty());
+}
+
 TEST_F(Pipeline, TranslatesOtherProtocolsByAddressAlone) {
   const Bytes frame = Packet().from(vm_mac(1), kVm1Address).to(kRedMac, kServer).protocol(47).frame();
   bed.exchange(kVm1, frame);

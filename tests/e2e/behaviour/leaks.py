@@ -145,6 +145,13 @@ def broadcast_frame(t):
     t.put(t.vm1, frame, vm2=[frame])
 
 
+@case("a packet for outside to the zero MAC stays on its network")
+def nobodys_frame(t):
+    frame = t.vm1.ip(REMOTE) / UDP(sport=t.port(), dport=9) / b"routed?"
+    frame.dst = "00:00:00:00:00:00"
+    t.put(t.vm1, frame, vm2=[frame])
+
+
 @case("a packet for outside to another VM's MAC stays on its network")
 def neighbours_frame(t):
     frame = t.vm1.ip(REMOTE) / UDP(sport=t.port(), dport=9) / b"routed?"
