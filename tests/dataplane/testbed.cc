@@ -172,7 +172,8 @@ rte_mbuf* Testbed::buffer_of(const Bytes& frame) {
     rte_mbuf* segment = rte_pktmbuf_alloc(packet_pool());
     if (segment == nullptr) throw std::runtime_error("no buffer");
     const std::size_t size = std::min<std::size_t>(frame.size() - at, 2048);
-    std::memcpy(rte_pktmbuf_append(segment, static_cast<std::uint16_t>(size)), frame.data() + at, size);
+    char* room = rte_pktmbuf_append(segment, static_cast<std::uint16_t>(size));
+    if (size != 0) std::memcpy(room, frame.data() + at, size);
     if (head == nullptr)
       head = segment;
     else
@@ -243,6 +244,11 @@ void Testbed::advance(std::chrono::seconds time) {
     tsc_ += kTscHz / 16;
     for (const auto& worker : workers_) worker->poll_once(tsc_);
   }
+}
+
+void Testbed::pass(std::chrono::milliseconds time) {
+  tsc_ += static_cast<std::uint64_t>(time.count()) * (kTscHz / 1000);
+  for (const auto& worker : workers_) worker->poll_once(tsc_);
 }
 
 void Testbed::change_state(const std::function<void(ForwardingState&)>& change) {

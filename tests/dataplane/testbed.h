@@ -54,6 +54,7 @@ class Testbed {
   void inject(PortIndex port, const Bytes& frame);
   void return_inbound(unsigned worker, const Bytes& frame);  // as control does with one that waited for a VM
   void advance(std::chrono::seconds time);                   // the clock; sessions expire in the next run
+  void pass(std::chrono::milliseconds time);                 // all of it at once, then one poll
   // Publishes a changed state.
   void change_state(const std::function<void(dataplane::ForwardingState&)>& change);
   void learn(PortIndex port, net::MacAddr mac);

@@ -4,19 +4,22 @@
 
     nat_behaviour.py                                     every case on both
     nat_behaviour.py "vmnat: a VM pings its gateway"     one case on one of them
+    VMNAT_RECORD=tests/fuzz/corpus.hex nat_behaviour.py  and keeps vmnatd's frames as a corpus for the fuzzers
 """
 
 import importlib
+import os
 import pathlib
 import time
 
 from harness.tap import Skipped, Suite, check_equal, comment
+from behaviour import recording
 from behaviour.case import Trial, cases
 from behaviour.kernel import KernelGateway
 from behaviour.vmnat import VmnatGateway
 
 GATEWAYS = {"vmnat": VmnatGateway, "kernel": KernelGateway}
-NO_CASES = ("__init__", "case", "frames", "gateway", "kernel", "vmnat")
+NO_CASES = ("__init__", "case", "frames", "gateway", "kernel", "recording", "vmnat")
 
 for path in sorted((pathlib.Path(__file__).parent / "behaviour").glob("*.py")):
     if path.stem not in NO_CASES:
@@ -29,8 +32,11 @@ class Lab:
     def __init__(self, scope):
         self.scope, self.gateways, self.current = scope, {}, None
         self.results = {case.sentence: {} for case in cases}
+        self.recorded = []
         self.seconds = dict.fromkeys(GATEWAYS, 0.0)
         scope.callback(self.print_table)
+        if path := os.environ.get("VMNAT_RECORD"):
+            scope.callback(lambda: recording.write(pathlib.Path(path), self.recorded))
 
     def gateway(self, name):
         if name not in self.gateways:
@@ -63,11 +69,14 @@ def tried_on(name, case):
         started = time.monotonic()
         lab.results[case.sentence][name] = attempt(gateway, case)
         lab.seconds[name] += time.monotonic() - started
+        if name == "vmnat":
+            lab.recorded.append(recording.line_of(gateway.given))
     return subtest
 
 
 def attempt(gateway, case) -> str:
     trial = Trial(gateway)
+    gateway.given.clear()
     before = gateway.drops()
     case.function(trial)
     grown = {reason: value - before.get(reason, 0) for reason, value in gateway.drops().items()

@@ -2,16 +2,19 @@
 // Drives a fuzz target without libFuzzer: mutates the target's seeds, and inputs made from them, for a while.
 //
 //   fuzz_dhcp_message --seconds 10 --seed 1        random inputs; the same seed makes the same inputs
+//   fuzz_dhcp_message --write-seeds corpus         the seeds as files, for libFuzzer to start from
 //   fuzz_dhcp_message crash.bin                    one input from a file, once
 //
-// Nothing guides the mutations by coverage: what finds is the sanitizers and the target's own checks. When
-// the target ends the process, the input is in crash-<target>.bin, written by the handler of SIGABRT.
+// Nothing guides the mutations by coverage: what finds is the sanitizers and the target's own checks. For
+// hours there is libFuzzer, by `./run fuzz`. When the target ends the process, the input is in
+// crash-<target>.bin, written by the handler of SIGABRT.
 #include "tests/fuzz/driver.h"
 
 #include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <fcntl.h>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <random>
@@ -142,6 +145,17 @@ int run_file(const std::string& name) {
   return 0;
 }
 
+int write_seeds(const std::filesystem::path& directory) {
+  std::filesystem::create_directories(directory);
+  std::size_t number = 0;
+  for (const Input& seed : vmnat::fuzz::seeds()) {
+    std::ofstream file{directory / ("seed-" + std::to_string(number++)), std::ios::binary};
+    file.write(reinterpret_cast<const char*>(seed.data()), static_cast<std::streamsize>(seed.size()));
+    if (!file) return 2;
+  }
+  return 0;
+}
+
 int run_random(std::chrono::seconds duration, std::uint64_t seed) {
   Mutator mutator{seed};
   for (std::size_t i = 0; i < mutator.seed_count(); ++i) try_input(Input{mutator.seed(i)});
@@ -168,6 +182,8 @@ int main(int argc, char** argv) {
       duration = std::chrono::seconds{std::stol(argv[++i])};
     } else if (argument == "--seed" && i + 1 < argc) {
       seed = std::stoull(argv[++i]);
+    } else if (argument == "--write-seeds" && i + 1 < argc) {
+      return write_seeds(argv[++i]);
     } else {
       return run_file(argument);
     }

@@ -88,6 +88,7 @@ class Gateway:
 
     def __init__(self, scope, name):
         self.name, self.fences = name, 0
+        self.given = []  # what was given in, and by whom, since somebody emptied this
         self.inside = scope.enter_context(Namespace(f"{name}-gateway"))
         self.wires = wires = scope.enter_context(Namespace(f"{name}-wires"))
         veth(self.inside, "uplink0", wires, "isp0")
@@ -134,6 +135,7 @@ class Gateway:
         self.collect()
         for frame in frames:
             sender.send(frame)
+            self.given.append((sender, bytes(frame)))
         seen = self.fence(sender)
         deadline = deadline_in(5)
         while lacks(seen, wanted) and time.monotonic() < deadline:

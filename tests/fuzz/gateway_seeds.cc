@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the fuzzers of the packet path start from: frames of every kind, built here, and the cases of the
+// behaviour suite, recorded in corpus.hex by `VMNAT_RECORD=FILE tests/e2e/nat_behaviour.py`. A line
+// there is a case: words of PORT:HEX, one a frame, in their order.
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
+
+#include "tests/dataplane/testbed.h"
+#include "tests/fuzz/gateway.h"
+
+namespace vmnat::fuzz {
+namespace {
+
+using namespace test;
+constexpr std::uint8_t kMendAll = 3;
+
+Bytes bytes_of(const std::string& hex) {
+  Bytes bytes;
+  for (std::size_t at = 0; at + 1 < hex.size(); at += 2)
+    bytes.push_back(static_cast<std::byte>(std::stoul(hex.substr(at, 2), nullptr, 16)));
+  return bytes;
+}
+
+std::vector<Input> recorded_cases() {
+  std::ifstream file(VMNAT_CORPUS);
+  if (!file) throw std::runtime_error("cannot read " VMNAT_CORPUS);
+  std::vector<Input> inputs;
+  for (std::string line; std::getline(file, line);) {
+    if (line.empty() || line.front() == '#') continue;
+    Input input{static_cast<std::uint8_t>(inputs.size())};
+    std::istringstream words(line);
+    for (std::string word; words >> word;) {
+      const std::size_t colon = word.find(':');
+      add_step(input, static_cast<std::uint8_t>(std::stoul(word.substr(0, colon))),
+               bytes_of(word.substr(colon + 1)));
+    }
+    inputs.push_back(std::move(input));
+  }
+  return inputs;
+}
+
+std::vector<Bytes> kinds(const std::function<Packet()>& flow, const Bytes& error) {
+  return {flow().udp().frame(),
+          flow().udp().payload(1200).options(2).frame(),
+          flow().tcp(net::TcpHeader::kSyn).frame(),
+          flow().tcp(net::TcpHeader::kAck).payload(300).frame(),
+          flow().icmp_echo(net::IcmpType::EchoRequest, 40002).frame(),
+          flow().icmp_echo(net::IcmpType::EchoReply, 40002).frame(),
+          flow().protocol(47).frame(),
+          flow().udp().fragment(0x2000).frame(),
+          flow().udp().fragment(0x0010).frame(),
+          flow().udp().payload(2500).frame(),
+          error};
+}
+
+}  // namespace
+
+std::vector<Input> gateway_seeds(Side side) {
+  const Bytes out =
+      Packet().from(vm_mac(1), "192.168.122.10", 40000).to(kRedMac, "198.51.100.2", 53).udp().frame();
+  const Bytes outside =
+      Packet().from(kUplinkMac, "203.0.113.2", 40000).to(kRouterMac, "198.51.100.2", 53).udp().frame();
+  const Bytes inside =
+      Packet().from(kRedMac, "198.51.100.2", 53).to(vm_mac(1), "192.168.122.10", 40000).udp().frame();
+  std::vector<Bytes> frames;
+  const auto unreachable = net::IcmpType::DestinationUnreachable;
+  if (side == Side::Vms) {
+    const auto flow = [] {
+      return Packet().from(vm_mac(1), "192.168.122.10", 40000).to(kRedMac, "198.51.100.2", 53);
+    };
+    frames = kinds(flow, flow().icmp_error(unreachable, 3, quoted(inside, 8)).frame());
+    frames.push_back(
+        Packet().from(vm_mac(1), "192.168.122.10", 40004).to(kRedMac, "203.0.113.2", 8080).tcp(2).frame());
+    frames.push_back(
+        arp(net::ArpOperation::Request, vm_mac(1), "192.168.122.10", {}, "192.168.122.1", kRedMac));
+  } else {
+    const auto flow = [] {
+      return Packet().from(kRouterMac, "198.51.100.2", 53).to(kUplinkMac, "203.0.113.2", 40000);
+    };
+    frames = kinds(flow, flow().icmp_error(unreachable, 3, quoted(outside, 8)).frame());
+    frames.push_back(
+        Packet().from(kRouterMac, "198.51.100.9", 7).to(kUplinkMac, "203.0.113.2", 8080).tcp(2).frame());
+    frames.push_back(
+        arp(net::ArpOperation::Request, kRouterMac, "203.0.113.1", {}, "203.0.113.2", kUplinkMac));
+  }
+  std::vector<Input> inputs = recorded_cases();
+  for (const Bytes& frame : frames)
+    for (std::uint8_t which = 0; which < 4; ++which) {
+      Input input{which};
+      add_step(input, side == Side::Vms ? kVm1 : kUplink, frame, kMendAll);
+      inputs.push_back(std::move(input));
+    }
+  return inputs;
+}
+
+}  // namespace vmnat::fuzz

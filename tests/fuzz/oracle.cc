@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/fuzz/oracle.h"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+
+#include "tests/dataplane/testbed.h"
+#include "tests/fuzz/driver.h"
+
+namespace vmnat::fuzz {
+namespace {
+
+using test::Bytes;
+
+constexpr std::size_t kIp = 14;
+constexpr std::uint32_t kExternal = 0xcb007102;  // 203.0.113.2
+constexpr std::uint8_t kIcmp = 1, kTcp = 6, kUdp = 17;
+constexpr unsigned kMendIp = 1, kMendL4 = 2;
+
+unsigned get8(const Bytes& bytes, std::size_t at) {
+  return static_cast<unsigned>(bytes[at]);
+}
+unsigned get16(const Bytes& bytes, std::size_t at) {
+  return get8(bytes, at) << 8 | get8(bytes, at + 1);
+}
+std::uint32_t get32(const Bytes& bytes, std::size_t at) {
+  return get16(bytes, at) << 16 | get16(bytes, at + 2);
+}
+void put16(Bytes& bytes, std::size_t at, unsigned value) {
+  bytes[at] = static_cast<std::byte>(value >> 8);
+  bytes[at + 1] = static_cast<std::byte>(value & 0xff);
+}
+
+// RFC 1071; the result is 0 when the bytes hold a right checksum of themselves.
+unsigned checksum(const Bytes& bytes, std::size_t from, std::size_t to, std::uint64_t sum = 0) {
+  for (std::size_t at = from; at < to; at += 2)
+    sum += get8(bytes, at) << 8 | (at + 1 < to ? get8(bytes, at + 1) : 0);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+  return ~static_cast<unsigned>(sum) & 0xffff;
+}
+
+// An IPv4 packet in a frame, all of whose lengths are right.
+struct Ip {
+  std::size_t l4;
+  std::size_t end;
+  unsigned protocol;
+  bool is_fragment;
+};
+
+std::optional<Ip> ip_in(const Bytes& frame, std::size_t at = kIp) {
+  if (frame.size() < at + 20 || get8(frame, at) >> 4 != 4) return std::nullopt;
+  const Ip ip{at + (get8(frame, at) & 15) * 4, at + get16(frame, at + 2), get8(frame, at + 9),
+              (get16(frame, at + 6) & 0x3fff) != 0};
+  if (ip.l4 < at + 20 || ip.end < ip.l4 || ip.end > frame.size()) return std::nullopt;
+  return ip;
+}
+
+bool is_ipv4(const Bytes& frame) {
+  return frame.size() >= kIp && get16(frame, 12) == 0x0800;
+}
+bool is_arp(const Bytes& frame) {
+  return frame.size() >= 42 && get16(frame, 12) == 0x0806;
+}
+
+std::size_t checksum_offset(unsigned protocol) {
+  return protocol == kTcp ? 16 : protocol == kUdp ? 6 : 2;
+}
+
+std::uint64_t pseudo_sum(const Bytes& frame, unsigned protocol, std::size_t length) {
+  std::uint64_t sum = protocol + length;
+  for (std::size_t at = kIp + 12; at < kIp + 20; at += 2) sum += get16(frame, at);
+  return sum;
+}
+
+// Right, wrong, or not there to be judged: no such protocol, a fragment, UDP without a checksum.
+std::optional<bool> l4_is_right(const Bytes& frame, const Ip& ip) {
+  if (ip.is_fragment) return std::nullopt;
+  std::size_t end = ip.end;
+  if (ip.protocol == kIcmp) {
+    if (end < ip.l4 + 4) return std::nullopt;
+    return checksum(frame, ip.l4, end) == 0;
+  }
+  if (ip.protocol == kUdp) {
+    if (end < ip.l4 + 8 || get16(frame, ip.l4 + 6) == 0) return std::nullopt;
+    if (get16(frame, ip.l4 + 4) < 8 || ip.l4 + get16(frame, ip.l4 + 4) > end) return std::nullopt;
+    end = ip.l4 + get16(frame, ip.l4 + 4);
+  } else if (ip.protocol != kTcp || end < ip.l4 + 20) {
+    return std::nullopt;
+  }
+  return checksum(frame, ip.l4, end, pseudo_sum(frame, ip.protocol, end - ip.l4)) == 0;
+}
+
+bool is_inside(std::uint32_t address) {
+  return address >> 8 == 0xc0a87a || address >> 8 == 0xc0a805 || address >> 8 == 0x0a0900;
+}
+
+void require(bool condition, const char* what, const Output& input, const Output& output) {
+  if (condition) return;
+  const auto hex = [](const Bytes& bytes) {
+    std::string text;
+    for (const std::byte byte : bytes) {
+      char digits[4];
+      std::snprintf(digits, sizeof digits, "%02x ", static_cast<unsigned>(byte));
+      text += digits;
+    }
+    return text;
+  };
+  fault(std::string(what) + "\n  into port " + std::to_string(input.port) + ": " + hex(input.frame) +
+        "\n  out of port " + std::to_string(output.port) + ": " + hex(output.frame));
+}
+
+bool is_icmp_error(const Bytes& frame, const Ip& ip) {
+  if (ip.protocol != kIcmp || ip.is_fragment || ip.end < ip.l4 + 8) return false;
+  const unsigned type = get8(frame, ip.l4);
+  return type == 3 || type == 4 || type == 5 || type == 11 || type == 12;
+}
+
+// Of all packets that were routed or made by the gateway.
+Ip check_packet(const Output& input, const Output& output) {
+  const auto ip = ip_in(output.frame);
+  require(ip.has_value(), "an IPv4 packet whose lengths are wrong", input, output);
+  require(checksum(output.frame, kIp, ip->l4) == 0, "a wrong IPv4 checksum", input, output);
+  require(get8(output.frame, kIp + 8) != 0, "a packet with TTL 0", input, output);
+  const auto before = ip_in(input.frame);
+  const bool was_right = before && l4_is_right(input.frame, *before).value_or(true);
+  const bool is_own_error =
+      is_icmp_error(output.frame, *ip) && !(before && is_icmp_error(input.frame, *before));
+  if (was_right || is_own_error)
+    require(l4_is_right(output.frame, *ip).value_or(true), "a wrong transport checksum", input, output);
+  return *ip;
+}
+
+// Nobody outside learns an inside address, from quotes neither.
+void check_quote(const Output& input, const Output& output, const Ip& ip) {
+  const std::size_t quote = ip.l4 + 8;
+  require(ip.end >= quote + 20, "an ICMP error without a quote", input, output);
+  require(!is_inside(get32(output.frame, quote + 12)), "a quote with an inside source", input, output);
+  require(!is_inside(get32(output.frame, quote + 16)), "a quote with an inside destination", input, output);
+}
+
+void check_uplink(const Output& input, const Output& output) {
+  const Bytes& frame = output.frame;
+  const auto* ethernet = net::view<net::EthernetHeader>(frame);
+  require(ethernet != nullptr && ethernet->source == test::kUplinkMac, "another MAC than the uplink's", input,
+          output);
+  if (is_arp(frame)) return require(get32(frame, 28) == kExternal, "ARP in another's name", input, output);
+  require(is_ipv4(frame), "neither IPv4 nor ARP", input, output);
+  require(frame.size() >= kIp + 20 && get32(frame, kIp + 12) == kExternal, "a source that is not external",
+          input, output);
+  require(!is_inside(get32(frame, kIp + 16)), "an inside destination on the uplink", input, output);
+  const Ip ip = check_packet(input, output);
+  if (is_icmp_error(frame, ip)) check_quote(input, output, ip);
+}
+
+// A frame that came in from the uplink, at a VM.
+void check_delivered(const Output& input, const Output& output) {
+  constexpr std::uint32_t network_of_port[] = {0, 0xc0a87a, 0xc0a87a, 0xc0a87a, 0xc0a805, 0x0a0900};
+  const Bytes& frame = output.frame;
+  const auto* ethernet = net::view<net::EthernetHeader>(frame);
+  const net::MacAddr gateway = output.port == test::kVm4   ? test::kBlueMac
+                               : output.port == test::kVm5 ? test::kIslandMac
+                                                           : test::kRedMac;
+  require(ethernet != nullptr && ethernet->source == gateway, "not from the network's gateway", input,
+          output);
+  require(is_ipv4(frame) && frame.size() >= kIp + 20, "no IPv4 packet", input, output);
+  require(get32(frame, kIp + 16) >> 8 == network_of_port[output.port], "another network's address", input,
+          output);
+  require(output.port != test::kVm5, "a packet from outside on an isolated network", input, output);
+  check_packet(input, output);
+}
+
+}  // namespace
+
+void check_output(const Output& input, const Output& output) {
+  if (output.port == test::kUplink) return check_uplink(input, output);
+  if (input.port == test::kUplink) return check_delivered(input, output);
+}
+
+void mend(Bytes& frame, std::uint8_t what) {
+  if (!is_ipv4(frame)) return;
+  const auto ip = ip_in(frame);
+  if (!ip) return;
+  const bool has_l4 =
+      !ip->is_fragment && (ip->protocol == kTcp || ip->protocol == kUdp || ip->protocol == kIcmp);
+  const std::size_t field = ip->l4 + checksum_offset(ip->protocol);
+  if ((what & kMendL4) != 0 && has_l4 && field + 2 <= ip->end) {
+    put16(frame, field, 0);
+    const std::uint64_t start = ip->protocol == kIcmp ? 0 : pseudo_sum(frame, ip->protocol, ip->end - ip->l4);
+    const unsigned sum = checksum(frame, ip->l4, ip->end, start);
+    put16(frame, field, ip->protocol == kUdp && sum == 0 ? 0xffff : sum);
+  }
+  if ((what & kMendIp) != 0) {
+    put16(frame, kIp + 10, 0);
+    put16(frame, kIp + 10, checksum(frame, kIp, ip->l4));
+  }
+}
+
+}  // namespace vmnat::fuzz
