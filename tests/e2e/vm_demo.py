@@ -90,6 +90,20 @@ def port_shown(lab):
     check(port["rx_packets"] > 0 and port["tx_packets"] > 0, f"packets of {port}")
 
 
+@suite.test("hosts on the Internet ping the uplink's address")
+def uplink_pinged(lab):
+    for namespace in (lab.internet.router, lab.internet.host):
+        namespace.run("ping", "-c", 3, "-W", 5, config.UPLINK_ADDRESS)
+
+
+for option, mode in (("", "UDP"), ("-I", "ICMP")):
+    @suite.test(f"traceroute by {mode} in the VM shows the gateway, the router beyond the uplink, and the host")
+    def traceroute(lab, option=option):
+        output = lab.vm.run(f"traceroute {option} -n -q 2 -w 5 -m 8 {HOST}", 120).check().output
+        hops = [line.split()[1] for line in output.splitlines() if line.split()[0].isdigit()]
+        check_equal(hops, [GATEWAY, config.UPLINK_ROUTER, HOST], f"hops of\n{output}")
+
+
 @suite.test("every frame is accounted for")
 def accounting(lab):
     check(lab.vmnatd.counters()["received"] > 1000, "fewer frames than a 10 MB download has")
