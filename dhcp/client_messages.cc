@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the client says, and what it believes of the answers: RFC 2131 tables 3 and 5.
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+
+#include "dataplane/net/wire.h"
+#include "dhcp/client.h"
+
+namespace vmnat::dhcp {
+namespace {
+
+constexpr std::uint32_t kInfiniteSeconds = 0xffffffff;  // RFC 2131 section 3.3
+constexpr std::uint16_t kLeastMtu = 576;                // less is legal, and nobody's wish
+constexpr std::uint8_t kEthernetId = 1;                 // RFC 2132 section 9.14: hardware type, then address
+
+constexpr Option kWanted[] = {Option::SubnetMask,  Option::ClasslessRoutes, Option::Router,
+                              Option::DnsServers,  Option::InterfaceMtu,    Option::LeaseTime,
+                              Option::RenewalTime, Option::RebindingTime};
+
+std::array<std::uint8_t, 7> client_id(net::MacAddr mac) {
+  std::array<std::uint8_t, 7> id{kEthernetId};
+  std::ranges::copy(mac.bytes, id.begin() + 1);
+  return id;
+}
+
+// An address that one station can have.
+bool is_host(net::Ipv4Addr address) {
+  const std::uint32_t high = address.host() >> 24;
+  return high != 0 && high != 127 && high < 224;
+}
+
+// Without option 1 the class of the address decides, as before RFC 1519. Nothing: the mask has holes.
+std::optional<std::uint8_t> prefix_length(const OptionSet& options, net::Ipv4Addr address) {
+  if (const auto mask = options.address(Option::SubnetMask)) {
+    const int ones = std::countl_one(mask->host());
+    if (ones == 0 || (ones < 32 && mask->host() << ones != 0)) return std::nullopt;
+    return static_cast<std::uint8_t>(ones);
+  }
+  const std::uint32_t high = address.host() >> 24;
+  return static_cast<std::uint8_t>(high < 128 ? 8 : high < 192 ? 16 : 24);
+}
+
+std::vector<net::Ipv4Addr> hosts_in(ByteView list) {
+  std::vector<net::Ipv4Addr> hosts;
+  for (; list.size() >= sizeof(net::Ipv4Addr); list = list.subspan(sizeof(net::Ipv4Addr))) {
+    const net::Ipv4Addr address = *net::view<net::Ipv4Addr>(list);
+    if (is_host(address)) hosts.push_back(address);
+  }
+  return hosts;
+}
+
+// The router of RFC 3442's route to 0.0.0.0/0; nothing when there is none or the list is malformed.
+std::optional<net::Ipv4Addr> default_route(ByteView routes) {
+  std::optional<net::Ipv4Addr> found;
+  while (!routes.empty()) {
+    const auto length = static_cast<unsigned>(routes[0]);
+    const std::size_t bytes = 1 + (length + 7) / 8;
+    if (length > 32 || routes.size() < bytes + sizeof(net::Ipv4Addr)) return std::nullopt;
+    if (length == 0 && !found) found = *net::view<net::Ipv4Addr>(routes, bytes);
+    routes = routes.subspan(bytes + sizeof(net::Ipv4Addr));
+  }
+  return found;
+}
+
+// RFC 3442: "If the DHCP server returns both a Classless Static Routes option and a Router option, the DHCP
+// client MUST ignore the Router option."
+net::Ipv4Addr router_in(const OptionSet& options) {
+  if (options.has(Option::ClasslessRoutes)) {
+    const auto router = default_route(options.bytes(Option::ClasslessRoutes));
+    return router && is_host(*router) ? *router : net::Ipv4Addr{};
+  }
+  const auto routers = hosts_in(options.bytes(Option::Router));
+  return routers.empty() ? net::Ipv4Addr{} : routers.front();
+}
+
+MessageHeader request_header(net::MacAddr mac, std::uint32_t xid, std::chrono::seconds since) {
+  MessageHeader header{};
+  header.op = Op::Request;
+  header.hardware_type = MessageHeader::kEthernet;
+  header.hardware_length = sizeof(net::MacAddr);
+  header.xid = net::Be32::from_host(xid);
+  header.secs =
+      net::Be16::from_host(static_cast<std::uint16_t>(std::clamp<std::int64_t>(since.count(), 0, 0xffff)));
+  header.chaddr = mac;
+  header.cookie = net::Be32::from_host(MessageHeader::kMagicCookie);
+  return header;
+}
+
+void add_wishes(MessageBuilder& builder, std::uint16_t mtu) {
+  builder.add_short(Option::MaxMessageSize, std::max<std::uint16_t>(mtu, 576));  // RFC 2132 section 9.10
+  std::array<std::uint8_t, std::size(kWanted)> list;
+  std::ranges::transform(kWanted, list.begin(), [](Option code) { return static_cast<std::uint8_t>(code); });
+  builder.add(Option::ParameterRequestList, std::as_bytes(std::span{list}));
+}
+
+}  // namespace
+
+// Table 5, and section 4.3.2 for which fields tell the kinds of REQUEST apart. The broadcast flag stays away:
+// frames for our own MAC reach us whatever their IP destination is.
+void Client::send(MessageType type, ClientTime now) {
+  const bool holds = state_ == ClientState::Renewing || state_ == ClientState::Rebinding;
+  const net::Ipv4Addr own = holds ? binding_->address.address : net::Ipv4Addr{};
+  MessageHeader header =
+      request_header(settings_.mac, xid_, std::chrono::duration_cast<std::chrono::seconds>(now - begun_));
+  header.ciaddr = own;
+  MessageBuilder builder{header, MessageBuilder::kDefaultLimit};
+  builder.add_byte(Option::MessageType, static_cast<std::uint8_t>(type));
+  const auto id = client_id(settings_.mac);
+  builder.add(Option::ClientId, std::as_bytes(std::span{id}));
+  if (!holds && !asked_.is_unspecified()) builder.add(Option::RequestedAddress, asked_);
+  const bool names_server = type == MessageType::Decline || state_ == ClientState::Requesting;
+  if (names_server) builder.add(Option::ServerId, server_);
+  if (type != MessageType::Decline) add_wishes(builder, settings_.mtu);
+
+  const bool by_unicast = state_ == ClientState::Renewing;
+  const Bytes payload = builder.finished();
+  Datagram datagram{.source_mac = settings_.mac,
+                    .destination_mac = net::kBroadcastMac,
+                    .source = {own, kClientPort},
+                    .destination = {by_unicast ? binding_->server : kBroadcastAddress, kServerPort},
+                    .payload = payload};
+  if (by_unicast) datagram.destination_mac = {};
+  output_.push_back({framed(datagram), by_unicast ? binding_->server : net::Ipv4Addr{}});
+  ++counters_.sent;
+}
+
+// RFC 5227 section 2.1.1: the sender's address is all zeroes, so that nobody's cache is touched.
+void Client::send_probe() {
+  const net::EthernetHeader ethernet{
+      .destination = net::kBroadcastMac,
+      .source = settings_.mac,
+      .type = net::Be16::from_host(static_cast<std::uint16_t>(net::EtherType::Arp))};
+  const net::ArpPacket arp{
+      .hardware_type = net::Be16::from_host(1),
+      .protocol_type = net::Be16::from_host(static_cast<std::uint16_t>(net::EtherType::Ipv4)),
+      .hardware_length = sizeof(net::MacAddr),
+      .protocol_length = sizeof(net::Ipv4Addr),
+      .operation = net::Be16::from_host(static_cast<std::uint16_t>(net::ArpOperation::Request)),
+      .sender_mac = settings_.mac,
+      .sender_address = {},
+      .target_mac = {},
+      .target_address = candidate_->address.address};
+  constexpr std::size_t kMinimumFrame = 60;  // without FCS
+  Frame frame(kMinimumFrame);
+  std::memcpy(frame.data(), &ethernet, sizeof ethernet);
+  std::memcpy(frame.data() + sizeof ethernet, &arp, sizeof arp);
+  output_.push_back({std::move(frame), {}});
+}
+
+// The message, when it answers what we have said last, and comes from the server that we speak with.
+std::optional<Message> Client::heeded(ByteView frame) const {
+  const auto parsed = parse_frame(frame, ChecksumState::Full);
+  const auto* datagram = std::get_if<Datagram>(&parsed);
+  if (datagram == nullptr || datagram->destination.port != kClientPort ||
+      datagram->source.port != kServerPort)
+    return std::nullopt;
+  auto message = parse_message(datagram->payload);
+  if (!message) return std::nullopt;
+  const MessageHeader& header = message->header;
+  if (header.op != Op::Reply || header.xid.host() != xid_ || header.chaddr != settings_.mac ||
+      header.hardware_type != MessageHeader::kEthernet)
+    return std::nullopt;
+  const ByteView echoed = message->options.bytes(Option::ClientId);  // RFC 6842: ours, if it is there
+  const auto id = client_id(settings_.mac);
+  if (!echoed.empty() && !std::ranges::equal(echoed, std::as_bytes(std::span{id}))) return std::nullopt;
+
+  const auto server = message->options.address(Option::ServerId);
+  if (!server || !message->type()) return std::nullopt;
+  const bool awaits_verdict = state_ == ClientState::Requesting || state_ == ClientState::Rebooting ||
+                              state_ == ClientState::Renewing || state_ == ClientState::Rebinding;
+  // Any server may answer a broadcast of Rebooting and Rebinding.
+  const bool right_server = (state_ != ClientState::Requesting || *server == server_) &&
+                            (state_ != ClientState::Renewing || *server == binding_->server);
+  switch (*message->type()) {
+    case MessageType::Offer:
+      if (state_ != ClientState::Selecting || !is_host(header.yiaddr)) return std::nullopt;
+      return message;
+    case MessageType::Ack:
+    case MessageType::Nak:
+      if (!awaits_verdict || !right_server) return std::nullopt;
+      return message;
+    default:
+      return std::nullopt;
+  }
+}
+
+// What an ACK gives; nothing when it cannot be used.
+std::optional<Binding> Client::binding_in(const Message& ack, ClientTime now) {
+  const net::Ipv4Addr address = ack.header.yiaddr;
+  const OptionSet& options = ack.options;
+  const auto lease = options.long_value(Option::LeaseTime);  // table 3: MUST
+  const auto length = prefix_length(options, address);
+  if (address != asked_ || !is_host(address) || !lease || *lease == 0 || !length) return std::nullopt;
+  const net::Ipv4Prefix prefix{address, *length};
+  if (*length < 31 && (address == prefix.first() || address == prefix.broadcast())) return std::nullopt;
+  Binding binding{.address = prefix,
+                  .router = router_in(options),
+                  .server = options.address(Option::ServerId).value(),
+                  .dns = hosts_in(options.bytes(Option::DnsServers))};
+  if (binding.router == address) binding.router = {};
+  const std::uint16_t mtu = options.short_value(Option::InterfaceMtu).value_or(0);
+  if (mtu >= kLeastMtu) binding.mtu = mtu;
+  set_times(binding, options, *lease, now);
+  return binding;
+}
+
+// Section 4.4.5: T1 is half of the lease and T2 seven eighths unless the server says otherwise; ours come up
+// to a sixty-fourth earlier, "to avoid synchronization".
+void Client::set_times(Binding& binding, const OptionSet& options, std::uint32_t lease, ClientTime now) {
+  if (lease == kInfiniteSeconds) {
+    binding.renew = binding.rebind = binding.expires = ClientTime::max();
+    return;
+  }
+  using std::chrono::milliseconds;
+  const milliseconds whole = std::chrono::seconds(lease);
+  const milliseconds early{random() % static_cast<std::uint64_t>(whole.count() / 64 + 1)};
+  milliseconds renew = whole / 2 - early, rebind = whole * 7 / 8 - early;
+  const auto t1 = options.long_value(Option::RenewalTime), t2 = options.long_value(Option::RebindingTime);
+  if (t1 && t2 && *t1 > 0 && *t1 < *t2 && *t2 < lease) {
+    renew = std::chrono::seconds(*t1);
+    rebind = std::chrono::seconds(*t2);
+  }
+  binding.renew = now + renew;
+  binding.rebind = now + rebind;
+  binding.expires = now + whole;
+}
+
+}  // namespace vmnat::dhcp
