@@ -21,27 +21,38 @@ std::unique_ptr<ExternalPorts> ExternalPorts::create(std::span<const ExternalAdd
   std::unique_ptr<ExternalPorts> ports(new ExternalPorts);
   ports->workers_ = workers;
   if (!ports->reserve(addresses.size())) return nullptr;
-  for (const ExternalAddress& address : addresses) {
-    if (ports->index_of(address.address)) return nullptr;
-    const auto external = static_cast<ExternalIndex>(ports->addresses_.size());
-    ports->addresses_.push_back(address.address);
-    ports->block_counts_.push_back(0);
-    const std::size_t mask = ports->index_by_hash_.size() - 1;
-    std::size_t at = hash_of(address.address) & mask;
-    while (ports->index_by_hash_[at] != kNoIndex) at = (at + 1) & mask;
-    ports->index_by_hash_[at] = external;
-    ports->allow_ports(external, address);
-  }
+  for (const ExternalAddress& address : addresses)
+    if (!ports->add(address)) return nullptr;
   return ports;
+}
+
+bool ExternalPorts::add(const ExternalAddress& address) {
+  const bool is_rented = address.address.is_unspecified();
+  if (index_of(address.address) || (is_rented && rented_ != kNoIndex)) return false;
+  const auto external = static_cast<ExternalIndex>(block_counts_.size());
+  addresses_[external].store(address.address.raw(), std::memory_order_relaxed);
+  block_counts_.push_back(0);
+  allow_ports(external, address);
+  if (is_rented) {
+    rented_ = external;
+    return true;
+  }
+  const std::size_t mask = index_by_hash_.size() - 1;
+  std::size_t at = hash_of(address.address) & mask;
+  while (index_by_hash_[at] != kNoIndex) at = (at + 1) & mask;
+  index_by_hash_[at] = external;
+  return true;
 }
 
 bool ExternalPorts::reserve(std::size_t addresses) {
   index_by_hash_.assign(std::bit_ceil(addresses * 2 + 1), kNoIndex);
+  addresses_ = ReservedArray<std::atomic<std::uint32_t>>(addresses);
   owners_ = ReservedArray<std::atomic<WorkerIndex>>(addresses * kBlocks);
   unleased_ = ReservedArray<std::atomic<std::uint64_t>>(addresses * kBlockWords);
   allowed_ = ReservedArray<std::uint64_t>(addresses * kBlocks);
   blocks_ = ReservedArray<PortBlock>(addresses * kBlocks * kPortSpaces);
-  return owners_.reserved() && unleased_.reserved() && allowed_.reserved() && blocks_.reserved();
+  return addresses_.reserved() && owners_.reserved() && unleased_.reserved() && allowed_.reserved() &&
+         blocks_.reserved();
 }
 
 void ExternalPorts::allow_ports(ExternalIndex external, const ExternalAddress& address) {

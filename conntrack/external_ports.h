@@ -10,6 +10,9 @@
 //
 // Whoever holds a lease reads and writes the block's words (`block()`), nobody else; a lease's acquire pairs
 // with the release of the worker that had it before. Protocols without ports belong to `portless_owner`.
+//
+// One of the addresses may be rented: what a DHCP server gives for a while. It is listed as 0.0.0.0, has its
+// ports and its index from the start, and gets its value, and others later, by `set_rented`.
 #pragma once
 
 #include <atomic>
@@ -48,9 +51,18 @@ class ExternalPorts {
   // more than 254, or no memory. Called by control; lasts as long as its workers.
   static std::unique_ptr<ExternalPorts> create(std::span<const ExternalAddress> addresses, unsigned workers);
 
-  [[nodiscard]] unsigned address_count() const { return static_cast<unsigned>(addresses_.size()); }
+  // The rented address is this one from now on; 0.0.0.0: there is none. For control, while no session has the
+  // one before and no worker opens any: each has seen a ForwardingState that forbids it, and the one that
+  // allows it again is published after this.
+  void set_rented(net::Ipv4Addr address) {
+    addresses_[rented_].store(address.raw(), std::memory_order_relaxed);
+  }
+
+  [[nodiscard]] unsigned address_count() const { return static_cast<unsigned>(block_counts_.size()); }
   [[nodiscard]] unsigned worker_count() const { return workers_; }
-  [[nodiscard]] net::Ipv4Addr address(ExternalIndex external) const { return addresses_[external]; }
+  [[nodiscard]] net::Ipv4Addr address(ExternalIndex external) const {
+    return net::Ipv4Addr::from_raw(addresses_[external].load(std::memory_order_relaxed));
+  }
   [[nodiscard]] std::optional<ExternalIndex> index_of(net::Ipv4Addr address) const;
 
   // Blocks with any port to give.
@@ -93,12 +105,14 @@ class ExternalPorts {
 
   ExternalPorts() = default;
   bool reserve(std::size_t addresses);
+  bool add(const ExternalAddress& address);
   void allow_ports(ExternalIndex external, const ExternalAddress& address);
 
   unsigned workers_ = 0;
-  std::vector<net::Ipv4Addr> addresses_;
+  ReservedArray<std::atomic<std::uint32_t>> addresses_;  // raw
   std::vector<std::uint16_t> block_counts_;
   std::vector<std::uint16_t> index_by_hash_;  // open addressing, at most half full; kNoIndex: empty
+  ExternalIndex rented_ = kNoIndex;           // is not in the hash table
   ReservedArray<std::atomic<WorkerIndex>> owners_;
   ReservedArray<std::atomic<std::uint64_t>> unleased_;  // bit per block
   ReservedArray<std::uint64_t> allowed_;

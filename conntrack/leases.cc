@@ -9,9 +9,11 @@ namespace vmnat::conntrack {
 std::optional<ExternalIndex> ExternalPorts::index_of(net::Ipv4Addr address) const {
   const std::size_t mask = index_by_hash_.size() - 1;
   for (std::size_t at = hash_of(address) & mask; index_by_hash_[at] != kNoIndex; at = (at + 1) & mask) {
-    if (addresses_[index_by_hash_[at]] == address) return index_by_hash_[at];
+    if (this->address(index_by_hash_[at]) == address) return index_by_hash_[at];
   }
-  return std::nullopt;
+  const bool is_rented =
+      rented_ != kNoIndex && !address.is_unspecified() && this->address(rented_) == address;
+  return is_rented ? std::optional{rented_} : std::nullopt;
 }
 
 std::optional<unsigned> ExternalPorts::lease_any(ExternalIndex external, WorkerIndex worker,

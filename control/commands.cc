@@ -27,6 +27,10 @@ Json text_or_null(net::MacAddr mac) {
   return mac.is_zero() ? Json() : Json(net::to_string(mac));
 }
 
+Json text_or_null(net::Ipv4Addr address) {
+  return address.is_unspecified() ? Json() : Json(net::to_string(address));
+}
+
 const char* link_text(bool is_up) {
   return is_up ? "up" : "down";
 }
@@ -43,10 +47,36 @@ std::size_t lease_count(const DhcpService& dhcp, const std::string& network = ""
   return count;
 }
 
+dhcp::WallTime wall_time(SteadyTime time) {
+  return std::chrono::system_clock::now() +
+         std::chrono::duration_cast<dhcp::WallTime::duration>(time - std::chrono::steady_clock::now());
+}
+
+// What the uplink's DHCP client holds; null when the configuration gives the address.
+Json uplink_lease(const Surroundings& at) {
+  const auto& uplink = at.slow_path.uplink_client();
+  if (!uplink) return nullptr;
+  Json json{{"state", dhcp::name_of(uplink->client().state())}, {"server", nullptr}, {"expires", nullptr}};
+  if (const auto& lease = uplink->client().binding()) {
+    json["server"] = net::to_string(lease->server);
+    if (lease->expires != SteadyTime::max()) json["expires"] = rfc3339(wall_time(lease->expires));
+  }
+  return json;
+}
+
+net::Ipv4Addr rented_address(const Surroundings& at) {
+  const auto& uplink = at.slow_path.uplink_client();
+  return uplink ? uplink->rented() : net::Ipv4Addr{};
+}
+
 Answer status(const Surroundings& at) {
   const dataplane::ForwardingState& state = at.launched.states().current();
   Json notes = at.eal.notes;
   for (const std::string& note : at.slow_path.dhcp().notes()) notes.push_back(note);
+  if (!state.uplink.has_address())
+    notes.push_back(at.slow_path.uplink_client()->problem().empty()
+                        ? "the uplink has no address yet: nothing is forwarded until a DHCP server gives one"
+                        : at.slow_path.uplink_client()->problem() + "; nothing is forwarded");
   std::size_t up = 0;
   for (const dataplane::Port& port : state.ports) up += port.up ? 1 : 0;
   return Answer::object({
@@ -63,10 +93,12 @@ Answer status(const Surroundings& at) {
       {"uplink",
        {{"device", at.config.uplink.device},
         {"link", link_text(state.ports[kUplinkPort].up)},
-        {"address", net::to_string(state.uplink.address)},
-        {"gateway", net::to_string(state.uplink.gateway)},
+        {"address", state.uplink.has_address() ? Json(net::to_string(state.uplink.address)) : Json()},
+        {"gateway", text_or_null(state.uplink.gateway)},
         {"gateway_mac", text_or_null(state.uplink.gateway_mac)},
-        {"mac", net::to_string(state.uplink.mac)}}},
+        {"mac", net::to_string(state.uplink.mac)},
+        {"mtu", state.uplink.has_address() ? state.uplink.mtu : at.config.uplink.mtu},
+        {"dhcp", uplink_lease(at)}}},
       {"notes", notes},
   });
 }
@@ -89,8 +121,8 @@ Json port_json(const Surroundings& at, PortIndex index) {
             {"drops", drops}};
   if (plan.config == nullptr) {
     json["mac"] = net::to_string(state.uplink.mac);
-    json["address"] = net::to_string(state.uplink.address.address);
-    json["mtu"] = state.uplink.mtu;
+    json["address"] = text_or_null(state.uplink.address.address);
+    json["mtu"] = state.uplink.has_address() ? state.uplink.mtu : at.config.uplink.mtu;
     return json;
   }
   json["mac"] = text_or_null(at.slow_path.macs().latest(index));
@@ -118,9 +150,8 @@ Answer networks(const Surroundings& at) {
   for (std::size_t i = 0; i < at.config.networks.size(); ++i) {
     const config::Network& network = at.config.networks[i];
     Json external = Json::array();
-    if (network.forward == config::Forward::Nat)
-      for (const net::Ipv4Addr address : config::external_addresses(network))
-        external.push_back(net::to_string(address));
+    for (const net::Ipv4Addr address : external_addresses_now(network, rented_address(at)))
+      external.push_back(net::to_string(address));
     list.push_back({{"name", network.name},
                     {"address", net::to_string(network.address)},
                     {"mac", net::to_string(state.networks[i].mac)},
@@ -226,19 +257,21 @@ Answer neighbors(const Surroundings& at) {
   return Answer::list_of(std::move(list));
 }
 
-// `mac` and `port` are null while the VM does not answer ARP.
+// `mac` and `port` are null while the VM does not answer ARP, `external` while DHCP gives no address.
 Answer forwards(const Surroundings& at) {
   const dataplane::ForwardingState& state = at.launched.states().current();
   Json list = Json::array();
-  for (const ForwardPlan& forward : plan_forwards(at.config)) {
+  for (const ForwardPlan& forward : plan_forwards(at.config, rented_address(at))) {
     const auto* host = state.networks[forward.network].hosts.find(forward.to.address.raw());
     const bool is_known = host != nullptr && host->is_resolved();
-    list.push_back({{"network", at.config.networks[forward.network].name},
-                    {"protocol", config::to_word(forward.protocol)},
-                    {"external", net::to_string(forward.external)},
-                    {"internal", net::to_string(forward.to)},
-                    {"port", is_known ? Json(at.launched.ports()[host->port].name) : Json()},
-                    {"mac", is_known ? Json(net::to_string(host->mac)) : Json()}});
+    list.push_back(
+        {{"network", at.config.networks[forward.network].name},
+         {"protocol", config::to_word(forward.protocol)},
+         {"external",
+          forward.external.address.is_unspecified() ? Json() : Json(net::to_string(forward.external))},
+         {"internal", net::to_string(forward.to)},
+         {"port", is_known ? Json(at.launched.ports()[host->port].name) : Json()},
+         {"mac", is_known ? Json(net::to_string(host->mac)) : Json()}});
   }
   return Answer::list_of(std::move(list));
 }

@@ -46,7 +46,7 @@ dhcp::NetworkSettings dhcp_settings(const config::Network& network) {
 }
 
 DhcpService::DhcpService(const config::Config& config, const std::vector<PortPlan>& ports, dhcp::WallTime now)
-    : ports_(ports) {
+    : config_(config), ports_(ports) {
   for (std::size_t i = 0; i < config.networks.size(); ++i) {
     const config::Network& network = config.networks[i];
     if (!network.dhcp) continue;
@@ -121,11 +121,23 @@ std::vector<DhcpService::News> DhcpService::take_news() {
   return all;
 }
 
-void DhcpService::reconfigure(const config::Config& config) {
+void DhcpService::reconfigure() {
   for (auto& [network, instance] : servers_) {
-    instance.server.reconfigure(dhcp_settings(config.networks[network]));
+    instance.server.reconfigure(settings_of(config_.networks[network]));
     instance.has_expired = true;
   }
+}
+
+void DhcpService::use_resolvers(const std::vector<net::Ipv4Addr>& resolvers) {
+  if (resolvers == resolvers_) return;
+  resolvers_ = resolvers;
+  reconfigure();
+}
+
+dhcp::NetworkSettings DhcpService::settings_of(const config::Network& network) const {
+  dhcp::NetworkSettings settings = dhcp_settings(network);
+  if (network.dhcp->dns_is_default && !resolvers_.empty()) settings.dns = resolvers_;
+  return settings;
 }
 
 std::vector<DhcpService::NetworkLeases> DhcpService::leases() const {

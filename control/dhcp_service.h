@@ -22,7 +22,7 @@ namespace vmnat::control {
 
 class DhcpService {
  public:
-  // Takes over the leases of before the restart.
+  // Takes over the leases of before the restart. `config` and `ports` outlive it.
   DhcpService(const config::Config& config, const std::vector<PortPlan>& ports, dhcp::WallTime now);
 
   struct Reply {
@@ -33,8 +33,10 @@ class DhcpService {
   // What to send for the frames received since the last call, each by the port that its request came from.
   std::vector<Reply> take_replies();
   void expire(dhcp::WallTime now);
+  // What VMs are told where `dhcp.dns` says nothing; none: the host's resolvers.
+  void use_resolvers(const std::vector<net::Ipv4Addr>& resolvers);
   // New settings, same leases. The networks that have DHCP are the same.
-  void reconfigure(const config::Config& config);
+  void reconfigure();
 
   // What has become of leases since the last call: those that were bound or have ended, or, when some have
   // run out, all that there are.
@@ -66,9 +68,12 @@ class DhcpService {
   };
   void restore(Instance& instance, const std::string& state_dir, dhcp::WallTime now);
   static bool keep(Instance& instance);
+  [[nodiscard]] dhcp::NetworkSettings settings_of(const config::Network& network) const;
 
+  const config::Config& config_;
   const std::vector<PortPlan>& ports_;
   std::vector<std::string> notes_;
+  std::vector<net::Ipv4Addr> resolvers_;  // of the uplink's lease
   std::map<NetworkIndex, Instance> servers_;
 };
 

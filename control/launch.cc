@@ -231,10 +231,14 @@ conntrack::Time Launched::now() const {
   return conntrack::Time{conntrack::Ticks{static_cast<std::uint32_t>(ticks)}};
 }
 
-void Launched::reclaim_states() {
+std::uint64_t Launched::least_seen_generation() const {
   std::uint64_t least_seen = UINT64_MAX;
   for (const auto& worker : workers_) least_seen = std::min(least_seen, worker->seen_generation());
-  states_->reclaim(least_seen);
+  return least_seen;
+}
+
+void Launched::reclaim_states() {
+  states_->reclaim(least_seen_generation());
 }
 
 }  // namespace vmnat::control

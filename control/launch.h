@@ -12,6 +12,7 @@
 #include "control/eal.h"
 #include "control/state_publisher.h"
 #include "control/topology.h"
+#include "control/worker_flush.h"
 #include "dataplane/worker.h"
 
 namespace vmnat::control {
@@ -43,6 +44,10 @@ class Launched {
   [[nodiscard]] const std::vector<PortPlan>& ports() const { return ports_; }
   [[nodiscard]] const Device& device(PortIndex port) const { return devices_[port]; }
   [[nodiscard]] const conntrack::ExternalPorts& external_ports() const { return *external_ports_; }
+  // See ExternalPorts::set_rented for when.
+  void rent_address(net::Ipv4Addr address) { external_ports_->set_rented(address); }
+  // Whose turn it is to end sessions.
+  WorkerFlush::Turn& flush_turn() const { return flush_turn_; }
   [[nodiscard]] const std::vector<std::unique_ptr<dataplane::Worker>>& workers() const { return workers_; }
   std::vector<ControlRings>& rings() { return control_rings_; }
   StatePublisher& states() { return *states_; }
@@ -50,6 +55,8 @@ class Launched {
   [[nodiscard]] const AddressLists& address_lists() const { return address_lists_; }
   // The workers' time, now.
   [[nodiscard]] conntrack::Time now() const;
+  // Every worker has finished a poll with this generation of the forwarding state, or a later one.
+  [[nodiscard]] std::uint64_t least_seen_generation() const;
   // Frees forwarding states that no worker can be using any more.
   void reclaim_states();
 
@@ -72,6 +79,7 @@ class Launched {
   std::unique_ptr<StatePublisher> states_;
   std::unique_ptr<conntrack::ExternalPorts> external_ports_;
   std::vector<std::unique_ptr<dataplane::Worker>> workers_;
+  mutable WorkerFlush::Turn flush_turn_;
   unsigned running_ = 0;
   std::uint64_t start_tsc_ = 0;
 };

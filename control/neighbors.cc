@@ -56,6 +56,14 @@ void Neighbors::keep_resolved(net::Ipv4Addr address, SteadyTime now) {
   if (neighbor.state == State::Incomplete) ask(address, neighbor, now);
 }
 
+void Neighbors::start_over(net::Ipv4Addr own_address) {
+  own_address_ = own_address;
+  counts_.waiting_dropped += waiting_;
+  waiting_ = 0;
+  changed_ |= !neighbors_.empty();
+  neighbors_.clear();
+}
+
 void Neighbors::announce(net::Ipv4Addr address) {
   output_.push_back(arp_request(own_mac_, address, address, net::kBroadcastMac));
 }

@@ -60,10 +60,14 @@ class Neighbors {
 
   // Keeps the gateway resolved from now on.
   void keep_resolved(net::Ipv4Addr address, SteadyTime now);
+  // The uplink has another address: whoever was known may be on another link. Frames that wait are dropped.
+  void start_over(net::Ipv4Addr own_address);
   // RFC 5227 announcement of one of our addresses (gratuitous ARP).
   void announce(net::Ipv4Addr address);
   // A frame whose next hop has no MAC yet: it waits, or, if that is known by now, goes out.
   void send_to(net::Ipv4Addr next_hop, FrameBytes frame, SteadyTime now);
+  // A frame that is complete goes out in turn.
+  void send_as_is(FrameBytes frame) { output_.push_back(std::move(frame)); }
   // A whole ARP frame from the link. Only answers to what was asked are believed: a known neighbour's other
   // MAC only when it did not answer from the old one.
   void receive_arp(std::span<const std::byte> frame, SteadyTime now);

@@ -93,7 +93,10 @@ constexpr std::array kLiveOfDhcp{
     VMNAT_LIVE(Dhcp, "dhcp.ranges", ranges, nullptr),
     VMNAT_LIVE(Dhcp, "dhcp.lease_time", lease_time,
                [](const Dhcp& d) { return config::to_text(d.lease_time); }),
-    VMNAT_LIVE(Dhcp, "dhcp.dns", dns, nullptr),
+    LiveKey<Dhcp>{
+        "dhcp.dns",
+        [](const Dhcp& a, const Dhcp& b) { return a.dns != b.dns || a.dns_is_default != b.dns_is_default; },
+        nullptr},
     VMNAT_LIVE(Dhcp, "dhcp.domain", domain, nullptr),
     VMNAT_LIVE(Dhcp, "dhcp.search", search, nullptr),
     VMNAT_LIVE(Dhcp, "dhcp.ntp", ntp, nullptr),

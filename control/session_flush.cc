@@ -63,47 +63,6 @@ Result<SessionSelector> selector_for(const admin::SessionFilter& filter, const c
   return selector;
 }
 
-// One client's flush: waits for its turn and for idle workers, asks all of them, adds their answers up.
-class SessionFlusher::Flush : public std::enable_shared_from_this<Flush> {
- public:
-  Flush(const Launched& launched, std::shared_ptr<Turn> turn, const SessionSelector& selector)
-      : launched_(launched), turn_(std::move(turn)), selector_(selector) {}
-
-  Pull next(Json& item) {
-    if (tickets_.empty() && !ask()) return Pull::Later;
-    std::uint64_t flushed = 0;
-    for (std::size_t i = 0; i < tickets_.size(); ++i) {
-      const auto answer = box(i).answer_to(tickets_[i]);
-      if (!answer) return Pull::Later;
-      flushed += *answer;
-    }
-    item = {{"flushed", flushed}};
-    return Pull::Item;
-  }
-
- private:
-  [[nodiscard]] dataplane::FlushBox& box(std::size_t worker) const {
-    return launched_.workers()[worker]->flush_box();
-  }
-
-  bool ask() {
-    const bool is_our_turn = turn_->expired() || turn_->lock().get() == this;
-    if (!is_our_turn) return false;
-    *turn_ = weak_from_this();
-    const std::size_t count = launched_.workers().size();
-    // Those of a client that went away may still be at work.
-    for (std::size_t i = 0; i < count; ++i)
-      if (!box(i).is_idle()) return false;
-    for (std::size_t i = 0; i < count; ++i) tickets_.push_back(box(i).ask(selector_));
-    return true;
-  }
-
-  const Launched& launched_;
-  std::shared_ptr<Turn> turn_;
-  SessionSelector selector_;
-  std::vector<std::uint64_t> tickets_;  // by worker
-};
-
 Result<Answer> SessionFlusher::flush(const Json& arguments) {
   if (const auto wrong = wrong_argument(arguments)) return tl::unexpected(*wrong);
   const auto filter = admin::session_filter(arguments, "all");
@@ -113,8 +72,13 @@ Result<Answer> SessionFlusher::flush(const Json& arguments) {
   if (const auto error = unknown_name(config_, *filter)) return tl::unexpected(*error);
   const auto selector = selector_for(*filter, config_, launched_.ports());
   if (!selector) return tl::unexpected(selector.error());
-  const auto flush = std::make_shared<Flush>(launched_, turn_, *selector);
-  return Answer::object_later([flush](Json& item) { return flush->next(item); });
+  const auto flush = std::make_shared<WorkerFlush>(launched_, *selector);
+  return Answer::object_later([flush](Json& item) {
+    const auto flushed = flush->poll();
+    if (!flushed) return Pull::Later;
+    item = {{"flushed", *flushed}};
+    return Pull::Item;
+  });
 }
 
 }  // namespace vmnat::control

@@ -32,6 +32,7 @@ SlowPath::SlowPath(const config::Config& config, Launched& launched)
       ownership_(launched.ports(), launched.states().current()),
       is_up_(launched.ports().size(), false) {
   const SteadyTime now = std::chrono::steady_clock::now();
+  if (!config.uplink.address) uplink_.emplace(config, launched_, neighbors_);
   keep_targets_resolved(config, now);
   watch_links();
   tell_who_waits();
@@ -55,6 +56,7 @@ void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
     learn_macs(rings.learn);
     take_punts(rings.punt, now, wall);
   }
+  advance_uplink(now);
   dhcp_.expire(wall);
   const auto replies = dhcp_.take_replies();
   follow_leases();
@@ -77,7 +79,7 @@ void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
 
 // Workers take the policies with the next state; the old ones go with the last state that has them.
 void SlowPath::adopt(const config::Config& config) {
-  dhcp_.reconfigure(config);
+  dhcp_.reconfigure();
   follow_leases();
   publish();
   dataplane::ForwardingState next = launched_.states().current();
@@ -95,6 +97,7 @@ void SlowPath::watch_links() {
     changed_ = true;
     if (!is_up) macs_.forget_port(port);
     if (is_up && port == kUplinkPort) announce_addresses();
+    if (is_up && port == kUplinkPort && uplink_) uplink_->link_up(std::chrono::steady_clock::now());
     spdlog::info("port {} is {}", launched_.ports()[i].name, is_up ? "up" : "down");
   }
 }
@@ -110,8 +113,10 @@ void SlowPath::tell_who_waits() const {
 // Whoever had our addresses, or another MAC for them, learns better at once.
 void SlowPath::announce_addresses() {
   const conntrack::ExternalPorts& external = launched_.external_ports();
-  for (unsigned i = 0; i < external.address_count(); ++i)
-    neighbors_.announce(external.address(static_cast<conntrack::ExternalIndex>(i)));
+  for (unsigned i = 0; i < external.address_count(); ++i) {
+    const net::Ipv4Addr address = external.address(static_cast<conntrack::ExternalIndex>(i));
+    if (!address.is_unspecified()) neighbors_.announce(address);
+  }
 }
 
 void SlowPath::learn_macs(dataplane::LearnRing& ring) {
@@ -153,7 +158,11 @@ void SlowPath::settle(rte_mbuf* frame, SteadyTime now, dhcp::WallTime wall) {
   switch (note.punt) {
     case PuntReason::Dhcp:
       return dhcp_.receive(bytes_, note.port, wall);
+    case PuntReason::UplinkDhcp:
+      if (uplink_) uplink_->receive(bytes_, now);
+      return;
     case PuntReason::ArpReply:
+      if (note.port == kUplinkPort && uplink_) uplink_->receive_arp(bytes_, now);
       if (note.port == kUplinkPort) return neighbors_.receive_arp(bytes_, now);
       return inside_[launched_.ports()[note.port].network].receive_arp(bytes_, now);
     case PuntReason::NeighborUnresolved: {
@@ -237,8 +246,16 @@ dataplane::WordTable<dataplane::InsideHost> SlowPath::hosts_of(NetworkIndex netw
   return dataplane::WordTable<dataplane::InsideHost>(hosts);
 }
 
+// The lease's resolvers are told to VMs of networks that have none of their own.
+void SlowPath::advance_uplink(SteadyTime now) {
+  if (!uplink_ || !uplink_->advance(now)) return;
+  changed_ = true;
+  if (const auto& lease = uplink_->in_effect()) dhcp_.use_resolvers(lease->dns);
+}
+
 void SlowPath::publish() {
   dataplane::ForwardingState next = launched_.states().current();
+  if (uplink_) uplink_->describe(next);
   for (std::size_t i = 0; i < next.ports.size(); ++i) next.ports[i].up = is_up_[i];
   ownership_.settle(macs_, next);
   ownership_.fill(next, macs_);

@@ -6,6 +6,7 @@
 // answers through the inject rings, and publishes a new forwarding state when something was learned.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "control/mac_learning.h"
 #include "control/neighbors.h"
 #include "control/ownership.h"
+#include "control/uplink_client.h"
 
 namespace vmnat::control {
 
@@ -29,6 +31,8 @@ class SlowPath {
 
   [[nodiscard]] const DhcpService& dhcp() const { return dhcp_; }
   [[nodiscard]] const Neighbors& neighbors() const { return neighbors_; }
+  // Nothing when the configuration gives the uplink's address.
+  [[nodiscard]] const std::optional<UplinkClient>& uplink_client() const { return uplink_; }
   // The targets of forwards, by network.
   [[nodiscard]] const std::vector<Neighbors>& inside() const { return inside_; }
   [[nodiscard]] const MacLearning& macs() const { return macs_; }
@@ -53,11 +57,13 @@ class SlowPath {
   void inject_on_network(std::span<const std::byte> frame, NetworkIndex network);
   [[nodiscard]] dataplane::WordTable<dataplane::InsideHost> hosts_of(NetworkIndex network,
                                                                      const dataplane::Network& state) const;
+  void advance_uplink(SteadyTime now);
   void publish();
 
   Launched& launched_;
   DhcpService dhcp_;
   Neighbors neighbors_;
+  std::optional<UplinkClient> uplink_;
   std::vector<Neighbors> inside_;  // by network
   MacLearning macs_;
   Ownership ownership_;

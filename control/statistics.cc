@@ -88,6 +88,14 @@ void add_dhcp(const dhcp::Counters& counters, Named& named) {
     named["dhcp.ignored." + std::string(dhcp::kIgnoredTexts[i].name)] = counters.ignored[i];
 }
 
+void add_uplink_client(const UplinkClient& uplink, Named& named) {
+  const dhcp::ClientCounters& counters = uplink.client().counters();
+  named["uplink.dhcp.sent"] = counters.sent;
+  named["uplink.dhcp.received"] = counters.received;
+  named["uplink.dhcp.ignored"] = counters.ignored;
+  named["uplink.dhcp.sessions_ended"] = uplink.sessions_ended();
+}
+
 }  // namespace
 
 PortTotals port_totals(const Launched& launched, PortIndex port) {
@@ -116,6 +124,7 @@ std::map<std::string, std::uint64_t> all_counters(const Launched& launched, cons
   add_neighbors(slow_path.neighbors().counts(), named);
   add_inside_neighbors(slow_path, named);
   add_dhcp(slow_path.dhcp().counters(), named);
+  if (slow_path.uplink_client()) add_uplink_client(*slow_path.uplink_client(), named);
   named["inject.dropped"] = slow_path.inject_dropped();
   return named;
 }

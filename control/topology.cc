@@ -47,11 +47,12 @@ bool is_on(const config::PortForward& forward, net::Ipv4Addr external) {
   return forward.address.value_or(external) == external;
 }
 
-// What no flow of a VM is given on this address: reserved ports, and those that forwards listen to.
+// What no flow of a VM is given on this address: reserved ports, and those that forwards listen to. A rented
+// address may become any.
 std::vector<std::uint16_t> reserved_on(net::Ipv4Addr external, const config::Nat& nat) {
   std::vector<std::uint16_t> ports = expanded(nat.reserved_ports);
   for (const config::PortForward& forward : nat.forwards)
-    if (is_on(forward, external)) ports.push_back(forward.port.host());
+    if (external.is_unspecified() || is_on(forward, external)) ports.push_back(forward.port.host());
   return ports;
 }
 
@@ -68,6 +69,13 @@ void narrow(conntrack::ExternalAddress& shared, const config::Nat& nat) {
   shared.last_port = std::min(shared.last_port, nat.ports.last.host());
   for (const std::uint16_t port : reserved_on(shared.address, nat))
     if (std::ranges::find(shared.reserved, port) == shared.reserved.end()) shared.reserved.push_back(port);
+}
+
+// Those of the file; unspecified stands for the one that DHCP gives.
+std::vector<net::Ipv4Addr> planned_addresses(const config::Network& network) {
+  std::vector<net::Ipv4Addr> addresses = config::external_addresses(network);
+  if (addresses.empty() && network.forward == config::Forward::Nat) addresses.emplace_back();
+  return addresses;
 }
 
 }  // namespace
@@ -91,10 +99,11 @@ net::MacAddr gateway_mac(const config::Network& network) {
 }
 
 std::vector<conntrack::ExternalAddress> plan_external_addresses(const config::Config& config) {
-  std::vector<conntrack::ExternalAddress> external{{.address = config.uplink.address->address}};
+  std::vector<conntrack::ExternalAddress> external{{}};
+  if (config.uplink.address) external.front().address = config.uplink.address->address;
   for (const auto& network : config.networks) {
     if (network.forward != config::Forward::Nat) continue;
-    for (const net::Ipv4Addr address : config::external_addresses(network)) {
+    for (const net::Ipv4Addr address : planned_addresses(network)) {
       const auto known = std::ranges::find(external, address, &conntrack::ExternalAddress::address);
       if (known == external.end())
         external.push_back(external_address(address, network.nat));
@@ -111,7 +120,7 @@ AddressLists plan_address_lists(const config::Config& config,
   for (const auto& network : config.networks) {
     auto& list = lists.emplace_back();
     if (network.forward != config::Forward::Nat) continue;
-    for (const net::Ipv4Addr address : config::external_addresses(network)) {
+    for (const net::Ipv4Addr address : planned_addresses(network)) {
       const auto known = std::ranges::find(external, address, &conntrack::ExternalAddress::address);
       list.push_back(static_cast<conntrack::ExternalIndex>(known - external.begin()));
     }
@@ -139,13 +148,13 @@ std::vector<conntrack::NatPolicy> plan_policies(const config::Config& config,
   return policies;
 }
 
-std::vector<ForwardPlan> plan_forwards(const config::Config& config) {
+std::vector<ForwardPlan> plan_forwards(const config::Config& config, net::Ipv4Addr rented) {
   std::vector<ForwardPlan> forwards;
   for (std::size_t i = 0; i < config.networks.size(); ++i) {
     if (config.networks[i].forward != config::Forward::Nat) continue;
     for (const config::PortForward& forward : config.networks[i].nat.forwards)
-      for (const net::Ipv4Addr address : config::external_addresses(config.networks[i]))
-        if (is_on(forward, address))
+      for (const net::Ipv4Addr planned : planned_addresses(config.networks[i]))
+        if (const auto address = planned.is_unspecified() ? rented : planned; is_on(forward, address))
           forwards.push_back({.external = {address, forward.port},
                               .protocol = forward.protocol,
                               .to = forward.to,
@@ -154,11 +163,28 @@ std::vector<ForwardPlan> plan_forwards(const config::Config& config) {
   return forwards;
 }
 
+dataplane::WordTable<dataplane::Forward> forward_table(const std::vector<ForwardPlan>& forwards) {
+  std::vector<dataplane::WordTable<dataplane::Forward>::Entry> entries;
+  for (const ForwardPlan& plan : forwards)
+    if (!plan.external.address.is_unspecified())
+      entries.push_back({dataplane::ForwardingState::forward_word(plan.external, plan.protocol),
+                         {.to = plan.to, .network = plan.network}});
+  return dataplane::WordTable<dataplane::Forward>(entries);
+}
+
+std::vector<net::Ipv4Addr> external_addresses_now(const config::Network& network, net::Ipv4Addr rented) {
+  std::vector<net::Ipv4Addr> addresses = planned_addresses(network);
+  std::ranges::replace(addresses, net::Ipv4Addr{}, rented);
+  std::erase(addresses, net::Ipv4Addr{});
+  return addresses;
+}
+
 dataplane::ForwardingState initial_state(const config::Config& config, const std::vector<PortPlan>& ports) {
   dataplane::ForwardingState state;
-  state.uplink.address = *config.uplink.address;
+  state.uplink.dhcp_client = !config.uplink.address;
+  state.uplink.address = config.uplink.address.value_or(net::Ipv4Prefix{});
   state.uplink.gateway = config.uplink.gateway.value_or(net::Ipv4Addr{});
-  state.uplink.mtu = config.uplink.mtu;
+  state.uplink.mtu = config.uplink.address ? config.uplink.mtu : std::uint16_t{0};
   state.smallest_mtu = std::numeric_limits<std::uint16_t>::max();
   for (const auto& network : config.networks) {
     state.smallest_mtu = std::min(state.smallest_mtu, network.mtu);
@@ -169,11 +195,7 @@ dataplane::ForwardingState initial_state(const config::Config& config, const std
                               .isolated_ports = network.isolated_ports,
                               .mtu = network.mtu});
   }
-  std::vector<dataplane::WordTable<dataplane::Forward>::Entry> forwards;
-  for (const ForwardPlan& plan : plan_forwards(config))
-    forwards.push_back({dataplane::ForwardingState::forward_word(plan.external, plan.protocol),
-                        {.to = plan.to, .network = plan.network}});
-  state.forwards = dataplane::WordTable<dataplane::Forward>(forwards);
+  state.forwards = forward_table(plan_forwards(config));
   for (std::size_t i = 0; i < ports.size(); ++i) {
     state.ports.push_back({.network = ports[i].network, .owner = ports[i].owner});
     if (ports[i].network != dataplane::kNoNetwork)

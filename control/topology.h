@@ -32,7 +32,8 @@ std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_c
 net::MacAddr gateway_mac(const config::Network& network);
 
 // Distinct external addresses, with the ports that may be allocated on each: the uplink's own first, which is
-// answered for (ARP, ping) even when no network translates to it, then those of the networks.
+// answered for (ARP, ping) even when no network translates to it, then those of the networks. One that DHCP
+// gives is 0.0.0.0 here: rented (conntrack/external_ports.h).
 std::vector<conntrack::ExternalAddress> plan_external_addresses(const config::Config& config);
 
 // One policy a network. `address_lists` backs their spans: by network, the indices into `external`.
@@ -42,14 +43,21 @@ AddressLists plan_address_lists(const config::Config& config,
 std::vector<conntrack::NatPolicy> plan_policies(const config::Config& config,
                                                 const AddressLists& address_lists);
 
-// The port forwards of all networks, one for each external address that they are on.
+// The port forwards of all networks, one for each external address that they are on. `rented`: what DHCP has
+// given the uplink; while that is nothing, forwards on it stand at 0.0.0.0 or, if for another address than
+// that, are left out.
 struct ForwardPlan {
   net::Endpoint external;
   net::Protocol protocol{};
   net::Endpoint to;
   NetworkIndex network = 0;
 };
-std::vector<ForwardPlan> plan_forwards(const config::Config& config);
+std::vector<ForwardPlan> plan_forwards(const config::Config& config, net::Ipv4Addr rented = {});
+// For the workers; those at 0.0.0.0 are not in it.
+dataplane::WordTable<dataplane::Forward> forward_table(const std::vector<ForwardPlan>& forwards);
+
+// The network's external addresses, with `rented` in the place of the one that DHCP gives, when it does.
+std::vector<net::Ipv4Addr> external_addresses_now(const config::Network& network, net::Ipv4Addr rented);
 
 // The forwarding state before anything was learned; the uplink's MAC is filled in by who opens it.
 dataplane::ForwardingState initial_state(const config::Config& config, const std::vector<PortPlan>& ports);

@@ -9,6 +9,7 @@ namespace {
 // Our own addresses are never resolved, so frames for them end up here, too.
 [[gnu::cold]] void deliver_unresolved(Context& context, rte_mbuf* frame, PortIndex from) {
   if (turns_round(context, ipv4_of(frame).destination)) return turn_round(context, frame, from);
+  if (!context.state->uplink.has_address()) return context.drop(frame, from, DropReason::NoUplinkAddress);
   context.punt(frame, from, PuntReason::NeighborUnresolved);
 }
 

@@ -109,14 +109,18 @@ struct Network {
   }
 };
 
+// Without an address, while DHCP gives none, nothing is forwarded: `mtu` is then 0, so that frames of
+// sessions find themselves too big without being asked more.
 struct Uplink {
-  net::Ipv4Prefix address;
+  net::Ipv4Prefix address;  // unspecified: none
   net::Ipv4Addr gateway;
   net::MacAddr mac;
   net::MacAddr gateway_mac;           // zero: not resolved
   std::uint16_t mtu = 1500;           // bytes of IPv4 packet
+  bool dhcp_client = false;           // control wants what comes for UDP port 68
   WordTable<net::MacAddr> neighbors;  // on-link hosts by raw IPv4 address
 
+  [[nodiscard]] bool has_address() const { return !address.address.is_unspecified(); }
   // MAC of the next hop towards `remote`; zero when it is not resolved.
   [[nodiscard]] net::MacAddr next_hop_mac(net::Ipv4Addr remote) const {
     if (!address.contains(remote)) return gateway_mac;

@@ -6,6 +6,7 @@
 
 #include "dataplane/deliver.h"
 #include "dataplane/net/checksum.h"
+#include "dataplane/new_flow.h"
 
 namespace vmnat::dataplane {
 namespace {
@@ -160,7 +161,7 @@ std::optional<DropReason> refusal_of_frame(const Context& context, const Burst& 
   } else {
     if (!state.networks[state.ports[burst.port].network].has_host(ip.source))
       return DropReason::SourceForeign;
-    if (burst.packets[i].total_length > state.uplink.mtu) return DropReason::TooBig;
+    if (burst.packets[i].total_length > state.uplink.mtu) return reason_of_mtu(state.uplink);
   }
   if (ip.ttl <= 1) return DropReason::TtlExpired;
   return std::nullopt;

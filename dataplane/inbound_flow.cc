@@ -130,6 +130,10 @@ Session* session_after_miss<Direction::Inbound>(Context& context, Burst& burst, 
   rte_mbuf* frame = burst.frames[i];
   if (burst.packets[i].kind == PacketKind::IcmpError)
     pass_icmp_error<Direction::Inbound>(context, burst, i);
+  else if (is_for_dhcp_client(context, frame, burst.packets[i], burst.port))
+    context.punt(frame, burst.port, PuntReason::UplinkDhcp);
+  else if (!context.state->uplink.has_address())
+    context.drop(frame, burst.port, DropReason::NoUplinkAddress);
   else if (!context.external_ports.index_of(burst.keys[i].local_endpoint().address))
     context.drop(frame, burst.port, DropReason::NotExternal);
   else if (is_echo_request(frame, burst.packets[i]))

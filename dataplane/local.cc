@@ -9,7 +9,7 @@ namespace vmnat::dataplane {
 namespace {
 
 constexpr std::uint8_t kTtl = 64;
-constexpr std::uint16_t kDhcpServerPort = 67;
+constexpr std::uint16_t kDhcpServerPort = 67, kDhcpClientPort = 68;
 
 void return_to_sender(rte_mbuf* frame, net::MacAddr from) {
   net::EthernetHeader& ethernet = ethernet_of(frame);
@@ -30,6 +30,11 @@ void make_reply(net::IcmpHeader& icmp) {
 bool is_dhcp_request(rte_mbuf* frame, const ParsedPacket& packet) {
   return packet.kind == PacketKind::Udp &&
          l4_of<net::UdpHeader>(frame, packet).destination_port.host() == kDhcpServerPort;
+}
+
+bool is_for_dhcp_client(const Context& context, rte_mbuf* frame, const ParsedPacket& packet, PortIndex from) {
+  return context.state->uplink.dhcp_client && from == kUplinkPort && packet.kind == PacketKind::Udp &&
+         l4_of<net::UdpHeader>(frame, packet).destination_port.host() == kDhcpClientPort;
 }
 
 void answer_arp(Context& context, rte_mbuf* frame, PortIndex port, net::MacAddr mac) {

@@ -47,6 +47,7 @@ std::optional<DropReason> refusal_to_open(const Context& context, const Burst& b
   if (const auto refused = refused_destination(context, port, burst.keys[i].remote_endpoint().address))
     return refused;
   if (!network.nat) return DropReason::NoForwarding;
+  if (!context.state->uplink.has_address()) return DropReason::NoUplinkAddress;
   if (is_lost_hairpin(context, burst.packets[i], burst.keys[i].remote_endpoint().address))
     return DropReason::Hairpin;
   if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;
@@ -56,6 +57,10 @@ std::optional<DropReason> refusal_to_open(const Context& context, const Burst& b
 }
 
 }  // namespace
+
+DropReason reason_of_mtu(const Uplink& uplink) {
+  return uplink.has_address() ? DropReason::TooBig : DropReason::NoUplinkAddress;
+}
 
 DropReason reason_of(conntrack::Verdict verdict) {
   switch (verdict) {

@@ -20,6 +20,9 @@ template <Direction direction>
 // Why conntrack has opened no session.
 [[gnu::cold]] DropReason reason_of(conntrack::Verdict verdict);
 
+// Why a frame exceeds the uplink's MTU: it is too big, or there is no way out at all.
+[[gnu::cold]] DropReason reason_of_mtu(const Uplink& uplink);
+
 // Why a frame with a session cannot go on, if it cannot. A session is found by either of its keys: a VM that
 // sends from the external endpoint, and a remote that sends to the internal one, find it from the wrong side.
 template <Direction direction>
@@ -38,7 +41,8 @@ inline std::optional<DropReason> refusal_to_forward<Direction::Outbound>(Context
   if (!session.is_at(burst.port, mac) && !follow_vm(context, session, burst.port, mac))
     return DropReason::SourceForeign;
   if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;  // RFC 1812 5.3.1
-  if (burst.packets[i].total_length > context.state->uplink.mtu) return refusal_of_oversize(burst, i);
+  if (burst.packets[i].total_length > context.state->uplink.mtu)
+    return context.state->uplink.has_address() ? refusal_of_oversize(burst, i) : DropReason::NoUplinkAddress;
   return std::nullopt;
 }
 

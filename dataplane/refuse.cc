@@ -28,8 +28,8 @@ struct Answer {
   std::uint8_t code;
   std::uint16_t mtu = 0;
 };
-constexpr std::uint8_t kHostUnreachable = 1, kProtocolUnreachable = 2, kPortUnreachable = 3,
-                       kFragmentationNeeded = 4, kProhibited = 13;
+constexpr std::uint8_t kNetUnreachable = 0, kHostUnreachable = 1, kProtocolUnreachable = 2,
+                       kPortUnreachable = 3, kFragmentationNeeded = 4, kProhibited = 13;
 
 constexpr Answer unreachable(std::uint8_t code, std::uint16_t mtu = 0) {
   return {IcmpType::DestinationUnreachable, code, mtu};
@@ -67,6 +67,8 @@ std::optional<Answer> answer_to(DropReason reason, const Context& context, const
     case DropReason::SessionLimit:
     case DropReason::SessionRate:
       return unreachable(kProhibited);
+    case DropReason::NoUplinkAddress:
+      return unreachable(kNetUnreachable);
     case DropReason::HostUnresolved:
       return unreachable(kHostUnreachable);
     case DropReason::GatewayService:

@@ -133,6 +133,15 @@ void accept_arp(Context& context, rte_mbuf* frame, PortIndex from) {
   context.drop(frame, from, DropReason::ArpUnasked);
 }
 
+// RFC 2131 section 4.1: a server may broadcast what it says to a client without an address.
+[[gnu::cold]] void accept_broadcast(Context& context, rte_mbuf* frame, const ParsedPacket& packet,
+                                    PortIndex from) {
+  if (ethernet_of(frame).destination == net::kBroadcastMac &&
+      is_for_dhcp_client(context, frame, packet, from))
+    return context.punt(frame, from, PuntReason::UplinkDhcp);
+  context.drop(frame, from, DropReason::NotForUs);
+}
+
 bool accept_frame(Context& context, rte_mbuf* frame, const ParsedPacket& packet, PortIndex from) {
   if (packet.kind == PacketKind::Arp) {
     accept_arp(context, frame, from);
@@ -143,7 +152,7 @@ bool accept_frame(Context& context, rte_mbuf* frame, const ParsedPacket& packet,
     return false;
   }
   if (ethernet_of(frame).destination != context.state->uplink.mac) {
-    context.drop(frame, from, DropReason::NotForUs);
+    accept_broadcast(context, frame, packet, from);
     return false;
   }
   return true;

@@ -38,6 +38,18 @@ void check_gateway(const net::Ipv4Prefix& own, net::Ipv4Addr gateway, Findings& 
   check_is_host_of(own, gateway, "uplink.gateway", "gateway", findings);
 }
 
+// Those ports are where the uplink's DHCP client listens.
+void check_client_port(const Config& config, Findings& findings) {
+  if (!findings.has("uplink.address") || config.uplink.address) return;
+  for (std::size_t n = 0; n < config.networks.size(); ++n) {
+    const auto& forwards = config.networks[n].nat.forwards;
+    for (std::size_t i = 0; i < forwards.size(); ++i)
+      if (forwards[i].protocol == net::Protocol::Udp && forwards[i].port.host() == 68)
+        findings.complain_at(indexed(network_path(n) + ".nat.forwards", i) + ".port",
+                             "port: udp port 68 is the uplink's own, because its address is dhcp");
+  }
+}
+
 void check_uplink(const Uplink& uplink, Findings& findings) {
   if (!findings.has("uplink.address")) return;
   if (!uplink.address)
@@ -145,6 +157,7 @@ void check_config(const Config& config, Findings& findings) {
   check_overlaps(config, findings);
   for (std::size_t n = 0; n < config.networks.size(); ++n) check_network(config, n, findings);
   check_nat(config, findings);
+  check_client_port(config, findings);
   if (findings.has("networks") && config.networks.empty())
     findings.complain_at("networks", "networks: at least one network is needed");
 }

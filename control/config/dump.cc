@@ -136,7 +136,7 @@ std::string boot_text(const std::optional<DhcpBoot>& boot) {
 void write_dhcp(Writer& out, const Dhcp& dhcp) {
   out.key("ranges", flow_list(dhcp.ranges, range_text));
   out.key("lease_time", to_text(dhcp.lease_time));
-  out.key("dns", flow_list(dhcp.dns, address_text));
+  out.key("dns", dhcp.dns_is_default ? "host" : flow_list(dhcp.dns, address_text));
   out.key("domain", quoted(dhcp.domain));
   out.key("search", flow_list(dhcp.search, quoted));
   out.key("ntp", flow_list(dhcp.ntp, address_text));

@@ -18,7 +18,6 @@ struct Row {
 
 // Rows of the file's top level get no port.
 constexpr std::array kOfTheFile{
-    Row{"address: dhcp", "uplink.address", [](const Config& c, const VmPort*) { return !c.uplink.address; }},
     Row{"more than one queue", "uplink.queues",
         [](const Config& c, const VmPort*) { return c.uplink.queues.value_or(1) > 1; }},
     Row{"metrics", "control.metrics",

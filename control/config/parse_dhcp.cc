@@ -44,7 +44,8 @@ void parse_dhcp(Section& section, Dhcp& into, const Network& network, const Reso
   if (!section.list("ranges", into.ranges, address_range, "auto") && network.address.length < 31)
     into.ranges = {host_range(network.address)};
   section.optional("lease_time", into.lease_time, lease_time);
-  if (!section.list("dns", into.dns, host_address, "host")) into.dns = resolvers();
+  into.dns_is_default = !section.list("dns", into.dns, host_address, "host");
+  if (into.dns_is_default) into.dns = resolvers();
   section.optional("domain", into.domain, domain_or_none);
   section.list("search", into.search, domain_name);
   section.list("ntp", into.ntp, host_address);

@@ -33,11 +33,24 @@ std::string memory_text(const Json& memory) {
                      at(memory, "hugepages") == true ? "hugepages" : "no hugepages");
 }
 
+// " by DHCP from 203.0.113.1, until 2026-01-01T12:00:00Z"; empty without DHCP.
+std::string lease_text(const Json& lease) {
+  if (lease.is_null()) return "";
+  if (at(lease, "server").is_null()) return fmt::format(", DHCP {}", plain_text(at(lease, "state")));
+  const Json& expires = at(lease, "expires");
+  return fmt::format(", DHCP {} by {}, {}", plain_text(at(lease, "state")), plain_text(at(lease, "server")),
+                     expires.is_null() ? "for ever" : "until " + plain_text(expires));
+}
+
 std::string uplink_text(const Json& uplink) {
+  if (uplink.is_object() && at(uplink, "address").is_null())
+    return fmt::format("{} {}, no address{}", plain_text(at(uplink, "device")),
+                       plain_text(at(uplink, "link")), lease_text(at(uplink, "dhcp")));
   return fmt::format(
-      "{} {}, {} via {} ({})", plain_text(at(uplink, "device")), plain_text(at(uplink, "link")),
+      "{} {}, {} via {} ({}){}", plain_text(at(uplink, "device")), plain_text(at(uplink, "link")),
       plain_text(at(uplink, "address")), plain_text(at(uplink, "gateway")),
-      at(uplink, "gateway_mac").is_null() ? "not resolved" : plain_text(at(uplink, "gateway_mac")));
+      at(uplink, "gateway_mac").is_null() ? "not resolved" : plain_text(at(uplink, "gateway_mac")),
+      lease_text(at(uplink, "dhcp")));
 }
 
 struct ProtocolName {

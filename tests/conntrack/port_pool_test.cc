@@ -41,6 +41,26 @@ TEST(ExternalPorts, RefusesWhatCannotBe) {
   EXPECT_EQ(ExternalPorts::create(twice, 1), nullptr);
 }
 
+TEST(ExternalPorts, TheRentedAddressIsFoundOnlyWhileThereIsOne) {
+  const std::vector<ExternalAddress> addresses{{.address = {}}, {.address = Nat::external_address(0)}};
+  const auto ports = ExternalPorts::create(addresses, 1);
+  ASSERT_NE(ports, nullptr);
+  const net::Ipv4Addr first = Nat::external_address(7), second = Nat::external_address(8);
+  EXPECT_EQ(ports->index_of({}), std::nullopt);
+  EXPECT_EQ(ports->index_of(first), std::nullopt);
+  ports->set_rented(first);
+  EXPECT_EQ(ports->index_of(first), 0);
+  EXPECT_EQ(ports->address(0), first);
+  ports->set_rented(second);
+  EXPECT_EQ(ports->index_of(first), std::nullopt);
+  EXPECT_EQ(ports->index_of(second), 0);
+  EXPECT_EQ(ports->index_of(Nat::external_address(0)), 1);
+  ports->set_rented({});
+  EXPECT_EQ(ports->index_of(second), std::nullopt);
+  EXPECT_EQ(ports->index_of({}), std::nullopt);
+  EXPECT_EQ(ExternalPorts::create(std::vector<ExternalAddress>(2), 1), nullptr) << "one at most";
+}
+
 TEST(ExternalPorts, FindsEachOfManyAddresses) {
   std::vector<ExternalAddress> addresses;
   for (unsigned i = 0; i < 1000; ++i) addresses.push_back({Nat::external_address(i * 3), 1024, 65535, {}});

@@ -169,10 +169,11 @@ constexpr Row kUplinkRows[] = {
     {"uplink: gateway is no address", Networks,
      "uplink: {device: eth0, address: 203.0.113.2/24, gateway: router}\n",
      "1:58: gateway: 'router' is not an IPv4 address (write 192.168.122.1)"},
-    {"uplink: DHCP", Networks, "uplink: {device: eth0, address: dhcp}\n",
-     "1:33: not supported yet: address: dhcp"},
+    {"uplink: a forward of the DHCP client's port", Nothing,
+     "uplink: {device: eth0, address: dhcp}\nnetworks: [{name: a, address: 192.168.122.1/24, nat: {forwards: "
+     "[{protocol: udp, port: 68, to: 192.168.122.9:80}]}}]\n",
+     "2:88: port: udp port 68 is the uplink's own, because its address is dhcp"},
     {"uplink: gateway beside DHCP", Networks, "uplink: {device: eth0, address: dhcp, gateway: 203.0.113.1}\n",
-     "1:33: not supported yet: address: dhcp\n"
      "1:48: gateway: comes from DHCP, because address is dhcp"},
     {"uplink: group MAC", Networks,
      "uplink: {device: eth0, address: 203.0.113.2/24, gateway: 203.0.113.1, mac: 01:00:5e:00:00:01}\n",

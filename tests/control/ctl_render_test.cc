@@ -112,6 +112,17 @@ TEST(Status, SaysInAFewLinesWhetherAllIsWell) {
             "workers   2\n"
             "memory    512 MiB, no hugepages\n"
             "note      runs without hugepages: slower\n");
+  const auto with_uplink = [](const std::string& uplink) {
+    return status_text(Json::parse(R"({"uplink":{"device":"eth0","link":"up",)" + uplink + "}}"));
+  };
+  EXPECT_NE(with_uplink(R"("address":"203.0.113.5/24","gateway":"203.0.113.1","gateway_mac":null,
+      "dhcp":{"state":"bound","server":"203.0.113.1","expires":"2026-01-01T12:00:00Z"})")
+                .find("203.0.113.5/24 via 203.0.113.1 (not resolved), DHCP bound by 203.0.113.1, until "
+                      "2026-01-01T12:00:00Z\n"),
+            std::string::npos);
+  EXPECT_NE(with_uplink(R"("address":null,"dhcp":{"state":"selecting","server":null,"expires":null})")
+                .find("uplink    eth0 up, no address, DHCP selecting\n"),
+            std::string::npos);
   EXPECT_NE(status_text(Json::object()).find("uplink    - -, - via - (not resolved)\n"), std::string::npos);
 }
 

@@ -90,6 +90,38 @@ TEST(Topology, ThereIsAnExternalAddressEvenWhenEveryNetworkIsIsolated) {
   EXPECT_EQ(plan_address_lists(config, external), AddressLists{{}});
 }
 
+TEST(Topology, AnAddressThatDhcpGivesIsRentedAndItsForwardsFollowIt) {
+  const std::string text =
+      "uplink: {device: eth0, address: dhcp}\n"
+      "networks:\n"
+      "  - {name: a, address: 10.1.0.1/24, nat: {ports: 2000-50000, forwards: [{protocol: tcp, port: 2080, "
+      "to: "
+      "10.1.0.5:80}]}}\n"
+      "  - {name: b, address: 10.2.0.1/24, nat: {addresses: [203.0.113.9], forwards: [{protocol: tcp, port: "
+      "2080, "
+      "to: 10.2.0.5:80}]}}\n";
+  const auto config = *config::load_config_text(text, "test.yaml");
+  const auto external = plan_external_addresses(config);
+  ASSERT_EQ(external.size(), 2u);
+  EXPECT_TRUE(external[0].address.is_unspecified());
+  EXPECT_EQ(external[0].first_port, 2000);
+  EXPECT_EQ(external[0].reserved, std::vector<std::uint16_t>{2080});
+  EXPECT_EQ(plan_address_lists(config, external), (AddressLists{{0}, {1}}));
+
+  const auto rented = net::Ipv4Addr::of(203, 0, 113, 50);
+  EXPECT_TRUE(plan_forwards(config)[0].external.address.is_unspecified());
+  EXPECT_EQ(plan_forwards(config, rented)[0].external.address, rented);
+  EXPECT_EQ(net::to_string(plan_forwards(config, rented)[1].external.address), "203.0.113.9");
+  EXPECT_EQ(external_addresses_now(config.networks[0], {}), std::vector<net::Ipv4Addr>{});
+  EXPECT_EQ(external_addresses_now(config.networks[0], rented), std::vector{rented});
+
+  const auto state = initial_state(config, plan_ports(config, 1));
+  EXPECT_TRUE(state.uplink.dhcp_client);
+  EXPECT_FALSE(state.uplink.has_address());
+  EXPECT_EQ(state.uplink.mtu, 0);
+  EXPECT_EQ(state.forward_of({{}, net::L4Port::from_host(2080)}, net::Protocol::Tcp), nullptr);
+}
+
 TEST(Topology, PoliciesSayWhatTheFileSays) {
   const auto config = configured(
       "  - {name: a, address: 10.1.0.1/24}\n"

@@ -44,6 +44,46 @@ class Refuse : public ::testing::Test {
   Testbed bed;
 };
 
+// DHCP has given no address, or takes one back under a session that lives on for a moment.
+TEST_F(Refuse, WithoutAnUplinkAddressTheWayOutIsRefusedWithNetUnreachable) {
+  bed.exchange(kVm1, outbound(40001).frame());
+  bed.take(kUplink);
+  bed.change_state([](dataplane::ForwardingState& state) {
+    state.uplink.address = {};
+    state.uplink.gateway_mac = {};
+    state.uplink.mtu = 0;
+  });
+  for (const std::uint16_t port : {40000, 40001}) {
+    bed.exchange(kVm1, outbound(port).frame());
+    const Bytes error = only(bed.take(kVm1));
+    EXPECT_EQ(icmp(error).type, IcmpType::DestinationUnreachable);
+    EXPECT_EQ(icmp(error).code, 0);
+    EXPECT_EQ(to_string(ip(error).source), "192.168.122.1");
+  }
+  EXPECT_THAT(bed.take(kUplink), IsEmpty());
+  EXPECT_EQ(bed.dropped(DropReason::NoUplinkAddress), 2u);
+}
+
+TEST_F(Refuse, WhatComesForTheUplinksDhcpClientIsPuntedOnlyWhileThereIsOne) {
+  const auto reply = [](net::MacAddr to_mac, const char* to) {
+    return Packet().from(kRouterMac, "203.0.113.1", 67).to(to_mac, to, 68).udp().frame();
+  };
+  const Bytes broadcast = reply(net::kBroadcastMac, "255.255.255.255");
+  const Bytes unicast = reply(kUplinkMac, "203.0.113.50"), renewal = reply(kUplinkMac, kExternal);
+  for (const Bytes& frame : {broadcast, unicast, renewal}) bed.exchange(kUplink, frame);
+  EXPECT_THAT(bed.take_punted(), IsEmpty());
+  bed.change_state([](dataplane::ForwardingState& state) { state.uplink.dhcp_client = true; });
+  for (const Bytes& frame : {broadcast, unicast, renewal}) bed.exchange(kUplink, frame);
+  EXPECT_EQ(bed.take_punted(), (std::vector<Bytes>{broadcast, unicast, renewal}));
+  bed.exchange(kUplink, reply({{0x02, 0, 0, 0, 0, 0xcc}}, kExternal));
+  bed.exchange(kUplink, Packet()
+                            .from(kRouterMac, "203.0.113.1", 67)
+                            .to(net::kBroadcastMac, "255.255.255.255", 69)
+                            .udp()
+                            .frame());
+  EXPECT_THAT(bed.take_punted(), IsEmpty()) << "for another MAC, or another port";
+}
+
 TEST_F(Refuse, TellsTheVmOfItsSpentTtlInItsOwnTermsWithASessionToo) {
   for (const bool has_session : {false, true}) {
     const Bytes last_hop = outbound().ttl(1).frame();
