@@ -110,6 +110,7 @@ Session* session_after_miss<Direction::Outbound>(Context& context, Burst& burst,
     return nullptr;
   }
   if (is_later_fragment(burst.packets[i])) {
+    if (Session* session = context.conntrack.find(key)) return session;  // opened earlier in this burst
     context.drop(frame, burst.port, DropReason::FragmentRefused);
     return nullptr;
   }
