@@ -10,6 +10,7 @@
 #include "control/config/model.h"
 #include "control/result.h"
 #include "dataplane/net/address.h"
+#include "dataplane/offload.h"
 
 struct rte_mempool;
 
@@ -38,6 +39,8 @@ class Device {
   [[nodiscard]] std::uint16_t port_id() const { return port_id_; }
   [[nodiscard]] net::MacAddr mac() const;
   [[nodiscard]] bool is_up() const;
+  // What it does for frames that it transmits; of a vhost-user port, what the guest has agreed to take.
+  [[nodiscard]] dataplane::Offloads offloads() const;
   [[nodiscard]] int numa_node() const;                             // -1: not known, or none
   [[nodiscard]] const std::string& kind() const { return kind_; }  // "vhost-user", "kernel", "pci", "devargs"
 
@@ -47,6 +50,8 @@ class Device {
   static constexpr std::uint16_t kNone = 0xffff;
   std::uint16_t port_id_ = kNone;
   std::string kind_;
+  std::uint64_t transmit_offloads_ = 0;  // DPDK's bits, as configured
+  bool is_vhost_ = false;
 };
 
 }  // namespace vmnat::control

@@ -30,7 +30,8 @@ SlowPath::SlowPath(const config::Config& config, Launched& launched)
       dhcp_(config, launched.ports(), std::chrono::system_clock::now()),
       neighbors_(launched.states().current().uplink.mac, launched.states().current().uplink.address.address),
       ownership_(launched.ports(), launched.states().current()),
-      is_up_(launched.ports().size(), false) {
+      is_up_(launched.ports().size(), false),
+      offloads_(launched.ports().size()) {
   const SteadyTime now = std::chrono::steady_clock::now();
   if (!config.uplink.address) uplink_.emplace(config, launched_, neighbors_);
   keep_targets_resolved(config, now);
@@ -92,6 +93,10 @@ void SlowPath::watch_links() {
   for (std::size_t i = 0; i < is_up_.size(); ++i) {
     const auto port = static_cast<PortIndex>(i);
     const bool is_up = launched_.device(port).is_up();
+    // Another guest may have come between two looks.
+    const auto offloads = is_up ? launched_.device(port).offloads() : dataplane::Offloads{};
+    if (offloads != offloads_[i]) changed_ = true;
+    offloads_[i] = offloads;
     if (is_up == is_up_[i]) continue;
     is_up_[i] = is_up;
     changed_ = true;
@@ -256,7 +261,10 @@ void SlowPath::advance_uplink(SteadyTime now) {
 void SlowPath::publish() {
   dataplane::ForwardingState next = launched_.states().current();
   if (uplink_) uplink_->describe(next);
-  for (std::size_t i = 0; i < next.ports.size(); ++i) next.ports[i].up = is_up_[i];
+  for (std::size_t i = 0; i < next.ports.size(); ++i) {
+    next.ports[i].up = is_up_[i];
+    next.ports[i].offloads = offloads_[i];
+  }
   ownership_.settle(macs_, next);
   ownership_.fill(next, macs_);
   for (std::size_t i = 0; i < next.networks.size(); ++i) {

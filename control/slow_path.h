@@ -67,9 +67,10 @@ class SlowPath {
   std::vector<Neighbors> inside_;  // by network
   MacLearning macs_;
   Ownership ownership_;
-  std::vector<bool> is_up_;  // by PortIndex
-  bool changed_ = false;     // the published state is out of date
-  FrameBytes bytes_;         // of the frame in hand
+  std::vector<bool> is_up_;                    // by PortIndex
+  std::vector<dataplane::Offloads> offloads_;  // the same
+  bool changed_ = false;                       // the published state is out of date
+  FrameBytes bytes_;                           // of the frame in hand
   std::uint64_t inside_requests_ = 0;
   std::uint64_t inject_dropped_ = 0;
 };

@@ -47,6 +47,7 @@ struct Context {
 
   // The frame goes to the control thread, which answers it or re-injects it.
   void punt(rte_mbuf* frame, PortIndex port, PuntReason reason) {
+    if (is_unfinished(frame)) finish_checksum(frame);
     note_of(frame).port = port;
     note_of(frame).punt = reason;
     if (!rings.punt.push(frame)) return drop(frame, port, DropReason::PuntFull);

@@ -66,6 +66,7 @@ namespace vmnat::dataplane {
   ROW(SessionTableFull, "session_table_full", "session table is full")                                       \
   ROW(SessionLimit, "session_limit", "the VM port's limit of sessions is reached")                           \
   ROW(SessionRate, "session_rate", "the VM port's limit of new sessions a second is reached")                \
+  ROW(Offload, "offload", "checksum or segmentation left to us, of a frame that is not fit for it")          \
   /* Ways out */                                                                                             \
   ROW(PortDown, "port_down", "nobody is attached to the destination port")                                   \
   ROW(TxFull, "tx_full", "transmit queue of the destination port is full")                                   \

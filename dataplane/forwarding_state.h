@@ -16,6 +16,7 @@
 #include "conntrack/conntrack.h"
 #include "dataplane/counters.h"
 #include "dataplane/net/address.h"
+#include "dataplane/offload.h"
 
 namespace vmnat::dataplane {
 
@@ -74,6 +75,7 @@ struct Port {
   NetworkIndex network = kNoNetwork;  // kNoNetwork: the uplink
   WorkerIndex owner = 0;              // the worker that polls it and transmits to it
   bool up = false;
+  Offloads offloads;  // of the device: what it does for frames that it transmits
   Guard guard = Guard::GatewayOnly;
   // Nearly all frames have these: two compares instead of table look-ups. The MAC was last learned here, or
   // is zero; the address, from Guard::Others on, goes with it.

@@ -51,7 +51,8 @@ std::optional<DropReason> refusal_to_open(const Context& context, const Burst& b
   if (is_lost_hairpin(context, burst.packets[i], burst.keys[i].remote_endpoint().address))
     return DropReason::Hairpin;
   if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;
-  if (burst.packets[i].total_length > context.state->uplink.mtu && ipv4_of(burst.frames[i]).dont_fragment())
+  if (const std::uint16_t mtu = context.state->uplink.mtu;
+      burst.packets[i].total_length > mtu && is_too_big(burst.frames[i], mtu))
     return DropReason::TooBig;
   return std::nullopt;
 }

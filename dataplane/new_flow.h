@@ -42,7 +42,8 @@ inline std::optional<DropReason> refusal_to_forward<Direction::Outbound>(Context
     return DropReason::SourceForeign;
   if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;  // RFC 1812 5.3.1
   if (burst.packets[i].total_length > context.state->uplink.mtu)
-    return context.state->uplink.has_address() ? refusal_of_oversize(burst, i) : DropReason::NoUplinkAddress;
+    return context.state->uplink.has_address() ? refusal_of_oversize(burst, i, context.state->uplink.mtu)
+                                               : DropReason::NoUplinkAddress;
   return std::nullopt;
 }
 
@@ -54,7 +55,8 @@ inline std::optional<DropReason> refusal_to_forward<Direction::Inbound>(Context&
   const std::uint16_t length = burst.packets[i].total_length;
   if (length > context.state->smallest_mtu &&
       length > mtu_of_way_out(*context.state, Direction::Inbound, *burst.sessions[i]))
-    return refusal_of_oversize(burst, i);
+    return refusal_of_oversize(burst, i,
+                               mtu_of_way_out(*context.state, Direction::Inbound, *burst.sessions[i]));
   return std::nullopt;
 }
 

@@ -76,6 +76,10 @@ rte_mbuf* piece_of(rte_mbuf* frame, const Header& header, std::size_t begin, std
   return piece;
 }
 
+bool leaves_in_segments(const rte_mbuf* frame, std::uint16_t mtu) {
+  return is_super_frame(frame) && has_segments_up_to(frame, mtu);
+}
+
 // Frames on their way to be delivered, in their order.
 template <Direction direction>
 class Delivery {
@@ -110,6 +114,7 @@ void number(Context& context, Ipv4Header& ip) {
 template <Direction direction>
 void cut(Context& context, const Burst& burst, unsigned i, std::size_t mtu, Delivery<direction>& delivery) {
   rte_mbuf* frame = burst.frames[i];
+  if (is_unfinished(frame)) finish_checksum(frame);
   if (direction == Direction::Outbound) number(context, ipv4_of(frame));
   const Header first = header_of(frame), later = later_header_of(first);
   const std::size_t payload = burst.packets[i].total_length - first.length;
@@ -132,8 +137,13 @@ void cut(Context& context, const Burst& burst, unsigned i, std::size_t mtu, Deli
 
 }  // namespace
 
-std::optional<DropReason> refusal_of_oversize(Burst& burst, unsigned i) {
-  if (ipv4_of(burst.frames[i]).dont_fragment()) return DropReason::TooBig;
+bool is_too_big(rte_mbuf* frame, std::uint16_t mtu) {
+  return ipv4_of(frame).dont_fragment() && !leaves_in_segments(frame, mtu);
+}
+
+std::optional<DropReason> refusal_of_oversize(Burst& burst, unsigned i, std::uint16_t mtu) {
+  if (leaves_in_segments(burst.frames[i], mtu)) return std::nullopt;
+  if (is_too_big(burst.frames[i], mtu)) return DropReason::TooBig;
   burst.has_oversize = true;
   return std::nullopt;
 }
@@ -143,7 +153,7 @@ void deliver_in_pieces(Context& context, Burst& burst) {
   Delivery<direction> delivery(context, burst.port);
   for (unsigned i = 0; i < burst.count; ++i) {
     const std::uint16_t mtu = mtu_of_way_out(*context.state, direction, *burst.sessions[i]);
-    if (burst.packets[i].total_length <= mtu)
+    if (burst.packets[i].total_length <= mtu || leaves_in_segments(burst.frames[i], mtu))
       delivery.add(burst.frames[i], burst.sessions[i]);
     else
       cut(context, burst, i, mtu, delivery);

@@ -23,8 +23,12 @@ inline std::uint16_t mtu_of_way_out(const ForwardingState& state, Direction dire
                                           : state.networks[state.ports[session.port()].network].mtu;
 }
 
-// Frame i is larger than the MTU: refused if it may not be cut, else the burst takes note.
-[[gnu::cold]] std::optional<DropReason> refusal_of_oversize(Burst& burst, unsigned i);
+// A frame larger than the MTU that must not be cut. A super-frame leaves in segments and is as large as
+// these.
+[[gnu::cold]] bool is_too_big(rte_mbuf* frame, std::uint16_t mtu);
+
+// Frame i is larger than the MTU: refused if it must not be cut, else the burst takes note.
+[[gnu::cold]] std::optional<DropReason> refusal_of_oversize(Burst& burst, unsigned i, std::uint16_t mtu);
 
 // Delivers a translated burst, its frames in their order, cut where need be.
 template <Direction direction>

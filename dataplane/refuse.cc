@@ -156,6 +156,7 @@ void send_error(Context& context, const Burst& burst, unsigned i, const Answer& 
 void refuse(Context& context, const Burst& burst, unsigned i, DropReason reason) {
   rte_mbuf* frame = burst.frames[i];
   const PacketKind kind = burst.packets[i].kind;
+  if (is_unfinished(frame)) finish_checksum(frame);  // an error quotes it
   const auto answer = answer_to(reason, context, burst, i);
   if (answer && may_be_answered(context, frame, kind, burst.port)) send_error(context, burst, i, *answer);
   context.drop(frame, burst.port, reason);

@@ -35,6 +35,33 @@ void Transmitter::flush_port(PortIndex port, bool is_up) {
   buffer.count = 0;
 }
 
+void Transmitter::send_unfinished(const Port& port, rte_mbuf* frame, PortIndex from, PortIndex to) {
+  switch (prepare_to_leave(frame, port.offloads)) {
+    case Remaining::Nothing:
+      return put(port, frame, from, to);
+    case Remaining::Segments:
+      return send_in_segments(port, frame, from, to);
+    case Remaining::Malformed:
+      return drop(frame, from, DropReason::Offload);
+  }
+}
+
+// The frame counts for one of its segments, the others are made.
+void Transmitter::send_in_segments(const Port& port, rte_mbuf* frame, PortIndex from, PortIndex to) {
+  Segmenter segments(frame);
+  unsigned made = 0;
+  for (; segments.has_next(); ++made) {
+    rte_mbuf* segment = segments.next();
+    if (segment == nullptr) {
+      counters_.segments_made.add(made);
+      return drop(frame, from, DropReason::NoBuffer);
+    }
+    put(port, segment, from, to);
+  }
+  counters_.segments_made.add(made - 1);
+  rte_pktmbuf_free(frame);
+}
+
 void Transmitter::hand_off(rte_mbuf* frame, PortIndex from, PortIndex to, WorkerIndex owner) {
   note_of(frame) = {.port = to, .from = from, .errand = FrameNote::Errand::Transmit};
   if (!rings_.handoff_to[owner].push(frame)) return drop(frame, from, DropReason::HandoffFull);

@@ -11,6 +11,7 @@
 
 #include "dataplane/counters.h"
 #include "dataplane/forwarding_state.h"
+#include "dataplane/offload.h"
 #include "dataplane/rings.h"
 
 namespace vmnat::dataplane {
@@ -29,11 +30,8 @@ class Transmitter {
   void send(const ForwardingState& state, rte_mbuf* frame, PortIndex from, PortIndex to) {
     const Port& port = state.ports[to];
     if (port.owner != worker_) return hand_off(frame, from, to, port.owner);
-    Buffer& buffer = buffers_[to];
-    if (buffer.count == kBufferSize) flush_port(to, port.up);
-    if (!buffer.is_listed) list(to);
-    buffer.from[buffer.count] = from;
-    buffer.frames[buffer.count++] = frame;
+    if (is_unfinished(frame)) return send_unfinished(port, frame, from, to);
+    put(port, frame, from, to);
   }
   // Hands all buffered frames to the devices; called at the end of every poll.
   void flush(const ForwardingState& state);
@@ -48,6 +46,15 @@ class Transmitter {
     PortIndex from[kBufferSize];
   };
 
+  void put(const Port& port, rte_mbuf* frame, PortIndex from, PortIndex to) {
+    Buffer& buffer = buffers_[to];
+    if (buffer.count == kBufferSize) flush_port(to, port.up);
+    if (!buffer.is_listed) list(to);
+    buffer.from[buffer.count] = from;
+    buffer.frames[buffer.count++] = frame;
+  }
+  [[gnu::cold]] void send_unfinished(const Port& port, rte_mbuf* frame, PortIndex from, PortIndex to);
+  [[gnu::cold]] void send_in_segments(const Port& port, rte_mbuf* frame, PortIndex from, PortIndex to);
   void list(PortIndex port) {
     buffers_[port].is_listed = true;
     dirty_[dirty_count_++] = port;

@@ -188,6 +188,14 @@ void Testbed::put(PortIndex port, const Bytes& frame) {
   if (rte_ring_enqueue(wires_[port]->in, buffer_of(frame)) != 0) throw std::runtime_error("ring full");
 }
 
+void Testbed::put_unfinished(PortIndex port, const Bytes& frame, std::uint16_t segment_size) {
+  rte_mbuf* buffer = buffer_of(frame);
+  buffer->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_NONE;
+  if (segment_size != 0) buffer->ol_flags |= RTE_MBUF_F_RX_LRO;
+  buffer->tso_segsz = segment_size;
+  if (rte_ring_enqueue(wires_[port]->in, buffer) != 0) throw std::runtime_error("ring full");
+}
+
 void Testbed::run() {
   for (unsigned quiet = 0; quiet < 2; ++quiet)
     for (const auto& worker : workers_) {
@@ -208,6 +216,20 @@ void Testbed::exchange(PortIndex port, const Bytes& frame) {
 
 std::vector<Bytes> Testbed::take(PortIndex port) {
   return drained(FrameRing(wires_[port]->out));
+}
+
+std::vector<SentFrame> Testbed::take_sent(PortIndex port) {
+  std::vector<SentFrame> frames;
+  FrameRing ring(wires_[port]->out);
+  rte_mbuf* frame = nullptr;
+  while (ring.pop(&frame, 1) == 1) {
+    SentFrame sent{.flags = frame->ol_flags, .segment_size = static_cast<std::uint16_t>(frame->tso_segsz)};
+    sent.header_lengths = {static_cast<unsigned>(frame->l2_len), static_cast<unsigned>(frame->l3_len),
+                           static_cast<unsigned>(frame->l4_len)};
+    sent.bytes = bytes_of(frame);
+    frames.push_back(std::move(sent));
+  }
+  return frames;
 }
 
 std::vector<Bytes> Testbed::take_punted() {
@@ -290,6 +312,7 @@ Counts Testbed::counts() const {
     add("injected", counters.injected);
     add("generated", counters.icmp_errors_sent);
     add("generated", counters.fragments_made);
+    add("generated", counters.segments_made);
     add("fragments.held", counters.fragments_held);
     add("icmp_errors.suppressed", counters.icmp_errors_suppressed);
     add("handoff", counters.handoff_frames);

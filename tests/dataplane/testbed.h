@@ -8,6 +8,7 @@
 //   island  10.9.0.1/24, isolated: vm5                   port 5
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <map>
 #include <memory>
@@ -38,17 +39,28 @@ rte_mempool* packet_pool();
 // Non-zero counters by name: "vm1.rx", "uplink.tx", "drop.ip_header", "punt.dhcp", "flood_copies", ...
 using Counts = std::map<std::string, std::uint64_t>;
 
+// A sent frame with what it asks of the device.
+struct SentFrame {
+  Bytes bytes;
+  std::uint64_t flags = 0;  // RTE_MBUF_F_*
+  std::uint16_t segment_size = 0;
+  std::array<unsigned, 3> header_lengths{};  // l2, l3, l4
+};
+
 class Testbed {
  public:
   explicit Testbed(unsigned worker_count = 1, const conntrack::NatPolicy& policy = {});
   ~Testbed();
 
   void put(PortIndex port, const Bytes& frame);
+  // As a guest hands it over: partial checksum, and with a segment size a super-frame.
+  void put_unfinished(PortIndex port, const Bytes& frame, std::uint16_t segment_size);
   // Polls every worker until nothing moves any more.
   void run();
   // Puts one frame in and lets everything settle.
   void exchange(PortIndex port, const Bytes& frame);
   std::vector<Bytes> take(PortIndex port);  // what was sent by the port
+  std::vector<SentFrame> take_sent(PortIndex port);
   std::vector<Bytes> take_punted();
   std::vector<dataplane::LearnedMac> take_learned();
   void inject(PortIndex port, const Bytes& frame);

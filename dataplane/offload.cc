@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/offload.h"
+
+#include <algorithm>
+#include <cstring>
+#include <rte_ip.h>
+#include <rte_net.h>
+#include <rte_tcp.h>
+#include <rte_udp.h>
+
+#include "dataplane/net/checksum.h"
+
+namespace vmnat::dataplane {
+namespace {
+
+constexpr std::uint64_t kReceiveMarks =
+    RTE_MBUF_F_RX_LRO | RTE_MBUF_F_RX_L4_CKSUM_MASK | RTE_MBUF_F_RX_IP_CKSUM_MASK;
+constexpr unsigned kMostSegments = 256;  // of 65535 bytes: an MSS of 256
+
+UnfinishedHeaders headers_of(const rte_mbuf* frame) {
+  rte_net_hdr_lens lengths{};
+  const std::uint32_t type =
+      rte_net_get_ptype(frame, &lengths, RTE_PTYPE_L2_MASK | RTE_PTYPE_L3_MASK | RTE_PTYPE_L4_MASK);
+  const std::uint32_t l4 = type & RTE_PTYPE_L4_MASK;
+  UnfinishedHeaders headers{.is_tcp = l4 == RTE_PTYPE_L4_TCP, .is_ipv4 = RTE_ETH_IS_IPV4_HDR(type) != 0};
+  headers.l3 = lengths.l2_len;
+  headers.l4 = headers.l3 + lengths.l3_len;
+  headers.payload = headers.l4 + lengths.l4_len;
+  headers.is_whole = (headers.is_tcp || l4 == RTE_PTYPE_L4_UDP) &&
+                     (headers.is_ipv4 || RTE_ETH_IS_IPV6_HDR(type)) && headers.payload <= frame->data_len;
+  return headers;
+}
+
+// Of all that follows the IP header, which is taken for the datagram: guests pad nothing. RFC 768: a computed
+// 0 of UDP is sent as ones.
+void write_checksum(rte_mbuf* frame, const UnfinishedHeaders& headers) {
+  const std::size_t field =
+      headers.l4 + (headers.is_tcp ? offsetof(rte_tcp_hdr, cksum) : offsetof(rte_udp_hdr, dgram_cksum));
+  const auto write = [&](std::uint16_t value) {
+    std::memcpy(rte_pktmbuf_mtod_offset(frame, char*, field), &value, sizeof value);
+  };
+  write(0);
+  std::uint16_t payload_sum = 0;
+  rte_raw_cksum_mbuf(frame, headers.l4, frame->pkt_len - headers.l4, &payload_sum);
+  const std::uint16_t pseudo_sum =
+      headers.is_ipv4
+          ? rte_ipv4_phdr_cksum(rte_pktmbuf_mtod_offset(frame, const rte_ipv4_hdr*, headers.l3), 0)
+          : rte_ipv6_phdr_cksum(rte_pktmbuf_mtod_offset(frame, const rte_ipv6_hdr*, headers.l3), 0);
+  const net::Be16 sum = net::checksum_of(std::uint64_t{payload_sum} + pseudo_sum);
+  write(sum.raw() == 0 && !headers.is_tcp ? std::uint16_t{0xffff} : sum.raw());
+}
+
+void leave_to_device(rte_mbuf* frame, const UnfinishedHeaders& headers, bool in_segments) {
+  frame->l2_len = headers.l3;
+  frame->l3_len = headers.l4 - headers.l3;
+  frame->l4_len = headers.payload - headers.l4;
+  frame->ol_flags &= ~kReceiveMarks;
+  frame->ol_flags |= headers.is_ipv4 ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6;
+  frame->ol_flags |= headers.is_tcp ? RTE_MBUF_F_TX_TCP_CKSUM : RTE_MBUF_F_TX_UDP_CKSUM;
+  if (in_segments) frame->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
+  if (in_segments && headers.is_ipv4) frame->ol_flags |= RTE_MBUF_F_TX_IP_CKSUM;
+  rte_net_intel_cksum_prepare(frame);  // the pseudo-header's sum, as devices want it
+}
+
+bool makes_too_many_segments(const rte_mbuf* frame, const UnfinishedHeaders& headers) {
+  return (frame->pkt_len - headers.payload) / kMostSegments >= frame->tso_segsz;
+}
+
+}  // namespace
+
+void finish_checksum(rte_mbuf* frame) {
+  if ((frame->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) != RTE_MBUF_F_RX_L4_CKSUM_NONE) return;
+  frame->ol_flags &= ~RTE_MBUF_F_RX_L4_CKSUM_MASK;
+  const UnfinishedHeaders headers = headers_of(frame);
+  if (headers.is_whole) write_checksum(frame, headers);
+}
+
+bool has_segments_up_to(const rte_mbuf* frame, std::uint16_t mtu) {
+  const UnfinishedHeaders headers = headers_of(frame);
+  return headers.is_whole && headers.is_tcp && headers.payload - headers.l3 + frame->tso_segsz <= mtu;
+}
+
+Remaining prepare_to_leave(rte_mbuf* frame, Offloads offloads) {
+  const UnfinishedHeaders headers = headers_of(frame);
+  if (!headers.is_whole) return Remaining::Malformed;
+  if (is_super_frame(frame) && headers.is_tcp) {
+    if (makes_too_many_segments(frame, headers)) return Remaining::Malformed;
+    if (!(headers.is_ipv4 ? offloads.tcp4_segments : offloads.tcp6_segments)) return Remaining::Segments;
+    leave_to_device(frame, headers, true);
+  } else if (offloads.checksums) {
+    leave_to_device(frame, headers, false);
+  } else {
+    frame->ol_flags &= ~kReceiveMarks;
+    write_checksum(frame, headers);
+  }
+  return Remaining::Nothing;
+}
+
+Segmenter::Segmenter(rte_mbuf* frame)
+    : frame_(frame), headers_(headers_of(frame)), payload_(frame->pkt_len - headers_.payload) {}
+
+rte_mbuf* Segmenter::next() {
+  const std::uint32_t size = std::min<std::uint32_t>(frame_->tso_segsz, payload_ - begin_);
+  const bool is_last = begin_ + size == payload_;
+  rte_mbuf* segment = rte_pktmbuf_alloc(frame_->pool);
+  if (segment == nullptr) return nullptr;
+  auto* const start = rte_pktmbuf_append(segment, static_cast<std::uint16_t>(headers_.payload + size));
+  if (start == nullptr) {
+    rte_pktmbuf_free(segment);
+    return nullptr;
+  }
+  std::memcpy(start, rte_pktmbuf_mtod(frame_, const char*), headers_.payload);
+  const void* payload = rte_pktmbuf_read(frame_, headers_.payload + begin_, size, start + headers_.payload);
+  if (payload != start + headers_.payload) std::memcpy(start + headers_.payload, payload, size);
+
+  auto* const tcp = rte_pktmbuf_mtod_offset(segment, rte_tcp_hdr*, headers_.l4);
+  tcp->sent_seq = rte_cpu_to_be_32(rte_be_to_cpu_32(tcp->sent_seq) + begin_);
+  if (!is_last) tcp->tcp_flags &= static_cast<std::uint8_t>(~(RTE_TCP_FIN_FLAG | RTE_TCP_PSH_FLAG));
+  if (begin_ != 0) tcp->tcp_flags &= static_cast<std::uint8_t>(~RTE_TCP_CWR_FLAG);  // RFC 3168: once
+  const auto l3_length = static_cast<std::uint16_t>(headers_.payload + size - headers_.l3);
+  if (headers_.is_ipv4) {
+    auto* const ip = rte_pktmbuf_mtod_offset(segment, rte_ipv4_hdr*, headers_.l3);
+    ip->total_length = rte_cpu_to_be_16(l3_length);
+    ip->packet_id = rte_cpu_to_be_16(static_cast<std::uint16_t>(rte_be_to_cpu_16(ip->packet_id) + number_));
+    ip->hdr_checksum = 0;
+    ip->hdr_checksum = rte_ipv4_cksum(ip);
+  } else {
+    auto* const ip = rte_pktmbuf_mtod_offset(segment, rte_ipv6_hdr*, headers_.l3);
+    ip->payload_len = rte_cpu_to_be_16(static_cast<std::uint16_t>(l3_length - sizeof *ip));
+  }
+  write_checksum(segment, headers_);
+  begin_ += size;
+  ++number_;
+  return segment;
+}
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Offload: what a guest has left for the device to do, passed on or done here. Cold, but for one test a
+// frame.
+//
+// A guest may send TCP and UDP with a checksum that covers the pseudo-header alone ("partial"), and TCP
+// super-frames of up to 64 KB that shall leave as segments (virtio 1.1, 5.1.6.2). The mbuf says so, in its
+// receive flags L4_CKSUM_NONE and LRO with tso_segsz, all the way through the pipeline. At the way out the
+// work is passed on where the device takes it, else done. Example, 40 KB of TCP in segments of 1448:
+//
+//   guest -> [eth][ip, tcp, 40 KB] -> a guest that takes TSO: one frame, nothing summed up
+//                                  -> any other device: 29 frames with finished checksums
+//
+// Translation need not know: the checksum is made from the addresses and ports that the frame leaves with.
+// Neither need parse: the IPv4 header of a super-frame is valid, with the length of the whole.
+#pragma once
+
+#include <cstdint>
+#include <rte_mbuf.h>
+
+namespace vmnat::dataplane {
+
+// What a device does by itself for frames that it transmits.
+struct Offloads {
+  bool checksums =
+      false;  // finishes partial checksums of TCP and UDP, or hands them to a guest that trusts them
+  bool tcp4_segments = false;
+  bool tcp6_segments = false;
+  bool operator==(const Offloads&) const = default;
+};
+
+inline bool is_unfinished(const rte_mbuf* frame) {
+  // L4_CKSUM_NONE is BAD and GOOD together; BAD alone comes from no device that is asked for nothing else.
+  return (frame->ol_flags & (RTE_MBUF_F_RX_LRO | RTE_MBUF_F_RX_L4_CKSUM_BAD)) != 0;
+}
+
+inline bool is_super_frame(const rte_mbuf* frame) {
+  return (frame->ol_flags & RTE_MBUF_F_RX_LRO) != 0;
+}
+
+// Writes the checksum of a partial frame; for what does not leave by a device.
+[[gnu::cold]] void finish_checksum(rte_mbuf* frame);
+
+// A super-frame whose segments are IPv4 packets of at most `mtu` bytes.
+[[gnu::cold]] bool has_segments_up_to(const rte_mbuf* frame, std::uint16_t mtu);
+
+// Where the headers of an unfinished frame lie, VLAN tags and IPv6 extension headers included.
+struct UnfinishedHeaders {
+  bool is_whole = false;  // TCP or UDP over IP, and all of it in the first buffer
+  bool is_tcp = false;
+  bool is_ipv4 = false;
+  std::uint32_t l3 = 0, l4 = 0, payload = 0;  // offsets
+};
+
+// What remains to be done with an unfinished frame before a device with these offloads takes it.
+enum class Remaining : std::uint8_t {
+  Nothing,    // the work was done, or the frame is marked for the device to do it
+  Segments,   // cut it by Segmenter
+  Malformed,  // headers split over buffers, or segments so small that there would be hundreds
+};
+[[gnu::cold]] Remaining prepare_to_leave(rte_mbuf* frame, Offloads offloads);
+
+// The segments of a super-frame, one after another, each in a buffer of its own with finished checksums.
+class Segmenter {
+ public:
+  explicit Segmenter(rte_mbuf* frame);
+  [[nodiscard]] bool has_next() const { return begin_ < payload_; }
+  rte_mbuf* next();  // nullptr: no buffer
+
+ private:
+  rte_mbuf* frame_;
+  UnfinishedHeaders headers_;
+  std::uint32_t payload_;  // bytes of all segments
+  std::uint32_t begin_ = 0;
+  std::uint16_t number_ = 0;
+};
+
+}  // namespace vmnat::dataplane
