@@ -6,13 +6,13 @@
 //                 |                                               |
 //   parse         |  bytes -> ParsedPacket + FlowKey              |            parse.h
 //   switch        |  to another VM, flood, or for us: go on       |  for us?   switch.h
-//   collect       |  (fragments) the first one decides, later ones follow   |  fragments.h (cold)
+//   collect       |  fragments only: the first decides, the others follow it       fragments.h (cold)
 //   steer         |      (several workers) to the owner of the session         look_up.h
 //   look up       |               session by key                  |            look_up.h
 //   new flow      |  no session: policy, address, port, rewrite   |  forward, filter, refuse   (cold)
 //                 |                                               |            new_flow.h, inbound_flow.h
 //   translate     |      addresses, ports, checksums, TTL, TCP state           translate.h
-//   (oversize)    |  cut into what the way out takes                |            oversize.h (cold)
+//   cut           |  what is too big for its way out              |            oversize.h (cold)
 //   deliver       |  next hop's MAC -> uplink                     |  VM's MAC  deliver.h
 //   transmit      v      per-port buffers, one tx burst a port and poll        transmit.h
 // clang-format on
