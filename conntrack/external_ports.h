@@ -72,8 +72,9 @@ class ExternalPorts {
   [[nodiscard]] WorkerIndex owner(ExternalIndex external, net::L4Port port) const {
     return owners_[external * kBlocks + port.host() / kBlockPorts].load(std::memory_order_relaxed);
   }
-  [[nodiscard]] WorkerIndex portless_owner(ExternalIndex external) const {
-    return static_cast<WorkerIndex>(external % workers_);
+  // Protocols without ports: all sessions with a remote are one worker's, so both ways find it by the frame.
+  [[nodiscard]] WorkerIndex portless_owner(net::Ipv4Addr remote) const {
+    return static_cast<WorkerIndex>((hash_of(remote) >> 16) % workers_);
   }
 
   // For workers: any free block, or the one named. `salt` chooses where the search starts.
@@ -101,7 +102,7 @@ class ExternalPorts {
 
  private:
   static constexpr std::uint16_t kNoIndex = 0xffff;
-  static std::size_t hash_of(net::Ipv4Addr address) { return address.host() * 0x9e37'79b1u; }
+  static std::uint32_t hash_of(net::Ipv4Addr address) { return address.host() * 0x9e37'79b1u; }
 
   ExternalPorts() = default;
   bool reserve(std::size_t addresses);

@@ -309,12 +309,11 @@ std::uint64_t Conntrack::taken_towards(std::uint64_t remote, ExternalIndex exter
 
 // One session for each (external address, remote, protocol): there is no port to tell two apart.
 Verdict Conntrack::choose_portless(const FlowKey& outbound, const NatPolicy& policy, Choice& choice) {
+  if (ports_.portless_owner(outbound.remote_endpoint().address) != worker_) return Verdict::OtherWorker;
   std::size_t at = paired(outbound.local_endpoint().address, policy);
-  if (ports_.portless_owner(policy.addresses[at]) != worker_) return Verdict::OtherWorker;
   for (std::size_t i = 0; i < policy.addresses.size(); ++i) {
     const ExternalIndex external = policy.addresses[at];
     at = at + 1 == policy.addresses.size() ? 0 : at + 1;
-    if (ports_.portless_owner(external) != worker_) continue;
     if (is_taken({outbound.remote, FlowKey::pack({ports_.address(external), net::L4Port{}})})) continue;
     choice.external = external;
     return Verdict::Opened;

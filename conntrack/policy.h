@@ -55,7 +55,7 @@ enum class Verdict : std::uint8_t {
   SessionRate,   // the VM's port opens sessions faster than new_sessions_per_second
   TcpNotSyn,     // a TCP segment of no known connection (RFC 5382 REQ-2 asks for sessions by SYN only)
   Filtered,      // inbound: nothing is mapped there, or the mapping's filter does not let this remote in
-  OtherWorker,   // protocols without ports: another worker owns the external address (portless_owner)
+  OtherWorker,   // protocols without ports: another worker has the sessions with this remote
 };
 inline constexpr unsigned kVerdicts = 8;
 const char* to_string(Verdict verdict);  // "opened", "table_full", "no_free_port", ...

@@ -12,9 +12,6 @@
 namespace vmnat::dataplane {
 namespace {
 
-// Protocols without ports have no port block that would name an owner: the first worker has them all.
-constexpr WorkerIndex kPortlessOwner = 0;
-
 template <Direction direction>
 WorkerIndex port_owner(const Context& context, const FlowKey& key) {
   if constexpr (direction == Direction::Outbound) return context.worker;
@@ -31,7 +28,8 @@ template <Direction direction>
                                            const ParsedPacket& packet) {
   const auto key = quoted_key<direction>(frame, packet);
   if (!key) return context.worker;
-  if (conntrack::port_space(key->protocol()) == conntrack::PortSpace::None) return kPortlessOwner;
+  if (conntrack::port_space(key->protocol()) == conntrack::PortSpace::None)
+    return context.external_ports.portless_owner(key->remote_endpoint().address);
   if (const Forward* forward = context.state->forward_of(key->local_endpoint(), key->protocol()))
     return forward_owner(context, *forward);
   return port_owner<direction>(context, *key);
@@ -40,7 +38,9 @@ template <Direction direction>
 template <Direction direction>
 WorkerIndex session_owner(const Context& context, const Burst& burst, unsigned i) {
   const ParsedPacket& packet = burst.packets[i];
-  if (packet.kind == PacketKind::Other) return kPortlessOwner;
+  // No port block would name the owner.
+  if (packet.kind == PacketKind::Other)
+    return context.external_ports.portless_owner(burst.keys[i].remote_endpoint().address);
   if (packet.kind == PacketKind::IcmpError)
     return icmp_error_owner<direction>(context, burst.frames[i], packet);
   return port_owner<direction>(context, burst.keys[i]);

@@ -275,14 +275,22 @@ TEST(Conntrack, RefusesSettingsThatCannotBe) {
   EXPECT_EQ(Conntrack::create({.capacity = 10}, nat.ports(), many), nullptr);
 }
 
-TEST(Conntrack, ProtocolsWithoutPortsBelongToOneWorkerOfEachAddress) {
+TEST(Conntrack, ProtocolsWithoutPortsBelongToOneWorkerForEachRemote) {
   Nat nat({.addresses = 2, .workers = 2});
-  const FlowKey key = FlowKey::of(endpoint("192.168.122.10", 0), endpoint("198.51.100.1", 0), kGre);
-  const Opened first = nat.worker(0).open_outbound({.key = key}, 0, {});
-  const Opened second = nat.worker(1).open_outbound({.key = key}, 0, {});
-  // The internal address is paired with one external address, which one of the two owns.
-  EXPECT_NE(first.verdict == Verdict::Opened, second.verdict == Verdict::Opened);
-  EXPECT_TRUE(first.verdict == Verdict::OtherWorker || second.verdict == Verdict::OtherWorker);
+  unsigned of_first = 0;
+  for (std::uint32_t i = 0; i < 64; ++i) {
+    const net::Endpoint remote{net::Ipv4Addr::from_host(0xc6336401 + i), {}};
+    // Two VMs, so that both external addresses are held.
+    for (const char* internal : {"192.168.122.10", "192.168.122.11"}) {
+      const FlowKey key = FlowKey::of(endpoint(internal, 0), remote, kGre);
+      const unsigned owner = nat.ports().portless_owner(remote.address);
+      EXPECT_EQ(nat.worker(owner).open_outbound({.key = key}, 0, {}).verdict, Verdict::Opened);
+      EXPECT_EQ(nat.worker(1 - owner).open_outbound({.key = key}, 0, {}).verdict, Verdict::OtherWorker);
+      of_first += owner == 0 ? 1 : 0;
+    }
+  }
+  EXPECT_GT(of_first, 32u);
+  EXPECT_LT(of_first, 96u);
 }
 
 }  // namespace
