@@ -276,6 +276,21 @@ Answer forwards(const Surroundings& at) {
   return Answer::list_of(std::move(list));
 }
 
+// The remotes that most sessions were refused towards; `excess`: by how much `refused` may be too high.
+Answer exhaustion(const Surroundings& at) {
+  Json list = Json::array();
+  for (const auto& row : most_refused(refused_by_worker(at.launched))) {
+    const PortPlan& port = at.launched.ports()[row.port];
+    list.push_back({{"remote", net::to_string(row.remote)},
+                    {"refused", row.count},
+                    {"excess", row.excess},
+                    {"network", port.config == nullptr ? "uplink" : at.config.networks[port.network].name},
+                    {"port", port.name},
+                    {"cause", std::string(dataplane::kDropNames[index_of(row.cause)])}});
+  }
+  return Answer::list_of(std::move(list));
+}
+
 }  // namespace
 
 void register_commands(admin::Server& server, const Surroundings& at) {
@@ -291,6 +306,7 @@ void register_commands(admin::Server& server, const Surroundings& at) {
   add("workers", workers);
   add("neighbors", neighbors);
   add("forwards", forwards);
+  add("exhaustion", exhaustion);
   server.answer("sessions",
                 [at](const Json& arguments) { return list_sessions(at.config, at.launched, arguments); });
   server.answer("reload", [at](const Json&) -> Result<Answer> {

@@ -11,6 +11,7 @@
 #include "control/commands.h"
 #include "control/config/load.h"
 #include "control/reload.h"
+#include "control/statistics.h"
 
 namespace vmnat::control {
 namespace {
@@ -27,7 +28,8 @@ Daemon::Daemon(config::Config& config, std::string config_path, Launched& launch
       stop_signals_(io_, SIGTERM, SIGINT),
       hangup_signal_(io_, SIGHUP),
       timer_(io_),
-      slow_path_(config, launched) {}
+      slow_path_(config, launched),
+      exhaustion_(config, launched.ports()) {}
 
 Result<std::unique_ptr<Daemon>> Daemon::create(config::Config& config, const std::string& config_path,
                                                const EalPlan& eal, Launched& launched) {
@@ -104,6 +106,7 @@ void Daemon::tick() {
   if (now >= next_second_) {
     next_second_ = now + std::chrono::seconds(1);
     watch_workers();
+    if (const auto news = exhaustion_.news(refused_by_worker(launched_))) spdlog::warn("{}", *news);
   }
   timer_.expires_after(kTick);
   timer_.async_wait([this](const boost::system::error_code& error) {

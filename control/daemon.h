@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "control/admin/server.h"
+#include "control/exhaustion.h"
 #include "control/slow_path.h"
 
 namespace vmnat::control {
@@ -38,6 +39,7 @@ class Daemon {
   boost::asio::signal_set stop_signals_, hangup_signal_;
   boost::asio::steady_timer timer_;
   SlowPath slow_path_;
+  ExhaustionWatch exhaustion_;
   std::unique_ptr<admin::Server> admin_;
   SteadyTime next_second_{};
   std::vector<std::uint64_t> polls_seen_;  // by worker, at the last second

@@ -50,9 +50,9 @@ DhcpService::DhcpService(const config::Config& config, const std::vector<PortPla
   for (std::size_t i = 0; i < config.networks.size(); ++i) {
     const config::Network& network = config.networks[i];
     if (!network.dhcp) continue;
-    const auto [instance, is_new] = servers_.emplace(
-        static_cast<NetworkIndex>(i),
-        Instance{network.name, dhcp::Server(dhcp_settings(network), kAddressSeed), {}, {}, {}, true});
+    const auto [instance, is_new] =
+        servers_.emplace(static_cast<NetworkIndex>(i),
+                         Instance{network.name, dhcp::Server(dhcp_settings(network), kAddressSeed), {}, {}});
     restore(instance->second, config.control.state_dir, now);
   }
 }

@@ -71,6 +71,13 @@ constexpr std::array kLiveOfANetwork{
                [](const Network& n) { return std::string(config::to_word(n.nat.mapping)); }),
     VMNAT_LIVE(Network, "nat.overload", nat.overload,
                [](const Network& n) { return fmt::format("{}", n.nat.overload); }),
+    VMNAT_LIVE(Network, "nat.mss_clamp", nat.mss_clamp,
+               [](const Network& n) {
+                 if (!n.nat.mss_clamp) return std::string("auto");
+                 return n.nat.mss_clamp == 0 ? std::string("off") : fmt::format("{}", *n.nat.mss_clamp);
+               }),
+    VMNAT_LIVE(Network, "nat.exhaustion_icmp", nat.exhaustion_icmp,
+               [](const Network& n) { return std::string(config::to_word(n.nat.exhaustion_icmp)); }),
     VMNAT_LIVE(Network, "nat.timeouts.tcp_established", nat.timeouts.tcp_established,
                [](const Network& n) { return config::to_text(n.nat.timeouts.tcp_established); }),
     VMNAT_LIVE(Network, "nat.timeouts.tcp_transitory", nat.timeouts.tcp_transitory,
@@ -163,6 +170,8 @@ void adopt_live(Config& running, const Config& wanted) {
     if (network.dhcp && after.dhcp) network.dhcp = after.dhcp;
     network.nat.mapping = after.nat.mapping;
     network.nat.overload = after.nat.overload;
+    network.nat.mss_clamp = after.nat.mss_clamp;
+    network.nat.exhaustion_icmp = after.nat.exhaustion_icmp;
     network.nat.timeouts = after.nat.timeouts;
     network.nat.limits = after.nat.limits;
   }

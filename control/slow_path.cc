@@ -26,7 +26,8 @@ void copy_out(const rte_mbuf* frame, FrameBytes& bytes) {
 }  // namespace
 
 SlowPath::SlowPath(const config::Config& config, Launched& launched)
-    : launched_(launched),
+    : config_(config),
+      launched_(launched),
       dhcp_(config, launched.ports(), std::chrono::system_clock::now()),
       neighbors_(launched.states().current().uplink.mac, launched.states().current().uplink.address.address),
       ownership_(launched.ports(), launched.states().current()),
@@ -265,6 +266,7 @@ void SlowPath::publish() {
     next.ports[i].up = is_up_[i];
     next.ports[i].offloads = offloads_[i];
   }
+  set_live(config_, next);
   ownership_.settle(macs_, next);
   ownership_.fill(next, macs_);
   for (std::size_t i = 0; i < next.networks.size(); ++i) {

@@ -26,7 +26,7 @@ class SlowPath {
 
   void poll(SteadyTime now, dhcp::WallTime wall);
 
-  // A reload has changed the live part of the configuration.
+  // A reload has changed the live part of the configuration that this was made with.
   void adopt(const config::Config& config);
 
   [[nodiscard]] const DhcpService& dhcp() const { return dhcp_; }
@@ -60,6 +60,7 @@ class SlowPath {
   void advance_uplink(SteadyTime now);
   void publish();
 
+  const config::Config& config_;  // what is in effect
   Launched& launched_;
   DhcpService dhcp_;
   Neighbors neighbors_;

@@ -112,6 +112,12 @@ PortTotals port_totals(const Launched& launched, PortIndex port) {
   return totals;
 }
 
+RefusedByWorker refused_by_worker(const Launched& launched) {
+  RefusedByWorker all;
+  for (const auto& worker : launched.workers()) all.push_back(worker->refused_remotes().copied());
+  return all;
+}
+
 std::uint64_t active_sessions(const Launched& launched) {
   std::uint64_t active = 0;
   for (const auto& worker : launched.workers()) active += worker->conntrack().statistics().active;

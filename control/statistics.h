@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 
+#include "control/exhaustion.h"
 #include "control/launch.h"
 #include "control/slow_path.h"
 
@@ -15,6 +16,9 @@ struct PortTotals {
   std::array<std::uint64_t, dataplane::kDropReasonCount> drops{};
 };
 PortTotals port_totals(const Launched& launched, PortIndex port);
+
+// Each worker's refused sessions.
+RefusedByWorker refused_by_worker(const Launched& launched);
 
 std::uint64_t active_sessions(const Launched& launched);
 

@@ -35,6 +35,18 @@ conntrack::Filtering filtering_of(config::Filtering filtering) {
   return conntrack::Filtering::AddressAndPortDependent;
 }
 
+dataplane::ExhaustionAnswer answer_of(config::ExhaustionIcmp icmp) {
+  switch (icmp) {
+    case config::ExhaustionIcmp::HostUnreachable:
+      return dataplane::ExhaustionAnswer::HostUnreachable;
+    case config::ExhaustionIcmp::Off:
+      return dataplane::ExhaustionAnswer::Nothing;
+    case config::ExhaustionIcmp::AdminProhibited:
+      break;
+  }
+  return dataplane::ExhaustionAnswer::Prohibited;
+}
+
 std::vector<std::uint16_t> expanded(const std::vector<config::PortRange>& ranges) {
   std::vector<std::uint16_t> ports;
   for (const auto& range : ranges)
@@ -179,6 +191,18 @@ std::vector<net::Ipv4Addr> external_addresses_now(const config::Network& network
   return addresses;
 }
 
+void set_live(const config::Config& config, dataplane::ForwardingState& state) {
+  constexpr std::uint16_t kHeaders = 40;  // IPv4's and TCP's
+  for (std::size_t i = 0; i < config.networks.size(); ++i) {
+    const config::Network& network = config.networks[i];
+    const std::uint16_t uplink_mtu = state.uplink.mtu == 0 ? network.mtu : state.uplink.mtu;  // 0: not known
+    const std::uint16_t mtu = std::min(uplink_mtu, network.mtu);
+    const auto fitting = static_cast<std::uint16_t>(std::max(mtu, std::uint16_t{kHeaders + 1}) - kHeaders);
+    state.networks[i].most_mss = network.nat.mss_clamp.value_or(fitting);
+    state.networks[i].exhaustion_answer = answer_of(network.nat.exhaustion_icmp);
+  }
+}
+
 dataplane::ForwardingState initial_state(const config::Config& config, const std::vector<PortPlan>& ports) {
   dataplane::ForwardingState state;
   state.uplink.dhcp_client = !config.uplink.address;
@@ -195,6 +219,7 @@ dataplane::ForwardingState initial_state(const config::Config& config, const std
                               .isolated_ports = network.isolated_ports,
                               .mtu = network.mtu});
   }
+  set_live(config, state);
   state.forwards = forward_table(plan_forwards(config));
   for (std::size_t i = 0; i < ports.size(); ++i) {
     state.ports.push_back({.network = ports[i].network, .owner = ports[i].owner});

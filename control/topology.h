@@ -59,6 +59,9 @@ dataplane::WordTable<dataplane::Forward> forward_table(const std::vector<Forward
 // The network's external addresses, with `rented` in the place of the one that DHCP gives, when it does.
 std::vector<net::Ipv4Addr> external_addresses_now(const config::Network& network, net::Ipv4Addr rented);
 
+// What a reload, or the uplink's MTU, may change of the networks of a state.
+void set_live(const config::Config& config, dataplane::ForwardingState& state);
+
 // The forwarding state before anything was learned; the uplink's MAC is filled in by who opens it.
 dataplane::ForwardingState initial_state(const config::Config& config, const std::vector<PortPlan>& ports);
 

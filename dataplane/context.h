@@ -2,21 +2,27 @@
 // Context: what the steps of one worker work with. Owned and used by that worker alone.
 #pragma once
 
+#include <span>
+
 #include "conntrack/conntrack.h"
 #include "dataplane/counters.h"
 #include "dataplane/datagram_numbers.h"
 #include "dataplane/forwarding_state.h"
 #include "dataplane/fragment_table.h"
 #include "dataplane/packet.h"
+#include "dataplane/refused_remotes.h"
 #include "dataplane/rings.h"
 #include "dataplane/token_bucket.h"
 #include "dataplane/transmit.h"
 
 namespace vmnat::dataplane {
 
-// RFC 1812 4.3.2.8: the rate of ICMP errors is bounded, for a worker's all.
+// RFC 1812 4.3.2.8: the rate of ICMP errors is bounded, for a worker's all, and for what came from one port,
+// so that none uses up what others need.
 inline constexpr std::uint32_t kIcmpErrorsPerSecond = 1000;
 inline constexpr std::uint32_t kIcmpErrorsAtOnce = 50;
+inline constexpr std::uint32_t kPortIcmpErrorsPerSecond = 200;
+inline constexpr std::uint32_t kPortIcmpErrorsAtOnce = 20;
 
 struct Context {
   const ForwardingState* state = nullptr;  // valid until the end of the poll
@@ -30,7 +36,14 @@ struct Context {
   Transmitter& transmitter;
   FragmentTable& fragments;
   DatagramNumbers& datagram_numbers;
+  RefusedRemotes& refused_remotes;
+  std::span<TokenBucket> port_icmp_error_budgets;  // by PortIndex
   TokenBucket icmp_error_budget{kIcmpErrorsPerSecond, kIcmpErrorsAtOnce};
+
+  // True when one more error may be sent about a frame from this port.
+  bool take_icmp_error(PortIndex port) {
+    return port_icmp_error_budgets[port].take(now) && icmp_error_budget.take(now);
+  }
 
   // The frame's end: freed, and counted against the port it came from.
   void drop(rte_mbuf* frame, PortIndex port, DropReason reason) {

@@ -83,6 +83,9 @@ struct Port {
   net::Ipv4Addr usual_address;
 };
 
+// What the sender is told by ICMP when no session is to be had.
+enum class ExhaustionAnswer : std::uint8_t { Prohibited, HostUnreachable, Nothing };
+
 // A VM that inbound flows are opened to.
 struct InsideHost {
   net::MacAddr mac;  // zero: not resolved
@@ -97,6 +100,8 @@ struct Network {
   bool dhcp = false;
   bool isolated_ports = false;  // VMs reach the gateway and what is behind it, not each other
   std::uint16_t mtu = 1500;     // bytes of IPv4 packet
+  ExhaustionAnswer exhaustion_answer = ExhaustionAnswer::Prohibited;
+  std::uint16_t most_mss = 0;  // of TCP connections through the NAT; 0: whatever they say
   std::vector<PortIndex> ports;
   WordTable<PortIndex> macs;    // learned: MAC -> port
   WordTable<InsideHost> hosts;  // where forwards go to, by raw IPv4 address, resolved or not

@@ -53,8 +53,23 @@ std::uint16_t mtu_asked_for(const Context& context, const Burst& burst, unsigned
   return mtu_of_way_out(*context.state, Direction::Inbound, *burst.sessions[i]);
 }
 
+// RFC 5508 REQ-8 says prohibited, RFC 6888 REQ-11 host unreachable. Who is outside has no setting.
+std::optional<Answer> answer_to_exhaustion(const ForwardingState& state, PortIndex from) {
+  if (from == kUplinkPort) return unreachable(kProhibited);
+  switch (state.networks[state.ports[from].network].exhaustion_answer) {
+    case ExhaustionAnswer::HostUnreachable:
+      return unreachable(kHostUnreachable);
+    case ExhaustionAnswer::Nothing:
+      return std::nullopt;
+    case ExhaustionAnswer::Prohibited:
+      break;
+  }
+  return unreachable(kProhibited);
+}
+
 std::optional<Answer> answer_to(DropReason reason, const Context& context, const Burst& burst, unsigned i) {
   const PacketKind kind = burst.packets[i].kind;
+  if (is_exhaustion(reason)) return answer_to_exhaustion(*context.state, burst.port);
   switch (reason) {
     case DropReason::TtlExpired:
       return Answer{IcmpType::TimeExceeded, 0};
@@ -62,10 +77,6 @@ std::optional<Answer> answer_to(DropReason reason, const Context& context, const
       return unreachable(kFragmentationNeeded, mtu_asked_for(context, burst, i));
     case DropReason::BetweenNetworks:
     case DropReason::NoForwarding:
-    case DropReason::NoPort:
-    case DropReason::SessionTableFull:
-    case DropReason::SessionLimit:
-    case DropReason::SessionRate:
       return unreachable(kProhibited);
     case DropReason::NoUplinkAddress:
       return unreachable(kNetUnreachable);
@@ -144,7 +155,7 @@ rte_mbuf* error_about(const Context& context, rte_mbuf* frame, std::uint16_t tot
 
 void send_error(Context& context, const Burst& burst, unsigned i, const Answer& answer) {
   rte_mbuf* error = nullptr;
-  if (context.icmp_error_budget.take(context.now))
+  if (context.take_icmp_error(burst.port))
     error = error_about(context, burst.frames[i], burst.packets[i].total_length, burst.port, answer);
   if (error == nullptr) return context.counters.icmp_errors_suppressed.add(1);
   context.counters.icmp_errors_sent.add(1);
@@ -158,6 +169,8 @@ void refuse(Context& context, const Burst& burst, unsigned i, DropReason reason)
   const PacketKind kind = burst.packets[i].kind;
   if (is_unfinished(frame)) finish_checksum(frame);  // an error quotes it
   const auto answer = answer_to(reason, context, burst, i);
+  if (is_exhaustion(reason))
+    context.refused_remotes.note(burst.keys[i].remote_endpoint().address, burst.port, reason);
   if (answer && may_be_answered(context, frame, kind, burst.port)) send_error(context, burst, i, *answer);
   context.drop(frame, burst.port, reason);
 }

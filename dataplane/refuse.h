@@ -11,11 +11,13 @@
 //   a service the gateway has not   3/3, 3/2 for a protocol without ports   RFC 1122 3.2.2.1
 //   forwarded to a VM that is not there
 //                                   3/1  host unreachable                   RFC 1812 5.2.7.1
-//   another or from an isolated network, no port or session left
-//                                   3/13 administratively prohibited        RFC 1812 5.2.7.1, RFC 5508 REQ-8
+//   another or from an isolated network
+//                                   3/13 administratively prohibited        RFC 1812 5.2.7.1
+//   no port or session left         3/13, or 3/1 by nat.exhaustion_icmp     RFC 5508 REQ-8, RFC 6888 REQ-11
 //
 // Everything else is refused in silence. So is what no error may be about (RFC 1122 3.2.2): an ICMP error, a
-// later fragment, a group address, a sender that is not one host; and what the worker's rate limit is over.
+// later fragment, a group address, a sender that is not one host; and what is over the rate limits, of a port
+// and of the worker. Exhaustion is noted with its remote (refused_remotes.h).
 #pragma once
 
 #include "dataplane/context.h"

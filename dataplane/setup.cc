@@ -41,6 +41,8 @@ Worker::Worker(Settings settings, std::unique_ptr<conntrack::Conntrack> conntrac
       transmitter_(settings_.index, settings_.devices, counters_, settings_.rings),
       fragments_({.seed = settings_.seed, .ports = settings_.devices.size()}, counters_),
       datagram_numbers_(settings_.seed, settings_.index, settings_.worker_count),
+      port_icmp_error_budgets_(settings_.devices.size(),
+                               TokenBucket{kPortIcmpErrorsPerSecond, kPortIcmpErrorsAtOnce}),
       context_{.worker = settings_.index,
                .worker_count = settings_.worker_count,
                .conntrack = *conntrack_,
@@ -49,6 +51,8 @@ Worker::Worker(Settings settings, std::unique_ptr<conntrack::Conntrack> conntrac
                .rings = settings_.rings,
                .transmitter = transmitter_,
                .fragments = fragments_,
-               .datagram_numbers = datagram_numbers_} {}
+               .datagram_numbers = datagram_numbers_,
+               .refused_remotes = refused_remotes_,
+               .port_icmp_error_budgets = port_icmp_error_budgets_} {}
 
 }  // namespace vmnat::dataplane

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/translate.h"
 
+#include "dataplane/mss_clamp.h"
 #include "dataplane/net/checksum.h"
 
 namespace vmnat::dataplane {
@@ -43,6 +44,15 @@ void rewrite_l4(rte_mbuf* frame, const ParsedPacket& packet, const conntrack::Re
   }
 }
 
+[[gnu::cold]] void clamp_segment_size(const ForwardingState& state, const Session& session, rte_mbuf* frame,
+                                      const ParsedPacket& packet) {
+  const std::uint16_t most = state.networks[state.ports[session.port()].network].most_mss;
+  if (most == 0) return;
+  clamp_mss({rte_pktmbuf_mtod_offset(frame, std::byte*, packet.l4_offset),
+             static_cast<std::size_t>(frame->data_len - packet.l4_offset)},
+            most);
+}
+
 }  // namespace
 
 template <Direction direction>
@@ -54,7 +64,10 @@ void translate(Context& context, Burst& burst) {
     rewrite_ip<direction>(ipv4_of(burst.frames[i]), rewrite);
     rewrite_l4<direction>(burst.frames[i], packet, rewrite);
     session.count<direction>(packet.total_length, context.now);
-    if (packet.kind == PacketKind::Tcp) context.conntrack.advance_tcp(session, direction, packet.tcp_flags);
+    if (packet.kind != PacketKind::Tcp) continue;
+    context.conntrack.advance_tcp(session, direction, packet.tcp_flags);
+    if ((packet.tcp_flags & net::TcpHeader::kSyn) != 0)
+      clamp_segment_size(*context.state, session, burst.frames[i], packet);
   }
 }
 

@@ -3,7 +3,8 @@
 //
 // Worked example, outbound: 192.168.122.10:40000 -> 198.51.100.7:80 through 203.0.113.2:40000 becomes
 // 203.0.113.2:40000 -> 198.51.100.7:80, TTL less one, IPv4 and TCP checksums by the session's deltas
-// (RFC 1624), then the link layer's addresses: ours and the next hop's.
+// (RFC 1624), then the link layer's addresses: ours and the next hop's. A SYN's MSS is lowered to what fits
+// (mss_clamp.h).
 #pragma once
 
 #include "dataplane/context.h"

@@ -2,10 +2,10 @@
 // Worker: one lcore's endless poll over its receive queues and rings.
 //
 // Threads: everything in a Worker belongs to its own thread, except `counters()`, the control ends of the
-// rings and of the two boxes, and `seen_generation()`, which control may use at any time. One poll is: take
-// the published state and the time; a burst from each receive queue; what other workers and control handed
-// over; transmit; a bounded bit of flushing and expiry; announce that this state is no longer needed
-// (quiescent point).
+// rings and of the two boxes, `refused_remotes()` and `seen_generation()`, which control may use at any time.
+// One poll is: take the published state and the time; a burst from each receive queue; what other workers and
+// control handed over; transmit; a bounded bit of flushing and expiry; announce that this state is no longer
+// needed (quiescent point).
 #pragma once
 
 #include <atomic>
@@ -55,6 +55,7 @@ class Worker {
   // Any thread.
   [[nodiscard]] const WorkerCounters& counters() const { return counters_; }
   [[nodiscard]] const conntrack::Conntrack& conntrack() const { return *conntrack_; }
+  [[nodiscard]] const RefusedRemotes& refused_remotes() const { return refused_remotes_; }
   [[nodiscard]] std::uint64_t seen_generation() const {
     return seen_generation_.load(std::memory_order_acquire);
   }
@@ -80,6 +81,8 @@ class Worker {
   Transmitter transmitter_;
   FragmentTable fragments_;
   DatagramNumbers datagram_numbers_;
+  RefusedRemotes refused_remotes_;
+  std::vector<TokenBucket> port_icmp_error_budgets_;
   Context context_;
   Burst burst_;
   std::uint64_t next_tick_tsc_ = 0;

@@ -155,6 +155,8 @@ void write_nat(Writer& out, const Nat& nat) {
   out.key("mapping", to_word(nat.mapping));
   out.key("filtering", to_word(nat.filtering));
   out.key("overload", nat.overload);
+  out.key("mss_clamp", nat.mss_clamp == 0 ? "off" : or_word(nat.mss_clamp, "auto", number_text));
+  out.key("exhaustion_icmp", to_word(nat.exhaustion_icmp));
   out.section("timeouts", [&] {
     out.key("tcp_established", to_text(nat.timeouts.tcp_established));
     out.key("tcp_transitory", to_text(nat.timeouts.tcp_transitory));

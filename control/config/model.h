@@ -59,6 +59,9 @@ enum class Filtering {
   AddressAndPortDependent
 };  // RFC 4787 section 5
 
+// What is answered by ICMP when no session is to be had.
+enum class ExhaustionIcmp { AdminProhibited, HostUnreachable, Off };
+
 struct Dataplane {
   std::vector<unsigned> workers;  // CPU ids; empty: one worker, on the last CPU of the machine
   std::optional<unsigned> control_cpu;
@@ -161,6 +164,8 @@ struct Nat {
   Mapping mapping = Mapping::EndpointIndependent;
   Filtering filtering = Filtering::AddressAndPortDependent;
   bool overload = true;
+  std::optional<std::uint16_t> mss_clamp;  // nothing: what the MTUs leave; 0: off
+  ExhaustionIcmp exhaustion_icmp = ExhaustionIcmp::AdminProhibited;
   Timeouts timeouts;
   Limits limits;
   std::vector<PortForward> forwards;
@@ -230,6 +235,11 @@ constexpr auto words_of(Filtering) {
   return std::to_array<Word<Filtering>>({{Filtering::AddressAndPortDependent, "address-and-port-dependent"},
                                          {Filtering::AddressDependent, "address-dependent"},
                                          {Filtering::EndpointIndependent, "endpoint-independent"}});
+}
+constexpr auto words_of(ExhaustionIcmp) {
+  return std::to_array<Word<ExhaustionIcmp>>({{ExhaustionIcmp::AdminProhibited, "admin-prohibited"},
+                                              {ExhaustionIcmp::HostUnreachable, "host-unreachable"},
+                                              {ExhaustionIcmp::Off, "off"}});
 }
 constexpr auto words_of(net::Protocol) {
   return std::to_array<Word<net::Protocol>>({{net::Protocol::Tcp, "tcp"}, {net::Protocol::Udp, "udp"}});

@@ -21,6 +21,11 @@ Parsed<std::chrono::seconds> timeout(std::string_view text) {
   return value;
 }
 
+Parsed<std::optional<std::uint16_t>> mss_clamp(std::string_view text) {
+  if (text == "off") return 0;
+  return unless("auto", number_within<std::uint16_t>(536, 9560))(text);
+}
+
 void parse_timeouts(Section& section, Timeouts& into) {
   section.optional("tcp_established", into.tcp_established, timeout);
   section.optional("tcp_transitory", into.tcp_transitory, timeout);
@@ -53,6 +58,8 @@ void parse_nat(Section& section, Nat& into) {
   section.optional("mapping", into.mapping, word<Mapping>);
   section.optional("filtering", into.filtering, word<Filtering>);
   section.optional("overload", into.overload, boolean);
+  section.optional("mss_clamp", into.mss_clamp, mss_clamp);
+  section.optional("exhaustion_icmp", into.exhaustion_icmp, word<ExhaustionIcmp>);
   section.section("timeouts", into.timeouts, parse_timeouts);
   section.section("limits", into.limits, parse_limits);
   section.sections("forwards", into.forwards, parse_forward);

@@ -100,6 +100,8 @@ void add_plain(CLI::App& app) {
   app.add_subcommand("counters", "every counter");
   app.add_subcommand("workers", "the packet workers and their load");
   app.add_subcommand("forwards", "external ports that lead to VMs");
+  app.add_subcommand("exhaustion",
+                     "remotes that sessions were refused towards for want of a port or by a limit");
   app.add_subcommand("neighbors", "known addresses and their MAC addresses");
   app.add_subcommand("invariants",
                      "debugging: have each worker count its tables through; it rests meanwhile");

@@ -131,6 +131,9 @@ std::vector<Column> columns_of(std::string_view command) {
   if (command == "forwards")
     return {{"NETWORK", "network"},   {"PROTO", "protocol"}, {"EXTERNAL", "external"},
             {"INTERNAL", "internal"}, {"PORT", "port"},      {"MAC", "mac"}};
+  if (command == "exhaustion")
+    return {{"REMOTE", "remote"},   {"REFUSED", "refused"}, {"EXCESS", "excess"},
+            {"NETWORK", "network"}, {"PORT", "port"},       {"CAUSE", "cause"}};
   if (command == "neighbors")
     return {{"ADDRESS", "address"},
             {"MAC", "mac"},

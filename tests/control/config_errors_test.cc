@@ -385,6 +385,11 @@ constexpr Row kNatRows[] = {
      "2:71: udp: '4m2h' is not a duration (write 90s, 5m, 2h4m or 1d)"},
     {"nat: negative limit", Nat, "limits: {sessions_per_port: -1}",
      "2:83: sessions_per_port: '-1' is not a whole number"},
+    {"nat: an MSS that is too small", Nat, "mss_clamp: 100",
+     "2:66: mss_clamp: must be between 536 and 9560, not 100"},
+    {"nat: an MSS that is no number", Nat, "mss_clamp: big", "2:66: mss_clamp: 'big' is not a whole number"},
+    {"nat: no such answer to exhaustion", Nat, "exhaustion_icmp: none",
+     "2:72: exhaustion_icmp: 'none' is not one of: admin-prohibited, host-unreachable, off"},
     {"nat: forwards that clash", Nat,
      "forwards:\n  [{protocol: tcp, port: 80, to: 192.168.122.9:80},\n  {protocol: tcp, address: "
      "203.0.113.2, port: 80, to: 192.168.122.10:80}]",

@@ -122,6 +122,22 @@ TEST(Topology, AnAddressThatDhcpGivesIsRentedAndItsForwardsFollowIt) {
   EXPECT_EQ(state.forward_of({{}, net::L4Port::from_host(2080)}, net::Protocol::Tcp), nullptr);
 }
 
+TEST(Topology, TheSegmentSizeIsWhatTheFileSaysElseWhatTheSmallerMtuLeaves) {
+  const auto config = configured(
+      "  - {name: a, address: 10.1.0.1/24}\n"
+      "  - {name: b, address: 10.2.0.1/24, mtu: 1300}\n"
+      "  - {name: c, address: 10.3.0.1/24, mtu: 9000}\n"
+      "  - {name: d, address: 10.4.0.1/24, nat: {mss_clamp: off}}\n"
+      "  - {name: e, address: 10.5.0.1/24, nat: {mss_clamp: 1200, exhaustion_icmp: host-unreachable}}\n"
+      "  - {name: f, address: 10.6.0.1/24, mtu: 68, nat: {exhaustion_icmp: off}}\n");
+  const auto state = initial_state(config, plan_ports(config, 1));
+  const std::uint16_t expected[] = {1360, 1260, 1360, 0, 1200, 28};
+  for (std::size_t i = 0; i < std::size(expected); ++i)
+    EXPECT_EQ(state.networks[i].most_mss, expected[i]) << i;
+  EXPECT_EQ(state.networks[4].exhaustion_answer, dataplane::ExhaustionAnswer::HostUnreachable);
+  EXPECT_EQ(state.networks[5].exhaustion_answer, dataplane::ExhaustionAnswer::Nothing);
+}
+
 TEST(Topology, PoliciesSayWhatTheFileSays) {
   const auto config = configured(
       "  - {name: a, address: 10.1.0.1/24}\n"
@@ -169,6 +185,8 @@ TEST(Topology, TheFirstStateHoldsPortsDownAndNetworksAsConfigured) {
   EXPECT_FALSE(state.networks[1].nat);
   EXPECT_FALSE(state.networks[1].dhcp);
   EXPECT_FALSE(state.networks[0].isolated_ports);
+  EXPECT_EQ(state.networks[0].most_mss, 1360) << "the uplink's MTU less 40";
+  EXPECT_EQ(state.networks[0].exhaustion_answer, dataplane::ExhaustionAnswer::Prohibited);
   EXPECT_EQ(state.networks[1].ports, std::vector<PortIndex>{3});
   ASSERT_EQ(state.ports.size(), 4u);
   for (const auto& port : state.ports) EXPECT_FALSE(port.up);

@@ -18,7 +18,8 @@ using ::testing::IsEmpty;
 constexpr const char* kExternal = "203.0.113.2";
 constexpr const char* kServer = "198.51.100.7";
 constexpr const char* kVm1Address = "192.168.122.10";
-constexpr unsigned kBurst = 50;  // errors at once, and so many more a tick
+constexpr unsigned kBurst = 20;       // errors at once about one port's frames, and so many more a tick
+constexpr unsigned kBurstOfAll = 50;  // of a worker
 
 Packet outbound(std::uint16_t port = 40000) {
   return Packet().from(vm_mac(1), kVm1Address, port).to(kRedMac, kServer, 80).udp();
@@ -172,6 +173,47 @@ TEST_F(Refuse, SendsSoManyErrorsAtOnceAndAgainAfterATick) {
     EXPECT_EQ(bed.dropped(DropReason::TtlExpired), 3 * round * kBurst) << "refused all the same";
     bed.advance(std::chrono::seconds(1));
   }
+}
+
+TEST_F(Refuse, OnePortsErrorsLeaveTheOthersTheirs) {
+  bed.learn(kVm2, vm_mac(2));
+  const auto flood = [&](PortIndex port, const Packet& packet) {
+    for (unsigned i = 0; i < 2 * kBurstOfAll; ++i) {
+      bed.put(port, packet.frame());
+      if (i % 16 == 0) bed.run();
+    }
+    bed.run();
+    return bed.take(port).size();
+  };
+  EXPECT_EQ(flood(kVm1, outbound().ttl(1)), kBurst);
+  EXPECT_EQ(flood(kVm2, outbound().from(vm_mac(2), "192.168.122.11", 1).ttl(1)), kBurst);
+  EXPECT_EQ(flood(kUplink, inbound()), kBurstOfAll - 2 * kBurst) << "what the worker has left";
+}
+
+TEST_F(Refuse, TellsOfExhaustionAsTheNetworkSaysAndNotesTheRemote) {
+  using dataplane::ExhaustionAnswer;
+  // One external port towards this remote: GRE has none at all.
+  bed.exchange(kVm1, outbound().protocol(47).frame());
+  bed.take(kUplink);
+  bed.learn(kVm2, vm_mac(2));
+  const Bytes refused = Packet().from(vm_mac(2), "192.168.122.11").to(kRedMac, kServer).protocol(47).frame();
+  const std::pair<ExhaustionAnswer, int> answers[] = {{ExhaustionAnswer::Prohibited, 13},
+                                                      {ExhaustionAnswer::HostUnreachable, 1},
+                                                      {ExhaustionAnswer::Nothing, -1}};
+  for (const auto& [answer, code] : answers) {
+    bed.change_state(
+        [&](dataplane::ForwardingState& state) { state.networks[0].exhaustion_answer = answer; });
+    bed.exchange(kVm2, refused);
+    const auto errors = bed.take(kVm2);
+    ASSERT_EQ(errors.size(), code < 0 ? 0u : 1u);
+    EXPECT_TRUE(code < 0 || icmp(errors[0]).code == code) << code;
+  }
+  const auto noted = bed.worker(0).refused_remotes().copied();
+  EXPECT_EQ(noted.latest.count, 3u);
+  EXPECT_EQ(to_string(noted.latest.remote), kServer);
+  EXPECT_EQ(noted.latest.port, kVm2);
+  EXPECT_EQ(noted.latest.cause, DropReason::NoPort);
+  EXPECT_EQ(bed.dropped(DropReason::NoPort), 3u);
 }
 
 TEST(RefuseWorkers, TheErrorLeavesByThePortThatTheFrameCameFrom) {

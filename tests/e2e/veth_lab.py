@@ -65,8 +65,8 @@ class Guest(NamedTuple):
 
 
 class VethLab:
-    def __init__(self, scope, mtu=1500, guests=GUESTS, networks=None, ports=None, **nat):
-        """`guests`: the network of each VM. By a network's name: `nat` is what its `nat` says, `networks` has
+    def __init__(self, scope, mtu=1500, guests=GUESTS, networks=None, ports=None, external=(), **nat):
+        """`guests`: the network of each VM; `external`: addresses of the pools besides the uplink's. By a network's name: `nat` is what its `nat` says, `networks` has
         further keys of it; `ports` has further keys of a port, by its name."""
         self.settling, self.mtu, self.nat = None, mtu, nat
         self.network_keys, self.port_keys = networks or {}, ports or {}
@@ -75,7 +75,7 @@ class VethLab:
         self.wire_side = scope.enter_context(Namespace("wires"))
         veth(self.gateway_side, "uplink0", self.wire_side, "isp0", mtu)
         self.router = Router(self.wire_side, "isp0", ROUTER_MAC, config.UPLINK_ROUTER)
-        self.watch = LeakWatch(self.wire_side, "isp0", [config.UPLINK_ADDRESS])
+        self.watch = LeakWatch(self.wire_side, "isp0", [config.UPLINK_ADDRESS, *external])
         self.guests = [self.guest(index, name, guests[:index - 1].count(name)) for index, name in enumerate(guests, 1)]
         self.vm1, self.vm2, self.vm3, self.vm4 = self.guests[:4]
         self.vmnatd = scope.enter_context(

@@ -51,9 +51,13 @@ class Vmnatd:
         directory.mkdir(exist_ok=True)
         self.directory, self.config, self.namespace = directory, config, namespace
         self.config_path = directory / "vmnat.yaml"
-        self.config_path.write_text(json.dumps(config, indent=2))
+        self.write_config()
         self.process = None
         self.start(ready_seconds)
+
+    def write_config(self):
+        """`config` as it is now; for the next start, or a reload."""
+        self.config_path.write_text(json.dumps(self.config, indent=2))
 
     def start(self, ready_seconds=30):
         """Starts the daemon and waits until it says that it is ready; also after a stop or a kill."""
