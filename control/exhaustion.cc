@@ -21,6 +21,7 @@ std::vector<Row> most_refused(const RefusedByWorker& by_worker) {
       sum.excess += before.excess;
     }
   std::vector<Row> rows;
+  rows.reserve(by_remote.size());
   for (const auto& [remote, row] : by_remote) rows.push_back(row);
   std::ranges::stable_sort(rows, std::ranges::greater{}, &Row::count);
   return rows;

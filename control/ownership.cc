@@ -27,12 +27,12 @@ dataplane::WordTable<PortIndex> table_of(const Owners& owners) {
 // The newest MAC learned at the port that the owners let it have.
 net::MacAddr usual_mac(PortIndex port, bool has_to_own, const std::map<net::MacAddr, PortIndex>& owners,
                        const MacLearning& learned) {
-  const std::vector<net::MacAddr> macs = learned.of_port(port);  // oldest first
-  for (auto mac = macs.rbegin(); mac != macs.rend(); ++mac) {
-    const auto owner = owners.find(*mac);
-    if (owner == owners.end() ? !has_to_own : owner->second == port) return *mac;
+  net::MacAddr newest;
+  for (const net::MacAddr mac : learned.of_port(port)) {  // oldest first
+    const auto owner = owners.find(mac);
+    if (owner == owners.end() ? !has_to_own : owner->second == port) newest = mac;
   }
-  return {};
+  return newest;
 }
 
 }  // namespace

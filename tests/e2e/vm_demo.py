@@ -104,6 +104,18 @@ for option, mode in (("", "UDP"), ("-I", "ICMP")):
         check_equal(hops, [GATEWAY, config.UPLINK_ROUTER, HOST], f"hops of\n{output}")
 
 
+@suite.test("with another's address the VM reaches nobody; with its own it does, throughout")
+def spoof_guard(lab):
+    for address in ("192.168.122.77", GATEWAY):
+        before = lab.vmnatd.counters()["drop.spoofed_address"]
+        lab.vm.run(f"ip addr add {address}/32 dev eth0").check()
+        lab.vm.run("ip neigh flush dev eth0")  # so that it asks by ARP, too
+        check(lab.vm.run(f"ping -c 2 -W 1 -I {address} {HOST}").code != 0, f"an answer to {address}")
+        lab.vm.run(f"ip addr del {address}/32 dev eth0").check()
+        check(lab.vmnatd.counters()["drop.spoofed_address"] > before, f"nothing from {address} was dropped as spoofed")
+    lab.check_reaches_internet()
+
+
 @suite.test("every frame is accounted for")
 def accounting(lab):
     check(lab.vmnatd.counters()["received"] > 1000, "fewer frames than a 10 MB download has")
