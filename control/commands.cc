@@ -103,6 +103,20 @@ Answer status(const Surroundings& at) {
   });
 }
 
+const char* guard_text(dataplane::Guard guard) {
+  switch (guard) {
+    case dataplane::Guard::GatewayOnly:
+      break;
+    case dataplane::Guard::Others:
+      return "others";
+    case dataplane::Guard::OwnMac:
+      return "mac";
+    case dataplane::Guard::OwnBoth:
+      return "mac and address";
+  }
+  return "gateway";
+}
+
 Json port_json(const Surroundings& at, PortIndex index) {
   const PortPlan& plan = at.launched.ports()[index];
   const dataplane::ForwardingState& state = at.launched.states().current();
@@ -129,6 +143,7 @@ Json port_json(const Surroundings& at, PortIndex index) {
   const auto address = at.slow_path.dhcp().address_of(index);
   json["address"] = address ? Json(net::to_string(*address)) : Json();
   json["mtu"] = at.config.networks[plan.network].mtu;
+  json["guard"] = guard_text(state.ports[index].guard);
   if (!plan.config->vhost_user.empty()) {
     json["socket"] = plan.config->vhost_user;
     json["mode"] = config::to_word(plan.config->mode);

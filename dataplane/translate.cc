@@ -10,11 +10,26 @@ namespace {
 // TTL stands in the low byte of its checksum word: one less is the same delta whatever the TTL.
 constexpr net::ChecksumDelta kTtlDelta = net::ChecksumDelta::of(std::uint16_t{2}, std::uint16_t{1});
 
+constexpr std::uint8_t kDccp = 33, kUdpLite = 136;
+
 template <Direction direction>
 void rewrite_ip(net::Ipv4Header& ip, const conntrack::Rewrite& rewrite) {
   (direction == Direction::Outbound ? ip.source : ip.destination) = rewrite.endpoint.address;
   ip.ttl = static_cast<std::uint8_t>(ip.ttl - 1);
   ip.checksum = (rewrite.address_delta + kTtlDelta).applied_to(ip.checksum);
+}
+
+// Of the protocols without ports that we know, two have a checksum that covers the addresses: UDP-Lite (RFC
+// 3828 3.1) and DCCP (RFC 4340 9.1), at the same place; UDP-Lite never sends 0, like UDP.
+[[gnu::cold]] void mend_portless(rte_mbuf* frame, const ParsedPacket& packet, net::ChecksumDelta delta) {
+  const net::Ipv4Header& ip = ipv4_of(frame);
+  constexpr std::size_t kOffset = 6;
+  const std::size_t end = packet.l4_offset + kOffset + sizeof(net::Be16);
+  if (ip.fragment_offset() != 0 || end > sizeof(net::EthernetHeader) + packet.total_length ||
+      end > frame->data_len)
+    return;
+  auto& checksum = *rte_pktmbuf_mtod_offset(frame, net::Be16*, packet.l4_offset + kOffset);
+  checksum = ip.protocol_number == kUdpLite ? delta.applied_to_udp(checksum) : delta.applied_to(checksum);
 }
 
 template <Direction direction>
@@ -37,6 +52,11 @@ void rewrite_l4(rte_mbuf* frame, const ParsedPacket& packet, const conntrack::Re
       auto& icmp = l4_of<net::IcmpHeader>(frame, packet);
       icmp.identifier = rewrite.endpoint.port;
       icmp.checksum = rewrite.l4_delta.applied_to(icmp.checksum);
+      break;
+    }
+    case PacketKind::Other: {
+      const std::uint8_t protocol = ipv4_of(frame).protocol_number;
+      if (protocol == kUdpLite || protocol == kDccp) mend_portless(frame, packet, rewrite.address_delta);
       break;
     }
     default:

@@ -121,6 +121,34 @@ TEST_P(Portless, AnErrorAboutItReachesItsHolder) {
 
 INSTANTIATE_TEST_SUITE_P(Protocols, Portless, ::testing::Values(kGre, kEsp, kSctp, kUnassigned));
 
+class PortlessWithPseudoHeader : public Portless {};
+
+TEST_P(PortlessWithPseudoHeader, ItsChecksumIsMendedBothWays) {
+  const auto sum_of = [](const Bytes& frame) {
+    return net::folded(
+        net::added_sum(std::span(frame).subspan(34),
+                       net::pseudo_header_sum(ip(frame).source, ip(frame).destination, GetParam(),
+                                              static_cast<std::uint16_t>(frame.size() - 34))));
+  };
+  const auto summed = [&](Bytes& frame) {
+    auto& checksum = *net::mutable_view<net::Be16>(frame, 40);
+    checksum = {};
+    checksum = net::Be16::from_raw(static_cast<std::uint16_t>(~sum_of(frame)));
+  };
+  bed.exchange(kVm1, from_vm(1, GetParam()).frame(summed));
+  EXPECT_EQ(sum_of(only(bed.take(kUplink))), 0xffff);
+  bed.exchange(kUplink, from_remote(GetParam()).frame(summed));
+  EXPECT_EQ(sum_of(only(bed.take(kVm1))), 0xffff);
+}
+
+TEST_P(PortlessWithPseudoHeader, NothingIsMendedThatIsNotThere) {
+  const Bytes cut = from_vm(1, GetParam()).payload(7).frame();
+  bed.exchange(kVm1, cut);
+  EXPECT_EQ(payload(only(bed.take(kUplink))), payload(cut));
+}
+
+INSTANTIATE_TEST_SUITE_P(Protocols, PortlessWithPseudoHeader, ::testing::Values(33, 136));
+
 TEST(PortlessOnSeveralWorkers, BothWaysMeetOnOneOfThem) {
   Testbed bed(3);
   for (const std::uint8_t vm : {1, 2, 3}) bed.learn(vm, vm_mac(vm));

@@ -76,6 +76,10 @@ def lease(lab, guest, address=LEASED):
     wait_until(lambda: "bound" not in [row["state"] for row in lab.vmnatd.ctl("leases")], "the lease is over")
 
 
+def guards(lab):
+    return {port["name"]: port["guard"] for port in lab.vmnatd.ctl("ports") if "guard" in port}
+
+
 def expect_passes(lab, guest, source):
     with lab.counting(**FORWARDED):
         guest.wire.send(to_gateway(guest, source))
@@ -166,7 +170,9 @@ def before_the_lease(lab):
 @suite.test("a lease makes its MAC and address the port's own, from the ACK on; a release gives them back")
 def with_a_lease(lab):
     expect_passes(lab, lab.vm2, lab.vm2.address)
+    check_equal(guards(lab), {"vm1": "mac and address", "vm2": "others", "vm3": "gateway", "vm4": "gateway"}, "guards")
     with lease(lab, lab.vm2):
+        check_equal(guards(lab)["vm2"], "mac and address", "vm2's guard")
         expect_passes(lab, lab.vm2, LEASED)
         with lab.counting(**spoofed("address", 2)):
             lab.vm2.wire.send(to_gateway(lab.vm2, lab.vm2.address))  # its session is of before the lease
