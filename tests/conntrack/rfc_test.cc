@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The requirements of the NAT RFCs that conntrack answers for, one test each; conntrack/RFC.md lists them.
+// The requirements of the NAT RFCs that conntrack answers for, one test each; docs/compliance.md lists them.
 #include <set>
 
 #include "tests/conntrack/fixture.h"
