@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // From one VM to another by an external address: to a forward and to a mapping, within a network and between
 // two, on one worker and on several. vm1 is 192.168.122.10, vm2 .11, vm4 192.168.5.10.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
-#include "tests/dataplane/testbed.h"
+#include "tests/dataplane/fixture.h"
 
 namespace vmnat::test {
 namespace {
@@ -18,10 +16,6 @@ using net::IcmpType;
 using net::TcpHeader;
 using net::to_string;
 using ::testing::IsEmpty;
-
-constexpr const char* kExternal = "203.0.113.2";
-constexpr const char* kServer = "198.51.100.7";
-constexpr const char* kVm1Address = "192.168.122.10";
 
 struct Sender {
   PortIndex port;
@@ -37,19 +31,13 @@ constexpr Sender kOne{kVm1, vm_mac(1), kVm1Address, kRedMac};
 constexpr Sender kTwo{kVm2, vm_mac(2), "192.168.122.11", kRedMac};
 constexpr Sender kFour{kVm4, vm_mac(4), "192.168.5.10", kBlueMac};
 
-Bytes only(std::vector<Bytes> frames) {
-  EXPECT_EQ(frames.size(), 1u);
-  return frames.empty() ? Bytes(60) : frames.front();
-}
-
 // 203.0.113.2:8080 tcp leads to vm1's port 80.
 void forward_to_vm1(Testbed& bed) {
   bed.learn(kVm1, vm_mac(1));
   bed.learn(kVm2, vm_mac(2));
   bed.learn(kVm4, vm_mac(4));
   bed.change_state([](ForwardingState& state) {
-    const net::Endpoint external{net::parse_ipv4(kExternal).value(), net::L4Port::from_host(8080)};
-    const net::Endpoint internal{net::parse_ipv4(kVm1Address).value(), net::L4Port::from_host(80)};
+    const net::Endpoint external = endpoint(kExternal, 8080), internal = endpoint(kVm1Address, 80);
     state.forwards =
         WordTable<Forward>({{ForwardingState::forward_word(external, net::Protocol::Tcp), {.to = internal}}});
     state.networks[0].hosts =

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // ICMP errors of others on their way through the NAT: every protocol quoted, both directions, to the byte.
 // What arrives is held against packets that the builder made whole, checksums and all.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <random>
 
-#include "tests/dataplane/testbed.h"
+#include "tests/dataplane/fixture.h"
 
 namespace vmnat::test {
 namespace {
@@ -17,10 +15,7 @@ using ::testing::IsEmpty;
 using ::testing::Pair;
 using ::testing::UnorderedElementsAre;
 
-constexpr const char* kExternal = "203.0.113.2";
-constexpr const char* kServer = "198.51.100.7";
 constexpr const char* kHop = "198.51.100.1";  // a router on the way
-constexpr const char* kVm1Address = "192.168.122.10";
 constexpr std::size_t kWhole = 2000;
 constexpr std::size_t kEightBytes = 8;
 
@@ -70,21 +65,9 @@ Packet error_out(const Bytes& quote, IcmpType type = IcmpType::DestinationUnreac
                  std::uint8_t code = 3) {
   return Packet().from(vm_mac(1), kVm1Address).to(kRedMac, kServer).icmp_error(type, code, quote);
 }
-Bytes only(std::vector<Bytes> frames) {
-  EXPECT_EQ(frames.size(), 1u);
-  return frames.empty() ? Bytes(60) : frames.front();
-}
-const net::Ipv4Header& ip(const Bytes& frame) {
-  return *net::view<net::Ipv4Header>(frame, 14);
-}
-const net::IcmpHeader& icmp(const Bytes& frame) {
-  return *net::view<net::IcmpHeader>(frame, 34);
-}
 
-class IcmpErrors : public ::testing::Test {
+class IcmpErrors : public OnTestbed {
  protected:
-  void SetUp() override { bed.learn(kVm1, vm_mac(1)); }
-  void TearDown() override { EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts()); }
   // Opens the session; what the uplink carried.
   Bytes opened(const Packet& packet) {
     bed.exchange(kVm1, packet.frame());
@@ -99,7 +82,6 @@ class IcmpErrors : public ::testing::Test {
     EXPECT_THAT(bed.take(kUplink), IsEmpty()) << says;
     EXPECT_THAT(bed.take(kVm1), IsEmpty()) << says;
   }
-  Testbed bed;
 };
 
 TEST_F(IcmpErrors, ComingInQuoteWhatTheVmSentWhateverItWas) {

@@ -3,10 +3,8 @@
 //
 //   203.0.113.2:8080 tcp -> vm1 192.168.122.10:80        203.0.113.2:5353 udp -> vm1 192.168.122.10:53
 //   203.0.113.2:9090 tcp -> 192.168.122.99:80, which nobody has
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
-#include "tests/dataplane/testbed.h"
+#include "tests/dataplane/fixture.h"
 
 namespace vmnat::test {
 namespace {
@@ -21,15 +19,8 @@ using net::TcpHeader;
 using net::to_string;
 using ::testing::IsEmpty;
 
-constexpr const char* kExternal = "203.0.113.2";
-constexpr const char* kRemote = "198.51.100.7";
-constexpr const char* kVm1Address = "192.168.122.10";
 constexpr auto kTcp = net::Protocol::Tcp;
 constexpr auto kUdp = net::Protocol::Udp;
-
-net::Endpoint endpoint(const char* address, std::uint16_t port) {
-  return {net::parse_ipv4(address).value(), net::L4Port::from_host(port)};
-}
 
 void set_forwards(Testbed& bed) {
   bed.learn(kVm1, vm_mac(1));
@@ -47,31 +38,18 @@ void set_forwards(Testbed& bed) {
 }
 
 Packet inbound(std::uint16_t to, std::uint16_t from = 4000) {
-  return Packet().from(kRouterMac, kRemote, from).to(kUplinkMac, kExternal, to);
+  return Packet().from(kRouterMac, kServer, from).to(kUplinkMac, kExternal, to);
 }
 Packet syn(std::uint16_t to = 8080) {
   return inbound(to).tcp(TcpHeader::kSyn);
 }
 Packet answer(std::uint16_t from, std::uint16_t to = 4000) {
-  return Packet().from(vm_mac(1), kVm1Address, from).to(kRedMac, kRemote, to);
-}
-Bytes only(std::vector<Bytes> frames) {
-  EXPECT_EQ(frames.size(), 1u);
-  return frames.empty() ? Bytes(60) : frames.front();
-}
-const net::IcmpHeader& icmp(const Bytes& frame) {
-  return *net::view<net::IcmpHeader>(frame, 34);
+  return Packet().from(vm_mac(1), kVm1Address, from).to(kRedMac, kServer, to);
 }
 
-class Forwards : public ::testing::Test {
+class Forwards : public OnTestbed {
  protected:
   void SetUp() override { set_forwards(bed); }
-  void TearDown() override {
-    EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts());
-    std::string why;
-    EXPECT_TRUE(bed.worker(0).conntrack().check_invariants(&why)) << why;
-  }
-  Testbed bed;
 };
 
 TEST_F(Forwards, OpenAConnectionToTheVmAndItsAnswersLeaveFromTheForwardedPort) {
@@ -162,14 +140,14 @@ TEST_F(Forwards, PassErrorsAboutTheirSessionsBothWays) {
   const Bytes received = only(bed.take(kVm1));
   bed.exchange(kVm1, Packet()
                          .from(vm_mac(1), kVm1Address)
-                         .to(kRedMac, kRemote)
+                         .to(kRedMac, kServer)
                          .icmp_error(IcmpType::DestinationUnreachable, 3, quoted(received, 8))
                          .frame());
   EXPECT_EQ(quote_in(only(bed.take(kUplink))), quoted(syn().ttl(63).frame(), 8));
 }
 
 TEST_F(Forwards, KeepTheirPortFromEveryFlowOfAVm) {
-  bed.exchange(kVm1, Packet().from(vm_mac(1), kVm1Address, 8080).to(kRedMac, kRemote, 80).udp().frame());
+  bed.exchange(kVm1, Packet().from(vm_mac(1), kVm1Address, 8080).to(kRedMac, kServer, 80).udp().frame());
   EXPECT_NE(source_of(only(bed.take(kUplink))).port.host(), 8080) << "it would have been preserved";
 }
 
@@ -219,15 +197,14 @@ TEST(ForwardsWorkers, LiveOnTheWorkerOfTheVmsPort) {
 
 constexpr const char* kStranger = "198.51.100.66";
 
-class Filtering : public ::testing::Test {
+class Filtering : public OnTestbed {
  protected:
   explicit Filtering(conntrack::Filtering filtering = conntrack::Filtering::EndpointIndependent)
-      : bed(1, {.filtering = filtering}) {
+      : OnTestbed({.filtering = filtering}) {
     bed.learn(kVm1, vm_mac(1));
     bed.exchange(kVm1, answer(5000, 80).udp().frame());
     external = source_of(only(bed.take(kUplink))).port.host();
   }
-  void TearDown() override { EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts()); }
   void resolve_vm1() {
     bed.change_state([](ForwardingState& state) {
       state.networks[0].hosts =
@@ -237,7 +214,6 @@ class Filtering : public ::testing::Test {
   Packet from(const char* remote, std::uint16_t port) {
     return Packet().from(kRouterMac, remote, port).to(kUplinkMac, kExternal, external).udp();
   }
-  Testbed bed;
   std::uint16_t external = 0;
 };
 
@@ -296,7 +272,7 @@ class AddressDependentFiltering : public Filtering {
 
 TEST_F(AddressDependentFiltering, LetsTheRemoteSendFromEveryPortAndNobodyElse) {
   resolve_vm1();
-  bed.exchange(kUplink, from(kRemote, 81).frame());
+  bed.exchange(kUplink, from(kServer, 81).frame());
   EXPECT_EQ(bed.take(kVm1).size(), 1u);
   bed.exchange(kUplink, from(kStranger, 80).frame());
   EXPECT_EQ(bed.dropped(DropReason::Filtered), 1u);

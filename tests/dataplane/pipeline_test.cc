@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A packet's way, packet in / packet out, with the exact non-zero counters afterwards.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <random>
 #include <set>
 
-#include "tests/dataplane/testbed.h"
+#include "tests/dataplane/fixture.h"
 
 namespace vmnat::test {
 namespace {
@@ -18,10 +16,6 @@ using ::testing::IsEmpty;
 using ::testing::Pair;
 using ::testing::UnorderedElementsAre;
 
-constexpr const char* kExternal = "203.0.113.2";
-constexpr const char* kServer = "198.51.100.7";
-constexpr const char* kVm1Address = "192.168.122.10";
-
 Packet outbound(std::uint16_t port = 40000) {
   return Packet().from(vm_mac(1), kVm1Address, port).to(kRedMac, kServer, 80);
 }
@@ -31,27 +25,11 @@ Packet reply_to(const Bytes& sent) {
       .from(kRouterMac, kServer, 80)
       .to(kUplinkMac, to_string(external.address), external.port.host());
 }
-const net::EthernetHeader& ethernet(const Bytes& frame) {
-  return *net::view<net::EthernetHeader>(frame);
-}
 unsigned ttl_of(const Bytes& frame) {
   return net::view<net::Ipv4Header>(frame, 14)->ttl;
 }
-Bytes only(std::vector<Bytes> frames) {
-  EXPECT_EQ(frames.size(), 1u);
-  return frames.empty() ? Bytes(60) : frames.front();
-}
 
-class Pipeline : public ::testing::Test {
- protected:
-  void SetUp() override { bed.learn(kVm1, vm_mac(1)); }
-  void TearDown() override {
-    EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts());
-    std::string why;
-    EXPECT_TRUE(bed.worker(0).conntrack().check_invariants(&why)) << why;
-  }
-  Testbed bed;
-};
+class Pipeline : public OnTestbed {};
 
 TEST_F(Pipeline, TranslatesUdpOutAndTheReplyBack) {
   bed.exchange(kVm1, outbound().udp().frame());

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The errors that the gateway sends itself: what they quote, from whom they come, how many go. Which refusal
 // is told and which is not stands beside the reasons, in pipeline_test.cc.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "dataplane/token_bucket.h"
-#include "tests/dataplane/testbed.h"
+#include "tests/dataplane/fixture.h"
 
 namespace vmnat::test {
 namespace {
@@ -15,9 +13,6 @@ using net::IcmpType;
 using net::to_string;
 using ::testing::IsEmpty;
 
-constexpr const char* kExternal = "203.0.113.2";
-constexpr const char* kServer = "198.51.100.7";
-constexpr const char* kVm1Address = "192.168.122.10";
 constexpr unsigned kBurst = 20;       // errors at once about one port's frames, and so many more a tick
 constexpr unsigned kBurstOfAll = 50;  // of a worker
 
@@ -27,23 +22,8 @@ Packet outbound(std::uint16_t port = 40000) {
 Packet inbound() {
   return Packet().from(kRouterMac, kServer, 80).to(kUplinkMac, kExternal, 40000).udp();
 }
-Bytes only(std::vector<Bytes> frames) {
-  EXPECT_EQ(frames.size(), 1u);
-  return frames.empty() ? Bytes(60) : frames.front();
-}
-const net::Ipv4Header& ip(const Bytes& frame) {
-  return *net::view<net::Ipv4Header>(frame, 14);
-}
-const net::IcmpHeader& icmp(const Bytes& frame) {
-  return *net::view<net::IcmpHeader>(frame, 34);
-}
 
-class Refuse : public ::testing::Test {
- protected:
-  void SetUp() override { bed.learn(kVm1, vm_mac(1)); }
-  void TearDown() override { EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts()); }
-  Testbed bed;
-};
+class Refuse : public OnTestbed {};
 
 // DHCP has given no address, or takes one back under a session that lives on for a moment.
 TEST_F(Refuse, WithoutAnUplinkAddressTheWayOutIsRefusedWithNetUnreachable) {

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the tests over a Testbed share: who is who, looking into frames, and what holds after every test.
+//
+//   class Refuse : public OnTestbed {};
+//   TEST_F(Refuse, ...) { bed.exchange(kVm1, outbound().frame()); EXPECT_EQ(icmp(only(bed.take(kVm1))).type,
+//   ...
+#pragma once
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <vector>
+
+#include "tests/dataplane/testbed.h"
+
+namespace vmnat::test {
+
+inline constexpr const char* kExternal = "203.0.113.2";
+inline constexpr const char* kServer = "198.51.100.7";
+inline constexpr const char* kVm1Address = "192.168.122.10";
+
+inline net::Endpoint endpoint(const char* address, std::uint16_t port) {
+  return {net::parse_ipv4(address).value(), net::L4Port::from_host(port)};
+}
+
+// The one frame that is expected; an empty one, and a failure, when there are more or none.
+inline Bytes only(std::vector<Bytes> frames) {
+  EXPECT_EQ(frames.size(), 1u);
+  return frames.empty() ? Bytes(60) : frames.front();
+}
+
+inline const net::EthernetHeader& ethernet(const Bytes& frame) {
+  return *net::view<net::EthernetHeader>(frame);
+}
+inline const net::Ipv4Header& ip(const Bytes& frame) {
+  return *net::view<net::Ipv4Header>(frame, 14);
+}
+inline const net::IcmpHeader& icmp(const Bytes& frame) {  // of a packet without options
+  return *net::view<net::IcmpHeader>(frame, 34);
+}
+
+// One worker, vm1 known to the switch. Afterwards every frame is accounted for and the tables agree.
+class OnTestbed : public ::testing::Test {
+ protected:
+  explicit OnTestbed(const conntrack::NatPolicy& policy = {}) : bed(1, policy) {}
+  void SetUp() override { bed.learn(kVm1, vm_mac(1)); }
+  void TearDown() override {
+    EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts());
+    std::string why;
+    EXPECT_TRUE(bed.worker(0).conntrack().check_invariants(&why)) << why;
+  }
+  Testbed bed;
+};
+
+}  // namespace vmnat::test
