@@ -9,7 +9,8 @@ PROTOCOLS = {"GRE": (47, bytes.fromhex("000008004500001400000000400100000a000001
              "ESP": (50, bytes.fromhex("00001234000000015a5a5a5a5a5a5a5a")),
              "AH": (51, bytes.fromhex("32040000000012340000000100000000")),
              "IPIP": (4, bytes.fromhex("45000014000000004006000001010101020202020000")),
-             "IGMP": (2, bytes.fromhex("1100eeff00000000")), "OSPF": (89, bytes(24)), "an experimental protocol": (253, b"whatever"), "protocol 255": (255, b"\xff" * 20)}
+             "IGMP": (2, bytes.fromhex("1100eeff00000000")), "OSPF": (89, bytes(24)),
+             "an experimental protocol": (253, b"whatever"), "protocol 255": (255, b"\xff" * 20)}
 NAMES = ("GRE", "ESP", "AH", "IPIP", "IGMP", "OSPF", "an experimental protocol", "protocol 255")
 LAST = iter(range(1, 250))
 
