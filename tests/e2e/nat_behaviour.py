@@ -81,6 +81,8 @@ def attempt(gateway, case) -> str:
     case.function(trial)
     grown = {reason: value - before.get(reason, 0) for reason, value in gateway.drops().items()
              if value != before.get(reason, 0)}
+    if "arp_unasked" not in trial.drops:
+        grown.pop("arp_unasked", None)  # an answer of the test's that vmnatd had given up waiting for
     if not trial.is_kernel:
         check_equal(grown, dict(trial.drops), "drops by reason")
     return "; ".join(["ok", *dict.fromkeys(trial.differences)])

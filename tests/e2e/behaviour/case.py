@@ -15,6 +15,7 @@ import itertools
 from typing import NamedTuple
 
 from harness.tap import check, check_equal
+from harness.waiting import wait_until
 from harness.wire import ICMP, IP, TCP, UDP, Ether
 
 from .frames import describe, expectation, ip_of, routed, solid, translated
@@ -82,6 +83,13 @@ class Trial:
         check_equal({name: len(frames) for name, frames in seen.items()}, {receiver.name: 1},
                     f"frames that came out for {describe(bytes(frame))}")
         return Ether(seen[receiver.name][0])
+
+    def wait_until(self, condition, what):
+        """Meanwhile nothing comes out, and ARP is answered as ever."""
+        def look():
+            check_equal(self.gateway.collect(), {}, f"what came out while waiting: {what}")
+            return condition()
+        wait_until(look, what)
 
     @staticmethod
     def compare(name, wanted, seen):

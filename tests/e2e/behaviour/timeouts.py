@@ -25,7 +25,7 @@ def expiry(t):
     for port in (udp, tcp, icmp):
         check_equal(len(sessions_of(t, port)), 1, f"sessions of port {port}")
     for port in (udp, tcp, icmp):
-        wait_until(lambda at=port: not sessions_of(t, at), f"the session of port {port} has ended")
+        t.wait_until(lambda at=port: not sessions_of(t, at), f"the session of port {port} has ended")
     t.put(t.router, answer, drop="no_session", router=[Error(PORT_UNREACHABLE, answer, EXTERNAL)])
     t.put(t.router, t.from_remote() / TCP(sport=80, dport=tcp, flags="SA", seq=1, ack=2), drop="no_session")
     t.put(t.router, t.from_remote() / ICMP(type=0, id=icmp, seq=1) / b"?", drop="no_session")
