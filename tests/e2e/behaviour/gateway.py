@@ -6,7 +6,7 @@
     alone    192.168.9.1/24    vm4 .10            forward: none
     open     192.168.7.1/24    vm5 .10            nat, filtering endpoint-independent
     known    192.168.6.1/24    vm6 .10            nat, filtering address-dependent
-    brief    192.168.8.1/24    vm7 .10            nat, timeouts of a second or two
+    brief    192.168.8.1/24    vm7 .10            nat, timeouts of seconds
     uplink   203.0.113.2/24    router .1, and what is beyond it; its MTU is 1400, that of the others 1500
 
 The far ends of all wires are raw sockets of the test. After a frame is given in, two pings through the same wire tell

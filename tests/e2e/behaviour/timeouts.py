@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sessions end when nothing is sent any more, and not before (RFC 4787 section 4.3, RFC 5508 REQ-2): vm7's network, 2 s."""
+"""Sessions end when nothing is sent any more, and not before (RFC 4787 section 4.3, RFC 5508 REQ-2).
+
+Of vm7's network: 2 s, UDP 5 s.
+"""
 
 from harness.tap import check_equal
 from harness.waiting import wait_until

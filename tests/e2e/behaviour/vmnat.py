@@ -21,7 +21,7 @@ NAT = {"default": {"forwards": [{"protocol": protocol, "port": port, "to": f"{to
        "lab": {"mapping": "endpoint-dependent"},
        "open": {"filtering": "endpoint-independent"},
        "known": {"filtering": "address-dependent"},
-       "brief": {"timeouts": {"udp": "2s", "icmp": "2s", "tcp_transitory": "2s", "other": "2s"}}}
+       "brief": {"timeouts": {"udp": "5s", "icmp": "2s", "tcp_transitory": "2s", "other": "2s"}}}
 
 
 class VmnatGateway(Gateway):
