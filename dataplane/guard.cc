@@ -98,8 +98,8 @@ bool is_new_dhcp_client(rte_mbuf* frame, const ParsedPacket& packet) {
 
 }  // namespace
 
-std::optional<DropReason> refusal_of_unusual_sender(const ForwardingState& state, PortIndex from,
-                                                    rte_mbuf* frame, const ParsedPacket& packet) {
+std::optional<DropReason> refusal_of_sender(const ForwardingState& state, PortIndex from, rte_mbuf* frame,
+                                            const ParsedPacket& packet) {
   return Sender(state, from, frame, is_new_dhcp_client(frame, packet)).refusal();
 }
 

@@ -22,19 +22,16 @@
 
 namespace vmnat::dataplane {
 
-// Why the frame, which has a whole Ethernet header, may not come from its sender.
-std::optional<DropReason> refusal_of_unusual_sender(const ForwardingState& state, PortIndex from,
-                                                    rte_mbuf* frame, const ParsedPacket& packet);
-
-inline std::optional<DropReason> refusal_of_sender(const ForwardingState& state, const Network& network,
-                                                   const Port& port, PortIndex from, rte_mbuf* frame,
-                                                   const ParsedPacket& packet) {
-  if (ethernet_of(frame).source == port.usual_mac && packet.kind >= PacketKind::Tcp) {
-    const net::Ipv4Addr source = ipv4_of(frame).source;
-    if (port.guard == Guard::GatewayOnly ? source != network.gateway.address : source == port.usual_address)
-      return std::nullopt;
-  }
-  return refusal_of_unusual_sender(state, from, frame, packet);
+// True for the sender that nearly every frame of the port has, and may have. Its MAC is known to the switch.
+inline bool is_usual_sender(const Network& network, const Port& port, rte_mbuf* frame,
+                            const ParsedPacket& packet) {
+  if (ethernet_of(frame).source != port.usual_mac || packet.kind < PacketKind::Tcp) return false;
+  const net::Ipv4Addr source = ipv4_of(frame).source;
+  return port.guard == Guard::GatewayOnly ? source != network.gateway.address : source == port.usual_address;
 }
+
+// Why the frame, which has a whole Ethernet header, may not come from its sender.
+std::optional<DropReason> refusal_of_sender(const ForwardingState& state, PortIndex from, rte_mbuf* frame,
+                                            const ParsedPacket& packet);
 
 }  // namespace vmnat::dataplane

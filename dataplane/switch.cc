@@ -33,6 +33,17 @@ void learn(Context& context, const Port& port, PortIndex from, net::MacAddr mac)
   if (!context.rings.learn.push({mac, from})) context.counters.learn_missed.add(1);
 }
 
+// False: the frame came in another's name, and ended here.
+[[gnu::noinline]] bool admit_sender(Context& context, const Port& port, rte_mbuf* frame,
+                                    const ParsedPacket& packet, PortIndex from) {
+  if (const auto refusal = refusal_of_sender(*context.state, from, frame, packet)) {
+    context.drop(frame, from, *refusal);
+    return false;
+  }
+  learn(context, port, from, ethernet_of(frame).source);
+  return true;
+}
+
 // A copy for every port of the network but the one it came from; the last port gets the frame itself.
 void flood(Context& context, const Network& network, rte_mbuf* frame, PortIndex from) {
   const ForwardingState& state = *context.state;
@@ -110,11 +121,8 @@ bool switch_frame(Context& context, const Port& port, rte_mbuf* frame, const Par
     return false;
   }
   const Network& network = context.state->networks[port.network];
-  if (const auto refusal = refusal_of_sender(*context.state, network, port, from, frame, packet)) {
-    context.drop(frame, from, *refusal);
+  if (!is_usual_sender(network, port, frame, packet) && !admit_sender(context, port, frame, packet, from))
     return false;
-  }
-  learn(context, port, from, ethernet.source);
   if (ethernet.destination == network.mac) return accept_for_gateway(context, network, frame, packet, from);
   if (packet.kind == PacketKind::Unroutable && !restore_tag(context, frame, from)) return false;
   if (ethernet_of(frame).destination.is_group())
