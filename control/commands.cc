@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/commands.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "control/config/dump.h"
+#include "control/dhcp_commands.h"
 #include "control/invariants.h"
 #include "control/session_flush.h"
 #include "control/session_list.h"
@@ -33,10 +33,6 @@ Json text_or_null(net::Ipv4Addr address) {
 
 const char* link_text(bool is_up) {
   return is_up ? "up" : "down";
-}
-
-std::string rfc3339(dhcp::WallTime time) {
-  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", std::chrono::time_point_cast<std::chrono::seconds>(time));
 }
 
 std::size_t lease_count(const DhcpService& dhcp, const std::string& network = "") {
@@ -179,29 +175,6 @@ Answer networks(const Surroundings& at) {
   return Answer::list_of(std::move(list));
 }
 
-std::string hex(const dhcp::Bytes& bytes) {
-  std::string text;
-  for (const std::byte byte : bytes)
-    text += fmt::format("{}{:02x}", text.empty() ? "" : ":", static_cast<unsigned>(byte));
-  return text;
-}
-
-Answer leases(const Surroundings& at) {
-  Json list = Json::array();
-  for (const auto& [network, leases] : at.slow_path.dhcp().leases())
-    for (const dhcp::Lease& lease : leases)
-      list.push_back(
-          {{"network", network},
-           {"address", net::to_string(lease.address)},
-           {"mac", text_or_null(lease.mac)},
-           {"hostname", lease.hostname.empty() ? Json() : Json(lease.hostname)},
-           {"client_id", lease.client_id.empty() ? Json() : Json(hex(lease.client_id))},
-           {"port", lease.port.empty() ? Json() : Json(lease.port)},
-           {"expires", lease.state == dhcp::LeaseState::Reserved ? Json() : Json(rfc3339(lease.expires))},
-           {"state", dhcp::name_of(lease.state)}});
-  return Answer::list_of(std::move(list));
-}
-
 Answer counters(const Surroundings& at) {
   Json object = Json::object();
   for (const auto& [name, value] : all_counters(at.launched, at.slow_path)) object[name] = value;
@@ -309,6 +282,7 @@ Answer exhaustion(const Surroundings& at) {
 }  // namespace
 
 void register_commands(admin::Server& server, const Surroundings& at) {
+  register_dhcp_commands(server, at.slow_path.dhcp());
   using Simple = Answer (*)(const Surroundings&);
   const auto add = [&](const char* name, Simple command) {
     server.answer(name, [at, command](const Json&) { return Result<Answer>(command(at)); });
@@ -316,7 +290,6 @@ void register_commands(admin::Server& server, const Surroundings& at) {
   add("status", status);
   add("ports", ports);
   add("networks", networks);
-  add("leases", leases);
   add("counters", counters);
   add("workers", workers);
   add("neighbors", neighbors);

@@ -19,7 +19,7 @@ struct Surroundings {
   std::string config_path;
   const EalPlan& eal;
   Launched& launched;
-  const SlowPath& slow_path;
+  SlowPath& slow_path;
   std::function<Result<std::vector<std::string>>()> reload;  // what has changed, in sentences
   SteadyTime started;
 };

@@ -18,6 +18,27 @@ dhcp::Bytes bytes_of(std::string_view text) {
   return {bytes.begin(), bytes.end()};
 }
 
+constexpr dhcp::PortLimits kLimitsOfASegment{.messages_per_second = 1000, .leases = 0};
+
+dhcp::Identity identity_of(config::Identity identity) {
+  switch (identity) {
+    case config::Identity::Port:
+      return dhcp::Identity::Port;
+    case config::Identity::ClientId:
+      return dhcp::Identity::ClientId;
+    case config::Identity::Mac:
+      break;
+  }
+  return dhcp::Identity::Mac;
+}
+
+// The server takes the first entry that fits: those for an architecture stand first.
+void add_boot(dhcp::NetworkSettings& settings, const config::DhcpBoot& boot) {
+  for (const config::DhcpBootFile& entry : boot.by_arch)
+    settings.boot.push_back({.architecture = entry.arch, .server = boot.server, .file = entry.file});
+  settings.boot.push_back({.server = boot.server, .file = boot.file});
+}
+
 }  // namespace
 
 dhcp::NetworkSettings dhcp_settings(const config::Network& network) {
@@ -33,16 +54,24 @@ dhcp::NetworkSettings dhcp_settings(const config::Network& network) {
                                  .mtu = network.mtu};
   for (const auto& range : dhcp.ranges) settings.ranges.push_back({range.first, range.last});
   for (const auto& route : dhcp.routes) settings.routes.push_back({route.to, route.via});
-  if (dhcp.boot) settings.boot.push_back({.server = dhcp.boot->server, .file = dhcp.boot->file});
+  if (dhcp.boot) add_boot(settings, *dhcp.boot);
   for (const auto& option : dhcp.options)
     settings.options.push_back({.code = option.code, .value = bytes_of(option.bytes)});
   for (const auto& reservation : dhcp.reservations)
     settings.reservations.push_back(
-        {.mac = reservation.mac, .address = reservation.address, .hostname = reservation.hostname});
+        {reservation.mac, reservation.port, reservation.address, reservation.hostname});
   for (const config::VmPort& port : network.ports)
     if (port.address)
       settings.reservations.push_back({.mac = port.mac, .port = port.name, .address = *port.address});
+  settings.identity = identity_of(dhcp.identity);
+  settings.check_before_offer = dhcp.check_before_offer;
   return settings;
+}
+
+dhcp::PortLimits dhcp_limits(const config::Dhcp& dhcp, const config::VmPort& port) {
+  const dhcp::PortLimits usual = port.device.empty() ? dhcp::PortLimits{} : kLimitsOfASegment;
+  return {.messages_per_second = dhcp.limits.messages_per_second.value_or(usual.messages_per_second),
+          .leases = dhcp.limits.leases_per_port.value_or(usual.leases)};
 }
 
 DhcpService::DhcpService(const config::Config& config, const std::vector<PortPlan>& ports, dhcp::WallTime now)
@@ -50,9 +79,10 @@ DhcpService::DhcpService(const config::Config& config, const std::vector<PortPla
   for (std::size_t i = 0; i < config.networks.size(); ++i) {
     const config::Network& network = config.networks[i];
     if (!network.dhcp) continue;
-    const auto [instance, is_new] =
-        servers_.emplace(static_cast<NetworkIndex>(i),
-                         Instance{network.name, dhcp::Server(dhcp_settings(network), kAddressSeed), {}, {}});
+    const auto [instance, is_new] = servers_.emplace(
+        static_cast<NetworkIndex>(i),
+        Instance{network.name, dhcp::Server(dhcp_settings(network), kAddressSeed), {}, {}, {}, {}});
+    load_reservations(instance->first, instance->second);
     restore(instance->second, config.control.state_dir, now);
   }
 }
@@ -75,13 +105,51 @@ void DhcpService::restore(Instance& instance, const std::string& state_dir, dhcp
   instance.store = std::move(*store);
 }
 
-void DhcpService::receive(std::span<const std::byte> frame, PortIndex port, dhcp::WallTime now) {
-  const auto found = servers_.find(ports_[port].network);
-  if (found == servers_.end()) return;
-  Instance& instance = found->second;
+void DhcpService::receive(std::span<const std::byte> frame, PortIndex port, dhcp::WallTime now,
+                          SteadyTime steady) {
+  if (servers_.contains(ports_[port].network)) answer(frame, port, now, steady);
+}
+
+// An offer may have to wait until it is known that nobody has its address.
+void DhcpService::answer(std::span<const std::byte> frame, PortIndex port, dhcp::WallTime now,
+                         SteadyTime steady) {
+  const NetworkIndex network = ports_[port].network;
+  Instance& instance = servers_.at(network);
+  const dhcp::Ingress ingress{.port = ports_[port].name,
+                              .limits = dhcp_limits(*config_.networks[network].dhcp, *ports_[port].config)};
   instance.has_expired |= instance.server.expire(now) != 0;  // first: the server would, and not say so
-  auto reply = instance.server.answer(frame, {.port = ports_[port].name}, now);
+  auto reply = instance.server.answer(frame, ingress, now);
+  if (const auto address = instance.server.take_check()) {
+    if (checks_.add({.network = network,
+                     .address = *address,
+                     .port = port,
+                     .frame = {frame.begin(), frame.end()},
+                     .asked = steady}))
+      return;
+    instance.server.mark_free(*address, now);
+    reply = instance.server.answer(frame, ingress, now);
+  }
   if (reply) instance.replies.push_back({port, std::move(*reply)});
+}
+
+void DhcpService::advance(dhcp::WallTime now, SteadyTime steady) {
+  for (const auto& [waiting, by] : checks_.take_settled(steady)) {
+    dhcp::Server& server = servers_.at(waiting.network).server;
+    if (by.is_zero()) {
+      server.mark_free(waiting.address, now);
+    } else {
+      spdlog::warn("network {}: {} is in use by {}, which has no lease; it is not offered",
+                   config_.networks[waiting.network].name, net::to_string(waiting.address),
+                   net::to_string(by));
+      server.mark_in_use(waiting.address, by, now);
+    }
+    answer(waiting.frame, waiting.port, now, steady);
+  }
+  for (auto& [network, instance] : servers_) {
+    const config::DhcpExports& paths = config_.networks[network].dhcp->exports;
+    if (instance.exports.is_due(paths, steady))
+      instance.exports.write(paths, instance.server.leases(), steady);
+  }
 }
 
 std::vector<DhcpService::Reply> DhcpService::take_replies() {
@@ -97,6 +165,7 @@ std::vector<DhcpService::Reply> DhcpService::take_replies() {
 bool DhcpService::keep(Instance& instance) {
   const std::vector<dhcp::Lease> changes = instance.server.take_changes();
   instance.news.insert(instance.news.end(), changes.begin(), changes.end());
+  if (!changes.empty()) instance.exports.note_change();
   if (!instance.store || changes.empty()) return true;
   auto kept = instance.store->append(changes);
   if (kept && instance.store->wants_compaction()) kept = instance.store->compact(instance.server.leases());
@@ -106,7 +175,11 @@ bool DhcpService::keep(Instance& instance) {
 }
 
 void DhcpService::expire(dhcp::WallTime now) {
-  for (auto& [network, instance] : servers_) instance.has_expired |= instance.server.expire(now) != 0;
+  for (auto& [network, instance] : servers_) {
+    if (instance.server.expire(now) == 0) continue;
+    instance.has_expired = true;
+    instance.exports.note_change();
+  }
 }
 
 std::vector<DhcpService::News> DhcpService::take_news() {
@@ -123,8 +196,9 @@ std::vector<DhcpService::News> DhcpService::take_news() {
 
 void DhcpService::reconfigure() {
   for (auto& [network, instance] : servers_) {
-    instance.server.reconfigure(settings_of(config_.networks[network]));
+    instance.server.reconfigure(settings_of(network, instance));
     instance.has_expired = true;
+    instance.exports.note_change();
   }
 }
 
@@ -134,9 +208,13 @@ void DhcpService::use_resolvers(const std::vector<net::Ipv4Addr>& resolvers) {
   reconfigure();
 }
 
-dhcp::NetworkSettings DhcpService::settings_of(const config::Network& network) const {
-  dhcp::NetworkSettings settings = dhcp_settings(network);
-  if (network.dhcp->dns_is_default && !resolvers_.empty()) settings.dns = resolvers_;
+// What the configuration says, with the resolvers of the uplink's lease and the reservations made since.
+// Those that the configuration contradicts by now are left out.
+dhcp::NetworkSettings DhcpService::settings_of(NetworkIndex network, const Instance& instance) const {
+  dhcp::NetworkSettings settings = dhcp_settings(config_.networks[network]);
+  if (config_.networks[network].dhcp->dns_is_default && !resolvers_.empty()) settings.dns = resolvers_;
+  for (const dhcp::Reservation& reservation : instance.live)
+    if (against(reservation, network).empty()) settings.reservations.push_back(reservation);
   return settings;
 }
 

@@ -14,7 +14,9 @@
 #include <vector>
 
 #include "control/config/model.h"
+#include "control/lease_exports.h"
 #include "control/leases/lease_store.h"
+#include "control/offer_checks.h"
 #include "control/topology.h"
 #include "dhcp/server.h"
 
@@ -29,7 +31,15 @@ class DhcpService {
     PortIndex port;
     dhcp::Frame frame;
   };
-  void receive(std::span<const std::byte> frame, PortIndex port, dhcp::WallTime now);
+  void receive(std::span<const std::byte> frame, PortIndex port, dhcp::WallTime now, SteadyTime steady);
+  // An ARP reply from a network: somebody has an address that was to be offered.
+  void receive_arp(std::span<const std::byte> frame, NetworkIndex network) {
+    checks_.receive_arp(frame, network);
+  }
+  // Answers the DISCOVERs whose addresses have been asked about, and brings exports up to date.
+  void advance(dhcp::WallTime now, SteadyTime steady);
+  OfferChecks& checks() { return checks_; }
+  [[nodiscard]] const OfferChecks& checks() const { return checks_; }
   // What to send for the frames received since the last call, each by the port that its request came from.
   std::vector<Reply> take_replies();
   void expire(dhcp::WallTime now);
@@ -47,6 +57,15 @@ class DhcpService {
   };
   std::vector<News> take_news();
 
+  // By hand, see dhcp_operations.cc. Errors say what stands against it, and nothing has changed then.
+  // Ends the lease of an address; answers whose it was.
+  Result<dhcp::Lease> release(net::Ipv4Addr address);
+  // Adds a reservation to those of the configuration, kept over restarts; answers its network's name.
+  Result<std::string> reserve(const dhcp::Reservation& reservation);
+  Result<std::string> unreserve(net::Ipv4Addr address);
+  // "configured", "live", or empty: by whom the address is reserved.
+  [[nodiscard]] std::string_view reservation_of(const std::string& network, net::Ipv4Addr address) const;
+
   struct NetworkLeases {
     std::string network;
     std::vector<dhcp::Lease> leases;
@@ -63,19 +82,32 @@ class DhcpService {
     dhcp::Server server;
     std::optional<LeaseStore> store;
     std::vector<Reply> replies;
+    std::vector<dhcp::Reservation> live;  // reservations that the configuration does not have
+    LeaseExports exports;
     std::vector<dhcp::Lease> news{};
     bool has_expired = true;  // or was restored: all of them are news
   };
+  // One of the networks that have DHCP; nullptr: the address is of none.
+  std::pair<const NetworkIndex, Instance>* serving(net::Ipv4Addr address);
+  [[nodiscard]] std::string reservations_path(const Instance& instance) const;
+  void load_reservations(NetworkIndex network, Instance& instance);
+  [[nodiscard]] std::string against(const dhcp::Reservation& reservation, NetworkIndex network) const;
+  Result<void> take_over(NetworkIndex network, Instance& instance, std::vector<dhcp::Reservation> live);
+  void answer(std::span<const std::byte> frame, PortIndex port, dhcp::WallTime now, SteadyTime steady);
   void restore(Instance& instance, const std::string& state_dir, dhcp::WallTime now);
   static bool keep(Instance& instance);
-  [[nodiscard]] dhcp::NetworkSettings settings_of(const config::Network& network) const;
+  [[nodiscard]] dhcp::NetworkSettings settings_of(NetworkIndex network, const Instance& instance) const;
 
   const config::Config& config_;
   const std::vector<PortPlan>& ports_;
   std::vector<std::string> notes_;
   std::vector<net::Ipv4Addr> resolvers_;  // of the uplink's lease
   std::map<NetworkIndex, Instance> servers_;
+  OfferChecks checks_;
 };
+
+// What a port may ask for: `dhcp.limits`, by default what suits a VM, or a segment behind a device.
+dhcp::PortLimits dhcp_limits(const config::Dhcp& dhcp, const config::VmPort& port);
 
 // The configuration's DHCP section as the server wants it.
 dhcp::NetworkSettings dhcp_settings(const config::Network& network);

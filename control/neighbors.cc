@@ -14,6 +14,8 @@ namespace {
 constexpr std::size_t kMinimumFrame = 60;  // without FCS
 constexpr int kUnicastProbes = 1;
 
+}  // namespace
+
 FrameBytes arp_request(net::MacAddr own_mac, net::Ipv4Addr own_address, net::Ipv4Addr target,
                        net::MacAddr to) {
   const net::EthernetHeader ethernet{
@@ -35,8 +37,6 @@ FrameBytes arp_request(net::MacAddr own_mac, net::Ipv4Addr own_address, net::Ipv
   std::memcpy(frame.data() + sizeof ethernet, &arp, sizeof arp);
   return frame;
 }
-
-}  // namespace
 
 const char* to_string(Neighbors::State state) {
   switch (state) {

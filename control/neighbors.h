@@ -28,6 +28,10 @@ namespace vmnat::control {
 using SteadyTime = std::chrono::steady_clock::time_point;
 using FrameBytes = std::vector<std::byte>;
 
+// Who has `target`? Asked by `own_address` at `own_mac`.
+FrameBytes arp_request(net::MacAddr own_mac, net::Ipv4Addr own_address, net::Ipv4Addr target,
+                       net::MacAddr to);
+
 class Neighbors {
  public:
   static constexpr std::size_t kWaitingPerNeighbor = 8;

@@ -111,6 +111,12 @@ constexpr std::array kLiveOfDhcp{
     VMNAT_LIVE(Dhcp, "dhcp.boot", boot, nullptr),
     VMNAT_LIVE(Dhcp, "dhcp.options", options, nullptr),
     VMNAT_LIVE(Dhcp, "dhcp.reservations", reservations, nullptr),
+    VMNAT_LIVE(Dhcp, "dhcp.identity", identity,
+               [](const Dhcp& d) { return std::string(config::to_word(d.identity)); }),
+    VMNAT_LIVE(Dhcp, "dhcp.check_before_offer", check_before_offer,
+               [](const Dhcp& d) { return fmt::format("{}", d.check_before_offer); }),
+    VMNAT_LIVE(Dhcp, "dhcp.limits", limits, nullptr),
+    VMNAT_LIVE(Dhcp, "dhcp.exports", exports, nullptr),
 };
 
 #undef VMNAT_FIXED

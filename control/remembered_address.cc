@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/remembered_address.h"
 
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
 #include <fstream>
+
+#include "control/leases/whole_file.h"
 
 namespace vmnat::control {
 
@@ -16,15 +15,7 @@ std::optional<net::Ipv4Addr> remembered_address(const std::string& path) {
 }
 
 Result<void> remember_address(const std::string& path, net::Ipv4Addr address) {
-  const std::string fresh = path + ".new";
-  std::ofstream file(fresh, std::ios::trunc);
-  file << net::to_string(address) << '\n';
-  file.close();
-  std::error_code error;
-  if (file) std::filesystem::rename(fresh, path, error);
-  if (file && !error) return {};
-  return tl::unexpected(
-      Error{path, "cannot be written: " + (error ? error.message() : std::string{std::strerror(errno)})});
+  return replace_file(path, net::to_string(address) + '\n', Writing::Fast);
 }
 
 }  // namespace vmnat::control

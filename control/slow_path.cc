@@ -60,6 +60,8 @@ void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
   }
   advance_uplink(now);
   dhcp_.expire(wall);
+  dhcp_.advance(wall, now);
+  listen_for_checks(now);
   const auto replies = dhcp_.take_replies();
   follow_leases();
   neighbors_.advance(now);
@@ -73,6 +75,10 @@ void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
   if (changed_) publish();
   for (const auto& [port, frame] : replies) inject(frame, port);
   for (const FrameBytes& frame : neighbors_.take_output()) inject(frame, kUplinkPort);
+  for (const auto& [network, address] : dhcp_.checks().take_questions()) {
+    const dataplane::Network& on = launched_.states().current().networks[network];
+    inject_on_network(arp_request(on.mac, on.gateway.address, address, net::kBroadcastMac), network);
+  }
   for (std::size_t i = 0; i < inside_.size(); ++i)
     for (const FrameBytes& frame : inside_[i].take_output())
       inject_on_network(frame, static_cast<NetworkIndex>(i));
@@ -163,13 +169,14 @@ void SlowPath::settle(rte_mbuf* frame, SteadyTime now, dhcp::WallTime wall) {
   copy_out(frame, bytes_);
   switch (note.punt) {
     case PuntReason::Dhcp:
-      return dhcp_.receive(bytes_, note.port, wall);
+      return dhcp_.receive(bytes_, note.port, wall, now);
     case PuntReason::UplinkDhcp:
       if (uplink_) uplink_->receive(bytes_, now);
       return;
     case PuntReason::ArpReply:
       if (note.port == kUplinkPort && uplink_) uplink_->receive_arp(bytes_, now);
       if (note.port == kUplinkPort) return neighbors_.receive_arp(bytes_, now);
+      dhcp_.receive_arp(bytes_, launched_.ports()[note.port].network);
       return inside_[launched_.ports()[note.port].network].receive_arp(bytes_, now);
     case PuntReason::NeighborUnresolved: {
       const net::Ipv4Addr remote = dataplane::ipv4_of(frame).destination;
@@ -252,6 +259,17 @@ dataplane::WordTable<dataplane::InsideHost> SlowPath::hosts_of(NetworkIndex netw
   return dataplane::WordTable<dataplane::InsideHost>(hosts);
 }
 
+// Workers pass ARP replies on from networks that are asked about addresses.
+void SlowPath::listen_for_checks(SteadyTime now) {
+  const auto& networks = launched_.states().current().networks;
+  awaits_arp_.resize(networks.size(), false);
+  for (std::size_t i = 0; i < networks.size(); ++i) {
+    const bool awaits = dhcp_.checks().awaits_replies(static_cast<NetworkIndex>(i), now);
+    changed_ |= awaits != awaits_arp_[i];
+    awaits_arp_[i] = awaits;
+  }
+}
+
 // The lease's resolvers are told to VMs of networks that have none of their own.
 void SlowPath::advance_uplink(SteadyTime now) {
   if (!uplink_ || !uplink_->advance(now)) return;
@@ -273,6 +291,7 @@ void SlowPath::publish() {
     const auto network = static_cast<NetworkIndex>(i);
     next.networks[i].macs = macs_.table(network);
     next.networks[i].hosts = hosts_of(network, next.networks[i]);
+    next.networks[i].awaits_arp = i < awaits_arp_.size() && awaits_arp_[i];
   }
   next.uplink.gateway_mac = neighbors_.mac_of(next.uplink.gateway);
   std::vector<dataplane::WordTable<net::MacAddr>::Entry> on_link;

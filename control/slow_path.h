@@ -30,6 +30,8 @@ class SlowPath {
   void adopt(const config::Config& config);
 
   [[nodiscard]] const DhcpService& dhcp() const { return dhcp_; }
+  // For what an operator does by hand.
+  DhcpService& dhcp() { return dhcp_; }
   [[nodiscard]] const Neighbors& neighbors() const { return neighbors_; }
   // Nothing when the configuration gives the uplink's address.
   [[nodiscard]] const std::optional<UplinkClient>& uplink_client() const { return uplink_; }
@@ -58,6 +60,7 @@ class SlowPath {
   [[nodiscard]] dataplane::WordTable<dataplane::InsideHost> hosts_of(NetworkIndex network,
                                                                      const dataplane::Network& state) const;
   void advance_uplink(SteadyTime now);
+  void listen_for_checks(SteadyTime now);
   void publish();
 
   const config::Config& config_;  // what is in effect
@@ -70,6 +73,7 @@ class SlowPath {
   Ownership ownership_;
   std::vector<bool> is_up_;                    // by PortIndex
   std::vector<dataplane::Offloads> offloads_;  // the same
+  std::vector<bool> awaits_arp_;               // by network
   bool changed_ = false;                       // the published state is out of date
   FrameBytes bytes_;                           // of the frame in hand
   std::uint64_t inside_requests_ = 0;

@@ -131,6 +131,9 @@ std::map<std::string, std::uint64_t> all_counters(const Launched& launched, cons
   add_neighbors(slow_path.neighbors().counts(), named);
   add_inside_neighbors(slow_path, named);
   add_dhcp(slow_path.dhcp().counters(), named);
+  named["dhcp.checks.asked"] = slow_path.dhcp().checks().asked();
+  named["dhcp.checks.in_use"] = slow_path.dhcp().checks().in_use();
+  named["dhcp.checks.skipped"] = slow_path.dhcp().checks().skipped();
   if (slow_path.uplink_client()) add_uplink_client(*slow_path.uplink_client(), named);
   named["inject.dropped"] = slow_path.inject_dropped();
   return named;

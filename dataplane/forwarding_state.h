@@ -98,6 +98,7 @@ struct Network {
   net::MacAddr mac;         // the gateway's
   bool nat = true;          // false: isolated
   bool dhcp = false;
+  bool awaits_arp = false;  // control asks who has an address: every reply is wanted
   bool isolated_ports = false;  // VMs reach the gateway and what is behind it, not each other
   std::uint16_t mtu = 1500;     // bytes of IPv4 packet
   ExhaustionAnswer exhaustion_answer = ExhaustionAnswer::Prohibited;

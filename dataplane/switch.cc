@@ -22,7 +22,7 @@ bool is_arp_request_for(rte_mbuf* frame, const ParsedPacket& packet, net::Ipv4Ad
 bool is_awaited_reply(rte_mbuf* frame, const Network& network) {
   const net::ArpPacket& arp = arp_of(frame);
   return arp.op() == net::ArpOperation::Reply && !arp.sender_address.is_unspecified() &&
-         network.hosts.find(arp.sender_address.raw()) != nullptr;
+         (network.awaits_arp || network.hosts.find(arp.sender_address.raw()) != nullptr);
 }
 
 // Tells control where a MAC address lives, unless everybody knows already.

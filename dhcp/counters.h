@@ -2,7 +2,8 @@
 // What a DHCP server counts: messages by type in both directions, and every frame left unanswered by its
 // reason. One table makes the enum, the names of the counters and the sentences of the documentation.
 //
-// received = answered + settled without an answer (release, decline) + ignored, always: tests hold it.
+// received = answered + settled without an answer (release, decline) + ignored, always: tests hold it. A
+// frame that is postponed counts when it is given once more.
 #pragma once
 
 #include <array>
@@ -60,6 +61,7 @@ struct Counters {
   std::array<std::uint64_t, kMessageTypes + 1> sent{};
   std::array<std::uint64_t, kIgnoredReasons> ignored{};
   std::uint64_t settled = 0;           // releases and declines that took effect, and offers turned down
+  std::uint64_t postponed = 0;         // until it is known whether the address is free
   std::uint64_t options_left_out = 0;  // did not fit into what the client takes
   std::uint64_t clock_steps = 0;       // the wall clock was seen going backwards
 

@@ -17,7 +17,9 @@ std::string colon_hex(ByteView bytes) {
   return text;
 }
 
+// 0: never, as dnsmasq writes it.
 std::string epoch_seconds(WallTime time) {
+  if (time == kNever) return "0";
   return std::to_string(std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count());
 }
 

@@ -5,7 +5,8 @@
 //   libvirt's BRIDGE.status   [{"ip-address": "192.168.122.5", "mac-address": ..., "expiry-time":
 //   1700003600}]
 //
-// Only bound leases are in them. Hostnames hold no character that either form would have to escape.
+// Only bound leases are in them; one that never ends has 0 for its end. Hostnames hold no character that
+// either form would have to escape.
 #pragma once
 
 #include <span>

@@ -19,6 +19,9 @@ namespace vmnat::dhcp {
 
 using WallTime = std::chrono::system_clock::time_point;
 
+// The end of an infinite lease: a whole second, as late as a WallTime can be (the year 2262).
+inline constexpr WallTime kNever = std::chrono::floor<std::chrono::seconds>(WallTime::max());
+
 // The numbers stand in the journal: never change one.
 enum class LeaseState : std::uint8_t {
   Offered = 1,

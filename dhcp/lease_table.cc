@@ -80,7 +80,7 @@ void LeaseTable::shift_ends(WallTime::duration by) {
   ends_.clear();
   for (auto& [address, record] : by_address_) {
     if (!record.is_held()) continue;
-    record.lease.expires += by;
+    if (record.lease.expires != kNever) record.lease.expires += by;
     ends_.emplace(record.lease.expires, address);
   }
 }

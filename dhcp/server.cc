@@ -15,7 +15,8 @@ std::optional<Frame> Server::answer(ByteView frame, const Ingress& ingress, Wall
   follow_clock(now);
   expire(now);
   const std::string port{ingress.port};
-  if (!budget_.take(port, settings_.max_messages_per_port, now)) return ignore(Ignored::RateLimit);
+  const PortLimits limits = ingress.limits.value_or(settings_.limits);
+  if (!budget_.take(port, limits.messages_per_second, now)) return ignore(Ignored::RateLimit);
 
   const auto parsed = parse_frame(frame, ingress.checksum);
   if (const auto* reason = std::get_if<Ignored>(&parsed)) return ignore(*reason);
@@ -28,10 +29,19 @@ std::optional<Frame> Server::answer(ByteView frame, const Ingress& ingress, Wall
   const MessageType type = *message->type();
   ++counters_.received[static_cast<std::size_t>(type)];
   const Request request{
-      *message, datagram, port,
-      key_of(message->header.chaddr, message->options.bytes(Option::ClientId), ingress.port), now};
+      *message, datagram,
+      port,     key_of(message->header.chaddr, message->options.bytes(Option::ClientId), ingress.port),
+      limits,   now};
   const Verdict verdict = decide(request, type);
   if (const auto* reason = std::get_if<Ignored>(&verdict)) return ignore(*reason);
+  if (const auto* check = std::get_if<Check>(&verdict)) {
+    // Counted when it is given once more.
+    --counters_.frames;
+    --counters_.received[static_cast<std::size_t>(type)];
+    ++counters_.postponed;
+    check_ = check->address;
+    return std::nullopt;
+  }
   const auto* plan = std::get_if<ReplyPlan>(&verdict);
   if (plan == nullptr) {
     ++counters_.settled;

@@ -15,6 +15,7 @@
 // as `seed` stays the same. One thread uses a server at a time.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string_view>
 #include <unordered_map>
@@ -35,6 +36,7 @@ namespace vmnat::dhcp {
 struct Ingress {
   std::string_view port;  // name of the network's port
   ChecksumState checksum = ChecksumState::Full;
+  std::optional<PortLimits> limits = std::nullopt;  // else those of the settings
 };
 
 class Server {
@@ -44,6 +46,13 @@ class Server {
   // The frame to send back on the same port, or nothing: then a counter says why. `now` may be behind an
   // earlier one: leases keep the time that they had left.
   std::optional<Frame> answer(ByteView frame, const Ingress& ingress, WallTime now);
+
+  // With check_before_offer: the address that the last frame would have been offered, had it been known to be
+  // free. The frame has no answer yet: ask who has the address, say mark_free or mark_in_use, and give the
+  // frame once more.
+  std::optional<net::Ipv4Addr> take_check() { return std::exchange(check_, std::nullopt); }
+  // Nobody answers for the address: it may be offered for half a minute without being asked about again.
+  void mark_free(net::Ipv4Addr address, WallTime now);
 
   // Leases that were bound, released or declined since the last call, in this order; for the journal.
   std::vector<Lease> take_changes();
@@ -77,12 +86,17 @@ class Server {
     const Datagram& datagram;
     std::string port;
     ClientKey key;
+    PortLimits limits;
     WallTime now;
 
     [[nodiscard]] const MessageHeader& header() const { return message.header; }
     [[nodiscard]] const OptionSet& options() const { return message.options; }
   };
-  using Verdict = std::variant<std::monostate, ReplyPlan, Ignored>;  // monostate: settled, nothing to say
+  struct Check {
+    net::Ipv4Addr address;
+  };
+  // monostate: settled, nothing to say. Check: nothing to say yet.
+  using Verdict = std::variant<std::monostate, ReplyPlan, Ignored, Check>;
 
   // server.cc: from frame to decision and back.
   std::optional<Frame> ignore(Ignored reason);
@@ -111,6 +125,7 @@ class Server {
   [[nodiscard]] bool may_hold(const Request& request, net::Ipv4Addr address) const;
   [[nodiscard]] std::optional<net::Ipv4Addr> choose_address(const Request& request) const;
   [[nodiscard]] bool is_over_port_limit(const Request& request) const;
+  [[nodiscard]] bool needs_check(const Request& request, net::Ipv4Addr address) const;
   [[nodiscard]] const LeaseTable::Record* held_record(const Request& request, net::Ipv4Addr address) const;
   [[nodiscard]] std::chrono::seconds lease_time_for(const Request& request) const;
   [[nodiscard]] std::string_view assigned_hostname(const Request& request) const;
@@ -128,6 +143,8 @@ class Server {
   std::unordered_map<net::MacAddr, std::size_t> reserved_by_mac_;  // index of the reservation in settings_
   std::unordered_map<std::string, std::size_t> reserved_by_port_;
   PortBudget budget_;
+  std::optional<net::Ipv4Addr> check_;
+  std::map<net::Ipv4Addr, WallTime> known_free_;  // until when
   std::vector<Lease> changes_;
   Counters counters_;
   WallTime latest_{};

@@ -10,6 +10,7 @@ namespace {
 constexpr std::size_t kMaxClientId = 255;
 constexpr std::size_t kMaxHostname = 253;            // RFC 1035 section 2.3.4, in text
 constexpr std::chrono::seconds kShortestLease{120};  // a client that asks for less gets this
+constexpr std::chrono::seconds kKnownFree{30};       // how long an answer, or its absence, is believed
 
 bool is_hostname_char(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
@@ -104,11 +105,25 @@ std::optional<net::Ipv4Addr> Server::choose_address(const Request& request) cons
 
 // Whether one more address would be too many for the port. Clients that hold one already do not need more.
 bool Server::is_over_port_limit(const Request& request) const {
-  if (settings_.max_leases_per_port == 0) return false;
+  if (request.limits.leases == 0) return false;
   const LeaseTable::Record* record = table_.of(request.key);
   const bool counted = record != nullptr && record->is_held() && record->lease.port == request.port;
   if (counted || reservation_of(request.header().chaddr, request.port) != nullptr) return false;
-  return table_.held_through(request.port) >= settings_.max_leases_per_port;
+  return table_.held_through(request.port) >= request.limits.leases;
+}
+
+// Whoever has a record of the address is the one who would answer for it.
+bool Server::needs_check(const Request& request, net::Ipv4Addr address) const {
+  if (!settings_.check_before_offer) return false;
+  const LeaseTable::Record* record = table_.at(address);
+  if (record != nullptr && record->key == request.key) return false;
+  const auto known = known_free_.find(address);
+  return known == known_free_.end() || known->second <= request.now;
+}
+
+void Server::mark_free(net::Ipv4Addr address, WallTime now) {
+  std::erase_if(known_free_, [now](const auto& known) { return known.second <= now; });
+  known_free_[address] = now + kKnownFree;
 }
 
 // The record of an address that this client holds, and holds through this port: nobody ends another's lease.
@@ -154,7 +169,7 @@ void Server::hold_offer(const Request& request, net::Ipv4Addr address) {
 void Server::bind(const Request& request, net::Ipv4Addr address, std::chrono::seconds time) {
   Lease lease = lease_for(request, address);
   lease.state = LeaseState::Bound;
-  lease.expires = request.now + time;
+  lease.expires = time == kInfiniteLease ? kNever : request.now + time;
   changes_.push_back(lease);
   replace(std::move(lease), request.key);
 }
@@ -226,7 +241,9 @@ std::size_t Server::load(std::span<const Lease> leases, WallTime now) {
     if (!network.contains(lease.address) || lease.address == network.address) continue;
     const bool declined = lease.state == LeaseState::Declined;
     // The clock may have been ahead when this was written: nothing lasts longer than if it began now.
-    lease.expires = std::min(lease.expires, now + (declined ? settings_.decline_time : settings_.lease_time));
+    const bool endless = !declined && settings_.lease_time == kInfiniteLease;
+    const auto longest = declined ? settings_.decline_time : settings_.lease_time;
+    lease.expires = std::min(lease.expires, endless ? kNever : now + longest);
     if (lease.expires <= now && is_active(lease.state)) {
       if (lease.state != LeaseState::Bound) continue;
       lease.state = LeaseState::Expired;

@@ -21,6 +21,8 @@ Server::Verdict Server::on_discover(const Request& request) {
   const auto address = choose_address(request);
   if (!address) return Ignored::PoolExhausted;
   if (is_over_port_limit(request)) return Ignored::PortLimit;
+  // RFC 2131 section 3.1 step 2: "the allocating server SHOULD probe the reused address before allocating".
+  if (needs_check(request, *address)) return Check{*address};
   const auto time = lease_time_for(request);
   // RFC 4039 section 3.1: a client that sends option 80 may be given its lease at once. The option goes into
   // that ACK alone: clients refuse an OFFER with it.

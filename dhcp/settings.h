@@ -60,11 +60,20 @@ struct Boot {
   std::string file;         // file and option 67
 };
 
+// RFC 2131 section 3.3: a lease for ever.
+inline constexpr std::chrono::seconds kInfiniteLease{0xffffffff};
+
+// What one port may ask for; 0: no limit.
+struct PortLimits {
+  unsigned messages_per_second = 100;  // on average (PortBudget)
+  unsigned leases = 16;                // addresses held at a time
+};
+
 struct NetworkSettings {
   net::Ipv4Prefix gateway;  // the gateway's own address, with the network's prefix length
   net::MacAddr gateway_mac;
   std::vector<AddressRange> ranges;
-  std::chrono::seconds lease_time{3600};   // 0xffffffff: for ever, in practice until 2160
+  std::chrono::seconds lease_time{3600};   // or kInfiniteLease
   std::chrono::seconds offer_time{60};     // how long an offer keeps its address
   std::chrono::seconds decline_time{600};  // how long an address found in use stays out of the pool
   std::vector<net::Ipv4Addr> dns;
@@ -78,10 +87,10 @@ struct NetworkSettings {
   std::vector<RawOption> options;
   std::vector<Reservation> reservations;
   Identity identity = Identity::Mac;
-  bool authoritative = true;             // NAK what cannot be right, instead of silence
-  bool rapid_commit = true;              // RFC 4039: two messages instead of four, for clients that ask
-  unsigned max_messages_per_port = 100;  // a second, on average (PortBudget); 0: no limit
-  unsigned max_leases_per_port = 16;     // addresses that one port may hold at a time; 0: no limit
+  bool authoritative = true;        // NAK what cannot be right, instead of silence
+  bool rapid_commit = true;         // RFC 4039: two messages instead of four, for clients that ask
+  bool check_before_offer = false;  // an address that the client never had is asked about first (take_check)
+  PortLimits limits;                // of ports that have none of their own (Ingress)
 };
 
 }  // namespace vmnat::dhcp

@@ -108,6 +108,18 @@ void check_devices_and_sockets(const Config& config, Findings& findings) {
   }
 }
 
+// Two writers of one file would undo each other's work.
+void check_exports(const Config& config, Findings& findings) {
+  Unique<std::string> files("exports: file", findings);
+  for (std::size_t n = 0; n < config.networks.size(); ++n) {
+    if (!config.networks[n].dhcp) continue;
+    const DhcpExports& exports = config.networks[n].dhcp->exports;
+    const std::string path = network_path(n) + ".dhcp.exports";
+    if (exports.dnsmasq) files.add(*exports.dnsmasq, path + ".dnsmasq", *exports.dnsmasq);
+    if (exports.libvirt) files.add(*exports.libvirt, path + ".libvirt", *exports.libvirt);
+  }
+}
+
 void check_macs(const Config& config, Findings& findings) {
   Unique<net::MacAddr> macs("mac:", findings);
   if (config.uplink.mac) macs.add(*config.uplink.mac, "uplink.mac", to_string(*config.uplink.mac));
@@ -154,6 +166,7 @@ void check_config(const Config& config, Findings& findings) {
   check_port_count(config, findings);
   check_devices_and_sockets(config, findings);
   check_macs(config, findings);
+  check_exports(config, findings);
   check_overlaps(config, findings);
   for (std::size_t n = 0; n < config.networks.size(); ++n) check_network(config, n, findings);
   check_nat(config, findings);

@@ -45,20 +45,39 @@ void check_ranges(const Network& network, const std::string& path, Findings& fin
   }
 }
 
+void check_is_port_of(const Network& network, const std::string& name, const std::string& path,
+                      Findings& findings) {
+  if (!findings.has(path)) return;
+  for (const VmPort& port : network.ports)
+    if (port.name == name) return;
+  findings.complain_at(path, "port: network '" + network.name + "' has no port '" + name + "'");
+}
+
+void check_boot(const Network& network, const std::string& path, Findings& findings) {
+  if (!network.dhcp->boot) return;
+  Unique<unsigned> architectures("boot: arch", findings);
+  const auto& files = network.dhcp->boot->by_arch;
+  for (std::size_t i = 0; i < files.size(); ++i)
+    architectures.add(files[i].arch, indexed(path + ".by_arch", i) + ".arch", std::to_string(files[i].arch));
+}
+
 void check_reservations(const Network& network, const std::string& path, Findings& findings) {
   Unique<net::MacAddr> macs("reservations: mac", findings);
+  Unique<std::string> ports("reservations: port", findings);
   Unique<net::Ipv4Addr> addresses("reservations: address", findings);
   Unique<std::string> hostnames("reservations: hostname", findings);
   const auto& reservations = network.dhcp->reservations;
   for (std::size_t i = 0; i < reservations.size(); ++i) {
     const Reservation& reservation = reservations[i];
     const std::string at = indexed(path, i);
-    macs.add(reservation.mac, at + ".mac", to_string(reservation.mac));
+    if (reservation.mac) macs.add(*reservation.mac, at + ".mac", to_string(*reservation.mac));
+    ports.add(reservation.port, at + ".port", "'" + reservation.port + "'");
+    check_is_port_of(network, reservation.port, at + ".port", findings);
     addresses.add(reservation.address, at + ".address", to_string(reservation.address));
     hostnames.add(reservation.hostname, at + ".hostname", "'" + reservation.hostname + "'");
     check_is_vm_address(network, reservation.address, at + ".address", "address", findings);
-    if (network.mac == reservation.mac)
-      findings.complain_at(at + ".mac", "mac: " + to_string(reservation.mac) + " is the gateway's");
+    if (reservation.mac && network.mac == reservation.mac)
+      findings.complain_at(at + ".mac", "mac: " + to_string(*reservation.mac) + " is the gateway's");
   }
 }
 
@@ -86,8 +105,8 @@ void check_reservations_of_ports(const Network& network, const std::string& path
       if (port.address == reservations[i].address)
         findings.complain_at(indexed(path, i) + ".address",
                              "address: " + to_string(reservations[i].address) + is_of);
-      else if (port.address && port.mac == reservations[i].mac)
-        findings.complain_at(indexed(path, i) + ".mac", "mac: " + to_string(reservations[i].mac) + is_of);
+      else if (port.address && port.mac && port.mac == reservations[i].mac)
+        findings.complain_at(indexed(path, i) + ".mac", "mac: " + to_string(*reservations[i].mac) + is_of);
     }
 }
 
@@ -148,6 +167,7 @@ void check_dhcp(const Network& network, const std::string& path, Findings& findi
   check_ranges(network, path + ".ranges", findings);
   check_reservations(network, path + ".reservations", findings);
   check_reservations_of_ports(network, path + ".reservations", findings);
+  check_boot(network, path + ".boot", findings);
   check_routes(network, path + ".routes", findings);
   check_options(network, path + ".options", findings);
   check_servers(network, network.dhcp->dns, path + ".dns", findings);

@@ -118,8 +118,9 @@ std::string option_line(const DhcpOption& option) {
 std::string reservation_line(const Reservation& reservation) {
   const std::string hostname =
       reservation.hostname.empty() ? "" : ", hostname: " + quoted(reservation.hostname);
-  return fmt::format("mac: {}, address: {}{}", to_string(reservation.mac), to_string(reservation.address),
-                     hostname);
+  const std::string whose =
+      reservation.mac ? "mac: " + to_string(*reservation.mac) : "port: " + quoted(reservation.port);
+  return fmt::format("{}, address: {}{}", whose, to_string(reservation.address), hostname);
 }
 
 std::string forward_line(const PortForward& forward) {
@@ -130,7 +131,11 @@ std::string forward_line(const PortForward& forward) {
 
 std::string boot_text(const std::optional<DhcpBoot>& boot) {
   if (!boot) return "none";
-  return fmt::format("{{server: {}, file: {}}}", to_string(boot->server), quoted(boot->file));
+  const std::string files = flow_list(boot->by_arch, [](const DhcpBootFile& entry) {
+    return fmt::format("{{arch: {}, file: {}}}", entry.arch, quoted(entry.file));
+  });
+  return fmt::format("{{server: {}, file: {}, by_arch: {}}}", to_string(boot->server), quoted(boot->file),
+                     files);
 }
 
 void write_dhcp(Writer& out, const Dhcp& dhcp) {
@@ -146,6 +151,16 @@ void write_dhcp(Writer& out, const Dhcp& dhcp) {
   out.key("boot", boot_text(dhcp.boot));
   out.maps("options", dhcp.options, option_line);
   out.maps("reservations", dhcp.reservations, reservation_line);
+  out.key("identity", to_word(dhcp.identity));
+  out.key("check_before_offer", dhcp.check_before_offer);
+  out.section("limits", [&] {
+    out.key("leases_per_port", or_word(dhcp.limits.leases_per_port, "auto", number_text));
+    out.key("messages_per_second", or_word(dhcp.limits.messages_per_second, "auto", number_text));
+  });
+  out.section("exports", [&] {
+    out.key("dnsmasq", or_word(dhcp.exports.dnsmasq, "off", quoted));
+    out.key("libvirt", or_word(dhcp.exports.libvirt, "off", quoted));
+  });
 }
 
 void write_nat(Writer& out, const Nat& nat) {

@@ -105,9 +105,17 @@ struct DhcpRoute {
   net::Ipv4Addr via;
   bool operator==(const DhcpRoute&) const = default;
 };
+enum class Identity { Mac, Port, ClientId };  // by what DHCP tells one client from another
+
+struct DhcpBootFile {
+  std::uint16_t arch = 0;  // RFC 4578 section 2.1: 0 BIOS, 7 and 9 x86-64 EFI, 11 ARM64 EFI
+  std::string file;
+  bool operator==(const DhcpBootFile&) const = default;
+};
 struct DhcpBoot {
   net::Ipv4Addr server;
-  std::string file;
+  std::string file;  // for clients that no entry of by_arch fits
+  std::vector<DhcpBootFile> by_arch;
   bool operator==(const DhcpBoot&) const = default;
 };
 struct DhcpOption {
@@ -115,11 +123,23 @@ struct DhcpOption {
   std::string bytes;  // as sent
   bool operator==(const DhcpOption&) const = default;
 };
+// For a MAC or for whoever is on a port: exactly one of the two is given.
 struct Reservation {
-  net::MacAddr mac;
+  std::optional<net::MacAddr> mac;
+  std::string port;
   net::Ipv4Addr address;
   std::string hostname;  // empty: none
   bool operator==(const Reservation&) const = default;
+};
+// Files that are kept equal to the leases.
+struct DhcpExports {
+  std::optional<std::string> dnsmasq, libvirt;
+  bool operator==(const DhcpExports&) const = default;
+};
+// For each port; 0: none, nothing: by what the port is (see dhcp_limits).
+struct DhcpLimits {
+  std::optional<std::uint32_t> leases_per_port, messages_per_second;
+  bool operator==(const DhcpLimits&) const = default;
 };
 struct Dhcp {
   // The gateway's address may lie within; it is never leased.
@@ -134,6 +154,10 @@ struct Dhcp {
   std::optional<DhcpBoot> boot;
   std::vector<DhcpOption> options;
   std::vector<Reservation> reservations;
+  Identity identity = Identity::Mac;
+  bool check_before_offer = true;  // ARP, for addresses that nobody is known to have had
+  DhcpLimits limits;
+  DhcpExports exports;
   bool operator==(const Dhcp&) const = default;
 };
 
@@ -217,6 +241,10 @@ constexpr auto words_of(Hugepages) {
 }
 constexpr auto words_of(Idle) {
   return std::to_array<Word<Idle>>({{Idle::Adaptive, "adaptive"}, {Idle::Poll, "poll"}});
+}
+constexpr auto words_of(Identity) {
+  return std::to_array<Word<Identity>>(
+      {{Identity::Mac, "mac"}, {Identity::Port, "port"}, {Identity::ClientId, "client-id"}});
 }
 constexpr auto words_of(Forward) {
   return std::to_array<Word<Forward>>({{Forward::Nat, "nat"}, {Forward::None, "none"}});

@@ -12,9 +12,15 @@ void parse_route(Section& section, DhcpRoute& into) {
   section.required("via", into.via, host_address);
 }
 
+void parse_boot_file(Section& section, DhcpBootFile& into) {
+  section.required("arch", into.arch, number_within<std::uint16_t>(0, 0xffff));
+  section.required("file", into.file, any_text);
+}
+
 void parse_boot(Section& section, DhcpBoot& into) {
   section.required("server", into.server, host_address);
   section.required("file", into.file, any_text);
+  section.sections("by_arch", into.by_arch, parse_boot_file);
 }
 
 void parse_option(Section& section, DhcpOption& into) {
@@ -29,9 +35,25 @@ void parse_option(Section& section, DhcpOption& into) {
 }
 
 void parse_reservation(Section& section, Reservation& into) {
-  section.required("mac", into.mac, unicast_mac);
+  section.optional("mac", into.mac, [](std::string_view text) {
+    return unicast_mac(text).map([](net::MacAddr mac) { return std::optional{mac}; });
+  });
+  section.optional("port", into.port, identifier);
+  if (section.given("mac") == section.given("port"))
+    section.findings().complain(section.at(), "a reservation is for exactly one of mac and port");
   section.required("address", into.address, host_address);
   section.optional("hostname", into.hostname, host_name);
+}
+
+void parse_limits(Section& section, DhcpLimits& into) {
+  const auto limit = unless("auto", number_within<std::uint32_t>(0, 0xffffffff));
+  section.optional("leases_per_port", into.leases_per_port, limit);
+  section.optional("messages_per_second", into.messages_per_second, limit);
+}
+
+void parse_exports(Section& section, DhcpExports& into) {
+  section.optional("dnsmasq", into.dnsmasq, unless("off", absolute_path));
+  section.optional("libvirt", into.libvirt, unless("off", absolute_path));
 }
 
 Parsed<std::string> domain_or_none(std::string_view text) {
@@ -53,6 +75,10 @@ void parse_dhcp(Section& section, Dhcp& into, const Network& network, const Reso
   if (DhcpBoot boot; section.section("boot", boot, parse_boot, "none")) into.boot = boot;
   section.sections("options", into.options, parse_option);
   section.sections("reservations", into.reservations, parse_reservation);
+  section.optional("identity", into.identity, word<Identity>);
+  section.optional("check_before_offer", into.check_before_offer, boolean);
+  section.section("limits", into.limits, parse_limits);
+  section.section("exports", into.exports, parse_exports);
 }
 
 }  // namespace vmnat::config

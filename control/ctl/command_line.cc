@@ -92,6 +92,44 @@ void add_recipes(CLI::App& app, CommandLine& line) {
   }
 }
 
+// `lease release`, `reserve add` and `reserve del`: a word and a verb, one command for the daemon.
+struct DhcpOptions {
+  std::string address;
+  std::map<std::string, std::string> texts;
+};
+
+std::string checked_address(const std::string& text) {
+  const auto address = config::host_address(text);
+  return address ? "" : address.error();
+}
+
+void add_dhcp(CLI::App& app, DhcpOptions& options) {
+  const auto verb = [&](CLI::App& noun, const std::string& name, const std::string& description) {
+    CLI::App* command = noun.add_subcommand(name, description);
+    command->add_option("ADDRESS", options.address, "a VM's address")->required()->check(checked_address);
+    return command;
+  };
+  CLI::App* lease = app.add_subcommand("lease", "leases, changed by hand: release");
+  CLI::App* reserve = app.add_subcommand("reserve", "reservations, changed by hand: add, del");
+  for (CLI::App* noun : {lease, reserve}) noun->require_subcommand(1);
+  verb(*lease, "release", "end the lease of an address; the VM keeps it until it renews");
+  CLI::App* add = verb(*reserve, "add", "reserve an address, for good");
+  CLI::Option* mac =
+      add->add_option("--mac", options.texts["mac"], "for this MAC address")->check(checked_mac);
+  add->add_option("--port", options.texts["port"], "for whoever is on this VM port")->excludes(mac);
+  add->add_option("--hostname", options.texts["hostname"], "told to the VM by DHCP");
+  verb(*reserve, "del", "take back what `reserve add` has reserved");
+}
+
+// "lease release" is the daemon's command lease-release.
+void take_dhcp(const CLI::App& chosen, const DhcpOptions& options, CommandLine& line) {
+  if (line.command != "lease" && line.command != "reserve") return;
+  line.command += "-" + chosen.get_subcommands().front()->get_name();
+  line.arguments["address"] = options.address;
+  for (const auto& [name, text] : options.texts)
+    if (!text.empty()) line.arguments[name] = text;
+}
+
 void add_plain(CLI::App& app) {
   app.add_subcommand("status", "whether all is well, in a few lines");
   app.add_subcommand("ports", "the VMs' ports and the uplink");
@@ -111,6 +149,8 @@ void add_plain(CLI::App& app) {
 
 // What CLI11 cannot check by itself; the sentence, or nothing.
 std::string contradiction(const CommandLine& line) {
+  if (line.command == "reserve-add" && !line.arguments.contains("mac") && !line.arguments.contains("port"))
+    return "reserve add: give --mac or --port, whom the address is for";
   if (line.command != "flush" || !line.arguments.empty()) return "";
   return "flush: give a filter, or --all to end every session";
 }
@@ -130,6 +170,8 @@ std::variant<CommandLine, Exit> parse_command_line(const std::vector<std::string
   add_sessions(app, filters, line);
   add_flush(app, flush_filters);
   add_recipes(app, line);
+  DhcpOptions dhcp_options;
+  add_dhcp(app, dhcp_options);
 
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 takes them
   try {
@@ -145,6 +187,7 @@ std::variant<CommandLine, Exit> parse_command_line(const std::vector<std::string
   line.command = chosen.get_name();
   if (line.command == "sessions") line.arguments = arguments_of(chosen, filters);
   if (line.command == "flush") line.arguments = arguments_of(chosen, flush_filters);
+  take_dhcp(chosen, dhcp_options, line);
   if (line.format == SessionFormat::Json) line.json = true;
   if (const std::string wrong = contradiction(line); !wrong.empty()) {
     err << wrong << '\n';

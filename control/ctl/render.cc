@@ -110,9 +110,9 @@ std::vector<Column> columns_of(std::string_view command) {
     return {{"NAME", "name"},       {"ADDRESS", "address"}, {"MAC", "mac"},       {"MTU", "mtu"},
             {"FORWARD", "forward"}, {"PORTS", "ports"},     {"LEASES", "leases"}, {"EXTERNAL", "external"}};
   if (command == "leases")
-    return {{"NETWORK", "network"},        {"ADDRESS", "address"}, {"MAC", "mac"},
-            {"HOSTNAME", "hostname"},      {"PORT", "port"},       {"STATE", "state"},
-            {"EXPIRES", "expires", expiry}};
+    return {{"NETWORK", "network"},         {"ADDRESS", "address"},     {"MAC", "mac"},
+            {"HOSTNAME", "hostname"},       {"PORT", "port"},           {"STATE", "state"},
+            {"EXPIRES", "expires", expiry}, {"RESERVED", "reservation"}};
   if (command == "sessions")
     return {{"NETWORK", "network"},      {"PORT", "port"},          {"PROTO", "protocol"},
             {"INTERNAL", "internal"},    {"EXTERNAL", "external"},  {"REMOTE", "remote"},
@@ -194,6 +194,16 @@ std::string reload_text(const Json& answer) {
   std::string text;
   for (const Json& change : changed) text += plain_text(change) + "\n";
   return text;
+}
+
+std::string dhcp_change_text(std::string_view command, const Json& answer) {
+  const std::string address = plain_text(at(answer, "address"));
+  if (command == "lease-release")
+    return fmt::format("the lease of {} for {} has ended\n", address, plain_text(at(answer, "mac")));
+  if (command == "reserve-del") return address + " is no longer reserved\n";
+  const bool by_mac = !at(answer, "mac").is_null();
+  return fmt::format("{} is reserved for {} {}\n", address, by_mac ? "MAC" : "port",
+                     plain_text(at(answer, by_mac ? "mac" : "port")));
 }
 
 std::string conntrack_line(const Json& session) {

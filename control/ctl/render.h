@@ -17,6 +17,8 @@ std::string counters_text(const Json& counters);  // one per line, names to the 
 // "worker 0: parse 21.5, switch 11.7, ... cycles a packet", of a daemon built to count that; else nothing.
 std::string stages_text(const Json& worker);
 std::string reload_text(const Json& answer);
+// What `lease release`, `reserve add` and `reserve del` have done, as a sentence.
+std::string dhcp_change_text(std::string_view command, const Json& answer);
 
 // A session as conntrack(8) -L writes one, newline included. The reply direction stands second, so its
 // "dst" and "dport" are the external endpoint:

@@ -69,6 +69,8 @@ std::string text_of(const CommandLine& line, const Json& answer) {
   if (line.command == "reload") return reload_text(answer);
   if (line.command == "config") return answer.value("yaml", "");
   if (line.command == "sessions") return plain_text(answer.value("count", Json())) + "\n";
+  if (line.command.starts_with("lease-") || line.command.starts_with("reserve-"))
+    return dhcp_change_text(line.command, answer);
   if (line.command == "flush") return plain_text(answer.value("flushed", Json())) + " sessions ended\n";
   return answer.dump(2) + "\n";
 }

@@ -16,16 +16,6 @@ namespace {
 
 constexpr std::size_t kReadChunk = 64 * 1024;
 
-bool write_all(int file, dhcp::ByteView bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(file, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return false;
-    bytes = bytes.subspan(static_cast<std::size_t>(written));
-  }
-  return true;
-}
-
 // The whole file; nothing on an error, which is in errno.
 std::optional<dhcp::Bytes> read_all(int file) {
   dhcp::Bytes bytes;
@@ -39,15 +29,24 @@ std::optional<dhcp::Bytes> read_all(int file) {
   }
 }
 
-// A rename is on the disk when its directory is.
+}  // namespace
+
+bool write_all(int file, dhcp::ByteView bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(file, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return false;
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
+  return true;
+}
+
 bool sync_directory_of(const std::string& path) {
   const auto directory = std::filesystem::path{path}.parent_path();
   const FileDescriptor file{
       ::open(directory.empty() ? "." : directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   return file.is_open() && ::fsync(file.number()) == 0;
 }
-
-}  // namespace
 
 FileDescriptor::FileDescriptor(FileDescriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
 FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {

@@ -33,6 +33,10 @@ class FileDescriptor {
   int number_ = -1;
 };
 
+bool write_all(int file, dhcp::ByteView bytes);
+// A rename is on the disk when its directory is.
+bool sync_directory_of(const std::string& path);
+
 class LeaseStore {
  public:
   // Reads the journal at `path` and writes it anew, compact; makes one when there is none. An existing file

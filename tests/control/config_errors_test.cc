@@ -328,8 +328,17 @@ constexpr Row kDhcpRows[] = {
      "4:9: reservations: mac 52:54:00:aa:00:01 is already used at line 3\n"
      "4:37: reservations: address 192.168.122.9 is already used at line 3\n"
      "4:62: reservations: hostname 'w' is already used at line 3"},
+    {"dhcp: reservation for a port that is not there", Dhcp,
+     "reservations: [{port: vm9, address: 192.168.122.9}]", "2:78: port: network 'a' has no port 'vm9'"},
+    {"dhcp: two files for one architecture", Dhcp,
+     "boot: {server: 192.168.122.9, file: a, by_arch: [{arch: 7, file: b}, {arch: 7, file: c}]}",
+     "2:132: boot: arch 7 is already used at line 2"},
+    {"dhcp: identity of a sort that is not", Dhcp, "identity: hostname",
+     "2:66: identity: 'hostname' is not one of: mac, port, client-id"},
+    {"dhcp: one file for two exports", Dhcp, "exports: {dnsmasq: /run/x, libvirt: /run/x}",
+     "2:92: exports: file /run/x is already used at line 2"},
     {"dhcp: reservation without a MAC", Dhcp, "reservations: [{address: 192.168.122.9}]",
-     "2:71: key 'mac' is missing in 'reservations[0]'"},
+     "2:71: a reservation is for exactly one of mac and port"},
     {"dhcp: bad hostname", Dhcp,
      "reservations: [{mac: 52:54:00:aa:00:01, address: 192.168.122.9, hostname: a_b}]",
      "2:130: hostname: 'a_b' is not a host name (1 to 63 of letters, digits and '-')"},

@@ -84,8 +84,8 @@ TEST(Workers, ShowTheCostOfEachStepWhereItIsCounted) {
 TEST(Leases, ThatNeverExpireSaySo) {
   EXPECT_EQ(table_of("leases", R"([{"network":"default","address":"192.168.122.10","mac":"52:54:00:aa:00:01",
                                     "hostname":"","port":"vm1","state":"active","expires":null}])"),
-            "NETWORK  ADDRESS         MAC                HOSTNAME  PORT  STATE   EXPIRES\n"
-            "default  192.168.122.10  52:54:00:aa:00:01  -         vm1   active  never\n");
+            "NETWORK  ADDRESS         MAC                HOSTNAME  PORT  STATE   EXPIRES  RESERVED\n"
+            "default  192.168.122.10  52:54:00:aa:00:01  -         vm1   active  never    -\n");
 }
 
 TEST(Networks, ShowTheirExternalAddresses) {
@@ -124,6 +124,19 @@ TEST(Status, SaysInAFewLinesWhetherAllIsWell) {
                 .find("uplink    eth0 up, no address, DHCP selecting\n"),
             std::string::npos);
   EXPECT_NE(status_text(Json::object()).find("uplink    - -, - via - (not resolved)\n"), std::string::npos);
+}
+
+TEST(DhcpChanges, AreOneSentence) {
+  const auto text = [](const char* command, const char* answer) {
+    return dhcp_change_text(command, Json::parse(answer));
+  };
+  EXPECT_EQ(text("lease-release", R"({"address":"192.168.122.5","mac":"52:54:00:00:00:01","port":"vm1"})"),
+            "the lease of 192.168.122.5 for 52:54:00:00:00:01 has ended\n");
+  EXPECT_EQ(text("reserve-add", R"({"address":"192.168.122.5","mac":"52:54:00:00:00:01","port":null})"),
+            "192.168.122.5 is reserved for MAC 52:54:00:00:00:01\n");
+  EXPECT_EQ(text("reserve-add", R"({"address":"192.168.122.5","mac":null,"port":"vm1"})"),
+            "192.168.122.5 is reserved for port vm1\n");
+  EXPECT_EQ(text("reserve-del", R"({"address":"192.168.122.5"})"), "192.168.122.5 is no longer reserved\n");
 }
 
 TEST(Counters, AreOneALine) {

@@ -23,7 +23,8 @@ TEST(DhcpSettings, EveryKeyOfTheSectionArrives) {
       "nat",
       "ranges: [192.168.122.2-192.168.122.9, 192.168.122.20-192.168.122.30], lease_time: 10m, dns: [9.9.9.9],"
       " domain: lab.example, search: [a.example, b.example], ntp: [192.0.2.1],"
-      " routes: [{to: 10.0.0.0/8, via: 192.168.122.5}], boot: {server: 192.168.122.6, file: boot.ipxe},"
+      " routes: [{to: 10.0.0.0/8, via: 192.168.122.5}], boot: {server: 192.168.122.6, file: boot.ipxe,"
+      " by_arch: [{arch: 7, file: boot.efi}]}, identity: port, check_before_offer: false,"
       " options: [{code: 252, text: \"http://wpad/\"}, {code: 224, hex: \"0a0b\"}],"
       " reservations: [{mac: 52:54:00:aa:00:01, address: 192.168.122.10, hostname: web1}]"));
   EXPECT_EQ(net::to_string(settings.gateway), "192.168.122.1/24");
@@ -39,9 +40,14 @@ TEST(DhcpSettings, EveryKeyOfTheSectionArrives) {
   ASSERT_EQ(settings.routes.size(), 1u);
   EXPECT_EQ(net::to_string(settings.routes[0].to), "10.0.0.0/8");
   EXPECT_EQ(net::to_string(settings.routes[0].via), "192.168.122.5");
-  ASSERT_EQ(settings.boot.size(), 1u);
+  ASSERT_EQ(settings.boot.size(), 2u);
   EXPECT_EQ(net::to_string(settings.boot[0].server), "192.168.122.6");
-  EXPECT_EQ(settings.boot[0].file, "boot.ipxe");
+  EXPECT_EQ(settings.boot[0].architecture, 7);
+  EXPECT_EQ(settings.boot[0].file, "boot.efi");
+  EXPECT_EQ(settings.boot[1].architecture, std::nullopt);
+  EXPECT_EQ(settings.boot[1].file, "boot.ipxe");
+  EXPECT_EQ(settings.identity, dhcp::Identity::Port);
+  EXPECT_FALSE(settings.check_before_offer);
   ASSERT_EQ(settings.options.size(), 2u);
   EXPECT_EQ(settings.options[0].code, 252);
   EXPECT_EQ(settings.options[0].value.size(), 12u);
@@ -50,6 +56,21 @@ TEST(DhcpSettings, EveryKeyOfTheSectionArrives) {
   EXPECT_EQ(settings.reservations[0].hostname, "web1");
   EXPECT_EQ(settings.mtu, 1400);
   EXPECT_TRUE(settings.offer_router);
+}
+
+TEST(DhcpSettings, LimitsAreThoseOfAVmOrOfASegmentUnlessGiven) {
+  const config::VmPort vm{.name = "vm1", .vhost_user = "/run/vm1.sock"},
+      segment{.name = "lab", .device = "eth1"};
+  const config::Dhcp plain = *network_with("nat", "").dhcp;
+  EXPECT_EQ(dhcp_limits(plain, vm).leases, 16u);
+  EXPECT_EQ(dhcp_limits(plain, vm).messages_per_second, 100u);
+  EXPECT_EQ(dhcp_limits(plain, segment).leases, 0u);
+  EXPECT_EQ(dhcp_limits(plain, segment).messages_per_second, 1000u);
+  const config::Dhcp given =
+      *network_with("nat", "limits: {leases_per_port: 3, messages_per_second: 0}").dhcp;
+  EXPECT_EQ(dhcp_limits(given, vm).leases, 3u);
+  EXPECT_EQ(dhcp_limits(given, segment).leases, 3u);
+  EXPECT_EQ(dhcp_limits(given, segment).messages_per_second, 0u);
 }
 
 TEST(DhcpSettings, AnIsolatedNetworkOffersNoRouter) {

@@ -28,6 +28,14 @@ TEST(Exports, DnsmasqLinesHoldBoundLeasesAndStarsForWhatIsMissing) {
   EXPECT_EQ(dnsmasq_lease_lines({}), "");
 }
 
+TEST(Exports, ALeaseForEverHasZeroForItsEnd) {
+  auto leases = samples();
+  leases.resize(1);
+  leases[0].expires = kNever;
+  EXPECT_EQ(dnsmasq_lease_lines(leases), "0 52:54:00:00:00:01 192.168.122.5 * *\n");
+  EXPECT_NE(libvirt_status(leases).find("\"expiry-time\": 0\n"), std::string::npos);
+}
+
 TEST(Exports, LibvirtStatusIsAnArrayOfBoundLeases) {
   EXPECT_EQ(libvirt_status(samples()), R"([
   {

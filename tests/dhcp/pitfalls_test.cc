@@ -245,7 +245,7 @@ TEST_F(Pitfall, 17c_ARelayDoesNotLiftTheLimit) {
 }
 
 TEST_F(Pitfall, 17d_AFloodOfMessagesCostsItsOwnPortAlone) {
-  settings.max_messages_per_port = 100;
+  settings.limits.messages_per_second = 100;
   use(settings);
   for (unsigned i = 0; i < 10'000; ++i) vm.ask(vm.discover());
   EXPECT_EQ(server.counters().sent_of(MessageType::Offer), 200u);

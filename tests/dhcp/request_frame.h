@@ -48,7 +48,7 @@ inline NetworkSettings default_network() {
           .ranges = {{ip("192.168.122.2"), ip("192.168.122.254")}},
           .dns = {ip("9.9.9.9")},
           .domain = "lab.example",
-          .max_messages_per_port = 0};
+          .limits = {.messages_per_second = 0}};
 }
 
 struct RawOptionValue {

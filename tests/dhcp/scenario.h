@@ -48,7 +48,7 @@ class Scenario {
   [[nodiscard]] NetworkSettings settings() const {
     NetworkSettings settings = default_network();
     settings.ranges = {{ip("192.168.122.2"), ip("192.168.122.6")}};
-    settings.max_leases_per_port = 4;
+    settings.limits.leases = 4;
     if (reservations_on_)
       settings.reservations = {{.mac = mac_number(0), .address = ip("192.168.122.4"), .hostname = "zero"},
                                {.mac = mac_number(1), .address = ip("192.168.122.200"), .hostname = {}}};

@@ -4,12 +4,21 @@
 
 #include <gtest/gtest.h>
 
+#include "dhcp/journal.h"
 #include "tests/dhcp/test_client.h"
 
 namespace vmnat::dhcp::test {
 namespace {
 
 using std::chrono::seconds;
+
+// What a journal with these records gives back.
+std::vector<Lease> read_journal_of(std::span<const Lease> leases) {
+  Bytes bytes = journal_header();
+  const Bytes records = journal_records(leases);
+  bytes.insert(bytes.end(), records.begin(), records.end());
+  return read_journal(bytes).leases;
+}
 
 class DhcpServer : public testing::Test {
  protected:
@@ -341,6 +350,84 @@ TEST_F(DhcpServer, ALeaseReleasedByHandIsFree) {
   EXPECT_TRUE(server.release(address));
   EXPECT_FALSE(server.release(address));
   EXPECT_EQ(other.ask(other.selecting(address))->type(), MessageType::Ack);
+}
+
+TEST_F(DhcpServer, AnInfiniteLeaseNeverEndsWhateverTheClockDoes) {
+  auto settings = default_network();
+  settings.lease_time = kInfiniteLease;
+  server.reconfigure(settings);
+  const auto address = vm.acquire().value();
+  EXPECT_EQ(server.leases().at(0).expires, kNever);
+  const auto changes = server.take_changes();
+  vm.now = at_second(-1000);
+  vm.ask(vm.renewing(address));
+  EXPECT_EQ(server.leases().at(0).expires, kNever);
+  EXPECT_EQ(server.expire(at_second(1'000'000'000)), 0u);
+
+  Server restarted{settings, 1};
+  EXPECT_EQ(restarted.load(read_journal_of(changes), at_second(10)), 1u);
+  EXPECT_EQ(restarted.leases().at(0).expires, kNever);
+  Server shorter{default_network(), 1};
+  shorter.load(changes, at_second(10));
+  EXPECT_EQ(shorter.leases().at(0).expires, at_second(3610)) << "the configuration is another one now";
+}
+
+class DhcpServerThatChecks : public DhcpServer {
+ protected:
+  void SetUp() override {
+    auto settings = default_network();
+    settings.check_before_offer = true;
+    server.reconfigure(settings);
+  }
+};
+
+TEST_F(DhcpServerThatChecks, AnAddressThatNobodyHadIsOfferedOnceItIsKnownToBeFree) {
+  const RequestFrame discover = vm.discover();
+  EXPECT_FALSE(vm.ask(discover));
+  const auto address = server.take_check().value();
+  EXPECT_FALSE(server.take_check());
+  server.mark_free(address, vm.now);
+  const auto offer = vm.ask(discover).value();
+  EXPECT_EQ(offer.yiaddr(), address);
+  EXPECT_EQ(vm.ask(vm.selecting(address))->type(), MessageType::Ack);
+  EXPECT_EQ(vm.ask(vm.discover())->yiaddr(), address) << "it has it now: nothing to ask";
+}
+
+TEST_F(DhcpServerThatChecks, AnAddressThatIsInUseIsNotOfferedToAnybody) {
+  const RequestFrame discover = vm.discover();
+  vm.ask(discover);
+  const auto used = server.take_check().value();
+  server.mark_in_use(used, mac("52:54:00:bb:00:01"), vm.now);
+  vm.ask(discover);
+  const auto next = server.take_check().value();
+  EXPECT_NE(next, used);
+  EXPECT_EQ(state_of(used), LeaseState::Declined);
+}
+
+TEST_F(DhcpServerThatChecks, WhatIsKnownOfAnAddressIsBelievedForHalfAMinute) {
+  const RequestFrame discover = vm.discover();
+  vm.ask(discover);
+  const auto address = server.take_check().value();
+  server.mark_free(address, vm.now);
+  vm.now += seconds(31);
+  EXPECT_FALSE(vm.ask(discover));
+  EXPECT_EQ(server.take_check(), address);
+}
+
+TEST_F(DhcpServerThatChecks, RequestsAreAnsweredAtOnce) {
+  EXPECT_EQ(vm.ask(vm.init_reboot(ip("192.168.122.77")))->type(), MessageType::Ack);
+  EXPECT_FALSE(server.take_check());
+}
+
+TEST_F(DhcpServer, LimitsOfAPortStandBeforeThoseOfTheNetwork) {
+  const auto discover = [&](unsigned number, unsigned leases) {
+    return server.answer(
+        request_of(MessageType::Discover, mac_number(number), number).frame(),
+        {.port = "segment", .limits = PortLimits{.messages_per_second = 0, .leases = leases}}, at_second(0));
+  };
+  for (unsigned i = 1; i <= 40; ++i) EXPECT_TRUE(discover(i, 0)) << i;
+  EXPECT_FALSE(discover(41, 40));
+  EXPECT_EQ(ignored(Ignored::PortLimit), 1u);
 }
 
 }  // namespace

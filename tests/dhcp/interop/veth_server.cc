@@ -114,7 +114,7 @@ dhcp::NetworkSettings settings_from(char** argv, net::MacAddr mac) {
   settings.search = {"lab.example", "example"};
   settings.routes = {{net::parse_ipv4_prefix("10.99.0.0/16").value(), settings.gateway.address}};
   settings.mtu = 1400;
-  settings.max_messages_per_port = 0;
+  settings.limits.messages_per_second = 0;
   settings.boot = {{.server = settings.gateway.address, .file = "boot.ipxe"}};
   return settings;
 }
@@ -153,7 +153,7 @@ int main(int argc, char** argv) {
   auto socket = std::make_unique<PacketSocket>(argv[1]);
   occupy_server_port();
   dhcp::NetworkSettings settings = settings_from(argv, socket->mac());
-  settings.max_leases_per_port = argc > 5 ? static_cast<unsigned>(std::stoul(argv[5])) : 16;
+  settings.limits.leases = argc > 5 ? static_cast<unsigned>(std::stoul(argv[5])) : 16;
   dhcp::Server server{std::move(settings), 1};
   std::optional<control::LeaseStore> store;
   if (argc > 4 && *argv[4] != '\0') {
