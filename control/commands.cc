@@ -69,10 +69,10 @@ Answer status(const Surroundings& at) {
   const dataplane::ForwardingState& state = at.launched.states().current();
   Json notes = at.eal.notes;
   for (const std::string& note : at.slow_path.dhcp().notes()) notes.push_back(note);
-  if (!state.uplink.has_address())
-    notes.push_back(at.slow_path.uplink_client()->problem().empty()
+  if (const auto& client = at.slow_path.uplink_client(); client && !state.uplink.has_address())
+    notes.push_back(client->problem().empty()
                         ? "the uplink has no address yet: nothing is forwarded until a DHCP server gives one"
-                        : at.slow_path.uplink_client()->problem() + "; nothing is forwarded");
+                        : client->problem() + "; nothing is forwarded");
   std::size_t up = 0;
   for (const dataplane::Port& port : state.ports) up += port.up ? 1 : 0;
   return Answer::object({
