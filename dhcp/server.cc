@@ -12,6 +12,7 @@ Server::Server(NetworkSettings settings, std::uint64_t seed)
 
 std::optional<Frame> Server::answer(ByteView frame, const Ingress& ingress, WallTime now) {
   ++counters_.frames;
+  check_.reset();
   follow_clock(now);
   expire(now);
   const std::string port{ingress.port};

@@ -49,6 +49,7 @@ class Scenario {
     NetworkSettings settings = default_network();
     settings.ranges = {{ip("192.168.122.2"), ip("192.168.122.6")}};
     settings.limits.leases = 4;
+    settings.check_before_offer = checks_on_;
     if (reservations_on_)
       settings.reservations = {{.mac = mac_number(0), .address = ip("192.168.122.4"), .hostname = "zero"},
                                {.mac = mac_number(1), .address = ip("192.168.122.200"), .hostname = {}}};
@@ -83,6 +84,7 @@ class Scenario {
 
   void reconfigure() {
     reservations_on_ = !reservations_on_;
+    checks_on_ = next_() % 2 == 0;
     server_.reconfigure(settings());
   }
   // Releasing by hand takes an address away from a client that still believes in it: it is the operator's
@@ -124,7 +126,17 @@ class Scenario {
     const auto request = request_for(client, mac_number(number), kind);
     static constexpr std::string_view kNames[kPorts] = {"p0", "p1", "p2"};
     const std::string_view port = kNames[(next_() % 16 == 0 ? next_() : number) % kPorts];
-    const auto frame = server_.answer(request.frame(), {.port = port}, server_now());
+    auto frame = server_.answer(request.frame(), {.port = port}, server_now());
+    // What the network says of an address that the server asks about.
+    if (const auto asked = server_.take_check()) {
+      if (frame) fault_ = "an answer although the address is asked about";
+      if (next_() % 4 == 0)
+        server_.mark_in_use(*asked, mac("02:ff:ff:ff:ff:fe"), server_now());
+      else
+        server_.mark_free(*asked, server_now());
+      frame = server_.answer(request.frame(), {.port = port}, server_now());
+      server_.take_check();
+    }
     keep_journal();
     if (kind == 0) client.held.reset();  // who sends DISCOVER uses no address
     if (frame) note_reply(client, number, *frame);
@@ -215,6 +227,7 @@ class Scenario {
   std::function<std::uint8_t()> next_;
   std::function<bool()> more_;
   bool reservations_on_ = false;
+  bool checks_on_ = false;
   Server server_;
   Bytes journal_;
   std::array<Client, kClients> clients_{};
