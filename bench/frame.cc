@@ -16,15 +16,24 @@ constexpr std::size_t kPayloadOffset = kUdpOffset + sizeof(net::UdpHeader);
 
 // The first bytes of every payload.
 struct PayloadHeader {
-  static constexpr std::uint32_t kMagic = 0x766d6e62;  // "vmnb"
-  net::Be32 magic;
+  static constexpr std::uint16_t kMagic =
+      0x766e;  // "vn"; the time's complement tells ours from others as well
+  net::Be16 magic;
   net::Be32 flow;
+  net::Be32 time;
+  net::Be32 time_complement;
+
+  [[nodiscard]] bool is_ours() const {
+    return magic.host() == kMagic && time_complement.raw() == ~time.raw();
+  }
 };
 static_assert(alignof(PayloadHeader) == 1);
 constexpr std::size_t kPatchEnd = FlowPatch::kOffset + sizeof(FlowPatch);
 static_assert(kPatchEnd <= kSmallestFrame - kFcsLength && (kPatchEnd - kUdpOffset) % 2 == 0,
               "sums add up at even offsets");
+static_assert(kPayloadOffset + sizeof(PayloadHeader) == kPatchEnd, "a patch writes the whole payload header");
 constexpr std::size_t kPatternOffset = kPayloadOffset + sizeof(PayloadHeader);
+static_assert(TimeStamp::kOffset == kPayloadOffset + offsetof(PayloadHeader, time));
 
 // Bytes behind the payload header: a pattern that an offset by one byte or a cut would break.
 std::byte pattern_at(std::size_t offset) {
@@ -73,8 +82,11 @@ FlowPatch FrameTemplate::patch_of(const Tuple& tuple, FlowNumber flow) const {
   std::copy_n(bytes_.begin(), frame.size(), frame.begin());
   auto& ip = *net::mutable_view<net::Ipv4Header>(frame, kIpOffset);
   auto& udp = *net::mutable_view<net::UdpHeader>(frame, kUdpOffset);
-  *net::mutable_view<PayloadHeader>(frame, kPayloadOffset) = {net::Be32::from_host(PayloadHeader::kMagic),
-                                                              net::Be32::from_host(flow)};
+  *net::mutable_view<PayloadHeader>(frame, kPayloadOffset) = {
+      .magic = net::Be16::from_host(PayloadHeader::kMagic),
+      .flow = net::Be32::from_host(flow),
+      .time = {},
+      .time_complement = net::Be32::from_raw(~std::uint32_t{0})};
   ip.source = tuple.source.address;
   ip.destination = tuple.destination.address;
   ip.checksum = net::checksum_of(net::added_sum(std::span{frame}.subspan(kIpOffset, sizeof ip)));
@@ -103,7 +115,7 @@ ReceivedFrame read_frame(std::span<const std::byte> frame) {
   const auto* udp = net::view<net::UdpHeader>(frame, kUdpOffset);
   const auto* payload = net::view<PayloadHeader>(frame, kPayloadOffset);
   if (payload == nullptr || ethernet->ether_type() != net::EtherType::Ipv4 || ip->version_ihl != 0x45 ||
-      ip->protocol() != net::Protocol::Udp || payload->magic.host() != PayloadHeader::kMagic)
+      ip->protocol() != net::Protocol::Udp || !payload->is_ours())
     return {};
   ReceivedFrame result{Fault::None,
                        {{ip->source, udp->source_port}, {ip->destination, udp->destination_port}},

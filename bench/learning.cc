@@ -2,6 +2,7 @@
 // Rounds of sending what is missing.
 #include "bench/learning.h"
 
+#include <fmt/format.h>
 #include <rte_cycles.h>
 
 #include "bench/stream.h"
@@ -13,6 +14,7 @@ constexpr unsigned kRounds = 30;
 constexpr std::uint64_t kWindow = 512;    // frames under way
 constexpr double kStall = 0.002;          // seconds without progress: what is under way is lost
 constexpr double kPauseAfterLoss = 0.02;  // between rounds in which nothing at all came through
+constexpr std::uint64_t kPollsPerReport = 1 << 15;
 
 bool is_known(TestBed& bed, Direction direction, FlowNumber flow) {
   return direction == Direction::Outbound ? bed.flows().is_learned(flow) : bed.flows().has_returned(flow);
@@ -29,13 +31,17 @@ std::vector<FlowNumber> missing_flows(TestBed& bed, Direction direction, FlowNum
 
 // Sends one frame of each flow, with at most kWindow unanswered; the time of the last arrival.
 std::uint64_t send_and_check(TestBed& bed, Direction direction, const std::vector<FlowNumber>& flows) {
-  const FrameTemplate content = bed.frame_template(direction, kSmallestFrame);
-  Stream stream(bed.sender(direction), patches_of(bed, direction, content, flows), Repetition::Once);
+  const auto smallest = FrameMix::of_size(kSmallestFrame);
+  Stream stream(bed.sender(direction), row_of(bed, direction, smallest, flows, Repetition::Once),
+                Repetition::Once);
   const auto stall_ticks = static_cast<std::uint64_t>(kStall * static_cast<double>(rte_get_tsc_hz()));
   std::uint64_t settled = 0;  // frames that came back, or are given up
+  std::uint64_t polls = 0;
   std::uint64_t last_arrival = rte_rdtsc();
   while (!stream.is_finished()) {
     if (stream.sent() < settled + kWindow) stream.send();
+    if (bed.progress().is_shown() && ++polls % kPollsPerReport == 0)
+      bed.progress().show(fmt::format("{} flows {}", stream.sent(), text_of(direction)));
     const unsigned arrived = bed.receive_and_check();
     settled += arrived;
     if (arrived > 0) {

@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Steady load: the flows of the plan, over and over, in one or both directions; what arrives is counted.
 //
-// The generator offers as much as the device takes (a vhost ring that is full pushes back, that is not loss),
-// or a fixed rate. Loss is what the device took and did not deliver. Every frame's length is looked at and
-// one of every 1024 is verified in full; ARP requests are answered.
+// Without a rate, the generator offers as much as the device takes: a vhost ring that is full pushes back,
+// that is not loss; loss is what the device took and did not deliver. With a rate, frames are offered by the
+// clock (pacer.h), and loss is what was offered and not delivered: a frame that no ring has taken for a
+// millisecond is lost as well. Every frame's length is looked at and one of every 1024 is verified in full;
+// ARP requests are answered.
 #pragma once
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "bench/histogram.h"
+#include "bench/pacer.h"
 #include "bench/stream.h"
 #include "bench/testbed.h"
 
@@ -18,28 +23,36 @@ namespace vmnat::bench {
 struct LoadPlan {
   Traffic traffic = Traffic::Outbound;
   FlowNumber flows = 1;
-  unsigned wire_size = kSmallestFrame;
+  FrameMix frames = FrameMix::of_size(kSmallestFrame);
   FlowOrder order = FlowOrder::Random;
   double seconds = 1;
-  double rate_mpps = 0;  // per direction; 0: unlimited
 };
 
 // One run. Rates are those of the measured window; loss is over the whole run.
 struct LoadSample {
   double outbound_mpps = 0;  // received
   double inbound_mpps = 0;
-  double loss = 0;                // share of the frames sent
+  double offered_mpps = 0;        // over the whole run; only with a rate
+  double loss = 0;                // share of the frames offered, without a rate of those sent
   double generator_busy = 0;      // share of the loop's time in which it had something to send or to receive
   double frames_per_burst = 0;    // received, of those bursts that were not empty
   std::uint64_t preemptions = 0;  // of the generator's thread, during the run
   [[nodiscard]] double mpps() const { return outbound_mpps + inbound_mpps; }
 };
 
+// In ticks. A frame's latency is measured to within one turn of the generator's loop at either end.
+struct Latencies {
+  Histogram frames;
+  Histogram turns;
+};
+
 // A prepared load: buffers hold the template, patches are computed. `run` may be called repeatedly.
 class Load {
  public:
-  Load(TestBed& bed, const LoadPlan& plan);
-  LoadSample run();
+  Load(TestBed& bed, const LoadPlan& plan, Stamping stamping = Stamping::None);
+  // `rate_mpps` per direction; 0: unlimited. `latencies` needs a load that stamps, and is added to.
+  LoadSample run(double rate_mpps, Latencies* latencies = nullptr);
+  [[nodiscard]] std::size_t directions() const { return lanes_.size(); }
 
   // What a frame's translated address must be in: an outbound frame's source, an inbound frame's destination.
   struct AddressRange {
@@ -54,12 +67,15 @@ class Load {
     Direction direction;
     AddressRange expected;
     std::unique_ptr<Stream> stream;
+    std::optional<Pacer> pacer;     // this run's
     std::uint64_t sent_before = 0;  // this run
     std::uint64_t received_before = 0;
     std::uint64_t received = 0;
     std::uint64_t bursts = 0;  // that were not empty
 
-    [[nodiscard]] std::uint64_t sent_in_run() const { return stream->sent() - sent_before; }
+    [[nodiscard]] std::uint64_t offered_in_run() const {
+      return pacer ? pacer->offered() : stream->sent() - sent_before;
+    }
     [[nodiscard]] std::uint64_t received_in_run() const { return received - received_before; }
   };
   // Time, and counts at the start and the end of the measured window.
@@ -70,18 +86,21 @@ class Load {
     std::uint64_t bursts = 0;
   };
 
-  void add_lane(Direction direction);
+  void add_lane(Direction direction, Stamping stamping);
+  void start_lanes(double rate_mpps);
   unsigned receive(Lane& lane);
+  // Sends what is due at `now`; the number of frames that the ring took.
+  static unsigned offer(Lane& lane, std::uint64_t now);
   // Sends and receives until `end`; returns where things stand.
   Mark drive_until(std::uint64_t end);
   void stop_and_drain();
   static LoadSample sample_between(const Mark& from, const Mark& to);
+  void add_loss(LoadSample& sample, std::uint64_t ticks) const;
 
   TestBed& bed_;
   LoadPlan plan_;
-  std::size_t frame_length_;
   std::vector<Lane> lanes_;
-  std::uint64_t start_ = 0;
+  Latencies* latencies_ = nullptr;
   std::uint64_t busy_ticks_ = 0;
 };
 

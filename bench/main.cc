@@ -15,8 +15,8 @@
 #include <stdexcept>
 
 #include "bench/learning.h"
-#include "bench/load.h"
 #include "bench/options.h"
+#include "bench/point.h"
 #include "bench/report.h"
 #include "bench/testbed.h"
 
@@ -25,17 +25,6 @@ namespace {
 
 void say(const Options& options, const std::string& text) {
   if (!options.quiet) fmt::print(stderr, "{}\n", text);
-}
-
-Point measure(TestBed& bed, const LoadPlan& plan) {
-  Point point{plan, {}};
-  Load load(bed, plan);
-  for (unsigned i = 0; i < bed.options().repeat; ++i) {
-    point.samples.push_back(load.run());
-    say(bed.options(), fmt::format("  {} flows, {} bytes, {}: {:.2f} Mpps", plan.flows, plan.wire_size,
-                                   text_of(plan.traffic), point.samples.back().mpps()));
-  }
-  return point;
 }
 
 void learn(TestBed& bed, FlowNumber flows, Report& report) {
@@ -51,14 +40,13 @@ Report run_all(TestBed& bed) {
   Report report{.conditions = current_conditions()};
   for (const FlowNumber flows : options.flows) {
     learn(bed, flows, report);
-    for (const unsigned wire_size : options.frame_sizes)
+    for (const FrameMix& frames : options.frames)
       for (const Traffic traffic : options.traffic)
-        report.points.push_back(measure(bed, {.traffic = traffic,
-                                              .flows = flows,
-                                              .wire_size = wire_size,
-                                              .order = options.order,
-                                              .seconds = options.duration_s,
-                                              .rate_mpps = options.rate_mpps}));
+        report.points.push_back(measure_point(bed, {.traffic = traffic,
+                                                    .flows = flows,
+                                                    .frames = frames,
+                                                    .order = options.order,
+                                                    .seconds = options.duration_s}));
   }
   report.faults = bed.faults();
   report.shared_tuples = bed.options().mode == Mode::Nat ? bed.flows().count_shared_tuples(bed.plan()) : 0;
@@ -69,9 +57,11 @@ Report run_all(TestBed& bed) {
 // 0: measured and verified; 1: measured, but translations are wrong or missing.
 int run_benchmark(const Options& options) {
   const Environment environment(options);
-  TestBed bed(options);
+  Progress progress(options.label);
+  TestBed bed(options, progress);
   bed.find_device();
   const Report report = run_all(bed);
+  progress.clear();
   fmt::print("{}", text_of(report, options));
   if (!options.json_path.empty()) {
     std::ofstream file(options.json_path);

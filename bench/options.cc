@@ -4,9 +4,9 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cstdlib>
+#include <fmt/format.h>
 #include <stdexcept>
-
-#include "bench/frame.h"
 
 namespace vmnat::bench {
 namespace {
@@ -18,6 +18,10 @@ struct AddressTexts {
   std::string uplink = "198.18.0.2";
   std::string external;
   std::string remotes = "198.19.0.0/16";
+};
+struct TrafficTexts {
+  std::vector<std::string> frames = {"64"};
+  std::vector<std::string> latency;
 };
 
 net::Ipv4Addr address_of(const std::string& text) {
@@ -44,6 +48,19 @@ void read_addresses(const AddressTexts& texts, Options& options) {
       dash == std::string::npos ? options.external_first : address_of(external.substr(dash + 1));
 }
 
+void read_traffic(const TrafficTexts& texts, Options& options) {
+  for (const std::string& text : texts.frames) {
+    const auto mix = FrameMix::parse(text);
+    if (!mix) throw CLI::ValidationError("--frame: '" + text + "' is neither imix nor in 64..1518");
+    options.frames.push_back(*mix);
+  }
+  for (const std::string& text : texts.latency) {
+    const auto load = parse_latency_load(text);
+    if (!load) throw CLI::ValidationError("--latency: '" + text + "' is neither a share (50%) nor Mpps");
+    options.latency.push_back(*load);
+  }
+}
+
 void add_device_options(CLI::App& app, Options& options) {
   app.add_option("--vm", options.vm_port,
                  "port that plays the VM: vhost-user socket, PCI address or DPDK devargs")
@@ -61,16 +78,16 @@ void add_device_options(CLI::App& app, Options& options) {
   app.add_option("--device-name", options.device_name, "of the device under test, for the report");
 }
 
-void add_traffic_options(CLI::App& app, Options& options) {
+void add_traffic_options(CLI::App& app, Options& options, TrafficTexts& texts) {
   app.add_option("--mode", options.mode, "nat: learn and verify translations; forward: frames pass unchanged")
       ->transform(CLI::CheckedTransformer(
           std::vector<std::pair<std::string, Mode>>{{"nat", Mode::Nat}, {"forward", Mode::Forward}}));
   app.add_option("--flows", options.flows, "numbers of flows, ascending, e.g. 1,10000,100000")
       ->delimiter(',')
       ->required();
-  app.add_option("--frame", options.frame_sizes, "frame sizes with FCS, 64..1518 [64]")
-      ->delimiter(',')
-      ->check(CLI::Range(kSmallestFrame, kLargestFrame));
+  app.add_option("--frame", texts.frames,
+                 "frame sizes with FCS, 64..1518, or imix (64, 594 and 1518 bytes, 7:4:1) [64]")
+      ->delimiter(',');
   app.add_option("--traffic", options.traffic, "outbound, inbound, both [outbound,both]")
       ->delimiter(',')
       ->transform(CLI::CheckedTransformer(std::vector<std::pair<std::string, Traffic>>{
@@ -87,8 +104,18 @@ void add_traffic_options(CLI::App& app, Options& options) {
   app.add_option("--rate", options.rate_mpps, "Mpps offered per direction (0: as many as are taken)")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
+}
+
+void add_measurement_options(CLI::App& app, Options& options, TrafficTexts& texts) {
+  app.add_flag("--search", options.search,
+               "search the highest rates with no loss (NDR) and 0.5 % loss (PDR) at most");
+  app.add_option("--latency", texts.latency,
+                 "measure latency at these loads: shares of the highest rate (PDR with --search), "
+                 "or Mpps, e.g. 10%,50%,2.5")
+      ->delimiter(',');
   app.add_option("--json", options.json_path, "write the result to this file as JSON");
-  app.add_flag("--quiet", options.quiet, "no progress on stderr");
+  app.add_flag("--quiet", options.quiet, "no lines on stderr but the progress line of a terminal");
+  app.add_option("--label", options.label, "stands before the progress line");
 }
 
 void add_address_options(CLI::App& app, Options& options, AddressTexts& texts) {
@@ -108,7 +135,6 @@ void add_address_options(CLI::App& app, Options& options, AddressTexts& texts) {
 }
 
 void fill_defaults(Options& options) {
-  if (options.frame_sizes.empty()) options.frame_sizes = {64};
   if (options.traffic.empty()) options.traffic = {Traffic::Outbound, Traffic::Both};
   std::sort(options.flows.begin(), options.flows.end());
   if (options.flows.front() == 0) throw CLI::ValidationError("--flows: a run needs at least one flow");
@@ -127,17 +153,33 @@ const char* text_of(Traffic traffic) {
   return traffic == Traffic::Inbound ? "inbound" : "both";
 }
 
+std::optional<LatencyLoad> parse_latency_load(const std::string& text) {
+  const bool is_share = text.ends_with('%');
+  const std::string number = text.substr(0, text.size() - (is_share ? 1 : 0));
+  char* end = nullptr;
+  const double value = std::strtod(number.c_str(), &end);
+  if (number.empty() || *end != '\0' || !(value > 0) || value > (is_share ? 100 : 1000)) return std::nullopt;
+  return LatencyLoad{is_share ? value / 100 : value, is_share};
+}
+
+std::string text_of(const LatencyLoad& load) {
+  return load.is_share ? fmt::format("{:g}%", load.value * 100) : fmt::format("{:g} Mpps", load.value);
+}
+
 ParsedOptions parse_options(int argc, char** argv) {
   Options options;
+  TrafficTexts traffic;
   AddressTexts texts;
   CLI::App app{
       "vmnat-bench: traffic between a VM port and an uplink port of a NAT gateway, verified and measured"};
   add_device_options(app, options);
-  add_traffic_options(app, options);
+  add_traffic_options(app, options, traffic);
+  add_measurement_options(app, options, traffic);
   add_address_options(app, options, texts);
   try {
     app.parse(argc, argv);
     read_addresses(texts, options);
+    read_traffic(traffic, options);
     fill_defaults(options);
   } catch (const CLI::ParseError& error) {
     return {std::nullopt, app.exit(error)};

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bench/flows.h"
+#include "bench/frame_mix.h"
 #include "dataplane/net/address.h"
 
 namespace vmnat::bench {
@@ -30,6 +31,15 @@ struct VirtioOptions {
   bool server = false;  // create the sockets, the device under test connects
 };
 
+// At which load latency is measured: a share of the highest rate, or Mpps (all directions added).
+struct LatencyLoad {
+  double value = 0.5;
+  bool is_share = true;
+};
+// "50%", "2.5"; nothing when it is neither.
+std::optional<LatencyLoad> parse_latency_load(const std::string& text);
+std::string text_of(const LatencyLoad& load);
+
 struct EalOptions {
   unsigned cpu = 0;
   unsigned memory_mb = 256;
@@ -50,16 +60,19 @@ struct Options {
   net::Ipv4Addr external_first, external_last;  // what translated frames may carry as source
 
   std::vector<FlowNumber> flows;  // ascending
-  std::vector<unsigned> frame_sizes;
+  std::vector<FrameMix> frames;
   std::vector<Traffic> traffic;
   FlowOrder order = FlowOrder::Random;
   unsigned repeat = 5;
   double duration_s = 1.0;
   double rate_mpps = 0;  // per direction; 0: as fast as the device under test takes them
+  bool search = false;   // for NDR and PDR
+  std::vector<LatencyLoad> latency;
 
   std::string device_name;  // of the device under test, for the report
   std::string json_path;
   bool quiet = false;
+  std::string label;  // before the progress line
 };
 
 // Exits the process on --help and on a wrong command line, as CLI11 does: the code is in `exit_code`.

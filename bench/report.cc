@@ -92,22 +92,117 @@ json json_of(const LoadSample& sample) {
           {"outbound_mpps", sample.outbound_mpps},
           {"inbound_mpps", sample.inbound_mpps},
           {"loss", sample.loss},
+          {"offered_mpps", sample.offered_mpps},
           {"generator_busy", sample.generator_busy},
           {"frames_per_burst", sample.frames_per_burst},
           {"preemptions", sample.preemptions}};
+}
+
+json json_of(const Throughput& found) {
+  return {{"mpps", found.load},
+          {"upper_mpps", found.upper},
+          {"forwarded_mpps", found.forwarded},
+          {"range_exhausted", found.is_range_exhausted}};
+}
+
+json json_of(const SearchOutcome& search) {
+  json trials = json::array();
+  for (const Trial& trial : search.trials)
+    trials.push_back({{"mpps", trial.load}, {"loss", trial.loss_ratio}, {"forwarded_mpps", trial.forwarded}});
+  return {{"ndr", json_of(search.ndr)}, {"pdr", json_of(search.pdr)}, {"trials", trials}};
+}
+
+double microseconds(double ticks) {
+  return ticks / static_cast<double>(rte_get_tsc_hz()) * 1e6;
+}
+
+// Steps of a percentile axis that shows one more nine at equal distances.
+constexpr double kCurveQuantiles[] = {0,      0.1,     0.25,   0.5,     0.75,    0.9,
+                                      0.95,   0.975,   0.99,   0.995,   0.9975,  0.999,
+                                      0.9995, 0.99975, 0.9999, 0.99995, 0.99999, 0.999999};
+
+json json_of(const LatencyRun& run) {
+  const Histogram& frames = run.latencies.frames;
+  json curve = json::array();
+  for (const double quantile : kCurveQuantiles)
+    curve.push_back({quantile, microseconds(frames.at(quantile))});
+  return {{"load", text_of(run.asked)},
+          {"offered_mpps", run.sample.offered_mpps},
+          {"mpps", run.sample.mpps()},
+          {"loss", run.sample.loss},
+          {"generator_busy", run.sample.generator_busy},
+          {"preemptions", run.sample.preemptions},
+          {"frames", frames.count()},
+          {"min_us", microseconds(frames.smallest())},
+          {"mean_us", microseconds(frames.mean())},
+          {"p50_us", microseconds(frames.at(0.5))},
+          {"p90_us", microseconds(frames.at(0.9))},
+          {"p99_us", microseconds(frames.at(0.99))},
+          {"p999_us", microseconds(frames.at(0.999))},
+          {"max_us", microseconds(frames.largest())},
+          {"turn_p50_us", microseconds(run.latencies.turns.at(0.5))},
+          {"turn_p99_us", microseconds(run.latencies.turns.at(0.99))},
+          {"turn_max_us", microseconds(run.latencies.turns.largest())},
+          {"curve", curve}};
 }
 
 json json_of(const Point& point) {
   const Spread spread = spread_of(rates_of(point));
   json samples = json::array();
   for (const LoadSample& sample : point.samples) samples.push_back(json_of(sample));
-  return {{"flows", point.plan.flows},
-          {"frame", point.plan.wire_size},
-          {"traffic", text_of(point.plan.traffic)},
-          {"order", text_of(point.plan.order)},
-          {"median_mpps", spread.median},
-          {"spread", spread.relative},
-          {"samples", samples}};
+  json result = {{"flows", point.plan.flows},
+                 {"frame", point.plan.frames.name()},
+                 {"traffic", text_of(point.plan.traffic)},
+                 {"order", text_of(point.plan.order)},
+                 {"median_mpps", spread.median},
+                 {"wire_gbps", wire_gbps(point.plan.frames, spread.median)},
+                 {"spread", spread.relative},
+                 {"samples", samples}};
+  if (point.search) result["search"] = json_of(*point.search);
+  if (!point.latency.empty()) result["latency"] = json::array();
+  for (const LatencyRun& run : point.latency) result["latency"].push_back(json_of(run));
+  return result;
+}
+
+std::string row_head(const Point& point) {
+  return fmt::format("{:>9} {:>6} {:>9} |", point.plan.flows, point.plan.frames.name(),
+                     text_of(point.plan.traffic));
+}
+
+std::string search_text(const Report& report) {
+  std::string text =
+      fmt::format("\n{:>9} {:>6} {:>9} | {:>8} {:>8} {:>8} {:>6}  (trials of the given duration)\n", "flows",
+                  "frame", "traffic", "NDR Mpps", "PDR Mpps", "Gbit/s", "trials");
+  for (const Point& point : report.points)
+    if (point.search)
+      text += fmt::format("{} {:>8.3f} {:>8.3f} {:>8.2f} {:>6}{}\n", row_head(point), point.search->ndr.load,
+                          point.search->pdr.load, wire_gbps(point.plan.frames, point.search->ndr.load),
+                          point.search->trials.size(),
+                          point.search->ndr.is_range_exhausted ? "  (a bound of the search)" : "");
+  return text;
+}
+
+std::string latency_row(const Point& point, const LatencyRun& run) {
+  const Histogram& frames = run.latencies.frames;
+  std::string text =
+      fmt::format("{} {:>9} {:>8.3f} |", row_head(point), text_of(run.asked), run.sample.mpps());
+  for (const double quantile : {0.5, 0.9, 0.99, 0.999})
+    text += fmt::format(" {:>8.1f}", microseconds(frames.at(quantile)));
+  return text + fmt::format(" {:>8.1f} | {:>6.2f} {:>6.2f}\n", microseconds(frames.largest()),
+                            microseconds(run.latencies.turns.at(0.5)),
+                            microseconds(run.latencies.turns.at(0.99)));
+}
+
+std::string latency_text(const Report& report) {
+  std::string text = fmt::format(
+      "\nlatency in us, from the first offer to the device's ring to the frame's arrival; turn: one turn of "
+      "the\n"
+      "generator's loop, within which either end is known\n"
+      "{:>9} {:>6} {:>9} | {:>9} {:>8} | {:>8} {:>8} {:>8} {:>8} {:>8} | {:>6} {:>6}\n",
+      "flows", "frame", "traffic", "load", "Mpps", "p50", "p90", "p99", "p99.9", "max", "turn", "p99");
+  for (const Point& point : report.points)
+    for (const LatencyRun& run : point.latency) text += latency_row(point, run);
+  return text;
 }
 
 json json_of_conditions(const Conditions& now, const Options& options) {
@@ -176,12 +271,13 @@ std::string text_of(const Report& report, const Options& options) {
   for (const Point& point : report.points) {
     const Spread spread = spread_of(rates_of(point));
     text += fmt::format(
-        "{:>9} {:>6} {:>9} | {:>8.2f} {:>6.1f}% {:>8.2f} {:>8.2f} {:>7.3f}% | {:>8.0f}% {:>6.1f}\n",
-        point.plan.flows, point.plan.wire_size, text_of(point.plan.traffic), spread.median,
-        spread.relative * 100, median_of(point, &LoadSample::outbound_mpps),
+        "{} {:>8.2f} {:>6.1f}% {:>8.2f} {:>8.2f} {:>7.3f}% | {:>8.0f}% {:>6.1f}\n", row_head(point),
+        spread.median, spread.relative * 100, median_of(point, &LoadSample::outbound_mpps),
         median_of(point, &LoadSample::inbound_mpps), median_of(point, &LoadSample::loss) * 100,
         median_of(point, &LoadSample::generator_busy) * 100, median_of(point, &LoadSample::frames_per_burst));
   }
+  if (options.search) text += search_text(report);
+  if (!options.latency.empty()) text += latency_text(report);
   return text + "\n" + faults_text(report);
 }
 

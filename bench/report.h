@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "bench/learning.h"
-#include "bench/load.h"
 #include "bench/options.h"
+#include "bench/point.h"
 
 namespace vmnat::bench {
 
@@ -19,12 +19,6 @@ struct Conditions {
   double tsc_ghz = 0;
 };
 Conditions current_conditions();
-
-// One measured point: a frame size, number of flows and traffic, with all its runs.
-struct Point {
-  LoadPlan plan;
-  std::vector<LoadSample> samples;
-};
 
 struct Report {
   Conditions conditions;

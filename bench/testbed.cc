@@ -28,8 +28,13 @@ bool poll_until(double deadline_s, const std::function<bool()>& step) {
   return true;
 }
 
-TestBed::TestBed(const Options& options)
+const char* text_of(Direction direction) {
+  return direction == Direction::Outbound ? "outbound" : "inbound";
+}
+
+TestBed::TestBed(const Options& options, Progress& progress)
     : options_(options),
+      progress_(progress),
       plan_(options.flow_space),
       vm_(vm_device_name(options), options.virtio.queue_size),
       uplink_(uplink_device_name(options), options.virtio.queue_size),

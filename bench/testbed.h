@@ -19,16 +19,18 @@
 #include "bench/neighbors.h"
 #include "bench/options.h"
 #include "bench/ports.h"
+#include "bench/progress.h"
 
 namespace vmnat::bench {
 
 enum class Direction : std::uint8_t { Outbound, Inbound };
+const char* text_of(Direction direction);
 
 using FaultCounters = std::array<std::uint64_t, kFaultKinds>;
 
 class TestBed {
  public:
-  explicit TestBed(const Options& options);
+  TestBed(const Options& options, Progress& progress);
 
   // Waits for both links and finds the device's MAC on either side by ARP (mode nat). Throws when it does not
   // answer.
@@ -52,6 +54,7 @@ class TestBed {
   [[nodiscard]] const FlowPlan& plan() const { return plan_; }
   [[nodiscard]] const FaultCounters& faults() const { return faults_; }
   [[nodiscard]] const Options& options() const { return options_; }
+  Progress& progress() { return progress_; }
 
  private:
   [[nodiscard]] Fault fault_of_outbound(const ReceivedFrame& frame);
@@ -62,6 +65,7 @@ class TestBed {
   }
 
   const Options& options_;
+  Progress& progress_;
   FlowPlan plan_;
   FlowTable flows_;
   FaultCounters faults_{};

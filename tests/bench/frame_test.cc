@@ -101,6 +101,27 @@ TEST(Frame, IsTheSameWhetherBufferHeldAnotherFlowBefore) {
   EXPECT_EQ(frame, made_frame(64));
 }
 
+TEST_P(EveryFrameSize, IsValidWithAnyTimeStamp) {
+  for (const std::uint32_t ticks : {0u, 1u, 0xffffu, 0x10000u, 0x12345678u, 0xffffffffu}) {
+    Bytes frame = made_frame(GetParam());
+    TimeStamp::write(frame.data(), ticks);
+    EXPECT_EQ(read_frame(frame).fault, Fault::None) << ticks;
+    EXPECT_EQ(read_frame(frame).flow, kFlow);
+    EXPECT_EQ(TimeStamp::read(frame.data()), ticks);
+  }
+}
+
+TEST_P(EveryFrameSize, IsMadeInABufferOfTheLargestSizeAsWell) {
+  const FrameTemplate largest(kLargestFrame, kFrom, kTo);
+  const FrameTemplate content(GetParam(), kFrom, kTo);
+  Bytes frame(largest.bytes().begin(), largest.bytes().end());
+  TimeStamp::write(frame.data(), 0x12345678);  // of the frame that was here before
+  content.patch_of(some_tuple(), kFlow).apply_to(frame.data());
+  set_ip_length(frame.data(), content.length());
+  frame.resize(content.length());
+  EXPECT_EQ(frame, made_frame(GetParam()));
+}
+
 TEST(Frame, HasNoSizeOutsideOfEthernets) {
   EXPECT_THROW(FrameTemplate(63, kFrom, kTo), std::invalid_argument);
   EXPECT_THROW(FrameTemplate(1519, kFrom, kTo), std::invalid_argument);
