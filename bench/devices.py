@@ -32,6 +32,8 @@ class Setting:
     control_cpu: int
     has_hugepages: bool
     sessions: int
+    network: str        # of the VMs: gateway address and length
+    external: str       # range A-B of external addresses; empty: the uplink's
 
     @property
     def environment(self):
@@ -53,6 +55,7 @@ class Device:
     mode = "nat"          # as vmnat-bench's --mode
     most_flows = 2**32    # what it is measured with at most
     generator_prefix = ()  # the command under which vmnat-bench reaches the ports
+    searches_connections = True  # whether its session table holds what a search opens
 
     def __init__(self, setting):
         self.setting = setting
@@ -155,7 +158,8 @@ uplink:
   gateway: 198.18.0.1
 networks:
   - name: bench
-    address: 192.168.122.1/24
+    address: {setting.network}
+    nat: {{addresses: [{setting.external or "198.18.0.2"}]}}
     ports:
       - {{name: vm, vhost_user: {setting.vm_socket}, mode: server}}
 conntrack:
@@ -178,6 +182,7 @@ class Kernel(Device):
     """
     name = "kernel"
     most_flows = 60_000
+    searches_connections = False
 
     def __init__(self, setting):
         super().__init__(setting)
@@ -204,12 +209,17 @@ class Kernel(Device):
             ip link set vm master virbr up
             ip link set virbr up
             ip link set uplink up
-            ip address add 192.168.122.1/24 dev virbr
+            ip address add {self.setting.network} dev virbr
             ip address add 198.18.0.2/24 dev uplink
             ip route add default via 198.18.0.1
             nft add table ip nat
             nft add chain ip nat post '{{ type nat hook postrouting priority srcnat; }}'
-            nft add rule ip nat post oifname uplink ip protocol udp masquerade to :1024-65535""", self.gateway)
+            nft add rule ip nat post oifname uplink meta l4proto '{{ tcp, udp }}' {self.translation()}""", self.gateway)
+
+    def translation(self):
+        if self.setting.external:
+            return f"snat to {self.setting.external}:1024-65535"
+        return "masquerade to :1024-65535"
 
     def shell(self, script, namespace=None):
         prefix = ["ip", "netns", "exec", namespace] if namespace else []

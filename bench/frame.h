@@ -84,6 +84,7 @@ class FrameTemplate {
   X(Foreign, "not a frame of this run")                         \
   X(IpChecksum, "wrong IPv4 header checksum")                   \
   X(UdpChecksum, "wrong UDP checksum")                          \
+  X(TcpChecksum, "wrong TCP checksum")                          \
   X(Payload, "payload changed")                                 \
   X(RemoteEndpoint, "remote endpoint changed")                  \
   X(InternalEndpoint, "delivered to another internal endpoint") \

@@ -16,8 +16,6 @@ namespace {
 
 constexpr double kWarmUp = 0.1;  // seconds before the measured window
 constexpr double kDrainTime = 0.02;
-constexpr double kLongestGap = 50e-6;  // between two turns; what is longer is the generator's own absence
-constexpr double kPatience = 1e-3;     // for which an offered frame waits before a full ring
 constexpr std::uint64_t kSampledBursts =
     32;  // the first frame of every 32nd burst is verified: 1 of 1024 frames
 
@@ -47,27 +45,7 @@ std::vector<FlowNumber> order_of(const LoadPlan& plan, std::uint64_t seed) {
   return order;
 }
 
-Load::AddressRange expected_addresses(const Options& options, Direction direction) {
-  constexpr std::size_t kAddresses = sizeof(net::EthernetHeader);
-  if (direction == Direction::Outbound && options.mode == Mode::Nat)
-    return {kAddresses + offsetof(net::Ipv4Header, source), options.external_first.host(),
-            options.external_last.host()};
-  const net::Ipv4Prefix& network = options.flow_space.network;
-  const std::size_t field = direction == Direction::Outbound ? offsetof(net::Ipv4Header, source)
-                                                             : offsetof(net::Ipv4Header, destination);
-  return {kAddresses + field, network.first().host(), network.broadcast().host()};
-}
-
 }  // namespace
-
-bool Load::AddressRange::holds(const std::byte* frame) const {
-  net::Be16 type;
-  net::Be32 address;
-  std::memcpy(&type, frame + offsetof(net::EthernetHeader, type), sizeof type);
-  std::memcpy(&address, frame + offset, sizeof address);
-  return type.host() == static_cast<std::uint16_t>(net::EtherType::Ipv4) &&
-         address.host() - first <= last - first;
-}
 
 Load::Load(TestBed& bed, const LoadPlan& plan, Stamping stamping) : bed_(bed), plan_(plan) {
   if (plan.traffic != Traffic::Inbound) add_lane(Direction::Outbound, stamping);
@@ -82,7 +60,7 @@ void Load::add_lane(Direction direction, Stamping stamping) {
   bed_.sender(direction).prepare_load_pool(bed_.frame_template(direction, plan_.frames.largest()));
   auto row = row_of(bed_, direction, plan_.frames, order, Repetition::Endless);
   lanes_.push_back({.direction = direction,
-                    .expected = expected_addresses(bed_.options(), direction),
+                    .expected = bed_.expected_addresses(direction),
                     .stream = std::make_unique<Stream>(bed_.sender(direction), std::move(row),
                                                        Repetition::Endless, stamping),
                     .pacer = {}});
@@ -137,20 +115,21 @@ Load::Mark Load::drive_until(std::uint64_t end) {
 }
 
 void Load::stop_and_drain() {
+  const std::uint64_t patience = Pacer::Limits::usual(tick_rate()).patience;
   const std::uint64_t start = rte_rdtsc();
   std::uint64_t now = start;
   for (; now - start < ticks_of(kDrainTime); now = rte_rdtsc()) {
     for (Lane& lane : lanes_) {
       receive(lane);
       // What was offered and waits before a full ring has the same time as before.
-      if (lane.pacer && now - start < ticks_of(kPatience) && lane.pacer->waiting() > 0)
+      if (lane.pacer && now - start < patience && lane.pacer->waiting() > 0)
         lane.pacer->took(lane.stream->send(lane.pacer->waiting()));
     }
   }
 }
 
 void Load::start_lanes(double rate_mpps) {
-  const Pacer::Limits limits{.longest_gap = ticks_of(kLongestGap), .patience = ticks_of(kPatience)};
+  const auto limits = Pacer::Limits::usual(tick_rate());
   for (Lane& lane : lanes_) {
     lane.sent_before = lane.stream->sent();
     lane.received_before = lane.received;

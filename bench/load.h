@@ -54,13 +54,6 @@ class Load {
   LoadSample run(double rate_mpps, Latencies* latencies = nullptr);
   [[nodiscard]] std::size_t directions() const { return lanes_.size(); }
 
-  // What a frame's translated address must be in: an outbound frame's source, an inbound frame's destination.
-  struct AddressRange {
-    std::size_t offset;  // of the address in the frame
-    std::uint32_t first, last;
-    [[nodiscard]] bool holds(const std::byte* frame) const;
-  };
-
  private:
   // One direction: what is sent into the device, and what has arrived behind it.
   struct Lane {

@@ -40,6 +40,7 @@ Report run_all(TestBed& bed) {
   Report report{.conditions = current_conditions()};
   for (const FlowNumber flows : options.flows) {
     learn(bed, flows, report);
+    if (!options.steady_load) continue;
     for (const FrameMix& frames : options.frames)
       for (const Traffic traffic : options.traffic)
         report.points.push_back(measure_point(bed, {.traffic = traffic,
@@ -48,6 +49,7 @@ Report run_all(TestBed& bed) {
                                                     .order = options.order,
                                                     .seconds = options.duration_s}));
   }
+  report.connections = measure_connections(bed);
   report.faults = bed.faults();
   report.shared_tuples = bed.options().mode == Mode::Nat ? bed.flows().count_shared_tuples(bed.plan()) : 0;
   report.dependent_mappings = bed.flows().count_dependent_mappings(options.flow_space.endpoints);

@@ -113,6 +113,18 @@ void add_measurement_options(CLI::App& app, Options& options, TrafficTexts& text
                  "measure latency at these loads: shares of the highest rate (PDR with --search), "
                  "or Mpps, e.g. 10%,50%,2.5")
       ->delimiter(',');
+  app.add_option(
+         "--connections", options.connections,
+         "connection rates: udp (flows opened a second), tcp (connections opened and closed a second)")
+      ->delimiter(',')
+      ->transform(CLI::CheckedTransformer(std::vector<std::pair<std::string, ConnectionKind>>{
+          {"udp", ConnectionKind::UdpOpen}, {"tcp", ConnectionKind::TcpOpenClose}}));
+  app.add_option("--connection-flows", options.connection_flows,
+                 "new flows in each trial of a connection rate")
+      ->capture_default_str()
+      ->check(CLI::Range(1u, 100'000'000u));
+  app.add_flag("--connection-search", options.connection_search, "search NDR and PDR of connection rates");
+  app.add_flag("!--no-steady-load", options.steady_load, "connection rates alone, on a table that is empty");
   app.add_option("--json", options.json_path, "write the result to this file as JSON");
   app.add_flag("--quiet", options.quiet, "no lines on stderr but the progress line of a terminal");
   app.add_option("--label", options.label, "stands before the progress line");
@@ -164,6 +176,10 @@ std::optional<LatencyLoad> parse_latency_load(const std::string& text) {
 
 std::string text_of(const LatencyLoad& load) {
   return load.is_share ? fmt::format("{:g}%", load.value * 100) : fmt::format("{:g} Mpps", load.value);
+}
+
+const char* text_of(ConnectionKind kind) {
+  return kind == ConnectionKind::UdpOpen ? "udp" : "tcp";
 }
 
 ParsedOptions parse_options(int argc, char** argv) {

@@ -19,7 +19,11 @@ enum class Mode : std::uint8_t { Nat, Forward };
 enum class FlowOrder : std::uint8_t { Random, Cyclic };
 enum class Traffic : std::uint8_t { Outbound, Inbound, Both };
 
+// What is opened a second: UDP flows (one frame each), or TCP connections, which are closed again.
+enum class ConnectionKind : std::uint8_t { UdpOpen, TcpOpenClose };
+
 const char* text_of(Mode mode);
+const char* text_of(ConnectionKind kind);
 const char* text_of(FlowOrder order);
 const char* text_of(Traffic traffic);
 
@@ -68,6 +72,10 @@ struct Options {
   double rate_mpps = 0;  // per direction; 0: as fast as the device under test takes them
   bool search = false;   // for NDR and PDR
   std::vector<LatencyLoad> latency;
+  std::vector<ConnectionKind> connections;
+  FlowNumber connection_flows = 100'000;  // new flows in each trial
+  bool connection_search = false;
+  bool steady_load = true;
 
   std::string device_name;  // of the device under test, for the report
   std::string json_path;

@@ -21,6 +21,11 @@ class Pacer {
   struct Limits {
     std::uint64_t longest_gap;  // ticks
     std::uint64_t patience;     // ticks
+    // A turn of a generator's loop takes a microsecond or two; a device may be away for a millisecond.
+    static constexpr Limits usual(double ticks_per_second) {
+      return {.longest_gap = static_cast<std::uint64_t>(50e-6 * ticks_per_second),
+              .patience = static_cast<std::uint64_t>(1e-3 * ticks_per_second)};
+    }
   };
   Pacer(double frames_per_tick, Limits limits, std::uint64_t start)
       : frames_per_tick_(frames_per_tick), limits_(limits), start_(start), last_(start) {}

@@ -264,6 +264,40 @@ Spread spread_of(std::vector<double> values) {
   return {median, median == 0 ? 0 : (quantile(0.75) - quantile(0.25)) / 2 / median};
 }
 
+json json_of(const ConnectionPoint& point) {
+  json trials = json::array();
+  for (const ConnectionTrial& trial : point.trials)
+    trials.push_back({{"millions_per_second", trial.millions_per_second()},
+                      {"attempted", trial.attempted},
+                      {"completed", trial.completed},
+                      {"seconds", trial.seconds},
+                      {"generator_busy", trial.generator_busy}});
+  json result = {
+      {"kind", text_of(point.kind)}, {"flows_per_trial", point.flows_per_trial}, {"trials", trials}};
+  if (point.search) result["search"] = json_of(*point.search);
+  return result;
+}
+
+std::string connections_text(const Report& report) {
+  std::string text = "\nconnections a second, of flows never seen before\n";
+  for (const ConnectionPoint& point : report.connections) {
+    std::vector<double> rates, losses;
+    for (const ConnectionTrial& trial : point.trials) {
+      rates.push_back(trial.millions_per_second());
+      losses.push_back(trial.loss());
+    }
+    const Spread spread = spread_of(rates);
+    text += fmt::format("  {} {}: {:.3f} M/s, spread {:.1f}%, {:.3f}% lost; {} flows a trial\n",
+                        text_of(point.kind),
+                        point.kind == ConnectionKind::UdpOpen ? "open" : "open and close", spread.median,
+                        spread.relative * 100, spread_of(losses).median * 100, point.flows_per_trial);
+    if (point.search)
+      text += fmt::format("      NDR {:.3f} M/s, PDR {:.3f} M/s, {} trials\n", point.search->ndr.load,
+                          point.search->pdr.load, point.search->trials.size());
+  }
+  return text;
+}
+
 std::string text_of(const Report& report, const Options& options) {
   std::string text = head_of(report, options) + learning_text(report);
   text += fmt::format("\n{:>9} {:>6} {:>9} | {:>8} {:>7} {:>8} {:>8} {:>8} | {:>9} {:>6}\n", "flows", "frame",
@@ -278,6 +312,7 @@ std::string text_of(const Report& report, const Options& options) {
   }
   if (options.search) text += search_text(report);
   if (!options.latency.empty()) text += latency_text(report);
+  if (!report.connections.empty()) text += connections_text(report);
   return text + "\n" + faults_text(report);
 }
 
@@ -292,6 +327,8 @@ std::string json_of(const Report& report, const Options& options) {
                    {"shared_tuples", report.shared_tuples},
                    {"dependent_mappings", report.dependent_mappings}};
   for (const Point& point : report.points) document["points"].push_back(json_of(point));
+  if (!report.connections.empty()) document["connections"] = json::array();
+  for (const ConnectionPoint& point : report.connections) document["connections"].push_back(json_of(point));
   for (const auto& [flows, result] : report.learning)
     document["learning"].push_back({{"flows", flows},
                                     {"opened", result.opened},

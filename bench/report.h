@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/connections.h"
 #include "bench/learning.h"
 #include "bench/options.h"
 #include "bench/point.h"
@@ -24,6 +25,7 @@ struct Report {
   Conditions conditions;
   std::vector<std::pair<FlowNumber, LearningResult>> learning;
   std::vector<Point> points;
+  std::vector<ConnectionPoint> connections;
   FaultCounters faults{};
   FlowNumber shared_tuples = 0;
   FlowNumber dependent_mappings = 0;

@@ -31,6 +31,9 @@ struct Goal {
 };
 inline constexpr Goal kNdr{"NDR", 0.0};
 inline constexpr Goal kPdr{"PDR", 0.005};
+// Trials of connection rates use up flows: a coarser result.
+inline constexpr Goal kConnectionNdr{"NDR", 0.0, 0.02};
+inline constexpr Goal kConnectionPdr{"PDR", 0.005, 0.02};
 
 struct Trial {
   double load;        // as asked for

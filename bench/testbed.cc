@@ -119,18 +119,61 @@ Fault TestBed::fault_of_inbound(const ReceivedFrame& frame) {
   return Fault::None;
 }
 
+void TestBed::check_segment(Direction direction, std::span<const std::byte> frame) {
+  const auto segment = read_segment(frame);
+  Fault fault = segment ? checksum_fault_of(frame) : Fault::Foreign;
+  if (fault == Fault::None) fault = fault_of_segment(direction, *segment);
+  ++faults_[static_cast<std::size_t>(fault)];
+}
+
+Fault TestBed::fault_of_segment(Direction direction, const TcpSegment& segment) const {
+  const FlowNumber flow = segment.flow();
+  const bool is_outbound = direction == Direction::Outbound;
+  const auto [near, far] =
+      is_outbound ? segment.tuple : Tuple{segment.tuple.destination, segment.tuple.source};
+  if (flow >= flows_.size()) return Fault::Foreign;
+  if (far != plan_.remote(flow)) return Fault::RemoteEndpoint;
+  if (options_.mode == Mode::Forward || !is_outbound)
+    return near == plan_.internal(flow) ? Fault::None : Fault::InternalEndpoint;
+  if (!is_external(near.address)) return Fault::ExternalAddress;
+  return near.port.host() < 1024 ? Fault::ExternalPort : Fault::None;
+}
+
+bool AddressRange::holds(const std::byte* frame) const {
+  net::Be16 type;
+  net::Be32 address;
+  std::memcpy(&type, frame + offsetof(net::EthernetHeader, type), sizeof type);
+  std::memcpy(&address, frame + offset, sizeof address);
+  return type.host() == static_cast<std::uint16_t>(net::EtherType::Ipv4) &&
+         address.host() - first <= last - first;
+}
+
+AddressRange TestBed::expected_addresses(Direction direction) const {
+  constexpr std::size_t kAddresses = sizeof(net::EthernetHeader);
+  if (direction == Direction::Outbound && options_.mode == Mode::Nat)
+    return {kAddresses + offsetof(net::Ipv4Header, source), options_.external_first.host(),
+            options_.external_last.host()};
+  const net::Ipv4Prefix& network = options_.flow_space.network;
+  const std::size_t field = direction == Direction::Outbound ? offsetof(net::Ipv4Header, source)
+                                                             : offsetof(net::Ipv4Header, destination);
+  return {kAddresses + field, network.first().host(), network.broadcast().host()};
+}
+
 Tuple TestBed::tuple_of(Direction direction, FlowNumber flow) const {
   if (direction == Direction::Outbound) return plan_.outbound(flow);
   const bool is_translated = options_.mode == Mode::Nat;
   return {plan_.remote(flow), is_translated ? flows_.external(flow) : plan_.internal(flow)};
 }
 
-FrameTemplate TestBed::frame_template(Direction direction, std::size_t wire_size) const {
-  const Port& from = direction == Direction::Outbound ? vm_ : uplink_;
+net::MacAddr TestBed::next_hop(Direction direction) const {
   const Port& to = direction == Direction::Outbound ? uplink_ : vm_;
   const NeighborSide& side = direction == Direction::Outbound ? host_side_ : router_side_;
-  // Without a router in between (mode forward) the frame is addressed to the far port.
-  return {wire_size, from.mac(), side.peer_mac().value_or(to.mac())};
+  return side.peer_mac().value_or(to.mac());
+}
+
+FrameTemplate TestBed::frame_template(Direction direction, std::size_t wire_size) const {
+  const Port& from = direction == Direction::Outbound ? vm_ : uplink_;
+  return {wire_size, from.mac(), next_hop(direction)};
 }
 
 }  // namespace vmnat::bench

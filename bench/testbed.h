@@ -20,6 +20,7 @@
 #include "bench/options.h"
 #include "bench/ports.h"
 #include "bench/progress.h"
+#include "bench/tcp_talk.h"
 
 namespace vmnat::bench {
 
@@ -27,6 +28,14 @@ enum class Direction : std::uint8_t { Outbound, Inbound };
 const char* text_of(Direction direction);
 
 using FaultCounters = std::array<std::uint64_t, kFaultKinds>;
+
+// What a frame's translated address must be in: an outbound frame's source, an inbound frame's destination.
+struct AddressRange {
+  std::size_t offset;  // of the address in the frame
+  std::uint32_t first, last;
+  // `frame` has room for an IPv4 header. False as well when it is no IPv4 frame.
+  [[nodiscard]] bool holds(const std::byte* frame) const;
+};
 
 class TestBed {
  public:
@@ -40,12 +49,17 @@ class TestBed {
   unsigned receive_and_check();
   // Checks one frame that arrived at the end of `direction`; answers it when it is an ARP request.
   void check(Direction direction, std::span<const std::byte> frame);
+  // The same for a frame of a TCP connection, see tcp_talk.h.
+  void check_segment(Direction direction, std::span<const std::byte> frame);
   // Receives until nothing has come for a moment.
   void drain();
 
   // The frame that opens or continues a flow, as its sender in this direction makes it. Inbound needs a
   // learned flow.
   [[nodiscard]] Tuple tuple_of(Direction direction, FlowNumber flow) const;
+  [[nodiscard]] AddressRange expected_addresses(Direction direction) const;
+  // Where a sender's frames go to: the device, or (mode forward) the far port.
+  [[nodiscard]] net::MacAddr next_hop(Direction direction) const;
   [[nodiscard]] FrameTemplate frame_template(Direction direction, std::size_t wire_size) const;
 
   Port& sender(Direction direction) { return direction == Direction::Outbound ? vm_ : uplink_; }
@@ -59,6 +73,7 @@ class TestBed {
  private:
   [[nodiscard]] Fault fault_of_outbound(const ReceivedFrame& frame);
   [[nodiscard]] Fault fault_of_inbound(const ReceivedFrame& frame);
+  [[nodiscard]] Fault fault_of_segment(Direction direction, const TcpSegment& segment) const;
   [[nodiscard]] bool is_external(net::Ipv4Addr address) const;
   NeighborSide& neighbors_at(Direction direction) {
     return direction == Direction::Outbound ? router_side_ : host_side_;
