@@ -68,7 +68,11 @@ class Gateway {
                  .external_ports = *external_ports_,
                  .counters = counters_,
                  .rings = rings_,
-                 .transmitter = transmitter_} {
+                 .transmitter = transmitter_,
+                 .fragments = fragments_,
+                 .datagram_numbers = datagram_numbers_,
+                 .refused_remotes = refused_remotes_,
+                 .port_icmp_error_budgets = budgets_} {
     state_.uplink = {.address = net::parse_ipv4_prefix("198.18.0.2/24").value(),
                      .gateway = net::Ipv4Addr::of(198, 18, 0, 1),
                      .mac = kUplinkMac,
@@ -183,6 +187,10 @@ class Gateway {
   Rings rings_;
   WorkerCounters counters_;
   Transmitter transmitter_;
+  FragmentTable fragments_{{.ports = 2}, counters_};
+  DatagramNumbers datagram_numbers_{0, 0, 1};
+  RefusedRemotes refused_remotes_;
+  std::array<TokenBucket, 2> budgets_{TokenBucket{1, 1}, TokenBucket{1, 1}};
   Context context_;
   Burst burst_;
 };

@@ -77,6 +77,7 @@ Result<void> DhcpService::take_over(NetworkIndex network, Instance& instance,
     return tl::unexpected(kept.error());
   instance.live = std::move(live);
   instance.server.reconfigure(settings_of(network, instance));
+  instance.has_expired = true;
   return {};
 }
 
