@@ -28,15 +28,16 @@ class Case(NamedTuple):
     sentence: str
     function: object
     not_for_kernel: str = ""
+    wires: str = ""  # "pcap": vmnatd's ports are net_pcap devices
 
 
 cases: list[Case] = []
 
 
-def case(sentence, kernel=""):
+def case(sentence, kernel="", wires=""):
     """Registers a case; `kernel` tells why it is not for the control."""
     def register(function):
-        cases.append(Case(sentence, function, kernel))
+        cases.append(Case(sentence, function, kernel, wires))
         return function
     return register
 
@@ -55,6 +56,7 @@ class Trial:
 
     def __init__(self, gateway):
         self.gateway, self.is_kernel = gateway, gateway.name == "kernel"
+        self.before = gateway.drops()
         self.drops, self.differences = collections.Counter(), []
         for name, station in gateway.stations.items():
             setattr(self, name, station)
@@ -100,6 +102,12 @@ class Trial:
             check(not fault, f"what came at {name}, number {number + 1}, {fault}")
         if len(seen) < len(wanted):
             check(False, f"at {name} did not come: {wanted[len(seen)]}")
+
+    def await_drops(self, reason, number):
+        """Drops that come later than the frames."""
+        self.drops[reason] += number
+        before = self.before.get(reason, 0)
+        wait_until(lambda: self.gateway.drops().get(reason, 0) >= before + self.drops[reason], f"drops by {reason}")
 
     # --- what frames become -------------------------------------------------------------------------------
 

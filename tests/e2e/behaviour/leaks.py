@@ -25,7 +25,7 @@ for each_source, each_what in SOURCES.items():
     def spoofed(t, source=each_source):
         for l4 in l4_of(t):
             frame = t.vm1.ip(REMOTE, src=source) / l4 / b"spoofed"
-            t.put(t.vm1, frame, drop="source_foreign",
+            t.put(t.vm1, frame, drop="spoofed_address" if source == t.vm1.gateway else "source_foreign",
                   kernel=Differs(UNTOLD[source], router=[t.out(frame)]) if source in UNTOLD else None)
 
 
