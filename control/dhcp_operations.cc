@@ -44,15 +44,15 @@ std::string DhcpService::reservations_path(const Instance& instance) const {
 }
 
 // What stands against a reservation in the configuration; empty: nothing.
-std::string DhcpService::against(const dhcp::Reservation& reservation, NetworkIndex index) const {
-  const config::Network& network = config_.networks[index];
-  const config::AddressRange hosts = config::host_range(network.address);
-  if (!hosts.contains(reservation.address) || reservation.address == network.address.address)
-    return fmt::format("is no address for a VM of network {}", network.name);
+std::string DhcpService::against(const dhcp::Reservation& reservation, NetworkIndex network) const {
+  const config::Network& on = config_.networks[network];
+  const config::AddressRange hosts = config::host_range(on.address);
+  if (!hosts.contains(reservation.address) || reservation.address == on.address.address)
+    return fmt::format("is no address for a VM of network {}", on.name);
   const auto is_named = [&](const config::VmPort& port) { return port.name == reservation.port; };
-  if (!reservation.mac && std::ranges::none_of(network.ports, is_named))
-    return fmt::format("network {} has no port {}", network.name, reservation.port);
-  for (const config::Reservation& other : network.dhcp->reservations) {
+  if (!reservation.mac && std::ranges::none_of(on.ports, is_named))
+    return fmt::format("network {} has no port {}", on.name, reservation.port);
+  for (const config::Reservation& other : on.dhcp->reservations) {
     const std::string what = clash(reservation, {other.mac, other.port, other.address, other.hostname});
     if (!what.empty()) return what + " by the configuration";
   }
