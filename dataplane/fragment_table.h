@@ -83,6 +83,7 @@ class FragmentTable {
 
   FragmentTable(const Settings& settings, WorkerCounters& counters);
   FragmentTable(const FragmentTable&) = delete;
+  FragmentTable& operator=(const FragmentTable&) = delete;
   ~FragmentTable() { clear(); }
 
   // Refused frames are still the caller's; held ones are the table's.
