@@ -68,6 +68,10 @@ class Device:
     def is_ready(self):
         return self.setting.vm_socket.exists() and self.setting.uplink_socket.exists()
 
+    @property
+    def environment(self):
+        return self.setting.environment
+
     def ports(self):
         """What vmnat-bench attaches to."""
         return str(self.setting.vm_socket), str(self.setting.uplink_socket)
@@ -77,7 +81,7 @@ class Device:
             socket.unlink(missing_ok=True)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(bound_to_parent(self.command()), stdin=subprocess.PIPE, stdout=log, stderr=log,
-                                            start_new_session=True, env=self.setting.environment)
+                                            start_new_session=True, env=self.environment)
         deadline = time.monotonic() + START_DEADLINE
         while not self.is_ready():
             if self.process.poll() is not None:
