@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From samples to medians, ratios and a table."""
+"""From samples to medians and ratios.
+
+Everything is taken within a round first and then over the rounds, so that a machine that changes its speed does not change
+a ratio. What it looks like as text is report.py's, as a picture plots.py's.
+"""
 from statistics import median, quantiles
 
 BOUND = "macswap"
 SUBJECT = "vmnat"
+LATENCY_FIELDS = ("p50_us", "p90_us", "p99_us", "p999_us", "max_us", "mpps", "loss", "turn_p99_us")
 
 
 def summary_of(values):
@@ -15,21 +20,58 @@ def summary_of(values):
     return {"median": middle, "spread": (high - low) / 2 / middle}
 
 
+def ratios_of(values):
+    """The subject's values over each other device's, round by round."""
+    ratios = {}
+    for name, others in values.items():
+        if name == SUBJECT or SUBJECT not in values:
+            continue
+        pairs = [mine / other for mine, other in zip(values[SUBJECT], others) if other > 0]
+        if pairs:
+            ratios[name] = {**summary_of(pairs), "ratios": pairs}
+    return ratios
+
+
 def _key(point):
     return point["flows"], point["frame"], point["traffic"], point["order"]
 
 
+def _points(rounds, key):
+    return [point for one in rounds for point in one["points"] if _key(point) == key]
+
+
 def _values(rounds, key, field):
     """One value per round: the median of that round's samples."""
-    return [median(sample[field] for sample in point["samples"])
-            for one in rounds for point in one["points"] if _key(point) == key]
+    return [median(sample[field] for sample in point["samples"]) for point in _points(rounds, key)]
+
+
+def _search(results, key):
+    """Per device NDR and PDR, and the ratios of both."""
+    found = {}
+    for goal in ("ndr", "pdr"):
+        values = {name: [point["search"][goal]["mpps"] for point in _points(rounds, key) if "search" in point]
+                  for name, rounds in results.items()}
+        values = {name: rates for name, rates in values.items() if rates}
+        found[goal] = {"devices": {name: {**summary_of(rates), "mpps": rates} for name, rates in values.items()},
+                       "ratios": ratios_of(values)}
+    return found if found["ndr"]["devices"] else None
+
+
+def _latency(rounds, key):
+    """Per load the medians over the rounds, of each percentile and of each point of the curve."""
+    runs = {}
+    for point in _points(rounds, key):
+        for run in point.get("latency", []):
+            runs.setdefault(run["load"], []).append(run)
+    return {load: {**{field: median(run[field] for run in same) for field in LATENCY_FIELDS},
+                   "curve": [[at[0][0], median(value for _, value in at)] for at in zip(*(run["curve"] for run in same))]}
+            for load, same in runs.items()}
 
 
 def merged_points(results):
-    """Per point: every device's summary over the rounds, and the ratio subject / bound, taken round by round."""
-    keys = list(dict.fromkeys(_key(point) for rounds in results.values() for point in rounds[0]["points"]))
+    """Per point: every device's summary over the rounds, and the ratios of the subject to the others."""
     points = []
-    for key in keys:
+    for key in dict.fromkeys(_key(point) for rounds in results.values() for point in rounds[0]["points"]):
         rates = {name: _values(rounds, key, "mpps") for name, rounds in results.items()}
         rates = {name: values for name, values in rates.items() if values}
         point = dict(zip(("flows", "frame", "traffic", "order"), key))
@@ -37,59 +79,38 @@ def merged_points(results):
             name: {**summary_of(values), "mpps": values, "loss": median(_values(results[name], key, "loss")),
                    "generator_busy": median(_values(results[name], key, "generator_busy"))}
             for name, values in rates.items()}
-        if BOUND in rates and SUBJECT in rates:
-            ratios = [subject / bound for subject, bound in zip(rates[SUBJECT], rates[BOUND]) if bound > 0]
-            point["ratio"] = {**summary_of(ratios), "ratios": ratios} if ratios else None
+        point["ratios"] = ratios_of(rates)
+        search = _search(results, key)
+        if search:
+            point["search"] = search
+        latency = {name: _latency(rounds, key) for name, rounds in results.items()}
+        if any(latency.values()):
+            point["latency"] = {name: loads for name, loads in latency.items() if loads}
         points.append(point)
     return points
 
 
-def _head(conditions):
-    c = conditions
-    lines = [
-        f"{c['time']}  {c['host']}  commit {c['commit']}",
-        f"{c['cpu']}, {c['cpus']} CPUs, TSC {c['tsc_ghz']:.2f} GHz, Linux {c['kernel']}, {c['dpdk']}, "
-        f"{'2 MiB hugepages' if c['hugepages'] else 'no hugepages'}",
-        f"worker on CPU {c['worker_cpu']}, generator on CPU {c['generator_cpu']}, control on CPU {c['control_cpu']}; vhost-user, "
-        f"{'packed' if c['packed'] else 'split'} rings of {c['queue_size']}",
-        f"UDP, {c['hosts']} hosts, flows in {c['order']} order; medians of {c['rounds']} rounds of {c['run_seconds']} s, "
-        "± half the quartile distance; both: directions added",
-    ]
-    if c["other_work"] > 0.05 or c["preemptions_per_second"] > 20:
-        lines.append(f"NOTE: the machine did other work: {c['other_work']:.0%} of its CPU time before the run, "
-                     f"the generator was preempted {c['preemptions_per_second']:.0f} times a second")
-    return lines
+def _connections(rounds, kind):
+    return [point for one in rounds for point in one.get("connections", []) if point["kind"] == kind]
 
 
-GENERATOR_LIMIT = 0.97  # share of busy time from which on the generator may have been the slower one
-
-
-def _cell(device):
-    if not device:
-        return " " * 13
-    mark = "*" if device["generator_busy"] >= GENERATOR_LIMIT else " "
-    return f"{device['median']:6.2f}{mark} ±{device['spread']:4.0%}"
-
-
-def _row(point, names):
-    cells = [_cell(point["devices"].get(name)) for name in names]
-    ratio = point.get("ratio")
-    subject = point["devices"].get(SUBJECT)
-    tail = [f"{ratio['median']:7.2f} ±{ratio['spread']:4.0%}", f"{subject['loss']:10.2%}"] if ratio else []
-    return f"{point['flows']:>9} {point['frame']:>5} {point['traffic']:>8}  | " + " | ".join(cells + tail)
-
-
-def text_of(document):
-    points = document["points"]
-    names = list(dict.fromkeys(name for point in points for name in point["devices"]))
-    header = f"{'sessions':>9} {'frame':>5} {'traffic':>8}  | " + " | ".join(
-        [f"{name:>8} Mpps" for name in names] + (["vmnat/macswap", "vmnat loss"] if {BOUND, SUBJECT} <= set(names) else []))
-    lines = _head(document["conditions"]) + ["", header, "-" * len(header)]
-    lines += [_row(point, names) for point in points]
-    verified = sum(one["frames_verified"] for one in document["rounds"].get(SUBJECT, []))
-    lines += ["", *document["faults"]]
-    if any(device["generator_busy"] >= GENERATOR_LIMIT for point in points for device in point["devices"].values()):
-        lines.append("* the generator was busy all the time: the device may be faster than that")
-    if verified and not document["faults"]:
-        lines.append(f"{verified} of vmnat's translations verified, out and back: no fault")
-    return "\n".join(lines)
+def merged_connections(results):
+    """Per kind of connection: every device's rate, loss, and what the search found, if there was one."""
+    kinds = dict.fromkeys(point["kind"] for rounds in results.values() for point in rounds[0].get("connections", []))
+    merged = []
+    for kind in kinds:
+        points = {name: _connections(rounds, kind) for name, rounds in results.items()}
+        points = {name: same for name, same in points.items() if same}
+        rates = {name: [median(trial["millions_per_second"] for trial in point["trials"]) for point in same]
+                 for name, same in points.items()}
+        devices = {name: {**summary_of(values), "millions_per_second": values,
+                          "generator_busy": median(t["generator_busy"] for p in points[name] for t in p["trials"]),
+                          "loss": median(1 - t["completed"] / t["attempted"] for p in points[name] for t in p["trials"])}
+                   for name, values in rates.items()}
+        for name, same in points.items():
+            for goal in ("ndr", "pdr"):
+                found = [point["search"][goal]["mpps"] for point in same if "search" in point]
+                if found:
+                    devices[name][goal] = summary_of(found)
+        merged.append({"kind": kind, "devices": devices, "ratios": ratios_of(rates)})
+    return merged
