@@ -5,6 +5,11 @@ from table import SUBJECT
 GENERATOR_LIMIT = 0.97  # share of busy time from which on the generator may have been the slower one
 
 
+def is_disturbed(conditions):
+    """Whether other work took so much of the machine that absolute figures suffer."""
+    return conditions["other_work"] > 0.05 or conditions["preemptions_per_second"] > 20
+
+
 def _head(conditions):
     c = conditions
     lines = [
@@ -16,7 +21,7 @@ def _head(conditions):
         f"UDP, {c['hosts']} hosts, flows in {c['order']} order; medians of {c['rounds']} rounds of {c['run_seconds']} s, "
         "± half the quartile distance; both: directions added",
     ]
-    if c["other_work"] > 0.05 or c["preemptions_per_second"] > 20:
+    if is_disturbed(c):
         lines.append(f"NOTE: the machine did other work: {c['other_work']:.0%} of its CPU time before the run, "
                      f"the generator was preempted {c['preemptions_per_second']:.0f} times a second")
     return lines
