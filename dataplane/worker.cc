@@ -32,15 +32,17 @@ void Worker::run() {
 }
 
 unsigned Worker::poll_once(std::uint64_t tsc) {
+  // Before the state: control injects a frame after it has published what the frame needs.
+  rte_mbuf* injected[kBurstSize];
+  unsigned frames = settings_.rings.inject.pop(injected, kBurstSize);
   // Pairs with the publisher's release store: the snapshot's contents are visible.
   context_.state = settings_.published->load(std::memory_order_acquire);
   const conntrack::NatPolicies* policies = context_.state->policies.get();
   if (policies != policies_) adopt_policies(*policies);
   read_clock(tsc);
-  unsigned frames = 0;
+  if (frames != 0) send_injected(injected, frames);
   for (const ReceiveQueue& queue : settings_.receive_queues) frames += receive(queue);
   for (FrameRing& ring : settings_.rings.handoff_from) frames += take_handoffs(ring);
-  frames += take_injected();
   if (fragments_.has_released()) forward_released(context_);
   transmitter_.flush(*context_.state);
   if (flush_box_.has_work()) frames += flush_sessions();
@@ -100,10 +102,7 @@ void Worker::resume_burst(FrameNote::Errand errand) {
   burst_.count = 0;
 }
 
-unsigned Worker::take_injected() {
-  rte_mbuf* frames[kBurstSize];
-  const unsigned count = settings_.rings.inject.pop(frames, kBurstSize);
-  if (count == 0) return 0;
+void Worker::send_injected(rte_mbuf** frames, unsigned count) {
   counters_.injected.add(count);
   burst_.port = kUplinkPort;
   burst_.count = 0;
@@ -115,7 +114,6 @@ unsigned Worker::take_injected() {
       transmitter_.send(*context_.state, frames[i], note.port, note.port);
   }
   resume_burst(FrameNote::Errand::Inbound);
-  return count;
 }
 
 // Ticks since start. The division is done once a tick, not once a poll.

@@ -67,7 +67,7 @@ class Worker {
  private:
   unsigned receive(const ReceiveQueue& queue);
   unsigned take_handoffs(FrameRing& ring);
-  unsigned take_injected();
+  void send_injected(rte_mbuf** frames, unsigned count);
   void resume_burst(FrameNote::Errand errand);
   void read_clock(std::uint64_t tsc);
   void expire_sessions(std::uint64_t tsc);
