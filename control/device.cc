@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/device.h"
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -60,8 +61,8 @@ Result<Plan> plan_vhost(const DeviceRequest& request) {
     if (auto cleared = remove_stale_socket(request.vhost_user); !cleared)
       return tl::unexpected(cleared.error());
   }
-  return Plan{fmt::format("net_vhost{},iface={},queues=1,client={},tso=1", request.number, request.vhost_user,
-                          is_client ? 1 : 0),
+  return Plan{fmt::format("net_vhost{},iface={},queues={},client={},tso=1", request.number,
+                          request.vhost_user, request.queues, is_client ? 1 : 0),
               "vhost-user"};
 }
 
@@ -149,10 +150,20 @@ Result<void> Device::start(const DeviceRequest& request, rte_mempool* pool) {
     return failure(request, "does not say what it can do: " + error_text(status));
   is_vhost_ = std::string_view(info.driver_name) == "net_vhost";
   transmit_offloads_ = info.tx_offload_capa & kTransmitOffloads;
+  const unsigned most = std::min(info.max_rx_queues, info.max_tx_queues);
+  if (request.queues > most && !request.fewer_queues_will_do)
+    return failure(
+        request, fmt::format("has {} queue{}, {} are asked for", most, most == 1 ? "" : "s", request.queues));
+  queues_ = static_cast<std::uint16_t>(std::min(request.queues, most));
   rte_eth_conf conf{};
+  if (queues_ > 1 && info.flow_type_rss_offloads != 0) {
+    conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+    conf.rx_adv_conf.rss_conf.rss_hf =
+        info.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP);
+  }
   conf.txmode.offloads = transmit_offloads_;
   if (is_vhost_) conf.rxmode.offloads = info.rx_offload_capa & kReceiveChecksums;
-  if (const int status = rte_eth_dev_configure(port_id_, 1, 1, &conf); status != 0)
+  if (const int status = rte_eth_dev_configure(port_id_, queues_, queues_, &conf); status != 0)
     return failure(request, "cannot be configured: " + error_text(status));
   const int mtu_status = rte_eth_dev_set_mtu(port_id_, request.mtu);
   if (mtu_status != 0 && mtu_status != -ENOTSUP)
@@ -163,10 +174,12 @@ Result<void> Device::start(const DeviceRequest& request, rte_mempool* pool) {
   rte_eth_dev_adjust_nb_rx_tx_desc(port_id_, &rx, &tx);
   const int socket = rte_eth_dev_socket_id(port_id_);
   const auto socket_id = static_cast<unsigned>(socket);
-  if (const int status = rte_eth_rx_queue_setup(port_id_, 0, rx, socket_id, nullptr, pool); status != 0)
-    return failure(request, "receive queue cannot be set up: " + error_text(status));
-  if (const int status = rte_eth_tx_queue_setup(port_id_, 0, tx, socket_id, nullptr); status != 0)
-    return failure(request, "transmit queue cannot be set up: " + error_text(status));
+  for (std::uint16_t queue = 0; queue < queues_; ++queue) {
+    if (const int status = rte_eth_rx_queue_setup(port_id_, queue, rx, socket_id, nullptr, pool); status != 0)
+      return failure(request, "receive queue cannot be set up: " + error_text(status));
+    if (const int status = rte_eth_tx_queue_setup(port_id_, queue, tx, socket_id, nullptr); status != 0)
+      return failure(request, "transmit queue cannot be set up: " + error_text(status));
+  }
   if (const int status = rte_eth_dev_start(port_id_); status != 0)
     return failure(request, "cannot be started: " + error_text(status));
   if (request.promiscuous == Promiscuous::Yes) {
@@ -181,7 +194,9 @@ Device::Device(Device&& other) noexcept
     : port_id_(std::exchange(other.port_id_, kNone)),
       kind_(std::move(other.kind_)),
       transmit_offloads_(other.transmit_offloads_),
-      is_vhost_(other.is_vhost_) {}
+      is_vhost_(other.is_vhost_),
+      queues_(other.queues_),
+      enabled_(other.enabled_) {}
 
 Device::~Device() {
   if (port_id_ == kNone) return;
@@ -202,6 +217,17 @@ net::MacAddr Device::mac() const {
 
 int Device::numa_node() const {
   return rte_eth_dev_socket_id(port_id_);
+}
+
+std::uint16_t Device::open_transmit_queues() {
+  if (!is_vhost_ || queues_ == 1) return queues_;
+  rte_eth_vhost_queue_event event{};
+  while (rte_eth_vhost_get_queue_event(port_id_, &event) == 0) {
+    if (event.rx || event.queue_id >= 64) continue;
+    const std::uint64_t bit = std::uint64_t{1} << event.queue_id;
+    enabled_ = event.enable ? enabled_ | bit : enabled_ & ~bit;
+  }
+  return static_cast<std::uint16_t>(std::clamp<int>(std::countr_one(enabled_), 1, queues_));
 }
 
 dataplane::Offloads Device::offloads() const {

@@ -25,12 +25,14 @@ struct DeviceRequest {
   config::VhostMode mode = config::VhostMode::Client;
   std::string device;  // PCI address, interface or devargs, or empty
   std::uint16_t mtu = 1500;
+  unsigned queues = 1;                // pairs
+  bool fewer_queues_will_do = false;  // as many as the device has, at most `queues`
   Promiscuous promiscuous = Promiscuous::No;
 };
 
 class Device {
  public:
-  // Opens, configures with one queue pair, and starts.
+  // Opens, configures and starts.
   static Result<Device> open(const DeviceRequest& request, rte_mempool* pool);
   Device(Device&& other) noexcept;
   Device& operator=(Device&&) = delete;
@@ -39,6 +41,9 @@ class Device {
   [[nodiscard]] std::uint16_t port_id() const { return port_id_; }
   [[nodiscard]] net::MacAddr mac() const;
   [[nodiscard]] bool is_up() const;
+  [[nodiscard]] std::uint16_t queues() const { return queues_; }  // pairs
+  // Transmit queues that are open now: all, but of a vhost-user port those that the guest has enabled.
+  std::uint16_t open_transmit_queues();
   // What it does for frames that it transmits; of a vhost-user port, what the guest has agreed to take.
   [[nodiscard]] dataplane::Offloads offloads() const;
   [[nodiscard]] int numa_node() const;                             // -1: not known, or none
@@ -52,6 +57,8 @@ class Device {
   std::string kind_;
   std::uint64_t transmit_offloads_ = 0;  // DPDK's bits, as configured
   bool is_vhost_ = false;
+  std::uint16_t queues_ = 1;
+  std::uint64_t enabled_ = 0;  // transmit queues of a vhost-user port, a bit each
 };
 
 }  // namespace vmnat::control

@@ -61,7 +61,7 @@ Result<std::unique_ptr<Launched>> Launched::launch(const config::Config& config,
   launched->start_tsc_ = rte_rdtsc();
   launched->ports_ = plan_ports(config, worker_count);
   auto done = launched->make_pool(config, eal);
-  if (done) done = launched->open_devices(config);
+  if (done) done = launched->open_devices(config, worker_count);
   if (done) launched->tell_placement(eal);
   if (done) done = launched->make_workers(config, worker_count);
   if (done) done = launched->start_workers();
@@ -92,7 +92,7 @@ Result<void> Launched::make_pool(const config::Config& config, const EalPlan& ea
                                       eal.uses_hugepages ? " in hugepages" : "", rte_strerror(rte_errno))});
 }
 
-Result<void> Launched::open_devices(const config::Config& config) {
+Result<void> Launched::open_devices(const config::Config& config, unsigned worker_count) {
   devices_.reserve(ports_.size());
   for (std::size_t i = 0; i < ports_.size(); ++i) {
     DeviceRequest request{.number = static_cast<unsigned>(i)};
@@ -102,11 +102,14 @@ Result<void> Launched::open_devices(const config::Config& config) {
       request.mode = port->mode;
       request.device = port->device;
       request.mtu = config.networks[ports_[i].network].mtu;
+      request.queues = port->queues;
       request.promiscuous = Promiscuous::Yes;  // the gateway's MAC is not the device's
     } else {
       request.name = "uplink";
       request.device = config.uplink.device;
       request.mtu = config.uplink.mtu;
+      request.queues = config.uplink.queues.value_or(worker_count);
+      request.fewer_queues_will_do = !config.uplink.queues;
       request.promiscuous = config.uplink.mac ? Promiscuous::Yes : Promiscuous::No;
     }
     auto device = Device::open(request, pool_.get());
@@ -169,6 +172,8 @@ Result<std::vector<dataplane::Rings>> Launched::make_rings(unsigned worker_count
 
 Result<void> Launched::make_workers(const config::Config& config, unsigned worker_count) {
   dataplane::ForwardingState state = initial_state(config, ports_);
+  for (std::size_t i = 0; i < ports_.size(); ++i)
+    state.ports[i].is_spread = devices_[i].queues() > 1 && worker_count > 1;
   state.uplink.mac = config.uplink.mac.value_or(devices_[dataplane::kUplinkPort].mac());
   const auto external = plan_external_addresses(config);
   address_lists_ = plan_address_lists(config, external);
@@ -198,9 +203,10 @@ Result<void> Launched::make_workers(const config::Config& config, unsigned worke
                                          .tsc_hz = rte_get_tsc_hz(),
                                          .seed = random_seed()};
     for (std::size_t port = 0; port < ports_.size(); ++port)
-      if (ports_[port].owner == i)
-        settings.receive_queues.push_back(
-            {.port_id = devices[port].port_id, .port = static_cast<PortIndex>(port)});
+      for (std::uint16_t queue = 0; queue < devices_[port].queues(); ++queue)
+        if (polling_worker(ports_[port], queue, worker_count) == i)
+          settings.receive_queues.push_back(
+              {.port_id = devices[port].port_id, .queue_id = queue, .port = static_cast<PortIndex>(port)});
     auto table = conntrack::Conntrack::create({.capacity = config.conntrack.sessions / worker_count,
                                                .seed = random_seed(),
                                                .worker = index,

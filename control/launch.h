@@ -42,6 +42,7 @@ class Launched {
 
   rte_mempool* packet_pool() { return pool_.get(); }
   [[nodiscard]] const std::vector<PortPlan>& ports() const { return ports_; }
+  [[nodiscard]] Device& device(PortIndex port) { return devices_[port]; }
   [[nodiscard]] const Device& device(PortIndex port) const { return devices_[port]; }
   [[nodiscard]] const conntrack::ExternalPorts& external_ports() const { return *external_ports_; }
   // See ExternalPorts::set_rented for when.
@@ -63,7 +64,7 @@ class Launched {
  private:
   Launched() = default;
   Result<void> make_pool(const config::Config& config, const EalPlan& eal);
-  Result<void> open_devices(const config::Config& config);
+  Result<void> open_devices(const config::Config& config, unsigned worker_count);
   void tell_placement(const EalPlan& eal) const;
   Result<void> make_workers(const config::Config& config, unsigned worker_count);
   Result<std::vector<dataplane::Rings>> make_rings(unsigned worker_count);

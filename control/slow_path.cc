@@ -32,7 +32,8 @@ SlowPath::SlowPath(const config::Config& config, Launched& launched)
       neighbors_(launched.states().current().uplink.mac, launched.states().current().uplink.address.address),
       ownership_(launched.ports(), launched.states().current()),
       is_up_(launched.ports().size(), false),
-      offloads_(launched.ports().size()) {
+      offloads_(launched.ports().size()),
+      tx_queues_(launched.ports().size(), 1) {
   const SteadyTime now = std::chrono::steady_clock::now();
   if (!config.uplink.address) uplink_.emplace(config, launched_, neighbors_);
   keep_targets_resolved(config, now);
@@ -102,8 +103,10 @@ void SlowPath::watch_links() {
     const bool is_up = launched_.device(port).is_up();
     // Another guest may have come between two looks.
     const auto offloads = is_up ? launched_.device(port).offloads() : dataplane::Offloads{};
-    if (offloads != offloads_[i]) changed_ = true;
+    const std::uint16_t tx_queues = is_up ? launched_.device(port).open_transmit_queues() : std::uint16_t{1};
+    if (offloads != offloads_[i] || tx_queues != tx_queues_[i]) changed_ = true;
     offloads_[i] = offloads;
+    tx_queues_[i] = tx_queues;
     if (is_up == is_up_[i]) continue;
     is_up_[i] = is_up;
     changed_ = true;
@@ -280,9 +283,11 @@ void SlowPath::advance_uplink(SteadyTime now) {
 void SlowPath::publish() {
   dataplane::ForwardingState next = launched_.states().current();
   if (uplink_) uplink_->describe(next);
+  const std::size_t worker_count = launched_.workers().size();
   for (std::size_t i = 0; i < next.ports.size(); ++i) {
     next.ports[i].up = is_up_[i];
     next.ports[i].offloads = offloads_[i];
+    next.ports[i].tx_queues = static_cast<std::uint8_t>(std::min<std::size_t>(tx_queues_[i], worker_count));
   }
   set_live(config_, next);
   ownership_.settle(macs_, next);

@@ -73,6 +73,7 @@ class SlowPath {
   Ownership ownership_;
   std::vector<bool> is_up_;                    // by PortIndex
   std::vector<dataplane::Offloads> offloads_;  // the same
+  std::vector<std::uint16_t> tx_queues_;       // the same, open ones
   std::vector<bool> awaits_arp_;               // by network
   bool changed_ = false;                       // the published state is out of date
   FrameBytes bytes_;                           // of the frame in hand

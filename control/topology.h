@@ -24,6 +24,11 @@ struct PortPlan {
   conntrack::WorkerIndex owner = 0;
 };
 
+// Queues of a port go round the workers, from its owner on.
+inline conntrack::WorkerIndex polling_worker(const PortPlan& port, unsigned queue, unsigned worker_count) {
+  return static_cast<conntrack::WorkerIndex>((port.owner + queue) % worker_count);
+}
+
 // Ports spread over the workers in turn. The uplink belongs to the first worker.
 std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_count);
 

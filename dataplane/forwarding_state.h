@@ -73,7 +73,9 @@ enum class Guard : std::uint8_t {
 
 struct Port {
   NetworkIndex network = kNoNetwork;  // kNoNetwork: the uplink
-  WorkerIndex owner = 0;              // the worker that polls it and transmits to it
+  WorkerIndex owner = 0;              // the worker that polls its first queue
+  bool is_spread = false;             // other workers poll queues of it, too
+  std::uint8_t tx_queues = 1;         // open ones. One: the owner's; more: one each of as many workers
   bool up = false;
   Offloads offloads;  // of the device: what it does for frames that it transmits
   Guard guard = Guard::GatewayOnly;
@@ -81,6 +83,12 @@ struct Port {
   // is zero; the address, from Guard::Others on, goes with it.
   net::MacAddr usual_mac;
   net::Ipv4Addr usual_address;
+
+  // Which worker transmits what this one has for the port.
+  [[nodiscard]] WorkerIndex transmitter_for(WorkerIndex worker) const {
+    if (tx_queues <= 1) return owner;
+    return worker < tx_queues ? worker : static_cast<WorkerIndex>(worker % tx_queues);
+  }
 };
 
 // What the sender is told by ICMP when no session is to be had.
@@ -98,7 +106,7 @@ struct Network {
   net::MacAddr mac;         // the gateway's
   bool nat = true;          // false: isolated
   bool dhcp = false;
-  bool awaits_arp = false;  // control asks who has an address: every reply is wanted
+  bool awaits_arp = false;      // control asks who has an address: every reply is wanted
   bool isolated_ports = false;  // VMs reach the gateway and what is behind it, not each other
   std::uint16_t mtu = 1500;     // bytes of IPv4 packet
   ExhaustionAnswer exhaustion_answer = ExhaustionAnswer::Prohibited;

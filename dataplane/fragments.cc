@@ -2,6 +2,7 @@
 #include "dataplane/fragments.h"
 
 #include "dataplane/local.h"
+#include "dataplane/look_up.h"
 #include "dataplane/net/checksum.h"
 #include "dataplane/parse.h"
 #include "dataplane/pipeline.h"
@@ -57,6 +58,12 @@ FlowKey key_of(const net::Ipv4Header& ip, const Lead& lead) {
   const bool is_outbound = direction == Direction::Outbound;
   return FlowKey::of({is_outbound ? ip.source : ip.destination, lead.local_port},
                      {is_outbound ? ip.destination : ip.source, lead.remote_port}, ip.protocol());
+}
+
+WorkerIndex gatherer_of(const Context& context, const net::Ipv4Header& ip) {
+  const std::uint64_t datagram = (std::uint64_t{ip.source.raw()} << 32 | ip.destination.raw()) ^
+                                 std::uint64_t{ip.identification.raw()} << 16 ^ ip.protocol_number;
+  return static_cast<WorkerIndex>((((datagram * 0x9e37'79b9'7f4a'7c15u) >> 32) * context.worker_count) >> 32);
 }
 
 // Makes a later fragment one of its datagram's packets.
@@ -149,6 +156,24 @@ void fill(Context& context, Burst& burst, FragmentTable::Released released) {
 }  // namespace
 
 template <Direction direction>
+void gather_fragments(Context& context, Burst& burst) {
+  if (!context.state->ports[burst.port].is_spread) return;
+  constexpr auto errand = direction == Direction::Outbound ? FrameNote::Errand::OutboundFragment
+                                                           : FrameNote::Errand::InboundFragment;
+  unsigned kept = 0;
+  for (unsigned i = 0; i < burst.count; ++i) {
+    const WorkerIndex owner = burst.packets[i].kind == PacketKind::Fragment
+                                  ? gatherer_of(context, ipv4_of(burst.frames[i]))
+                                  : context.worker;
+    if (owner == context.worker)
+      burst.move(i, kept++);
+    else
+      hand_over(context, burst.frames[i], burst.port, owner, errand);
+  }
+  burst.count = static_cast<std::uint16_t>(kept);
+}
+
+template <Direction direction>
 void collect_fragments(Context& context, Burst& burst) {
   unsigned kept = 0;
   for (unsigned i = 0; i < burst.count; ++i)
@@ -193,6 +218,8 @@ void forward_released(Context& context) {
   }
 }
 
+template void gather_fragments<Direction::Outbound>(Context&, Burst&);
+template void gather_fragments<Direction::Inbound>(Context&, Burst&);
 template void collect_fragments<Direction::Outbound>(Context&, Burst&);
 template void collect_fragments<Direction::Inbound>(Context&, Burst&);
 template void recall_fragments<Direction::Outbound>(Burst&);

@@ -25,6 +25,10 @@
 
 namespace vmnat::dataplane {
 
+// Before that, on a port with several queues: a datagram's fragments come together at one worker.
+template <Direction direction>
+[[gnu::cold]] void gather_fragments(Context& context, Burst& burst);
+
 // After switching, before steering: fragments get their key, wait, or end.
 template <Direction direction>
 [[gnu::cold]] void collect_fragments(Context& context, Burst& burst);
@@ -44,6 +48,8 @@ inline bool is_later_fragment(const ParsedPacket& packet) {
   return packet.kind == PacketKind::LaterFragment || packet.kind == PacketKind::LaterEchoFragment;
 }
 
+extern template void gather_fragments<Direction::Outbound>(Context&, Burst&);
+extern template void gather_fragments<Direction::Inbound>(Context&, Burst&);
 extern template void collect_fragments<Direction::Outbound>(Context&, Burst&);
 extern template void collect_fragments<Direction::Inbound>(Context&, Burst&);
 extern template void recall_fragments<Direction::Outbound>(Burst&);

@@ -122,7 +122,7 @@ bool is_credible_remote(const Context& context, net::Ipv4Addr remote) {
 
 WorkerIndex forward_owner(const Context& context, const Forward& forward) {
   const InsideHost* host = host_of(context, forward);
-  return host == nullptr ? context.worker : context.state->ports[host->port].owner;
+  return host == nullptr ? context.worker : inside_owner(context, host->port, forward.to);
 }
 
 template <>

@@ -13,8 +13,8 @@ namespace vmnat::dataplane {
 namespace {
 
 template <Direction direction>
-WorkerIndex port_owner(const Context& context, const FlowKey& key) {
-  if constexpr (direction == Direction::Outbound) return context.worker;
+WorkerIndex port_owner(const Context& context, PortIndex from, const FlowKey& key) {
+  if constexpr (direction == Direction::Outbound) return inside_owner(context, from, key.local_endpoint());
   const net::Endpoint external = key.local_endpoint();
   const auto address = context.external_ports.index_of(external.address);
   if (!address) return context.worker;
@@ -24,7 +24,7 @@ WorkerIndex port_owner(const Context& context, const FlowKey& key) {
 
 // An error belongs where the session of the packet is that it quotes.
 template <Direction direction>
-[[gnu::cold]] WorkerIndex icmp_error_owner(const Context& context, rte_mbuf* frame,
+[[gnu::cold]] WorkerIndex icmp_error_owner(const Context& context, PortIndex from, rte_mbuf* frame,
                                            const ParsedPacket& packet) {
   const auto key = quoted_key<direction>(frame, packet);
   if (!key) return context.worker;
@@ -32,7 +32,7 @@ template <Direction direction>
     return context.external_ports.portless_owner(key->remote_endpoint().address);
   if (const Forward* forward = context.state->forward_of(key->local_endpoint(), key->protocol()))
     return forward_owner(context, *forward);
-  return port_owner<direction>(context, *key);
+  return port_owner<direction>(context, from, *key);
 }
 
 template <Direction direction>
@@ -42,13 +42,9 @@ WorkerIndex session_owner(const Context& context, const Burst& burst, unsigned i
   if (packet.kind == PacketKind::Other)
     return context.external_ports.portless_owner(burst.keys[i].remote_endpoint().address);
   if (packet.kind == PacketKind::IcmpError)
-    return icmp_error_owner<direction>(context, burst.frames[i], packet);
-  return port_owner<direction>(context, burst.keys[i]);
+    return icmp_error_owner<direction>(context, burst.port, burst.frames[i], packet);
+  return port_owner<direction>(context, burst.port, burst.keys[i]);
 }
-
-}  // namespace
-
-namespace {
 
 // Fetches the memory that opening will need, for all frames of the burst that may open a session.
 void prefetch_openings(Context& context, Burst& burst) {
@@ -80,10 +76,21 @@ template <Direction direction>
 
 }  // namespace
 
+WorkerIndex inside_owner(const Context& context, PortIndex port, net::Endpoint internal) {
+  const Port& of = context.state->ports[port];
+  if (!of.is_spread) return of.owner;
+  const std::uint64_t mixed = FlowKey::pack(internal) * 0x9e37'79b9'7f4a'7c15u;  // Fibonacci hashing
+  return static_cast<WorkerIndex>(((mixed >> 32) * context.worker_count) >> 32);
+}
+
 template <Direction direction>
 void hand_over(Context& context, rte_mbuf* frame, PortIndex from, WorkerIndex owner) {
-  constexpr auto errand =
-      direction == Direction::Outbound ? FrameNote::Errand::Outbound : FrameNote::Errand::Inbound;
+  hand_over(context, frame, from, owner,
+            direction == Direction::Outbound ? FrameNote::Errand::Outbound : FrameNote::Errand::Inbound);
+}
+
+void hand_over(Context& context, rte_mbuf* frame, PortIndex from, WorkerIndex owner,
+               FrameNote::Errand errand) {
   note_of(frame).port = from;  // a fragment's note holds more
   note_of(frame).errand = errand;
   if (!context.rings.handoff_to[owner].push(frame)) return context.drop(frame, from, DropReason::HandoffFull);

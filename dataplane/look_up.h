@@ -14,7 +14,14 @@ namespace vmnat::dataplane {
 template <Direction direction>
 void steer(Context& context, Burst& burst);
 
+// The worker of all sessions of a VM's endpoint: the one that polls its port; of a port with several queues,
+// which may bring one endpoint's flows to several workers, one by a hash of the endpoint, so that they share
+// a mapping (RFC 4787 REQ-1).
+WorkerIndex inside_owner(const Context& context, PortIndex port, net::Endpoint internal);
+
 // Hands one frame over to that worker.
+void hand_over(Context& context, rte_mbuf* frame, PortIndex from, WorkerIndex owner,
+               FrameNote::Errand errand);
 template <Direction direction>
 void hand_over(Context& context, rte_mbuf* frame, PortIndex from, WorkerIndex owner);
 

@@ -75,7 +75,8 @@ struct Burst {
 
 // Lies in the mbuf's private area; written by the thread that hands the frame over.
 struct FrameNote {
-  enum class Errand : std::uint8_t { Transmit, Outbound, Inbound };  // between workers, and from control
+  // Between workers, and from control. Fragments: not collected yet.
+  enum class Errand : std::uint8_t { Transmit, Outbound, Inbound, OutboundFragment, InboundFragment };
   PortIndex port = 0;  // where it came from; Transmit: where it is to leave by
   PortIndex from = 0;  // Transmit: where it came from
   PuntReason punt{};

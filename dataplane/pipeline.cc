@@ -50,6 +50,7 @@ void run(Context& context, Burst& burst) {
   else
     accept_uplink(context, burst);
   clock.lap(Stage::Switch, entered);
+  if (burst.has_fragments) gather_fragments<direction>(context, burst);
   if (burst.has_fragments) collect_fragments<direction>(context, burst);
   route<direction>(context, burst, clock);
 }
@@ -61,6 +62,14 @@ void resume(Context& context, Burst& burst) {
   clock.lap(Stage::Parse, burst.count);
   if (burst.has_fragments) recall_fragments<direction>(burst);
   finish<direction>(context, burst, clock);
+}
+
+template <Direction direction>
+void resume_fragments(Context& context, Burst& burst) {
+  StageClock clock(context.counters.stages);
+  parse<direction>(burst);
+  collect_fragments<direction>(context, burst);
+  route<direction>(context, burst, clock);
 }
 
 }  // namespace
@@ -79,11 +88,19 @@ void route_inbound(Context& context, Burst& burst) {
   StageClock clock(context.counters.stages);
   route<Direction::Inbound>(context, burst, clock);
 }
-void resume_outbound(Context& context, Burst& burst) {
-  resume<Direction::Outbound>(context, burst);
-}
-void resume_inbound(Context& context, Burst& burst) {
-  resume<Direction::Inbound>(context, burst);
+void resume(Context& context, Burst& burst, FrameNote::Errand errand) {
+  switch (errand) {
+    case FrameNote::Errand::Transmit:
+      break;  // no step of the pipeline is left
+    case FrameNote::Errand::Outbound:
+      return resume<Direction::Outbound>(context, burst);
+    case FrameNote::Errand::Inbound:
+      return resume<Direction::Inbound>(context, burst);
+    case FrameNote::Errand::OutboundFragment:
+      return resume_fragments<Direction::Outbound>(context, burst);
+    case FrameNote::Errand::InboundFragment:
+      return resume_fragments<Direction::Inbound>(context, burst);
+  }
 }
 
 }  // namespace vmnat::dataplane

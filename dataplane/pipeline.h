@@ -35,8 +35,7 @@ void run_inbound(Context& context, Burst& burst);
 void route_outbound(Context& context, Burst& burst);
 void route_inbound(Context& context, Burst& burst);
 
-// The same for frames that another worker received, switched and steered here.
-void resume_outbound(Context& context, Burst& burst);
-void resume_inbound(Context& context, Burst& burst);
+// The rest of it for frames that another worker received and handed over, or control gives back.
+void resume(Context& context, Burst& burst, FrameNote::Errand errand);
 
 }  // namespace vmnat::dataplane

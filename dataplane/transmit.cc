@@ -10,27 +10,27 @@ namespace vmnat::dataplane {
 void Transmitter::flush(const ForwardingState& state) {
   for (unsigned i = 0; i < dirty_count_; ++i) {
     const PortIndex port = dirty_[i];
-    flush_port(port, state.ports[port].up);
+    flush_port(port, state.ports[port]);
     buffers_[port].is_listed = false;
   }
   dirty_count_ = 0;
 }
 
-void Transmitter::flush_port(PortIndex port, bool is_up) {
-  Buffer& buffer = buffers_[port];
+void Transmitter::flush_port(PortIndex to, const Port& port) {
+  Buffer& buffer = buffers_[to];
   if (buffer.count == 0) return;
   StageClock clock(counters_.stages);
   std::uint64_t bytes = 0;  // taken before the device owns the frames
   for (unsigned i = 0; i < buffer.count; ++i) bytes += buffer.frames[i]->pkt_len;
+  const std::uint16_t queue = port.tx_queues <= 1 ? 0 : worker_;
   const unsigned sent =
-      is_up ? rte_eth_tx_burst(buffer.device.port_id, buffer.device.queue_id, buffer.frames, buffer.count)
-            : 0;
+      port.up ? rte_eth_tx_burst(buffer.device.port_id, queue, buffer.frames, buffer.count) : 0;
   for (unsigned i = sent; i < buffer.count; ++i) {
     bytes -= buffer.frames[i]->pkt_len;
-    drop(buffer.frames[i], buffer.from[i], is_up ? DropReason::TxFull : DropReason::PortDown);
+    drop(buffer.frames[i], buffer.from[i], port.up ? DropReason::TxFull : DropReason::PortDown);
   }
-  counters_.ports[port].tx_packets.add(sent);
-  counters_.ports[port].tx_bytes.add(bytes);
+  counters_.ports[to].tx_packets.add(sent);
+  counters_.ports[to].tx_bytes.add(bytes);
   clock.lap(Stage::Transmit, buffer.count);
   buffer.count = 0;
 }

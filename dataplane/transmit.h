@@ -18,10 +18,9 @@ namespace vmnat::dataplane {
 
 class Transmitter {
  public:
-  // Where a port's frames go in DPDK's terms. Only the owner of a port transmits to it.
+  // Where a port's frames go in DPDK's terms. A transmit queue is one worker's: see Port::transmitter_for.
   struct Device {
     std::uint16_t port_id = 0;
-    std::uint16_t queue_id = 0;
   };
 
   Transmitter(WorkerIndex worker, std::span<const Device> devices, WorkerCounters& counters, Rings& rings);
@@ -29,7 +28,8 @@ class Transmitter {
   // Takes the frame over; `from` is the port that its drop would be charged to.
   void send(const ForwardingState& state, rte_mbuf* frame, PortIndex from, PortIndex to) {
     const Port& port = state.ports[to];
-    if (port.owner != worker_) return hand_off(frame, from, to, port.owner);
+    if (const WorkerIndex other = port.transmitter_for(worker_); other != worker_)
+      return hand_off(frame, from, to, other);
     if (is_unfinished(frame)) return send_unfinished(port, frame, from, to);
     put(port, frame, from, to);
   }
@@ -48,7 +48,7 @@ class Transmitter {
 
   void put(const Port& port, rte_mbuf* frame, PortIndex from, PortIndex to) {
     Buffer& buffer = buffers_[to];
-    if (buffer.count == kBufferSize) flush_port(to, port.up);
+    if (buffer.count == kBufferSize) flush_port(to, port);
     if (!buffer.is_listed) list(to);
     buffer.from[buffer.count] = from;
     buffer.frames[buffer.count++] = frame;
@@ -59,7 +59,7 @@ class Transmitter {
     buffers_[port].is_listed = true;
     dirty_[dirty_count_++] = port;
   }
-  void flush_port(PortIndex port, bool is_up);
+  void flush_port(PortIndex to, const Port& port);
   void hand_off(rte_mbuf* frame, PortIndex from, PortIndex to, WorkerIndex owner);
   void drop(rte_mbuf* frame, PortIndex from, DropReason reason);
 

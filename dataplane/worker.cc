@@ -95,10 +95,7 @@ unsigned Worker::take_handoffs(FrameRing& ring) {
 
 void Worker::resume_burst(FrameNote::Errand errand) {
   if (burst_.count == 0) return;
-  if (errand == FrameNote::Errand::Outbound)
-    resume_outbound(context_, burst_);
-  else
-    resume_inbound(context_, burst_);
+  resume(context_, burst_, errand);
   burst_.count = 0;
 }
 

@@ -190,9 +190,6 @@ constexpr Row kUplinkRows[] = {
     {"uplink: no queue", Networks,
      "uplink: {device: eth0, address: 203.0.113.2/24, gateway: 203.0.113.1, queues: 0}\n",
      "1:79: queues: must be between 1 and 64, not 0"},
-    {"uplink: queues, later", Networks,
-     "uplink: {device: eth0, address: 203.0.113.2/24, gateway: 203.0.113.1, queues: 4}\n",
-     "1:79: not supported yet: more than one queue"},
 };
 
 constexpr Row kNetworkRows[] = {
@@ -285,8 +282,6 @@ constexpr Row kPortRows[] = {
      "3:59: address: 192.168.122.7 is that of port 'p', which is reserved already"},
     {"port: no queue", Port, "name: p, vhost_user: /a, queues: 0",
      "2:91: queues: must be between 1 and 64, not 0"},
-    {"port: queues, later", Port, "name: p, vhost_user: /a, queues: 2",
-     "2:91: not supported yet: more than one queue"},
 };
 
 constexpr Row kDhcpRows[] = {
