@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <numa.h>
 #include <random>
 #include <rte_cycles.h>
@@ -119,19 +120,28 @@ Result<void> Launched::open_devices(const config::Config& config, unsigned worke
   return {};
 }
 
-// A port on another node than its worker works, but each of its frames crosses between the nodes.
+// The plan, a line a port. A port on another node than its worker works, but each of its frames crosses
+// between the nodes.
 void Launched::tell_placement(const EalPlan& eal) const {
+  const auto worker_count = static_cast<unsigned>(eal.worker_cpus.size());
   for (std::size_t i = 0; i < ports_.size(); ++i) {
-    const unsigned cpu = eal.worker_cpus[ports_[i].owner];
     const int port_node = devices_[i].numa_node();
-    const int cpu_node = numa_node(cpu);
-    spdlog::debug("port {} is polled by worker {} on CPU {}, NUMA node {}", ports_[i].name, ports_[i].owner,
-                  cpu, cpu_node);
-    if (port_node >= 0 && cpu_node >= 0 && port_node != cpu_node)
-      spdlog::warn(
-          "port {} is on NUMA node {}, its worker's CPU {} on node {}: choose dataplane.workers on node {}",
-          ports_[i].name, port_node, cpu, cpu_node, port_node);
+    std::vector<std::string> pollers;
+    for (unsigned queue = 0; queue < devices_[i].queues(); ++queue) {
+      const conntrack::WorkerIndex worker = polling_worker(ports_[i], queue, worker_count);
+      const unsigned cpu = eal.worker_cpus[worker];
+      const int cpu_node = numa_node(cpu);
+      pollers.push_back(fmt::format("queue {} by worker {} on CPU {}{}", queue, worker, cpu,
+                                    cpu_node < 0 ? "" : fmt::format(", NUMA node {}", cpu_node)));
+      if (port_node >= 0 && cpu_node >= 0 && port_node != cpu_node)
+        spdlog::warn(
+            "port {} is on NUMA node {}, its worker's CPU {} on node {}: choose dataplane.workers on node {}",
+            ports_[i].name, port_node, cpu, cpu_node, port_node);
+    }
+    spdlog::info("port {} ({}) is polled: {}", ports_[i].name, devices_[i].kind(), fmt::join(pollers, "; "));
   }
+  if (worker_count > 1)
+    spdlog::info("{} workers: a frame goes to its session's worker by rings in software", worker_count);
 }
 
 Result<rte_ring*> Launched::make_ring(const std::string& name, unsigned size, unsigned element_size) {

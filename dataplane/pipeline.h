@@ -17,10 +17,10 @@
 //   transmit      v      per-port buffers, one tx burst a port and poll        transmit.h
 // clang-format on
 //
-// Beside the way: local.h (ARP and ping answered in place), icmp_error.h (errors of others, translated by
-// the packet that they quote), refuse.h (our own ICMP errors), hairpin.h (out and in again), and the punt
-// ring to the control thread. Frames leave the burst where they end; every end is counted (drop_reasons.h,
-// counters.h).
+// Beside the way: offload.h (what guests leave to the device), local.h (ARP and ping answered in place),
+// icmp_error.h (errors of others, translated by the packet that they quote), refuse.h (our own ICMP errors),
+// hairpin.h (out and in again), and the punt ring to the control thread. Frames leave the burst where they
+// end; every end is counted (drop_reasons.h, counters.h).
 #pragma once
 
 #include "dataplane/context.h"
