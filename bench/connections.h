@@ -41,6 +41,7 @@ ConnectionTrial talk_tcp(TestBed& bed, const ConnectionPlan& plan);
 struct ConnectionPoint {
   ConnectionKind kind;
   FlowNumber flows_per_trial;
+  ConnectionTrial first;  // by itself: on tables that the device has not touched yet
   std::vector<ConnectionTrial> trials;
   std::optional<SearchOutcome> search;  // loads in millions a second
 };

@@ -264,16 +264,21 @@ Spread spread_of(std::vector<double> values) {
   return {median, median == 0 ? 0 : (quantile(0.75) - quantile(0.25)) / 2 / median};
 }
 
+json json_of(const ConnectionTrial& trial) {
+  return {{"millions_per_second", trial.millions_per_second()},
+          {"attempted", trial.attempted},
+          {"completed", trial.completed},
+          {"seconds", trial.seconds},
+          {"generator_busy", trial.generator_busy}};
+}
+
 json json_of(const ConnectionPoint& point) {
   json trials = json::array();
-  for (const ConnectionTrial& trial : point.trials)
-    trials.push_back({{"millions_per_second", trial.millions_per_second()},
-                      {"attempted", trial.attempted},
-                      {"completed", trial.completed},
-                      {"seconds", trial.seconds},
-                      {"generator_busy", trial.generator_busy}});
-  json result = {
-      {"kind", text_of(point.kind)}, {"flows_per_trial", point.flows_per_trial}, {"trials", trials}};
+  for (const ConnectionTrial& trial : point.trials) trials.push_back(json_of(trial));
+  json result = {{"kind", text_of(point.kind)},
+                 {"flows_per_trial", point.flows_per_trial},
+                 {"first", json_of(point.first)},
+                 {"trials", trials}};
   if (point.search) result["search"] = json_of(*point.search);
   return result;
 }
@@ -287,10 +292,11 @@ std::string connections_text(const Report& report) {
       losses.push_back(trial.loss());
     }
     const Spread spread = spread_of(rates);
-    text += fmt::format("  {} {}: {:.3f} M/s, spread {:.1f}%, {:.3f}% lost; {} flows a trial\n",
-                        text_of(point.kind),
-                        point.kind == ConnectionKind::UdpOpen ? "open" : "open and close", spread.median,
-                        spread.relative * 100, spread_of(losses).median * 100, point.flows_per_trial);
+    text += fmt::format(
+        "  {} {}: {:.3f} M/s, spread {:.1f}%, {:.3f}% lost; first trial {:.3f} M/s; {} flows a trial\n",
+        text_of(point.kind), point.kind == ConnectionKind::UdpOpen ? "open" : "open and close", spread.median,
+        spread.relative * 100, spread_of(losses).median * 100, point.first.millions_per_second(),
+        point.flows_per_trial);
     if (point.search)
       text += fmt::format("      NDR {:.3f} M/s, PDR {:.3f} M/s, {} trials\n", point.search->ndr.load,
                           point.search->pdr.load, point.search->trials.size());

@@ -103,8 +103,11 @@ def _connections(groups):
                         "connections, millions a second, of flows never seen before")
     for group in groups:
         for name, device in group["devices"].items():
-            if "ndr" in device:
-                lines.append(f"{texts[group['kind']]:>24}  {name}: NDR {device['ndr']['median']:.2f}, PDR {device['pdr']['median']:.2f}")
+            more = [f"first trial {device['first']:.2f}"]
+            if device["loss"] >= 0.001:
+                more.append(f"{device['loss']:.1%} were not completed")
+            more += [f"{goal.upper()} {device[goal]['median']:.2f}" for goal in ("ndr", "pdr") if goal in device]
+            lines.append(f"{texts[group['kind']]:>24}  {name}: {', '.join(more)}")
     return lines
 
 

@@ -105,6 +105,7 @@ def merged_connections(results):
                  for name, same in points.items()}
         devices = {name: {**summary_of(values), "millions_per_second": values,
                           "generator_busy": median(t["generator_busy"] for p in points[name] for t in p["trials"]),
+                          "first": median(p["first"]["millions_per_second"] for p in points[name]),
                           "loss": median(1 - t["completed"] / t["attempted"] for p in points[name] for t in p["trials"])}
                    for name, values in rates.items()}
         for name, same in points.items():

@@ -17,7 +17,7 @@ namespace {
 constexpr std::uint64_t kSampledFrames = 64;
 constexpr std::uint64_t kMostUnderWay = 256;  // connections, without a rate: their segments fit into a ring
 constexpr std::size_t kMostPending = 8192;    // frames before a full ring; what is beyond is lost
-constexpr double kStall = 0.02;                 // seconds without a completion: what is under way is lost
+constexpr double kStall = 0.02;               // seconds without a completion: what is under way is lost
 constexpr double kDrainTime = 0.05;
 
 // One end of all connections: its port, and what waits to be sent there.

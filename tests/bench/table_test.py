@@ -31,7 +31,7 @@ def latency_round(us):
 
 def connection_round(rate, completed):
     trial = {"millions_per_second": rate, "attempted": 100, "completed": completed, "generator_busy": 0.5}
-    return {**one_round(12), "connections": [{"kind": "tcp", "trials": [trial]}]}
+    return {**one_round(12), "connections": [{"kind": "tcp", "first": trial, "trials": [trial] * 3}]}
 
 
 CONDITIONS = {"time": "2026-01-01T00:00:00Z", "host": "lab", "commit": "abc", "cpu": "a CPU", "cpus": 2, "tsc_ghz": 2.5,
