@@ -61,6 +61,20 @@ void read_traffic(const TrafficTexts& texts, Options& options) {
   }
 }
 
+// Names to enumerators; CLI11's own transformer would show the values of small enumerations as letters.
+template <typename Choice>
+CLI::Validator choice(std::vector<std::pair<std::string, Choice>> choices) {
+  return {[choices](std::string& text) {
+            std::string names;
+            for (const auto& [name, value] : choices) {
+              if (text == name) return text = std::to_string(static_cast<unsigned>(value)), std::string();
+              names += (names.empty() ? "" : ", ") + name;
+            }
+            return "'" + text + "' is none of " + names;
+          },
+          ""};
+}
+
 void add_device_options(CLI::App& app, Options& options) {
   app.add_option("--vm", options.vm_port,
                  "port that plays the VM: vhost-user socket, PCI address or DPDK devargs")
@@ -80,8 +94,7 @@ void add_device_options(CLI::App& app, Options& options) {
 
 void add_traffic_options(CLI::App& app, Options& options, TrafficTexts& texts) {
   app.add_option("--mode", options.mode, "nat: learn and verify translations; forward: frames pass unchanged")
-      ->transform(CLI::CheckedTransformer(
-          std::vector<std::pair<std::string, Mode>>{{"nat", Mode::Nat}, {"forward", Mode::Forward}}));
+      ->transform(choice<Mode>({{"nat", Mode::Nat}, {"forward", Mode::Forward}}));
   app.add_option("--flows", options.flows, "numbers of flows, ascending, e.g. 1,10000,100000")
       ->delimiter(',')
       ->required();
@@ -90,11 +103,10 @@ void add_traffic_options(CLI::App& app, Options& options, TrafficTexts& texts) {
       ->delimiter(',');
   app.add_option("--traffic", options.traffic, "outbound, inbound, both [outbound,both]")
       ->delimiter(',')
-      ->transform(CLI::CheckedTransformer(std::vector<std::pair<std::string, Traffic>>{
-          {"outbound", Traffic::Outbound}, {"inbound", Traffic::Inbound}, {"both", Traffic::Both}}));
+      ->transform(choice<Traffic>(
+          {{"outbound", Traffic::Outbound}, {"inbound", Traffic::Inbound}, {"both", Traffic::Both}}));
   app.add_option("--order", options.order, "order of flows under load: random (a fixed shuffle) or cyclic")
-      ->transform(CLI::CheckedTransformer(std::vector<std::pair<std::string, FlowOrder>>{
-          {"random", FlowOrder::Random}, {"cyclic", FlowOrder::Cyclic}}));
+      ->transform(choice<FlowOrder>({{"random", FlowOrder::Random}, {"cyclic", FlowOrder::Cyclic}}));
   app.add_option("--repeat", options.repeat, "runs per point")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
@@ -117,8 +129,8 @@ void add_measurement_options(CLI::App& app, Options& options, TrafficTexts& text
          "--connections", options.connections,
          "connection rates: udp (flows opened a second), tcp (connections opened and closed a second)")
       ->delimiter(',')
-      ->transform(CLI::CheckedTransformer(std::vector<std::pair<std::string, ConnectionKind>>{
-          {"udp", ConnectionKind::UdpOpen}, {"tcp", ConnectionKind::TcpOpenClose}}));
+      ->transform(
+          choice<ConnectionKind>({{"udp", ConnectionKind::UdpOpen}, {"tcp", ConnectionKind::TcpOpenClose}}));
   app.add_option("--connection-flows", options.connection_flows,
                  "new flows in each trial of a connection rate")
       ->capture_default_str()
