@@ -92,10 +92,13 @@ class Ovs(Device):
 
     def configure(self):
         setting = self.setting
-        huge = "--in-memory" if setting.has_hugepages else "--no-huge"
+        # OVS adds --in-memory unless it finds --legacy-mem, which --no-huge implies and --in-memory excludes.
+        memory = "--in-memory" if setting.has_hugepages else "--no-huge --legacy-mem"
+        # Its packet pool begins with 262144 buffers; with hugepages it takes fewer when they do not fit.
+        megabytes = 512 if setting.has_hugepages else 2048
         options = {"dpdk-init": "true", "dpdk-lcore-mask": hex(1 << setting.control_cpu),
-                   "pmd-cpu-mask": hex(1 << setting.worker_cpu), "dpdk-socket-mem": "512",
-                   "dpdk-extra": f"{huge} --no-pci --no-telemetry"}
+                   "pmd-cpu-mask": hex(1 << setting.worker_cpu),
+                   "dpdk-extra": f"{memory} -m {megabytes} --no-pci --no-telemetry"}
         # --retry: until the database listens.
         vsctl = ["ovs-vsctl", "--timeout=20", "--retry", f"--db=unix:{self.path('db.sock')}", "--no-wait"]
         self.run(*vsctl, "init")
