@@ -22,8 +22,8 @@ FORWARD = {"protocol": "tcp", "port": 8080, "to": "192.168.122.11:80"}
 
 def make_lab(scope):
     lab = VethLab(scope, guests=("default", "default", "lab", "alone", "alone", "lab"),
-                  networks={"default": {"isolated_ports": True, "dhcp": config.dhcp("192.168.122.100", "192.168.122.109")},
-                            "alone": {"dhcp": config.dhcp("192.168.9.100", "192.168.9.109")}},
+                  networks={"default": {"isolated_ports": True, "dhcp": config.dhcp("192.168.122.100", "192.168.122.109", check_before_offer=False)},
+                            "alone": {"dhcp": config.dhcp("192.168.9.100", "192.168.9.109", check_before_offer=False)}},
                   default={"forwards": [FORWARD]})
     lab.vm5, lab.vm6 = lab.guests[4:]
     lab.vm2.answer_arp()  # as the target of a forward it is asked for
