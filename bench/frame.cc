@@ -101,12 +101,7 @@ FlowPatch FrameTemplate::patch_of(const Tuple& tuple, FlowNumber flow) const {
 }
 
 std::string_view text_of(Fault fault) {
-  static constexpr std::string_view kTexts[] = {
-#define X(name, text) text,
-      VMNAT_BENCH_FAULTS(X)
-#undef X
-  };
-  return kTexts[static_cast<std::size_t>(fault)];
+  return kFaultTexts[static_cast<std::size_t>(fault)];
 }
 
 ReceivedFrame read_frame(std::span<const std::byte> frame) {

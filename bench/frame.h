@@ -19,6 +19,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -97,11 +98,12 @@ enum class Fault : std::uint8_t {
   VMNAT_BENCH_FAULTS(X)
 #undef X
 };
-inline constexpr std::size_t kFaultKinds = 0
-#define X(name, text) +1
+inline constexpr std::string_view kFaultTexts[] = {
+#define X(name, text) text,
     VMNAT_BENCH_FAULTS(X)
 #undef X
-    ;
+};
+inline constexpr std::size_t kFaultKinds = std::size(kFaultTexts);
 std::string_view text_of(Fault fault);
 
 struct ReceivedFrame {
