@@ -3,6 +3,8 @@
 """The servers of a host on the tests' Internet; started by internet.py inside the host's namespace.
 
     HTTP on 80   /blob  10 MB whose SHA-256 blob_digest() tells     /whoami  "ADDRESS PORT" of the client
+                 POST to anything: the SHA-256 of what was sent
+    TFTP on 69   tftp.py; what it hands out is the beginning of the blob
     DNS on 53    any name has two IPv4 addresses: the client's, and its port as 0.0.HIGH.LOW
 
 Writes the line `serving` when all of them listen, and `http ADDRESS PORT PATH` for each request.
@@ -44,6 +46,16 @@ class Web(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
+    def do_POST(self):
+        digest = hashlib.sha256()
+        left = int(self.headers["Content-Length"])
+        while left > 0 and (part := self.rfile.read(min(left, 1 << 16))):
+            digest.update(part)
+            left -= len(part)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(digest.hexdigest().encode() + b"\n")
+
     def log_message(self, *_):
         pass
 
@@ -63,10 +75,14 @@ class Names(socketserver.BaseRequestHandler):
 
 
 def main():
-    blob()
+    from tftp import TFTP_PORT, Tftp  # beside this program; tests import this file as a part of harness
     web = http.server.ThreadingHTTPServer(("", HTTP_PORT), Web)
     names = socketserver.UDPServer(("", DNS_PORT), Names)
-    threading.Thread(target=names.serve_forever, daemon=True).start()
+    Tftp.content = blob()
+    files = socketserver.UDPServer(("", TFTP_PORT), Tftp)
+    files.max_packet_size = 65536
+    for server in (names, files):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
     print("serving", flush=True)
     web.serve_forever()
 

@@ -41,31 +41,33 @@ class Result(NamedTuple):
 
 
 class Vm:
-    """mode is that of vmnatd's port: for "client" QEMU listens on the socket, for "server" it connects."""
+    """mode is that of vmnatd's port: for "client" QEMU listens on the socket, for "server" it connects.
+    With several queues the VM has as many CPUs. features are properties of QEMU's virtio-net-pci."""
 
-    def __init__(self, directory, name, vhost_socket, mac, mode="client", queues=1):
+    def __init__(self, directory, name, vhost_socket, mac, mode="client", queues=1, features=()):
         self.directory, self.name = directory, name
         self.console_path = directory / f"{name}.console"
         self.shell_path = directory / f"{name}.shell"
         self.shell_path.unlink(missing_ok=True)
         if mode == "client":
             vhost_socket.unlink(missing_ok=True)
-        self.process = Process(self.qemu_arguments(vhost_socket, mac, mode, queues), log=directory / f"{name}.qemu.log")
+        self.process = Process(self.qemu_arguments(vhost_socket, mac, mode, queues, features),
+                               log=directory / f"{name}.qemu.log")
         self.shell = None
         self.received = b""
 
-    def qemu_arguments(self, vhost_socket, mac, mode, queues):
+    def qemu_arguments(self, vhost_socket, mac, mode, queues, features):
         kernel, initramfs = image.image()
         chardev = f"socket,id=port,path={vhost_socket}" + (",server=on,wait=off" if mode == "client" else ",reconnect=1")
         multiqueue = f",queues={queues}" if queues > 1 else ""
         return ["qemu-system-x86_64", "-accel", "tcg", "-nographic", "-no-reboot", "-nodefaults",
-                "-m", MEMORY, "-object", f"memory-backend-memfd,id=memory,size={MEMORY},share=on",
+                "-m", MEMORY, "-smp", queues, "-object", f"memory-backend-memfd,id=memory,size={MEMORY},share=on",
                 "-numa", "node,memdev=memory", "-kernel", kernel, "-initrd", initramfs,
                 "-append", "console=ttyS0 panic=1 quiet", "-serial", f"file:{self.console_path}",
                 "-serial", f"unix:{self.shell_path},server=on,wait=off", "-chardev", chardev,
                 "-netdev", f"vhost-user,id=net,chardev=port{multiqueue}", "-device",
-                f"virtio-net-pci,netdev=net,mac={mac},disable-legacy=on,romfile=,vectors=0"
-                + (",mq=on" if queues > 1 else "")]
+                ",".join([f"virtio-net-pci,netdev=net,mac={mac},disable-legacy=on,romfile=,vectors=0",
+                          *(["mq=on"] if queues > 1 else []), *features])]
 
     def wait_until_booted(self, seconds=90):
         def connected():
