@@ -60,7 +60,11 @@ class Row(NamedTuple):
         wanted = {"csum": self.csum, "guest_csum": self.guest_csum, "mrg_rxbuf": self.mrg_rxbuf, "packed": self.packed}
         wanted |= {f"{side}_{kind}": on for side, on in (("host", self.host_tso), ("guest", self.guest_tso))
                    for kind in ("tso4", "tso6", "ecn", "ufo")}
-        return [f"{name}={'on' if on else 'off'}" for name, on in wanted.items()]
+        return [f"{name}={'on' if on else 'off'}" for name, on in wanted.items()] + self.told_mtu()
+
+    def told_mtu(self) -> list[str]:
+        """Linux makes one buffer of 1514 bytes a frame where nothing says that there are larger ones."""
+        return [] if self.mrg_rxbuf or self.guest_tso else [f"host_mtu={self.mtu}"]
 
     def __str__(self):
         features = " ".join(f"{'+' if getattr(self, name) else '-'}{name}" for name in FEATURE_BITS)
