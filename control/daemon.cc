@@ -17,7 +17,7 @@ namespace vmnat::control {
 namespace {
 
 // The slow path's clock: what a DHCP or ARP answer waits for at most, and some 500 wake-ups a second.
-constexpr std::chrono::milliseconds kTick{2};
+constexpr std::chrono::milliseconds kTick{2}, kQuietTick{8};
 
 }  // namespace
 
@@ -108,7 +108,7 @@ void Daemon::tick() {
     watch_workers();
     if (const auto news = exhaustion_.news(refused_by_worker(launched_))) spdlog::warn("{}", *news);
   }
-  timer_.expires_after(kTick);
+  timer_.expires_after(slow_path_.is_quiet(now) ? kQuietTick : kTick);
   timer_.async_wait([this](const boost::system::error_code& error) {
     if (!error) tick();
   });

@@ -56,8 +56,7 @@ void SlowPath::keep_targets_resolved(const config::Config& config, SteadyTime no
 void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
   watch_links();
   for (ControlRings& rings : launched_.rings()) {
-    learn_macs(rings.learn);
-    take_punts(rings.punt, now, wall);
+    if (learn_macs(rings.learn) + take_punts(rings.punt, now, wall) != 0) last_heard_ = now;
   }
   advance_uplink(now);
   dhcp_.expire(wall);
@@ -134,9 +133,10 @@ void SlowPath::announce_addresses() {
   }
 }
 
-void SlowPath::learn_macs(dataplane::LearnRing& ring) {
+unsigned SlowPath::learn_macs(dataplane::LearnRing& ring) {
   dataplane::LearnedMac learned{};
-  for (unsigned i = 0; i < kLearnsPerPoll && ring.pop(learned); ++i) {
+  unsigned taken = 0;
+  for (; taken < kLearnsPerPoll && ring.pop(learned); ++taken) {
     const NetworkIndex network = launched_.ports()[learned.port].network;
     // Reported under an older state it may be somebody's by now.
     const PortIndex* owner =
@@ -144,6 +144,7 @@ void SlowPath::learn_macs(dataplane::LearnRing& ring) {
     if (owner != nullptr && *owner != learned.port) continue;
     changed_ |= macs_.learn(network, learned.mac, learned.port);
   }
+  return taken;
 }
 
 void SlowPath::follow_leases() {
@@ -156,15 +157,17 @@ void SlowPath::follow_leases() {
   changed_ |= ownership_.take_changed();
 }
 
-void SlowPath::take_punts(dataplane::FrameRing& ring, SteadyTime now, dhcp::WallTime wall) {
+unsigned SlowPath::take_punts(dataplane::FrameRing& ring, SteadyTime now, dhcp::WallTime wall) {
   rte_mbuf* frames[32];
-  for (unsigned taken = 0; taken < kPuntsPerPoll;) {
+  unsigned taken = 0;
+  while (taken < kPuntsPerPoll) {
     const unsigned count = ring.pop(frames, std::size(frames));
-    if (count == 0) return;
+    if (count == 0) break;
     for (unsigned i = 0; i < count; ++i) settle(frames[i], now, wall);
     rte_pktmbuf_free_bulk(frames, count);
     taken += count;
   }
+  return taken;
 }
 
 void SlowPath::settle(rte_mbuf* frame, SteadyTime now, dhcp::WallTime wall) {

@@ -25,6 +25,8 @@ class SlowPath {
   SlowPath(const config::Config& config, Launched& launched);
 
   void poll(SteadyTime now, dhcp::WallTime wall);
+  // Workers have had nothing for us for a second: the next poll may wait a little longer.
+  [[nodiscard]] bool is_quiet(SteadyTime now) const { return now - last_heard_ > std::chrono::seconds(1); }
 
   // A reload has changed the live part of the configuration that this was made with.
   void adopt(const config::Config& config);
@@ -47,9 +49,9 @@ class SlowPath {
   void watch_links();
   void tell_who_waits() const;
   void announce_addresses();
-  void learn_macs(dataplane::LearnRing& ring);
+  unsigned learn_macs(dataplane::LearnRing& ring);
   void follow_leases();
-  void take_punts(dataplane::FrameRing& ring, SteadyTime now, dhcp::WallTime wall);
+  unsigned take_punts(dataplane::FrameRing& ring, SteadyTime now, dhcp::WallTime wall);
   void settle(rte_mbuf* frame, SteadyTime now, dhcp::WallTime wall);
   void keep_targets_resolved(const config::Config& config, SteadyTime now);
   void inject(std::span<const std::byte> frame, PortIndex port);
@@ -71,6 +73,7 @@ class SlowPath {
   std::vector<Neighbors> inside_;  // by network
   MacLearning macs_;
   Ownership ownership_;
+  SteadyTime last_heard_{};                    // from a worker
   std::vector<bool> is_up_;                    // by PortIndex
   std::vector<dataplane::Offloads> offloads_;  // the same
   std::vector<std::uint16_t> tx_queues_;       // the same, open ones

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/idle.h"
 
-#include <algorithm>
 #include <sys/prctl.h>
 #include <time.h>
 
@@ -12,11 +11,11 @@ void IdleRest::prepare_thread() {
 }  // nanoseconds; default is 50 us
 
 void IdleRest::rest() {
-  constexpr unsigned kStepNs = 1000;
-  constexpr unsigned kLongestNs = 100'000;
-  const unsigned sleep_ns = std::min(kLongestNs, (empty_polls_ - kPatience) * kStepNs);
-  empty_polls_ = std::min(empty_polls_, kPatience + kLongestNs / kStepNs);
-  const timespec duration{.tv_sec = 0, .tv_nsec = sleep_ns};
+  if (empty_polls_ == kPatience + 1) silence_ = kPatienceTime;  // the first time since a frame
+  empty_polls_ = kPatience + 1;
+  const std::uint32_t sleep = sleep_after(silence_);
+  silence_ = std::min(silence_ + sleep, 8 * kLongest);
+  const timespec duration{.tv_sec = 0, .tv_nsec = sleep};
   nanosleep(&duration, nullptr);
 }
 
