@@ -46,10 +46,12 @@ bool unroutable(ParsedPacket& packet, DropReason fault) {
   return unroutable(packet, is_split ? DropReason::HeadersSplit : fault);
 }
 
-bool has_good_checksum(const Frame& frame, const Ipv4Header& ip, bool is_plain) {
-  const std::uint64_t sum = is_plain ? net::plain_header_sum(ip)
-                                     : net::added_sum(frame.head.subspan(kIpOffset, ip.header_length()));
-  return net::folded(sum) == 0xffff;
+[[gnu::cold]] bool has_good_long_checksum(const Frame& frame, const Ipv4Header& ip) {
+  return net::folded(net::added_sum(frame.head.subspan(kIpOffset, ip.header_length()))) == 0xffff;
+}
+
+[[gnu::always_inline]] inline bool has_good_checksum(const Frame& frame, const Ipv4Header& ip, bool is_plain) {
+  return is_plain ? net::folded(net::plain_header_sum(ip)) == 0xffff : has_good_long_checksum(frame, ip);
 }
 
 bool parse_tcp(const Frame& frame, std::size_t at, std::size_t l4_length, ParsedPacket& packet,
