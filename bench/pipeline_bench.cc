@@ -144,9 +144,8 @@ class Gateway {
     static std::array<Wire, 2> wires{Wire("uplink"), Wire("vm")};
     return wires;
   }
-  static std::array<Transmitter::Device, 2> devices() {
-    return {Transmitter::Device{.port_id = wires()[0].port_id},
-            Transmitter::Device{.port_id = wires()[1].port_id}};
+  static std::array<Device, 2> devices() {
+    return {Device{.port_id = wires()[0].port_id}, Device{.port_id = wires()[1].port_id}};
   }
 
   std::unique_ptr<conntrack::Conntrack> make_conntrack(std::uint32_t sessions) {

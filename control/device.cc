@@ -7,13 +7,13 @@
 #include <cstring>
 #include <filesystem>
 #include <fmt/format.h>
+#include <functional>
 #include <net/if.h>
 #include <rte_bus.h>
 #include <rte_dev.h>
 #include <rte_errno.h>
-#include <rte_eth_vhost.h>
 #include <rte_ethdev.h>
-#include <rte_vhost.h>
+#include <sstream>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -31,9 +31,8 @@ constexpr std::uint16_t kTransmitDescriptors = 1024;
 constexpr std::uint64_t kChecksums = RTE_ETH_TX_OFFLOAD_UDP_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
 constexpr std::uint64_t kTransmitOffloads =
     kChecksums | RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
-constexpr std::uint64_t kReceiveChecksums = RTE_ETH_RX_OFFLOAD_UDP_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM;
-// Virtio 1.1, 5.1.3: the guest takes TCP super-frames.
-constexpr std::uint64_t kGuestTso4 = 1u << 7, kGuestTso6 = 1u << 8;
+// Virtio 1.1, 5.1.3: the guest takes partial checksums, and TCP super-frames.
+constexpr std::uint64_t kGuestChecksums = 1u << 1, kGuestTso4 = 1u << 7, kGuestTso6 = 1u << 8;
 
 std::string error_text(int negative_errno) {
   return std::strerror(std::abs(negative_errno));
@@ -43,27 +42,70 @@ tl::unexpected<Error> failure(const DeviceRequest& request, std::string what) {
   return tl::unexpected(Error{request.name, std::move(what)});
 }
 
+std::string too_few_queues(unsigned there, unsigned wanted) {
+  return fmt::format("has {} queue{}, {} are asked for", there, there == 1 ? "" : "s", wanted);
+}
+
 // Devargs that make DPDK create the device, and what the device is called there.
 struct Plan {
   std::string devargs;
   std::string kind;
 };
 
-Result<Plan> plan_vhost(const DeviceRequest& request) {
-  const fs::path socket = request.vhost_user;
-  std::error_code error;
-  fs::create_directories(socket.parent_path(), error);
-  if (error)
-    return failure(request,
-                   fmt::format("cannot create the directory of {}: {}", request.vhost_user, error.message()));
-  const bool is_client = request.mode == config::VhostMode::Client;
-  if (!is_client) {
-    if (auto cleared = remove_stale_socket(request.vhost_user); !cleared)
-      return tl::unexpected(cleared.error());
+struct VhostPlan {
+  std::string path;
+  config::VhostMode mode = config::VhostMode::Server;
+  unsigned queues = 1;
+};
+
+bool is_vhost(const DeviceRequest& request) {
+  return !request.vhost_user.empty() || request.device.starts_with("net_vhost");
+}
+
+// "net_vhost0,iface=/run/x,queues=2,client=1", as DPDK's own driver of that name takes it.
+Result<VhostPlan> vhost_plan_of_devargs(const DeviceRequest& request) {
+  VhostPlan plan;
+  std::istringstream arguments(
+      request.device.substr(std::min(request.device.size(), request.device.find(','))));
+  std::string argument;
+  while (std::getline(arguments, argument, ',')) {
+    const std::string key = argument.substr(0, argument.find('='));
+    const std::string value = argument.substr(std::min(argument.size(), key.size() + 1));
+    if (key == "iface")
+      plan.path = value;
+    else if (key == "queues")
+      plan.queues = static_cast<unsigned>(std::strtoul(value.c_str(), nullptr, 10));
+    else if (key == "client")
+      plan.mode = value == "1" ? config::VhostMode::Client : config::VhostMode::Server;
+    else if (!key.empty())
+      return failure(request, fmt::format("net_vhost takes iface, queues and client here, not \"{}\"", key));
   }
-  return Plan{fmt::format("net_vhost{},iface={},queues={},client={},tso=1", request.number,
-                          request.vhost_user, request.queues, is_client ? 1 : 0),
-              "vhost-user"};
+  if (plan.path.empty()) return failure(request, "net_vhost needs iface=, the socket's path");
+  return plan;
+}
+
+Result<VhostPlan> plan_vhost(const DeviceRequest& request) {
+  VhostPlan plan{.path = request.vhost_user, .mode = request.mode, .queues = request.queues};
+  if (request.vhost_user.empty()) {
+    const auto parsed = vhost_plan_of_devargs(request);
+    if (!parsed) return parsed;
+    plan = *parsed;
+  }
+  std::error_code error;
+  fs::create_directories(fs::path(plan.path).parent_path(), error);
+  if (error)
+    return failure(request, fmt::format("cannot create the directory of {}: {}", plan.path, error.message()));
+  if (plan.mode == config::VhostMode::Server)
+    if (auto cleared = remove_stale_socket(plan.path); !cleared) return tl::unexpected(cleared.error());
+  return plan;
+}
+
+// Locally administered, and the same at every start.
+net::MacAddr mac_of(const std::string& path) {
+  const std::size_t hash = std::hash<std::string>{}(path);
+  return {{0x02, static_cast<std::uint8_t>(hash), static_cast<std::uint8_t>(hash >> 8),
+           static_cast<std::uint8_t>(hash >> 16), static_cast<std::uint8_t>(hash >> 24),
+           static_cast<std::uint8_t>(hash >> 32)}};
 }
 
 // The interface must be there, and up: an AF_PACKET socket receives nothing from one that is down.
@@ -101,7 +143,6 @@ Result<Plan> plan_interface(const DeviceRequest& request) {
 }
 
 Result<Plan> plan_device(const DeviceRequest& request) {
-  if (!request.vhost_user.empty()) return plan_vhost(request);
   switch (config::device_kind(request.device)) {
     case config::DeviceKind::Pci:
       return Plan{request.device, "pci"};
@@ -133,6 +174,7 @@ Result<std::uint16_t> create_port(const DeviceRequest& request, const Plan& plan
 }  // namespace
 
 Result<Device> Device::open(const DeviceRequest& request, rte_mempool* pool) {
+  if (is_vhost(request)) return open_vhost(request);
   const auto plan = plan_device(request);
   if (!plan) return tl::unexpected(plan.error());
   const auto port_id = create_port(request, *plan);
@@ -142,18 +184,30 @@ Result<Device> Device::open(const DeviceRequest& request, rte_mempool* pool) {
   return device;
 }
 
-// Transmit offloads are taken where there are any. Receive checksums are asked of vhost-user alone: that is
-// how its driver is told to hand partial checksums through instead of finishing them.
+Result<Device> Device::open_vhost(const DeviceRequest& request) {
+  const auto plan = plan_vhost(request);
+  if (!plan) return tl::unexpected(plan.error());
+  const unsigned most = std::min(plan->queues, dataplane::VhostPort::kMostQueues);
+  if (request.queues > most && !request.fewer_queues_will_do)
+    return failure(request, too_few_queues(most, request.queues));
+  auto socket = VhostSocket::open(request.name, plan->path, plan->mode);
+  if (!socket) return tl::unexpected(socket.error());
+  Device device(kNone, "vhost-user");
+  device.vhost_ = std::move(*socket);
+  device.vhost_mac_ = mac_of(plan->path);
+  device.queues_ = static_cast<std::uint16_t>(std::min(request.queues, most));
+  return device;
+}
+
+// Transmit offloads are taken where there are any.
 Result<void> Device::start(const DeviceRequest& request, rte_mempool* pool) {
   rte_eth_dev_info info{};
   if (const int status = rte_eth_dev_info_get(port_id_, &info); status != 0)
     return failure(request, "does not say what it can do: " + error_text(status));
-  is_vhost_ = std::string_view(info.driver_name) == "net_vhost";
   transmit_offloads_ = info.tx_offload_capa & kTransmitOffloads;
   const unsigned most = std::min(info.max_rx_queues, info.max_tx_queues);
   if (request.queues > most && !request.fewer_queues_will_do)
-    return failure(
-        request, fmt::format("has {} queue{}, {} are asked for", most, most == 1 ? "" : "s", request.queues));
+    return failure(request, too_few_queues(most, request.queues));
   queues_ = static_cast<std::uint16_t>(std::min(request.queues, most));
   rte_eth_conf conf{};
   if (queues_ > 1 && info.flow_type_rss_offloads != 0) {
@@ -162,7 +216,6 @@ Result<void> Device::start(const DeviceRequest& request, rte_mempool* pool) {
         info.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP);
   }
   conf.txmode.offloads = transmit_offloads_;
-  if (is_vhost_) conf.rxmode.offloads = info.rx_offload_capa & kReceiveChecksums;
   if (const int status = rte_eth_dev_configure(port_id_, queues_, queues_, &conf); status != 0)
     return failure(request, "cannot be configured: " + error_text(status));
   const int mtu_status = rte_eth_dev_set_mtu(port_id_, request.mtu);
@@ -194,9 +247,9 @@ Device::Device(Device&& other) noexcept
     : port_id_(std::exchange(other.port_id_, kNone)),
       kind_(std::move(other.kind_)),
       transmit_offloads_(other.transmit_offloads_),
-      is_vhost_(other.is_vhost_),
       queues_(other.queues_),
-      enabled_(other.enabled_) {}
+      vhost_(std::move(other.vhost_)),
+      vhost_mac_(other.vhost_mac_) {}
 
 Device::~Device() {
   if (port_id_ == kNone) return;
@@ -208,6 +261,7 @@ Device::~Device() {
 }
 
 net::MacAddr Device::mac() const {
+  if (vhost_ != nullptr) return vhost_mac_;
   rte_ether_addr address{};
   rte_eth_macaddr_get(port_id_, &address);
   net::MacAddr mac;
@@ -216,35 +270,29 @@ net::MacAddr Device::mac() const {
 }
 
 int Device::numa_node() const {
-  return rte_eth_dev_socket_id(port_id_);
+  return vhost_ != nullptr ? -1 : rte_eth_dev_socket_id(port_id_);
 }
 
-std::uint16_t Device::open_transmit_queues() {
-  if (!is_vhost_ || queues_ == 1) return queues_;
-  rte_eth_vhost_queue_event event{};
-  while (rte_eth_vhost_get_queue_event(port_id_, &event) == 0) {
-    if (event.rx || event.queue_id >= 64) continue;
-    const std::uint64_t bit = std::uint64_t{1} << event.queue_id;
-    enabled_ = event.enable ? enabled_ | bit : enabled_ & ~bit;
-  }
-  return static_cast<std::uint16_t>(std::clamp<int>(std::countr_one(enabled_), 1, queues_));
+std::uint16_t Device::open_transmit_queues() const {
+  if (vhost_ == nullptr) return queues_;
+  return static_cast<std::uint16_t>(std::clamp<unsigned>(vhost_->port().open_receive_queues(), 1, queues_));
 }
 
 dataplane::Offloads Device::offloads() const {
-  const bool checksums = (transmit_offloads_ & kChecksums) == kChecksums;
-  if (!is_vhost_) {
+  if (vhost_ == nullptr) {
+    const bool checksums = (transmit_offloads_ & kChecksums) == kChecksums;
     const bool segments = checksums && (transmit_offloads_ & RTE_ETH_TX_OFFLOAD_TCP_TSO) != 0;
     return {.checksums = checksums, .tcp4_segments = segments, .tcp6_segments = segments};
   }
-  const int guest = rte_eth_vhost_get_vid_from_port_id(port_id_);
-  std::uint64_t features = 0;
-  if (guest < 0 || rte_vhost_get_negotiated_features(guest, &features) != 0) return {};
+  const std::uint64_t features = vhost_->port().features();
+  const bool checksums = (features & kGuestChecksums) != 0;
   return {.checksums = checksums,
           .tcp4_segments = checksums && (features & kGuestTso4) != 0,
           .tcp6_segments = checksums && (features & kGuestTso6) != 0};
 }
 
 bool Device::is_up() const {
+  if (vhost_ != nullptr) return vhost_->port().has_guest();
   rte_eth_link link{};
   return rte_eth_link_get_nowait(port_id_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
 }

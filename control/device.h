@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Device: a DPDK port brought up from what the configuration names: a vhost-user socket, a PCI address, a
-// kernel interface (through an AF_PACKET socket) or DPDK devargs.
+// Device: what the configuration names, brought up: a vhost-user socket, or a DPDK port by PCI address, by
+// kernel interface (through an AF_PACKET socket) or by devargs. net_vhost in devargs is a vhost-user socket,
+// too.
 //
 // Failing to open one is answered with a sentence that says what to do.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "control/config/model.h"
 #include "control/result.h"
+#include "control/vhost_socket.h"
+#include "dataplane/device.h"
 #include "dataplane/net/address.h"
 #include "dataplane/offload.h"
 
@@ -38,12 +42,14 @@ class Device {
   Device& operator=(Device&&) = delete;
   ~Device();  // stops and removes it; a vhost-user socket that it listens on goes with it
 
-  [[nodiscard]] std::uint16_t port_id() const { return port_id_; }
+  [[nodiscard]] dataplane::Device for_workers() {
+    return {.port_id = port_id_, .vhost = vhost_ == nullptr ? nullptr : &vhost_->port()};
+  }
   [[nodiscard]] net::MacAddr mac() const;
   [[nodiscard]] bool is_up() const;
   [[nodiscard]] std::uint16_t queues() const { return queues_; }  // pairs
   // Transmit queues that are open now: all, but of a vhost-user port those that the guest has enabled.
-  std::uint16_t open_transmit_queues();
+  [[nodiscard]] std::uint16_t open_transmit_queues() const;
   // What it does for frames that it transmits; of a vhost-user port, what the guest has agreed to take.
   [[nodiscard]] dataplane::Offloads offloads() const;
   [[nodiscard]] int numa_node() const;                             // -1: not known, or none
@@ -51,14 +57,15 @@ class Device {
 
  private:
   Device(std::uint16_t port_id, std::string kind) : port_id_(port_id), kind_(std::move(kind)) {}
+  static Result<Device> open_vhost(const DeviceRequest& request);
   Result<void> start(const DeviceRequest& request, rte_mempool* pool);
   static constexpr std::uint16_t kNone = 0xffff;
   std::uint16_t port_id_ = kNone;
   std::string kind_;
   std::uint64_t transmit_offloads_ = 0;  // DPDK's bits, as configured
-  bool is_vhost_ = false;
   std::uint16_t queues_ = 1;
-  std::uint64_t enabled_ = 0;  // transmit queues of a vhost-user port, a bit each
+  std::unique_ptr<VhostSocket> vhost_;  // instead of a DPDK port
+  net::MacAddr vhost_mac_{};
 };
 
 }  // namespace vmnat::control

@@ -197,8 +197,8 @@ Result<void> Launched::make_workers(const config::Config& config, unsigned worke
 
   auto rings = make_rings(worker_count);
   if (!rings) return tl::unexpected(rings.error());
-  std::vector<dataplane::Transmitter::Device> devices;
-  for (const Device& device : devices_) devices.push_back({.port_id = device.port_id()});
+  std::vector<dataplane::Device> devices;
+  for (Device& device : devices_) devices.push_back(device.for_workers());
   for (unsigned i = 0; i < worker_count; ++i) {
     const auto index = static_cast<conntrack::WorkerIndex>(i);
     dataplane::Worker::Settings settings{.index = index,
@@ -215,8 +215,10 @@ Result<void> Launched::make_workers(const config::Config& config, unsigned worke
     for (std::size_t port = 0; port < ports_.size(); ++port)
       for (std::uint16_t queue = 0; queue < devices_[port].queues(); ++queue)
         if (polling_worker(ports_[port], queue, worker_count) == i)
-          settings.receive_queues.push_back(
-              {.port_id = devices[port].port_id, .queue_id = queue, .port = static_cast<PortIndex>(port)});
+          settings.receive_queues.push_back({.device = devices[port],
+                                             .queue_id = queue,
+                                             .port = static_cast<PortIndex>(port),
+                                             .vhost_pool = pool_.get()});
     auto table = conntrack::Conntrack::create({.capacity = config.conntrack.sessions / worker_count,
                                                .seed = random_seed(),
                                                .worker = index,

@@ -50,7 +50,7 @@ bool unroutable(ParsedPacket& packet, DropReason fault) {
   return net::folded(net::added_sum(frame.head.subspan(kIpOffset, ip.header_length()))) == 0xffff;
 }
 
-[[gnu::always_inline]] inline bool has_good_checksum(const Frame& frame, const Ipv4Header& ip, bool is_plain) {
+bool has_good_checksum(const Frame& frame, const Ipv4Header& ip, bool is_plain) {
   return is_plain ? net::folded(net::plain_header_sum(ip)) == 0xffff : has_good_long_checksum(frame, ip);
 }
 

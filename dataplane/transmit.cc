@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/transmit.h"
 
-#include <rte_ethdev.h>
-
 #include "dataplane/packet.h"
 
 namespace vmnat::dataplane {
@@ -23,8 +21,7 @@ void Transmitter::flush_port(PortIndex to, const Port& port) {
   std::uint64_t bytes = 0;  // taken before the device owns the frames
   for (unsigned i = 0; i < buffer.count; ++i) bytes += buffer.frames[i]->pkt_len;
   const std::uint16_t queue = port.tx_queues <= 1 ? 0 : worker_;
-  const unsigned sent =
-      port.up ? rte_eth_tx_burst(buffer.device.port_id, queue, buffer.frames, buffer.count) : 0;
+  const unsigned sent = port.up ? buffer.device.transmit(queue, buffer.frames, buffer.count) : 0;
   for (unsigned i = sent; i < buffer.count; ++i) {
     bytes -= buffer.frames[i]->pkt_len;
     drop(buffer.frames[i], buffer.from[i], port.up ? DropReason::TxFull : DropReason::PortDown);

@@ -10,6 +10,7 @@
 #include <span>
 
 #include "dataplane/counters.h"
+#include "dataplane/device.h"
 #include "dataplane/forwarding_state.h"
 #include "dataplane/offload.h"
 #include "dataplane/rings.h"
@@ -18,11 +19,7 @@ namespace vmnat::dataplane {
 
 class Transmitter {
  public:
-  // Where a port's frames go in DPDK's terms. A transmit queue is one worker's: see Port::transmitter_for.
-  struct Device {
-    std::uint16_t port_id = 0;
-  };
-
+  // `devices` by PortIndex. A transmit queue is one worker's: see Port::transmitter_for.
   Transmitter(WorkerIndex worker, std::span<const Device> devices, WorkerCounters& counters, Rings& rings);
 
   // Takes the frame over; `from` is the port that its drop would be charged to.

@@ -2,7 +2,6 @@
 #include "dataplane/worker.h"
 
 #include <rte_cycles.h>
-#include <rte_ethdev.h>
 
 #include "dataplane/fragments.h"
 #include "dataplane/idle.h"
@@ -20,13 +19,14 @@ constexpr unsigned kExpiryTurnSeconds = 4;
 void Worker::run() {
   IdleRest::prepare_thread();
   IdleRest rest;
+  std::uint64_t begin = rte_rdtsc();
   while (!stop_.load(std::memory_order_relaxed)) {
-    const std::uint64_t begin = rte_rdtsc();
     const unsigned frames = poll_once(begin);
     if (settings_.idle == Idle::Adaptive) rest.note_poll(frames);
-    const std::uint64_t cycles = rte_rdtsc() - begin;
-    counters_.total_cycles.add(cycles);
-    if (frames != 0) counters_.busy_cycles.add(cycles);
+    const std::uint64_t end = rte_rdtsc();
+    counters_.total_cycles.add(end - begin);
+    if (frames != 0) counters_.busy_cycles.add(end - begin);
+    begin = end;
   }
   drain_rings();
 }
@@ -57,7 +57,7 @@ unsigned Worker::poll_once(std::uint64_t tsc) {
 unsigned Worker::receive(const ReceiveQueue& queue) {
   StageClock clock(counters_.stages);
   burst_.port = queue.port;
-  burst_.count = rte_eth_rx_burst(queue.port_id, queue.queue_id, burst_.frames, kBurstSize);
+  burst_.count = queue.device.receive(queue.queue_id, queue.vhost_pool, burst_.frames, kBurstSize);
   const unsigned received = burst_.count;
   if (received == 0) return 0;
   std::uint64_t bytes = 0;

@@ -20,9 +20,10 @@ namespace vmnat::dataplane {
 
 // One receive queue that this worker polls.
 struct ReceiveQueue {
-  std::uint16_t port_id = 0;  // DPDK's
+  Device device;
   std::uint16_t queue_id = 0;
   PortIndex port = 0;
+  rte_mempool* vhost_pool = nullptr;  // for what comes from a guest's rings
 };
 
 enum class Idle : std::uint8_t { Poll, Adaptive };
@@ -34,7 +35,7 @@ class Worker {
     unsigned worker_count = 1;
     Idle idle = Idle::Adaptive;
     std::vector<ReceiveQueue> receive_queues;
-    std::vector<Transmitter::Device> devices;  // by PortIndex
+    std::vector<Device> devices;  // by PortIndex
     Rings rings;
     const std::atomic<const ForwardingState*>* published = nullptr;  // outlives the worker
     std::uint64_t start_tsc = 0;                                     // time zero of all workers

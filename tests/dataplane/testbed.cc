@@ -142,7 +142,7 @@ void Testbed::make_workers(unsigned worker_count) {
       worker_rings_[from].handoff_to[to] = handoff;
       worker_rings_[to].handoff_from.push_back(handoff);
     }
-  std::vector<Transmitter::Device> devices;
+  std::vector<Device> devices;
   for (const auto& wire : wires_) devices.push_back({.port_id = wire->port_id});
   for (unsigned i = 0; i < worker_count; ++i) {
     Worker::Settings settings{.index = static_cast<WorkerIndex>(i),
@@ -155,8 +155,7 @@ void Testbed::make_workers(unsigned worker_count) {
                               .tsc_hz = kTscHz};
     for (unsigned port = 0; port < kPortCount; ++port)
       if (states_[0]->ports[port].owner == i)
-        settings.receive_queues.push_back(
-            {.port_id = devices[port].port_id, .port = static_cast<PortIndex>(port)});
+        settings.receive_queues.push_back({.device = devices[port], .port = static_cast<PortIndex>(port)});
     workers_.push_back(std::make_unique<Worker>(
         std::move(settings),
         conntrack::Conntrack::create(

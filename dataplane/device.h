@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Device: where frames come from and go to, as the workers see it: a guest's rings, or else a DPDK port.
+#pragma once
+
+#include <cstdint>
+#include <rte_ethdev.h>
+
+#include "dataplane/vhost_port.h"
+
+namespace vmnat::dataplane {
+
+struct Device {
+  std::uint16_t port_id = 0;   // DPDK's, unless `vhost` is there
+  VhostPort* vhost = nullptr;  // outlives the workers
+
+  // At most `most` frames of a receive queue. DPDK ports have a pool of their own for it.
+  std::uint16_t receive(std::uint16_t queue, rte_mempool* vhost_pool, rte_mbuf** frames,
+                        std::uint16_t most) const {
+    if (vhost != nullptr) return vhost->receive(queue, vhost_pool, frames, most);
+    return rte_eth_rx_burst(port_id, queue, frames, most);
+  }
+  // How many frames, from the first on, the device has taken over.
+  std::uint16_t transmit(std::uint16_t queue, rte_mbuf** frames, std::uint16_t count) const {
+    if (vhost != nullptr) return vhost->transmit(queue, frames, count);
+    return rte_eth_tx_burst(port_id, queue, frames, count);
+  }
+};
+
+}  // namespace vmnat::dataplane

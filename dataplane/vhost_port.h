@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// VhostPort: the rings of a guest behind a vhost-user socket, as workers use them: librte_vhost's bursts
+// without an Ethernet device around them, whose statistics cost 20 to 40 ticks a packet.
+//
+// Guests come and go in librte_vhost's own thread (control/vhost_socket.h), and must not go while a worker is
+// at their rings. A worker marks the ring before it asks which guest is there; whoever sends the guest off
+// takes its number back first, then waits until no ring is marked:
+//
+//   worker                                 librte_vhost's thread
+//     ring.in_use = true                     revoke(): guest = none
+//     guest? -> burst                        membarrier(2): workers see that, or their marks are seen here
+//     ring.in_use = false                    while (is_in_use()) pause
+//
+// So the worker pays two plain stores a burst, no fence.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <rte_mbuf.h>
+#include <rte_vhost.h>
+
+#include "conntrack/session.h"
+
+namespace vmnat::dataplane {
+
+class VhostPort {
+ public:
+  static constexpr unsigned kMostQueues = 64;  // pairs
+
+  // A burst from the guest's transmit queue, in buffers of the pool. Workers, each for queues of its own.
+  std::uint16_t receive(std::uint16_t queue, rte_mempool* pool, rte_mbuf** frames, std::uint16_t most) {
+    const auto ring = static_cast<std::uint16_t>(2 * queue + 1);
+    return at_ring(ring, [=](int guest) { return rte_vhost_dequeue_burst(guest, ring, pool, frames, most); });
+  }
+  // How many of the frames the guest's receive queue has taken: copied, and freed here.
+  std::uint16_t transmit(std::uint16_t queue, rte_mbuf** frames, std::uint16_t count) {
+    const auto ring = static_cast<std::uint16_t>(2 * queue);
+    const std::uint16_t taken =
+        at_ring(ring, [=](int guest) { return rte_vhost_enqueue_burst(guest, ring, frames, count); });
+    rte_pktmbuf_free_bulk(frames, taken);
+    return taken;
+  }
+
+  // librte_vhost's thread. `guest` is its number there; `features` are virtio's, as negotiated.
+  void attach(int guest, std::uint64_t features) {
+    features_.store(features, std::memory_order_relaxed);
+    guest_.store(guest, std::memory_order_release);
+  }
+  void revoke() {
+    guest_.store(kNobody, std::memory_order_relaxed);
+    features_.store(0, std::memory_order_relaxed);
+  }
+  [[nodiscard]] bool is_in_use() const {
+    return std::ranges::any_of(rings_,
+                               [](const Ring& ring) { return ring.in_use.load(std::memory_order_acquire); });
+  }
+  // Rings 2q and 2q + 1 are the guest's receive and transmit queue q; those beyond kMostQueues stay unused.
+  void set_enabled(unsigned ring, bool is_enabled) {
+    if (ring < rings_.size()) rings_[ring].is_enabled.store(is_enabled, std::memory_order_relaxed);
+  }
+
+  // Any thread.
+  [[nodiscard]] bool has_guest() const { return guest_.load(std::memory_order_acquire) != kNobody; }
+  [[nodiscard]] std::uint64_t features() const { return features_.load(std::memory_order_relaxed); }
+  // Of the guest's receive queues, how many from the first on are enabled.
+  [[nodiscard]] unsigned open_receive_queues() const {
+    unsigned open = 0;
+    while (open < kMostQueues && rings_[2 * open].is_enabled.load(std::memory_order_relaxed)) ++open;
+    return open;
+  }
+
+ private:
+  static constexpr int kNobody = -1;
+  struct alignas(conntrack::kCacheLineSize) Ring {
+    std::atomic<bool> in_use{false};
+    std::atomic<bool> is_enabled{false};
+  };
+
+  template <typename Burst>
+  std::uint16_t at_ring(unsigned number, Burst burst) {
+    Ring& ring = rings_[number];
+    if (!ring.is_enabled.load(std::memory_order_relaxed)) return 0;
+    ring.in_use.store(true, std::memory_order_relaxed);
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // pairs with the membarrier after revoke()
+    const int guest = guest_.load(std::memory_order_acquire);
+    const std::uint16_t count = guest == kNobody ? std::uint16_t{0} : burst(guest);
+    ring.in_use.store(false, std::memory_order_release);
+    return count;
+  }
+
+  std::atomic<int> guest_{kNobody};
+  std::atomic<std::uint64_t> features_{0};
+  std::array<Ring, 2 * kMostQueues> rings_;
+};
+
+}  // namespace vmnat::dataplane

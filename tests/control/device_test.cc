@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Devices that cannot be opened say why; a vhost-user port without a guest moves nothing.
+#include "control/device.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace vmnat::control {
+namespace {
+
+std::string refusal(const DeviceRequest& request) {
+  const auto device = Device::open(request, nullptr);
+  return device ? std::string{} : to_string(device.error());
+}
+
+TEST(Device, NetVhostInDevargsNeedsItsSocket) {
+  EXPECT_THAT(refusal({.name = "uplink", .device = "net_vhost0,queues=1"}),
+              testing::HasSubstr("net_vhost needs iface="));
+  EXPECT_THAT(refusal({.name = "uplink", .device = "net_vhost0"}),
+              testing::HasSubstr("net_vhost needs iface="));
+}
+
+TEST(Device, NetVhostInDevargsNamesWhatItDoesNotKnow) {
+  EXPECT_THAT(
+      refusal({.name = "uplink", .device = "net_vhost0,iface=/tmp/vmnat-no-such/s,postcopy-support=1"}),
+      testing::AllOf(testing::HasSubstr("uplink"), testing::HasSubstr("\"postcopy-support\"")));
+}
+
+TEST(Device, MoreQueuesThanNetVhostIsGivenAreRefused) {
+  const std::string path = testing::TempDir() + "vmnat-device-test";
+  EXPECT_THAT(refusal({.name = "uplink", .device = "net_vhost0,iface=" + path, .queues = 2}),
+              testing::HasSubstr("has 1 queue, 2 are asked for"));
+}
+
+TEST(Device, ASocketsDirectoryThatCannotBeMadeIsNamed) {
+  EXPECT_THAT(refusal({.name = "port vm1", .vhost_user = "/proc/no-such/vm1.sock"}),
+              testing::HasSubstr("cannot create the directory of /proc/no-such/vm1.sock"));
+}
+
+TEST(VhostPort, WithoutAGuestNothingIsReceivedOrTaken) {
+  dataplane::VhostPort port;
+  rte_mbuf* frames[1] = {nullptr};
+  for (const bool is_enabled : {false, true}) {
+    port.set_enabled(0, is_enabled);
+    port.set_enabled(1, is_enabled);
+    EXPECT_EQ(port.receive(0, nullptr, frames, 1), 0);
+    EXPECT_EQ(port.transmit(0, frames, 1), 0);
+    EXPECT_FALSE(port.is_in_use());
+  }
+}
+
+TEST(VhostPort, OpenQueuesAreThoseEnabledFromTheFirstOn) {
+  dataplane::VhostPort port;
+  EXPECT_EQ(port.open_receive_queues(), 0u);
+  for (const unsigned ring : {0u, 2u, 6u}) port.set_enabled(ring, true);
+  EXPECT_EQ(port.open_receive_queues(), 2u);
+  port.set_enabled(2, false);
+  EXPECT_EQ(port.open_receive_queues(), 1u);
+  port.set_enabled(2 * dataplane::VhostPort::kMostQueues, true);  // beyond: no effect
+}
+
+TEST(VhostPort, KnowsItsGuestAndFeaturesUntilRevoked) {
+  dataplane::VhostPort port;
+  EXPECT_FALSE(port.has_guest());
+  port.attach(0, 0x82);
+  EXPECT_TRUE(port.has_guest());
+  EXPECT_EQ(port.features(), 0x82u);
+  port.revoke();
+  EXPECT_FALSE(port.has_guest());
+  EXPECT_EQ(port.features(), 0u);
+}
+
+}  // namespace
+}  // namespace vmnat::control
