@@ -39,6 +39,7 @@ void add_frames(const Launched& launched, Named& named) {
     named["fragments.held"] += counters.fragments_held.get();
     named["fragments.made"] += counters.fragments_made.get();
     named["segments.made"] += counters.segments_made.get();
+    named["segments.merged"] += counters.segments_merged.get();
     named["handoff.frames"] += counters.handoff_frames.get();
     named["learn.missed"] += counters.learn_missed.get();
   }

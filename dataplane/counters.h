@@ -3,7 +3,8 @@
 // counter whole, not all of them at one instant.
 //
 // The invariant that tests hold once traffic rests, summed over workers and ports:
-//   received + flood_copies + injected + generated = transmitted + punted + dropped + fragments held
+//   received + flood_copies + injected + generated
+//       = transmitted + punted + dropped + fragments held + segments merged
 // `generated` are the frames that workers make themselves: ICMP errors, and the pieces or segments of a frame
 // that is cut, beyond the first, which counts for the frame. A frame that is refused with an error is dropped
 // all the same, under its reason; the error is a frame more, on both sides. Drops are charged to the port a
@@ -42,6 +43,7 @@ struct alignas(kCacheLineSize) WorkerCounters {
   Counter fragments_held;          // gauge: those that wait for their datagram's first
   Counter fragments_made;          // pieces of frames too big for their way out, beyond each one's first
   Counter segments_made;           // segments of TCP super-frames, beyond each one's first
+  Counter segments_merged;         // TCP segments that became part of another's frame
   Counter handoff_frames;          // frames that crossed from this worker to another
   Counter learn_missed;            // source MACs not reported to control because its ring was full
   Counter busy_cycles;             // TSC cycles of polls that found frames

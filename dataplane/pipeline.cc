@@ -3,6 +3,7 @@
 
 #include "dataplane/deliver.h"
 #include "dataplane/fragments.h"
+#include "dataplane/gro.h"
 #include "dataplane/look_up.h"
 #include "dataplane/oversize.h"
 #include "dataplane/parse.h"
@@ -11,6 +12,18 @@
 
 namespace vmnat::dataplane {
 namespace {
+
+template <Direction direction>
+void deliver(Context& context, Burst& burst, StageClock& clock) {
+  if (burst.has_oversize) return deliver_in_pieces<direction>(context, burst);
+  if constexpr (direction == Direction::Outbound) return deliver_outbound(context, burst);
+  if (burst.tcp_count >= kFewestToMerge) {
+    const unsigned entered = burst.count;
+    merge_segments(context, burst);
+    clock.lap(Stage::Gro, entered);
+  }
+  deliver_inbound(context, burst);
+}
 
 // From where the frames' sessions are at this worker.
 template <Direction direction>
@@ -22,12 +35,7 @@ void finish(Context& context, Burst& burst, StageClock& clock) {
   translate<direction>(context, burst);
   clock.lap(Stage::Translate, entered);
   if (direction == Direction::Outbound && burst.has_fragments) renumber(burst);
-  if (burst.has_oversize)
-    deliver_in_pieces<direction>(context, burst);
-  else if constexpr (direction == Direction::Outbound)
-    deliver_outbound(context, burst);
-  else
-    deliver_inbound(context, burst);
+  deliver<direction>(context, burst, clock);
   clock.lap(Stage::Deliver, entered);
 }
 

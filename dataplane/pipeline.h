@@ -13,6 +13,8 @@
 //                 |                                               |            new_flow.h, inbound_flow.h
 //   translate     |      addresses, ports, checksums, TTL, TCP state           translate.h
 //   cut           |  what is too big for its way out              |            oversize.h (cold)
+//   GRO           |                                               |  TCP segments -> one frame, for guests
+//                 |                                               |  that take it    gro.h
 //   deliver       |  next hop's MAC -> uplink                     |  VM's MAC  deliver.h
 //   transmit      v      per-port buffers, one tx burst a port and poll        transmit.h
 // clang-format on

@@ -29,6 +29,7 @@ namespace vmnat::dataplane {
   X(LookUp, "look_up")      \
   X(NewFlow, "new_flow")    \
   X(Translate, "translate") \
+  X(Gro, "gro")             \
   X(Deliver, "deliver")     \
   X(Transmit, "transmit")
 enum class Stage : std::uint8_t {

@@ -77,6 +77,7 @@ void rewrite_l4(rte_mbuf* frame, const ParsedPacket& packet, const conntrack::Re
 
 template <Direction direction>
 void translate(Context& context, Burst& burst) {
+  unsigned tcp_count = 0;
   for (unsigned i = 0; i < burst.count; ++i) {
     Session& session = *burst.sessions[i];
     const ParsedPacket& packet = burst.packets[i];
@@ -85,10 +86,12 @@ void translate(Context& context, Burst& burst) {
     rewrite_l4<direction>(burst.frames[i], packet, rewrite);
     session.count<direction>(packet.total_length, context.now);
     if (packet.kind != PacketKind::Tcp) continue;
+    ++tcp_count;
     context.conntrack.advance_tcp(session, direction, packet.tcp_flags);
     if ((packet.tcp_flags & net::TcpHeader::kSyn) != 0)
       clamp_segment_size(*context.state, session, burst.frames[i], packet);
   }
+  burst.tcp_count = static_cast<std::uint16_t>(tcp_count);
 }
 
 template void translate<Direction::Outbound>(Context&, Burst&);

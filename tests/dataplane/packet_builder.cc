@@ -70,6 +70,12 @@ void append(Bytes& bytes, const T& value) {
   std::memcpy(bytes.data() + bytes.size() - sizeof value, &value, sizeof value);
 }
 
+Bytes as_bytes(const std::vector<unsigned>& numbers) {
+  Bytes bytes;
+  for (const unsigned number : numbers) bytes.push_back(static_cast<std::byte>(number));
+  return bytes;
+}
+
 net::Endpoint endpoint(std::string_view address, std::uint16_t port) {
   return {net::parse_ipv4(address).value(), net::L4Port::from_host(port)};
 }
@@ -91,6 +97,22 @@ Packet& Packet::tcp(std::uint8_t flags) {
   tcp_flags_ = flags;
   return *this;
 }
+Packet& Packet::sequence(std::uint32_t number) {
+  sequence_ = number;
+  return *this;
+}
+Packet& Packet::acknowledgment(std::uint32_t number) {
+  acknowledgment_ = number;
+  return *this;
+}
+Packet& Packet::window(std::uint16_t bytes) {
+  window_ = bytes;
+  return *this;
+}
+Packet& Packet::tcp_options(const std::vector<unsigned>& bytes) {
+  tcp_options_ = as_bytes(bytes);
+  return *this;
+}
 Packet& Packet::udp() {
   protocol_ = 17;
   return *this;
@@ -106,7 +128,7 @@ Packet& Packet::icmp_error(net::IcmpType type, std::uint8_t code, const Bytes& q
   icmp_type_ = type;
   icmp_code_ = code;
   quote_ = quote;
-  payload_ = 0;
+  payload_.clear();
   return *this;
 }
 Packet& Packet::protocol(std::uint8_t number) {
@@ -117,8 +139,21 @@ Packet& Packet::ttl(std::uint8_t ttl) {
   ttl_ = ttl;
   return *this;
 }
+Packet& Packet::tos(std::uint8_t tos) {
+  tos_ = tos;
+  return *this;
+}
+Packet& Packet::identification(std::uint16_t number) {
+  identification_ = number;
+  return *this;
+}
 Packet& Packet::payload(std::size_t bytes) {
-  payload_ = bytes;
+  payload_.resize(bytes);
+  for (std::size_t i = 0; i < bytes; ++i) payload_[i] = static_cast<std::byte>(i * 7);
+  return *this;
+}
+Packet& Packet::payload(const Bytes& content) {
+  payload_ = content;
   return *this;
 }
 Packet& Packet::options(std::size_t words) {
@@ -126,8 +161,7 @@ Packet& Packet::options(std::size_t words) {
   return *this;
 }
 Packet& Packet::options(const std::vector<unsigned>& bytes) {
-  options_.clear();
-  for (const unsigned byte : bytes) options_.push_back(static_cast<std::byte>(byte));
+  options_ = as_bytes(bytes);
   return *this;
 }
 Packet& Packet::fragment(std::uint16_t raw_flags_and_offset) {
@@ -149,23 +183,27 @@ Bytes Packet::l4() const {
                                     .sequence = net::Be16::from_host(1)});
       break;
     case 6:
-      append(bytes, net::TcpHeader{.source_port = source_.port,
-                                   .destination_port = destination_.port,
-                                   .sequence = net::Be32::from_host(0x12345678),
-                                   .data_offset = 5 << 4,
-                                   .flags = tcp_flags_,
-                                   .window = net::Be16::from_host(8192)});
+      append(bytes,
+             net::TcpHeader{.source_port = source_.port,
+                            .destination_port = destination_.port,
+                            .sequence = net::Be32::from_host(sequence_),
+                            .acknowledgment = net::Be32::from_host(acknowledgment_),
+                            .data_offset = static_cast<std::uint8_t>((5 + tcp_options_.size() / 4) << 4),
+                            .flags = tcp_flags_,
+                            .window = net::Be16::from_host(window_)});
+      for (const std::byte option : tcp_options_) bytes.push_back(option);
       break;
     case 17:
-      append(bytes, net::UdpHeader{.source_port = source_.port,
-                                   .destination_port = destination_.port,
-                                   .length = net::Be16::from_host(static_cast<std::uint16_t>(8 + payload_))});
+      append(bytes,
+             net::UdpHeader{.source_port = source_.port,
+                            .destination_port = destination_.port,
+                            .length = net::Be16::from_host(static_cast<std::uint16_t>(8 + payload_.size()))});
       break;
     default:
       break;
   }
   bytes.insert(bytes.end(), quote_.begin(), quote_.end());
-  for (std::size_t i = 0; i < payload_; ++i) bytes.push_back(static_cast<std::byte>(i * 7));
+  for (const std::byte byte : payload_) bytes.push_back(byte);
   return bytes;
 }
 
@@ -174,9 +212,10 @@ Bytes Packet::frame() const {
   Bytes frame;
   append(frame, net::EthernetHeader{destination_mac_, source_mac_, net::Be16::from_host(0x0800)});
   append(frame, net::Ipv4Header{.version_ihl = static_cast<std::uint8_t>(0x45 + options_.size() / 4),
+                                .tos = tos_,
                                 .total_length = net::Be16::from_host(
                                     static_cast<std::uint16_t>(20 + options_.size() + transport.size())),
-                                .identification = net::Be16::from_host(0x4242),
+                                .identification = net::Be16::from_host(identification_),
                                 .fragment = net::Be16::from_host(fragment_),
                                 .ttl = ttl_,
                                 .protocol_number = protocol_,

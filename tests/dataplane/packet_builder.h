@@ -16,16 +16,24 @@ using Bytes = std::vector<std::byte>;
 
 class Packet {
  public:
+  Packet() { payload(18); }
   Packet& from(net::MacAddr mac, std::string_view address, std::uint16_t port = 0);
   Packet& to(net::MacAddr mac, std::string_view address, std::uint16_t port = 0);
   Packet& tcp(std::uint8_t flags);
+  Packet& sequence(std::uint32_t number);
+  Packet& acknowledgment(std::uint32_t number);
+  Packet& window(std::uint16_t bytes);
+  Packet& tcp_options(const std::vector<unsigned>& bytes);  // a multiple of 4
   Packet& udp();
   Packet& icmp_echo(net::IcmpType type, std::uint16_t identifier);
   // About the IPv4 packet `quote`, which takes the payload's place; see quoted().
   Packet& icmp_error(net::IcmpType type, std::uint8_t code, const Bytes& quote);
   Packet& protocol(std::uint8_t number);  // no transport header of its own
   Packet& ttl(std::uint8_t ttl);
+  Packet& tos(std::uint8_t tos);
+  Packet& identification(std::uint16_t number);
   Packet& payload(std::size_t bytes);
+  Packet& payload(const Bytes& content);
   Packet& options(std::size_t words);  // IPv4 header options (no-operations), in units of 4 bytes
   Packet& options(const std::vector<unsigned>& bytes);  // a multiple of 4
   Packet& fragment(std::uint16_t raw_flags_and_offset);
@@ -41,11 +49,15 @@ class Packet {
   net::Endpoint source_, destination_;
   std::uint8_t protocol_ = 17;
   std::uint8_t tcp_flags_ = 0;
+  std::uint32_t sequence_ = 0x12345678, acknowledgment_ = 0;
+  std::uint16_t window_ = 8192;
+  Bytes tcp_options_;
   net::IcmpType icmp_type_{};
   std::uint8_t icmp_code_ = 0;
   Bytes quote_;
-  std::uint8_t ttl_ = 64;
-  std::size_t payload_ = 18;
+  std::uint8_t ttl_ = 64, tos_ = 0;
+  std::uint16_t identification_ = 0x4242;
+  Bytes payload_;
   Bytes options_;
   std::uint16_t fragment_ = 0;
   bool udp_checksum_ = true;

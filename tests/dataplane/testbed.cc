@@ -313,6 +313,7 @@ Counts Testbed::counts() const {
     add("generated", counters.fragments_made);
     add("generated", counters.segments_made);
     add("fragments.held", counters.fragments_held);
+    add("segments.merged", counters.segments_merged);
     add("icmp_errors.suppressed", counters.icmp_errors_suppressed);
     add("handoff", counters.handoff_frames);
   }
@@ -326,7 +327,7 @@ bool Testbed::is_balanced() const {
     if (name.ends_with(".rx") || name == "flood_copies" || name == "injected" || name == "generated")
       balance += amount;
     if (name.ends_with(".tx") || name.starts_with("drop.") || name.starts_with("punt.") ||
-        name == "fragments.held")
+        name == "fragments.held" || name == "segments.merged")
       balance -= amount;
   }
   return balance == 0;

@@ -72,7 +72,8 @@ class Testbed {
   void learn(PortIndex port, net::MacAddr mac);
 
   [[nodiscard]] Counts counts() const;
-  // received + flood copies + injected + generated = transmitted + punted + dropped + fragments held
+  // received + flood copies + injected + generated = transmitted + punted + dropped + fragments held +
+  // segments merged
   [[nodiscard]] bool is_balanced() const;
   [[nodiscard]] std::uint64_t dropped(dataplane::DropReason reason) const;
   [[nodiscard]] std::size_t free_buffers() const;  // all of them again once nothing is held

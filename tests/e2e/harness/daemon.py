@@ -43,7 +43,8 @@ def drops(counters) -> int:
 def unaccounted(counters) -> int:
     """0 when every frame ended in exactly one way: DESIGN.md, "A packet's way"."""
     arrived = sum(counters.get(name, 0) for name in ("received", "flood_copies", "injected", "generated"))
-    return arrived - counters["transmitted"] - counters["punted"] - drops(counters) - counters["fragments.held"]
+    ended = sum(counters[name] for name in ("transmitted", "punted", "fragments.held", "segments.merged"))
+    return arrived - ended - drops(counters)
 
 
 class Vmnatd:
