@@ -166,10 +166,19 @@ def check_tcp(lab, vm, flows) -> tuple[float, float]:
     digests, down = at_once(vm, f"wget -q -O /tmp/blob$flow http://{HOST}/blob; sha256sum </tmp/blob$flow", flows)
     check_equal(digests, [blob_digest()] * flows, "SHA-256 of what was downloaded")
     check_equal(lab.vmnatd.counters()["segments.made"], 0, "segments made of what came from the uplink")
+    check_merging(lab, vm)
     header = f"POST / HTTP/1.0\\r\\nContent-Length: {BLOB_BYTES}\\r\\n\\r\\n"
     digests, up = at_once(vm, f"(printf '{header}'; cat /tmp/blob1) | nc {HOST} 80", flows)
     check_equal(digests, [blob_digest()] * flows, "SHA-256 of what was uploaded")
     return down / 1e6, up / 1e6
+
+
+def check_merging(lab, vm):
+    """Segments that came in become super-frames for a VM that takes them, and only for it."""
+    merged, port = lab.vmnatd.counters()["segments.merged"], lab.port(vm.name)
+    print(f"# {vm.name} was given {port['tx_packets']} frames of {port['tx_bytes'] // port['tx_packets']} bytes, "
+          f"after {merged} segments were merged")
+    check((merged > 0) == lab.row.guest_tso, f"{merged} segments were merged")
 
 
 def check_udp(lab, vm):
