@@ -30,6 +30,7 @@ net::Endpoint endpoint(const char* address, std::uint16_t port) {
 void make_known(Testbed& bed) {
   for (std::uint8_t number = 1; number <= 5; ++number) bed.learn(number, vm_mac(number));
   bed.change_state([](ForwardingState& state) {
+    state.ports[kVm1].offloads = {.checksums = true, .tcp4_segments = true};
     const auto word = [](std::uint16_t port, net::Protocol protocol) {
       return ForwardingState::forward_word(endpoint(kExternal, port), protocol);
     };
@@ -75,14 +76,16 @@ class Gateway {
   }
 
   void start() {
-    for (const auto& [port, frame] : prelude_) put(port, frame);
+    for (const auto& [port, frame] : prelude_) put({{port, frame}});
   }
 
-  std::vector<Output> put(PortIndex port, const Bytes& frame) {
-    bed_.exchange(port, frame);
+  // One burst.
+  std::vector<Output> put(const std::vector<Output>& frames) {
+    for (const Output& input : frames) bed_.put(input.port, input.frame);
+    bed_.run();
     std::vector<Output> outputs;
     for (PortIndex out = 0; out < kPortCount; ++out)
-      for (Bytes& bytes : bed_.take(out)) outputs.push_back({out, std::move(bytes)});
+      for (SentFrame& sent : bed_.take_sent(out)) add(outputs, out, sent);
     bed_.take_punted();
     bed_.take_learned();
     return outputs;
@@ -103,6 +106,12 @@ class Gateway {
   }
 
  private:
+  static void add(std::vector<Output>& outputs, PortIndex port, SentFrame& sent) {
+    const Output output{port, std::move(sent.bytes)};
+    if ((sent.flags & RTE_MBUF_F_TX_TCP_SEG) == 0) return outputs.push_back(output);
+    for (Output& segment : segments_of(output, sent.segment_size)) outputs.push_back(std::move(segment));
+  }
+
   std::uint64_t sessions() const {
     std::uint64_t sum = 0;
     for (unsigned i = 0; i < workers_; ++i) sum += bed_.worker(i).conntrack().statistics().active;
@@ -164,11 +173,18 @@ void play(std::span<const std::uint8_t> input, Side side) {
   gateway.start();
   input = input.subspan(1);
   Step step;
+  std::vector<Output> burst;
+  const auto play_burst = [&] {
+    check_outputs(burst, gateway.put(burst));
+    burst.clear();
+  };
   for (std::size_t i = 0; i < kMaxSteps && next_step(input, side, step); ++i) {
     mend(step.frame, step.mends);
-    for (const Output& output : gateway.put(step.port, step.frame))
-      check_output({step.port, step.frame}, output);
+    if (!burst.empty() && burst.back().port != step.port) play_burst();
+    burst.push_back({step.port, step.frame});
+    if ((step.mends & kSameBurst) == 0) play_burst();
   }
+  if (!burst.empty()) play_burst();
   gateway.finish();
 }
 

@@ -13,7 +13,6 @@ namespace vmnat::fuzz {
 namespace {
 
 using namespace test;
-constexpr std::uint8_t kMendAll = 3;
 
 Bytes bytes_of(const std::string& hex) {
   Bytes bytes;
@@ -54,6 +53,27 @@ std::vector<Bytes> kinds(const std::function<Packet()>& flow, const Bytes& error
           error};
 }
 
+// A burst of TCP segments for vm1 that follow each other.
+Input train(std::uint8_t which, unsigned count) {
+  Input input{which};
+  std::uint32_t sequence = 1000;
+  for (unsigned i = 0; i < count; ++i) {
+    const bool is_last = i + 1 == count;
+    const std::size_t size = is_last ? 100 : 300;
+    const std::uint8_t flags = net::TcpHeader::kAck | (is_last ? net::TcpHeader::kPsh : 0);
+    const Packet packet = Packet()
+                              .from(kRouterMac, "198.51.100.2", 53)
+                              .to(kUplinkMac, "203.0.113.2", 40001)
+                              .tcp(flags)
+                              .sequence(sequence)
+                              .fragment(0x4000)
+                              .payload(size);
+    sequence += static_cast<std::uint32_t>(size);
+    add_step(input, kUplink, packet.frame(), is_last ? kMendAll : kMendAll | kSameBurst);
+  }
+  return input;
+}
+
 }  // namespace
 
 std::vector<Input> gateway_seeds(Side side) {
@@ -85,6 +105,8 @@ std::vector<Input> gateway_seeds(Side side) {
         arp(net::ArpOperation::Request, kRouterMac, "203.0.113.1", {}, "203.0.113.2", kUplinkMac));
   }
   std::vector<Input> inputs = recorded_cases();
+  for (std::uint8_t which = 0; which < 4 && side == Side::Uplink; ++which)
+    for (const unsigned count : {2, 3, 8}) inputs.push_back(train(which, count));
   for (const Bytes& frame : frames)
     for (std::uint8_t which = 0; which < 4; ++which) {
       Input input{which};

@@ -2,8 +2,10 @@
 #include "tests/fuzz/oracle.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <string>
+#include <tuple>
 
 #include "tests/dataplane/testbed.h"
 #include "tests/fuzz/driver.h"
@@ -170,11 +172,116 @@ void check_delivered(const Output& input, const Output& output) {
   check_packet(input, output);
 }
 
-}  // namespace
-
 void check_output(const Output& input, const Output& output) {
   if (output.port == test::kUplink) return check_uplink(input, output);
   if (input.port == test::kUplink) return check_delivered(input, output);
+}
+
+// What of a TCP packet from the uplink is to come out again. Empty: of one that cannot be told from others.
+struct Likeness {
+  Bytes kept;  // IPv4's TOS, DF and source, all of TCP but the local port and the checksum
+  unsigned ttl = 0;
+  unsigned local_port = 0;
+  bool is_right = false;
+
+  // The gateway takes one off the TTL, and leads two ports to 80.
+  [[nodiscard]] bool is_of(const Likeness& input) const {
+    return !kept.empty() && kept == input.kept && ttl + 1 == input.ttl && is_right == input.is_right &&
+           (local_port == input.local_port || local_port == 80);
+  }
+};
+
+Likeness likeness_of(const Bytes& frame) {
+  const auto ip = is_ipv4(frame) ? ip_in(frame) : std::nullopt;
+  if (!ip || ip->protocol != kTcp || ip->is_fragment || ip->end < ip->l4 + 20) return {};
+  Likeness likeness{.kept = {frame[kIp + 1], frame[kIp + 6]},
+                    .ttl = get8(frame, kIp + 8),
+                    .local_port = get16(frame, ip->l4 + 2),
+                    .is_right = l4_is_right(frame, *ip).value_or(false)};
+  const auto keep = [&](std::size_t from, std::size_t to) {
+    for (; from < to; ++from) likeness.kept.push_back(frame[from]);
+  };
+  keep(kIp + 12, kIp + 16);
+  keep(ip->l4, ip->l4 + 2);
+  keep(ip->l4 + 4, ip->l4 + 16);
+  keep(ip->l4 + 18, ip->end);
+  return likeness;
+}
+
+// The inputs of a burst, to be found again in what came out.
+class Origins {
+ public:
+  explicit Origins(const std::vector<Output>& inputs) : inputs_(inputs) {
+    for (const Output& input : inputs) left_.push_back(likeness_of(input.frame));
+  }
+  std::optional<std::size_t> take(const Output& output) {
+    if (inputs_[0].port != test::kUplink || output.port == test::kUplink) return std::nullopt;
+    const Likeness wanted = likeness_of(output.frame);
+    const auto found = std::ranges::find_if(left_, [&](const Likeness& one) { return wanted.is_of(one); });
+    if (found == left_.end()) return std::nullopt;
+    *found = {};
+    return static_cast<std::size_t>(found - left_.begin());
+  }
+  // Stands for any of them: one that excuses a wrong checksum, if there is one.
+  [[nodiscard]] const Output& any() const {
+    const auto is_wrong = [](const Output& input) {
+      const auto ip = ip_in(input.frame);
+      return !ip || !l4_is_right(input.frame, *ip).value_or(true);
+    };
+    const auto wrong = std::ranges::find_if(inputs_, is_wrong);
+    return wrong == inputs_.end() ? inputs_[0] : *wrong;
+  }
+
+ private:
+  const std::vector<Output>& inputs_;
+  std::vector<Likeness> left_;
+};
+
+// A session of an inbound segment, as far as one can tell: who sends, and to which VM and port.
+using Flow = std::tuple<conntrack::PortIndex, std::uint32_t, std::uint32_t>;
+Flow flow_of(const Output& output) {
+  return {output.port, get32(output.frame, kIp + 12), get32(output.frame, ip_in(output.frame)->l4)};
+}
+
+}  // namespace
+
+void check_outputs(const std::vector<Output>& inputs, const std::vector<Output>& outputs) {
+  Origins origins(inputs);
+  std::map<Flow, std::size_t> next;  // the earliest input that may still come out
+  for (const Output& output : outputs) {
+    const auto origin = origins.take(output);
+    const Output& input = origin ? inputs[*origin] : origins.any();
+    require(origin || !output.was_merged, "of a super-frame, a segment that nobody sent", input, output);
+    check_output(input, output);
+    if (!origin) continue;
+    std::size_t& earliest = next[flow_of(output)];
+    require(*origin >= earliest, "a segment that has overtaken another one", input, output);
+    earliest = *origin + 1;
+  }
+}
+
+std::vector<Output> segments_of(const Output& super_frame, std::size_t segment_size) {
+  const Bytes& whole = super_frame.frame;
+  const auto ip = ip_in(whole);
+  if (!ip || ip->protocol != kTcp || ip->end != whole.size() || segment_size == 0)
+    fault("a super-frame that is not TCP, or whose length is wrong");
+  constexpr unsigned push = 8;
+  const std::size_t headers = ip->l4 + (get8(whole, ip->l4 + 12) >> 4) * 4;
+  const auto at = [&](std::size_t offset) { return whole.begin() + static_cast<std::ptrdiff_t>(offset); };
+  std::vector<Output> segments;
+  for (std::size_t begin = headers; begin < ip->end; begin += segment_size) {
+    const std::size_t end = std::min(ip->end, begin + segment_size);
+    Bytes frame(at(0), at(headers));
+    frame.insert(frame.end(), at(begin), at(end));
+    put16(frame, kIp + 2, static_cast<unsigned>(frame.size() - kIp));
+    const auto sequence = static_cast<std::uint32_t>(get32(frame, ip->l4 + 4) + (begin - headers));
+    put16(frame, ip->l4 + 4, sequence >> 16);
+    put16(frame, ip->l4 + 6, sequence & 0xffff);
+    if (end != ip->end) frame[ip->l4 + 13] &= static_cast<std::byte>(~push);
+    mend(frame, kMendIp | kMendL4);
+    segments.push_back({super_frame.port, std::move(frame), true});
+  }
+  return segments;
 }
 
 void mend(Bytes& frame, std::uint8_t what) {

@@ -14,12 +14,17 @@ namespace vmnat::fuzz {
 struct Output {
   conntrack::PortIndex port;
   test::Bytes frame;
+  bool was_merged = false;  // a segment of a super-frame
 };
 
-// Reports by fault() what no frame may be.
-void check_output(const Output& input, const Output& output);
+// Reports by fault() what no frame may be. `inputs`: a burst; one frame is held against everything that came
+// out, of several TCP is held against the segment that it was.
+void check_outputs(const std::vector<Output>& inputs, const std::vector<Output>& outputs);
 
-// Computes checksums of a frame that has headers: 1 IPv4's, 2 TCP's, UDP's or ICMP's.
+// The packets that a super-frame stands for, with right checksums.
+std::vector<Output> segments_of(const Output& super_frame, std::size_t segment_size);
+
+// Computes checksums of a frame that has headers: gateway.h.
 void mend(test::Bytes& frame, std::uint8_t what);
 
 }  // namespace vmnat::fuzz
