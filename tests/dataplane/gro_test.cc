@@ -67,11 +67,11 @@ std::size_t payload_of(const Bytes& frame) {
   return 14u + ip_of(frame).total_length.host() - headers_of(frame);
 }
 
-// What a frame says to the guest, of the whole and of each of its segments: everything but checksums and
-// identifications, which are judged apart.
+// What a segment says to the guest: everything but its identification.
 struct Said {
   std::string headers;
   Bytes payload;
+  bool is_right = true;  // its checksum
   bool operator==(const Said&) const = default;
 };
 Said said(const Bytes& frame, std::size_t begin, std::size_t size) {
@@ -99,6 +99,7 @@ std::vector<Said> segments_of(const SentFrame& sent) {
   std::size_t at = 0;
   do {
     segments.push_back(said(sent.bytes, at, std::min(size, payload - at)));
+    segments.back().is_right = is_super || has_good_checksums(sent.bytes);
     at += size;
   } while (at < payload);
   return segments;
@@ -388,7 +389,7 @@ TEST_F(Gro, RandomBurstsAreWhatTheyWereBefore) {
     std::vector<Bytes> frames;
     for (unsigned i = 0; i < count; ++i) {
       const unsigned flow = random() % flows;
-      const std::size_t length = one_in(8) ? random() % 1400 : size;
+      const std::size_t length = one_in(20) ? 0 : one_in(8) ? random() % 1400 : size;
       if (one_in(20)) at[flow] += random() % 3;
       Packet packet = segment(at[flow], length, static_cast<std::uint16_t>(41000 + flow));
       at[flow] += static_cast<std::uint32_t>(length);
@@ -416,7 +417,7 @@ TEST_F(Gro, RandomBurstsAreWhatTheyWereBefore) {
     };
     ASSERT_EQ(received({}), received(kAll)) << "round " << round;
   }
-  EXPECT_GT(merged(), 8'000u);
+  EXPECT_GT(merged(), 7'000u);
 }
 
 // The worker that has the session merges; another one, with a newer state, transmits.

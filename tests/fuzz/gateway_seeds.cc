@@ -53,8 +53,8 @@ std::vector<Bytes> kinds(const std::function<Packet()>& flow, const Bytes& error
           error};
 }
 
-// A burst of TCP segments for vm1 that follow each other.
-Input train(std::uint8_t which, unsigned count) {
+// A burst of TCP segments for vm1 that follow each other; one of them may come damaged.
+Input train(std::uint8_t which, unsigned count, unsigned damaged) {
   Input input{which};
   std::uint32_t sequence = 1000;
   for (unsigned i = 0; i < count; ++i) {
@@ -69,7 +69,9 @@ Input train(std::uint8_t which, unsigned count) {
                               .fragment(0x4000)
                               .payload(size);
     sequence += static_cast<std::uint32_t>(size);
-    add_step(input, kUplink, packet.frame(), is_last ? kMendAll : kMendAll | kSameBurst);
+    Bytes frame = packet.frame();
+    if (i == damaged) frame.back() ^= std::byte{1};
+    add_step(input, kUplink, frame, is_last ? 0 : kSameBurst);
   }
   return input;
 }
@@ -106,7 +108,7 @@ std::vector<Input> gateway_seeds(Side side) {
   }
   std::vector<Input> inputs = recorded_cases();
   for (std::uint8_t which = 0; which < 4 && side == Side::Uplink; ++which)
-    for (const unsigned count : {2, 3, 8}) inputs.push_back(train(which, count));
+    for (const unsigned damaged : {0, 1, 7, 8}) inputs.push_back(train(which, 8, damaged));
   for (const Bytes& frame : frames)
     for (std::uint8_t which = 0; which < 4; ++which) {
       Input input{which};
