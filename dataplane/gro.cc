@@ -108,6 +108,7 @@ class Merging {
  public:
   // True when the frame has become part of an earlier one of its session. `payload`: 0, it may not.
   bool take(const Session* session, rte_mbuf* frame, unsigned payload) {
+    if (payload == 0 && count_ == 0) return false;  // nothing has begun that it could end
     std::uint8_t& open = open_[slot_of(session)];
     Group* group = open != 0 ? &groups_[open - 1u] : nullptr;
     const bool is_own = group != nullptr && group->session == session;

@@ -23,7 +23,8 @@
 
 namespace vmnat::dataplane {
 
-// Fewer TCP frames in a burst, and there is nothing to do.
+// With fewer frames of TCP data in a burst there is nothing to do: acknowledgments and SYNs cost nothing
+// here.
 inline constexpr unsigned kFewestToMerge = 2;
 
 // Frames that become part of an earlier one leave the burst, and are counted as `segments.merged`.

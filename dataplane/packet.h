@@ -55,9 +55,9 @@ static_assert(sizeof(ParsedPacket) == 8);
 struct Burst {
   PortIndex port = 0;  // where the frames came from
   std::uint16_t count = 0;
-  bool has_fragments = false;   // set by parse
-  bool has_oversize = false;    // cleared by parse, set by look-up: frames to be cut
-  std::uint16_t tcp_count = 0;  // set by translate: frames of TCP
+  bool has_fragments = false;        // set by parse
+  bool has_oversize = false;         // cleared by parse, set by look-up: frames to be cut
+  std::uint16_t tcp_data_count = 0;  // set by translate: frames of TCP too long to be but headers
   rte_mbuf* frames[kBurstSize];
   ParsedPacket packets[kBurstSize];
   FlowKey keys[kBurstSize];

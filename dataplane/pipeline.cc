@@ -17,7 +17,7 @@ template <Direction direction>
 void deliver(Context& context, Burst& burst, StageClock& clock) {
   if (burst.has_oversize) return deliver_in_pieces<direction>(context, burst);
   if constexpr (direction == Direction::Outbound) return deliver_outbound(context, burst);
-  if (burst.tcp_count >= kFewestToMerge) {
+  if (burst.tcp_data_count >= kFewestToMerge) {
     const unsigned entered = burst.count;
     merge_segments(context, burst);
     clock.lap(Stage::Gro, entered);

@@ -10,6 +10,8 @@ namespace {
 // TTL stands in the low byte of its checksum word: one less is the same delta whatever the TTL.
 constexpr net::ChecksumDelta kTtlDelta = net::ChecksumDelta::of(std::uint16_t{2}, std::uint16_t{1});
 
+constexpr std::uint16_t kLongestHeaders = 20 + 60;  // of IPv4 without options, and TCP with all that fit
+
 constexpr std::uint8_t kDccp = 33, kUdpLite = 136;
 
 template <Direction direction>
@@ -77,7 +79,7 @@ void rewrite_l4(rte_mbuf* frame, const ParsedPacket& packet, const conntrack::Re
 
 template <Direction direction>
 void translate(Context& context, Burst& burst) {
-  unsigned tcp_count = 0;
+  unsigned tcp_data_count = 0;
   for (unsigned i = 0; i < burst.count; ++i) {
     Session& session = *burst.sessions[i];
     const ParsedPacket& packet = burst.packets[i];
@@ -86,12 +88,12 @@ void translate(Context& context, Burst& burst) {
     rewrite_l4<direction>(burst.frames[i], packet, rewrite);
     session.count<direction>(packet.total_length, context.now);
     if (packet.kind != PacketKind::Tcp) continue;
-    ++tcp_count;
+    tcp_data_count += packet.total_length > kLongestHeaders;
     context.conntrack.advance_tcp(session, direction, packet.tcp_flags);
     if ((packet.tcp_flags & net::TcpHeader::kSyn) != 0)
       clamp_segment_size(*context.state, session, burst.frames[i], packet);
   }
-  burst.tcp_count = static_cast<std::uint16_t>(tcp_count);
+  burst.tcp_data_count = static_cast<std::uint16_t>(tcp_data_count);
 }
 
 template void translate<Direction::Outbound>(Context&, Burst&);
