@@ -15,15 +15,26 @@ bool is_usable(const ExternalAddress& address) {
 }  // namespace
 
 std::unique_ptr<ExternalPorts> ExternalPorts::create(std::span<const ExternalAddress> addresses,
-                                                     unsigned workers) {
+                                                     unsigned workers, std::span<const WorkerIndex> homes) {
   if (addresses.empty() || addresses.size() > kMaxExternalAddresses) return nullptr;
   if (workers == 0 || workers >= kNoWorker || !std::ranges::all_of(addresses, is_usable)) return nullptr;
+  if (!homes.empty() && homes.size() != kBlocks) return nullptr;
+  if (std::ranges::any_of(homes, [&](WorkerIndex home) { return home >= workers; })) return nullptr;
   std::unique_ptr<ExternalPorts> ports(new ExternalPorts);
   ports->workers_ = workers;
+  ports->settle_homes(homes);
   if (!ports->reserve(addresses.size())) return nullptr;
   for (const ExternalAddress& address : addresses)
     if (!ports->add(address)) return nullptr;
   return ports;
+}
+
+void ExternalPorts::settle_homes(std::span<const WorkerIndex> homes) {
+  homes_.assign(workers_, {});
+  for (unsigned block = 0; block < homes.size(); ++block)
+    homes_[homes[block]][block / 64] |= std::uint64_t{1} << (block % 64);
+  for (BlockSet& home : homes_)
+    if (home == BlockSet{}) home.fill(~std::uint64_t{0});
 }
 
 bool ExternalPorts::add(const ExternalAddress& address) {

@@ -11,10 +11,15 @@
 // Whoever holds a lease reads and writes the block's words (`block()`), nobody else; a lease's acquire pairs
 // with the release of the worker that had it before. Protocols without ports belong to `portless_owner`.
 //
+// A NIC may bring the replies to some ports straight to one worker: those blocks are at home there, and
+// leased to others only when nothing else is left. Replies to them then cross between workers, as without
+// such a NIC.
+//
 // One of the addresses may be rented: what a DHCP server gives for a while. It is listed as 0.0.0.0, has its
 // ports and its index from the start, and gets its value, and others later, by `set_rented`.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <memory>
 #include <optional>
@@ -47,9 +52,14 @@ class ExternalPorts {
   static constexpr unsigned kBlocks = 65536 / kBlockPorts;
   static constexpr unsigned kBlockWords = kBlocks / 64;  // words of a set of blocks
 
+  using BlockSet = std::array<std::uint64_t, kBlockWords>;  // a bit a block
+
   // nullptr: no address, more than kMaxExternalAddresses, an empty range, an address twice, no worker or
-  // more than 254, or no memory. Called by control; lasts as long as its workers.
-  static std::unique_ptr<ExternalPorts> create(std::span<const ExternalAddress> addresses, unsigned workers);
+  // more than 254, a home of none of them, or no memory. `homes`: of each of the kBlocks blocks, of all
+  // addresses, the worker; empty: any block is as good as any other. Called by control; lasts as long as its
+  // workers.
+  static std::unique_ptr<ExternalPorts> create(std::span<const ExternalAddress> addresses, unsigned workers,
+                                               std::span<const WorkerIndex> homes = {});
 
   // The rented address is this one from now on; 0.0.0.0: there is none. For control, while no session has the
   // one before and no worker opens any: each has seen a ForwardingState that forbids it, and the one that
@@ -77,8 +87,15 @@ class ExternalPorts {
     return static_cast<WorkerIndex>((hash_of(remote) >> 16) % workers_);
   }
 
-  // For workers: any free block, or the one named. `salt` chooses where the search starts.
+  // The blocks that the worker prefers; all for one that has none of its own.
+  [[nodiscard]] const BlockSet& home_of(WorkerIndex worker) const { return homes_[worker]; }
+
+  // For workers: any free block, one at home if there is any; one at home; or the one named. `salt` is
+  // random: of the blocks that come into question each is as likely (RFC 6056).
   std::optional<unsigned> lease_any(ExternalIndex external, WorkerIndex worker, std::uint64_t salt);
+  std::optional<unsigned> lease_at_home(ExternalIndex external, WorkerIndex worker, std::uint64_t salt) {
+    return lease_among(homes_[worker], external, worker, salt);
+  }
   bool lease(ExternalIndex external, unsigned block, WorkerIndex worker);
   void give_back(ExternalIndex external, unsigned block);
 
@@ -108,8 +125,12 @@ class ExternalPorts {
   bool reserve(std::size_t addresses);
   bool add(const ExternalAddress& address);
   void allow_ports(ExternalIndex external, const ExternalAddress& address);
+  void settle_homes(std::span<const WorkerIndex> homes);
+  std::optional<unsigned> lease_among(const BlockSet& blocks, ExternalIndex external, WorkerIndex worker,
+                                      std::uint64_t salt);
 
   unsigned workers_ = 0;
+  std::vector<BlockSet> homes_;                          // by worker
   ReservedArray<std::atomic<std::uint32_t>> addresses_;  // raw
   std::vector<std::uint16_t> block_counts_;
   std::vector<std::uint16_t> index_by_hash_;  // open addressing, at most half full; kNoIndex: empty

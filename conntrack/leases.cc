@@ -5,6 +5,19 @@
 #include "conntrack/external_ports.h"
 
 namespace vmnat::conntrack {
+namespace {
+
+// The block that `before` blocks of the set come before; there are more than that.
+unsigned nth(const ExternalPorts::BlockSet& set, unsigned before) {
+  unsigned word = 0;
+  for (unsigned here = 0; (here = static_cast<unsigned>(std::popcount(set[word]))) <= before; ++word)
+    before -= here;
+  std::uint64_t left = set[word];
+  for (; before > 0; --before) left &= left - 1;
+  return word * 64 + static_cast<unsigned>(std::countr_zero(left));
+}
+
+}  // namespace
 
 std::optional<ExternalIndex> ExternalPorts::index_of(net::Ipv4Addr address) const {
   const std::size_t mask = index_by_hash_.size() - 1;
@@ -18,15 +31,25 @@ std::optional<ExternalIndex> ExternalPorts::index_of(net::Ipv4Addr address) cons
 
 std::optional<unsigned> ExternalPorts::lease_any(ExternalIndex external, WorkerIndex worker,
                                                  std::uint64_t salt) {
-  const auto turn = static_cast<int>(salt >> 58);
-  for (unsigned i = 0; i < kBlockWords; ++i) {
-    const unsigned word = static_cast<unsigned>(salt + i) % kBlockWords;
-    std::uint64_t free = unleased_[external * kBlockWords + word].load(std::memory_order_relaxed);
-    while (free != 0) {
-      const unsigned bit = static_cast<unsigned>(std::countr_zero(std::rotr(free, turn)) + turn) % 64;
-      if (lease(external, word * 64 + bit, worker)) return word * 64 + bit;
-      free &= ~(std::uint64_t{1} << bit);
-    }
+  if (const auto block = lease_at_home(external, worker, salt)) return block;
+  BlockSet others = homes_[worker];
+  for (std::uint64_t& word : others) word = ~word;
+  return lease_among(others, external, worker, salt);
+}
+
+// Each try that fails is a block that another worker has leased since the look at the words.
+std::optional<unsigned> ExternalPorts::lease_among(const BlockSet& blocks, ExternalIndex external,
+                                                   WorkerIndex worker, std::uint64_t salt) {
+  BlockSet free;
+  unsigned count = 0;
+  for (unsigned word = 0; word < kBlockWords; ++word) {
+    free[word] = unleased_[external * kBlockWords + word].load(std::memory_order_relaxed) & blocks[word];
+    count += static_cast<unsigned>(std::popcount(free[word]));
+  }
+  for (; count > 0; --count) {
+    const unsigned block = nth(free, static_cast<unsigned>((salt >> 32) * count >> 32));
+    if (lease(external, block, worker)) return block;
+    free[block / 64] &= ~(std::uint64_t{1} << (block % 64));
   }
   return std::nullopt;
 }

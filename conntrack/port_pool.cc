@@ -29,10 +29,19 @@ unsigned random_bit(std::uint64_t word, std::uint64_t random) {
   return static_cast<unsigned>(std::countr_zero(std::rotr(word, turn)) + turn) % 64;
 }
 
-std::optional<unsigned> random_block(const PortPool::BlockSet& set, std::uint64_t random) {
+constexpr PortPool::BlockSet kAllBlocks = [] {
+  PortPool::BlockSet all;
+  all.fill(~std::uint64_t{0});
+  return all;
+}();
+
+// One that is in both sets.
+std::optional<unsigned> random_block(const PortPool::BlockSet& set, const PortPool::BlockSet& among,
+                                     std::uint64_t random) {
   for (unsigned i = 0; i < kBlockWords; ++i) {
     const unsigned word = static_cast<unsigned>((random >> 32) + i) % kBlockWords;
-    if (set[word] != 0) return word * 64 + random_bit(set[word], random);
+    if (const std::uint64_t both = set[word] & among[word]; both != 0)
+      return word * 64 + random_bit(both, random);
   }
   return std::nullopt;
 }
@@ -46,6 +55,7 @@ void put(PortPool::BlockSet& set, unsigned block, bool in) {
 PortPool::PortPool(ExternalPorts& ports, WorkerIndex worker, std::uint64_t seed)
     : ports_(ports),
       worker_(worker),
+      home_(ports.home_of(worker)),
       random_(seed),
       held_(ports.address_count()),
       spaces_(std::size_t{ports.address_count()} * kPortSpaces) {
@@ -59,7 +69,7 @@ net::L4Port PortPool::random_port_of(unsigned block, std::uint64_t ports, std::u
 }
 
 std::optional<net::L4Port> PortPool::random_held(ExternalIndex external, std::uint64_t random) const {
-  const auto block = random_block(held_[external].blocks, random);
+  const auto block = random_block(held_[external].blocks, kAllBlocks, random);
   if (!block) return std::nullopt;
   return random_port_of(*block, ports_.allowed(external, *block), random >> 8);
 }
@@ -109,18 +119,27 @@ bool PortPool::has_less_than_its_share(ExternalIndex external) const {
 }
 
 // One more block while there are few to choose from. Other workers cannot reach what is leased ahead, so it
-// is less when there are any.
+// is less when there are any, and at home only.
 void PortPool::lease_ahead(ExternalIndex external, PortSpace space) {
-  int open = 0;
-  for (const std::uint64_t word : space_of(external, space).open) open += std::popcount(word);
+  const BlockSet& open = space_of(external, space).open;
+  int count = 0;
+  for (unsigned word = 0; word < kBlockWords; ++word) count += std::popcount(open[word] & home_[word]);
   const int wanted = ports_.worker_count() == 1 ? kBlocksToChooseFrom : kBlocksToChooseFrom / 4;
-  if (open < wanted && has_less_than_its_share(external)) lease_another(external);
+  if (count >= wanted || !has_less_than_its_share(external)) return;
+  if (const auto block = ports_.lease_at_home(external, worker_, random_.next())) hold(external, *block);
+}
+
+// To have just this port. Not in a block that is another worker's home.
+bool PortPool::may_lease_for(ExternalIndex external, net::L4Port wanted) const {
+  const unsigned block = wanted.host() / kBlockPorts;
+  return !is_held(external, block) && (home_[block / 64] & bit(block)) != 0 &&
+         has_less_than_its_share(external);
 }
 
 bool PortPool::preserve(ExternalIndex external, PortSpace space, net::L4Port wanted, std::uint64_t period) {
   const unsigned block = wanted.host() / kBlockPorts;
   if (!is_held(external, block)) {
-    if (!has_less_than_its_share(external) || !ports_.lease(external, block, worker_)) return false;
+    if (!may_lease_for(external, wanted) || !ports_.lease(external, block, worker_)) return false;
     hold(external, block);
   }
   const PortBlock& words = current_block(external, space, block, period);
@@ -155,7 +174,10 @@ bool PortPool::is_open(ExternalIndex external, PortSpace space, net::L4Port port
 }
 
 std::optional<net::L4Port> PortPool::find_open(ExternalIndex external, PortSpace space) {
-  const auto block = random_block(space_of(external, space).open, random_.next());
+  const BlockSet& open = space_of(external, space).open;
+  const std::uint64_t random = random_.next();
+  auto block = random_block(open, home_, random);
+  if (!block) block = random_block(open, kAllBlocks, random);
   if (!block) return std::nullopt;
   const PortBlock& words = ports_.block(external, space, *block);
   const std::uint64_t free = free_in(external, space, *block) & ~(words.resting | words.rested);
@@ -169,9 +191,7 @@ std::optional<net::L4Port> PortPool::random_open(ExternalIndex external, PortSpa
 }
 
 std::optional<net::L4Port> PortPool::probable(ExternalIndex external, PortSpace space, net::L4Port internal) {
-  const bool may_lease =
-      !is_held(external, internal.host() / kBlockPorts) && has_less_than_its_share(external);
-  if (may_lease || is_open(external, space, internal)) return internal;
+  if (may_lease_for(external, internal) || is_open(external, space, internal)) return internal;
   lease_ahead(external, space);
   const auto port = find_open(external, space);
   return port ? port : find_resting(external, space);
@@ -179,7 +199,7 @@ std::optional<net::L4Port> PortPool::probable(ExternalIndex external, PortSpace 
 
 // The ports that rest longest go first.
 std::optional<net::L4Port> PortPool::find_resting(ExternalIndex external, PortSpace space) {
-  const auto block = random_block(space_of(external, space).resting, random_.next());
+  const auto block = random_block(space_of(external, space).resting, kAllBlocks, random_.next());
   if (!block) return std::nullopt;
   const PortBlock& words = ports_.block(external, space, *block);
   const std::uint64_t free = free_in(external, space, *block);

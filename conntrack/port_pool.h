@@ -3,9 +3,11 @@
 //
 // All sets of blocks are bit sets of 16 words, so every step is a rotated bit scan and costs the same at
 // any fill. The order of preference for a new port of one address:
-//   1. the internal port itself (RFC 4787 section 4.2.1 allows it; fewest surprises),
-//   2. a random free port that does not rest, in a random leased block (RFC 6056); some blocks are leased
-//      ahead, so that there are a thousand to choose from,
+//   1. the internal port itself (RFC 4787 section 4.2.1 allows it; fewest surprises), unless its replies
+//   would
+//      come to another worker,
+//   2. a random free port that does not rest, in a random leased block (RFC 6056), at home rather than not;
+//      some blocks are leased ahead, so that there are a thousand to choose from,
 //   3. the same in a block leased now,
 //   4. a port that still rests: freed ports rest 120 to 240 s (RFC 6888 REQ-8), but not at the price of
 //      refusing a flow.
@@ -19,7 +21,7 @@ namespace vmnat::conntrack {
 
 class PortPool {
  public:
-  using BlockSet = std::array<std::uint64_t, ExternalPorts::kBlockWords>;
+  using BlockSet = ExternalPorts::BlockSet;
 
   PortPool(ExternalPorts& ports, WorkerIndex worker, std::uint64_t seed);
   [[nodiscard]] bool reserved() const { return held_.reserved() && spaces_.reserved(); }
@@ -86,10 +88,12 @@ class PortPool {
   void note_block(ExternalIndex external, PortSpace space, unsigned block);
   PortBlock& current_block(ExternalIndex external, PortSpace space, unsigned block, std::uint64_t period);
   void mark_used(ExternalIndex external, PortSpace space, unsigned port);
+  [[nodiscard]] bool may_lease_for(ExternalIndex external, net::L4Port wanted) const;
   [[nodiscard]] bool has_less_than_its_share(ExternalIndex external) const;
 
   ExternalPorts& ports_;
   WorkerIndex worker_;
+  const BlockSet& home_;
   Random random_;
   ReservedArray<Held> held_;
   ReservedArray<Space> spaces_;

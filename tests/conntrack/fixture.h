@@ -41,6 +41,7 @@ struct NatShape {
   unsigned workers = 1;
   std::uint64_t seed = 1;
   unsigned vm_ports = 4;
+  std::vector<WorkerIndex> homes{};  // of the blocks
 };
 
 // The workers of one NAT gateway with one network; worker 0 unless said otherwise.
@@ -54,7 +55,7 @@ class Nat {
     indices_.resize(shape.addresses);
     std::iota(indices_.begin(), indices_.end(), ExternalIndex{0});
     policy_.addresses = indices_;
-    ports_ = ExternalPorts::create(addresses, shape.workers);
+    ports_ = ExternalPorts::create(addresses, shape.workers, shape.homes);
     for (unsigned i = 0; i < shape.workers; ++i) {
       const Conntrack::Settings settings{.capacity = shape.capacity,
                                          .seed = shape.seed + i,

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <gtest/gtest.h>
+#include <map>
 #include <set>
 
 #include "tests/conntrack/fixture.h"
@@ -15,9 +16,21 @@ constexpr PortSpace kSpace = PortSpace::Udp;
 constexpr net::L4Port kAny{};  // nothing to preserve
 
 std::unique_ptr<ExternalPorts> one_address(std::uint16_t first, std::uint16_t last, unsigned workers = 1,
-                                           std::vector<std::uint16_t> reserved = {}) {
+                                           std::vector<std::uint16_t> reserved = {},
+                                           const std::vector<WorkerIndex>& homes = {}) {
   const ExternalAddress address{Nat::external_address(0), first, last, std::move(reserved)};
-  return ExternalPorts::create({&address, 1}, workers);
+  return ExternalPorts::create({&address, 1}, workers, homes);
+}
+
+// Runs of 8 blocks go round the workers.
+std::vector<WorkerIndex> homes_of(unsigned workers) {
+  std::vector<WorkerIndex> homes(ExternalPorts::kBlocks);
+  for (unsigned block = 0; block < homes.size(); ++block)
+    homes[block] = static_cast<WorkerIndex>(block / 8 % workers);
+  return homes;
+}
+WorkerIndex home_of(unsigned port, unsigned workers = 2) {
+  return static_cast<WorkerIndex>(port / 64 / 8 % workers);
 }
 
 std::set<unsigned> take_all(PortPool& pool, Time now = {}) {
@@ -39,6 +52,11 @@ TEST(ExternalPorts, RefusesWhatCannotBe) {
   EXPECT_EQ(ExternalPorts::create({&reversed, 1}, 1), nullptr);
   EXPECT_EQ(ExternalPorts::create({&zero, 1}, 1), nullptr);
   EXPECT_EQ(ExternalPorts::create(twice, 1), nullptr);
+  std::vector<WorkerIndex> homes = homes_of(2);
+  EXPECT_NE(ExternalPorts::create({&good, 1}, 2, homes), nullptr);
+  EXPECT_EQ(ExternalPorts::create({&good, 1}, 1, homes), nullptr) << "homes of a worker that is not there";
+  homes.pop_back();
+  EXPECT_EQ(ExternalPorts::create({&good, 1}, 2, homes), nullptr) << "a block without a home";
 }
 
 TEST(ExternalPorts, TheRentedAddressIsFoundOnlyWhileThereIsOne) {
@@ -182,8 +200,83 @@ TEST(PortPool, BlocksMoveToTheWorkerThatNeedsThem) {
   EXPECT_TRUE(second.check_invariants());
 }
 
-TEST(PortPool, NoPortIsEverGivenByTwoWorkers) {
-  const auto ports = one_address(1024, 65535, 3);
+TEST(PortPool, PortsAtHomeAreGivenFirstAndAllOthersAfterThem) {
+  constexpr unsigned kBlocks = 32;
+  const auto ports = one_address(1024, 1024 + kBlocks * 64 - 1, 2, {}, homes_of(2));
+  PortPool first(*ports, 0, 1), second(*ports, 1, 2);
+  std::set<unsigned> given;
+  for (unsigned i = 0; i < kBlocks / 2 * 64; ++i) {
+    const auto port = first.allocate(0, kSpace, {kAny}, {});
+    ASSERT_TRUE(port);
+    ASSERT_EQ(home_of(port->host()), 0) << "after " << i;
+    given.insert(port->host());
+  }
+  EXPECT_EQ(given.size(), kBlocks / 2 * 64);
+  // Now the other's, up to the one block that each worker always has.
+  const std::set<unsigned> foreign = take_all(first);
+  EXPECT_EQ(foreign.size(), (kBlocks / 2 - 1) * 64);
+  for (const unsigned port : foreign) EXPECT_EQ(home_of(port), 1);
+  EXPECT_EQ(take_all(second).size(), 64u);
+  EXPECT_TRUE(first.check_invariants());
+  // Once there are ports at home again, they are preferred to those of the blocks held elsewhere.
+  const auto at_home = net::L4Port::from_host(static_cast<std::uint16_t>(*given.begin()));
+  const auto elsewhere = net::L4Port::from_host(static_cast<std::uint16_t>(*foreign.begin()));
+  for (const auto port : {elsewhere, at_home}) first.release(0, kSpace, port, {});
+  EXPECT_EQ(first.allocate(0, kSpace, {kAny}, at_seconds(300)), at_home);
+  EXPECT_EQ(first.allocate(0, kSpace, {kAny}, at_seconds(300)), elsewhere);
+}
+
+TEST(PortPool, APortIsPreservedAtHomeOnly) {
+  const auto ports = one_address(1024, 65535, 2, {}, homes_of(2));
+  PortPool pool(*ports, 1, 1);
+  Random random(3);
+  unsigned preserved = 0;
+  for (unsigned i = 0; i < 2000; ++i) {
+    const auto wanted = net::L4Port::from_host(static_cast<std::uint16_t>(1024 + random.next() % 64512));
+    const auto probable = *pool.probable(0, kSpace, wanted);
+    const auto port = *pool.allocate(0, kSpace, {wanted, probable}, {});
+    EXPECT_EQ(home_of(port.host()), 1);
+    EXPECT_EQ(home_of(probable.host()), 1);
+    preserved += port == wanted;
+  }
+  EXPECT_GT(preserved, 700u);
+}
+
+TEST(PortPool, AWorkerWithoutAHomeTakesAnyBlock) {
+  const auto ports = one_address(1024, 65535, 3, {}, homes_of(2));
+  PortPool homeless(*ports, 2, 1);
+  const auto wanted = net::L4Port::from_host(40000);
+  EXPECT_EQ(homeless.allocate(0, kSpace, {wanted}, {}), wanted);
+  EXPECT_EQ(take_all(homeless).size(), 64511u);
+}
+
+TEST(ExternalPorts, EveryBlockAtHomeIsAsLikely) {
+  // RFC 6056: a run of blocks at home must not favour its first one, nor a word of them the next.
+  std::vector<WorkerIndex> homes(ExternalPorts::kBlocks, 1);
+  for (const unsigned block : {16u, 17u, 18u, 19u, 30u, 31u, 200u, 1000u}) homes[block] = 0;
+  const auto ports = one_address(1024, 65535, 2, {}, homes);
+  std::map<unsigned, unsigned> leased;
+  Random random(7);
+  for (unsigned i = 0; i < 8000; ++i) {
+    const auto block = ports->lease_any(0, 0, random.next());
+    ASSERT_TRUE(block);
+    ++leased[*block];
+    ports->give_back(0, *block);
+  }
+  EXPECT_EQ(leased.size(), 8u);
+  for (const auto& [block, times] : leased) {
+    EXPECT_EQ(homes[block], 0);
+    EXPECT_NEAR(times, 1000, 150) << block;  // five standard deviations
+  }
+}
+
+class PortPoolOfWorkers : public ::testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(, PortPoolOfWorkers, ::testing::Bool(), [](const auto& parameter) {
+  return parameter.param ? "WithHomes" : "WithoutHomes";
+});
+
+TEST_P(PortPoolOfWorkers, NoPortIsEverGivenByTwoWorkers) {
+  const auto ports = one_address(1024, 65535, 3, {}, GetParam() ? homes_of(3) : std::vector<WorkerIndex>{});
   PortPool pools[] = {{*ports, 0, 1}, {*ports, 1, 2}, {*ports, 2, 3}};
   Random random(9);
   std::vector<std::pair<unsigned, net::L4Port>> given;
