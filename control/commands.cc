@@ -81,6 +81,7 @@ Answer status(const Surroundings& at) {
       {"uptime_s", seconds_since(at.started)},
       {"config", at.config_path},
       {"workers", at.launched.workers().size()},
+      {"steering", at.launched.steering() ? Json(to_word(at.launched.steering()->way)) : Json()},
       {"networks", at.config.networks.size()},
       {"ports", {{"up", up}, {"total", state.ports.size()}}},
       {"sessions", {{"active", active_sessions(at.launched)}, {"capacity", at.config.conntrack.sessions}}},

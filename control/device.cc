@@ -205,6 +205,7 @@ Result<void> Device::start(const DeviceRequest& request, rte_mempool* pool) {
   if (const int status = rte_eth_dev_info_get(port_id_, &info); status != 0)
     return failure(request, "does not say what it can do: " + error_text(status));
   transmit_offloads_ = info.tx_offload_capa & kTransmitOffloads;
+  rss_table_capacity_ = info.reta_size;
   const unsigned most = std::min(info.max_rx_queues, info.max_tx_queues);
   if (request.queues > most && !request.fewer_queues_will_do)
     return failure(request, too_few_queues(most, request.queues));
@@ -248,6 +249,7 @@ Device::Device(Device&& other) noexcept
       kind_(std::move(other.kind_)),
       transmit_offloads_(other.transmit_offloads_),
       queues_(other.queues_),
+      rss_table_capacity_(other.rss_table_capacity_),
       vhost_(std::move(other.vhost_)),
       vhost_mac_(other.vhost_mac_) {}
 

@@ -48,6 +48,8 @@ class Device {
   [[nodiscard]] net::MacAddr mac() const;
   [[nodiscard]] bool is_up() const;
   [[nodiscard]] std::uint16_t queues() const { return queues_; }  // pairs
+  // Entries of its RSS table, as it spoke of them before it was configured.
+  [[nodiscard]] std::uint16_t rss_table_capacity() const { return rss_table_capacity_; }
   // Transmit queues that are open now: all, but of a vhost-user port those that the guest has enabled.
   [[nodiscard]] std::uint16_t open_transmit_queues() const;
   // What it does for frames that it transmits; of a vhost-user port, what the guest has agreed to take.
@@ -64,6 +66,7 @@ class Device {
   std::string kind_;
   std::uint64_t transmit_offloads_ = 0;  // DPDK's bits, as configured
   std::uint16_t queues_ = 1;
+  std::uint16_t rss_table_capacity_ = 0;
   std::unique_ptr<VhostSocket> vhost_;  // instead of a DPDK port
   net::MacAddr vhost_mac_{};
 };

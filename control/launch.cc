@@ -64,6 +64,7 @@ Result<std::unique_ptr<Launched>> Launched::launch(const config::Config& config,
   auto done = launched->make_pool(config, eal);
   if (done) done = launched->open_devices(config, worker_count);
   if (done) launched->tell_placement(eal);
+  if (done && worker_count > 1) launched->steer_uplink(worker_count);
   if (done) done = launched->make_workers(config, worker_count);
   if (done) done = launched->start_workers();
   if (!done) return tl::unexpected(done.error());
@@ -140,8 +141,17 @@ void Launched::tell_placement(const EalPlan& eal) const {
     }
     spdlog::info("port {} ({}) is polled: {}", ports_[i].name, devices_[i].kind(), fmt::join(pollers, "; "));
   }
-  if (worker_count > 1)
-    spdlog::info("{} workers: a frame goes to its session's worker by rings in software", worker_count);
+}
+
+void Launched::steer_uplink(unsigned worker_count) {
+  const Device& uplink = devices_[dataplane::kUplinkPort];
+  steering_ = steer_replies(uplink.port_id(), uplink.queues(), uplink.rss_table_capacity());
+  if (steering_->way == SteeringWay::Rings)
+    spdlog::info("{} workers: replies come to their session's worker by rings in software; {}", worker_count,
+                 steering_->details);
+  else
+    spdlog::info("{} workers: the NIC brings TCP and UDP replies to their session's worker {}", worker_count,
+                 steering_->details);
 }
 
 Result<rte_ring*> Launched::make_ring(const std::string& name, unsigned size, unsigned element_size) {
@@ -187,7 +197,9 @@ Result<void> Launched::make_workers(const config::Config& config, unsigned worke
   state.uplink.mac = config.uplink.mac.value_or(devices_[dataplane::kUplinkPort].mac());
   const auto external = plan_external_addresses(config);
   address_lists_ = plan_address_lists(config, external);
-  external_ports_ = conntrack::ExternalPorts::create(external, worker_count);
+  const auto homes = steering_ ? plan_homes(steering_->queues, ports_[dataplane::kUplinkPort], worker_count)
+                               : std::vector<conntrack::WorkerIndex>{};
+  external_ports_ = conntrack::ExternalPorts::create(external, worker_count, homes);
   if (external_ports_ == nullptr)
     return tl::unexpected(Error{"networks[].nat.addresses",
                                 fmt::format("no memory for the ports of {} addresses", external.size())});

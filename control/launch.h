@@ -10,6 +10,7 @@
 
 #include "control/device.h"
 #include "control/eal.h"
+#include "control/nic_steering.h"
 #include "control/state_publisher.h"
 #include "control/topology.h"
 #include "control/worker_flush.h"
@@ -44,6 +45,8 @@ class Launched {
   [[nodiscard]] const std::vector<PortPlan>& ports() const { return ports_; }
   [[nodiscard]] Device& device(PortIndex port) { return devices_[port]; }
   [[nodiscard]] const Device& device(PortIndex port) const { return devices_[port]; }
+  // How replies come to their worker; nothing to say with one worker.
+  [[nodiscard]] const std::optional<Steering>& steering() const { return steering_; }
   [[nodiscard]] const conntrack::ExternalPorts& external_ports() const { return *external_ports_; }
   // See ExternalPorts::set_rented for when.
   void rent_address(net::Ipv4Addr address) { external_ports_->set_rented(address); }
@@ -66,6 +69,7 @@ class Launched {
   Result<void> make_pool(const config::Config& config, const EalPlan& eal);
   Result<void> open_devices(const config::Config& config, unsigned worker_count);
   void tell_placement(const EalPlan& eal) const;
+  void steer_uplink(unsigned worker_count);
   Result<void> make_workers(const config::Config& config, unsigned worker_count);
   Result<std::vector<dataplane::Rings>> make_rings(unsigned worker_count);
   Result<rte_ring*> make_ring(const std::string& name, unsigned size, unsigned element_size);
@@ -74,6 +78,7 @@ class Launched {
   std::vector<PortPlan> ports_;
   PacketPool pool_;
   std::vector<Device> devices_;  // by PortIndex
+  std::optional<Steering> steering_;
   std::vector<OwnedRing> rings_;
   std::vector<ControlRings> control_rings_;  // by worker
   AddressLists address_lists_;

@@ -33,6 +33,14 @@ std::string memory_text(const Json& memory) {
                      at(memory, "hugepages") == true ? "hugepages" : "no hugepages");
 }
 
+// "2, replies steered by flow rules"
+std::string workers_text(const Json& status) {
+  std::string text = plain_text(at(status, "workers"));
+  if (!at(status, "steering").is_string()) return text;
+  const std::string way = plain_text(at(status, "steering"));
+  return text + ", replies steered by " + (way == "rss" ? "RSS" : way == "flow_rules" ? "flow rules" : way);
+}
+
 // " by DHCP from 203.0.113.1, until 2026-01-01T12:00:00Z"; empty without DHCP.
 std::string lease_text(const Json& lease) {
   if (lease.is_null()) return "";
@@ -158,7 +166,7 @@ std::string status_text(const Json& status) {
   line("leases", plain_text(at(status, "leases")));
   line("sessions", fmt::format("{} of {}", plain_text(at(status, "sessions", "active")),
                                plain_text(at(status, "sessions", "capacity"))));
-  line("workers", plain_text(at(status, "workers")));
+  line("workers", workers_text(status));
   line("memory", memory_text(at(status, "memory")));
   for (const Json& note : at(status, "notes")) line("note", plain_text(note));
   return text;

@@ -98,7 +98,7 @@ TEST(Networks, ShowTheirExternalAddresses) {
 
 TEST(Status, SaysInAFewLinesWhetherAllIsWell) {
   EXPECT_EQ(status_text(Json::parse(R"({"version":"0.1.0","state":"running","uptime_s":93784,
-      "config":"/etc/vmnat/vmnat.yaml","workers":2,"networks":1,"ports":{"up":3,"total":4},"leases":3,
+      "config":"/etc/vmnat/vmnat.yaml","workers":2,"steering":"flow_rules","networks":1,"ports":{"up":3,"total":4},"leases":3,
       "sessions":{"active":12,"capacity":1048576},"memory":{"bytes":536870912,"hugepages":false},
       "uplink":{"device":"eth0","link":"up","address":"203.0.113.2/24","gateway":"203.0.113.1","gateway_mac":null},
       "notes":["runs without hugepages: slower"]})")),
@@ -109,7 +109,7 @@ TEST(Status, SaysInAFewLinesWhetherAllIsWell) {
             "ports     3 up of 4\n"
             "leases    3\n"
             "sessions  12 of 1048576\n"
-            "workers   2\n"
+            "workers   2, replies steered by flow rules\n"
             "memory    512 MiB, no hugepages\n"
             "note      runs without hugepages: slower\n");
   const auto with_uplink = [](const std::string& uplink) {

@@ -56,42 +56,50 @@ rte_mempool* packet_pool() {
 
 // An Ethernet device whose receive and transmit queues are rings in the test's hands.
 struct Testbed::Wire {
-  rte_ring* in;
-  rte_ring* out;
+  std::vector<rte_ring*> in;   // by queue
+  std::vector<rte_ring*> out;  // by queue
   std::uint16_t port_id;
 
-  explicit Wire(const std::string& name) : in(make_ring(name + "i")), out(make_ring(name + "o")) {
-    const int port = rte_eth_from_rings(name.c_str(), &in, 1, &out, 1, 0);
+  Wire(const std::string& name, unsigned queues) {
+    for (unsigned queue = 0; queue < queues; ++queue) {
+      in.push_back(make_ring(name + "i" + std::to_string(queue)));
+      out.push_back(make_ring(name + "o" + std::to_string(queue)));
+    }
+    const int port = rte_eth_from_rings(name.c_str(), in.data(), queues, out.data(), queues, 0);
     if (port < 0) throw std::runtime_error("device " + name);
     port_id = static_cast<std::uint16_t>(port);
+    const auto count = static_cast<std::uint16_t>(queues);
     rte_eth_conf conf{};
-    rte_eth_dev_configure(port_id, 1, 1, &conf);
-    rte_eth_rx_queue_setup(port_id, 0, 64, 0, nullptr, packet_pool());
-    rte_eth_tx_queue_setup(port_id, 0, 64, 0, nullptr);
+    rte_eth_dev_configure(port_id, count, count, &conf);
+    for (std::uint16_t queue = 0; queue < count; ++queue) {
+      rte_eth_rx_queue_setup(port_id, queue, 64, 0, nullptr, packet_pool());
+      rte_eth_tx_queue_setup(port_id, queue, 64, 0, nullptr);
+    }
     if (rte_eth_dev_start(port_id) != 0) throw std::runtime_error("start " + name);
   }
   ~Wire() {
     rte_eth_dev_stop(port_id);
     rte_eth_dev_close(port_id);
-    rte_ring_free(in);
-    rte_ring_free(out);
+    for (rte_ring* ring : in) rte_ring_free(ring);
+    for (rte_ring* ring : out) rte_ring_free(ring);
   }
 };
 
-Testbed::Testbed(unsigned worker_count, const conntrack::NatPolicy& policy) {
+Testbed::Testbed(const Shape& shape) {
   static unsigned count = 0;
   number_ = count++;
   packet_pool();
   for (unsigned i = 0; i < kPortCount; ++i)
-    wires_.push_back(std::make_unique<Wire>("w" + std::to_string(number_) + "_" + std::to_string(i)));
-  conntrack::NatPolicy complete = policy;
+    wires_.push_back(std::make_unique<Wire>("w" + std::to_string(number_) + "_" + std::to_string(i),
+                                            i == kUplink ? shape.uplink_queues : 1));
+  conntrack::NatPolicy complete = shape.policy;
   complete.addresses = addresses_;
   policies_.assign(3, complete);
   const conntrack::ExternalAddress external{.address = net::Ipv4Addr::of(203, 0, 113, 2),
                                             .reserved = {8080, 5353, 9090}};  // as if forwarded
-  external_ports_ = conntrack::ExternalPorts::create(std::span{&external, 1}, worker_count);
-  make_state(worker_count);
-  make_workers(worker_count);
+  external_ports_ = conntrack::ExternalPorts::create(std::span{&external, 1}, shape.workers, shape.homes);
+  make_state(shape);
+  make_workers(shape.workers);
 }
 
 Testbed::~Testbed() {
@@ -102,7 +110,7 @@ Testbed::~Testbed() {
   for (rte_ring* ring : rings_) rte_ring_free(ring);
 }
 
-void Testbed::make_state(unsigned worker_count) {
+void Testbed::make_state(const Shape& shape) {
   const auto prefix = [](const char* text) { return net::parse_ipv4_prefix(text).value(); };
   auto state = std::make_unique<ForwardingState>();
   state->generation = 1;
@@ -117,7 +125,9 @@ void Testbed::make_state(unsigned worker_count) {
   const NetworkIndex network_of_port[kPortCount] = {kNoNetwork, 0, 0, 0, 1, 2};
   for (unsigned i = 0; i < kPortCount; ++i)
     state->ports.push_back(
-        {.network = network_of_port[i], .owner = static_cast<WorkerIndex>(i % worker_count), .up = true});
+        {.network = network_of_port[i], .owner = static_cast<WorkerIndex>(i % shape.workers), .up = true});
+  state->ports[kUplink].is_spread = shape.uplink_queues > 1;
+  state->ports[kUplink].tx_queues = static_cast<std::uint8_t>(shape.uplink_queues);
   published_ = state.get();
   states_.push_back(std::move(state));
 }
@@ -154,8 +164,11 @@ void Testbed::make_workers(unsigned worker_count) {
                               .start_tsc = 0,
                               .tsc_hz = kTscHz};
     for (unsigned port = 0; port < kPortCount; ++port)
-      if (states_[0]->ports[port].owner == i)
-        settings.receive_queues.push_back({.device = devices[port], .port = static_cast<PortIndex>(port)});
+      for (unsigned queue = 0; queue < wires_[port]->in.size(); ++queue)
+        if ((states_[0]->ports[port].owner + queue) % worker_count == i)
+          settings.receive_queues.push_back({.device = devices[port],
+                                             .queue_id = static_cast<std::uint16_t>(queue),
+                                             .port = static_cast<PortIndex>(port)});
     workers_.push_back(std::make_unique<Worker>(
         std::move(settings),
         conntrack::Conntrack::create(
@@ -183,8 +196,8 @@ rte_mbuf* Testbed::buffer_of(const Bytes& frame) {
   return head;
 }
 
-void Testbed::put(PortIndex port, const Bytes& frame) {
-  if (rte_ring_enqueue(wires_[port]->in, buffer_of(frame)) != 0) throw std::runtime_error("ring full");
+void Testbed::put(PortIndex port, const Bytes& frame, unsigned queue) {
+  if (rte_ring_enqueue(wires_[port]->in[queue], buffer_of(frame)) != 0) throw std::runtime_error("ring full");
 }
 
 void Testbed::put_unfinished(PortIndex port, const Bytes& frame, std::uint16_t segment_size) {
@@ -192,7 +205,7 @@ void Testbed::put_unfinished(PortIndex port, const Bytes& frame, std::uint16_t s
   buffer->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_NONE;
   if (segment_size != 0) buffer->ol_flags |= RTE_MBUF_F_RX_LRO;
   buffer->tso_segsz = segment_size;
-  if (rte_ring_enqueue(wires_[port]->in, buffer) != 0) throw std::runtime_error("ring full");
+  if (rte_ring_enqueue(wires_[port]->in[0], buffer) != 0) throw std::runtime_error("ring full");
 }
 
 void Testbed::run() {
@@ -214,12 +227,15 @@ void Testbed::exchange(PortIndex port, const Bytes& frame) {
 }
 
 std::vector<Bytes> Testbed::take(PortIndex port) {
-  return drained(FrameRing(wires_[port]->out));
+  std::vector<Bytes> frames;
+  for (rte_ring* ring : wires_[port]->out)
+    for (Bytes& frame : drained(FrameRing(ring))) frames.push_back(std::move(frame));
+  return frames;
 }
 
 std::vector<SentFrame> Testbed::take_sent(PortIndex port) {
   std::vector<SentFrame> frames;
-  FrameRing ring(wires_[port]->out);
+  FrameRing ring(wires_[port]->out[0]);
   rte_mbuf* frame = nullptr;
   while (ring.pop(&frame, 1) == 1) {
     SentFrame sent{.flags = frame->ol_flags, .segment_size = static_cast<std::uint16_t>(frame->tso_segsz)};

@@ -49,18 +49,26 @@ struct SentFrame {
 
 class Testbed {
  public:
-  explicit Testbed(unsigned worker_count = 1, const conntrack::NatPolicy& policy = {});
+  struct Shape {
+    unsigned workers = 1;
+    conntrack::NatPolicy policy{};
+    unsigned uplink_queues = 1;                   // each way; they go round the workers
+    std::vector<conntrack::WorkerIndex> homes{};  // of the external ports' blocks
+  };
+  explicit Testbed(unsigned worker_count = 1, const conntrack::NatPolicy& policy = {})
+      : Testbed(Shape{.workers = worker_count, .policy = policy}) {}
+  explicit Testbed(const Shape& shape);
   ~Testbed();
 
-  void put(PortIndex port, const Bytes& frame);
+  void put(PortIndex port, const Bytes& frame, unsigned queue = 0);
   // As a guest hands it over: partial checksum, and with a segment size a super-frame.
   void put_unfinished(PortIndex port, const Bytes& frame, std::uint16_t segment_size);
   // Polls every worker until nothing moves any more.
   void run();
   // Puts one frame in and lets everything settle.
   void exchange(PortIndex port, const Bytes& frame);
-  std::vector<Bytes> take(PortIndex port);  // what was sent by the port
-  std::vector<SentFrame> take_sent(PortIndex port);
+  std::vector<Bytes> take(PortIndex port);           // what was sent by the port
+  std::vector<SentFrame> take_sent(PortIndex port);  // of its first queue
   std::vector<Bytes> take_punted();
   std::vector<dataplane::LearnedMac> take_learned();
   void inject(PortIndex port, const Bytes& frame);
@@ -84,7 +92,7 @@ class Testbed {
 
  private:
   struct Wire;
-  void make_state(unsigned worker_count);
+  void make_state(const Shape& shape);
   void make_workers(unsigned worker_count);
   rte_mbuf* buffer_of(const Bytes& frame);
 

@@ -3,6 +3,7 @@
 """vmnatd and vmnatctl from the outside: exit codes, messages, and JSON that programs can rely on."""
 
 import json
+import os
 import re
 import signal
 
@@ -107,6 +108,25 @@ def only_isolated(lab):
         log = vmnatd.process.log()
         check(f"info: port vm2 waits for a VM on {socket}\n" in log, log)
         check(not re.search("warning|error", log), log)
+
+
+@suite.test("with two workers the NIC is made to steer replies when it has RSS and queues, and the log and status say so")
+def steering(lab):
+    alone = config.network("alone", "192.168.9.1/24", [config.veth_port("vm2", "net_null1,no-rx=1")])
+    cpus = sorted(os.sched_getaffinity(0))[:2]
+    for queues, way, sentence in [
+            ("auto", "rss", "2 workers: the NIC brings TCP and UDP replies to their session's worker by its RSS on the"
+                            " destination port, 128 table entries\n"),
+            (1, "rings", "2 workers: replies come to their session's worker by rings in software; the uplink has one"
+                         " queue\n")]:
+        directory = lab.directory / way
+        text = config.configuration(directory, "net_null0,no-rx=1", [alone])
+        text["dataplane"]["workers"] = cpus
+        text["uplink"]["queues"] = queues
+        with Vmnatd(directory, text) as vmnatd:
+            check_equal(vmnatd.ctl("status")["steering"], way, "way")
+            log = vmnatd.process.log()
+            check(f"info: {sentence}" in log, log)
 
 
 @suite.test("status, ports, networks, leases, sessions, counters and workers answer one JSON document each")
