@@ -173,14 +173,15 @@ Result<std::uint16_t> create_port(const DeviceRequest& request, const Plan& plan
 
 }  // namespace
 
-Result<Device> Device::open(const DeviceRequest& request, rte_mempool* pool) {
+Result<Device> Device::open(const DeviceRequest& request, std::span<rte_mempool* const> pools) {
   if (is_vhost(request)) return open_vhost(request);
   const auto plan = plan_device(request);
   if (!plan) return tl::unexpected(plan.error());
   const auto port_id = create_port(request, *plan);
   if (!port_id) return tl::unexpected(port_id.error());
   Device device(*port_id, plan->kind);
-  if (auto started = device.start(request, pool); !started) return tl::unexpected(started.error());
+  device.numa_node_ = numa_node_of_device(request.device);
+  if (auto started = device.start(request, pools); !started) return tl::unexpected(started.error());
   return device;
 }
 
@@ -200,7 +201,7 @@ Result<Device> Device::open_vhost(const DeviceRequest& request) {
 }
 
 // Transmit offloads are taken where there are any.
-Result<void> Device::start(const DeviceRequest& request, rte_mempool* pool) {
+Result<void> Device::start(const DeviceRequest& request, std::span<rte_mempool* const> pools) {
   rte_eth_dev_info info{};
   if (const int status = rte_eth_dev_info_get(port_id_, &info); status != 0)
     return failure(request, "does not say what it can do: " + error_text(status));
@@ -229,7 +230,9 @@ Result<void> Device::start(const DeviceRequest& request, rte_mempool* pool) {
   const int socket = rte_eth_dev_socket_id(port_id_);
   const auto socket_id = static_cast<unsigned>(socket);
   for (std::uint16_t queue = 0; queue < queues_; ++queue) {
-    if (const int status = rte_eth_rx_queue_setup(port_id_, queue, rx, socket_id, nullptr, pool); status != 0)
+    if (const int status =
+            rte_eth_rx_queue_setup(port_id_, queue, rx, socket_id, nullptr, pools[queue % pools.size()]);
+        status != 0)
       return failure(request, "receive queue cannot be set up: " + error_text(status));
     if (const int status = rte_eth_tx_queue_setup(port_id_, queue, tx, socket_id, nullptr); status != 0)
       return failure(request, "transmit queue cannot be set up: " + error_text(status));
@@ -250,6 +253,7 @@ Device::Device(Device&& other) noexcept
       transmit_offloads_(other.transmit_offloads_),
       queues_(other.queues_),
       rss_table_capacity_(other.rss_table_capacity_),
+      numa_node_(other.numa_node_),
       vhost_(std::move(other.vhost_)),
       vhost_mac_(other.vhost_mac_) {}
 
@@ -269,10 +273,6 @@ net::MacAddr Device::mac() const {
   net::MacAddr mac;
   std::memcpy(mac.bytes.data(), address.addr_bytes, mac.bytes.size());
   return mac;
-}
-
-int Device::numa_node() const {
-  return vhost_ != nullptr ? -1 : rte_eth_dev_socket_id(port_id_);
 }
 
 std::uint16_t Device::open_transmit_queues() const {

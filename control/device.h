@@ -7,9 +7,11 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 
 #include "control/config/model.h"
+#include "control/numa.h"
 #include "control/result.h"
 #include "control/vhost_socket.h"
 #include "dataplane/device.h"
@@ -36,8 +38,8 @@ struct DeviceRequest {
 
 class Device {
  public:
-  // Opens, configures and starts.
-  static Result<Device> open(const DeviceRequest& request, rte_mempool* pool);
+  // Opens, configures and starts. Receive queues take their buffers from the pools in turn.
+  static Result<Device> open(const DeviceRequest& request, std::span<rte_mempool* const> pools);
   Device(Device&& other) noexcept;
   Device& operator=(Device&&) = delete;
   ~Device();  // stops and removes it; a vhost-user socket that it listens on goes with it
@@ -54,19 +56,20 @@ class Device {
   [[nodiscard]] std::uint16_t open_transmit_queues() const;
   // What it does for frames that it transmits; of a vhost-user port, what the guest has agreed to take.
   [[nodiscard]] dataplane::Offloads offloads() const;
-  [[nodiscard]] int numa_node() const;                             // -1: not known, or none
+  [[nodiscard]] int numa_node() const { return numa_node_; }       // kNoNode: not known, or none
   [[nodiscard]] const std::string& kind() const { return kind_; }  // "vhost-user", "kernel", "pci", "devargs"
 
  private:
   Device(std::uint16_t port_id, std::string kind) : port_id_(port_id), kind_(std::move(kind)) {}
   static Result<Device> open_vhost(const DeviceRequest& request);
-  Result<void> start(const DeviceRequest& request, rte_mempool* pool);
+  Result<void> start(const DeviceRequest& request, std::span<rte_mempool* const> pools);
   static constexpr std::uint16_t kNone = 0xffff;
   std::uint16_t port_id_ = kNone;
   std::string kind_;
   std::uint64_t transmit_offloads_ = 0;  // DPDK's bits, as configured
   std::uint16_t queues_ = 1;
   std::uint16_t rss_table_capacity_ = 0;
+  int numa_node_ = kNoNode;
   std::unique_ptr<VhostSocket> vhost_;  // instead of a DPDK port
   net::MacAddr vhost_mac_{};
 };

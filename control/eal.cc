@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <fstream>
+#include <ranges>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <sched.h>
@@ -50,8 +51,16 @@ std::vector<std::string> pci_devices(const config::Config& config) {
   return devices;
 }
 
+// Frames of the uplink then stay on its NUMA node.
+unsigned last_cpu_near_uplink(const Machine& machine) {
+  if (machine.uplink_node != kNoNode)
+    for (const unsigned cpu : machine.cpus | std::views::reverse)
+      if (machine.numa.of_cpu(cpu) == machine.uplink_node) return cpu;
+  return machine.cpus.back();
+}
+
 Result<std::vector<unsigned>> choose_worker_cpus(const config::Dataplane& dataplane, const Machine& machine) {
-  if (dataplane.workers.empty()) return std::vector{machine.cpus.back()};
+  if (dataplane.workers.empty()) return std::vector{last_cpu_near_uplink(machine)};
   for (const unsigned cpu : dataplane.workers)
     if (std::ranges::find(machine.cpus, cpu) == machine.cpus.end())
       return tl::unexpected(
@@ -103,8 +112,10 @@ Result<bool> choose_hugepages(const config::Dataplane& dataplane, const Machine&
 
 }  // namespace
 
-Machine this_machine() {
-  Machine machine{.free_hugepage_bytes = free_hugepage_bytes()};
+Machine this_machine(const config::Config& config) {
+  Machine machine{.free_hugepage_bytes = free_hugepage_bytes(),
+                  .numa = NumaNodes::read(),
+                  .uplink_node = numa_node_of_device(config.uplink.device)};
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
   sched_getaffinity(0, sizeof allowed, &allowed);
@@ -120,6 +131,8 @@ Result<EalPlan> plan_eal(const config::Config& config, const Machine& machine) {
   plan.worker_cpus = *worker_cpus;
   const auto control_cpus = choose_control_cpus(config.dataplane, machine, plan.worker_cpus);
   if (!control_cpus) return tl::unexpected(control_cpus.error());
+  for (const unsigned cpu : plan.worker_cpus) plan.worker_nodes.push_back(machine.numa.of_cpu(cpu));
+  plan.control_node = machine.numa.of_cpus(*control_cpus);
   const auto hugepages = choose_hugepages(config.dataplane, machine, plan.notes);
   if (!hugepages) return tl::unexpected(hugepages.error());
   plan.uses_hugepages = *hugepages;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "control/config/model.h"
+#include "control/numa.h"
 #include "control/result.h"
 
 namespace vmnat::control {
@@ -19,11 +20,15 @@ namespace vmnat::control {
 struct Machine {
   std::vector<unsigned> cpus;  // that this process may run on, ascending
   std::uint64_t free_hugepage_bytes = 0;
+  NumaNodes numa{};
+  int uplink_node = kNoNode;
 };
-Machine this_machine();
+Machine this_machine(const config::Config& config);
 
 struct EalPlan {
   std::vector<unsigned> worker_cpus;
+  std::vector<int> worker_nodes;  // NUMA
+  int control_node = kNoNode;     // kNoNode also when its CPUs are on several
   bool uses_hugepages = false;
   std::vector<std::string> arguments;  // argv[0] included
   std::vector<std::string> notes;      // what it does without, for the log

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <numa.h>
 #include <random>
 #include <rte_cycles.h>
 #include <rte_errno.h>
@@ -37,11 +36,6 @@ std::uint16_t data_room(const config::Config& config) {
   return static_cast<std::uint16_t>(frame + RTE_PKTMBUF_HEADROOM);
 }
 
-// -1: the machine has no NUMA nodes that libnuma knows of.
-int numa_node(unsigned cpu) {
-  return numa_available() < 0 ? -1 : numa_node_of_cpu(static_cast<int>(cpu));
-}
-
 int run_worker(void* worker) {
   static_cast<dataplane::Worker*>(worker)->run();
   return 0;
@@ -61,11 +55,11 @@ Result<std::unique_ptr<Launched>> Launched::launch(const config::Config& config,
   const auto worker_count = static_cast<unsigned>(eal.worker_cpus.size());
   launched->start_tsc_ = rte_rdtsc();
   launched->ports_ = plan_ports(config, worker_count);
-  auto done = launched->make_pool(config, eal);
+  auto done = launched->make_pools(config, eal);
   if (done) done = launched->open_devices(config, worker_count);
   if (done) launched->tell_placement(eal);
   if (done && worker_count > 1) launched->steer_uplink(worker_count);
-  if (done) done = launched->make_workers(config, worker_count);
+  if (done) done = launched->make_workers(config, eal);
   if (done) done = launched->start_workers();
   if (!done) return tl::unexpected(done.error());
   return launched;
@@ -81,17 +75,42 @@ Launched::~Launched() {
 }
 
 // Half of the memory is for packets: tables live in memory of their own, touched as they fill.
-Result<void> Launched::make_pool(const config::Config& config, const EalPlan& eal) {
+Result<void> Launched::make_pools(const config::Config& config, const EalPlan& eal) {
   const std::uint16_t room = data_room(config);
   const std::uint64_t element = room + sizeof(rte_mbuf) + dataplane::kPrivateSize + 128;
   const auto count = static_cast<unsigned>(
       std::min<std::uint64_t>(kMaxPackets, config.dataplane.memory.bytes / 2 / element));
-  pool_.reset(rte_pktmbuf_pool_create("packets", count - 1, kPoolCache, dataplane::kPrivateSize, room,
-                                      numa_node(eal.worker_cpus.front())));
-  if (pool_ != nullptr) return {};
-  return tl::unexpected(Error{
-      "dataplane.memory", fmt::format("no room for {} packet buffers{}: {}", count,
-                                      eal.uses_hugepages ? " in hugepages" : "", rte_strerror(rte_errno))});
+  pools_plan_ = plan_pools(eal.worker_nodes, eal.control_node, count,
+                           eal.uses_hugepages ? Placeable::Yes : Placeable::No);
+  for (const PoolPlan& plan : pools_plan_.pools) {
+    const std::string name = fmt::format("packets{}", pools_.size());
+    const auto make = [&](int node) {
+      return PacketPool(rte_pktmbuf_pool_create(name.c_str(), plan.buffers - 1, kPoolCache,
+                                                dataplane::kPrivateSize, room, node));
+    };
+    PacketPool pool = make(plan.node == kNoNode ? SOCKET_ID_ANY : plan.node);
+    if (pool == nullptr && plan.node != kNoNode) {
+      spdlog::warn("NUMA node {} has no hugepages for {} packet buffers: they come from another node",
+                   plan.node, plan.buffers);
+      pool = make(SOCKET_ID_ANY);
+    }
+    if (pool == nullptr)
+      return tl::unexpected(
+          Error{"dataplane.memory",
+                fmt::format("no room for {} packet buffers{}: {}", plan.buffers,
+                            eal.uses_hugepages ? " in hugepages" : "", rte_strerror(rte_errno))});
+    pools_.push_back(std::move(pool));
+  }
+  return {};
+}
+
+// Each queue's is that of the worker that polls it: both go round the workers.
+std::vector<rte_mempool*> Launched::pools_by_queue(const PortPlan& port) const {
+  const auto worker_count = static_cast<unsigned>(pools_plan_.by_worker.size());
+  std::vector<rte_mempool*> pools;
+  for (unsigned queue = 0; queue < worker_count; ++queue)
+    pools.push_back(pools_[pools_plan_.by_worker[polling_worker(port, queue, worker_count)]].get());
+  return pools;
 }
 
 Result<void> Launched::open_devices(const config::Config& config, unsigned worker_count) {
@@ -114,32 +133,37 @@ Result<void> Launched::open_devices(const config::Config& config, unsigned worke
       request.fewer_queues_will_do = !config.uplink.queues;
       request.promiscuous = config.uplink.mac ? Promiscuous::Yes : Promiscuous::No;
     }
-    auto device = Device::open(request, pool_.get());
+    auto device = Device::open(request, pools_by_queue(ports_[i]));
     if (!device) return tl::unexpected(device.error());
     devices_.push_back(std::move(*device));
   }
   return {};
 }
 
-// The plan, a line a port. A port on another node than its worker works, but each of its frames crosses
-// between the nodes.
+// The plan, a line for the buffers and one a port. A port on another node than its worker works, but each of
+// its frames crosses between the nodes.
 void Launched::tell_placement(const EalPlan& eal) const {
   const auto worker_count = static_cast<unsigned>(eal.worker_cpus.size());
+  const auto node_text = [](int node) {
+    return node == kNoNode ? std::string{} : fmt::format(", NUMA node {}", node);
+  };
+  spdlog::info("{}", to_string(pools_plan_));
   for (std::size_t i = 0; i < ports_.size(); ++i) {
     const int port_node = devices_[i].numa_node();
     std::vector<std::string> pollers;
     for (unsigned queue = 0; queue < devices_[i].queues(); ++queue) {
       const conntrack::WorkerIndex worker = polling_worker(ports_[i], queue, worker_count);
       const unsigned cpu = eal.worker_cpus[worker];
-      const int cpu_node = numa_node(cpu);
-      pollers.push_back(fmt::format("queue {} by worker {} on CPU {}{}", queue, worker, cpu,
-                                    cpu_node < 0 ? "" : fmt::format(", NUMA node {}", cpu_node)));
-      if (port_node >= 0 && cpu_node >= 0 && port_node != cpu_node)
+      const int cpu_node = eal.worker_nodes[worker];
+      pollers.push_back(
+          fmt::format("queue {} by worker {} on CPU {}{}", queue, worker, cpu, node_text(cpu_node)));
+      if (port_node != kNoNode && cpu_node != kNoNode && port_node != cpu_node)
         spdlog::warn(
             "port {} is on NUMA node {}, its worker's CPU {} on node {}: choose dataplane.workers on node {}",
             ports_[i].name, port_node, cpu, cpu_node, port_node);
     }
-    spdlog::info("port {} ({}) is polled: {}", ports_[i].name, devices_[i].kind(), fmt::join(pollers, "; "));
+    spdlog::info("port {} ({}{}) is polled: {}", ports_[i].name, devices_[i].kind(), node_text(port_node),
+                 fmt::join(pollers, "; "));
   }
 }
 
@@ -190,7 +214,8 @@ Result<std::vector<dataplane::Rings>> Launched::make_rings(unsigned worker_count
   return rings;
 }
 
-Result<void> Launched::make_workers(const config::Config& config, unsigned worker_count) {
+Result<void> Launched::make_workers(const config::Config& config, const EalPlan& eal) {
+  const auto worker_count = static_cast<unsigned>(eal.worker_cpus.size());
   dataplane::ForwardingState state = initial_state(config, ports_);
   for (std::size_t i = 0; i < ports_.size(); ++i)
     state.ports[i].is_spread = devices_[i].queues() > 1 && worker_count > 1;
@@ -213,6 +238,7 @@ Result<void> Launched::make_workers(const config::Config& config, unsigned worke
   for (Device& device : devices_) devices.push_back(device.for_workers());
   for (unsigned i = 0; i < worker_count; ++i) {
     const auto index = static_cast<conntrack::WorkerIndex>(i);
+    const PreferNode near_worker(eal.worker_nodes[i]);  // for the pages that construction touches
     dataplane::Worker::Settings settings{.index = index,
                                          .worker_count = worker_count,
                                          .idle = config.dataplane.idle == config::Idle::Poll
@@ -230,7 +256,7 @@ Result<void> Launched::make_workers(const config::Config& config, unsigned worke
           settings.receive_queues.push_back({.device = devices[port],
                                              .queue_id = queue,
                                              .port = static_cast<PortIndex>(port),
-                                             .vhost_pool = pool_.get()});
+                                             .vhost_pool = pools_[pools_plan_.by_worker[i]].get()});
     auto table = conntrack::Conntrack::create({.capacity = config.conntrack.sessions / worker_count,
                                                .seed = random_seed(),
                                                .worker = index,

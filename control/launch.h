@@ -11,6 +11,7 @@
 #include "control/device.h"
 #include "control/eal.h"
 #include "control/nic_steering.h"
+#include "control/numa.h"
 #include "control/state_publisher.h"
 #include "control/topology.h"
 #include "control/worker_flush.h"
@@ -41,7 +42,8 @@ class Launched {
   Launched(const Launched&) = delete;
   Launched& operator=(const Launched&) = delete;
 
-  rte_mempool* packet_pool() { return pool_.get(); }
+  // Of control: for frames of its own.
+  rte_mempool* packet_pool() { return pools_[pools_plan_.of_control].get(); }
   [[nodiscard]] const std::vector<PortPlan>& ports() const { return ports_; }
   [[nodiscard]] Device& device(PortIndex port) { return devices_[port]; }
   [[nodiscard]] const Device& device(PortIndex port) const { return devices_[port]; }
@@ -66,18 +68,20 @@ class Launched {
 
  private:
   Launched() = default;
-  Result<void> make_pool(const config::Config& config, const EalPlan& eal);
+  Result<void> make_pools(const config::Config& config, const EalPlan& eal);
+  [[nodiscard]] std::vector<rte_mempool*> pools_by_queue(const PortPlan& port) const;
   Result<void> open_devices(const config::Config& config, unsigned worker_count);
   void tell_placement(const EalPlan& eal) const;
   void steer_uplink(unsigned worker_count);
-  Result<void> make_workers(const config::Config& config, unsigned worker_count);
+  Result<void> make_workers(const config::Config& config, const EalPlan& eal);
   Result<std::vector<dataplane::Rings>> make_rings(unsigned worker_count);
   Result<rte_ring*> make_ring(const std::string& name, unsigned size, unsigned element_size);
   Result<void> start_workers();
 
   std::vector<PortPlan> ports_;
-  PacketPool pool_;
-  std::vector<Device> devices_;  // by PortIndex
+  PoolsPlan pools_plan_;
+  std::vector<PacketPool> pools_;  // as planned
+  std::vector<Device> devices_;    // by PortIndex
   std::optional<Steering> steering_;
   std::vector<OwnedRing> rings_;
   std::vector<ControlRings> control_rings_;  // by worker

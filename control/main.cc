@@ -36,7 +36,7 @@ int run(const Options& options) {
   spdlog::info("vmnatd {} starts with {}", kVersion, options.config_path);
 
   std::signal(SIGHUP, SIG_IGN);  // until the daemon listens: the file has just been read
-  const auto plan = plan_eal(*config, this_machine());
+  const auto plan = plan_eal(*config, this_machine(*config));
   if (!plan) return cannot_start(plan.error());
   for (const std::string& note : plan->notes) spdlog::warn("{}", note);
   if (auto started = start_eal(*plan); !started) return cannot_start(started.error());

@@ -9,7 +9,7 @@ namespace vmnat::control {
 namespace {
 
 std::string refusal(const DeviceRequest& request) {
-  const auto device = Device::open(request, nullptr);
+  const auto device = Device::open(request, {});
   return device ? std::string{} : to_string(device.error());
 }
 

@@ -35,6 +35,22 @@ TEST_F(EalPlanTest, OneWorkerOnTheLastCpuAndControlOnTheOthers) {
   EXPECT_THAT(plan().arguments, Contains("--lcores=0@(0,1,2),1@3"));
 }
 
+TEST_F(EalPlanTest, TheWorkerIsOnTheUplinksNumaNodeWhenThereIsAChoice) {
+  machine.numa = NumaNodes({{0, 0}, {1, 0}, {2, 1}, {3, 1}});
+  machine.uplink_node = 0;
+  EXPECT_THAT(plan().worker_cpus, ElementsAre(1u));
+  EXPECT_THAT(plan().worker_nodes, ElementsAre(0));
+  EXPECT_EQ(plan().control_node, kNoNode) << "its CPUs are on both";
+  machine.uplink_node = 2;
+  EXPECT_THAT(plan().worker_cpus, ElementsAre(3u)) << "this process may not use that node's";
+  machine.uplink_node = 0;
+  config.dataplane.workers = {3, 0};
+  EXPECT_THAT(plan().worker_cpus, ElementsAre(3u, 0u)) << "the file says";
+  EXPECT_THAT(plan().worker_nodes, ElementsAre(1, 0));
+  config.dataplane.control_cpu = 2;
+  EXPECT_EQ(plan().control_node, 1);
+}
+
 TEST_F(EalPlanTest, WorkersInTheOrderOfTheFile) {
   config.dataplane.workers = {2, 1};
   EXPECT_THAT(plan().worker_cpus, ElementsAre(2u, 1u));
@@ -111,7 +127,7 @@ TEST_F(EalPlanTest, ArgumentsOfTheFileComeLastAndVerbatim) {
 }
 
 TEST_F(EalPlanTest, ThisMachineHasCpusInAscendingOrder) {
-  const Machine here = this_machine();
+  const Machine here = this_machine({});
   ASSERT_FALSE(here.cpus.empty());
   EXPECT_TRUE(std::ranges::is_sorted(here.cpus));
 }

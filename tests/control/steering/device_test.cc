@@ -97,8 +97,8 @@ class NicSteering : public ::testing::Test {
 };
 
 Device open_null(unsigned queues) {
-  auto device =
-      Device::open({.name = "uplink", .device = "net_null0,no-rx=1", .queues = queues}, test::packet_pool());
+  rte_mempool* const pools[] = {test::packet_pool()};
+  auto device = Device::open({.name = "uplink", .device = "net_null0,no-rx=1", .queues = queues}, pools);
   if (!device) throw std::runtime_error(to_string(device.error()));
   return std::move(*device);
 }
