@@ -58,7 +58,7 @@ struct VhostPlan {
   unsigned queues = 1;
 };
 
-bool is_vhost(const DeviceRequest& request) {
+bool asks_for_vhost(const DeviceRequest& request) {
   return !request.vhost_user.empty() || request.device.starts_with("net_vhost");
 }
 
@@ -174,7 +174,7 @@ Result<std::uint16_t> create_port(const DeviceRequest& request, const Plan& plan
 }  // namespace
 
 Result<Device> Device::open(const DeviceRequest& request, std::span<rte_mempool* const> pools) {
-  if (is_vhost(request)) return open_vhost(request);
+  if (asks_for_vhost(request)) return open_vhost(request);
   const auto plan = plan_device(request);
   if (!plan) return tl::unexpected(plan.error());
   const auto port_id = create_port(request, *plan);

@@ -47,6 +47,8 @@ class Device {
   [[nodiscard]] dataplane::Device for_workers() {
     return {.port_id = port_id_, .vhost = vhost_ == nullptr ? nullptr : &vhost_->port()};
   }
+  [[nodiscard]] bool is_vhost() const { return vhost_ != nullptr; }
+  [[nodiscard]] std::uint16_t port_id() const { return port_id_; }  // DPDK's, of what is not vhost-user
   [[nodiscard]] net::MacAddr mac() const;
   [[nodiscard]] bool is_up() const;
   [[nodiscard]] std::uint16_t queues() const { return queues_; }  // pairs

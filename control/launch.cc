@@ -169,7 +169,9 @@ void Launched::tell_placement(const EalPlan& eal) const {
 
 void Launched::steer_uplink(unsigned worker_count) {
   const Device& uplink = devices_[dataplane::kUplinkPort];
-  steering_ = steer_replies(uplink.port_id(), uplink.queues(), uplink.rss_table_capacity());
+  steering_ = uplink.is_vhost()
+                  ? Steering{.details = "a vhost-user port does not choose queues"}
+                  : steer_replies(uplink.port_id(), uplink.queues(), uplink.rss_table_capacity());
   if (steering_->way == SteeringWay::Rings)
     spdlog::info("{} workers: replies come to their session's worker by rings in software; {}", worker_count,
                  steering_->details);
