@@ -129,16 +129,17 @@ class DpdkRule {
     actions_[1].type = RTE_FLOW_ACTION_TYPE_END;
     attributes_.ingress = 1;
   }
+  ~DpdkRule() = default;
   DpdkRule(const DpdkRule&) = delete;
   DpdkRule& operator=(const DpdkRule&) = delete;
 
-  Result<void> validate(std::uint16_t port_id) const {
+  [[nodiscard]] Result<void> validate(std::uint16_t port_id) const {
     rte_flow_error error{};
     const int status = rte_flow_validate(port_id, &attributes_, pattern_, actions_, &error);
     if (status != 0) return failure(text_of(error), status);
     return {};
   }
-  Result<rte_flow*> create(std::uint16_t port_id) const {
+  [[nodiscard]] Result<rte_flow*> create(std::uint16_t port_id) const {
     rte_flow_error error{};
     rte_flow* flow = rte_flow_create(port_id, &attributes_, pattern_, actions_, &error);
     if (flow == nullptr) return failure(text_of(error), rte_errno);

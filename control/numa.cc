@@ -32,7 +32,7 @@ std::vector<unsigned> cpus_of(const std::string& list) {
   for (std::string part; std::getline(parts, part, ',');) {
     const auto dash = part.find('-');
     const auto first = number(std::string_view(part).substr(0, dash));
-    const auto last = dash == part.npos ? first : number(std::string_view(part).substr(dash + 1));
+    const auto last = dash == std::string::npos ? first : number(std::string_view(part).substr(dash + 1));
     if (!first || !last) continue;
     for (unsigned cpu = *first; cpu <= *last; ++cpu) cpus.push_back(cpu);
   }
