@@ -3,9 +3,8 @@
 //
 // All sets of blocks are bit sets of 16 words, so every step is a rotated bit scan and costs the same at
 // any fill. The order of preference for a new port of one address:
-//   1. the internal port itself (RFC 4787 section 4.2.1 allows it; fewest surprises), unless its replies
-//   would
-//      come to another worker,
+//   1. the internal port itself (RFC 4787 section 4.2.1 allows it; fewest surprises), unless its
+//      replies would come to another worker,
 //   2. a random free port that does not rest, in a random leased block (RFC 6056), at home rather than not;
 //      some blocks are leased ahead, so that there are a thousand to choose from,
 //   3. the same in a block leased now,

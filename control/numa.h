@@ -48,10 +48,8 @@ struct PoolsPlan {
   std::vector<unsigned> by_worker;  // index into `pools`
   unsigned of_control = 0;          // index into `pools`
 };
-enum class Placeable : bool {
-  No,
-  Yes
-};  // ordinary pages are DPDK's as one area: nothing can be put anywhere
+// Ordinary pages are DPDK's as one area: nothing can be put anywhere.
+enum class Placeable : bool { No, Yes };
 PoolsPlan plan_pools(std::span<const int> worker_nodes, int control_node, unsigned buffers,
                      Placeable placeable);
 // "packet buffers: 20000 on NUMA node 0 for workers 0, 2; 20000 on NUMA node 1 for worker 1"
