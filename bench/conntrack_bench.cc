@@ -52,8 +52,9 @@ struct Table {
     }
     policy.addresses = indices;
     ports = ExternalPorts::create(addresses, 1);
-    conntrack = Conntrack::create(
-        {.capacity = static_cast<std::uint32_t>(capacity), .seed = 42, .pages = pages}, *ports, {&policy, 1});
+    conntrack =
+        Conntrack::create({.capacity = static_cast<std::uint32_t>(capacity), .seed = 42, .placement = pages},
+                          *ports, {&policy, 1});
   }
   NatPolicy policy;
   std::vector<ExternalIndex> indices;

@@ -90,7 +90,7 @@ class Conntrack {
     std::uint64_t seed = 0;          // secret and random; equal seeds and calls give equal results
     WorkerIndex worker = 0;
     unsigned vm_ports = 1;  // PortIndex below this
-    Pages pages = Pages::Huge;
+    Placement placement = Pages::Huge;
   };
   static constexpr unsigned kMaxBurst = 64;
 
@@ -150,6 +150,9 @@ class Conntrack {
     return vm_ports_[port].sessions.load(std::memory_order_relaxed);
   }
   [[nodiscard]] std::size_t memory_used() const;  // bytes of all tables touched so far; takes milliseconds
+  // By table, the pages that the worker may touch soon; for LookAhead.
+  static constexpr unsigned kExtents = 8;
+  [[nodiscard]] std::array<Extent, kExtents> touched_soon() const;
   [[nodiscard]] std::uint32_t capacity() const { return capacity_; }
   // Up to out.size() sessions from `cursor` on (0 at first); done when it returns fewer. A session that
   // lives throughout is seen exactly once, whatever happens to others meanwhile.

@@ -62,8 +62,13 @@ bool ExternalPorts::reserve(std::size_t addresses) {
   unleased_ = ReservedArray<std::atomic<std::uint64_t>>(addresses * kBlockWords);
   allowed_ = ReservedArray<std::uint64_t>(addresses * kBlocks);
   blocks_ = ReservedArray<PortBlock>(addresses * kBlocks * kPortSpaces);
-  return addresses_.reserved() && owners_.reserved() && unleased_.reserved() && allowed_.reserved() &&
-         blocks_.reserved();
+  if (!addresses_.reserved() || !owners_.reserved() || !unleased_.reserved() || !allowed_.reserved() ||
+      !blocks_.reserved())
+    return false;
+  constexpr std::size_t kFromStart = 4u << 20;  // 42 addresses; of more, workers touch the rest themselves
+  const Extent blocks = blocks_.scattered(0, kFromStart);
+  populate_pages(blocks.start, blocks.soon);  // refused: the same
+  return true;
 }
 
 void ExternalPorts::allow_ports(ExternalIndex external, const ExternalAddress& address) {

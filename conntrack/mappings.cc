@@ -13,11 +13,11 @@ constexpr std::size_t kPorts = 65536;
 
 }  // namespace
 
-Mappings::Mappings(unsigned external_addresses, std::uint64_t capacity, FlowHash hash, Pages pages)
+Mappings::Mappings(unsigned external_addresses, std::uint64_t capacity, FlowHash hash, Placement placement)
     : slots_of_a_space_(static_cast<std::uint32_t>(external_addresses * kPorts)),
       hash_(hash),
-      index_(capacity, pages),
-      slots_(external_addresses * kPortSpaces * kPorts, pages),
+      index_(capacity, placement),
+      slots_(external_addresses * kPortSpaces * kPorts, placement),
       more_sessions_(external_addresses * kPortSpaces * kPorts) {}
 
 std::optional<Mappings::Slot> Mappings::find(net::Endpoint internal, PortSpace space) const {
@@ -41,6 +41,21 @@ std::uint32_t Mappings::sessions(Slot slot) const {
   return slots_[at] & kMore ? low + (more_sessions_[at] << 15) : low;
 }
 
+// Each protocol's slots by itself: pages of one that is not used stay untouched.
+std::array<Extent, 1 + kPortSpaces> Mappings::touched_soon() const {
+  constexpr std::size_t kFromStart = 8u << 20;  // all slots of 16 addresses
+  std::array<Extent, 1 + kPortSpaces> extents;
+  std::uint64_t taken = 0;
+  for (unsigned space = 0; space < kPortSpaces; ++space) {
+    const std::uint64_t of_space = taken_[space].load(std::memory_order_relaxed);
+    extents[1 + space] =
+        slots_.scattered(of_space, kFromStart, std::size_t{space} * slots_of_a_space_, slots_of_a_space_);
+    taken += of_space;
+  }
+  extents[0] = index_.touched_soon(taken);
+  return extents;
+}
+
 bool Mappings::bind(Slot slot, net::Endpoint internal) {
   if (!index_.insert(place(internal, slot.space), number(slot))) return false;
   slots_[number(slot)] |= FlowKey::pack(internal);
@@ -49,6 +64,10 @@ bool Mappings::bind(Slot slot, net::Endpoint internal) {
 
 void Mappings::add_session(Slot slot) {
   std::uint64_t& word = slots_[number(slot)];
+  if ((word & (kCountMask | kMore)) == 0) {
+    auto& taken = taken_[static_cast<unsigned>(slot.space)];
+    taken.store(taken.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  }
   if ((word & kCountMask) != kCountMask) {
     word += kOneSession;
     return;

@@ -12,6 +12,8 @@
 // while others overload its port. Slots without an internal endpoint are not in the index.
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <optional>
 
 #include "conntrack/external_ports.h"
@@ -28,7 +30,7 @@ class Mappings {
     net::L4Port port;
   };
 
-  Mappings(unsigned external_addresses, std::uint64_t capacity, FlowHash hash, Pages pages);
+  Mappings(unsigned external_addresses, std::uint64_t capacity, FlowHash hash, Placement placement);
   [[nodiscard]] bool reserved() const {
     return slots_.reserved() && more_sessions_.reserved() && index_.reserved();
   }
@@ -54,6 +56,8 @@ class Mappings {
   [[nodiscard]] std::size_t memory_used() const {
     return index_.memory_used() + slots_.memory_used() + more_sessions_.memory_used();
   }
+  // Any thread: of the index and of each protocol's slots, what is touched soon.
+  [[nodiscard]] std::array<Extent, 1 + kPortSpaces> touched_soon() const;
   // Endpoint-independent mappings.
   [[nodiscard]] std::uint64_t size() const { return index_.size(); }
   // Slots in use, all bound ones in the index and nothing else there. O(ports); for tests and debugging.
@@ -80,6 +84,7 @@ class Mappings {
   FlowHash hash_;
   TagIndex index_;
   ReservedArray<std::uint64_t> slots_;
+  std::array<std::atomic<std::uint64_t>, kPortSpaces> taken_{};  // slots that got a first session, ever
   ReservedArray<std::uint32_t> more_sessions_;  // in units of 32768: touched by mappings that have so many
 };
 

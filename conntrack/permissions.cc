@@ -16,12 +16,13 @@ bool Permissions::grant(const FlowKey& inbound) {
     ++grants_[at].sessions;
     return true;
   }
-  const std::uint32_t at = first_free_ != kNone ? first_free_ : used_;
+  const std::uint32_t used = used_.load(std::memory_order_relaxed);
+  const std::uint32_t at = first_free_ != kNone ? first_free_ : used;
   if (at >= grants_.size()) return false;
   const FlowKey group = grouped(inbound);
   if (!index_.insert(place(group), at)) return false;
-  if (at == used_) {
-    ++used_;
+  if (at == used) {
+    used_.store(used + 1, std::memory_order_relaxed);
   } else {
     first_free_ = grants_[at].sessions;
   }

@@ -6,6 +6,9 @@
 // never touch these pages.
 #pragma once
 
+#include <array>
+#include <atomic>
+
 #include "conntrack/flow_key.h"
 #include "conntrack/hash.h"
 #include "conntrack/tag_index.h"
@@ -14,7 +17,8 @@ namespace vmnat::conntrack {
 
 class Permissions {
  public:
-  Permissions(std::uint32_t capacity, FlowHash hash) : hash_(hash), index_(capacity), grants_(capacity) {}
+  Permissions(std::uint32_t capacity, FlowHash hash, Placement placement)
+      : hash_(hash), index_(capacity, placement), grants_(capacity, placement) {}
   [[nodiscard]] bool reserved() const { return index_.reserved() && grants_.reserved(); }
 
   // For a session with this inbound key. False: no room; grants nothing then.
@@ -23,6 +27,12 @@ class Permissions {
   [[nodiscard]] bool is_granted(const FlowKey& inbound) const { return find(inbound) != TagIndex::kNothing; }
   [[nodiscard]] std::size_t memory_used() const { return index_.memory_used() + grants_.memory_used(); }
   [[nodiscard]] std::uint64_t size() const { return index_.size(); }
+  // Any thread: what is touched soon of the index and of the records. Nothing before the first grant.
+  [[nodiscard]] std::array<Extent, 2> touched_soon() const {
+    const std::uint32_t used = used_.load(std::memory_order_relaxed);
+    if (used == 0) return {};
+    return {index_.touched_soon(used), grants_.filling(used)};
+  }
 
  private:
   struct Grant {
@@ -43,7 +53,7 @@ class Permissions {
   FlowHash hash_;
   TagIndex index_;
   ReservedArray<Grant> grants_;
-  std::uint32_t used_ = 0;
+  std::atomic<std::uint32_t> used_{0};  // grants below it have been used
   std::uint32_t first_free_ = kNone;
 };
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reserving and releasing pages; runs when tables are created and destroyed, never for a packet.
+// Reserving, populating and releasing pages: control's work, never done for a packet.
 #include "conntrack/reserved_array.h"
 
 #include <algorithm>
 #include <array>
-#include <cstdint>
+#include <cerrno>
+#include <climits>
+#include <numaif.h>
 #include <sys/mman.h>
 
 namespace vmnat::conntrack {
@@ -16,9 +18,20 @@ std::size_t rounded_up(std::size_t bytes) {
   return (bytes + kHugePage - 1) / kHugePage * kHugePage;
 }
 
+// Pages come from this node as long as it has any. A system without nodes refuses: there is nothing to
+// choose.
+void prefer_node(void* at, std::size_t bytes, int node) {
+  constexpr unsigned kMaxNodes = 1024;  // Linux's
+  constexpr unsigned kBits = sizeof(unsigned long) * CHAR_BIT;
+  if (node < 0 || static_cast<unsigned>(node) >= kMaxNodes) return;
+  std::array<unsigned long, kMaxNodes / kBits> nodes{};
+  nodes[static_cast<unsigned>(node) / kBits] = 1ul << (static_cast<unsigned>(node) % kBits);
+  mbind(at, bytes, MPOL_PREFERRED, nodes.data(), kMaxNodes + 1, 0);
+}
+
 }  // namespace
 
-void* reserve_pages(std::size_t bytes, Pages pages) {
+void* reserve_pages(std::size_t bytes, Placement placement) {
   // One huge page more than needed, so that the array can start at a huge page's boundary.
   const std::size_t wanted = rounded_up(bytes) + kHugePage;
   void* at =
@@ -29,12 +42,17 @@ void* reserve_pages(std::size_t bytes, Pages pages) {
   if (skipped > 0) munmap(start, skipped);
   start += skipped;
   if (skipped < kHugePage) munmap(start + rounded_up(bytes), kHugePage - skipped);
-  madvise(start, rounded_up(bytes), pages == Pages::Huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+  madvise(start, rounded_up(bytes), placement.pages == Pages::Huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+  prefer_node(start, rounded_up(bytes), placement.numa_node);
   return start;
 }
 
 void release_pages(void* at, std::size_t bytes) {
   munmap(at, rounded_up(bytes));
+}
+
+int populate_pages(std::byte* at, std::size_t bytes) {
+  return madvise(at, bytes, MADV_POPULATE_WRITE) == 0 ? 0 : errno;
 }
 
 std::size_t resident_bytes(const void* at, std::size_t bytes) {

@@ -48,6 +48,20 @@ std::size_t Conntrack::memory_used() const {
          timeouts_.memory_used();
 }
 
+std::array<Extent, Conntrack::kExtents> Conntrack::touched_soon() const {
+  const std::uint32_t used = high_water_.load(std::memory_order_relaxed);
+  const auto [mapping_index, tcp, udp, icmp] = mappings_.touched_soon();
+  const auto [permission_index, grants] = permissions_.touched_soon();
+  return {sessions_.filling(used),
+          index_.touched_soon(std::uint64_t{used} * 2),
+          mapping_index,
+          tcp,
+          udp,
+          icmp,
+          permission_index,
+          grants};
+}
+
 SessionView Conntrack::view(const Session& copy) const {
   return {.internal = copy.internal(),
           .external = copy.external(),

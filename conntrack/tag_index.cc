@@ -29,9 +29,9 @@ struct TagIndex::Step {
   std::uint8_t moves;  // from a bucket of the new entry to here
 };
 
-TagIndex::TagIndex(std::uint64_t entries, Pages pages)
+TagIndex::TagIndex(std::uint64_t entries, Placement placement)
     : bucket_count_(static_cast<std::uint32_t>(entries * 100 / (kFillPercent * kBucketEntries) + 2)) {
-  buckets_ = ReservedArray<Bucket>(bucket_count_, pages);
+  buckets_ = ReservedArray<Bucket>(bucket_count_, placement);
 }
 
 int TagIndex::free_entry(std::uint32_t bucket) const {

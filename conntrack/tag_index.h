@@ -42,7 +42,7 @@ class TagIndex {
   };
 
   TagIndex() = default;
-  explicit TagIndex(std::uint64_t entries, Pages pages = Pages::Huge);  // at a fill of 80 %
+  explicit TagIndex(std::uint64_t entries, Placement placement = Pages::Huge);  // at a fill of 80 %
   [[nodiscard]] bool reserved() const { return buckets_.reserved(); }
 
   [[nodiscard]] Place place_of(std::uint64_t hash) const {
@@ -89,6 +89,12 @@ class TagIndex {
   bool erase(Place place, std::uint32_t value);
 
   [[nodiscard]] std::size_t memory_used() const { return buckets_.memory_used(); }
+  // What is touched soon when `insertions` entries have been made, or a share of a big index before the
+  // first.
+  [[nodiscard]] Extent touched_soon(std::uint64_t insertions) const {
+    constexpr std::size_t kFromStart = 18u << 20;  // all of an index for 2 M entries
+    return buckets_.scattered(insertions, kFromStart);
+  }
   [[nodiscard]] std::uint64_t size() const { return size_; }
   [[nodiscard]] std::uint64_t capacity() const { return std::uint64_t{bucket_count_} * kBucketEntries; }
   // Counts the entries and checks that each overflow count is exact. O(capacity); for tests and debugging.

@@ -18,6 +18,14 @@ namespace {
 
 // The slow path's clock: what a DHCP or ARP answer waits for at most, and some 500 wake-ups a second.
 constexpr std::chrono::milliseconds kTick{2}, kQuietTick{8};
+// Of each tick at most, for pages of the session tables: frames that were punted meanwhile wait as long.
+constexpr std::chrono::milliseconds kPopulating{2};
+
+std::vector<const conntrack::Conntrack*> tables_of(const Launched& launched) {
+  std::vector<const conntrack::Conntrack*> tables;
+  for (const auto& worker : launched.workers()) tables.push_back(&worker->conntrack());
+  return tables;
+}
 
 }  // namespace
 
@@ -29,7 +37,8 @@ Daemon::Daemon(config::Config& config, std::string config_path, Launched& launch
       hangup_signal_(io_, SIGHUP),
       timer_(io_),
       slow_path_(config, launched),
-      exhaustion_(config, launched.ports()) {}
+      exhaustion_(config, launched.ports()),
+      table_pages_(tables_of(launched)) {}
 
 Result<std::unique_ptr<Daemon>> Daemon::create(config::Config& config, const std::string& config_path,
                                                const EalPlan& eal, Launched& launched) {
@@ -108,7 +117,8 @@ void Daemon::tick() {
     watch_workers();
     if (const auto news = exhaustion_.news(refused_by_worker(launched_))) spdlog::warn("{}", *news);
   }
-  timer_.expires_after(slow_path_.is_quiet(now) ? kQuietTick : kTick);
+  const bool is_behind = table_pages_.populate(kPopulating);
+  timer_.expires_after(slow_path_.is_quiet(now) && !is_behind ? kQuietTick : kTick);
   timer_.async_wait([this](const boost::system::error_code& error) {
     if (!error) tick();
   });

@@ -11,6 +11,7 @@
 #include "control/admin/server.h"
 #include "control/exhaustion.h"
 #include "control/slow_path.h"
+#include "control/table_pages.h"
 
 namespace vmnat::control {
 
@@ -40,6 +41,7 @@ class Daemon {
   boost::asio::steady_timer timer_;
   SlowPath slow_path_;
   ExhaustionWatch exhaustion_;
+  TablePages table_pages_;
   std::unique_ptr<admin::Server> admin_;
   SteadyTime next_second_{};
   std::vector<std::uint64_t> polls_seen_;  // by worker, at the last second

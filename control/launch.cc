@@ -262,7 +262,8 @@ Result<void> Launched::make_workers(const config::Config& config, const EalPlan&
     auto table = conntrack::Conntrack::create({.capacity = config.conntrack.sessions / worker_count,
                                                .seed = random_seed(),
                                                .worker = index,
-                                               .vm_ports = static_cast<unsigned>(ports_.size())},
+                                               .vm_ports = static_cast<unsigned>(ports_.size()),
+                                               .placement = {conntrack::Pages::Huge, eal.worker_nodes[i]}},
                                               *external_ports_, *policies);
     if (table == nullptr)
       return tl::unexpected(

@@ -42,6 +42,7 @@ struct NatShape {
   std::uint64_t seed = 1;
   unsigned vm_ports = 4;
   std::vector<WorkerIndex> homes{};  // of the blocks
+  Placement placement = Pages::Huge;
 };
 
 // The workers of one NAT gateway with one network; worker 0 unless said otherwise.
@@ -60,7 +61,8 @@ class Nat {
       const Conntrack::Settings settings{.capacity = shape.capacity,
                                          .seed = shape.seed + i,
                                          .worker = static_cast<WorkerIndex>(i),
-                                         .vm_ports = shape.vm_ports};
+                                         .vm_ports = shape.vm_ports,
+                                         .placement = shape.placement};
       workers_.push_back(Conntrack::create(settings, *ports_, {&policy_, 1}));
     }
   }

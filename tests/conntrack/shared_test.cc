@@ -5,6 +5,7 @@
 #include <set>
 #include <thread>
 
+#include "conntrack/look_ahead.h"
 #include "tests/conntrack/fixture.h"
 
 namespace vmnat::conntrack {
@@ -155,6 +156,30 @@ TEST(Shared, WorkersLeaseAndGiveBackBlocksAtOnce) {
     const std::size_t count = nat.worker(worker).snapshot(cursor, views);
     for (std::size_t i = 0; i < count; ++i) EXPECT_TRUE(externals.insert(views[i].external).second);
   }
+  EXPECT_EQ(nat.broken_invariant(), "");
+}
+
+// Both take pages as they come; which of the two is first changes nothing in them.
+TEST(SharedConntrack, PagesArePopulatedWhileTheWorkerOpensSessions) {
+  constexpr unsigned kSessions = 100'000;
+  Nat nat({.addresses = 4, .capacity = kSessions, .placement = Pages::Small});
+  std::atomic<bool> stop{false};
+  std::thread control([&] {
+    LookAhead ahead(*nat);
+    int error = 0;
+    while (!stop.load(std::memory_order_relaxed)) ahead.step(error);
+    EXPECT_EQ(error, 0);
+  });
+  for (unsigned i = 0; i < kSessions; ++i) {
+    const net::Endpoint internal{net::Ipv4Addr::from_host(0x0a000000 + i % 1000),
+                                 net::L4Port::from_host(static_cast<std::uint16_t>(1024 + i / 1000))};
+    Session* session = nat.open(internal, remote_of(internal));
+    ASSERT_NE(session, nullptr);
+    session->count(kOut, kPackets, {});
+  }
+  stop.store(true, std::memory_order_relaxed);
+  control.join();
+  EXPECT_EQ(nat->statistics().active, kSessions);
   EXPECT_EQ(nat.broken_invariant(), "");
 }
 

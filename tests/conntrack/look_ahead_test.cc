@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pages of tables: reserved, populated ahead of use, and where.
+#include "conntrack/look_ahead.h"
+
+#include <numa.h>
+#include <numaif.h>
+#include <sys/mman.h>
+
+#include "tests/conntrack/fixture.h"
+
+namespace vmnat::conntrack {
+namespace {
+
+constexpr std::size_t kMiB = 1u << 20;
+
+// Steps until nothing is left; how many that were.
+unsigned look_ahead(LookAhead& ahead) {
+  int error = 0;
+  unsigned steps = 0;
+  while (ahead.step(error)) ++steps;
+  EXPECT_EQ(error, 0);
+  return steps;
+}
+
+bool has_all_pages(const Conntrack& table) {
+  return std::ranges::all_of(table.touched_soon(), [](const Extent& extent) {
+    return resident_bytes(extent.start, extent.soon) >= extent.soon;
+  });
+}
+
+// The `i`th flow: of a thousand hosts, each endpoint new.
+Session* open_number(Nat& nat, unsigned i, net::Protocol protocol = kUdp) {
+  const net::Endpoint internal{net::Ipv4Addr::from_host(0x0a000000 + i % 1000),
+                               net::L4Port::from_host(static_cast<std::uint16_t>(1024 + i / 1000))};
+  return nat.open(internal, endpoint("198.51.100.1", 443), protocol);
+}
+
+class LookAheadWith : public testing::TestWithParam<Pages> {};
+INSTANTIATE_TEST_SUITE_P(Pages, LookAheadWith, testing::Values(Pages::Small, Pages::Huge),
+                         [](const auto& of) {
+                           return of.param == Pages::Small ? "SmallPages" : "HugePages";
+                         });
+
+TEST_P(LookAheadWith, BeforeTheFirstSessionATableOfAMillionHas36MegabytesAndNoMore) {
+  Nat nat({.capacity = 1u << 20, .placement = GetParam()});
+  EXPECT_LT(nat->memory_used(), kMiB);
+  LookAhead ahead(*nat);
+  look_ahead(ahead);
+  EXPECT_TRUE(has_all_pages(*nat));
+  EXPECT_LE(nat->memory_used(), 40 * kMiB);  // huge pages round up
+  EXPECT_EQ(look_ahead(ahead), 0u);
+}
+
+TEST_P(LookAheadWith, ABigTableHasAtMost70MegabytesBeforeItsFirstSession) {
+  Nat nat({.addresses = 64, .capacity = 16u << 20, .placement = GetParam()});
+  LookAhead ahead(*nat);
+  look_ahead(ahead);
+  EXPECT_TRUE(has_all_pages(*nat));
+  EXPECT_LE(nat->memory_used(), 70 * kMiB);
+}
+
+TEST_P(LookAheadWith, OpeningSessionsTouchesNoNewPage) {
+  Nat nat({.addresses = 4, .capacity = 1u << 20, .placement = GetParam()});
+  LookAhead ahead(*nat);
+  open_number(nat, 0);  // tables of a page or two are touched by it
+  unsigned opened = 1;
+  for (unsigned round = 0; round < 12; ++round) {
+    look_ahead(ahead);
+    const std::size_t before = nat->memory_used() + nat.ports().memory_used();
+    for (const unsigned end = opened + 20'000; opened < end; ++opened)
+      ASSERT_NE(open_number(nat, opened), nullptr);
+    EXPECT_EQ(nat->memory_used() + nat.ports().memory_used(), before) << "after " << opened << " sessions";
+  }
+}
+
+TEST_P(LookAheadWith, AStepIsBounded) {
+  Nat nat({.capacity = 1u << 20, .placement = GetParam()});
+  LookAhead ahead(*nat);
+  int error = 0;
+  for (std::size_t before = nat->memory_used(); ahead.step(error); before = nat->memory_used())
+    EXPECT_LE(nat->memory_used(), before + 2 * LookAhead::kStep);  // it may lie across two huge pages
+}
+
+TEST_P(LookAheadWith, AFullTableCostsNoMoreWithIt) {
+  constexpr unsigned kSessions = 64'000;
+  Nat with({.capacity = kSessions, .placement = GetParam()});
+  Nat without({.capacity = kSessions, .placement = GetParam()});
+  LookAhead ahead(*with);
+  for (unsigned i = 0; i < kSessions; ++i) {
+    ASSERT_NE(open_number(with, i), nullptr);
+    ASSERT_NE(open_number(without, i), nullptr);
+    if (i % 8000 == 0) look_ahead(ahead);
+  }
+  look_ahead(ahead);
+  EXPECT_LE(with->memory_used(), without->memory_used() + 2 * kMiB);  // slots of protocols that are not used
+}
+
+TEST_P(LookAheadWith, StopsAtTheEndOfEachTable) {
+  Nat nat({.capacity = 1000, .placement = GetParam()});
+  LookAhead ahead(*nat);
+  for (unsigned i = 0; i < 1000; ++i) open_number(nat, i, i % 2 == 0 ? kTcp : kUdp);
+  EXPECT_LE(look_ahead(ahead), Conntrack::kExtents);
+  for (const Extent& extent : nat->touched_soon()) EXPECT_LE(extent.soon, extent.bytes);
+  EXPECT_EQ(nat.broken_invariant(), "");
+}
+
+TEST(LookAhead, ABigIndexGrowsWithWhatSessionsTouchThemselves) {
+  Nat nat({.capacity = 16u << 20});
+  const auto soon_of_index = [&] { return nat->touched_soon()[1].soon; };
+  const std::size_t at_first = soon_of_index();
+  EXPECT_LT(at_first, 20 * kMiB);
+  for (unsigned i = 0; i < 10; ++i) open_number(nat, i);
+  EXPECT_EQ(soon_of_index(), at_first + 20 * 2 * kMiB);  // two entries each
+  for (unsigned i = 10; i < 200; ++i) open_number(nat, i);
+  EXPECT_EQ(soon_of_index(), nat->touched_soon()[1].bytes);
+}
+
+TEST(LookAhead, PermissionsHavePagesOnceTheyAreUsed) {
+  NatPolicy policy;
+  policy.filtering = Filtering::AddressDependent;
+  Nat nat({.capacity = 1u << 16}, policy);
+  const auto soon_of_permissions = [&] {
+    const auto extents = nat->touched_soon();
+    return extents[6].soon + extents[7].soon;
+  };
+  EXPECT_EQ(soon_of_permissions(), 0u);
+  open_number(nat, 0);
+  EXPECT_GE(soon_of_permissions(), (1u << 16) * 16u);
+}
+
+TEST(LookAhead, LeavesWhatIsInTheTable) {
+  Nat nat({.capacity = 1u << 16});
+  Session* session = open_number(nat, 0);
+  session->count(kOut, 100, at_seconds(1));
+  LookAhead ahead(*nat);
+  EXPECT_GT(look_ahead(ahead), 0u);
+  EXPECT_EQ(nat->find(session->outbound_key()), session);
+  EXPECT_EQ(session->bytes(kOut), 100u);
+  EXPECT_EQ(nat.broken_invariant(), "");
+}
+
+TEST(LookAhead, TellsWhatTheSystemRefuses) {
+  Nat nat({.capacity = 1u << 16});
+  const Extent records = nat->touched_soon()[0];
+  ASSERT_EQ(mprotect(records.start, records.bytes, PROT_READ), 0);
+  LookAhead ahead(*nat);
+  int error = 0;
+  EXPECT_FALSE(ahead.step(error));
+  EXPECT_NE(error, 0);
+  ASSERT_EQ(mprotect(records.start, records.bytes, PROT_READ | PROT_WRITE), 0);
+  EXPECT_TRUE(ahead.step(error));
+  EXPECT_EQ(error, 0);
+}
+
+TEST(ReservedArray, PrefersTheNodeItWasPlacedOn) {
+  if (numa_available() < 0) GTEST_SKIP() << "the system knows no NUMA nodes";
+  const int node = numa_node_of_cpu(0);
+  ReservedArray<std::uint64_t> placed(1000, {Pages::Small, node}), anywhere(1000);
+  const auto policy_of = [](void* at) {
+    int policy = -1;
+    EXPECT_EQ(get_mempolicy(&policy, nullptr, 0, at, MPOL_F_ADDR), 0);
+    return policy;
+  };
+  EXPECT_EQ(policy_of(placed.data()), MPOL_PREFERRED);
+  EXPECT_EQ(policy_of(anywhere.data()), MPOL_DEFAULT);
+  EXPECT_EQ(populate_pages(placed.filling(0).start, placed.filling(0).soon), 0);
+  int on = -1;
+  EXPECT_EQ(get_mempolicy(&on, nullptr, 0, placed.data(), MPOL_F_ADDR | MPOL_F_NODE), 0);
+  EXPECT_EQ(on, node);
+}
+
+}  // namespace
+}  // namespace vmnat::conntrack
