@@ -66,7 +66,7 @@ bool ExternalPorts::reserve(std::size_t addresses) {
       !blocks_.reserved())
     return false;
   constexpr std::size_t kFromStart = 4u << 20;  // 42 addresses; of more, workers touch the rest themselves
-  const Extent blocks = blocks_.scattered(0, kFromStart);
+  const Extent blocks = blocks_.front(kFromStart);
   populate_pages(blocks.start, blocks.soon);  // refused: the same
   return true;
 }

@@ -7,7 +7,7 @@
 // touches them ahead of the worker (look_ahead.h), which an array helps by saying what will be needed soon.
 //
 //   array of 16 MiB, 3 MiB of it used in order:   | used 3 | look-ahead 8 |           5 |
-//   the same, used at random in 2 places:         | from start 2 | 2 places 4 |      10 |
+//   the same, used at random in 2 places:         | from start 8 | 4 |               4 |
 #pragma once
 
 #include <algorithm>
@@ -64,10 +64,12 @@ class ReservedArray {
   T* data() { return elements_.get(); }
   const T* data() const { return elements_.get(); }
 
-  // What is touched soon of an array that fills in order, with `used` elements so far.
+  // What is touched soon when that is known by itself.
+  [[nodiscard]] Extent front(std::size_t bytes) const { return extent(0, size(), bytes); }
+  // The same of an array that fills in order, with `used` elements so far.
   [[nodiscard]] Extent filling(std::size_t used) const {
     constexpr std::size_t kAhead = 8u << 20;  // session records: 131 072, 43 ms at 3 M a second
-    return extent(0, size(), used * sizeof(T) + kAhead);
+    return front(used * sizeof(T) + kAhead);
   }
   // The same of `count` elements from `first` on that are used at random, `touched` of them so far: each has
   // touched a page itself, so as much again is no more than twice what it would be. Without any, `from_start`
@@ -75,9 +77,6 @@ class ReservedArray {
   [[nodiscard]] Extent scattered(std::size_t touched, std::size_t from_start, std::size_t first,
                                  std::size_t count) const {
     return extent(first, count, from_start + touched * elements_.get_deleter().page_size);
-  }
-  [[nodiscard]] Extent scattered(std::size_t touched, std::size_t from_start) const {
-    return scattered(touched, from_start, 0, size());
   }
 
  private:

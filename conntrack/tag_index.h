@@ -89,11 +89,11 @@ class TagIndex {
   bool erase(Place place, std::uint32_t value);
 
   [[nodiscard]] std::size_t memory_used() const { return buckets_.memory_used(); }
-  // What is touched soon when `insertions` entries have been made, or a share of a big index before the
-  // first.
+  // What is touched soon: after the first insertion everything, for each touches a page anywhere, and some
+  // hundreds touch them all; before, as much as a table of a million sessions needs.
   [[nodiscard]] Extent touched_soon(std::uint64_t insertions) const {
-    constexpr std::size_t kFromStart = 18u << 20;  // all of an index for 2 M entries
-    return buckets_.scattered(insertions, kFromStart);
+    constexpr std::size_t kFromStart = 18u << 20;  // 2 M entries
+    return buckets_.front(insertions == 0 ? kFromStart : SIZE_MAX);
   }
   [[nodiscard]] std::uint64_t size() const { return size_; }
   [[nodiscard]] std::uint64_t capacity() const { return std::uint64_t{bucket_count_} * kBucketEntries; }

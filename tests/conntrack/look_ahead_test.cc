@@ -104,15 +104,26 @@ TEST_P(LookAheadWith, StopsAtTheEndOfEachTable) {
   EXPECT_EQ(nat.broken_invariant(), "");
 }
 
-TEST(LookAhead, ABigIndexGrowsWithWhatSessionsTouchThemselves) {
-  Nat nat({.capacity = 16u << 20});
-  const auto soon_of_index = [&] { return nat->touched_soon()[1].soon; };
-  const std::size_t at_first = soon_of_index();
-  EXPECT_LT(at_first, 20 * kMiB);
-  for (unsigned i = 0; i < 10; ++i) open_number(nat, i);
-  EXPECT_EQ(soon_of_index(), at_first + 20 * 2 * kMiB);  // two entries each
-  for (unsigned i = 10; i < 200; ++i) open_number(nat, i);
-  EXPECT_EQ(soon_of_index(), nat->touched_soon()[1].bytes);
+TEST(LookAhead, ABigIndexHasAllItsPagesFromTheFirstSessionOn) {
+  Nat nat({.capacity = 4u << 20});
+  const auto index = [&] { return nat->touched_soon()[1]; };
+  EXPECT_LT(index().soon, 20 * kMiB);
+  open_number(nat, 0);
+  EXPECT_EQ(index().soon, index().bytes);
+}
+
+TEST(LookAhead, SlotsOfManyAddressesHavePagesAsTheirProtocolIsUsed) {
+  Nat nat({.addresses = 64});
+  const auto slots = [&](PortSpace space) {
+    return nat->touched_soon()[3 + static_cast<unsigned>(space)].soon;
+  };
+  EXPECT_EQ(slots(PortSpace::Udp), 8 * kMiB);
+  for (unsigned i = 0; i < 5; ++i) open_number(nat, i);
+  EXPECT_EQ(slots(PortSpace::Udp), (8 + 5 * 2) * kMiB);
+  for (unsigned i = 5; i < 100; ++i) open_number(nat, i);
+  EXPECT_EQ(slots(PortSpace::Udp), 32 * kMiB);  // all there is
+  EXPECT_EQ(slots(PortSpace::Tcp), 8 * kMiB);
+  EXPECT_EQ(slots(PortSpace::Icmp), 8 * kMiB);
 }
 
 TEST(LookAhead, PermissionsHavePagesOnceTheyAreUsed) {
