@@ -18,7 +18,8 @@ Mappings::Mappings(unsigned external_addresses, std::uint64_t capacity, FlowHash
       hash_(hash),
       index_(capacity, placement),
       slots_(external_addresses * kPortSpaces * kPorts, placement),
-      more_sessions_(external_addresses * kPortSpaces * kPorts) {}
+      more_sessions_(external_addresses * kPortSpaces * kPorts),
+      page_size_(placement.page_size()) {}
 
 std::optional<Mappings::Slot> Mappings::find(net::Endpoint internal, PortSpace space) const {
   const std::uint64_t wanted = FlowKey::pack(internal);
@@ -41,18 +42,19 @@ std::uint32_t Mappings::sessions(Slot slot) const {
   return slots_[at] & kMore ? low + (more_sessions_[at] << 15) : low;
 }
 
-// Each protocol's slots by itself: pages of one that is not used stay untouched.
-std::array<Extent, 1 + kPortSpaces> Mappings::touched_soon() const {
+// Each protocol's slots by itself: pages of one that is not used stay untouched. A port used has touched a
+// page anywhere itself: as many again are no more than twice what it would be.
+std::array<Extent, 1 + kPortSpaces> Mappings::touched_soon(
+    const std::array<std::uint64_t, kPortSpaces>& ports_used) const {
   constexpr std::size_t kFromStart = 8u << 20;  // all slots of 16 addresses
   std::array<Extent, 1 + kPortSpaces> extents;
-  std::uint64_t taken = 0;
+  std::uint64_t used = 0;
   for (unsigned space = 0; space < kPortSpaces; ++space) {
-    const std::uint64_t of_space = taken_[space].load(std::memory_order_relaxed);
-    extents[1 + space] =
-        slots_.scattered(of_space, kFromStart, std::size_t{space} * slots_of_a_space_, slots_of_a_space_);
-    taken += of_space;
+    extents[1 + space] = slots_.part(std::size_t{space} * slots_of_a_space_, slots_of_a_space_,
+                                     kFromStart + ports_used[space] * page_size_);
+    used += ports_used[space];
   }
-  extents[0] = index_.touched_soon(taken);
+  extents[0] = index_.touched_soon(used);
   return extents;
 }
 
@@ -64,10 +66,6 @@ bool Mappings::bind(Slot slot, net::Endpoint internal) {
 
 void Mappings::add_session(Slot slot) {
   std::uint64_t& word = slots_[number(slot)];
-  if ((word & (kCountMask | kMore)) == 0) {
-    auto& taken = taken_[static_cast<unsigned>(slot.space)];
-    taken.store(taken.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  }
   if ((word & kCountMask) != kCountMask) {
     word += kOneSession;
     return;

@@ -13,7 +13,6 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <optional>
 
 #include "conntrack/external_ports.h"
@@ -56,8 +55,9 @@ class Mappings {
   [[nodiscard]] std::size_t memory_used() const {
     return index_.memory_used() + slots_.memory_used() + more_sessions_.memory_used();
   }
-  // Any thread: of the index and of each protocol's slots, what is touched soon.
-  [[nodiscard]] std::array<Extent, 1 + kPortSpaces> touched_soon() const;
+  // Any thread: of the index and of each protocol's slots, what is touched soon when so many ports are used.
+  [[nodiscard]] std::array<Extent, 1 + kPortSpaces> touched_soon(
+      const std::array<std::uint64_t, kPortSpaces>& ports_used) const;
   // Endpoint-independent mappings.
   [[nodiscard]] std::uint64_t size() const { return index_.size(); }
   // Slots in use, all bound ones in the index and nothing else there. O(ports); for tests and debugging.
@@ -84,8 +84,8 @@ class Mappings {
   FlowHash hash_;
   TagIndex index_;
   ReservedArray<std::uint64_t> slots_;
-  std::array<std::atomic<std::uint64_t>, kPortSpaces> taken_{};  // slots that got a first session, ever
   ReservedArray<std::uint32_t> more_sessions_;  // in units of 32768: touched by mappings that have so many
+  std::size_t page_size_;                       // of the slots
 };
 
 }  // namespace vmnat::conntrack

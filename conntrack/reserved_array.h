@@ -7,7 +7,6 @@
 // touches them ahead of the worker (look_ahead.h), which an array helps by saying what will be needed soon.
 //
 //   array of 16 MiB, 3 MiB of it used in order:   | used 3 | look-ahead 8 |           5 |
-//   the same, used at random in 2 places:         | from start 8 | 4 |               4 |
 #pragma once
 
 #include <algorithm>
@@ -54,7 +53,7 @@ class ReservedArray {
   ReservedArray() = default;
   explicit ReservedArray(std::size_t length, Placement placement = {})
       : elements_(static_cast<T*>(reserve_pages(length * sizeof(T), placement)),
-                  Release{length * sizeof(T), placement.page_size()}) {}
+                  Release{length * sizeof(T)}) {}
 
   [[nodiscard]] bool reserved() const { return elements_ != nullptr; }
   [[nodiscard]] std::size_t memory_used() const { return resident_bytes(elements_.get(), bytes()); }
@@ -64,32 +63,24 @@ class ReservedArray {
   T* data() { return elements_.get(); }
   const T* data() const { return elements_.get(); }
 
-  // What is touched soon when that is known by itself.
-  [[nodiscard]] Extent front(std::size_t bytes) const { return extent(0, size(), bytes); }
+  // Of `count` elements from `first` on, `soon` bytes are touched soon.
+  [[nodiscard]] Extent part(std::size_t first, std::size_t count, std::size_t soon) const {
+    return {static_cast<std::byte*>(static_cast<void*>(elements_.get() + first)), count * sizeof(T),
+            std::min(soon, count * sizeof(T))};
+  }
+  [[nodiscard]] Extent front(std::size_t soon) const { return part(0, size(), soon); }
   // The same of an array that fills in order, with `used` elements so far.
   [[nodiscard]] Extent filling(std::size_t used) const {
     constexpr std::size_t kAhead = 8u << 20;  // session records: 131 072, 43 ms at 3 M a second
     return front(used * sizeof(T) + kAhead);
   }
-  // The same of `count` elements from `first` on that are used at random, `touched` of them so far: each has
-  // touched a page itself, so as much again is no more than twice what it would be. Without any, `from_start`
-  // bytes.
-  [[nodiscard]] Extent scattered(std::size_t touched, std::size_t from_start, std::size_t first,
-                                 std::size_t count) const {
-    return extent(first, count, from_start + touched * elements_.get_deleter().page_size);
-  }
 
  private:
   struct Release {
     std::size_t bytes = 0;
-    std::size_t page_size = 0;
     void operator()(T* at) const { release_pages(at, bytes); }
   };
   [[nodiscard]] std::size_t bytes() const { return elements_.get_deleter().bytes; }
-  [[nodiscard]] Extent extent(std::size_t first, std::size_t count, std::size_t soon) const {
-    return {static_cast<std::byte*>(static_cast<void*>(elements_.get() + first)), count * sizeof(T),
-            std::min(soon, count * sizeof(T))};
-  }
 
   std::unique_ptr<T, Release> elements_;
 };

@@ -49,8 +49,15 @@ std::size_t Conntrack::memory_used() const {
 }
 
 std::array<Extent, Conntrack::kExtents> Conntrack::touched_soon() const {
+  constexpr unsigned kLookedAt = 64;  // internal addresses are spread by a hash: these speak for all
   const std::uint32_t used = high_water_.load(std::memory_order_relaxed);
-  const auto [mapping_index, tcp, udp, icmp] = mappings_.touched_soon();
+  std::array<std::uint64_t, kPortSpaces> ports_used{};
+  for (unsigned external = 0; external < std::min(ports_.address_count(), kLookedAt); ++external) {
+    for (unsigned space = 0; space < kPortSpaces; ++space)
+      ports_used[space] +=
+          this->ports_used(static_cast<ExternalIndex>(external), static_cast<PortSpace>(space));
+  }
+  const auto [mapping_index, tcp, udp, icmp] = mappings_.touched_soon(ports_used);
   const auto [permission_index, grants] = permissions_.touched_soon();
   return {sessions_.filling(used),
           index_.touched_soon(std::uint64_t{used} * 2),
