@@ -5,8 +5,8 @@
 // whose host has to find the memory. So another thread does it, `step` by step, as far as the tables say that
 // they will be touched soon (Conntrack::touched_soon). A million sessions' table, by what has been opened:
 //
-//   nothing yet        8 MiB of records, 18 of their index, 10 of the mappings' index, 2 of an address's
-//   slots 300 000 sessions   18 MiB of records used, 8 ahead: a new page for each 32 768 more
+//   nothing yet       8 MiB of records, 18 of their index, 10 of the mappings' index, 2 of slots
+//   300 000 sessions  18 MiB of records used, 8 ahead: a new page for each 32 768 more
 //
 // A worker that is faster than the look-ahead touches the page itself. Nothing is ever taken back.
 //
