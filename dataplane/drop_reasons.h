@@ -14,7 +14,7 @@ namespace vmnat::dataplane {
 // clang-format off
 #define VMNAT_DROP_REASONS(ROW)                                                                              \
   /* Link layer */                                                                                           \
-  ROW(Runt, "runt", "shorter than an Ethernet header")                                                       \
+  ROW(Runt, "runt", "shorter than an Ethernet header, or a guest's buffers that hold no frame")              \
   ROW(SourceMac, "source_mac", "source MAC is a group address or zero")                                      \
   ROW(SpoofedMac, "spoofed_mac", "source or ARP sender MAC is not the port's, or is another's (guard)")     \
   ROW(SpoofedAddress, "spoofed_address", "source or ARP sender address is not the port's, or is another's")  \

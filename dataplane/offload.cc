@@ -31,23 +31,29 @@ UnfinishedHeaders headers_of(const rte_mbuf* frame) {
   return headers;
 }
 
+std::uint16_t checksum_offset(bool is_tcp) {
+  return is_tcp ? offsetof(rte_tcp_hdr, cksum) : offsetof(rte_udp_hdr, dgram_cksum);
+}
+
+std::uint16_t pseudo_header_sum(const rte_mbuf* frame, std::uint32_t l3, bool is_ipv4) {
+  if (is_ipv4) return rte_ipv4_phdr_cksum(rte_pktmbuf_mtod_offset(frame, const rte_ipv4_hdr*, l3), 0);
+  return rte_ipv6_phdr_cksum(rte_pktmbuf_mtod_offset(frame, const rte_ipv6_hdr*, l3), 0);
+}
+
+void write_at(rte_mbuf* frame, std::size_t offset, std::uint16_t value) {
+  std::memcpy(rte_pktmbuf_mtod_offset(frame, char*, offset), &value, sizeof value);
+}
+
 // Of all that follows the IP header, which is taken for the datagram: guests pad nothing. RFC 768: a computed
 // 0 of UDP is sent as ones.
 void write_checksum(rte_mbuf* frame, const UnfinishedHeaders& headers) {
-  const std::size_t field =
-      headers.l4 + (headers.is_tcp ? offsetof(rte_tcp_hdr, cksum) : offsetof(rte_udp_hdr, dgram_cksum));
-  const auto write = [&](std::uint16_t value) {
-    std::memcpy(rte_pktmbuf_mtod_offset(frame, char*, field), &value, sizeof value);
-  };
-  write(0);
+  const std::size_t field = headers.l4 + checksum_offset(headers.is_tcp);
+  write_at(frame, field, 0);
   std::uint16_t payload_sum = 0;
   rte_raw_cksum_mbuf(frame, headers.l4, frame->pkt_len - headers.l4, &payload_sum);
-  const std::uint16_t pseudo_sum =
-      headers.is_ipv4
-          ? rte_ipv4_phdr_cksum(rte_pktmbuf_mtod_offset(frame, const rte_ipv4_hdr*, headers.l3), 0)
-          : rte_ipv6_phdr_cksum(rte_pktmbuf_mtod_offset(frame, const rte_ipv6_hdr*, headers.l3), 0);
-  const net::Be16 sum = net::checksum_of(std::uint64_t{payload_sum} + pseudo_sum);
-  write(sum.raw() == 0 && !headers.is_tcp ? std::uint16_t{0xffff} : sum.raw());
+  const net::Be16 sum =
+      net::checksum_of(std::uint64_t{payload_sum} + pseudo_header_sum(frame, headers.l3, headers.is_ipv4));
+  write_at(frame, field, sum.raw() == 0 && !headers.is_tcp ? std::uint16_t{0xffff} : sum.raw());
 }
 
 void leave_to_device(rte_mbuf* frame, const UnfinishedHeaders& headers, bool in_segments) {
@@ -66,7 +72,61 @@ bool makes_too_many_segments(const rte_mbuf* frame, const UnfinishedHeaders& hea
   return (frame->pkt_len - headers.payload) / kMostSegments >= frame->tso_segsz;
 }
 
+// Of any protocol: the sum from `start` on, in which the field has the pseudo-header's share.
+void finish_plain_sum(rte_mbuf* frame, std::size_t start, std::size_t field) {
+  std::uint16_t sum = 0;
+  if (field + sizeof sum > frame->data_len || start >= frame->pkt_len) return;
+  if (rte_raw_cksum_mbuf(frame, static_cast<std::uint32_t>(start),
+                         frame->pkt_len - static_cast<std::uint32_t>(start), &sum) != 0)
+    return;
+  write_at(frame, field, sum == 0xffff ? sum : static_cast<std::uint16_t>(~sum));
+}
+
 }  // namespace
+
+void mark_unfinished(rte_mbuf* frame, const virtio::NetHeader& header) {
+  using virtio::NetHeader;
+  const UnfinishedHeaders headers = headers_of(frame);
+  const auto segmentation = static_cast<std::uint8_t>(header.segmentation & ~NetHeader::kEcn);
+  const bool is_tcp_in_segments = segmentation == NetHeader::kTcp4 || segmentation == NetHeader::kTcp6;
+  const bool is_cut =
+      (is_tcp_in_segments && headers.is_tcp) || (segmentation == NetHeader::kUdp && !headers.is_tcp);
+  if (is_cut && headers.is_whole && header.segment_size != 0) {
+    frame->ol_flags |= RTE_MBUF_F_RX_LRO | RTE_MBUF_F_RX_L4_CKSUM_NONE;
+    frame->tso_segsz = header.segment_size;
+  } else if ((header.flags & NetHeader::kNeedsChecksum) != 0) {
+    if (headers.is_whole && header.checksum_start == headers.l4 &&
+        header.checksum_offset == checksum_offset(headers.is_tcp))
+      frame->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_NONE;
+    else
+      finish_plain_sum(frame, header.checksum_start,
+                       std::size_t{header.checksum_start} + header.checksum_offset);
+  }
+}
+
+virtio::NetHeader header_for_guest(rte_mbuf* frame) {
+  using virtio::NetHeader;
+  NetHeader header;
+  if ((frame->ol_flags & RTE_MBUF_F_TX_L4_MASK) == 0) return header;
+  const bool is_tcp = (frame->ol_flags & RTE_MBUF_F_TX_L4_MASK) == RTE_MBUF_F_TX_TCP_CKSUM;
+  const bool is_ipv4 = (frame->ol_flags & RTE_MBUF_F_TX_IPV4) != 0;
+  const auto l4 = static_cast<std::uint16_t>(frame->l2_len + frame->l3_len);
+  header.flags = NetHeader::kNeedsChecksum;
+  header.checksum_start = l4;
+  header.checksum_offset = checksum_offset(is_tcp);
+  if ((frame->ol_flags & RTE_MBUF_F_TX_TCP_SEG) == 0) return header;
+  header.segmentation = is_ipv4 ? NetHeader::kTcp4 : NetHeader::kTcp6;
+  header.segment_size = frame->tso_segsz;
+  header.headers_length = static_cast<std::uint16_t>(l4 + frame->l4_len);
+  // Devices want the sum without the length and make the IPv4 checksum of each segment; guests do not.
+  write_at(frame, l4 + header.checksum_offset, pseudo_header_sum(frame, frame->l2_len, is_ipv4));
+  if (is_ipv4) {
+    auto* const ip = rte_pktmbuf_mtod_offset(frame, rte_ipv4_hdr*, frame->l2_len);
+    ip->hdr_checksum = 0;
+    ip->hdr_checksum = rte_ipv4_cksum(ip);
+  }
+  return header;
+}
 
 void finish_checksum(rte_mbuf* frame) {
   if ((frame->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) != RTE_MBUF_F_RX_L4_CKSUM_NONE) return;

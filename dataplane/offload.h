@@ -17,6 +17,8 @@
 #include <cstdint>
 #include <rte_mbuf.h>
 
+#include "dataplane/virtio.h"
+
 namespace vmnat::dataplane {
 
 // What a device does by itself for frames that it transmits.
@@ -36,6 +38,13 @@ inline bool is_unfinished(const rte_mbuf* frame) {
 inline bool is_super_frame(const rte_mbuf* frame) {
   return (frame->ol_flags & RTE_MBUF_F_RX_LRO) != 0;
 }
+
+// Marks a frame by what its guest says of it (virtio 1.1, 5.1.6.2). A checksum of something else than TCP or
+// UDP is finished at once; what makes no sense is ignored.
+[[gnu::cold]] void mark_unfinished(rte_mbuf* frame, const virtio::NetHeader& header);
+
+// What a guest is told of a frame that was prepared to leave to it. Its pseudo-header's sum is made virtio's.
+[[gnu::cold]] virtio::NetHeader header_for_guest(rte_mbuf* frame);
 
 // Writes the checksum of a partial frame; for what does not leave by a device.
 [[gnu::cold]] void finish_checksum(rte_mbuf* frame);

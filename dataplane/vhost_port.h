@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// VhostPort: the rings of a guest behind a vhost-user socket, as workers use them: librte_vhost's bursts
-// without an Ethernet device around them, whose statistics cost 20 to 40 ticks a packet.
+// VhostPort: the rings of a guest behind a vhost-user socket, as workers use them.
 //
-// Guests come and go in librte_vhost's own thread (control/vhost_socket.h), and must not go while a worker is
-// at their rings. A worker marks the ring before it asks which guest is there; whoever sends the guest off
-// takes its number back first, then waits until no ring is marked:
+// Split virtqueues are driven here (split_virtqueue.h); others, and those of a guest that is being migrated,
+// by librte_vhost's bursts. librte_vhost's own thread talks with the guest's VMM (control/vhost_socket.h),
+// and must not change anything while a worker is at the rings. A worker marks the ring before it asks which
+// guest is there; who wants the workers away takes the guest from them first, then waits until no ring is
+// marked:
 //
 //   worker                                 librte_vhost's thread
-//     ring.in_use = true                     revoke(): guest = none
+//     ring.in_use = true                     pause(): guest = none
 //     guest? -> burst                        membarrier(2): workers see that, or their marks are seen here
-//     ring.in_use = false                    while (is_in_use()) pause
+//     ring.in_use = false                    while (is_in_use()) wait
 //
 // So the worker pays two plain stores a burst, no fence.
 #pragma once
@@ -22,47 +23,66 @@
 #include <rte_vhost.h>
 
 #include "conntrack/session.h"
+#include "dataplane/guest_memory.h"
+#include "dataplane/split_virtqueue.h"
 
 namespace vmnat::dataplane {
 
 class VhostPort {
  public:
   static constexpr unsigned kMostQueues = 64;  // pairs
+  static constexpr int kDrivenHere = -2;       // instead of librte_vhost's number of the guest
 
   // A burst from the guest's transmit queue, in buffers of the pool. Workers, each for queues of its own.
   std::uint16_t receive(std::uint16_t queue, rte_mempool* pool, rte_mbuf** frames, std::uint16_t most) {
-    const auto ring = static_cast<std::uint16_t>(2 * queue + 1);
-    return at_ring(ring, [=](int guest) { return rte_vhost_dequeue_burst(guest, ring, pool, frames, most); });
+    const auto number = static_cast<std::uint16_t>(2 * queue + 1);
+    return at_ring(number, [=](int guest, Ring& ring) {
+      if (guest == kDrivenHere) return ring.queue.take(pool, frames, most);
+      return rte_vhost_dequeue_burst(guest, number, pool, frames, most);
+    });
   }
   // How many of the frames the guest's receive queue has taken: copied, and freed here.
   std::uint16_t transmit(std::uint16_t queue, rte_mbuf** frames, std::uint16_t count) {
-    const auto ring = static_cast<std::uint16_t>(2 * queue);
-    const std::uint16_t taken =
-        at_ring(ring, [=](int guest) { return rte_vhost_enqueue_burst(guest, ring, frames, count); });
+    const auto number = static_cast<std::uint16_t>(2 * queue);
+    const std::uint16_t taken = at_ring(number, [=](int guest, Ring& ring) {
+      if (guest == kDrivenHere) return ring.queue.put(frames, count);
+      return rte_vhost_enqueue_burst(guest, number, frames, count);
+    });
     rte_pktmbuf_free_bulk(frames, taken);
     return taken;
   }
 
-  // librte_vhost's thread. `guest` is its number there; `features` are virtio's, as negotiated.
-  void attach(int guest, std::uint64_t features) {
+  // librte_vhost's thread. `features` are virtio's, as negotiated; `guest` is its number there, whose bursts
+  // are to be used, or kDrivenHere.
+  //
+  //   attach() -> resume() -> [ pause(), until not is_in_use(): rings and memory may change -> resume() ] ...
+  //   pause(), until not is_in_use() -> detach()
+  void attach(std::uint64_t features) {
     features_.store(features, std::memory_order_relaxed);
-    guest_.store(guest, std::memory_order_release);
+    is_attached_.store(true, std::memory_order_release);
   }
-  void revoke() {
-    guest_.store(kNobody, std::memory_order_relaxed);
+  void detach() {
+    is_attached_.store(false, std::memory_order_relaxed);
     features_.store(0, std::memory_order_relaxed);
   }
+  void resume(int guest) { guest_.store(guest, std::memory_order_release); }
+  void pause() { guest_.store(kNobody, std::memory_order_relaxed); }
+  [[nodiscard]] bool is_paused() const { return has_guest() && guest_.load() == kNobody; }
+  [[nodiscard]] bool is_driven_here() const { return guest_.load() == kDrivenHere; }
   [[nodiscard]] bool is_in_use() const {
     return std::ranges::any_of(rings_,
                                [](const Ring& ring) { return ring.in_use.load(std::memory_order_acquire); });
   }
+  // While no worker is at the rings: the guest's memory, and the rings that are driven here.
+  GuestMemory& memory() { return memory_; }
+  SplitVirtqueue& queue(unsigned ring) { return rings_[ring].queue; }
   // Rings 2q and 2q + 1 are the guest's receive and transmit queue q; those beyond kMostQueues stay unused.
   void set_enabled(unsigned ring, bool is_enabled) {
     if (ring < rings_.size()) rings_[ring].is_enabled.store(is_enabled, std::memory_order_relaxed);
   }
 
   // Any thread.
-  [[nodiscard]] bool has_guest() const { return guest_.load(std::memory_order_acquire) != kNobody; }
+  [[nodiscard]] bool has_guest() const { return is_attached_.load(std::memory_order_acquire); }
   [[nodiscard]] std::uint64_t features() const { return features_.load(std::memory_order_relaxed); }
   // Of the guest's receive queues, how many from the first on are enabled.
   [[nodiscard]] unsigned open_receive_queues() const {
@@ -76,6 +96,7 @@ class VhostPort {
   struct alignas(conntrack::kCacheLineSize) Ring {
     std::atomic<bool> in_use{false};
     std::atomic<bool> is_enabled{false};
+    SplitVirtqueue queue;  // open when it is driven here
   };
 
   template <typename Burst>
@@ -83,15 +104,17 @@ class VhostPort {
     Ring& ring = rings_[number];
     if (!ring.is_enabled.load(std::memory_order_relaxed)) return 0;
     ring.in_use.store(true, std::memory_order_relaxed);
-    std::atomic_signal_fence(std::memory_order_seq_cst);  // pairs with the membarrier after revoke()
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // pairs with the membarrier after pause()
     const int guest = guest_.load(std::memory_order_acquire);
-    const std::uint16_t count = guest == kNobody ? std::uint16_t{0} : burst(guest);
+    const std::uint16_t count = guest == kNobody ? std::uint16_t{0} : burst(guest, ring);
     ring.in_use.store(false, std::memory_order_release);
     return count;
   }
 
-  std::atomic<int> guest_{kNobody};
+  std::atomic<int> guest_{kNobody};  // for workers
+  std::atomic<bool> is_attached_{false};
   std::atomic<std::uint64_t> features_{0};
+  GuestMemory memory_;
   std::array<Ring, 2 * kMostQueues> rings_;
 };
 

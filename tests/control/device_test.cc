@@ -59,13 +59,17 @@ TEST(VhostPort, OpenQueuesAreThoseEnabledFromTheFirstOn) {
   port.set_enabled(2 * dataplane::VhostPort::kMostQueues, true);  // beyond: no effect
 }
 
-TEST(VhostPort, KnowsItsGuestAndFeaturesUntilRevoked) {
+TEST(VhostPort, KnowsItsGuestAndFeaturesUntilDetachedAndWhileItIsPaused) {
   dataplane::VhostPort port;
   EXPECT_FALSE(port.has_guest());
-  port.attach(0, 0x82);
+  port.attach(0x82);
+  port.resume(dataplane::VhostPort::kDrivenHere);
+  port.pause();
+  EXPECT_TRUE(port.is_paused());
   EXPECT_TRUE(port.has_guest());
   EXPECT_EQ(port.features(), 0x82u);
-  port.revoke();
+  port.detach();
+  EXPECT_FALSE(port.is_paused());
   EXPECT_FALSE(port.has_guest());
   EXPECT_EQ(port.features(), 0u);
 }

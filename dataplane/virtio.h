@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// What stands in a guest's memory by virtio 1.1: split virtqueues (2.6) and the header of frames (5.1.6).
+//
+// All numbers are little-endian, like this CPU. A guest may write at any time to what is its own: what is
+// read is read once, and checked after that.
+#pragma once
+
+#include <atomic>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+namespace vmnat::dataplane::virtio {
+
+static_assert(std::endian::native == std::endian::little);
+
+struct Descriptor {
+  static constexpr std::uint16_t kNext = 1, kIndirect = 4;  // flags
+  std::uint64_t address = 0;                                // the guest's
+  std::uint32_t length = 0;
+  std::uint16_t flags = 0;
+  std::uint16_t next = 0;
+};
+static_assert(sizeof(Descriptor) == 16);
+
+// Both rings start so. In the available ring heads of chains follow, in the used ring elements; after those of
+// the available ring, with kEventIndex, the index of the used ring at which the guest wants to be called.
+struct RingStart {
+  static constexpr std::uint16_t kNoInterrupt = 1;  // flags of the available ring
+  std::uint16_t flags = 0;
+  std::uint16_t index = 0;
+};
+struct UsedElement {
+  std::uint32_t head = 0;
+  std::uint32_t length = 0;  // bytes written to the chain
+};
+
+// Before each frame, in its guest's memory. Without mergeable buffers and before virtio 1.0 it ends with
+// checksum_offset.
+struct NetHeader {
+  static constexpr std::uint8_t kNeedsChecksum = 1;                           // flags
+  static constexpr std::uint8_t kTcp4 = 1, kUdp = 3, kTcp6 = 4, kEcn = 0x80;  // segmentation
+  std::uint8_t flags = 0;
+  std::uint8_t segmentation = 0;
+  std::uint16_t headers_length = 0;
+  std::uint16_t segment_size = 0;
+  std::uint16_t checksum_start = 0;
+  std::uint16_t checksum_offset = 0;  // from checksum_start
+  std::uint16_t buffers = 0;          // that a received frame fills
+};
+static_assert(sizeof(NetHeader) == 12);
+inline constexpr std::size_t kShortNetHeader = 10;
+
+// Feature bits.
+inline constexpr std::uint64_t kMergeableBuffers = 1ull << 15;
+inline constexpr std::uint64_t kLogAll = 1ull << 26;  // vhost: what is written is to be logged, for migration
+inline constexpr std::uint64_t kEventIndex = 1ull << 29;
+inline constexpr std::uint64_t kVersion1 = 1ull << 32;
+inline constexpr std::uint64_t kIommuPlatform = 1ull << 33;
+inline constexpr std::uint64_t kPackedRing = 1ull << 34;
+
+// Numbers that the other side writes meanwhile.
+template <typename T>
+T load(const T& at, std::memory_order order = std::memory_order_relaxed) {
+  return std::atomic_ref<T>(const_cast<T&>(at)).load(order);
+}
+template <typename T>
+void store(T& at, T value, std::memory_order order = std::memory_order_relaxed) {
+  std::atomic_ref<T>(at).store(value, order);
+}
+
+}  // namespace vmnat::dataplane::virtio

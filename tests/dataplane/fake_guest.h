@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// FakeGuest: a guest's driver of one split virtqueue of 8 descriptors, with 256 KiB of memory at two places.
+//
+//   guest.offer(3, {{.length = 72, .at = guest.place(bytes)}});   a chain that starts at descriptor 3
+//   guest.used()                                                  {head, length} of what came back
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+#include <vector>
+
+#include "dataplane/split_virtqueue.h"
+#include "tests/dataplane/packet_builder.h"
+
+namespace vmnat::test {
+
+class FakeGuest {
+ public:
+  static constexpr std::uint16_t kSize = 8;
+  static constexpr std::uint64_t kLow = 0x10000,
+                                 kHigh = 0x100000000;  // where its memory is, by its addresses
+  static constexpr std::uint64_t kBytes = 128 << 10;   // of each
+  struct Buffer {
+    std::uint64_t address = 0;
+    std::uint32_t length = 0;
+  };
+
+  explicit FakeGuest(std::uint64_t features = dataplane::virtio::kVersion1, std::uint16_t start = 0)
+      : low_(kBytes), high_(kBytes), features_(features), start_(start), seen_(start) {
+    memory_.count = 2;
+    memory_.regions[0] = {kLow, kBytes, low_.data()};
+    memory_.regions[1] = {kHigh, kBytes, high_.data()};
+    rings_.available[1] = rings_.used.start.index = start;
+    reopen();
+  }
+  // As librte_vhost's thread does it after a message.
+  void reopen(int call_fd = -1) {
+    queue_ = dataplane::SplitVirtqueue(
+        {.descriptors = rings_.descriptors,
+         .available = reinterpret_cast<const dataplane::virtio::RingStart*>(rings_.available),
+         .used = &rings_.used.start,
+         .size = kSize,
+         .call_fd = call_fd,
+         .features = features_,
+         .next_available = start_,
+         .next_used = start_},
+        memory_);
+  }
+  dataplane::SplitVirtqueue& queue() { return queue_; }
+
+  // Guest memory that nothing else uses yet, filled with the bytes.
+  Buffer place(const Bytes& bytes) {
+    const Buffer buffer = room(bytes.size());
+    std::copy(bytes.begin(), bytes.end(), here(buffer.address));
+    return buffer;
+  }
+  Buffer room(std::size_t bytes) {
+    const Buffer buffer{kLow + next_free_, static_cast<std::uint32_t>(bytes)};
+    next_free_ += bytes;
+    if (next_free_ > kBytes) throw std::length_error("the guest's memory is full");
+    return buffer;
+  }
+  // A frame of zeroes, at the same place each time.
+  static Buffer empty_frame() { return {kHigh, 72}; }
+  // The region above is two from there on, as after memory was added.
+  void split_high(std::uint64_t at) {
+    memory_.regions[2] = {kHigh + at, kBytes - at, high_.data() + at};
+    memory_.regions[1].bytes = at;
+    memory_.count = 3;
+  }
+  std::byte* here(std::uint64_t address) {
+    return address >= kHigh ? high_.data() + (address - kHigh) : low_.data() + (address - kLow);
+  }
+  Bytes read(Buffer buffer) { return {here(buffer.address), here(buffer.address) + buffer.length}; }
+
+  dataplane::virtio::Descriptor& descriptor(unsigned number) { return rings_.descriptors[number]; }
+  // A chain in consecutive descriptors from `head` on.
+  void offer(std::uint16_t head, const std::vector<Buffer>& chain) {
+    for (std::size_t i = 0; i < chain.size(); ++i)
+      descriptor(head + i) = {chain[i].address, chain[i].length,
+                              i + 1 < chain.size() ? dataplane::virtio::Descriptor::kNext : std::uint16_t{0},
+                              static_cast<std::uint16_t>(head + i + 1)};
+    offer_head(head);
+  }
+  // A chain in a table of its own.
+  void offer_indirect(std::uint16_t head, const std::vector<Buffer>& chain) {
+    Bytes table(chain.size() * sizeof(dataplane::virtio::Descriptor));
+    for (std::size_t i = 0; i < chain.size(); ++i) {
+      const dataplane::virtio::Descriptor one{
+          chain[i].address, chain[i].length,
+          i + 1 < chain.size() ? dataplane::virtio::Descriptor::kNext : std::uint16_t{0},
+          static_cast<std::uint16_t>(i + 1)};
+      std::memcpy(table.data() + i * sizeof one, &one, sizeof one);
+    }
+    const Buffer at = place(table);
+    descriptor(head) = {at.address, at.length, dataplane::virtio::Descriptor::kIndirect, 0};
+    offer_head(head);
+  }
+  void offer_head(std::uint16_t head) {
+    std::uint16_t& index = rings_.available[1];
+    rings_.available[2 + index % kSize] = head;
+    ++index;
+  }
+  void forbid_calls() { rings_.available[0] = dataplane::virtio::RingStart::kNoInterrupt; }
+  void call_at(std::uint16_t used_index) { rings_.available[2 + kSize] = used_index; }
+
+  // What came back since the last time.
+  std::vector<dataplane::virtio::UsedElement> used() {
+    std::vector<dataplane::virtio::UsedElement> elements;
+    for (; seen_ != rings_.used.start.index; ++seen_) elements.push_back(rings_.used.elements[seen_ % kSize]);
+    return elements;
+  }
+
+ private:
+  struct Rings {
+    dataplane::virtio::Descriptor descriptors[kSize];
+    alignas(4) std::uint16_t available[2 + kSize + 1];
+    struct {
+      dataplane::virtio::RingStart start;
+      dataplane::virtio::UsedElement elements[kSize];
+    } used;
+  };
+
+  std::vector<std::byte> low_, high_;
+  std::uint64_t next_free_ = 0;
+  dataplane::GuestMemory memory_;
+  Rings rings_{};
+  std::uint64_t features_;
+  std::uint16_t start_;
+  std::uint16_t seen_;
+  dataplane::SplitVirtqueue queue_;
+};
+
+}  // namespace vmnat::test
