@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A VM without a VM: speaks vhost-user as QEMU does, and drives a pair of split virtqueues as a guest does.
+
+    guest = VhostUserGuest(socket, mac="52:54:00:aa:00:01")
+    guest.send(guest.to() / ARP(...))
+    reply = guest.expect(lambda f: ARP in f, "the answer")
+    guest.request(SET_MEM_TABLE, ..., descriptors=[fd])     # any message, also a wrong one
+
+Its memory is a file of 1 MiB that both sides map: rings at the start, buffers of 2 KiB behind them. One descriptor
+holds virtio's header and the frame. What it does is bounded and slow; it is for what real guests never do.
+"""
+
+import mmap
+import os
+import select
+import socket
+import struct
+import time
+
+from .tap import check, check_equal
+from .waiting import Overdue, deadline_in
+from .wire import BROADCAST, Ether
+
+# Vhost-user messages and flags (QEMU, docs/interop/vhost-user.rst), feature bits (virtio 1.1).
+(GET_FEATURES, SET_FEATURES, SET_OWNER, SET_MEM_TABLE, SET_VRING_NUM, SET_VRING_ADDR, SET_VRING_BASE, GET_VRING_BASE,
+ SET_VRING_KICK, SET_VRING_CALL, GET_PROTOCOL_FEATURES, SET_PROTOCOL_FEATURES, SET_VRING_ENABLE) = (
+    1, 2, 3, 5, 8, 9, 10, 11, 12, 13, 15, 16, 18)
+VERSION, NEED_REPLY = 1, 8
+REPLY_ACK = 1 << 3
+MERGEABLE, PROTOCOL_FEATURES, VERSION_1 = 1 << 15, 1 << 30, 1 << 32
+REPLIED = (GET_FEATURES, GET_VRING_BASE, GET_PROTOCOL_FEATURES)
+
+HEADER = struct.Struct("<III")
+DESCRIPTOR = struct.Struct("<QIHH")
+NET_HEADER = 12
+GUEST_BASE, USER_BASE, MEMORY = 0x100000, 0x7F0000000000, 1 << 20
+SIZE = 64  # of each ring
+BUFFER = 2048
+RECEIVE, TRANSMIT = 0, 1
+
+
+class Memory:
+    """A file that is mapped here, and by vmnatd when it is told."""
+
+    def __init__(self, guest_base, user_base, size=MEMORY):
+        self.guest_base, self.user_base, self.size = guest_base, user_base, size
+        self.file = os.memfd_create("vmnat-test-guest")
+        os.ftruncate(self.file, size)
+        self.bytes = mmap.mmap(self.file, size)
+
+    def region(self):
+        return struct.pack("<QQQQ", self.guest_base, self.size, self.user_base, 0)
+
+    def close(self):
+        self.bytes.close()
+        os.close(self.file)
+
+
+class Virtqueue:
+    """One ring, seen by the driver. `number` 0 is the guest's receive queue, 1 its transmit queue."""
+
+    def __init__(self, memory, number):
+        self.memory, self.number = memory, number
+        self.descriptors = number * 0x4000
+        self.available, self.used = self.descriptors + 0x1000, self.descriptors + 0x2000
+        self.buffers = 0x10000 + number * SIZE * BUFFER
+        self.offered = self.seen = 0
+        self.kick, self.call = os.eventfd(0, os.EFD_NONBLOCK), os.eventfd(0, os.EFD_NONBLOCK)
+
+    def buffer(self, head):
+        return self.buffers + head * BUFFER
+
+    def describe(self, head, address, length, flags=0, following=0):
+        DESCRIPTOR.pack_into(self.memory.bytes, self.descriptors + head * 16, address, length, flags, following)
+
+    def offer(self, head):
+        struct.pack_into("<H", self.memory.bytes, self.available + 4 + self.offered % SIZE * 2, head)
+        self.offered += 1
+        struct.pack_into("<H", self.memory.bytes, self.available + 2, self.offered & 0xFFFF)
+
+    def used_index(self):
+        return struct.unpack_from("<H", self.memory.bytes, self.used + 2)[0]
+
+    def next_used(self):
+        """(head, length) of the next element that came back, or None."""
+        if self.used_index() == self.seen & 0xFFFF:
+            return None
+        element = struct.unpack_from("<II", self.memory.bytes, self.used + 4 + self.seen % SIZE * 8)
+        self.seen += 1
+        return element
+
+    def close(self):
+        os.close(self.kick)
+        os.close(self.call)
+
+
+class VhostUserGuest:
+    def __init__(self, path, mac):
+        self.mac = mac
+        self.memory = Memory(GUEST_BASE, USER_BASE)
+        self.more_memory = []
+        self.receive_queue, self.transmit_queue = (Virtqueue(self.memory, number) for number in (RECEIVE, TRANSMIT))
+        self.unwanted = []
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(20)
+        self.socket.connect(str(path))
+        self.negotiate()
+        for head in range(SIZE):
+            self.give_receive_buffer(head)
+        self.start()
+
+    def close(self):
+        self.socket.close()
+        for part in (self.receive_queue, self.transmit_queue, self.memory, *self.more_memory):
+            part.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    # --- vhost-user ---------------------------------------------------------------------------------------
+
+    def request(self, number, payload=b"", descriptors=(), need_reply=False):
+        """Sends a message; the reply's payload where there is one."""
+        flags = VERSION | (NEED_REPLY if need_reply else 0)
+        socket.send_fds(self.socket, [HEADER.pack(number, flags, len(payload)) + payload], list(descriptors))
+        if number not in REPLIED and not need_reply:
+            return b""
+        answered, _, size = HEADER.unpack(self.read(HEADER.size))
+        check_equal(answered, number, "the message that is answered")
+        return self.read(size)
+
+    def read(self, size):
+        data = b""
+        while len(data) < size:
+            part = self.socket.recv(size - len(data))
+            check(part, "vmnatd closed the vhost-user connection")
+            data += part
+        return data
+
+    def negotiate(self):
+        offered = struct.unpack("<Q", self.request(GET_FEATURES))[0]
+        wanted = VERSION_1 | MERGEABLE | PROTOCOL_FEATURES
+        check_equal(offered & wanted, wanted, "features")
+        self.request(SET_OWNER)
+        self.request(GET_PROTOCOL_FEATURES)
+        self.request(SET_PROTOCOL_FEATURES, struct.pack("<Q", REPLY_ACK))
+        self.request(SET_FEATURES, struct.pack("<Q", wanted))
+        self.tell_memory()
+
+    def tell_memory(self):
+        memories = [self.memory, *self.more_memory]
+        self.request(SET_MEM_TABLE, struct.pack("<II", len(memories), 0) + b"".join(m.region() for m in memories),
+                     [memory.file for memory in memories])
+
+    def start(self):
+        """Both rings, from where they are."""
+        for ring in (self.receive_queue, self.transmit_queue):
+            number = ring.number
+            self.request(SET_VRING_NUM, struct.pack("<II", number, SIZE))
+            self.request(SET_VRING_BASE, struct.pack("<II", number, ring.used_index()))
+            self.request(SET_VRING_ADDR, struct.pack("<IIQQQQ", number, 0, USER_BASE + ring.descriptors,
+                                                     USER_BASE + ring.used, USER_BASE + ring.available, 0))
+            self.request(SET_VRING_CALL, struct.pack("<Q", number), [ring.call])
+            self.request(SET_VRING_KICK, struct.pack("<Q", number), [ring.kick])
+            self.request(SET_VRING_ENABLE, struct.pack("<II", number, 1))
+
+    def stop(self):
+        """Both rings; how many chains of each vmnatd had taken, by what it says."""
+        for ring in (self.receive_queue, self.transmit_queue):
+            self.request(SET_VRING_ENABLE, struct.pack("<II", ring.number, 0))
+        return [struct.unpack("<II", self.request(GET_VRING_BASE, struct.pack("<II", ring.number, 0)))[1]
+                for ring in (self.receive_queue, self.transmit_queue)]
+
+    # --- frames -------------------------------------------------------------------------------------------
+
+    def to(self, mac=BROADCAST):
+        return Ether(src=self.mac, dst=mac)
+
+    def give_receive_buffer(self, head):
+        ring = self.receive_queue
+        ring.describe(head, GUEST_BASE + ring.buffer(head), BUFFER, flags=2)
+        ring.offer(head)
+
+    def send(self, frame, head=0, memory=None, at=None):
+        """One frame, by descriptor `head`; its bytes may lie in other memory of the guest's. Returns when the
+        descriptor came back."""
+        ring = self.transmit_queue
+        memory, at = memory or self.memory, ring.buffer(head) if at is None else at
+        content = bytes(NET_HEADER) + bytes(frame)
+        memory.bytes[at:at + len(content)] = content
+        ring.describe(head, memory.guest_base + at, len(content))
+        self.send_chain(head)
+
+    def send_chain(self, head):
+        """A chain that `describe` has made."""
+        self.transmit_queue.offer(head)
+        deadline = deadline_in(10)
+        while (back := self.transmit_queue.next_used()) is None:
+            if time.monotonic() > deadline:
+                raise Overdue("vmnatd does not take what the guest sends")
+            time.sleep(0.001)
+        check_equal(back, (head, 0), "the descriptor that came back, and how much was written to it")
+
+    def receive(self):
+        back = self.receive_queue.next_used()
+        if back is None:
+            return None
+        head, length = back
+        at = self.receive_queue.buffer(head)
+        content = self.memory.bytes[at:at + length]
+        check_equal(content[:NET_HEADER], bytes(10) + b"\1\0", "virtio's header before a frame")
+        self.give_receive_buffer(head)
+        return Ether(content[NET_HEADER:])
+
+    def expect(self, wanted, what, seconds=10):
+        deadline = deadline_in(seconds)
+        while time.monotonic() < deadline:
+            frame = self.receive()
+            if frame is None:
+                time.sleep(0.001)
+            elif wanted(frame):
+                return frame
+            else:
+                self.unwanted.append(frame)
+        raise Overdue(f"{what} did not come within {seconds} s; what came: {[f.summary() for f in self.unwanted]}")
+
+    def was_called(self, seconds=10):
+        """Whether vmnatd has interrupted the guest for received frames, or does so in time."""
+        readable, _, _ = select.select([self.receive_queue.call], [], [], seconds)
+        return bool(readable) and os.eventfd_read(self.receive_queue.call) > 0
