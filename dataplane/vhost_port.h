@@ -4,8 +4,8 @@
 // Split virtqueues are driven here (split_virtqueue.h); others, and those of a guest that is being migrated,
 // by librte_vhost's bursts. librte_vhost's own thread talks with the guest's VMM (control/vhost_socket.h),
 // and must not change anything while a worker is at the rings. A worker marks the ring before it asks which
-// guest is there; who wants the workers away takes the guest from them first, then waits until no ring is
-// marked:
+// guest is there, and whether the ring is enabled; who wants the workers away changes that first, then waits
+// until no ring is marked:
 //
 //   worker                                 librte_vhost's thread
 //     ring.in_use = true                     pause(): guest = none
@@ -102,11 +102,11 @@ class VhostPort {
   template <typename Burst>
   std::uint16_t at_ring(unsigned number, Burst burst) {
     Ring& ring = rings_[number];
-    if (!ring.is_enabled.load(std::memory_order_relaxed)) return 0;
     ring.in_use.store(true, std::memory_order_relaxed);
-    std::atomic_signal_fence(std::memory_order_seq_cst);  // pairs with the membarrier after pause()
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // pairs with the membarrier after a change
     const int guest = guest_.load(std::memory_order_acquire);
-    const std::uint16_t count = guest == kNobody ? std::uint16_t{0} : burst(guest, ring);
+    const bool is_open = guest != kNobody && ring.is_enabled.load(std::memory_order_relaxed);
+    const std::uint16_t count = is_open ? burst(guest, ring) : std::uint16_t{0};
     ring.in_use.store(false, std::memory_order_release);
     return count;
   }
