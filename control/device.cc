@@ -19,6 +19,7 @@
 #include <unistd.h>
 #include <utility>
 
+#include "control/topology.h"
 #include "control/unix_socket.h"
 
 namespace vmnat::control {
@@ -98,14 +99,6 @@ Result<VhostPlan> plan_vhost(const DeviceRequest& request) {
   if (plan.mode == config::VhostMode::Server)
     if (auto cleared = remove_stale_socket(plan.path); !cleared) return tl::unexpected(cleared.error());
   return plan;
-}
-
-// Locally administered, and the same at every start.
-net::MacAddr mac_of(const std::string& path) {
-  const std::size_t hash = std::hash<std::string>{}(path);
-  return {{0x02, static_cast<std::uint8_t>(hash), static_cast<std::uint8_t>(hash >> 8),
-           static_cast<std::uint8_t>(hash >> 16), static_cast<std::uint8_t>(hash >> 24),
-           static_cast<std::uint8_t>(hash >> 32)}};
 }
 
 // The interface must be there, and up: an AF_PACKET socket receives nothing from one that is down.
@@ -195,7 +188,7 @@ Result<Device> Device::open_vhost(const DeviceRequest& request) {
   if (!socket) return tl::unexpected(socket.error());
   Device device(kNone, "vhost-user");
   device.vhost_ = std::move(*socket);
-  device.vhost_mac_ = mac_of(plan->path);
+  device.vhost_mac_ = mac_made_from(plan->path);
   device.queues_ = static_cast<std::uint16_t>(std::min(request.queues, most));
   return device;
 }

@@ -7,13 +7,6 @@
 namespace vmnat::control {
 namespace {
 
-// FNV-1a: any fixed hash would do.
-std::uint32_t name_hash(std::string_view text) {
-  std::uint32_t hash = 2166136261u;
-  for (const char c : text) hash = (hash ^ static_cast<std::uint8_t>(c)) * 16777619u;
-  return hash;
-}
-
 conntrack::Ticks ticks(std::chrono::seconds time) {
   return std::chrono::duration_cast<conntrack::Ticks>(time);
 }
@@ -103,11 +96,15 @@ std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_c
   return ports;
 }
 
-net::MacAddr gateway_mac(const config::Network& network) {
-  if (network.mac) return *network.mac;
-  const std::uint32_t hash = name_hash(network.name);
+net::MacAddr mac_made_from(std::string_view name) {
+  std::uint32_t hash = 2166136261u;  // FNV-1a: any fixed hash would do
+  for (const char c : name) hash = (hash ^ static_cast<std::uint8_t>(c)) * 16777619u;
   return {{0x52, 0x54, 0x00, static_cast<std::uint8_t>(hash >> 16), static_cast<std::uint8_t>(hash >> 8),
            static_cast<std::uint8_t>(hash)}};
+}
+
+net::MacAddr gateway_mac(const config::Network& network) {
+  return network.mac ? *network.mac : mac_made_from(network.name);
 }
 
 std::vector<conntrack::ExternalAddress> plan_external_addresses(const config::Config& config) {

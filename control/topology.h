@@ -5,6 +5,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "conntrack/conntrack.h"
@@ -32,8 +33,10 @@ inline conntrack::WorkerIndex polling_worker(const PortPlan& port, unsigned queu
 // Ports spread over the workers in turn. The uplink belongs to the first worker.
 std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_count);
 
-// The gateway's MAC on a network: configured, or made from the network's name so that it is the same after
-// every restart (locally administered, 52:54:00 as virtual NICs have).
+// For who has no MAC configured: the same at every start, locally administered, 52:54:00 as virtual NICs have.
+net::MacAddr mac_made_from(std::string_view name);
+
+// The gateway's MAC on a network: configured, or made from the network's name.
 net::MacAddr gateway_mac(const config::Network& network);
 
 // Distinct external addresses, with the ports that may be allocated on each: the uplink's own first, which is
