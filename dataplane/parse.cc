@@ -50,10 +50,6 @@ bool unroutable(ParsedPacket& packet, DropReason fault) {
   return net::folded(net::added_sum(frame.head.subspan(kIpOffset, ip.header_length()))) == 0xffff;
 }
 
-bool has_good_checksum(const Frame& frame, const Ipv4Header& ip, bool is_plain) {
-  return is_plain ? net::folded(net::plain_header_sum(ip)) == 0xffff : has_good_long_checksum(frame, ip);
-}
-
 bool parse_tcp(const Frame& frame, std::size_t at, std::size_t l4_length, ParsedPacket& packet,
                Ports& ports) {
   const auto* tcp = view<TcpHeader>(frame.head, at);
@@ -190,8 +186,9 @@ bool parse_ipv4(const Frame& frame, Burst& burst, unsigned i) {
   if (total_length < header_length || total_length > frame.length - kIpOffset)
     return unroutable(packet, DropReason::IpHeader);
   if (frame.head.size() < kIpOffset + header_length) return unroutable(packet, DropReason::HeadersSplit);
-  if (!has_good_checksum(frame, *ip, is_plain))
-    return unroutable(packet, DropReason::IpChecksum);  // RFC 1812 5.2.2
+  // RFC 1812 5.2.2
+  if (is_plain ? net::folded(net::plain_header_sum(*ip)) != 0xffff : !has_good_long_checksum(frame, *ip))
+    return unroutable(packet, DropReason::IpChecksum);
   if (!is_plain && !are_acceptable(frame.head.subspan(kIpOffset, header_length).subspan(sizeof(Ipv4Header))))
     return unroutable(packet, DropReason::IpOptions);
   // Without ports the address says all, of a fragment, too.
