@@ -47,11 +47,13 @@ class Memory:
         self.file = os.memfd_create("vmnat-test-guest")
         os.ftruncate(self.file, size)
         self.bytes = mmap.mmap(self.file, size)
+        self.words = memoryview(self.bytes).cast("H")  # read and written as a whole, which struct does byte by byte
 
     def region(self):
         return struct.pack("<QQQQ", self.guest_base, self.size, self.user_base, 0)
 
     def close(self):
+        self.words.release()
         self.bytes.close()
         os.close(self.file)
 
@@ -74,12 +76,12 @@ class Virtqueue:
         DESCRIPTOR.pack_into(self.memory.bytes, self.descriptors + head * 16, address, length, flags, following)
 
     def offer(self, head):
-        struct.pack_into("<H", self.memory.bytes, self.available + 4 + self.offered % SIZE * 2, head)
+        self.memory.words[self.available // 2 + 2 + self.offered % SIZE] = head
         self.offered += 1
-        struct.pack_into("<H", self.memory.bytes, self.available + 2, self.offered & 0xFFFF)
+        self.memory.words[self.available // 2 + 1] = self.offered & 0xFFFF
 
     def used_index(self):
-        return struct.unpack_from("<H", self.memory.bytes, self.used + 2)[0]
+        return self.memory.words[self.used // 2 + 1]
 
     def next_used(self):
         """(head, length) of the next element that came back, or None."""
