@@ -61,7 +61,7 @@ class ReservedArray {
   T& operator[](std::size_t i) { return elements_.get()[i]; }
   const T& operator[](std::size_t i) const { return elements_.get()[i]; }
   T* data() { return elements_.get(); }
-  const T* data() const { return elements_.get(); }
+  [[nodiscard]] const T* data() const { return elements_.get(); }
 
   // Of `count` elements from `first` on, `soon` bytes are touched soon.
   [[nodiscard]] Extent part(std::size_t first, std::size_t count, std::size_t soon) const {

@@ -46,8 +46,8 @@ Ports& ports() {
   return ports;
 }
 
-unsigned rings_of(int guest) {
-  return std::min<unsigned>(rte_vhost_get_vring_num(guest), 2 * dataplane::VhostPort::kMostQueues);
+std::uint16_t rings_of(int guest) {
+  return std::min<std::uint16_t>(rte_vhost_get_vring_num(guest), 2 * dataplane::VhostPort::kMostQueues);
 }
 
 // When this returns, no worker is at the rings that does not know what was said before.

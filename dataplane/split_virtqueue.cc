@@ -55,6 +55,27 @@ const std::byte* data_of(const rte_mbuf* segment) {
   return rte_pktmbuf_mtod(segment, const std::byte*);
 }
 
+// To the frame, whose last buffer is `last`. False without buffers.
+[[gnu::cold]] bool append(rte_mbuf* frame, rte_mbuf*& last, const std::byte* from, std::uint32_t bytes,
+                          rte_mempool* pool) {
+  while (bytes > 0) {
+    if (rte_pktmbuf_tailroom(last) == 0) {
+      rte_mbuf* const more = rte_pktmbuf_alloc(pool);
+      if (more == nullptr) return false;
+      last->next = more;
+      last = more;
+      ++frame->nb_segs;
+    }
+    const std::uint32_t size = std::min<std::uint32_t>(bytes, rte_pktmbuf_tailroom(last));
+    std::memcpy(rte_pktmbuf_mtod_offset(last, std::byte*, last->data_len), from, size);
+    last->data_len = static_cast<std::uint16_t>(last->data_len + size);
+    frame->pkt_len += size;
+    from += size;
+    bytes -= size;
+  }
+  return true;
+}
+
 void make_empty(rte_mbuf* frame) {
   rte_pktmbuf_free(frame->next);
   frame->next = nullptr;
@@ -268,26 +289,15 @@ bool SplitVirtqueue::gather(std::uint16_t head, rte_mempool* pool, rte_mbuf* fra
   std::uint32_t header_read = 0;
   rte_mbuf* last = frame;
   Chain chain(*this, head);
-  for (Piece piece; chain.next(piece) && frame->pkt_len <= kLongestFrame;) {
+  for (Piece piece; chain.next(piece);) {
     const std::uint32_t of_header = std::min(piece.bytes, header_length_ - header_read);
     std::memcpy(header_bytes + header_read, piece.at, of_header);
     header_read += of_header;
-    for (std::uint32_t done = of_header; done < piece.bytes && frame->pkt_len <= kLongestFrame;) {
-      if (rte_pktmbuf_tailroom(last) == 0) {
-        rte_mbuf* const more = rte_pktmbuf_alloc(pool);
-        if (more == nullptr) return make_empty(frame), false;
-        last->next = more;
-        last = more;
-        ++frame->nb_segs;
-      }
-      const std::uint32_t size = std::min<std::uint32_t>(piece.bytes - done, rte_pktmbuf_tailroom(last));
-      std::memcpy(rte_pktmbuf_mtod_offset(last, std::byte*, last->data_len), piece.at + done, size);
-      last->data_len = static_cast<std::uint16_t>(last->data_len + size);
-      frame->pkt_len += size;
-      done += size;
-    }
+    const std::uint32_t rest = piece.bytes - of_header;
+    if (rest > kLongestFrame - frame->pkt_len) return make_empty(frame), true;
+    if (!append(frame, last, piece.at + of_header, rest, pool)) return make_empty(frame), false;
   }
-  if (chain.is_broken() || frame->pkt_len > kLongestFrame)
+  if (chain.is_broken())
     make_empty(frame);
   else if ((header.flags | header.segmentation) != 0)
     mark_unfinished(frame, header);
