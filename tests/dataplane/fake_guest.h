@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <stdexcept>
 #include <vector>
 
@@ -31,15 +32,15 @@ class FakeGuest {
     memory_.count = 2;
     memory_.regions[0] = {kLow, kBytes, low_.data()};
     memory_.regions[1] = {kHigh, kBytes, high_.data()};
-    rings_.available[1] = rings_.used.start.index = start;
+    available_[1] = used_->start.index = start;
     reopen();
   }
   // As librte_vhost's thread does it after a message.
   void reopen(int call_fd = -1) {
     queue_ = dataplane::SplitVirtqueue(
-        {.descriptors = rings_.descriptors,
-         .available = reinterpret_cast<const dataplane::virtio::RingStart*>(rings_.available),
-         .used = &rings_.used.start,
+        {.descriptors = descriptors_.data(),
+         .available = reinterpret_cast<const dataplane::virtio::RingStart*>(available_.data()),
+         .used = &used_->start,
          .size = kSize,
          .call_fd = call_fd,
          .features = features_,
@@ -74,7 +75,7 @@ class FakeGuest {
   }
   Bytes read(Buffer buffer) { return {here(buffer.address), here(buffer.address) + buffer.length}; }
 
-  dataplane::virtio::Descriptor& descriptor(unsigned number) { return rings_.descriptors[number]; }
+  dataplane::virtio::Descriptor& descriptor(unsigned number) { return descriptors_[number]; }
   // A chain in consecutive descriptors from `head` on.
   void offer(std::uint16_t head, const std::vector<Buffer>& chain) {
     for (std::size_t i = 0; i < chain.size(); ++i)
@@ -98,34 +99,33 @@ class FakeGuest {
     offer_head(head);
   }
   void offer_head(std::uint16_t head) {
-    std::uint16_t& index = rings_.available[1];
-    rings_.available[2 + index % kSize] = head;
+    std::uint16_t& index = available_[1];
+    available_[2 + index % kSize] = head;
     ++index;
   }
-  void forbid_calls() { rings_.available[0] = dataplane::virtio::RingStart::kNoInterrupt; }
-  void call_at(std::uint16_t used_index) { rings_.available[2 + kSize] = used_index; }
+  void forbid_calls() { available_[0] = dataplane::virtio::RingStart::kNoInterrupt; }
+  void call_at(std::uint16_t used_index) { available_[2 + kSize] = used_index; }
 
   // What came back since the last time.
   std::vector<dataplane::virtio::UsedElement> used() {
     std::vector<dataplane::virtio::UsedElement> elements;
-    for (; seen_ != rings_.used.start.index; ++seen_) elements.push_back(rings_.used.elements[seen_ % kSize]);
+    for (; seen_ != used_->start.index; ++seen_) elements.push_back(used_->elements[seen_ % kSize]);
     return elements;
   }
 
  private:
-  struct Rings {
-    dataplane::virtio::Descriptor descriptors[kSize];
-    alignas(4) std::uint16_t available[2 + kSize + 1];
-    struct {
-      dataplane::virtio::RingStart start;
-      dataplane::virtio::UsedElement elements[kSize];
-    } used;
+  struct UsedRing {
+    dataplane::virtio::RingStart start;
+    dataplane::virtio::UsedElement elements[kSize];
   };
 
+  // Each by itself in memory, with nothing around that a wrong index could reach unnoticed by a sanitizer.
+  std::vector<dataplane::virtio::Descriptor> descriptors_{kSize};
+  std::vector<std::uint16_t> available_ = std::vector<std::uint16_t>(2 + kSize + 1);
+  std::unique_ptr<UsedRing> used_ = std::make_unique<UsedRing>();
   std::vector<std::byte> low_, high_;
   std::uint64_t next_free_ = 0;
   dataplane::GuestMemory memory_;
-  Rings rings_{};
   std::uint64_t features_;
   std::uint16_t start_;
   std::uint16_t seen_;
