@@ -7,7 +7,6 @@
 #include <cstring>
 #include <filesystem>
 #include <fmt/format.h>
-#include <functional>
 #include <net/if.h>
 #include <rte_bus.h>
 #include <rte_dev.h>
@@ -21,6 +20,7 @@
 
 #include "control/topology.h"
 #include "control/unix_socket.h"
+#include "dataplane/virtio.h"
 
 namespace vmnat::control {
 namespace {
@@ -32,8 +32,6 @@ constexpr std::uint16_t kTransmitDescriptors = 1024;
 constexpr std::uint64_t kChecksums = RTE_ETH_TX_OFFLOAD_UDP_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
 constexpr std::uint64_t kTransmitOffloads =
     kChecksums | RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
-// Virtio 1.1, 5.1.3: the guest takes partial checksums, and TCP super-frames.
-constexpr std::uint64_t kGuestChecksums = 1u << 1, kGuestTso4 = 1u << 7, kGuestTso6 = 1u << 8;
 
 std::string error_text(int negative_errno) {
   return std::strerror(std::abs(negative_errno));
@@ -280,10 +278,10 @@ dataplane::Offloads Device::offloads() const {
     return {.checksums = checksums, .tcp4_segments = segments, .tcp6_segments = segments};
   }
   const std::uint64_t features = vhost_->port().features();
-  const bool checksums = (features & kGuestChecksums) != 0;
+  const bool checksums = (features & dataplane::virtio::kGuestChecksums) != 0;
   return {.checksums = checksums,
-          .tcp4_segments = checksums && (features & kGuestTso4) != 0,
-          .tcp6_segments = checksums && (features & kGuestTso6) != 0};
+          .tcp4_segments = checksums && (features & dataplane::virtio::kGuestTso4) != 0,
+          .tcp6_segments = checksums && (features & dataplane::virtio::kGuestTso6) != 0};
 }
 
 bool Device::is_up() const {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <memory>
 #include <sys/eventfd.h>
 
 #include "dataplane/offload.h"

@@ -23,8 +23,8 @@ struct Descriptor {
 };
 static_assert(sizeof(Descriptor) == 16);
 
-// Both rings start so. In the available ring heads of chains follow, in the used ring elements; after those of
-// the available ring, with kEventIndex, the index of the used ring at which the guest wants to be called.
+// Both rings start so. In the available ring heads of chains follow, in the used ring elements; after those
+// of the available ring, with kEventIndex, the index of the used ring at which the guest wants to be called.
 struct RingStart {
   static constexpr std::uint16_t kNoInterrupt = 1;  // flags of the available ring
   std::uint16_t flags = 0;
@@ -52,6 +52,9 @@ static_assert(sizeof(NetHeader) == 12);
 inline constexpr std::size_t kShortNetHeader = 10;
 
 // Feature bits.
+inline constexpr std::uint64_t kGuestChecksums = 1ull << 1;  // the guest takes partial checksums,
+inline constexpr std::uint64_t kGuestTso4 = 1ull << 7;       // and TCP super-frames
+inline constexpr std::uint64_t kGuestTso6 = 1ull << 8;
 inline constexpr std::uint64_t kMergeableBuffers = 1ull << 15;
 inline constexpr std::uint64_t kLogAll = 1ull << 26;  // vhost: what is written is to be logged, for migration
 inline constexpr std::uint64_t kEventIndex = 1ull << 29;
