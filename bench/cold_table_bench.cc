@@ -24,6 +24,7 @@
 #include <thread>
 #include <vector>
 
+#include "bench/nat_table.h"
 #include "conntrack/look_ahead.h"
 
 namespace vmnat::conntrack {
@@ -48,35 +49,15 @@ void pin(unsigned cpu) {
   sched_setaffinity(0, sizeof set, &set);
 }
 
-// A NAT with an external port for each session.
-struct Table {
-  explicit Table(const Options& options) {
-    std::vector<ExternalAddress> addresses;
-    for (unsigned i = 0; i < options.sessions / 64512 + 2; ++i) {
-      addresses.push_back({.address = net::Ipv4Addr::from_host(0xcb000000 + i)});
-      indices.push_back(static_cast<ExternalIndex>(i));
-    }
-    policy.addresses = indices;
-    ports = ExternalPorts::create(addresses, 1);
-    conntrack = Conntrack::create({.capacity = options.capacity, .seed = 42}, *ports, {&policy, 1});
-  }
-  NatPolicy policy;
-  std::vector<ExternalIndex> indices;
-  std::unique_ptr<ExternalPorts> ports;
-  std::unique_ptr<Conntrack> conntrack;
+// With an external port for each session.
+struct Table : NatTable {
+  explicit Table(const Options& options) : NatTable(options.capacity, addresses_for(options.sessions) + 2) {}
 };
 
 std::vector<OutboundFlow> make_flows(unsigned count) {
   std::mt19937_64 random(7);
   std::vector<OutboundFlow> flows;
-  for (unsigned i = 0; i < count; ++i) {
-    const net::Endpoint internal{net::Ipv4Addr::from_host(0x0a000000 + i / 1000),
-                                 net::L4Port::from_host(static_cast<std::uint16_t>(32768 + i % 1000 * 28))};
-    const net::Endpoint remote{
-        net::Ipv4Addr::from_host(0x60000000 | static_cast<std::uint32_t>(random() & 0x0fffffff)),
-        net::L4Port::from_host(443)};
-    flows.push_back({.key = FlowKey::of(internal, remote, net::Protocol::Udp)});
-  }
+  for (unsigned i = 0; i < count; ++i) flows.push_back(flow_number(i, random));
   return flows;
 }
 

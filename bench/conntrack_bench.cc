@@ -17,13 +17,12 @@
 #include <rte_errno.h>
 #include <rte_hash.h>
 
-#include "conntrack/conntrack.h"
+#include "bench/nat_table.h"
 
 namespace vmnat::conntrack {
 namespace {
 
 constexpr unsigned kBurst = 32;
-constexpr auto kUdp = net::Protocol::Udp;
 
 // Counts items and says what one costs in TSC ticks of CPU time: other processes' turns do not count.
 class TickMeter {
@@ -42,36 +41,11 @@ class TickMeter {
   benchmark::State& state_;
 };
 
-// A NAT with room for `capacity` sessions and as many external addresses as they need.
-struct Table {
-  explicit Table(std::size_t capacity, unsigned spare_addresses = 1, Pages pages = Pages::Huge) {
-    std::vector<ExternalAddress> addresses;
-    for (std::size_t i = 0; i < capacity / 64512 + spare_addresses; ++i) {
-      addresses.push_back({.address = net::Ipv4Addr::from_host(0xcb000000 + static_cast<std::uint32_t>(i))});
-      indices.push_back(static_cast<ExternalIndex>(i));
-    }
-    policy.addresses = indices;
-    ports = ExternalPorts::create(addresses, 1);
-    conntrack =
-        Conntrack::create({.capacity = static_cast<std::uint32_t>(capacity), .seed = 42, .placement = pages},
-                          *ports, {&policy, 1});
-  }
-  NatPolicy policy;
-  std::vector<ExternalIndex> indices;
-  std::unique_ptr<ExternalPorts> ports;
-  std::unique_ptr<Conntrack> conntrack;
+// With room for `capacity` sessions and as many external addresses as they need.
+struct Table : NatTable {
+  explicit Table(std::size_t capacity, unsigned spare_addresses = 1, Pages pages = Pages::Huge)
+      : NatTable(capacity, addresses_for(capacity) + spare_addresses, pages) {}
 };
-
-// A thousand flows a VM, from random ephemeral ports, no port twice.
-OutboundFlow flow_number(std::size_t i, std::mt19937_64& random, net::Protocol protocol = kUdp) {
-  const auto port = static_cast<std::uint16_t>(32768 + i % 1000 * 28 + random() % 28);
-  const net::Endpoint internal{net::Ipv4Addr::from_host(0x0a000000 + static_cast<std::uint32_t>(i / 1000)),
-                               net::L4Port::from_host(port)};
-  const std::uint64_t bits = random();
-  const net::Endpoint remote{net::Ipv4Addr::from_host(0x60000000 | (bits & 0x0fffffff)),
-                             net::L4Port::from_host(static_cast<std::uint16_t>(bits >> 40 | 1))};
-  return {.key = FlowKey::of(internal, remote, protocol), .tcp_flags = net::TcpHeader::kSyn};
-}
 
 // A filled table and its keys; the last one asked for is kept, since filling takes longer than measuring.
 struct Filled : Table {
