@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <stdexcept>
 #include <vector>
 
@@ -78,24 +79,15 @@ class FakeGuest {
   dataplane::virtio::Descriptor& descriptor(unsigned number) { return descriptors_[number]; }
   // A chain in consecutive descriptors from `head` on.
   void offer(std::uint16_t head, const std::vector<Buffer>& chain) {
-    for (std::size_t i = 0; i < chain.size(); ++i)
-      descriptor(head + i) = {chain[i].address, chain[i].length,
-                              i + 1 < chain.size() ? dataplane::virtio::Descriptor::kNext : std::uint16_t{0},
-                              static_cast<std::uint16_t>(head + i + 1)};
+    std::ranges::copy(linked(chain, head), descriptors_.begin() + head);
     offer_head(head);
   }
   // A chain in a table of its own.
   void offer_indirect(std::uint16_t head, const std::vector<Buffer>& chain) {
-    Bytes table(chain.size() * sizeof(dataplane::virtio::Descriptor));
-    for (std::size_t i = 0; i < chain.size(); ++i) {
-      const dataplane::virtio::Descriptor one{
-          chain[i].address, chain[i].length,
-          i + 1 < chain.size() ? dataplane::virtio::Descriptor::kNext : std::uint16_t{0},
-          static_cast<std::uint16_t>(i + 1)};
-      std::memcpy(table.data() + i * sizeof one, &one, sizeof one);
-    }
-    const Buffer at = place(table);
-    descriptor(head) = {at.address, at.length, dataplane::virtio::Descriptor::kIndirect, 0};
+    const auto entries = linked(chain, 0);
+    const auto bytes = std::as_bytes(std::span(entries));
+    const Buffer table = place({bytes.begin(), bytes.end()});
+    descriptor(head) = {table.address, table.length, dataplane::virtio::Descriptor::kIndirect, 0};
     offer_head(head);
   }
   void offer_head(std::uint16_t head) {
@@ -114,6 +106,16 @@ class FakeGuest {
   }
 
  private:
+  // The buffers as descriptors of which each leads to the next one, the first standing at `first`.
+  static std::vector<dataplane::virtio::Descriptor> linked(const std::vector<Buffer>& chain,
+                                                           std::uint16_t first) {
+    std::vector<dataplane::virtio::Descriptor> descriptors;
+    for (const Buffer& buffer : chain)
+      descriptors.push_back({buffer.address, buffer.length, dataplane::virtio::Descriptor::kNext, ++first});
+    descriptors.back().flags = 0;
+    return descriptors;
+  }
+
   struct UsedRing {
     dataplane::virtio::RingStart start;
     dataplane::virtio::UsedElement elements[kSize];

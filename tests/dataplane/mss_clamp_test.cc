@@ -17,16 +17,10 @@ using net::TcpHeader;
 constexpr const char* kServer = "198.51.100.7";
 constexpr const char* kVm1Address = "192.168.122.10";
 
-Bytes bytes_of(const std::vector<unsigned>& values) {
-  Bytes bytes;
-  for (const unsigned value : values) bytes.push_back(static_cast<std::byte>(value));
-  return bytes;
-}
-
 // A segment with these options, padded with zeros to whole words, and a checksum that makes its sum 0.
 Bytes segment(const std::vector<unsigned>& options) {
   Bytes bytes(20);
-  const Bytes tail = bytes_of(options);
+  const Bytes tail = as_bytes(options);
   bytes.insert(bytes.end(), tail.begin(), tail.end());
   while (bytes.size() % 4 != 0) bytes.push_back(std::byte{0});
   auto& tcp = *net::mutable_view<TcpHeader>(bytes);
@@ -71,7 +65,7 @@ TEST(MssClamp, LowersWhatIsTooLargeAndLeavesTheRestAlone) {
   for (const Row& row : kRows) {
     Bytes bytes = segment(row.options);
     dataplane::clamp_mss(bytes, 1360);
-    Bytes expected = bytes_of(row.expected);
+    Bytes expected = as_bytes(row.expected);
     expected.resize(bytes.size() - 20);
     EXPECT_EQ(options_of(bytes), expected) << row.says;
     EXPECT_EQ(net::folded(net::added_sum(bytes)), 0xffff) << "checksum: " << row.says;
@@ -105,7 +99,7 @@ TEST(MssClamp, KeepsTheChecksumRightWhateverTheOptionsAre) {
 // A frame with TCP options, checksums computed in full.
 Bytes with_options(Packet packet, const std::vector<unsigned>& options) {
   Bytes frame = packet.payload(options.size()).frame([&](Bytes& bytes) {
-    std::memcpy(bytes.data() + 54, bytes_of(options).data(), options.size());
+    std::memcpy(bytes.data() + 54, as_bytes(options).data(), options.size());
     bytes[46] = static_cast<std::byte>((20 + options.size()) / 4 << 4);
     auto& tcp = *net::mutable_view<TcpHeader>(bytes, 34);
     const auto& ip = *net::view<net::Ipv4Header>(bytes, 14);

@@ -70,17 +70,17 @@ void append(Bytes& bytes, const T& value) {
   std::memcpy(bytes.data() + bytes.size() - sizeof value, &value, sizeof value);
 }
 
-Bytes as_bytes(const std::vector<unsigned>& numbers) {
-  Bytes bytes;
-  for (const unsigned number : numbers) bytes.push_back(static_cast<std::byte>(number));
-  return bytes;
-}
-
 net::Endpoint endpoint(std::string_view address, std::uint16_t port) {
   return {net::parse_ipv4(address).value(), net::L4Port::from_host(port)};
 }
 
 }  // namespace
+
+Bytes as_bytes(const std::vector<unsigned>& numbers) {
+  Bytes bytes;
+  for (const unsigned number : numbers) bytes.push_back(static_cast<std::byte>(number));
+  return bytes;
+}
 
 Packet& Packet::from(net::MacAddr mac, std::string_view address, std::uint16_t port) {
   source_mac_ = mac;

@@ -14,6 +14,8 @@ namespace vmnat::test {
 
 using Bytes = std::vector<std::byte>;
 
+Bytes as_bytes(const std::vector<unsigned>& numbers);
+
 class Packet {
  public:
   Packet() { payload(18); }

@@ -89,17 +89,7 @@ struct FreeFrame {
 using Frame = std::unique_ptr<rte_mbuf, FreeFrame>;
 
 Frame frame_of(const Bytes& bytes, std::size_t of_each_buffer = 2048) {
-  Frame frame;
-  for (std::size_t at = 0; at < bytes.size(); at += of_each_buffer) {
-    const std::size_t size = std::min(of_each_buffer, bytes.size() - at);
-    rte_mbuf* segment = rte_pktmbuf_alloc(packet_pool());
-    std::memcpy(rte_pktmbuf_append(segment, static_cast<std::uint16_t>(size)), bytes.data() + at, size);
-    if (frame == nullptr)
-      frame.reset(segment);
-    else
-      rte_pktmbuf_chain(frame.get(), segment);
-  }
-  return frame;
+  return Frame(buffer_of(bytes, of_each_buffer));
 }
 
 class SplitVirtqueue : public ::testing::Test {

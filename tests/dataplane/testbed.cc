@@ -54,6 +54,24 @@ rte_mempool* packet_pool() {
   return pool;
 }
 
+rte_mbuf* buffer_of(const Bytes& frame, std::size_t of_each_buffer) {
+  rte_mbuf* head = nullptr;
+  for (std::size_t at = 0; at == 0 || at < frame.size();) {
+    rte_mbuf* segment = rte_pktmbuf_alloc(packet_pool());
+    if (segment == nullptr) throw std::runtime_error("no buffer");
+    const std::size_t size = std::min(frame.size() - at, of_each_buffer);
+    char* room = rte_pktmbuf_append(segment, static_cast<std::uint16_t>(size));
+    if (size != 0) std::memcpy(room, frame.data() + at, size);
+    if (head == nullptr)
+      head = segment;
+    else
+      rte_pktmbuf_chain(head, segment);
+    at += size;
+    if (size == 0) break;
+  }
+  return head;
+}
+
 // An Ethernet device whose receive and transmit queues are rings in the test's hands.
 struct Testbed::Wire {
   std::vector<rte_ring*> in;   // by queue
@@ -176,24 +194,6 @@ void Testbed::make_workers(unsigned worker_count) {
             *external_ports_, policies_),
         *external_ports_));
   }
-}
-
-rte_mbuf* Testbed::buffer_of(const Bytes& frame) {
-  rte_mbuf* head = nullptr;
-  for (std::size_t at = 0; at == 0 || at < frame.size();) {
-    rte_mbuf* segment = rte_pktmbuf_alloc(packet_pool());
-    if (segment == nullptr) throw std::runtime_error("no buffer");
-    const std::size_t size = std::min<std::size_t>(frame.size() - at, 2048);
-    char* room = rte_pktmbuf_append(segment, static_cast<std::uint16_t>(size));
-    if (size != 0) std::memcpy(room, frame.data() + at, size);
-    if (head == nullptr)
-      head = segment;
-    else
-      rte_pktmbuf_chain(head, segment);
-    at += size;
-    if (size == 0) break;
-  }
-  return head;
 }
 
 void Testbed::put(PortIndex port, const Bytes& frame, unsigned queue) {

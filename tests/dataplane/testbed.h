@@ -35,6 +35,8 @@ inline constexpr unsigned kPortCount = 6;
 
 // Of all testbeds; starts the EAL at first use.
 rte_mempool* packet_pool();
+// A frame in buffers of that pool, each with so many bytes at most.
+rte_mbuf* buffer_of(const Bytes& frame, std::size_t of_each_buffer = 2048);
 
 // Non-zero counters by name: "vm1.rx", "uplink.tx", "drop.ip_header", "punt.dhcp", "flood_copies", ...
 using Counts = std::map<std::string, std::uint64_t>;
@@ -94,7 +96,6 @@ class Testbed {
   struct Wire;
   void make_state(const Shape& shape);
   void make_workers(unsigned worker_count);
-  rte_mbuf* buffer_of(const Bytes& frame);
 
   unsigned number_;
   std::vector<std::unique_ptr<Wire>> wires_;

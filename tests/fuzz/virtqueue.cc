@@ -87,19 +87,8 @@ void take(FakeGuest& guest) {
   vmnat::fuzz::fault("more frames than were made available");
 }
 
-rte_mbuf* frame_of(std::uint32_t length) {
-  rte_mbuf* frame = nullptr;
-  for (std::uint32_t left = length; left > 0;) {
-    rte_mbuf* segment = rte_pktmbuf_alloc(vmnat::test::packet_pool());
-    const auto size = static_cast<std::uint16_t>(std::min<std::uint32_t>(left, 2048));
-    std::memset(rte_pktmbuf_append(segment, size), 0x5a, size);
-    if (frame == nullptr)
-      frame = segment;
-    else
-      rte_pktmbuf_chain(frame, segment);
-    left -= size;
-  }
-  return frame;
+rte_mbuf* frame_of(std::size_t length) {
+  return vmnat::test::buffer_of(vmnat::test::Bytes(length, std::byte{0x5a}));
 }
 
 void put(FakeGuest& guest, unsigned available) {
