@@ -29,6 +29,7 @@ namespace fs = std::filesystem;
 
 constexpr std::uint16_t kReceiveDescriptors = 1024;
 constexpr std::uint16_t kTransmitDescriptors = 1024;
+constexpr std::uint16_t kLeastSegment = 256;  // NICs stop a queue that is given less ("malicious driver")
 constexpr std::uint64_t kChecksums = RTE_ETH_TX_OFFLOAD_UDP_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
 constexpr std::uint64_t kTransmitOffloads =
     kChecksums | RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
@@ -162,6 +163,12 @@ Result<std::uint16_t> create_port(const DeviceRequest& request, const Plan& plan
   return port_id;
 }
 
+// Of one frame. A driver that takes no chains reads beyond the first buffer as if it were whole.
+std::uint16_t most_buffers_of(const rte_eth_dev_info& info) {
+  if ((info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) == 0) return 1;
+  return info.tx_desc_lim.nb_seg_max == 0 ? UINT16_MAX : info.tx_desc_lim.nb_seg_max;
+}
+
 }  // namespace
 
 Result<Device> Device::open(const DeviceRequest& request, std::span<rte_mempool* const> pools) {
@@ -197,6 +204,7 @@ Result<void> Device::start(const DeviceRequest& request, std::span<rte_mempool* 
   if (const int status = rte_eth_dev_info_get(port_id_, &info); status != 0)
     return failure(request, "does not say what it can do: " + error_text(status));
   transmit_offloads_ = info.tx_offload_capa & kTransmitOffloads;
+  most_buffers_ = most_buffers_of(info);
   rss_table_capacity_ = info.reta_size;
   const unsigned most = std::min(info.max_rx_queues, info.max_tx_queues);
   if (request.queues > most && !request.fewer_queues_will_do)
@@ -242,6 +250,7 @@ Device::Device(Device&& other) noexcept
     : port_id_(std::exchange(other.port_id_, kNone)),
       kind_(std::move(other.kind_)),
       transmit_offloads_(other.transmit_offloads_),
+      most_buffers_(other.most_buffers_),
       queues_(other.queues_),
       rss_table_capacity_(other.rss_table_capacity_),
       numa_node_(other.numa_node_),
@@ -275,7 +284,11 @@ dataplane::Offloads Device::offloads() const {
   if (vhost_ == nullptr) {
     const bool checksums = (transmit_offloads_ & kChecksums) == kChecksums;
     const bool segments = checksums && (transmit_offloads_ & RTE_ETH_TX_OFFLOAD_TCP_TSO) != 0;
-    return {.checksums = checksums, .tcp4_segments = segments, .tcp6_segments = segments};
+    return {.checksums = checksums,
+            .tcp4_segments = segments,
+            .tcp6_segments = segments,
+            .least_segment = kLeastSegment,
+            .most_buffers = most_buffers_};
   }
   const std::uint64_t features = vhost_->port().features();
   const bool checksums = (features & dataplane::virtio::kGuestChecksums) != 0;

@@ -68,7 +68,8 @@ class Device {
   static constexpr std::uint16_t kNone = 0xffff;
   std::uint16_t port_id_ = kNone;
   std::string kind_;
-  std::uint64_t transmit_offloads_ = 0;  // DPDK's bits, as configured
+  std::uint64_t transmit_offloads_ = 0;      // DPDK's bits, as configured
+  std::uint16_t most_buffers_ = UINT16_MAX;  // of a frame that it transmits
   std::uint16_t queues_ = 1;
   std::uint16_t rss_table_capacity_ = 0;
   int numa_node_ = kNoNode;

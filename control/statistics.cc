@@ -40,6 +40,7 @@ void add_frames(const Launched& launched, Named& named) {
     named["fragments.made"] += counters.fragments_made.get();
     named["segments.made"] += counters.segments_made.get();
     named["segments.merged"] += counters.segments_merged.get();
+    named["receive.deferred"] += counters.receive_deferred.get();
     named["handoff.frames"] += counters.handoff_frames.get();
     named["learn.missed"] += counters.learn_missed.get();
   }

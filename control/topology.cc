@@ -219,9 +219,10 @@ dataplane::ForwardingState initial_state(const config::Config& config, const std
   set_live(config, state);
   state.forwards = forward_table(plan_forwards(config));
   for (std::size_t i = 0; i < ports.size(); ++i) {
-    state.ports.push_back({.network = ports[i].network, .owner = ports[i].owner});
-    if (ports[i].network != dataplane::kNoNetwork)
-      state.networks[ports[i].network].ports.push_back(static_cast<PortIndex>(i));
+    const bool is_uplink = ports[i].network == dataplane::kNoNetwork;
+    const std::uint16_t mtu = is_uplink ? config.uplink.mtu : state.networks[ports[i].network].mtu;
+    state.ports.push_back({.network = ports[i].network, .owner = ports[i].owner, .mtu = mtu});
+    if (!is_uplink) state.networks[ports[i].network].ports.push_back(static_cast<PortIndex>(i));
   }
   return state;
 }

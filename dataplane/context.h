@@ -24,6 +24,17 @@ inline constexpr std::uint32_t kIcmpErrorsAtOnce = 50;
 inline constexpr std::uint32_t kPortIcmpErrorsPerSecond = 200;
 inline constexpr std::uint32_t kPortIcmpErrorsAtOnce = 20;
 
+// What floods reach every VM of a network, which did not ask for it: of one port so much a second.
+inline constexpr std::uint32_t kPortFloodsPerSecond = 10'000;  // frames
+inline constexpr std::uint32_t kPortFloodsAtOnce = 2'000;
+inline constexpr std::uint32_t kPortFloodBytesPerSecond = 25'000'000;
+inline constexpr std::uint32_t kPortFloodBytesAtOnce = 5'000'000;
+
+struct FloodBudget {
+  TokenBucket frames{kPortFloodsPerSecond, kPortFloodsAtOnce};
+  TokenBucket bytes{kPortFloodBytesPerSecond, kPortFloodBytesAtOnce};
+};
+
 struct Context {
   const ForwardingState* state = nullptr;  // valid until the end of the poll
   Time now{};                              // read once a poll
@@ -38,11 +49,18 @@ struct Context {
   DatagramNumbers& datagram_numbers;
   RefusedRemotes& refused_remotes;
   std::span<TokenBucket> port_icmp_error_budgets;  // by PortIndex
+  std::span<FloodBudget> port_flood_budgets;       // the same
   TokenBucket icmp_error_budget{kIcmpErrorsPerSecond, kIcmpErrorsAtOnce};
 
   // True when one more error may be sent about a frame from this port.
   bool take_icmp_error(PortIndex port) {
     return port_icmp_error_budgets[port].take(now) && icmp_error_budget.take(now);
+  }
+
+  // True when one more frame from this port may be flooded.
+  bool take_flood(PortIndex port, std::uint32_t bytes) {
+    FloodBudget& budget = port_flood_budgets[port];
+    return budget.frames.take(now) && budget.bytes.take(now, bytes);
   }
 
   // The frame's end: freed, and counted against the port it came from.

@@ -24,6 +24,7 @@ namespace vmnat::dataplane {
   ROW(SamePort, "same_port", "destination MAC lives on the port the frame came from")                        \
   ROW(IsolatedPorts, "isolated_ports", "for other VMs of a network whose VMs are kept apart")                \
   ROW(NoListener, "no_listener", "broadcast or unknown destination, and no other port is up to take it")     \
+  ROW(FloodBudget, "flood_budget", "broadcast or unknown destination, beyond what one port may send to all a second") \
   ROW(HeadersSplit, "headers_split", "headers do not lie in the first buffer segment")                       \
   ROW(ArpMalformed, "arp_malformed", "ARP that is cut short or not for Ethernet and IPv4")                   \
   ROW(ArpUnasked, "arp_unasked", "ARP on the uplink, or to our MAC, that asks nothing of us")                \

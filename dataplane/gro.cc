@@ -5,6 +5,7 @@
 #include <cstring>
 #include <rte_ip.h>
 
+#include "dataplane/claims.h"
 #include "dataplane/net/checksum.h"
 
 namespace vmnat::dataplane {
@@ -101,6 +102,8 @@ void seal(const Group& group) {
   ip.total_length = length;
   group.frame->ol_flags |= RTE_MBUF_F_RX_LRO | RTE_MBUF_F_RX_L4_CKSUM_NONE;
   group.frame->tso_segsz = group.segment_size;
+  set_headers(group.frame,
+              {.is_tcp = true, .is_ipv4 = true, .l3 = kIpOffset, .l4 = kTcpOffset, .payload = group.headers});
 }
 
 // The super-frames of a burst.
@@ -118,7 +121,7 @@ class Merging {
     }
     const bool is_last = (tcp_of(frame).flags & TcpHeader::kPsh) != 0;
     if (!is_own || !continues(*group, frame, payload)) {
-      open = is_last ? std::uint8_t{0} : begin(session, frame, payload);
+      open = is_last || payload < kLeastSegment ? std::uint8_t{0} : begin(session, frame, payload);
       return false;
     }
     if (is_last || payload < group->segment_size) open = 0;

@@ -12,7 +12,8 @@
 //
 //   - the same session and, but for PSH, the same fields and options of IPv4 and TCP, ACK being all flags:
 //     acknowledgment, window, time stamps, ECN (RFC 3168 5.3: congestion marks are neither lost nor spread)
-//   - each begins where the one before ends, and is as long as the first; a shorter one, or PSH, is the last
+//   - each begins where the one before ends, and is as long as the first, at least kLeastSegment; a shorter
+//     one, or PSH, is the last
 //   - 65535 bytes with their headers at most
 //
 // A frame that does not fit ends its session's super-frame: no session's frames change their order. Nothing

@@ -38,6 +38,7 @@ bool is_for_dhcp_client(const Context& context, rte_mbuf* frame, const ParsedPac
 }
 
 void answer_arp(Context& context, rte_mbuf* frame, PortIndex port, net::MacAddr mac) {
+  trim(frame, kShortestFrame);
   return_to_sender(frame, mac);
   auto& arp = *rte_pktmbuf_mtod_offset(frame, net::ArpPacket*, sizeof(net::EthernetHeader));
   arp.operation = net::Be16::from_host(static_cast<std::uint16_t>(net::ArpOperation::Reply));

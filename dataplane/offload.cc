@@ -15,19 +15,14 @@ namespace {
 
 constexpr std::uint64_t kReceiveMarks =
     RTE_MBUF_F_RX_LRO | RTE_MBUF_F_RX_L4_CKSUM_MASK | RTE_MBUF_F_RX_IP_CKSUM_MASK;
-constexpr unsigned kMostSegments = 256;  // of 65535 bytes: an MSS of 256
 
+// Settled frames have their lengths written on them; a TCP header has 20 bytes or more, UDP's has 8.
 UnfinishedHeaders headers_of(const rte_mbuf* frame) {
-  rte_net_hdr_lens lengths{};
-  const std::uint32_t type =
-      rte_net_get_ptype(frame, &lengths, RTE_PTYPE_L2_MASK | RTE_PTYPE_L3_MASK | RTE_PTYPE_L4_MASK);
-  const std::uint32_t l4 = type & RTE_PTYPE_L4_MASK;
-  UnfinishedHeaders headers{.is_tcp = l4 == RTE_PTYPE_L4_TCP, .is_ipv4 = RTE_ETH_IS_IPV4_HDR(type) != 0};
-  headers.l3 = lengths.l2_len;
-  headers.l4 = headers.l3 + lengths.l3_len;
-  headers.payload = headers.l4 + lengths.l4_len;
-  headers.is_whole = (headers.is_tcp || l4 == RTE_PTYPE_L4_UDP) &&
-                     (headers.is_ipv4 || RTE_ETH_IS_IPV6_HDR(type)) && headers.payload <= frame->data_len;
+  UnfinishedHeaders headers{.is_tcp = frame->l4_len > sizeof(rte_udp_hdr)};
+  headers.l3 = frame->l2_len;
+  headers.l4 = headers.l3 + frame->l3_len;
+  headers.payload = headers.l4 + frame->l4_len;
+  headers.is_ipv4 = *rte_pktmbuf_mtod_offset(frame, const std::uint8_t*, headers.l3) >> 4 == 4;
   return headers;
 }
 
@@ -35,31 +30,31 @@ std::uint16_t checksum_offset(bool is_tcp) {
   return is_tcp ? offsetof(rte_tcp_hdr, cksum) : offsetof(rte_udp_hdr, dgram_cksum);
 }
 
-std::uint16_t pseudo_header_sum(const rte_mbuf* frame, std::uint32_t l3, bool is_ipv4) {
-  if (is_ipv4) return rte_ipv4_phdr_cksum(rte_pktmbuf_mtod_offset(frame, const rte_ipv4_hdr*, l3), 0);
-  return rte_ipv6_phdr_cksum(rte_pktmbuf_mtod_offset(frame, const rte_ipv6_hdr*, l3), 0);
+// RFC 8200 8.1: behind extension headers the length and the protocol are those of the transport header.
+std::uint16_t pseudo_header_sum(const rte_mbuf* frame, const UnfinishedHeaders& headers) {
+  if (headers.is_ipv4)
+    return rte_ipv4_phdr_cksum(rte_pktmbuf_mtod_offset(frame, const rte_ipv4_hdr*, headers.l3), 0);
+  rte_ipv6_hdr pseudo = *rte_pktmbuf_mtod_offset(frame, const rte_ipv6_hdr*, headers.l3);
+  pseudo.payload_len = rte_cpu_to_be_16(static_cast<std::uint16_t>(frame->pkt_len - headers.l4));
+  pseudo.proto = headers.is_tcp ? IPPROTO_TCP : IPPROTO_UDP;
+  return rte_ipv6_phdr_cksum(&pseudo, 0);
 }
 
 void write_at(rte_mbuf* frame, std::size_t offset, std::uint16_t value) {
   std::memcpy(rte_pktmbuf_mtod_offset(frame, char*, offset), &value, sizeof value);
 }
 
-// Of all that follows the IP header, which is taken for the datagram: guests pad nothing. RFC 768: a computed
-// 0 of UDP is sent as ones.
+// Of all that follows the IP header, where the frame ends. RFC 768: a computed 0 of UDP is sent as ones.
 void write_checksum(rte_mbuf* frame, const UnfinishedHeaders& headers) {
   const std::size_t field = headers.l4 + checksum_offset(headers.is_tcp);
   write_at(frame, field, 0);
   std::uint16_t payload_sum = 0;
   rte_raw_cksum_mbuf(frame, headers.l4, frame->pkt_len - headers.l4, &payload_sum);
-  const net::Be16 sum =
-      net::checksum_of(std::uint64_t{payload_sum} + pseudo_header_sum(frame, headers.l3, headers.is_ipv4));
+  const net::Be16 sum = net::checksum_of(std::uint64_t{payload_sum} + pseudo_header_sum(frame, headers));
   write_at(frame, field, sum.raw() == 0 && !headers.is_tcp ? std::uint16_t{0xffff} : sum.raw());
 }
 
 void leave_to_device(rte_mbuf* frame, const UnfinishedHeaders& headers, bool in_segments) {
-  frame->l2_len = headers.l3;
-  frame->l3_len = headers.l4 - headers.l3;
-  frame->l4_len = headers.payload - headers.l4;
   frame->ol_flags &= ~kReceiveMarks;
   frame->ol_flags |= headers.is_ipv4 ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6;
   frame->ol_flags |= headers.is_tcp ? RTE_MBUF_F_TX_TCP_CKSUM : RTE_MBUF_F_TX_UDP_CKSUM;
@@ -68,40 +63,22 @@ void leave_to_device(rte_mbuf* frame, const UnfinishedHeaders& headers, bool in_
   rte_net_intel_cksum_prepare(frame);  // the pseudo-header's sum, as devices want it
 }
 
-bool makes_too_many_segments(const rte_mbuf* frame, const UnfinishedHeaders& headers) {
-  return (frame->pkt_len - headers.payload) / kMostSegments >= frame->tso_segsz;
+// DPDK's pseudo-header knows no extension headers of IPv6.
+bool takes_headers(const UnfinishedHeaders& headers) {
+  return headers.is_ipv4 || headers.l4 - headers.l3 == sizeof(rte_ipv6_hdr);
 }
 
-// Of any protocol: the sum from `start` on, in which the field has the pseudo-header's share.
-void finish_plain_sum(rte_mbuf* frame, std::size_t start, std::size_t field) {
-  std::uint16_t sum = 0;
-  if (field + sizeof sum > frame->data_len || start >= frame->pkt_len) return;
-  if (rte_raw_cksum_mbuf(frame, static_cast<std::uint32_t>(start),
-                         frame->pkt_len - static_cast<std::uint32_t>(start), &sum) != 0)
-    return;
-  write_at(frame, field, sum == 0xffff ? sum : static_cast<std::uint16_t>(~sum));
+bool takes_whole(const rte_mbuf* frame, const UnfinishedHeaders& headers, const Offloads& offloads) {
+  return (headers.is_ipv4 ? offloads.tcp4_segments : offloads.tcp6_segments) && takes_headers(headers) &&
+         frame->tso_segsz >= offloads.least_segment && frame->nb_segs <= offloads.most_buffers;
 }
 
 }  // namespace
 
-void mark_unfinished(rte_mbuf* frame, const virtio::NetHeader& header) {
-  using virtio::NetHeader;
-  const UnfinishedHeaders headers = headers_of(frame);
-  const auto segmentation = static_cast<std::uint8_t>(header.segmentation & ~NetHeader::kEcn);
-  const bool is_tcp_in_segments = segmentation == NetHeader::kTcp4 || segmentation == NetHeader::kTcp6;
-  const bool is_cut =
-      (is_tcp_in_segments && headers.is_tcp) || (segmentation == NetHeader::kUdp && !headers.is_tcp);
-  if (is_cut && headers.is_whole && header.segment_size != 0) {
-    frame->ol_flags |= RTE_MBUF_F_RX_LRO | RTE_MBUF_F_RX_L4_CKSUM_NONE;
-    frame->tso_segsz = header.segment_size;
-  } else if ((header.flags & NetHeader::kNeedsChecksum) != 0) {
-    if (headers.is_whole && header.checksum_start == headers.l4 &&
-        header.checksum_offset == checksum_offset(headers.is_tcp))
-      frame->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_NONE;
-    else
-      finish_plain_sum(frame, header.checksum_start,
-                       std::size_t{header.checksum_start} + header.checksum_offset);
-  }
+void set_headers(rte_mbuf* frame, const UnfinishedHeaders& headers) {
+  frame->l2_len = headers.l3;
+  frame->l3_len = headers.l4 - headers.l3;
+  frame->l4_len = headers.payload - headers.l4;
 }
 
 virtio::NetHeader header_for_guest(rte_mbuf* frame) {
@@ -119,7 +96,7 @@ virtio::NetHeader header_for_guest(rte_mbuf* frame) {
   header.segment_size = frame->tso_segsz;
   header.headers_length = static_cast<std::uint16_t>(l4 + frame->l4_len);
   // Devices want the sum without the length and make the IPv4 checksum of each segment; guests do not.
-  write_at(frame, l4 + header.checksum_offset, pseudo_header_sum(frame, frame->l2_len, is_ipv4));
+  write_at(frame, l4 + header.checksum_offset, pseudo_header_sum(frame, headers_of(frame)));
   if (is_ipv4) {
     auto* const ip = rte_pktmbuf_mtod_offset(frame, rte_ipv4_hdr*, frame->l2_len);
     ip->hdr_checksum = 0;
@@ -131,23 +108,19 @@ virtio::NetHeader header_for_guest(rte_mbuf* frame) {
 void finish_checksum(rte_mbuf* frame) {
   if ((frame->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) != RTE_MBUF_F_RX_L4_CKSUM_NONE) return;
   frame->ol_flags &= ~RTE_MBUF_F_RX_L4_CKSUM_MASK;
-  const UnfinishedHeaders headers = headers_of(frame);
-  if (headers.is_whole) write_checksum(frame, headers);
+  write_checksum(frame, headers_of(frame));
 }
 
 bool has_segments_up_to(const rte_mbuf* frame, std::uint16_t mtu) {
-  const UnfinishedHeaders headers = headers_of(frame);
-  return headers.is_whole && headers.is_tcp && headers.payload - headers.l3 + frame->tso_segsz <= mtu;
+  return frame->l3_len + frame->l4_len + frame->tso_segsz <= mtu;
 }
 
 Remaining prepare_to_leave(rte_mbuf* frame, Offloads offloads) {
   const UnfinishedHeaders headers = headers_of(frame);
-  if (!headers.is_whole) return Remaining::Malformed;
-  if (is_super_frame(frame) && headers.is_tcp) {
-    if (makes_too_many_segments(frame, headers)) return Remaining::Malformed;
-    if (!(headers.is_ipv4 ? offloads.tcp4_segments : offloads.tcp6_segments)) return Remaining::Segments;
+  if (is_super_frame(frame)) {
+    if (!takes_whole(frame, headers, offloads)) return Remaining::Segments;
     leave_to_device(frame, headers, true);
-  } else if (offloads.checksums) {
+  } else if (offloads.checksums && takes_headers(headers)) {
     leave_to_device(frame, headers, false);
   } else {
     frame->ol_flags &= ~kReceiveMarks;
@@ -162,13 +135,14 @@ Segmenter::Segmenter(rte_mbuf* frame)
 rte_mbuf* Segmenter::next() {
   const std::uint32_t size = std::min<std::uint32_t>(frame_->tso_segsz, payload_ - begin_);
   const bool is_last = begin_ + size == payload_;
+  const std::uint32_t length = headers_.payload + size;
   rte_mbuf* segment = rte_pktmbuf_alloc(frame_->pool);
   if (segment == nullptr) return nullptr;
-  auto* const start = rte_pktmbuf_append(segment, static_cast<std::uint16_t>(headers_.payload + size));
-  if (start == nullptr) {
+  if (length > rte_pktmbuf_tailroom(segment)) {
     rte_pktmbuf_free(segment);
     return nullptr;
   }
+  auto* const start = rte_pktmbuf_append(segment, static_cast<std::uint16_t>(length));
   std::memcpy(start, rte_pktmbuf_mtod(frame_, const char*), headers_.payload);
   const void* payload = rte_pktmbuf_read(frame_, headers_.payload + begin_, size, start + headers_.payload);
   if (payload != start + headers_.payload) std::memcpy(start + headers_.payload, payload, size);

@@ -24,6 +24,7 @@ using conntrack::Session;
 using conntrack::Time;
 
 inline constexpr unsigned kBurstSize = 32;
+inline constexpr std::uint32_t kShortestFrame = 60;  // of Ethernet, without FCS
 
 // What the frame is, as far as the later steps care. From Tcp on, the FlowKey is filled in.
 enum class PacketKind : std::uint8_t {
@@ -95,12 +96,37 @@ inline FrameNote& note_of(rte_mbuf* frame) {
   return *static_cast<FrameNote*>(rte_mbuf_to_priv(frame));
 }
 
+[[gnu::cold]] inline void trim_chain(rte_mbuf* frame, std::uint32_t length) {
+  std::uint32_t left = length;
+  rte_mbuf* last = frame;
+  std::uint16_t buffers = 1;
+  for (; last->data_len < left; last = last->next, ++buffers) left -= last->data_len;
+  last->data_len = static_cast<std::uint16_t>(left);
+  rte_pktmbuf_free(last->next);
+  last->next = nullptr;
+  frame->nb_segs = buffers;
+  frame->pkt_len = length;
+}
+
+// Cuts off what lies behind the first `length` bytes, of which there is one at least.
+inline void trim(rte_mbuf* frame, std::uint32_t length) {
+  if (frame->pkt_len <= length) return;
+  if (frame->nb_segs > 1) return trim_chain(frame, length);
+  frame->data_len = static_cast<std::uint16_t>(length);
+  frame->pkt_len = length;
+}
+
 // Header access for the steps after parse, which has checked that these bytes are there.
 inline net::EthernetHeader& ethernet_of(rte_mbuf* frame) {
   return *rte_pktmbuf_mtod(frame, net::EthernetHeader*);
 }
 inline net::Ipv4Header& ipv4_of(rte_mbuf* frame) {
   return *rte_pktmbuf_mtod_offset(frame, net::Ipv4Header*, sizeof(net::EthernetHeader));
+}
+// What is behind the IPv4 packet in its frame is for nobody who does not switch it: padding of the sender's
+// link, or what hides behind a short packet (RFC 1812 5.2.2).
+inline void trim_to_packet(rte_mbuf* frame) {
+  trim(frame, sizeof(net::EthernetHeader) + ipv4_of(frame).total_length.host());
 }
 template <net::WireFormat T>
 T& l4_of(rte_mbuf* frame, const ParsedPacket& packet) {

@@ -43,6 +43,8 @@ Worker::Worker(Settings settings, std::unique_ptr<conntrack::Conntrack> conntrac
       datagram_numbers_(settings_.seed, settings_.index, settings_.worker_count),
       port_icmp_error_budgets_(settings_.devices.size(),
                                TokenBucket{kPortIcmpErrorsPerSecond, kPortIcmpErrorsAtOnce}),
+      port_flood_budgets_(settings_.devices.size()),
+      shares_(settings_.receive_queues.size()),
       context_{.worker = settings_.index,
                .worker_count = settings_.worker_count,
                .conntrack = *conntrack_,
@@ -53,6 +55,7 @@ Worker::Worker(Settings settings, std::unique_ptr<conntrack::Conntrack> conntrac
                .fragments = fragments_,
                .datagram_numbers = datagram_numbers_,
                .refused_remotes = refused_remotes_,
-               .port_icmp_error_budgets = port_icmp_error_budgets_} {}
+               .port_icmp_error_budgets = port_icmp_error_budgets_,
+               .port_flood_budgets = port_flood_budgets_} {}
 
 }  // namespace vmnat::dataplane

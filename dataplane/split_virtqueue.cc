@@ -7,6 +7,7 @@
 #include <memory>
 #include <sys/eventfd.h>
 
+#include "dataplane/claims.h"
 #include "dataplane/offload.h"
 
 namespace vmnat::dataplane {

@@ -18,6 +18,16 @@ bool is_arp_request_for(rte_mbuf* frame, const ParsedPacket& packet, net::Ipv4Ad
          arp_of(frame).target_address == address;
 }
 
+void punt_arp_reply(Context& context, rte_mbuf* frame, PortIndex from) {
+  trim(frame, kShortestFrame);
+  context.punt(frame, from, PuntReason::ArpReply);
+}
+
+void punt_packet(Context& context, rte_mbuf* frame, PortIndex from, PuntReason reason) {
+  trim_to_packet(frame);
+  context.punt(frame, from, reason);
+}
+
 // From a host that control asks for.
 bool is_awaited_reply(rte_mbuf* frame, const Network& network) {
   const net::ArpPacket& arp = arp_of(frame);
@@ -46,6 +56,7 @@ void learn(Context& context, const Port& port, PortIndex from, net::MacAddr mac)
 
 // A copy for every port of the network but the one it came from; the last port gets the frame itself.
 void flood(Context& context, const Network& network, rte_mbuf* frame, PortIndex from) {
+  if (!context.take_flood(from, frame->pkt_len)) return context.drop(frame, from, DropReason::FloodBudget);
   const ForwardingState& state = *context.state;
   const PortIndex* pending = nullptr;  // one port behind, so that the last one is known
   for (const PortIndex& port : network.ports) {
@@ -68,7 +79,8 @@ void switch_group(Context& context, const Network& network, rte_mbuf* frame, con
                   PortIndex from) {
   if (is_arp_request_for(frame, packet, network.gateway.address))
     return answer_arp(context, frame, from, network.mac);
-  if (network.dhcp && is_dhcp_request(frame, packet)) return context.punt(frame, from, PuntReason::Dhcp);
+  if (network.dhcp && is_dhcp_request(frame, packet))
+    return punt_packet(context, frame, from, PuntReason::Dhcp);
   if (network.isolated_ports) return context.drop(frame, from, DropReason::IsolatedPorts);
   flood(context, network, frame, from);
 }
@@ -92,11 +104,12 @@ bool accept_for_gateway(Context& context, const Network& network, rte_mbuf* fram
       if (is_arp_request_for(frame, packet, network.gateway.address))
         answer_arp(context, frame, from, network.mac);
       else if (is_awaited_reply(frame, network))
-        context.punt(frame, from, PuntReason::ArpReply);
+        punt_arp_reply(context, frame, from);
       else
         context.drop(frame, from, DropReason::ArpUnasked);
       return false;
     default:
+      trim_to_packet(frame);
       return true;
   }
 }
@@ -137,7 +150,7 @@ void accept_arp(Context& context, rte_mbuf* frame, PortIndex from) {
   if (arp.op() == net::ArpOperation::Request && context.external_ports.index_of(arp.target_address))
     return answer_arp(context, frame, from, context.state->uplink.mac);
   if (arp.op() == net::ArpOperation::Reply && ethernet_of(frame).destination == context.state->uplink.mac)
-    return context.punt(frame, from, PuntReason::ArpReply);
+    return punt_arp_reply(context, frame, from);
   context.drop(frame, from, DropReason::ArpUnasked);
 }
 
@@ -146,7 +159,7 @@ void accept_arp(Context& context, rte_mbuf* frame, PortIndex from) {
                                     PortIndex from) {
   if (ethernet_of(frame).destination == net::kBroadcastMac &&
       is_for_dhcp_client(context, frame, packet, from))
-    return context.punt(frame, from, PuntReason::UplinkDhcp);
+    return punt_packet(context, frame, from, PuntReason::UplinkDhcp);
   context.drop(frame, from, DropReason::NotForUs);
 }
 
@@ -163,6 +176,7 @@ bool accept_frame(Context& context, rte_mbuf* frame, const ParsedPacket& packet,
     accept_broadcast(context, frame, packet, from);
     return false;
   }
+  trim_to_packet(frame);
   return true;
 }
 

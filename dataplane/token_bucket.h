@@ -17,13 +17,14 @@ class TokenBucket {
   constexpr TokenBucket(std::uint32_t per_second, std::uint32_t burst)
       : per_second_(per_second), full_(burst * kOne), filled_(full_) {}
 
-  // True when one more may be done now.
-  bool take(conntrack::Time now) {
+  // True when one more, or so many at once, may be done now.
+  bool take(conntrack::Time now, std::uint32_t count = 1) {
     const std::uint64_t gained = std::uint64_t{(now - refilled_).count()} * per_second_;
     refilled_ = now;
     filled_ = std::min(full_, filled_ + gained);
-    if (filled_ < kOne) return false;
-    filled_ -= kOne;
+    const std::uint64_t taken = count * kOne;
+    if (filled_ < taken) return false;
+    filled_ -= taken;
     return true;
   }
 

@@ -1,9 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/transmit.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "dataplane/packet.h"
 
 namespace vmnat::dataplane {
+namespace {
+
+constexpr unsigned kMostTags = 2;  // VLAN tags that the MTU does not count
+
+// Bytes before the network header.
+std::uint32_t link_length(const rte_mbuf* frame) {
+  std::uint32_t length = sizeof(net::EthernetHeader);
+  for (unsigned tags = 0; tags < kMostTags; ++tags, length += 4) {
+    net::Be16 copy;
+    const auto* type =
+        static_cast<const net::Be16*>(rte_pktmbuf_read(frame, length - sizeof copy, sizeof copy, &copy));
+    if (type == nullptr || !net::is_vlan_tag(*type)) break;
+  }
+  return length;
+}
+
+bool fits(const rte_mbuf* frame, std::uint16_t mtu) {
+  if (is_super_frame(frame)) return has_segments_up_to(frame, mtu);
+  return frame->pkt_len <= link_length(frame) + mtu;
+}
+
+// Into one buffer. False: there is none, or the frame has no room in it.
+bool join_buffers(rte_mbuf*& frame) {
+  if (rte_pktmbuf_linearize(frame) == 0) return true;
+  rte_mbuf* const copy = rte_pktmbuf_copy(frame, frame->pool, 0, UINT32_MAX);
+  if (copy == nullptr) return false;
+  if (copy->nb_segs > 1) {
+    rte_pktmbuf_free(copy);
+    return false;
+  }
+  rte_pktmbuf_free(std::exchange(frame, copy));
+  return true;
+}
+
+}  // namespace
 
 void Transmitter::flush(const ForwardingState& state) {
   for (unsigned i = 0; i < dirty_count_; ++i) {
@@ -18,9 +56,10 @@ void Transmitter::flush_port(PortIndex to, const Port& port) {
   Buffer& buffer = buffers_[to];
   if (buffer.count == 0) return;
   StageClock clock(counters_.stages);
+  const std::uint16_t queue = port.tx_queues <= 1 ? 0 : worker_;
+  if (std::exchange(buffer.has_offload, false) && port.up) drop_unprepared(queue, buffer);
   std::uint64_t bytes = 0;  // taken before the device owns the frames
   for (unsigned i = 0; i < buffer.count; ++i) bytes += buffer.frames[i]->pkt_len;
-  const std::uint16_t queue = port.tx_queues <= 1 ? 0 : worker_;
   const unsigned sent = port.up ? buffer.device.transmit(queue, buffer.frames, buffer.count) : 0;
   for (unsigned i = sent; i < buffer.count; ++i) {
     bytes -= buffer.frames[i]->pkt_len;
@@ -32,15 +71,35 @@ void Transmitter::flush_port(PortIndex to, const Port& port) {
   buffer.count = 0;
 }
 
-void Transmitter::send_unfinished(const Port& port, rte_mbuf* frame, PortIndex from, PortIndex to) {
-  switch (prepare_to_leave(frame, port.offloads)) {
-    case Remaining::Nothing:
-      return put(port, frame, from, to);
-    case Remaining::Segments:
-      return send_in_segments(port, frame, from, to);
-    case Remaining::Malformed:
-      return drop(frame, from, DropReason::Offload);
+// What the device's own limits do not let through: its driver says so before the device stops over it.
+void Transmitter::drop_unprepared(std::uint16_t queue, Buffer& buffer) {
+  unsigned ready = 0;
+  for (;;) {
+    ready +=
+        buffer.device.prepare(queue, buffer.frames + ready, static_cast<std::uint16_t>(buffer.count - ready));
+    if (ready == buffer.count) return;
+    drop(buffer.frames[ready], buffer.from[ready], DropReason::Offload);
+    std::copy(buffer.frames + ready + 1, buffer.frames + buffer.count, buffer.frames + ready);
+    std::copy(buffer.from + ready + 1, buffer.from + buffer.count, buffer.from + ready);
+    --buffer.count;
   }
+}
+
+void Transmitter::send_unusual(const Port& port, rte_mbuf* frame, PortIndex from, PortIndex to) {
+  if (!fits(frame, port.mtu)) return drop(frame, from, DropReason::TooBig);
+  if (is_unfinished(frame)) return send_unfinished(port, frame, from, to);
+  if (frame->nb_segs > port.offloads.most_buffers && !join_buffers(frame))
+    return drop(frame, from, DropReason::NoBuffer);
+  put(port, frame, from, to);
+}
+
+void Transmitter::send_unfinished(const Port& port, rte_mbuf* frame, PortIndex from, PortIndex to) {
+  if (prepare_to_leave(frame, port.offloads) == Remaining::Segments)
+    return send_in_segments(port, frame, from, to);
+  if (frame->nb_segs > port.offloads.most_buffers && !join_buffers(frame))
+    return drop(frame, from, DropReason::NoBuffer);
+  put(port, frame, from, to);
+  buffers_[to].has_offload = true;
 }
 
 // The frame counts for one of its segments, the others are made.

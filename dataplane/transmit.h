@@ -3,6 +3,9 @@
 //
 // A frame for a port owned by another worker crosses on the handoff ring and is buffered there. What a
 // port does not take is dropped and counted, never waited for: a slow VM costs only its own frames.
+//
+// Whatever road a frame has come, it fits the device that it leaves by: it is no longer than the port's MTU
+// with its link header, or a super-frame whose segments are not; in no more buffers than the device takes.
 #pragma once
 
 #include <memory>
@@ -27,7 +30,9 @@ class Transmitter {
     const Port& port = state.ports[to];
     if (const WorkerIndex other = port.transmitter_for(worker_); other != worker_)
       return hand_off(frame, from, to, other);
-    if (is_unfinished(frame)) return send_unfinished(port, frame, from, to);
+    if (may_be_unfinished(frame->ol_flags) || frame->pkt_len > sizeof(net::EthernetHeader) + port.mtu ||
+        frame->nb_segs > port.offloads.most_buffers)
+      return send_unusual(port, frame, from, to);
     put(port, frame, from, to);
   }
   // Hands all buffered frames to the devices; called at the end of every poll.
@@ -38,7 +43,8 @@ class Transmitter {
   struct Buffer {
     Device device;
     std::uint16_t count = 0;
-    bool is_listed = false;  // in dirty_
+    bool is_listed = false;    // in dirty_
+    bool has_offload = false;  // some frame asks the device to do something
     rte_mbuf* frames[kBufferSize];
     PortIndex from[kBufferSize];
   };
@@ -50,6 +56,7 @@ class Transmitter {
     buffer.from[buffer.count] = from;
     buffer.frames[buffer.count++] = frame;
   }
+  [[gnu::cold]] void send_unusual(const Port& port, rte_mbuf* frame, PortIndex from, PortIndex to);
   [[gnu::cold]] void send_unfinished(const Port& port, rte_mbuf* frame, PortIndex from, PortIndex to);
   [[gnu::cold]] void send_in_segments(const Port& port, rte_mbuf* frame, PortIndex from, PortIndex to);
   void list(PortIndex port) {
@@ -57,6 +64,7 @@ class Transmitter {
     dirty_[dirty_count_++] = port;
   }
   void flush_port(PortIndex to, const Port& port);
+  [[gnu::cold]] void drop_unprepared(std::uint16_t queue, Buffer& buffer);
   void hand_off(rte_mbuf* frame, PortIndex from, PortIndex to, WorkerIndex owner);
   void drop(rte_mbuf* frame, PortIndex from, DropReason reason);
 

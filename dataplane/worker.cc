@@ -3,6 +3,7 @@
 
 #include <rte_cycles.h>
 
+#include "dataplane/claims.h"
 #include "dataplane/fragments.h"
 #include "dataplane/idle.h"
 #include "dataplane/pipeline.h"
@@ -13,6 +14,8 @@ namespace {
 // The session sweep's pace: a full turn in 4 s, in steps small enough not to be felt as latency.
 constexpr std::uint64_t kExpiryStepsPerSecond = 4096;
 constexpr unsigned kExpiryTurnSeconds = 4;
+
+constexpr std::uint64_t kBytesOfAFrame = 2048;  // for a port's share: a super-frame counts for so many
 
 }  // namespace
 
@@ -41,7 +44,7 @@ unsigned Worker::poll_once(std::uint64_t tsc) {
   if (policies != policies_) adopt_policies(*policies);
   read_clock(tsc);
   if (frames != 0) send_injected(injected, frames);
-  for (const ReceiveQueue& queue : settings_.receive_queues) frames += receive(queue);
+  for (std::size_t i = 0; i < shares_.size(); ++i) frames += receive(settings_.receive_queues[i], shares_[i]);
   for (FrameRing& ring : settings_.rings.handoff_from) frames += take_handoffs(ring);
   if (fragments_.has_released()) forward_released(context_);
   transmitter_.flush(*context_.state);
@@ -54,21 +57,52 @@ unsigned Worker::poll_once(std::uint64_t tsc) {
   return frames;
 }
 
-unsigned Worker::receive(const ReceiveQueue& queue) {
+// Of the burst just received from the device. What cannot be right leaves it.
+void Worker::settle_claims(const Device& device) {
+  unsigned kept = 0;
+  for (unsigned i = 0; i < burst_.count; ++i) {
+    rte_mbuf* frame = burst_.frames[i];
+    if (device.vhost == nullptr) frame->l2_len = 0;  // drivers may leave what was there before
+    if (is_unfinished(frame) && !settle(frame))
+      context_.drop(frame, burst_.port, DropReason::Offload);
+    else
+      burst_.frames[kept++] = frame;
+  }
+  burst_.count = static_cast<std::uint16_t>(kept);
+}
+
+// Frames that this worker has added to those that it received.
+std::uint64_t Worker::frames_made() const {
+  return counters_.segments_made.get() + counters_.fragments_made.get() + counters_.flood_copies.get() +
+         counters_.icmp_errors_sent.get();
+}
+
+unsigned Worker::receive(const ReceiveQueue& queue, FairShare& share) {
+  if (!share.has_turn()) {
+    counters_.receive_deferred.add(1);
+    return 1;  // frames may be waiting: the worker does not rest
+  }
   StageClock clock(counters_.stages);
   burst_.port = queue.port;
   burst_.count = queue.device.receive(queue.queue_id, queue.vhost_pool, burst_.frames, kBurstSize);
   const unsigned received = burst_.count;
   if (received == 0) return 0;
   std::uint64_t bytes = 0;
-  for (unsigned i = 0; i < received; ++i) bytes += burst_.frames[i]->pkt_len;
+  std::uint64_t flags = 0;
+  for (unsigned i = 0; i < received; ++i) {
+    bytes += burst_.frames[i]->pkt_len;
+    flags |= burst_.frames[i]->ol_flags;
+  }
   counters_.ports[queue.port].rx_packets.add(received);
   counters_.ports[queue.port].rx_bytes.add(bytes);
   clock.lap(Stage::Receive, received);
+  if (may_be_unfinished(flags)) settle_claims(queue.device);
+  const std::uint64_t made_before = frames_made();
   if (queue.port == kUplinkPort)
     run_inbound(context_, burst_);
   else
     run_outbound(context_, burst_);
+  share.charge(frames_made() - made_before + bytes / kBytesOfAFrame);
   return received;
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "dataplane/context.h"
+#include "dataplane/fair_share.h"
 #include "dataplane/flush.h"
 #include "dataplane/inspection.h"
 
@@ -66,7 +67,9 @@ class Worker {
   [[nodiscard]] std::uint64_t polls() const { return polls_.get(); }
 
  private:
-  unsigned receive(const ReceiveQueue& queue);
+  unsigned receive(const ReceiveQueue& queue, FairShare& share);
+  [[gnu::cold]] void settle_claims(const Device& device);
+  [[nodiscard]] std::uint64_t frames_made() const;
   unsigned take_handoffs(FrameRing& ring);
   void send_injected(rte_mbuf** frames, unsigned count);
   void resume_burst(FrameNote::Errand errand);
@@ -84,6 +87,8 @@ class Worker {
   DatagramNumbers datagram_numbers_;
   RefusedRemotes refused_remotes_;
   std::vector<TokenBucket> port_icmp_error_budgets_;
+  std::vector<FloodBudget> port_flood_budgets_;
+  std::vector<FairShare> shares_;  // by receive queue
   Context context_;
   Burst burst_;
   std::uint64_t next_tick_tsc_ = 0;

@@ -29,6 +29,12 @@ enum class EtherType : std::uint16_t {
 // IANA protocol numbers that vmnat knows by name; any other value may occur.
 enum class Protocol : std::uint8_t { Icmp = 1, Tcp = 6, Udp = 17 };
 
+// Of what follows a MAC address, or another tag.
+constexpr bool is_vlan_tag(Be16 type) {
+  const auto ether_type = static_cast<EtherType>(type.host());
+  return ether_type == EtherType::Vlan || ether_type == EtherType::QinQ;
+}
+
 struct EthernetHeader {
   MacAddr destination;
   MacAddr source;

@@ -197,7 +197,11 @@ void Testbed::make_workers(unsigned worker_count) {
 }
 
 void Testbed::put(PortIndex port, const Bytes& frame, unsigned queue) {
-  if (rte_ring_enqueue(wires_[port]->in[queue], buffer_of(frame)) != 0) throw std::runtime_error("ring full");
+  put(port, buffer_of(frame), queue);
+}
+
+void Testbed::put(PortIndex port, rte_mbuf* frame, unsigned queue) {
+  if (rte_ring_enqueue(wires_[port]->in[queue], frame) != 0) throw std::runtime_error("ring full");
 }
 
 void Testbed::put_unfinished(PortIndex port, const Bytes& frame, std::uint16_t segment_size) {
@@ -205,7 +209,7 @@ void Testbed::put_unfinished(PortIndex port, const Bytes& frame, std::uint16_t s
   buffer->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_NONE;
   if (segment_size != 0) buffer->ol_flags |= RTE_MBUF_F_RX_LRO;
   buffer->tso_segsz = segment_size;
-  if (rte_ring_enqueue(wires_[port]->in[0], buffer) != 0) throw std::runtime_error("ring full");
+  put(port, buffer);
 }
 
 void Testbed::run() {
@@ -238,6 +242,7 @@ std::vector<SentFrame> Testbed::take_sent(PortIndex port) {
   FrameRing ring(wires_[port]->out[0]);
   rte_mbuf* frame = nullptr;
   while (ring.pop(&frame, 1) == 1) {
+    most_buffers_sent_ = std::max<unsigned>(most_buffers_sent_, frame->nb_segs);
     SentFrame sent{.flags = frame->ol_flags, .segment_size = static_cast<std::uint16_t>(frame->tso_segsz)};
     sent.header_lengths = {static_cast<unsigned>(frame->l2_len), static_cast<unsigned>(frame->l3_len),
                            static_cast<unsigned>(frame->l4_len)};
@@ -292,6 +297,9 @@ void Testbed::change_state(const std::function<void(ForwardingState&)>& change) 
   auto next = std::make_unique<ForwardingState>(*states_.back());
   ++next->generation;
   change(*next);
+  for (Port& port : next->ports)  // as control has it
+    port.mtu = port.network == kNoNetwork ? std::max<std::uint16_t>(1500, next->uplink.mtu)
+                                          : next->networks[port.network].mtu;
   published_ = next.get();
   states_.push_back(std::move(next));
 }

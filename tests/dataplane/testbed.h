@@ -63,6 +63,7 @@ class Testbed {
   ~Testbed();
 
   void put(PortIndex port, const Bytes& frame, unsigned queue = 0);
+  void put(PortIndex port, rte_mbuf* frame, unsigned queue = 0);
   // As a guest hands it over: partial checksum, and with a segment size a super-frame.
   void put_unfinished(PortIndex port, const Bytes& frame, std::uint16_t segment_size);
   // Polls every worker until nothing moves any more.
@@ -71,6 +72,8 @@ class Testbed {
   void exchange(PortIndex port, const Bytes& frame);
   std::vector<Bytes> take(PortIndex port);           // what was sent by the port
   std::vector<SentFrame> take_sent(PortIndex port);  // of its first queue
+  // Of a frame that take_sent() has seen.
+  [[nodiscard]] unsigned most_buffers_sent() const { return most_buffers_sent_; }
   std::vector<Bytes> take_punted();
   std::vector<dataplane::LearnedMac> take_learned();
   void inject(PortIndex port, const Bytes& frame);
@@ -108,6 +111,7 @@ class Testbed {
   std::unique_ptr<conntrack::ExternalPorts> external_ports_;
   std::vector<std::unique_ptr<dataplane::Worker>> workers_;
   std::uint64_t tsc_ = 1;
+  unsigned most_buffers_sent_ = 0;
 };
 
 }  // namespace vmnat::test
