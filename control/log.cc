@@ -2,11 +2,15 @@
 #include "control/log.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <rte_log.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
+
+#include "control/log_budget.h"
 
 namespace vmnat::control {
 namespace {
@@ -31,12 +35,23 @@ constexpr std::string_view kHarmless[] = {
     "failed to connect: Connection refused",         // the same, with the socket of a QEMU that has ended
 };
 
+// DPDK's lines, some of which a guest's VMM makes it write: by the socket that they name, "(/run/vm1.sock)".
+// From whichever of its threads has something to say.
+bool admits_dpdk_line(std::string_view line, LogBudget::Time now) {
+  static std::mutex mutex;
+  static LogBudget budget;
+  const std::lock_guard lock(mutex);
+  budget.tell_suppressed(now);
+  return budget.admits({"dpdk", socket_in_dpdk_line(line)}, now);
+}
+
 ssize_t log_dpdk_line(void*, const char* text, std::size_t size) {
   std::string_view line(text, size);
   while (!line.empty() && (line.back() == '\n' || line.back() == ' ')) line.remove_suffix(1);
-  if (!line.empty())
-    spdlog::log(level_of_dpdk(static_cast<std::uint32_t>(rte_log_cur_msg_loglevel()), line), "dpdk: {}",
-                line);
+  const auto level = level_of_dpdk(static_cast<std::uint32_t>(rte_log_cur_msg_loglevel()), line);
+  const bool is_bounded = level >= spdlog::level::warn;  // who asks for less serious ones wants them all
+  if (!line.empty() && (!is_bounded || admits_dpdk_line(line, std::chrono::steady_clock::now())))
+    spdlog::log(level, "dpdk: {}", line);
   return static_cast<ssize_t>(size);
 }
 
@@ -62,6 +77,12 @@ spdlog::level::level_enum level_of_dpdk(std::uint32_t dpdk_level, std::string_vi
   if (std::ranges::any_of(kHarmless, is_in_line)) return spdlog::level::debug;
   if (dpdk_level <= RTE_LOG_ERR) return spdlog::level::err;
   return dpdk_level == RTE_LOG_WARNING ? spdlog::level::warn : spdlog::level::debug;
+}
+
+std::string_view socket_in_dpdk_line(std::string_view line) {
+  const std::size_t begin = line.find("(/");
+  const std::size_t end = begin == std::string_view::npos ? begin : line.find(')', begin);
+  return end == std::string_view::npos ? "dpdk" : line.substr(begin + 1, end - begin - 1);
 }
 
 void capture_dpdk_log() {

@@ -19,4 +19,7 @@ void capture_dpdk_log();
 // How much a line of DPDK's is worth: as DPDK's level says, but for known lines that mean nothing is wrong.
 spdlog::level::level_enum level_of_dpdk(std::uint32_t dpdk_level, std::string_view line);
 
+// Whose line of DPDK's it is, for its budget: the socket "(/run/vm1.sock)" that it names, else "dpdk".
+std::string_view socket_in_dpdk_line(std::string_view line);
+
 }  // namespace vmnat::control

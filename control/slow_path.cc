@@ -37,7 +37,7 @@ SlowPath::SlowPath(const config::Config& config, Launched& launched)
   const SteadyTime now = std::chrono::steady_clock::now();
   if (!config.uplink.address) uplink_.emplace(config, launched_, neighbors_);
   keep_targets_resolved(config, now);
-  watch_links();
+  watch_links(now);
   tell_who_waits();
   follow_leases();
   publish();
@@ -54,7 +54,7 @@ void SlowPath::keep_targets_resolved(const config::Config& config, SteadyTime no
 }
 
 void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
-  watch_links();
+  watch_links(now);
   for (ControlRings& rings : launched_.rings()) {
     if (learn_macs(rings.learn) + take_punts(rings.punt, now, wall) != 0) last_heard_ = now;
   }
@@ -82,6 +82,7 @@ void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
   for (std::size_t i = 0; i < inside_.size(); ++i)
     for (const FrameBytes& frame : inside_[i].take_output())
       inject_on_network(frame, static_cast<NetworkIndex>(i));
+  log_.tell_suppressed(now);
   launched_.reclaim_states();
 }
 
@@ -96,7 +97,7 @@ void SlowPath::adopt(const config::Config& config) {
   launched_.states().publish(std::move(next));
 }
 
-void SlowPath::watch_links() {
+void SlowPath::watch_links(SteadyTime now) {
   for (std::size_t i = 0; i < is_up_.size(); ++i) {
     const auto port = static_cast<PortIndex>(i);
     const bool is_up = launched_.device(port).is_up();
@@ -111,8 +112,9 @@ void SlowPath::watch_links() {
     changed_ = true;
     if (!is_up) macs_.forget_port(port);
     if (is_up && port == kUplinkPort) announce_addresses();
-    if (is_up && port == kUplinkPort && uplink_) uplink_->link_up(std::chrono::steady_clock::now());
-    spdlog::info("port {} is {}", launched_.ports()[i].name, is_up ? "up" : "down");
+    if (is_up && port == kUplinkPort && uplink_) uplink_->link_up(now);
+    log_.log(spdlog::level::info, {"link", launched_.ports()[i].name}, now, "port {} is {}",
+             launched_.ports()[i].name, is_up ? "up" : "down");
   }
 }
 

@@ -12,6 +12,7 @@
 
 #include "control/dhcp_service.h"
 #include "control/launch.h"
+#include "control/log_budget.h"
 #include "control/mac_learning.h"
 #include "control/neighbors.h"
 #include "control/ownership.h"
@@ -46,7 +47,7 @@ class SlowPath {
   [[nodiscard]] std::uint64_t inject_dropped() const { return inject_dropped_; }
 
  private:
-  void watch_links();
+  void watch_links(SteadyTime now);
   void tell_who_waits() const;
   void announce_addresses();
   unsigned learn_macs(dataplane::LearnRing& ring);
@@ -78,8 +79,9 @@ class SlowPath {
   std::vector<dataplane::Offloads> offloads_;  // the same
   std::vector<std::uint16_t> tx_queues_;       // the same, open ones
   std::vector<bool> awaits_arp_;               // by network
-  bool changed_ = false;                       // the published state is out of date
-  FrameBytes bytes_;                           // of the frame in hand
+  LogBudget log_;
+  bool changed_ = false;  // the published state is out of date
+  FrameBytes bytes_;      // of the frame in hand
   std::uint64_t inside_requests_ = 0;
   std::uint64_t inject_dropped_ = 0;
 };

@@ -47,29 +47,33 @@ void UplinkClient::link_up(SteadyTime now) {
 
 bool UplinkClient::advance(SteadyTime now) {
   client_.advance(now);
-  for (const dhcp::ClientNews news : client_.take_news()) tell(news);
+  for (const dhcp::ClientNews news : client_.take_news()) tell(news, now);
+  log_.tell_suppressed(now);
   const bool changed = settle(now);
   send_output(now);
   return changed;
 }
 
-void UplinkClient::tell(dhcp::ClientNews news) {
+// What a server, or another station on the link, makes happen may happen again and again.
+void UplinkClient::tell(dhcp::ClientNews news, SteadyTime now) {
+  const LogBudget::Subject lease{"lease", "uplink"}, conflict{"conflict", "uplink"};
   switch (news) {
     case dhcp::ClientNews::Bound:
       return;  // told when it is in effect
     case dhcp::ClientNews::Renewed:
-      return spdlog::info("uplink: lease of {} renewed {} by {}", net::to_string(client_.binding()->address),
-                          time_left(client_.binding()->expires, std::chrono::steady_clock::now()),
-                          net::to_string(client_.binding()->server));
+      return log_.log(spdlog::level::info, lease, now, "uplink: lease of {} renewed {} by {}",
+                      net::to_string(client_.binding()->address), time_left(client_.binding()->expires, now),
+                      net::to_string(client_.binding()->server));
     case dhcp::ClientNews::Refused:
-      return spdlog::warn(
-          "uplink: the DHCP server refuses {}; asks anew",
-          in_effect_ ? net::to_string(in_effect_->address) : "the address that was asked for");
+      return log_.log(spdlog::level::warn, lease, now, "uplink: the DHCP server refuses {}; asks anew",
+                      in_effect_ ? net::to_string(in_effect_->address) : "the address that was asked for");
     case dhcp::ClientNews::Conflict:
-      return spdlog::warn("uplink: another station has the address that DHCP gives; declined it");
+      return log_.log(spdlog::level::warn, conflict, now,
+                      "uplink: another station has the address that DHCP gives; declined it");
     case dhcp::ClientNews::Expired:
-      return spdlog::error("uplink: the lease of {} has expired, and no DHCP server answers",
-                           in_effect_ ? net::to_string(in_effect_->address) : "the uplink's address");
+      return log_.log(spdlog::level::err, lease, now,
+                      "uplink: the lease of {} has expired, and no DHCP server answers",
+                      in_effect_ ? net::to_string(in_effect_->address) : "the uplink's address");
   }
 }
 
@@ -99,10 +103,11 @@ std::string UplinkClient::contradiction(const dhcp::Binding& binding) const {
   return {};
 }
 
-std::optional<dhcp::Binding> UplinkClient::usable_lease() {
+std::optional<dhcp::Binding> UplinkClient::usable_lease(SteadyTime now) {
   const auto& lease = client_.binding();
   const std::string problem = lease ? contradiction(*lease) : "";
-  if (problem != problem_ && !problem.empty()) spdlog::error("{}; nothing is forwarded", problem);
+  if (problem != problem_ && !problem.empty())
+    log_.log(spdlog::level::err, {"contradiction", "uplink"}, now, "{}; nothing is forwarded", problem);
   problem_ = problem;
   return problem.empty() ? lease : std::nullopt;
 }
@@ -120,11 +125,12 @@ bool UplinkClient::settle(SteadyTime now) {
     if (!ended) return false;
     flush_.reset();
     sessions_ended_ += *ended;
-    spdlog::info("uplink: {} is gone, and {} sessions with it", net::to_string(former_), *ended);
+    log_.log(spdlog::level::info, {"address", "uplink"}, now, "uplink: {} is gone, and {} sessions with it",
+             net::to_string(former_), *ended);
     launched_.rent_address({});
     phase_ = Phase::Settled;
   }
-  const auto lease = usable_lease();
+  const auto lease = usable_lease(now);
   if (in_effect_ && (!lease || lease->address.address != rented())) return give_up_address();
   if (!lease) return false;
   if (in_effect_ && in_effect_->means_the_same_as(*lease)) {
@@ -157,9 +163,10 @@ bool UplinkClient::take(const dhcp::Binding& lease, SteadyTime now) {
     neighbors_.announce(rented());
     keep_in_mind(rented());
   }
-  spdlog::info("uplink: {} {} from DHCP server {}, router {}, {}", is_new ? "has" : "has another lease of",
-               net::to_string(lease.address), net::to_string(lease.server), text_of(lease.router, "none"),
-               time_left(lease.expires, now));
+  log_.log(spdlog::level::info, {"address", "uplink"}, now,
+           "uplink: {} {} from DHCP server {}, router {}, {}", is_new ? "has" : "has another lease of",
+           net::to_string(lease.address), net::to_string(lease.server), text_of(lease.router, "none"),
+           time_left(lease.expires, now));
   return true;
 }
 

@@ -24,6 +24,7 @@
 
 #include "control/config/model.h"
 #include "control/launch.h"
+#include "control/log_budget.h"
 #include "control/neighbors.h"
 #include "dhcp/client.h"
 
@@ -56,10 +57,10 @@ class UplinkClient {
  private:
   enum class Phase { Settled, Quiescing, Ending };
 
-  void tell(dhcp::ClientNews news);
+  void tell(dhcp::ClientNews news, SteadyTime now);
   void send_output(SteadyTime now);
   [[nodiscard]] std::string contradiction(const dhcp::Binding& binding) const;
-  std::optional<dhcp::Binding> usable_lease();
+  std::optional<dhcp::Binding> usable_lease(SteadyTime now);
   bool settle(SteadyTime now);
   bool give_up_address();
   bool take(const dhcp::Binding& lease, SteadyTime now);
@@ -68,6 +69,7 @@ class UplinkClient {
   const config::Config& config_;
   Launched& launched_;
   Neighbors& neighbors_;
+  LogBudget log_;
   std::string memory_path_;
   dhcp::Client client_;
   std::string problem_;

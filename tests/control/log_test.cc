@@ -65,5 +65,11 @@ TEST(Log, DpdksLevelsAreKeptAndItsOrdinaryLifeIsOnlyDebugged) {
   EXPECT_EQ(level_of_dpdk(kNotice, "EAL: detected"), spdlog::level::debug);
 }
 
+TEST(Log, DpdksLinesCountForTheSocketThatTheyName) {
+  EXPECT_EQ(socket_in_dpdk_line("VHOST_CONFIG: (/run/vm1.sock) vhost peer closed"), "/run/vm1.sock");
+  EXPECT_EQ(socket_in_dpdk_line("VHOST_CONFIG: (/run/vm1.sock"), "dpdk");
+  EXPECT_EQ(socket_in_dpdk_line("EAL: no memory"), "dpdk");
+}
+
 }  // namespace
 }  // namespace vmnat::control
