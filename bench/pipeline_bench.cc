@@ -72,6 +72,7 @@ class Gateway {
                  .fragments = fragments_,
                  .datagram_numbers = datagram_numbers_,
                  .refused_remotes = refused_remotes_,
+                 .punt_budgets = punt_budgets_,
                  .port_icmp_error_budgets = budgets_} {
     state_.uplink = {.address = net::parse_ipv4_prefix("198.18.0.2/24").value(),
                      .gateway = net::Ipv4Addr::of(198, 18, 0, 1),
@@ -189,7 +190,8 @@ class Gateway {
   FragmentTable fragments_{{.ports = 2}, counters_};
   DatagramNumbers datagram_numbers_{0, 0, 1};
   RefusedRemotes refused_remotes_;
-  std::array<TokenBucket, 2> budgets_{TokenBucket{1, 1}, TokenBucket{1, 1}};
+  PuntBudgets punt_budgets_{2};
+  std::array<PortIcmpErrors, 2> budgets_;
   Context context_;
   Burst burst_;
 };

@@ -2,6 +2,7 @@
 #include "control/launch.h"
 
 #include <algorithm>
+#include <bit>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <random>
@@ -16,12 +17,19 @@
 namespace vmnat::control {
 namespace {
 
-constexpr unsigned kPuntRingSize = 1024;
 constexpr unsigned kInjectRingSize = 1024;
-constexpr unsigned kLearnRingSize = 256;
 constexpr unsigned kHandoffRingSize = 2048;
 constexpr unsigned kPoolCache = 256;
 constexpr unsigned kMaxPackets = 65536;  // more than all queues and rings of an ordinary set-up hold
+
+// All that the budgets of a tick let through (punt.h), and the uplink's of four ticks.
+unsigned punt_ring_size(std::size_t ports) {
+  return std::bit_ceil(static_cast<unsigned>(ports) * dataplane::PuntShares::among(ports).sum() + 1);
+}
+unsigned learn_ring_size(std::size_t ports) {
+  return std::bit_ceil(static_cast<unsigned>(ports) * dataplane::kLearnedMacs + 1);
+}
+constexpr unsigned kUplinkPuntRingSize = std::bit_ceil(4 * dataplane::kUplinkPunts);
 
 std::uint64_t random_seed() {
   std::random_device device;
@@ -70,7 +78,8 @@ Launched::~Launched() {
   for (unsigned i = 0; i < running_; ++i) rte_eal_wait_lcore(i + 1);
   for (ControlRings& rings : control_rings_) {
     rte_mbuf* frame = nullptr;
-    while (rings.punt.pop(&frame, 1) == 1) rte_pktmbuf_free(frame);
+    for (dataplane::FrameRing* ring : {&rings.punt, &rings.uplink_punt})
+      while (ring->pop(&frame, 1) == 1) rte_pktmbuf_free(frame);
   }
 }
 
@@ -193,15 +202,18 @@ Result<std::vector<dataplane::Rings>> Launched::make_rings(unsigned worker_count
   std::vector<dataplane::Rings> rings(worker_count);
   constexpr unsigned kFrame = sizeof(rte_mbuf*);
   for (unsigned i = 0; i < worker_count; ++i) {
-    const auto punt = make_ring(fmt::format("punt{}", i), kPuntRingSize, kFrame);
+    const auto punt = make_ring(fmt::format("punt{}", i), punt_ring_size(ports_.size()), kFrame);
+    const auto uplink_punt = make_ring(fmt::format("uplink_punt{}", i), kUplinkPuntRingSize, kFrame);
     const auto inject = make_ring(fmt::format("inject{}", i), kInjectRingSize, kFrame);
-    const auto learn = make_ring(fmt::format("learn{}", i), kLearnRingSize, sizeof(dataplane::LearnedMac));
-    for (const auto& ring : {punt, inject, learn})
+    const auto learn =
+        make_ring(fmt::format("learn{}", i), learn_ring_size(ports_.size()), sizeof(dataplane::LearnedMac));
+    for (const auto& ring : {punt, uplink_punt, inject, learn})
       if (!ring) return tl::unexpected(ring.error());
     rings[i].punt = dataplane::FrameRing(*punt);
+    rings[i].uplink_punt = dataplane::FrameRing(*uplink_punt);
     rings[i].inject = dataplane::FrameRing(*inject);
     rings[i].learn = dataplane::LearnRing(*learn);
-    control_rings_.push_back({rings[i].punt, rings[i].learn, rings[i].inject});
+    control_rings_.push_back({rings[i].punt, rings[i].uplink_punt, rings[i].learn, rings[i].inject});
     rings[i].handoff_to.resize(worker_count);
   }
   for (unsigned from = 0; from < worker_count; ++from) {

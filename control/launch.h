@@ -30,9 +30,10 @@ using OwnedRing = std::unique_ptr<rte_ring, RingFree>;
 
 // Control's ends of one worker's rings.
 struct ControlRings {
-  dataplane::FrameRing punt;    // to read
-  dataplane::LearnRing learn;   // to read
-  dataplane::FrameRing inject;  // to write
+  dataplane::FrameRing punt;         // to read
+  dataplane::FrameRing uplink_punt;  // to read, first
+  dataplane::LearnRing learn;        // to read
+  dataplane::FrameRing inject;       // to write
 };
 
 class Launched {

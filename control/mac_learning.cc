@@ -39,8 +39,8 @@ bool MacLearning::forget_port(PortIndex port) {
 
 dataplane::WordTable<PortIndex> MacLearning::table(NetworkIndex network) const {
   std::vector<dataplane::WordTable<PortIndex>::Entry> entries;
-  for (const auto& [key, port] : ports_)
-    if (key.first == network) entries.push_back({key.second.as_word(), port});
+  for (auto at = ports_.lower_bound({network, {}}); at != ports_.end() && at->first.first == network; ++at)
+    entries.push_back({at->first.second.as_word(), at->second});
   return dataplane::WordTable<PortIndex>(entries);
 }
 

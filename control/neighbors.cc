@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <iterator>
+#include <tuple>
 #include <utility>
 
 #include "dataplane/net/wire.h"
@@ -46,43 +47,127 @@ const char* to_string(Neighbors::State state) {
       return "reachable";
     case Neighbors::State::Probing:
       return "probing";
+    case Neighbors::State::Silent:
+      return "silent";
   }
   return "?";
 }
 
 void Neighbors::keep_resolved(net::Ipv4Addr address, SteadyTime now) {
-  Neighbor& neighbor = neighbors_[address];
+  const auto [at, is_new] = neighbors_.try_emplace(address, Neighbor{.since = now});
+  Neighbor& neighbor = at->second;
+  if (!is_new) change_state(neighbor, neighbor.mac.is_zero() ? State::Silent : neighbor.state);
   neighbor.is_permanent = true;
-  if (neighbor.state == State::Incomplete) ask(address, neighbor, now);
+  if (!neighbor.mac.is_zero()) return;
+  neighbor.state = State::Incomplete;
+  changed_ = true;
+  ask(address, neighbor, now);
 }
 
 void Neighbors::start_over(net::Ipv4Addr own_address) {
   own_address_ = own_address;
-  counts_.waiting_dropped += waiting_;
-  waiting_ = 0;
+  counts_.waiting_dropped += waiting_.size();
+  waiting_.clear();
   changed_ |= !neighbors_.empty();
   neighbors_.clear();
+  unanswered_.clear();
 }
 
 void Neighbors::announce(net::Ipv4Addr address) {
   output_.push_back(arp_request(own_mac_, address, address, net::kBroadcastMac));
 }
 
-void Neighbors::send_to(net::Ipv4Addr next_hop, FrameBytes frame, SteadyTime now) {
+void Neighbors::send_to(net::Ipv4Addr next_hop, FrameBytes frame, PortIndex port, SteadyTime now) {
   const auto known = neighbors_.find(next_hop);
-  if (known == neighbors_.end() && neighbors_.size() >= kMaxNeighbors) {
+  Neighbor* neighbor = known == neighbors_.end() ? made_known(next_hop, port, now) : &known->second;
+  if (neighbor != nullptr && !neighbor->mac.is_zero())
+    return address_and_send(std::move(frame), neighbor->mac);
+  if (neighbor == nullptr || neighbor->state == State::Silent || !make_room(next_hop, port)) {
     ++counts_.waiting_dropped;
     return;
   }
-  Neighbor& neighbor = neighbors_[next_hop];
-  if (neighbor.state != State::Incomplete) return address_and_send(std::move(frame), neighbor.mac);
-  if (neighbor.waiting.size() >= kWaitingPerNeighbor || waiting_ >= kWaitingInAll) {
-    ++counts_.waiting_dropped;
-  } else {
-    neighbor.waiting.push_back({std::move(frame), now});
-    ++waiting_;
+  waiting_.push_back({std::move(frame), now, next_hop, port});
+}
+
+Neighbors::Neighbor* Neighbors::made_known(net::Ipv4Addr address, PortIndex port, SteadyTime now) {
+  std::size_t& unanswered = unanswered_[port];
+  if (unanswered >= kUnansweredPerPort) return nullptr;
+  if (neighbors_.size() >= kMaxNeighbors) {
+    const auto victim = least_missed();
+    if (victim == neighbors_.end()) return nullptr;
+    forget(victim);
   }
-  if (neighbor.requests_sent == 0) ask(next_hop, neighbor, now);
+  Neighbor& neighbor = neighbors_[address];
+  neighbor = {.port = port, .since = now};
+  ++unanswered;
+  changed_ = true;
+  ask(address, neighbor, now);
+  return &neighbor;
+}
+
+// Who makes room. Rare: the table is full.
+std::map<net::Ipv4Addr, Neighbors::Neighbor>::iterator Neighbors::least_missed() {
+  std::map<PortIndex, std::size_t> answered;
+  for (const auto& [address, neighbor] : neighbors_)
+    if (!neighbor.is_permanent && !neighbor.mac.is_zero()) ++answered[neighbor.port];
+  const auto missed = [&](const Neighbor& neighbor) {
+    const int kind = neighbor.state == State::Silent ? 0 : neighbor.mac.is_zero() ? 1 : 2;
+    const std::size_t of_port = kind == 2 ? answered[neighbor.port] : 0;
+    return std::tuple{kind, kMaxNeighbors - of_port, neighbor.since};
+  };
+  auto least = neighbors_.end();
+  for (auto at = neighbors_.begin(); at != neighbors_.end(); ++at) {
+    if (at->second.is_permanent) continue;
+    if (least == neighbors_.end() || missed(at->second) < missed(least->second)) least = at;
+  }
+  return least;
+}
+
+void Neighbors::forget(std::map<net::Ipv4Addr, Neighbor>::iterator at) {
+  drop_waiting_for(at->first);
+  change_state(at->second, State::Silent);
+  neighbors_.erase(at);
+  changed_ = true;
+}
+
+void Neighbors::change_state(Neighbor& neighbor, State state) {
+  if (neighbor.state == State::Incomplete && state != State::Incomplete && !neighbor.is_permanent)
+    --unanswered_[neighbor.port];
+  neighbor.state = state;
+}
+
+// True when one more frame of the port may wait for this next hop.
+bool Neighbors::make_room(net::Ipv4Addr next_hop, PortIndex port) {
+  const auto is_ports = [&](const WaitingFrame& frame) { return frame.port == port; };
+  const auto is_for_hop = [&](const WaitingFrame& frame) { return frame.next_hop == next_hop; };
+  const auto is_any = [](const WaitingFrame&) { return true; };
+  if (static_cast<std::size_t>(std::ranges::count_if(waiting_, is_ports)) >= kWaitingPerPort) return false;
+  if (waiting_for(next_hop) >= kWaitingPerNeighbor && !displace(is_for_hop, port)) return false;
+  return waiting_.size() < kWaitingInAll || displace(is_any, port);
+}
+
+// The oldest of these frames goes that is of the port which has most of them, if this port has fewer even
+// with one more.
+template <typename Predicate>
+bool Neighbors::displace(Predicate is_among, PortIndex port) {
+  std::map<PortIndex, std::size_t> counts;
+  for (const WaitingFrame& frame : waiting_)
+    if (is_among(frame)) ++counts[frame.port];
+  const auto most = std::ranges::max_element(counts, {}, [](const auto& of_port) { return of_port.second; });
+  if (most == counts.end() || most->second < counts[port] + 2) return false;
+  waiting_.erase(std::ranges::find_if(
+      waiting_, [&](const WaitingFrame& frame) { return frame.port == most->first && is_among(frame); }));
+  ++counts_.waiting_dropped;
+  return true;
+}
+
+std::size_t Neighbors::waiting_for(net::Ipv4Addr address) const {
+  return static_cast<std::size_t>(std::ranges::count(waiting_, address, &WaitingFrame::next_hop));
+}
+
+void Neighbors::drop_waiting_for(net::Ipv4Addr address) {
+  counts_.waiting_dropped +=
+      std::erase_if(waiting_, [&](const WaitingFrame& frame) { return frame.next_hop == address; });
 }
 
 void Neighbors::receive_arp(std::span<const std::byte> frame, SteadyTime now) {
@@ -93,48 +178,51 @@ void Neighbors::receive_arp(std::span<const std::byte> frame, SteadyTime now) {
   if (asked == neighbors_.end()) return;
   Neighbor& neighbor = asked->second;
   const bool is_news = arp->sender_mac != neighbor.mac;
-  const bool is_answer =
-      neighbor.state == State::Incomplete ||
-      (neighbor.state == State::Probing && (!is_news || neighbor.requests_sent > kUnicastProbes));
+  const bool is_answer = neighbor.mac.is_zero() || (neighbor.state == State::Probing &&
+                                                    (!is_news || neighbor.requests_sent > kUnicastProbes));
   if (is_answer) {
     ++counts_.replies;
-    return confirm(neighbor, arp->sender_mac, now);
+    return confirm(asked->first, neighbor, arp->sender_mac, now);
   }
   // Not believed, but a reason to ask soon, at most once a second: a router may have failed over.
   if (is_news && neighbor.state == State::Reachable)
-    neighbor.next_action = std::max(now, neighbor.confirmed + kRetransmit);
+    act_in(std::max(now, neighbor.confirmed + kRetransmit), neighbor);
 }
 
 void Neighbors::advance(SteadyTime now) {
+  drop_overdue(now);
+  if (now < due_) return;
+  due_ = SteadyTime::max();
   for (auto at = neighbors_.begin(); at != neighbors_.end();) {
-    auto& [address, neighbor] = *at;
-    drop_overdue(neighbor, now);
-    if (now < neighbor.next_action) {
-      ++at;
-      continue;
-    }
-    if (neighbor.state == State::Reachable) {
-      neighbor.state = State::Probing;
-      neighbor.requests_sent = 0;
-    }
-    if (neighbor.requests_sent < kRequests) {
-      ask(address, neighbor, now);
-      ++at;
-      continue;
-    }
-    at = give_up(address, neighbor, now) ? std::next(at) : neighbors_.erase(at);
+    const auto next = std::next(at);
+    if (now >= at->second.next_action && !act(at->first, at->second, now))
+      forget(at);
+    else
+      due_ = std::min(due_, at->second.next_action);
+    at = next;
   }
 }
 
-bool Neighbors::give_up(net::Ipv4Addr address, Neighbor& neighbor, SteadyTime now) {
-  ++counts_.failed;
-  changed_ |= neighbor.state == State::Probing;
-  neighbor.state = State::Incomplete;
-  neighbor.mac = {};
-  neighbor.requests_sent = 0;
-  if (!neighbor.is_permanent && neighbor.waiting.empty()) return false;
-  ask(address, neighbor, now);
+bool Neighbors::act(net::Ipv4Addr address, Neighbor& neighbor, SteadyTime now) {
+  if (neighbor.state == State::Silent) return false;
+  if (neighbor.state == State::Reachable) {
+    change_state(neighbor, State::Probing);
+    neighbor.requests_sent = 0;
+  }
+  if (neighbor.requests_sent == kRequests) ++counts_.failed;
+  if (neighbor.requests_sent >= kRequests && !neighbor.is_permanent)
+    give_up(address, neighbor, now);
+  else
+    ask(address, neighbor, now);
   return true;
+}
+
+void Neighbors::give_up(net::Ipv4Addr address, Neighbor& neighbor, SteadyTime now) {
+  change_state(neighbor, State::Silent);
+  neighbor.mac = {};
+  changed_ = true;
+  drop_waiting_for(address);
+  act_in(now + kSilence, neighbor);
 }
 
 net::MacAddr Neighbors::mac_of(net::Ipv4Addr address) const {
@@ -149,30 +237,36 @@ void Neighbors::ask(net::Ipv4Addr address, Neighbor& neighbor, SteadyTime now) {
       arp_request(own_mac_, own_address_, address, by_unicast ? neighbor.mac : net::kBroadcastMac));
   ++neighbor.requests_sent;
   ++counts_.requests;
-  neighbor.next_action = now + kRetransmit;
+  std::chrono::seconds pause = kRetransmit;  // then twice as long each time
+  for (int i = kRequests; i < neighbor.requests_sent && pause < kLongestPause; ++i) pause *= 2;
+  act_in(now + pause, neighbor);
 }
 
-void Neighbors::confirm(Neighbor& neighbor, net::MacAddr mac, SteadyTime now) {
-  if (neighbor.state == State::Incomplete) ++counts_.resolved;
+void Neighbors::act_in(SteadyTime time, Neighbor& neighbor) {
+  neighbor.next_action = time;
+  due_ = std::min(due_, time);
+}
+
+void Neighbors::confirm(net::Ipv4Addr address, Neighbor& neighbor, net::MacAddr mac, SteadyTime now) {
+  if (neighbor.mac.is_zero()) ++counts_.resolved;
   changed_ |= neighbor.mac != mac;
-  neighbor.state = State::Reachable;
+  change_state(neighbor, State::Reachable);
   neighbor.mac = mac;
   neighbor.requests_sent = 0;
   neighbor.confirmed = now;
-  neighbor.next_action = now + kReachable;
-  while (!neighbor.waiting.empty()) {
-    address_and_send(std::move(neighbor.waiting.front().bytes), mac);
-    neighbor.waiting.pop_front();
-    --waiting_;
-  }
+  act_in(now + kReachable, neighbor);
+  std::erase_if(waiting_, [&](WaitingFrame& frame) {
+    if (frame.next_hop != address) return false;
+    address_and_send(std::move(frame.bytes), mac);
+    return true;
+  });
 }
 
-void Neighbors::drop_overdue(Neighbor& neighbor, SteadyTime now) {
-  while (!neighbor.waiting.empty() && now - neighbor.waiting.front().since >= kPatience) {
-    neighbor.waiting.pop_front();
-    --waiting_;
-    ++counts_.waiting_dropped;
-  }
+void Neighbors::drop_overdue(SteadyTime now) {
+  const auto young = std::ranges::find_if(
+      waiting_, [&](const WaitingFrame& frame) { return now - frame.since < kPatience; });
+  counts_.waiting_dropped += static_cast<std::uint64_t>(young - waiting_.begin());
+  waiting_.erase(waiting_.begin(), young);
 }
 
 void Neighbors::address_and_send(FrameBytes frame, net::MacAddr mac) {

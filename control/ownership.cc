@@ -99,6 +99,25 @@ void Ownership::fill(ForwardingState& state, const MacLearning& learned) const {
     fill_network(networks_[i], state.networks[i], state, learned);
 }
 
+void Ownership::follow_learning(NetworkIndex index, ForwardingState& state,
+                                const MacLearning& learned) const {
+  const dataplane::Network& network = state.networks[index];
+  for (const PortIndex number : network.ports) {
+    dataplane::Port& port = state.ports[number];
+    net::MacAddr newest;
+    for (const net::MacAddr mac : learned.of_port(number)) {  // oldest first
+      const PortIndex* owner = network.mac_owners.find(mac.as_word());
+      if (owner == nullptr ? port.guard < Guard::OwnMac : *owner == number) newest = mac;
+    }
+    if (std::exchange(port.usual_mac, newest) == newest || port.guard != Guard::OwnBoth) continue;
+    const auto& leases = networks_[index].leases;
+    const auto lease = std::ranges::find_if(leases, [&](const auto& of) {
+      return of.second == Owner{newest, number};
+    });
+    if (lease != leases.end()) port.usual_address = lease->first;
+  }
+}
+
 void Ownership::fill_network(const OfNetwork& owned, dataplane::Network& network, ForwardingState& state,
                              const MacLearning& learned) const {
   const MacOwners macs = mac_owners(owned, state);

@@ -38,6 +38,10 @@ class Ownership {
   void settle(MacLearning& learned, const dataplane::ForwardingState& state) const;
   // Fills in the owners, and each port's guard and usual sender.
   void fill(dataplane::ForwardingState& state, const MacLearning& learned) const;
+  // MACs were learned on the network, and nothing else has changed since it was filled in: each port's usual
+  // sender. Owners are not looked through for it.
+  void follow_learning(NetworkIndex index, dataplane::ForwardingState& state,
+                       const MacLearning& learned) const;
 
  private:
   struct Owner {

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <rte_mbuf.h>
 #include <spdlog/spdlog.h>
+#include <utility>
 
 namespace vmnat::control {
 namespace {
@@ -12,9 +13,16 @@ namespace {
 using dataplane::kUplinkPort;
 using dataplane::PuntReason;
 
-// Per poll and worker: bounds what one poll can take, whatever VMs send.
-constexpr unsigned kPuntsPerPoll = 512;
+// Bounds what one poll can take, whatever VMs send: frames in all, and learned MACs of each worker.
+constexpr unsigned kPuntsPerPoll = 1024;
 constexpr unsigned kLearnsPerPoll = 256;
+// Between two forwarding states: ten times what the last one took to make, so that whoever changes something
+// again and again has a tenth of control's time, and a hundred states a second, at most.
+constexpr std::chrono::milliseconds kLeastPause{10}, kLongestPause{200};
+
+SteadyTime::duration pause_after(SteadyTime::duration making) {
+  return std::clamp<SteadyTime::duration>(10 * making, kLeastPause, kLongestPause);
+}
 
 // The whole frame in one piece.
 void copy_out(const rte_mbuf* frame, FrameBytes& bytes) {
@@ -33,7 +41,8 @@ SlowPath::SlowPath(const config::Config& config, Launched& launched)
       ownership_(launched.ports(), launched.states().current()),
       is_up_(launched.ports().size(), false),
       offloads_(launched.ports().size()),
-      tx_queues_(launched.ports().size(), 1) {
+      tx_queues_(launched.ports().size(), 1),
+      stale_(launched.states().current().networks.size()) {
   const SteadyTime now = std::chrono::steady_clock::now();
   if (!config.uplink.address) uplink_.emplace(config, launched_, neighbors_);
   keep_targets_resolved(config, now);
@@ -55,24 +64,35 @@ void SlowPath::keep_targets_resolved(const config::Config& config, SteadyTime no
 
 void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
   watch_links(now);
-  for (ControlRings& rings : launched_.rings()) {
-    if (learn_macs(rings.learn) + take_punts(rings.punt, now, wall) != 0) last_heard_ = now;
-  }
+  unsigned taken = take_punts(now, wall);
+  for (ControlRings& rings : launched_.rings()) taken += learn_macs(rings.learn);
+  if (taken != 0) last_heard_ = now;
   advance_uplink(now);
   dhcp_.expire(wall);
   dhcp_.advance(wall, now);
   listen_for_checks(now);
+  neighbors_.advance(now);
+  watch_router(now);
+  for (Neighbors& network : inside_) network.advance(now);
+  if (now >= next_round_) tell_workers(now);
+  log_.tell_suppressed(now);
+  launched_.reclaim_states();
+}
+
+// A frame that was waiting goes out after the state that its followers will use is there, an ARP request
+// after the one that has its answer passed on; and a VM hears of its lease after the guard has. So all of it
+// waits until a state may be published again.
+void SlowPath::tell_workers(SteadyTime now) {
   const auto replies = dhcp_.take_replies();
   follow_leases();
-  neighbors_.advance(now);
-  changed_ |= neighbors_.take_changed();
-  for (Neighbors& network : inside_) {
-    network.advance(now);
-    changed_ |= network.take_changed();
+  neighbors_changed_ |= neighbors_.take_changed();
+  changed_ |= neighbors_changed_;
+  for (std::size_t i = 0; i < inside_.size(); ++i) note_change(inside_[i].take_changed(), stale_[i].hosts);
+  if (changed_) {
+    const SteadyTime begin = std::chrono::steady_clock::now();
+    publish();
+    next_round_ = now + pause_after(std::chrono::steady_clock::now() - begin);
   }
-  // A frame that was waiting goes out after the state that its followers will use is there; and a VM hears of
-  // its lease after the guard has.
-  if (changed_) publish();
   for (const auto& [port, frame] : replies) inject(frame, port);
   for (const FrameBytes& frame : neighbors_.take_output()) inject(frame, kUplinkPort);
   for (const auto& [network, address] : dhcp_.checks().take_questions()) {
@@ -82,8 +102,11 @@ void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
   for (std::size_t i = 0; i < inside_.size(); ++i)
     for (const FrameBytes& frame : inside_[i].take_output())
       inject_on_network(frame, static_cast<NetworkIndex>(i));
-  log_.tell_suppressed(now);
-  launched_.reclaim_states();
+}
+
+void SlowPath::note_change(bool has_changed, bool& is_stale) {
+  is_stale |= has_changed;
+  changed_ |= has_changed;
 }
 
 // Workers take the policies with the next state; the old ones go with the last state that has them.
@@ -109,13 +132,25 @@ void SlowPath::watch_links(SteadyTime now) {
     tx_queues_[i] = tx_queues;
     if (is_up == is_up_[i]) continue;
     is_up_[i] = is_up;
-    changed_ = true;
+    note_change(true, owners_changed_);
     if (!is_up) macs_.forget_port(port);
     if (is_up && port == kUplinkPort) announce_addresses();
     if (is_up && port == kUplinkPort && uplink_) uplink_->link_up(now);
     log_.log(spdlog::level::info, {"link", launched_.ports()[i].name}, now, "port {} is {}",
              launched_.ports()[i].name, is_up ? "up" : "down");
   }
+}
+
+void SlowPath::watch_router(SteadyTime now) {
+  const net::Ipv4Addr address = launched_.states().current().uplink.gateway;
+  const auto router = neighbors_.all().find(address);
+  const bool is_known = router != neighbors_.all().end();
+  const bool is_silent = is_known && router->second.requests_sent > Neighbors::kRequests;
+  if (std::exchange(router_is_silent_, is_silent) == is_silent || !is_known) return;
+  log_.log(is_silent ? spdlog::level::warn : spdlog::level::info, {"router", "uplink"}, now,
+           "uplink: the router {} {}", net::to_string(address),
+           is_silent ? "does not answer ARP; its last MAC address, if there is one, is used"
+                     : "answers ARP again");
 }
 
 void SlowPath::tell_who_waits() const {
@@ -144,7 +179,7 @@ unsigned SlowPath::learn_macs(dataplane::LearnRing& ring) {
     const PortIndex* owner =
         launched_.states().current().networks[network].mac_owners.find(learned.mac.as_word());
     if (owner != nullptr && *owner != learned.port) continue;
-    changed_ |= macs_.learn(network, learned.mac, learned.port);
+    note_change(macs_.learn(network, learned.mac, learned.port), stale_[network].macs);
   }
   return taken;
 }
@@ -156,20 +191,28 @@ void SlowPath::follow_leases() {
     else
       for (const dhcp::Lease& lease : news.leases) ownership_.note(news.network, lease);
   }
-  changed_ |= ownership_.take_changed();
+  note_change(ownership_.take_changed(), owners_changed_);
 }
 
-unsigned SlowPath::take_punts(dataplane::FrameRing& ring, SteadyTime now, dhcp::WallTime wall) {
-  rte_mbuf* frames[32];
+// What the uplink lives on first, all of it; then of each worker in turn, so that none waits for all of
+// another's.
+unsigned SlowPath::take_punts(SteadyTime now, dhcp::WallTime wall) {
   unsigned taken = 0;
-  while (taken < kPuntsPerPoll) {
-    const unsigned count = ring.pop(frames, std::size(frames));
-    if (count == 0) break;
-    for (unsigned i = 0; i < count; ++i) settle(frames[i], now, wall);
-    rte_pktmbuf_free_bulk(frames, count);
-    taken += count;
+  for (ControlRings& rings : launched_.rings())
+    while (const unsigned count = take_burst(rings.uplink_punt, now, wall)) taken += count;
+  for (unsigned before = taken + 1; before != taken && taken < kPuntsPerPoll;) {
+    before = taken;
+    for (ControlRings& rings : launched_.rings()) taken += take_burst(rings.punt, now, wall);
   }
   return taken;
+}
+
+unsigned SlowPath::take_burst(dataplane::FrameRing& ring, SteadyTime now, dhcp::WallTime wall) {
+  rte_mbuf* frames[32];
+  const unsigned count = ring.pop(frames, std::size(frames));
+  for (unsigned i = 0; i < count; ++i) settle(frames[i], now, wall);
+  rte_pktmbuf_free_bulk(frames, count);
+  return count;
 }
 
 void SlowPath::settle(rte_mbuf* frame, SteadyTime now, dhcp::WallTime wall) {
@@ -188,22 +231,19 @@ void SlowPath::settle(rte_mbuf* frame, SteadyTime now, dhcp::WallTime wall) {
       return inside_[launched_.ports()[note.port].network].receive_arp(bytes_, now);
     case PuntReason::NeighborUnresolved: {
       const net::Ipv4Addr remote = dataplane::ipv4_of(frame).destination;
-      return neighbors_.send_to(launched_.states().current().uplink.next_hop(remote), bytes_, now);
+      return neighbors_.send_to(launched_.states().current().uplink.next_hop(remote), bytes_, note.port, now);
     }
     case PuntReason::HostUnresolved:
-      return resolve_host(note.host, now);
+      return resolve_host(note.host, note.port, now);
     case PuntReason::kCount:
       break;
   }
 }
 
-// The frame in hand waits for a VM that nothing but a mapping speaks of. The state must say that it is asked
-// for before it answers.
-void SlowPath::resolve_host(net::Ipv4Addr host, SteadyTime now) {
+// The frame in hand waits for a VM that nothing but a mapping speaks of.
+void SlowPath::resolve_host(net::Ipv4Addr host, PortIndex from, SteadyTime now) {
   const NetworkIndex network = launched_.states().current().network_of(host);
-  if (network == dataplane::kNoNetwork) return;
-  inside_[network].send_to(host, bytes_, now);
-  changed_ = true;
+  if (network != dataplane::kNoNetwork) inside_[network].send_to(host, bytes_, from, now);
 }
 
 // A frame that waited for a VM is looked up again, by the worker that has its mapping.
@@ -225,17 +265,11 @@ void SlowPath::inject(std::span<const std::byte> frame, PortIndex port) {
 
 void SlowPath::push(std::span<const std::byte> frame, dataplane::FrameNote note,
                     conntrack::WorkerIndex worker) {
-  rte_mbuf* buffer = rte_pktmbuf_alloc(launched_.packet_pool());
-  char* space =
-      buffer == nullptr ? nullptr : rte_pktmbuf_append(buffer, static_cast<std::uint16_t>(frame.size()));
-  if (space == nullptr) {
-    rte_pktmbuf_free(buffer);
-    ++inject_dropped_;
-    return;
+  rte_mbuf* buffer = dataplane::buffer_with(frame, launched_.packet_pool());
+  if (buffer != nullptr) {
+    dataplane::note_of(buffer) = note;
+    if (launched_.rings()[worker].inject.push(buffer)) return;
   }
-  std::memcpy(space, frame.data(), frame.size());
-  dataplane::note_of(buffer) = note;
-  if (launched_.rings()[worker].inject.push(buffer)) return;
   rte_pktmbuf_free(buffer);
   ++inject_dropped_;
 }
@@ -261,8 +295,9 @@ dataplane::WordTable<dataplane::InsideHost> SlowPath::hosts_of(NetworkIndex netw
   for (const auto& [address, neighbor] : inside_[network].all()) {
     const PortIndex* port = state.macs.find(neighbor.mac.as_word());
     const bool is_known = !neighbor.mac.is_zero() && port != nullptr;
-    hosts.push_back(
-        {address.raw(), is_known ? dataplane::InsideHost{neighbor.mac, *port} : dataplane::InsideHost{}});
+    hosts.push_back({address.raw(), is_known ? dataplane::InsideHost{neighbor.mac, *port}
+                                             : dataplane::InsideHost{.is_silent = neighbor.state ==
+                                                                                  Neighbors::State::Silent}});
   }
   return dataplane::WordTable<dataplane::InsideHost>(hosts);
 }
@@ -278,10 +313,14 @@ void SlowPath::listen_for_checks(SteadyTime now) {
   }
 }
 
-// The lease's resolvers are told to VMs of networks that have none of their own.
+// The lease's resolvers are told to VMs of networks that have none of their own. A question of our client's
+// is sent after the workers know by what they will know its answer.
 void SlowPath::advance_uplink(SteadyTime now) {
-  if (!uplink_ || !uplink_->advance(now)) return;
-  changed_ = true;
+  if (!uplink_) return;
+  const bool has_changed = uplink_->advance(now);
+  changed_ |= launched_.states().current().uplink.dhcp_transaction != uplink_->client().transaction();
+  if (!has_changed) return;
+  changed_ = neighbors_changed_ = true;
   if (const auto& lease = uplink_->in_effect()) dhcp_.use_resolvers(lease->dns);
 }
 
@@ -295,21 +334,41 @@ void SlowPath::publish() {
     next.ports[i].tx_queues = static_cast<std::uint8_t>(std::min<std::size_t>(tx_queues_[i], worker_count));
   }
   set_live(config_, next);
+  if (std::exchange(owners_changed_, false)) rebuild_owners(next);
+  for (std::size_t i = 0; i < next.networks.size(); ++i) rebuild_network(static_cast<NetworkIndex>(i), next);
+  if (std::exchange(neighbors_changed_, false)) next.uplink.neighbors = next_hops();
+  next.uplink.gateway_mac = neighbors_.mac_of(next.uplink.gateway);
+  launched_.states().publish(std::move(next));
+  ++rebuilt_.states;
+  changed_ = false;
+}
+
+// Who owns what has changed, or who is there: MACs may move to their owners.
+void SlowPath::rebuild_owners(dataplane::ForwardingState& next) {
   ownership_.settle(macs_, next);
   ownership_.fill(next, macs_);
-  for (std::size_t i = 0; i < next.networks.size(); ++i) {
-    const auto network = static_cast<NetworkIndex>(i);
-    next.networks[i].macs = macs_.table(network);
-    next.networks[i].hosts = hosts_of(network, next.networks[i]);
-    next.networks[i].awaits_arp = i < awaits_arp_.size() && awaits_arp_[i];
+  for (Stale& network : stale_) network = {.macs = true, .hosts = true};
+  ++rebuilt_.owner_tables;
+}
+
+// As far as what it is made of has changed.
+void SlowPath::rebuild_network(NetworkIndex index, dataplane::ForwardingState& next) {
+  dataplane::Network& network = next.networks[index];
+  const Stale stale = std::exchange(stale_[index], {.macs = false, .hosts = false});
+  if (stale.macs) {
+    network.macs = macs_.table(index);
+    ownership_.follow_learning(index, next, macs_);
+    ++rebuilt_.mac_tables;
   }
-  next.uplink.gateway_mac = neighbors_.mac_of(next.uplink.gateway);
-  std::vector<dataplane::WordTable<net::MacAddr>::Entry> on_link;
+  if (stale.macs || stale.hosts) network.hosts = hosts_of(index, network);
+  network.awaits_arp = index < awaits_arp_.size() && awaits_arp_[index];
+}
+
+dataplane::WordTable<dataplane::NextHop> SlowPath::next_hops() const {
+  std::vector<dataplane::WordTable<dataplane::NextHop>::Entry> hops;
   for (const auto& [address, neighbor] : neighbors_.all())
-    if (!neighbor.mac.is_zero()) on_link.push_back({address.raw(), neighbor.mac});
-  next.uplink.neighbors = dataplane::WordTable<net::MacAddr>(on_link);
-  launched_.states().publish(std::move(next));
-  changed_ = false;
+    hops.push_back({address.raw(), {neighbor.mac, neighbor.state == Neighbors::State::Silent}});
+  return dataplane::WordTable<dataplane::NextHop>(hops);
 }
 
 }  // namespace vmnat::control

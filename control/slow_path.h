@@ -45,18 +45,32 @@ class SlowPath {
   [[nodiscard]] std::uint64_t inside_requests() const { return inside_requests_; }
   // Frames that could not be injected: no buffer, or the worker's ring was full.
   [[nodiscard]] std::uint64_t inject_dropped() const { return inject_dropped_; }
+  // What publishing has cost so far: forwarding states, and tables that were made anew for them.
+  struct Rebuilt {
+    std::uint64_t states = 0, owner_tables = 0, mac_tables = 0;
+  };
+  [[nodiscard]] const Rebuilt& rebuilt() const { return rebuilt_; }
 
  private:
+  struct Stale {  // tables of a network
+    bool macs = true;
+    bool hosts = true;
+  };
+  void tell_workers(SteadyTime now);
+  // Notes that a table, and so the published state, is out of date.
+  void note_change(bool has_changed, bool& is_stale);
   void watch_links(SteadyTime now);
+  void watch_router(SteadyTime now);
   void tell_who_waits() const;
   void announce_addresses();
   unsigned learn_macs(dataplane::LearnRing& ring);
   void follow_leases();
-  unsigned take_punts(dataplane::FrameRing& ring, SteadyTime now, dhcp::WallTime wall);
+  unsigned take_punts(SteadyTime now, dhcp::WallTime wall);
+  unsigned take_burst(dataplane::FrameRing& ring, SteadyTime now, dhcp::WallTime wall);
   void settle(rte_mbuf* frame, SteadyTime now, dhcp::WallTime wall);
   void keep_targets_resolved(const config::Config& config, SteadyTime now);
   void inject(std::span<const std::byte> frame, PortIndex port);
-  void resolve_host(net::Ipv4Addr host, SteadyTime now);
+  void resolve_host(net::Ipv4Addr host, PortIndex from, SteadyTime now);
   void return_to_worker(std::span<const std::byte> frame);
   void push(std::span<const std::byte> frame, dataplane::FrameNote note, conntrack::WorkerIndex worker);
   void inject_on_network(std::span<const std::byte> frame, NetworkIndex network);
@@ -65,6 +79,9 @@ class SlowPath {
   void advance_uplink(SteadyTime now);
   void listen_for_checks(SteadyTime now);
   void publish();
+  void rebuild_owners(dataplane::ForwardingState& next);
+  void rebuild_network(NetworkIndex index, dataplane::ForwardingState& next);
+  [[nodiscard]] dataplane::WordTable<dataplane::NextHop> next_hops() const;
 
   const config::Config& config_;  // what is in effect
   Launched& launched_;
@@ -80,8 +97,14 @@ class SlowPath {
   std::vector<std::uint16_t> tx_queues_;       // the same, open ones
   std::vector<bool> awaits_arp_;               // by network
   LogBudget log_;
-  bool changed_ = false;  // the published state is out of date
-  FrameBytes bytes_;      // of the frame in hand
+  bool changed_ = false;           // the published state is out of date
+  bool owners_changed_ = true;     // ... and so are its owners,
+  bool neighbors_changed_ = true;  // or next hops,
+  std::vector<Stale> stale_;       // or tables by network
+  SteadyTime next_round_{};        // of tell_workers()
+  bool router_is_silent_ = false;
+  Rebuilt rebuilt_;
+  FrameBytes bytes_;  // of the frame in hand
   std::uint64_t inside_requests_ = 0;
   std::uint64_t inject_dropped_ = 0;
 };

@@ -138,6 +138,9 @@ std::map<std::string, std::uint64_t> all_counters(const Launched& launched, cons
   named["dhcp.checks.skipped"] = slow_path.dhcp().checks().skipped();
   if (slow_path.uplink_client()) add_uplink_client(*slow_path.uplink_client(), named);
   named["inject.dropped"] = slow_path.inject_dropped();
+  named["states.published"] = slow_path.rebuilt().states;
+  named["states.owner_tables"] = slow_path.rebuilt().owner_tables;
+  named["states.mac_tables"] = slow_path.rebuilt().mac_tables;
   return named;
 }
 

@@ -202,7 +202,6 @@ void set_live(const config::Config& config, dataplane::ForwardingState& state) {
 
 dataplane::ForwardingState initial_state(const config::Config& config, const std::vector<PortPlan>& ports) {
   dataplane::ForwardingState state;
-  state.uplink.dhcp_client = !config.uplink.address;
   state.uplink.address = config.uplink.address.value_or(net::Ipv4Prefix{});
   state.uplink.gateway = config.uplink.gateway.value_or(net::Ipv4Addr{});
   state.uplink.mtu = config.uplink.address ? config.uplink.mtu : std::uint16_t{0};

@@ -86,7 +86,8 @@ void UplinkClient::send_output(SteadyTime now) {
     }
     const bool on_link = in_effect_->address.contains(out.by_unicast_to);
     const net::Ipv4Addr next_hop = on_link ? out.by_unicast_to : in_effect_->router;
-    if (!next_hop.is_unspecified()) neighbors_.send_to(next_hop, std::move(out.frame), now);
+    if (!next_hop.is_unspecified())
+      neighbors_.send_to(next_hop, std::move(out.frame), dataplane::kUplinkPort, now);
   }
 }
 
@@ -177,6 +178,7 @@ void UplinkClient::keep_in_mind(net::Ipv4Addr address) const {
 
 void UplinkClient::describe(dataplane::ForwardingState& next) const {
   dataplane::Uplink& uplink = next.uplink;
+  uplink.dhcp_transaction = client_.transaction();
   next.forwards = forward_table(plan_forwards(config_, rented()));
   if (!in_effect_) {
     uplink.address = {};

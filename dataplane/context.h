@@ -10,6 +10,7 @@
 #include "dataplane/forwarding_state.h"
 #include "dataplane/fragment_table.h"
 #include "dataplane/packet.h"
+#include "dataplane/punt.h"
 #include "dataplane/refused_remotes.h"
 #include "dataplane/rings.h"
 #include "dataplane/token_bucket.h"
@@ -17,12 +18,15 @@
 
 namespace vmnat::dataplane {
 
-// RFC 1812 4.3.2.8: the rate of ICMP errors is bounded, for a worker's all, and for what came from one port,
-// so that none uses up what others need.
+// RFC 1812 4.3.2.8: the rate of ICMP errors is bounded, for what came from one port and for a worker's all. A
+// port has 80 a second (5 at once) of its own, which no flood by other ports takes from it, and up to 120
+// (15) of 1000 (63) that all ports share.
 inline constexpr std::uint32_t kIcmpErrorsPerSecond = 1000;
-inline constexpr std::uint32_t kIcmpErrorsAtOnce = 50;
-inline constexpr std::uint32_t kPortIcmpErrorsPerSecond = 200;
-inline constexpr std::uint32_t kPortIcmpErrorsAtOnce = 20;
+inline constexpr std::uint32_t kIcmpErrorsAtOnce = 63;
+struct PortIcmpErrors {
+  TokenBucket own{80, 5};
+  TokenBucket shared{120, 15};
+};
 
 // What floods reach every VM of a network, which did not ask for it: of one port so much a second.
 inline constexpr std::uint32_t kPortFloodsPerSecond = 10'000;  // frames
@@ -48,13 +52,15 @@ struct Context {
   FragmentTable& fragments;
   DatagramNumbers& datagram_numbers;
   RefusedRemotes& refused_remotes;
-  std::span<TokenBucket> port_icmp_error_budgets;  // by PortIndex
-  std::span<FloodBudget> port_flood_budgets;       // the same
+  PuntBudgets& punt_budgets;
+  std::span<PortIcmpErrors> port_icmp_error_budgets;  // by PortIndex
+  std::span<FloodBudget> port_flood_budgets;          // the same
   TokenBucket icmp_error_budget{kIcmpErrorsPerSecond, kIcmpErrorsAtOnce};
 
   // True when one more error may be sent about a frame from this port.
   bool take_icmp_error(PortIndex port) {
-    return port_icmp_error_budgets[port].take(now) && icmp_error_budget.take(now);
+    PortIcmpErrors& budget = port_icmp_error_budgets[port];
+    return budget.own.take(now) || (budget.shared.take(now) && icmp_error_budget.take(now));
   }
 
   // True when one more frame from this port may be flooded.
@@ -76,14 +82,8 @@ struct Context {
     punt(frame, port, PuntReason::HostUnresolved);
   }
 
-  // The frame goes to the control thread, which answers it or re-injects it.
-  void punt(rte_mbuf* frame, PortIndex port, PuntReason reason) {
-    if (is_unfinished(frame)) finish_checksum(frame);
-    note_of(frame).port = port;
-    note_of(frame).punt = reason;
-    if (!rings.punt.push(frame)) return drop(frame, port, DropReason::PuntFull);
-    counters.punts[index_of(reason)].add(1);
-  }
+  // The frame goes to the control thread, which answers it or re-injects it; punt.h.
+  [[gnu::cold]] void punt(rte_mbuf* frame, PortIndex port, PuntReason reason);
 };
 
 }  // namespace vmnat::dataplane

@@ -46,7 +46,7 @@ struct alignas(kCacheLineSize) WorkerCounters {
   Counter segments_merged;         // TCP segments that became part of another's frame
   Counter receive_deferred;  // polls of a queue put off, for its frames had made more work than their share
   Counter handoff_frames;    // frames that crossed from this worker to another
-  Counter learn_missed;      // source MACs not reported to control because its ring was full
+  Counter learn_missed;      // source MACs not reported to control: over the port's budget, or ring full
   Counter busy_cycles;       // TSC cycles of polls that found frames
   Counter total_cycles;
   [[no_unique_address]] StageCounters stages;  // of where they went, if built for that

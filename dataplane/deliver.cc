@@ -10,6 +10,8 @@ namespace {
 [[gnu::cold]] void deliver_unresolved(Context& context, rte_mbuf* frame, PortIndex from) {
   if (turns_round(context, ipv4_of(frame).destination)) return turn_round(context, frame, from);
   if (!context.state->uplink.has_address()) return context.drop(frame, from, DropReason::NoUplinkAddress);
+  if (context.state->uplink.is_silent(ipv4_of(frame).destination))
+    return context.drop(frame, from, DropReason::NeighborUnresolved);
   context.punt(frame, from, PuntReason::NeighborUnresolved);
 }
 

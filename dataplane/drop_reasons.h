@@ -62,6 +62,7 @@ namespace vmnat::dataplane {
   ROW(Filtered, "filtered", "inbound for a mapping whose filter does not let this remote in")                \
   ROW(NotExternal, "not_external", "uplink frame for an address that is not ours")                           \
   ROW(HostUnresolved, "host_unresolved", "forwarded to a VM whose MAC address is not known")                 \
+  ROW(NeighborUnresolved, "neighbor_unresolved", "for a host on the uplink's link that does not answer ARP") \
   ROW(TcpNotSyn, "tcp_not_syn", "TCP in mid-stream without a session")                                       \
   ROW(NoPort, "no_port", "no external port or identifier is left")                                           \
   ROW(SessionTableFull, "session_table_full", "session table is full")                                       \
@@ -73,6 +74,8 @@ namespace vmnat::dataplane {
   ROW(TxFull, "tx_full", "transmit queue of the destination port is full")                                   \
   ROW(HandoffFull, "handoff_full", "ring to the owning worker is full")                                      \
   ROW(PuntFull, "punt_full", "ring to the control thread is full")                                           \
+  ROW(PuntBudget, "punt_budget", "for control, but over what its port or destination may have of this kind") \
+  ROW(PuntSize, "punt_size", "for control, but a super-frame or longer than a buffer")                       \
   ROW(NoBuffer, "no_buffer", "no packet buffer for the copy of a flooded frame, or a piece of one too big")
 
 #define VMNAT_PUNT_REASONS(ROW)                                                                              \

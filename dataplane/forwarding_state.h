@@ -26,7 +26,8 @@ using NetworkIndex = std::uint16_t;
 inline constexpr PortIndex kUplinkPort = 0;  // VM ports follow, in the configuration's order
 inline constexpr NetworkIndex kNoNetwork = 0xffff;
 
-// A fixed open-addressing table from a word (MAC or IPv4 address, never 0) to a value.
+// A fixed open-addressing table from a word (MAC or IPv4 address, never 0) to a value. Copies share it: a
+// state costs what has changed since the one before.
 template <typename Value>
 class WordTable {
  public:
@@ -40,17 +41,19 @@ class WordTable {
   explicit WordTable(const std::vector<Entry>& entries) {
     std::size_t size = 4;
     while (size < entries.size() * 2) size *= 2;
-    slots_.resize(size);
+    const auto slots = std::make_shared<Entry[]>(size);
+    mask_ = size - 1;
     for (const Entry& entry : entries) {
       std::size_t at = slot(entry.key);
-      while (slots_[at].key != 0) at = (at + 1) & (slots_.size() - 1);
-      slots_[at] = entry;
+      while (slots[at].key != 0) at = (at + 1) & mask_;
+      slots[at] = entry;
     }
+    slots_ = slots;
   }
 
   [[nodiscard]] const Value* find(std::uint64_t key) const {
-    if (slots_.empty()) return nullptr;
-    for (std::size_t at = slot(key);; at = (at + 1) & (slots_.size() - 1)) {
+    if (slots_ == nullptr) return nullptr;
+    for (std::size_t at = slot(key);; at = (at + 1) & mask_) {
       if (slots_[at].key == 0) return nullptr;  // first: an empty slot is nothing's, not 0's
       if (slots_[at].key == key) return &slots_[at].value;
     }
@@ -58,9 +61,10 @@ class WordTable {
 
  private:
   [[nodiscard]] std::size_t slot(std::uint64_t key) const {
-    return (key * 0x9e3779b97f4a7c15u >> 32) & (slots_.size() - 1);  // Fibonacci hashing
+    return (key * 0x9e3779b97f4a7c15u >> 32) & mask_;  // Fibonacci hashing
   }
-  std::vector<Entry> slots_;
+  std::shared_ptr<const Entry[]> slots_;
+  std::size_t mask_ = 0;
 };
 
 // What a frame's sender is held against at a VM port, from little to much; guard.h.
@@ -99,6 +103,7 @@ enum class ExhaustionAnswer : std::uint8_t { Prohibited, HostUnreachable, Nothin
 struct InsideHost {
   net::MacAddr mac;  // zero: not resolved
   PortIndex port = 0;
+  bool is_silent = false;  // it was asked for, and has not answered: nothing waits for it
   [[nodiscard]] bool is_resolved() const { return !mac.is_zero(); }
 };
 
@@ -126,23 +131,36 @@ struct Network {
   }
 };
 
+// A host on the uplink's link that was asked for.
+struct NextHop {
+  net::MacAddr mac;        // zero: not resolved
+  bool is_silent = false;  // it has not answered: nothing waits for it
+};
+
 // Without an address, while DHCP gives none, nothing is forwarded: `mtu` is then 0, so that frames of
 // sessions find themselves too big without being asked more.
 struct Uplink {
   net::Ipv4Prefix address;  // unspecified: none
   net::Ipv4Addr gateway;
   net::MacAddr mac;
-  net::MacAddr gateway_mac;           // zero: not resolved
-  std::uint16_t mtu = 1500;           // bytes of IPv4 packet
-  bool dhcp_client = false;           // control wants what comes for UDP port 68
-  WordTable<net::MacAddr> neighbors;  // on-link hosts by raw IPv4 address
+  net::MacAddr gateway_mac;  // zero: not resolved
+  std::uint16_t mtu = 1500;  // bytes of IPv4 packet
+  // Control wants what comes for UDP port 68 and bears this transaction.
+  std::optional<std::uint32_t> dhcp_transaction;
+  WordTable<NextHop> neighbors;  // on-link hosts by raw IPv4 address
 
   [[nodiscard]] bool has_address() const { return !address.address.is_unspecified(); }
   // MAC of the next hop towards `remote`; zero when it is not resolved.
   [[nodiscard]] net::MacAddr next_hop_mac(net::Ipv4Addr remote) const {
     if (!address.contains(remote)) return gateway_mac;
-    const net::MacAddr* mac_address = neighbors.find(remote.raw());
-    return mac_address != nullptr ? *mac_address : net::MacAddr{};
+    const NextHop* neighbor = neighbors.find(remote.raw());
+    return neighbor != nullptr ? neighbor->mac : net::MacAddr{};
+  }
+  // True for a host on the link that does not answer ARP. The gateway is never given up.
+  [[nodiscard]] bool is_silent(net::Ipv4Addr remote) const {
+    if (!address.contains(remote)) return false;
+    const NextHop* neighbor = neighbors.find(remote.raw());
+    return neighbor != nullptr && neighbor->is_silent;
   }
   [[nodiscard]] net::Ipv4Addr next_hop(net::Ipv4Addr remote) const {
     return address.contains(remote) ? remote : gateway;

@@ -32,8 +32,13 @@ std::optional<DropReason> refusal_to_let_in(const Context& context, const Burst&
   return std::nullopt;
 }
 
+// nullptr: nobody has asked for it.
+const InsideHost* asked_host(const Context& context, const Forward& target) {
+  return context.state->networks[target.network].hosts.find(target.to.address.raw());
+}
+
 const InsideHost* host_of(const Context& context, const Forward& target) {
-  const InsideHost* host = context.state->networks[target.network].hosts.find(target.to.address.raw());
+  const InsideHost* host = asked_host(context, target);
   return host != nullptr && host->is_resolved() ? host : nullptr;
 }
 
@@ -87,8 +92,13 @@ Session* session_of_mapping(Context& context, const Burst& burst, unsigned i, co
     refuse(context, burst, i, *refusal);
     return nullptr;
   }
-  const InsideHost* host = host_of(context, mapping);
-  if (host != nullptr) return open_session(context, burst, i, flow_to(*host, burst, i), mapping.network);
+  const InsideHost* host = asked_host(context, mapping);
+  if (host != nullptr && host->is_resolved())
+    return open_session(context, burst, i, flow_to(*host, burst, i), mapping.network);
+  if (host != nullptr && host->is_silent) {
+    refuse(context, burst, i, DropReason::HostUnresolved);
+    return nullptr;
+  }
   // The first fragment waits alone: control knows frames by their ports.
   if (is_later_fragment(burst.packets[i]))
     context.drop(frame, burst.port, DropReason::HostUnresolved);

@@ -25,6 +25,20 @@ void make_reply(net::IcmpHeader& icmp) {
   icmp.checksum = delta.applied_to(icmp.checksum);
 }
 
+// How a DHCP message begins (RFC 2131 section 2).
+struct MessageStart {
+  std::uint8_t op, hardware_type, hardware_length, hops;
+  net::Be32 transaction;
+};
+static_assert(sizeof(MessageStart) == 8 && alignof(MessageStart) == 1);
+constexpr std::uint8_t kReply = 2;
+
+bool is_reply(rte_mbuf* frame, std::size_t offset, std::uint32_t transaction) {
+  if (frame->data_len < offset + sizeof(MessageStart)) return false;
+  const auto& message = *rte_pktmbuf_mtod_offset(frame, const MessageStart*, offset);
+  return message.op == kReply && message.transaction.host() == transaction;
+}
+
 }  // namespace
 
 bool is_dhcp_request(rte_mbuf* frame, const ParsedPacket& packet) {
@@ -33,8 +47,10 @@ bool is_dhcp_request(rte_mbuf* frame, const ParsedPacket& packet) {
 }
 
 bool is_for_dhcp_client(const Context& context, rte_mbuf* frame, const ParsedPacket& packet, PortIndex from) {
-  return context.state->uplink.dhcp_client && from == kUplinkPort && packet.kind == PacketKind::Udp &&
-         l4_of<net::UdpHeader>(frame, packet).destination_port.host() == kDhcpClientPort;
+  const auto& transaction = context.state->uplink.dhcp_transaction;
+  return transaction && from == kUplinkPort && packet.kind == PacketKind::Udp &&
+         l4_of<net::UdpHeader>(frame, packet).destination_port.host() == kDhcpClientPort &&
+         is_reply(frame, packet.l4_offset + sizeof(net::UdpHeader), *transaction);
 }
 
 void answer_arp(Context& context, rte_mbuf* frame, PortIndex port, net::MacAddr mac) {

@@ -21,7 +21,8 @@ bool is_echo_request(rte_mbuf* frame, const ParsedPacket& packet);
 // True for what a DHCP server would answer: UDP to port 67.
 bool is_dhcp_request(rte_mbuf* frame, const ParsedPacket& packet);
 
-// True for what the uplink's DHCP client waits for, while there is one: UDP to port 68 from the uplink.
+// True for what the uplink's DHCP client waits for, while there is one: UDP to port 68 from the uplink, in
+// its transaction. Whoever has not heard its question cannot have control look at an answer.
 [[gnu::cold]] bool is_for_dhcp_client(const Context& context, rte_mbuf* frame, const ParsedPacket& packet,
                                       PortIndex from);
 

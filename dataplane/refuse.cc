@@ -81,6 +81,7 @@ std::optional<Answer> answer_to(DropReason reason, const Context& context, const
     case DropReason::NoUplinkAddress:
       return unreachable(kNetUnreachable);
     case DropReason::HostUnresolved:
+    case DropReason::NeighborUnresolved:
       return unreachable(kHostUnreachable);
     case DropReason::GatewayService:
       return answer_to_service(kind);

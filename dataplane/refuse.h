@@ -9,7 +9,7 @@
 //   larger than the way out's MTU   3/4  fragmentation needed, its MTU      RFC 1191 3
 //   UDP to an external address      3/3  port unreachable                   RFC 1122 4.1.3.1
 //   a service the gateway has not   3/3, 3/2 for a protocol without ports   RFC 1122 3.2.2.1
-//   forwarded to a VM that is not there
+//   forwarded to a VM that is not there, or a new flow to a host on the uplink's link that is not
 //                                   3/1  host unreachable                   RFC 1812 5.2.7.1
 //   another or from an isolated network
 //                                   3/13 administratively prohibited        RFC 1812 5.2.7.1

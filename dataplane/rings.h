@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The only ways between threads: single-producer single-consumer rings of frames and messages.
 //
-//   worker -> control   punt (frames), learn (source MAC seen on a port)
+//   worker -> control   punt, uplink_punt (frames), learn (source MAC seen on a port)
 //   control -> worker   inject (frames to transmit, or to look up again)
 //   worker -> worker    handoff[to] (frames for a queue or session owned elsewhere)
 //
-// A ring holds a power of two minus one entries; what does not fit is counted and dropped by the producer.
+// A ring holds a power of two minus one entries; what does not fit is counted and dropped by the producer. So
+// that it does not hold many more buffers than entries, frames of several buffers (up to 33) are taken only
+// while few entries are used: at most some 4100 buffers are in a handoff ring of 2047 entries.
 #pragma once
 
 #include <cstdint>
@@ -25,13 +27,17 @@ class FrameRing {
  public:
   FrameRing() = default;
   explicit FrameRing(rte_ring* ring) : ring_(ring) {}
-  bool push(rte_mbuf* frame) { return rte_ring_sp_enqueue(ring_, frame) == 0; }
+  bool push(rte_mbuf* frame) {
+    if (frame->nb_segs > 1 && rte_ring_count(ring_) >= kEntriesBeforeChains) return false;
+    return rte_ring_sp_enqueue(ring_, frame) == 0;
+  }
   unsigned pop(rte_mbuf** frames, unsigned count) {
     return rte_ring_sc_dequeue_burst_elem(ring_, frames, sizeof(rte_mbuf*), count, nullptr);
   }
   [[nodiscard]] bool is_empty() const { return rte_ring_empty(ring_) != 0; }
 
  private:
+  static constexpr unsigned kEntriesBeforeChains = 64;
   rte_ring* ring_ = nullptr;
 };
 
@@ -58,6 +64,7 @@ class LearnRing {
 // One worker's ends.
 struct Rings {
   FrameRing punt;
+  FrameRing uplink_punt;  // what the uplink lives on; see punt.h
   FrameRing inject;
   LearnRing learn;
   std::vector<FrameRing> handoff_to;    // by worker; own entry unused

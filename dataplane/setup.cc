@@ -33,6 +33,16 @@ FragmentTable::FragmentTable(const Settings& settings, WorkerCounters& counters)
   for (unsigned i = settings.frames; i-- > 0; free_held_ = static_cast<Index>(i)) held_[i].next = free_held_;
 }
 
+PuntBudgets::PuntBudgets(std::size_t port_count) {
+  const PuntShares shares = PuntShares::among(port_count);
+  ports_.assign(port_count, {.dhcp = tick_budget(shares.dhcp),
+                             .arp = tick_budget(shares.arp),
+                             .unresolved = tick_budget(shares.unresolved),
+                             .learned = tick_budget(kLearnedMacs)});
+  ports_[kUplinkPort].dhcp = tick_budget(kUplinkDhcpPunts);
+  ports_[kUplinkPort].arp = tick_budget(kAskedArpPunts);
+}
+
 Worker::Worker(Settings settings, std::unique_ptr<conntrack::Conntrack> conntrack,
                const conntrack::ExternalPorts& external_ports)
     : settings_(std::move(settings)),
@@ -41,8 +51,8 @@ Worker::Worker(Settings settings, std::unique_ptr<conntrack::Conntrack> conntrac
       transmitter_(settings_.index, settings_.devices, counters_, settings_.rings),
       fragments_({.seed = settings_.seed, .ports = settings_.devices.size()}, counters_),
       datagram_numbers_(settings_.seed, settings_.index, settings_.worker_count),
-      port_icmp_error_budgets_(settings_.devices.size(),
-                               TokenBucket{kPortIcmpErrorsPerSecond, kPortIcmpErrorsAtOnce}),
+      punt_budgets_(settings_.devices.size()),
+      port_icmp_error_budgets_(settings_.devices.size()),
       port_flood_budgets_(settings_.devices.size()),
       shares_(settings_.receive_queues.size()),
       context_{.worker = settings_.index,
@@ -55,6 +65,7 @@ Worker::Worker(Settings settings, std::unique_ptr<conntrack::Conntrack> conntrac
                .fragments = fragments_,
                .datagram_numbers = datagram_numbers_,
                .refused_remotes = refused_remotes_,
+               .punt_budgets = punt_budgets_,
                .port_icmp_error_budgets = port_icmp_error_budgets_,
                .port_flood_budgets = port_flood_budgets_} {}
 

@@ -40,7 +40,8 @@ void learn(Context& context, const Port& port, PortIndex from, net::MacAddr mac)
   if (mac == port.usual_mac) return;
   const PortIndex* known = context.state->networks[port.network].macs.find(mac.as_word());
   if (known != nullptr && *known == from) return;
-  if (!context.rings.learn.push({mac, from})) context.counters.learn_missed.add(1);
+  if (!context.punt_budgets.take_learned(from, context.now) || !context.rings.learn.push({mac, from}))
+    context.counters.learn_missed.add(1);
 }
 
 // False: the frame came in another's name, and ended here.

@@ -86,7 +86,8 @@ class Worker {
   FragmentTable fragments_;
   DatagramNumbers datagram_numbers_;
   RefusedRemotes refused_remotes_;
-  std::vector<TokenBucket> port_icmp_error_budgets_;
+  PuntBudgets punt_budgets_;
+  std::vector<PortIcmpErrors> port_icmp_error_budgets_;
   std::vector<FloodBudget> port_flood_budgets_;
   std::vector<FairShare> shares_;  // by receive queue
   Context context_;

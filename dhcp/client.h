@@ -107,6 +107,8 @@ class Client {
   // Held in Bound, Renewing, Rebinding, and in Rebooting after link_returned(); else nothing.
   [[nodiscard]] const std::optional<Binding>& binding() const { return binding_; }
   [[nodiscard]] const ClientCounters& counters() const { return counters_; }
+  // What every reply that is heeded bears.
+  [[nodiscard]] std::uint32_t transaction() const { return xid_; }
 
  private:
   // client.cc: states and times

@@ -15,6 +15,7 @@ using State = Neighbors::State;
 
 constexpr net::MacAddr kOwnMac{{0x52, 0x54, 0, 0, 0, 1}};
 constexpr net::MacAddr kPeerMac{{0x02, 0, 0, 0, 0, 0xbb}};
+constexpr PortIndex kVm = 1, kOtherVm = 2;
 constexpr net::MacAddr kOtherMac{{0x02, 0, 0, 0, 0, 0xcc}};
 const auto kOwn = net::Ipv4Addr::of(203, 0, 113, 2);
 const auto kPeer = net::Ipv4Addr::of(203, 0, 113, 1);
@@ -87,8 +88,8 @@ struct NeighborsTest : ::testing::Test {
 using Macs = std::vector<net::MacAddr>;
 
 TEST_F(NeighborsTest, AsksByBroadcastAndSendsWhatWaitedInOrder) {
-  neighbors.send_to(kPeer, frame_of(100), now);
-  neighbors.send_to(kPeer, frame_of(101), now);
+  neighbors.send_to(kPeer, frame_of(100), kVm, now);
+  neighbors.send_to(kPeer, frame_of(101), kVm, now);
   const auto requests = neighbors.take_output();
   ASSERT_EQ(requests.size(), 1u) << "one request, however many frames wait";
   EXPECT_EQ(requests[0].size(), 60u);
@@ -111,12 +112,13 @@ TEST_F(NeighborsTest, AsksByBroadcastAndSendsWhatWaitedInOrder) {
   EXPECT_EQ(sent[1].size(), 101u);
   EXPECT_EQ(ethernet(sent[0]).destination, kPeerMac);
   EXPECT_EQ(ethernet(sent[0]).source, kOwnMac);
-  neighbors.send_to(kPeer, frame_of(102), now);
+  neighbors.send_to(kPeer, frame_of(102), kVm, now);
   EXPECT_EQ(neighbors.take_output().size(), 1u) << "known by now: sent at once";
 }
 
-TEST_F(NeighborsTest, AsksOnceASecondThreeTimesAndThenForgets) {
-  neighbors.send_to(kPeer, frame_of(100), now);
+TEST_F(NeighborsTest, AsksOnceASecondThreeTimesThenTheNeighborIsSilentForAWhile) {
+  neighbors.send_to(kPeer, frame_of(100), kVm, now);
+  EXPECT_TRUE(neighbors.take_changed()) << "workers hear of whom is asked for";
   EXPECT_EQ(asked(), Macs{net::kBroadcastMac});
   wait(999ms);
   EXPECT_EQ(asked(), Macs{});
@@ -124,27 +126,55 @@ TEST_F(NeighborsTest, AsksOnceASecondThreeTimesAndThenForgets) {
   EXPECT_EQ(asked(), Macs{net::kBroadcastMac});
   wait(1s);
   EXPECT_EQ(asked(), Macs{net::kBroadcastMac});
-  EXPECT_TRUE(knows());
+  EXPECT_EQ(state(), State::Incomplete);
+  EXPECT_FALSE(neighbors.take_changed());
   wait(1s);
-  EXPECT_EQ(asked(), Macs{});
-  EXPECT_FALSE(knows());
+  EXPECT_EQ(state(), State::Silent);
+  EXPECT_TRUE(neighbors.take_changed());
   EXPECT_EQ(neighbors.counts().requests, 3u);
   EXPECT_EQ(neighbors.counts().failed, 1u);
   EXPECT_EQ(neighbors.counts().waiting_dropped, 1u);
-  EXPECT_FALSE(neighbors.take_changed()) << "nobody could use it before either";
+  neighbors.send_to(kPeer, frame_of(100), kVm, now);
+  EXPECT_EQ(neighbors.counts().waiting_dropped, 2u) << "nothing waits for it";
+  wait(2999ms);
+  EXPECT_EQ(asked(), Macs{});
+  EXPECT_EQ(state(), State::Silent);
+  wait(1ms);
+  EXPECT_FALSE(knows());
+  EXPECT_TRUE(neighbors.take_changed());
+  neighbors.send_to(kPeer, frame_of(100), kVm, now);
+  EXPECT_EQ(asked(), Macs{net::kBroadcastMac}) << "asked for anew";
 }
 
-TEST_F(NeighborsTest, EachFrameWaitsItsOwnThreeSeconds) {
+TEST_F(NeighborsTest, AFloodToASilentNeighborDoesNotKeepItAskedFor) {
+  for (int i = 0; i < 310; ++i) {
+    neighbors.send_to(kPeer, frame_of(100), kVm, now);
+    wait(10ms);
+  }
+  EXPECT_EQ(state(), State::Silent);
+  EXPECT_EQ(neighbors.counts().requests, 3u);
+}
+
+TEST_F(NeighborsTest, ALateAnswerOfASilentNeighborIsBelieved) {
+  neighbors.send_to(kPeer, frame_of(100), kVm, now);
+  for (int i = 0; i < 3; ++i) wait(1s);
+  ASSERT_EQ(state(), State::Silent);
+  reply(kPeerMac);
+  EXPECT_EQ(state(), State::Reachable);
+  EXPECT_EQ(neighbors.mac_of(kPeer), kPeerMac);
+}
+
+TEST_F(NeighborsTest, EachFrameForTheGatewayWaitsItsOwnThreeSeconds) {
   neighbors.keep_resolved(kPeer, now);
   wait(1s);
   wait(1s);
-  wait(990ms);  // 10 ms before the third request is given up
-  neighbors.send_to(kPeer, frame_of(100), now);
+  wait(990ms);  // 10 ms before the third request has gone unanswered
+  neighbors.send_to(kPeer, frame_of(100), kVm, now);
   wait(10ms);
   EXPECT_EQ(neighbors.counts().failed, 1u);
   EXPECT_EQ(neighbors.counts().waiting_dropped, 0u) << "10 ms old";
   wait(2s);
-  neighbors.send_to(kPeer, frame_of(101), now);
+  neighbors.send_to(kPeer, frame_of(101), kVm, now);
   wait(990ms);
   EXPECT_EQ(neighbors.counts().waiting_dropped, 1u) << "3 s old; the other one 990 ms";
   asked();
@@ -154,43 +184,87 @@ TEST_F(NeighborsTest, EachFrameWaitsItsOwnThreeSeconds) {
   EXPECT_EQ(sent[0].size(), 101u);
 }
 
-TEST_F(NeighborsTest, IsAskedForAsLongAsYoungFramesWaitAndForgottenAfterwards) {
-  neighbors.send_to(kPeer, frame_of(100), now);
-  wait(1s);
-  wait(1s);
-  neighbors.send_to(kPeer, frame_of(101), now);
-  wait(1s);
-  EXPECT_TRUE(knows());
-  EXPECT_EQ(neighbors.counts().waiting_dropped, 1u);
-  for (int i = 0; i < 3; ++i) wait(1s);
-  EXPECT_FALSE(knows());
-  EXPECT_EQ(neighbors.counts().waiting_dropped, 2u);
-  EXPECT_EQ(neighbors.counts().requests, 6u);
+// The i-th of many hosts.
+net::Ipv4Addr host(std::size_t i) {
+  return net::Ipv4Addr::from_host(0x0a000000 + static_cast<std::uint32_t>(i));
 }
 
-TEST_F(NeighborsTest, TheWaitingQueueIsBoundedForEachNeighborAndInAll) {
+TEST_F(NeighborsTest, TheWaitingQueueOfANeighborIsBounded) {
   for (std::size_t i = 0; i < Neighbors::kWaitingPerNeighbor + 2; ++i)
-    neighbors.send_to(kPeer, frame_of(100), now);
-  EXPECT_EQ(neighbors.all().at(kPeer).waiting.size(), Neighbors::kWaitingPerNeighbor);
+    neighbors.send_to(kPeer, frame_of(100), kVm, now);
+  EXPECT_EQ(neighbors.waiting_for(kPeer), Neighbors::kWaitingPerNeighbor);
   EXPECT_EQ(neighbors.counts().waiting_dropped, 2u);
-  std::size_t waiting = Neighbors::kWaitingPerNeighbor;
-  for (std::uint8_t host = 10; waiting < Neighbors::kWaitingInAll; ++host)
-    for (std::size_t i = 0; i < Neighbors::kWaitingPerNeighbor; ++i, ++waiting)
-      neighbors.send_to(net::Ipv4Addr::of(203, 0, 113, host), frame_of(100), now);
-  EXPECT_EQ(neighbors.counts().waiting_dropped, 2u);
-  neighbors.send_to(net::Ipv4Addr::of(203, 0, 113, 250), frame_of(100), now);
-  EXPECT_EQ(neighbors.counts().waiting_dropped, 3u);
   neighbors.take_output();
   reply(kPeerMac);
   EXPECT_EQ(neighbors.take_output().size(), Neighbors::kWaitingPerNeighbor);
-  neighbors.send_to(net::Ipv4Addr::of(203, 0, 113, 250), frame_of(100), now);
-  EXPECT_EQ(neighbors.counts().waiting_dropped, 3u) << "there is room again";
+  EXPECT_EQ(neighbors.waiting_for(kPeer), 0u);
+}
+
+TEST_F(NeighborsTest, OnePortsFramesForANeighborMakeRoomForAnothers) {
+  for (std::size_t i = 0; i < Neighbors::kWaitingPerNeighbor; ++i)
+    neighbors.send_to(kPeer, frame_of(100 + i), kVm, now);
+  for (std::size_t i = 0; i < Neighbors::kWaitingPerNeighbor; ++i)
+    neighbors.send_to(kPeer, frame_of(200 + i), kOtherVm, now);
+  neighbors.take_output();
+  reply(kPeerMac);
+  std::vector<std::size_t> sizes;
+  for (const FrameBytes& frame : neighbors.take_output()) sizes.push_back(frame.size());
+  EXPECT_EQ(sizes, (std::vector<std::size_t>{104, 105, 106, 107, 200, 201, 202, 203}));
+}
+
+TEST_F(NeighborsTest, OnePortsWaitingFramesAreBoundedAndThoseOfManyMakeRoomForOneMore) {
+  std::size_t at = 0;
+  for (PortIndex port = 1; port <= Neighbors::kWaitingInAll / Neighbors::kWaitingPerPort; ++port)
+    for (std::size_t i = 0; i < Neighbors::kWaitingPerPort + 1; ++i)
+      neighbors.send_to(host(at++), frame_of(100), port, now);
+  const std::uint64_t over = Neighbors::kWaitingInAll / Neighbors::kWaitingPerPort;
+  EXPECT_EQ(neighbors.counts().waiting_dropped, over) << "a port's thirty-third, each";
+  neighbors.send_to(kPeer, frame_of(101), 99, now);
+  EXPECT_EQ(neighbors.waiting_for(kPeer), 1u) << "the ports that have most make room";
+  EXPECT_EQ(neighbors.counts().waiting_dropped, over + 1);
+}
+
+TEST_F(NeighborsTest, AVmThatScansTheLinkHasSoManyUnansweredAndLeavesAnotherItsOwn) {
+  for (std::size_t i = 0; i < 1000; ++i) neighbors.send_to(host(i), frame_of(60), kVm, now);
+  EXPECT_EQ(neighbors.all().size(), Neighbors::kUnansweredPerPort);
+  EXPECT_EQ(asked().size(), Neighbors::kUnansweredPerPort) << "and asks no more than that on the link";
+  neighbors.send_to(kPeer, frame_of(100), kOtherVm, now);
+  EXPECT_EQ(asked().size(), 1u);
+  reply(kPeerMac);
+  EXPECT_EQ(neighbors.take_output().size(), 1u);
+  for (std::size_t i = 0; i < Neighbors::kUnansweredPerPort; ++i) reply(kOtherMac, host(i));
+  neighbors.take_output();
+  neighbors.send_to(host(5000), frame_of(100), kVm, now);
+  EXPECT_EQ(asked().size(), 1u) << "once they are answered it may ask on";
+}
+
+TEST_F(NeighborsTest, AFullTableGivesUpWhoIsSilentThenWhomTheGreediestPortHas) {
+  neighbors.keep_resolved(kPeer, now);
+  const auto fill = [&](std::size_t begin, std::size_t end, PortIndex port) {
+    for (std::size_t i = begin; i < end; ++i) {
+      neighbors.send_to(host(i), frame_of(60), port, now);
+      reply(kOtherMac, host(i));
+    }
+  };
+  fill(0, 10, kOtherVm);
+  neighbors.send_to(host(9999), frame_of(60), kOtherVm, now);
+  for (int i = 0; i < 3; ++i) wait(1s);
+  ASSERT_EQ(state(host(9999)), State::Silent);
+  fill(10, Neighbors::kMaxNeighbors - 2, kVm);
+  ASSERT_EQ(neighbors.all().size(), Neighbors::kMaxNeighbors);
+  neighbors.send_to(host(20'000), frame_of(60), kVm, now);
+  EXPECT_FALSE(knows(host(9999))) << "the silent one";
+  reply(kOtherMac, host(20'000));
+  neighbors.send_to(host(20'001), frame_of(60), kOtherVm, now);
+  EXPECT_TRUE(knows(host(20'001)));
+  EXPECT_FALSE(knows(host(10))) << "the oldest one of the port that has most";
+  for (std::size_t i = 0; i < 10; ++i) EXPECT_TRUE(knows(host(i)));
+  EXPECT_TRUE(knows(kPeer)) << "never the gateway";
 }
 
 TEST_F(NeighborsTest, NoMoreNeighborsThanTheBoundAreEverHeld) {
   for (std::size_t i = 0; i < Neighbors::kMaxNeighbors + 10; ++i)
-    neighbors.send_to(net::Ipv4Addr::from_host(0x0a000000 + static_cast<std::uint32_t>(i)), frame_of(60),
-                      now);
+    neighbors.send_to(host(i), frame_of(60), static_cast<PortIndex>(i % 100), now);
   EXPECT_EQ(neighbors.all().size(), Neighbors::kMaxNeighbors);
 }
 
@@ -222,38 +296,64 @@ TEST_F(NeighborsTest, ANeighborMayAnswerTheBroadcastFromANewMac) {
   EXPECT_TRUE(neighbors.take_changed());
 }
 
-TEST_F(NeighborsTest, ASilentGatewayIsUnusableAndAskedForForever) {
+TEST_F(NeighborsTest, ASilentGatewaysLastMacIsUsedWhileItIsAskedForForever) {
   make_reachable();
   wait(30s);
   wait(1s);
   wait(1s);
   asked();
-  wait(1s);
-  EXPECT_EQ(state(), State::Incomplete);
-  EXPECT_TRUE(neighbors.mac_of(kPeer).is_zero());
-  EXPECT_TRUE(neighbors.take_changed());
-  for (int i = 0; i < 20; ++i) {
-    EXPECT_EQ(asked(), Macs{net::kBroadcastMac});
-    wait(1s);
+  for (const auto pause : {1s, 2s, 4s, 4s, 4s}) {
+    wait(pause);
+    EXPECT_EQ(asked(), Macs{net::kBroadcastMac}) << "at last every four seconds";
+    EXPECT_EQ(neighbors.mac_of(kPeer), kPeerMac);
+    EXPECT_EQ(state(), State::Probing);
   }
+  EXPECT_FALSE(neighbors.take_changed()) << "the workers notice nothing";
+  EXPECT_EQ(neighbors.counts().failed, 1u);
+  neighbors.send_to(kPeer, frame_of(100), kVm, now);
+  EXPECT_EQ(neighbors.take_output().size(), 1u) << "what still comes goes out";
   reply(kOtherMac);
   EXPECT_EQ(neighbors.mac_of(kPeer), kOtherMac);
+  EXPECT_TRUE(neighbors.take_changed());
 }
 
-TEST_F(NeighborsTest, ASilentNeighborThatIsNoGatewayIsForgotten) {
-  neighbors.send_to(kPeer, frame_of(100), now);
+TEST_F(NeighborsTest, AGatewayThatNeverAnsweredIsAskedForForeverAndFramesMayWait) {
+  neighbors.keep_resolved(kPeer, now);
+  for (int i = 0; i < 30; ++i) wait(1s);
+  EXPECT_EQ(state(), State::Incomplete);
+  EXPECT_GE(asked().size(), 9u);
+  neighbors.send_to(kPeer, frame_of(100), kVm, now);
+  reply(kPeerMac);
+  EXPECT_EQ(neighbors.take_output().size(), 1u);
+}
+
+TEST_F(NeighborsTest, OneThatWasAskedForByAFrameMayBecomeTheGateway) {
+  neighbors.send_to(kPeer, frame_of(100), kVm, now);
+  neighbors.keep_resolved(kPeer, now);
+  for (int i = 0; i < 10; ++i) wait(1s);
+  EXPECT_EQ(state(), State::Incomplete);
+  for (std::size_t i = 0; i < Neighbors::kUnansweredPerPort; ++i)
+    neighbors.send_to(host(i), frame_of(60), kVm, now);
+  EXPECT_EQ(neighbors.all().size(), Neighbors::kUnansweredPerPort + 1) << "it counts for no port any more";
+}
+
+TEST_F(NeighborsTest, ANeighborThatFallsSilentIsNotUsedAndThenForgotten) {
+  neighbors.send_to(kPeer, frame_of(100), kVm, now);
   reply(kPeerMac);
   EXPECT_TRUE(neighbors.take_changed());
   wait(30s);
   for (int i = 0; i < 3; ++i) wait(1s);
-  EXPECT_FALSE(knows());
+  EXPECT_EQ(state(), State::Silent);
+  EXPECT_TRUE(neighbors.mac_of(kPeer).is_zero());
   EXPECT_TRUE(neighbors.take_changed());
+  wait(3s);
+  EXPECT_FALSE(knows());
 }
 
 TEST_F(NeighborsTest, WhatWasNotAskedForIsNotBelieved) {
   reply(kOtherMac);
   EXPECT_FALSE(knows()) << "nobody asked for it";
-  neighbors.send_to(kPeer, frame_of(100), now);
+  neighbors.send_to(kPeer, frame_of(100), kVm, now);
   neighbors.receive_arp(arp_frame(net::ArpOperation::Request, kPeer, kOtherMac), now);
   reply(net::kBroadcastMac);
   reply(net::MacAddr{});
@@ -283,7 +383,7 @@ TEST_F(NeighborsTest, AClaimToAKnownAddressIsCheckedWithItsHolderOnceASecond) {
 }
 
 TEST_F(NeighborsTest, ShortAndForeignFramesAreIgnored) {
-  neighbors.send_to(kPeer, frame_of(100), now);
+  neighbors.send_to(kPeer, frame_of(100), kVm, now);
   const FrameBytes whole = arp_frame(net::ArpOperation::Reply, kPeer, kPeerMac);
   for (std::size_t size = 0; size < sizeof(net::EthernetHeader) + sizeof(net::ArpPacket); ++size)
     neighbors.receive_arp(std::span(whole).first(size), now);

@@ -3,6 +3,7 @@
 #include "control/ownership.h"
 
 #include <gtest/gtest.h>
+#include <random>
 
 namespace vmnat::control {
 namespace {
@@ -158,6 +159,39 @@ TEST_F(OwnershipTest, AMacThatWasLearnedElsewhereComesHome) {
   EXPECT_EQ(learned.latest(kVm1), mac(1));
   EXPECT_TRUE(learned.latest(kVm2).is_zero());
   EXPECT_TRUE(state.ports[kVm2].usual_mac.is_zero());
+}
+
+TEST_F(OwnershipTest, FollowingWhatWasLearnedGivesTheSendersThatFillingInAnewGives) {
+  std::mt19937 random(7);
+  for (int round = 0; round < 200; ++round) {
+    const auto ports = plan_ports(config, 1);
+    dataplane::ForwardingState followed = initial_state(config, ports);
+    for (dataplane::Port& port : followed.ports) port.up = true;
+    Ownership ownership(ports, followed);
+    learned = {};
+    for (std::uint8_t i = 0; i < 6; ++i)
+      if (random() % 2 == 0)
+        ownership.note(0, lease(random() % 2 == 0 ? "vm1" : "vm2", i, static_cast<std::uint8_t>(10 + i)));
+    const auto learn = [&] {
+      const auto number = static_cast<std::uint8_t>(random() % 8);
+      const auto port = static_cast<PortIndex>(random() % 3 + kVm1);
+      const PortIndex* owner = followed.networks[0].mac_owners.find(mac(number).as_word());
+      if (owner == nullptr || *owner == port) learned.learn(0, mac(number), port);
+    };
+    ownership.settle(learned, followed);
+    ownership.fill(followed, learned);
+    for (int i = 0; i < 6; ++i) {
+      learn();
+      ownership.follow_learning(0, followed, learned);
+      dataplane::ForwardingState filled = followed;
+      ownership.fill(filled, learned);
+      for (const PortIndex port : {kVm1, kVm2, kLab}) {
+        EXPECT_EQ(followed.ports[port].usual_mac, filled.ports[port].usual_mac);
+        const bool is_owned = owner_of(filled, followed.ports[port].usual_address) == port;
+        EXPECT_TRUE(followed.ports[port].usual_address == filled.ports[port].usual_address || is_owned);
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -116,7 +116,6 @@ TEST(Topology, AnAddressThatDhcpGivesIsRentedAndItsForwardsFollowIt) {
   EXPECT_EQ(external_addresses_now(config.networks[0], rented), std::vector{rented});
 
   const auto state = initial_state(config, plan_ports(config, 1));
-  EXPECT_TRUE(state.uplink.dhcp_client);
   EXPECT_FALSE(state.uplink.has_address());
   EXPECT_EQ(state.uplink.mtu, 0);
   EXPECT_EQ(state.forward_of({{}, net::L4Port::from_host(2080)}, net::Protocol::Tcp), nullptr);

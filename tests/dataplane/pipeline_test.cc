@@ -335,7 +335,7 @@ TEST_F(Pipeline, PuntsTranslatedFramesWhoseNextHopIsUnknown) {
   const net::MacAddr neighbor{{2, 0, 0, 0, 0, 0x77}};
   bed.change_state([&](dataplane::ForwardingState& state) {
     state.uplink.neighbors =
-        dataplane::WordTable<net::MacAddr>({{net::parse_ipv4("203.0.113.77")->raw(), neighbor}});
+        dataplane::WordTable<dataplane::NextHop>({{net::parse_ipv4("203.0.113.77")->raw(), {neighbor}}});
   });
   bed.exchange(kVm1,
                Packet().from(vm_mac(1), kVm1Address, 5000).to(kRedMac, "203.0.113.77", 80).udp().frame());

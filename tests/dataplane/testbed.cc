@@ -159,6 +159,7 @@ void Testbed::make_workers(unsigned worker_count) {
   for (unsigned i = 0; i < worker_count; ++i) {
     const std::string suffix = std::to_string(i);
     worker_rings_[i].punt = FrameRing(ring("p" + suffix, sizeof(void*)));
+    worker_rings_[i].uplink_punt = FrameRing(ring("u" + suffix, sizeof(void*)));
     worker_rings_[i].inject = FrameRing(ring("i" + suffix, sizeof(void*)));
     worker_rings_[i].learn = LearnRing(ring("l" + suffix, sizeof(LearnedMac)));
     worker_rings_[i].handoff_to.resize(worker_count);
@@ -255,7 +256,8 @@ std::vector<SentFrame> Testbed::take_sent(PortIndex port) {
 std::vector<Bytes> Testbed::take_punted() {
   std::vector<Bytes> frames;
   for (const Rings& rings : worker_rings_)
-    for (Bytes& frame : drained(rings.punt)) frames.push_back(std::move(frame));
+    for (const FrameRing& ring : {rings.uplink_punt, rings.punt})
+      for (Bytes& frame : drained(ring)) frames.push_back(std::move(frame));
   return frames;
 }
 
