@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <gtest/gtest.h>
+#include <random>
 
 #include "dataplane/net/wire.h"
 
@@ -380,6 +381,48 @@ TEST_F(NeighborsTest, AClaimToAKnownAddressIsCheckedWithItsHolderOnceASecond) {
   EXPECT_EQ(asked(), (Macs{kPeerMac, net::kBroadcastMac}));
   reply(kOtherMac);
   EXPECT_EQ(neighbors.mac_of(kPeer), kOtherMac);
+}
+
+// Whatever comes in whatever order: the bounds hold, and every frame goes out, waits, or is counted.
+TEST_F(NeighborsTest, BoundsHoldAndNoFrameIsLostUncounted) {
+  std::mt19937 random(3);
+  neighbors.keep_resolved(kPeer, now);
+  std::uint64_t given = 0, gone = 0;
+  for (int step = 0; step < 60'000; ++step) {
+    const std::size_t number = random() % 6000;
+    const auto port = static_cast<PortIndex>(random() % 12);
+    switch (random() % 8) {
+      case 0:
+        now += std::chrono::milliseconds(random() % 400);
+        neighbors.advance(now);
+        break;
+      case 1:
+        reply(random() % 2 == 0 ? kPeerMac : kOtherMac, random() % 16 == 0 ? kPeer : host(number));
+        break;
+      case 2:
+        if (random() % 1000 == 0) neighbors.keep_resolved(host(number), now);
+        break;
+      default:
+        neighbors.send_to(random() % 8 == 0 ? kPeer : host(number), frame_of(100), port, now);
+        ++given;
+    }
+    for (const FrameBytes& frame : neighbors.take_output()) gone += is_arp(frame) ? 0 : 1;
+    if (step % 500 != 0) continue;
+    std::map<PortIndex, std::size_t> unanswered;
+    std::size_t waiting = 0;
+    for (const auto& [address, neighbor] : neighbors.all()) {
+      if (neighbor.state == State::Incomplete && !neighbor.is_permanent) ++unanswered[neighbor.port];
+      EXPECT_LE(neighbors.waiting_for(address), Neighbors::kWaitingPerNeighbor);
+      waiting += neighbors.waiting_for(address);
+    }
+    for (const auto& [of_port, count] : unanswered)
+      EXPECT_LE(count, Neighbors::kUnansweredPerPort) << of_port;
+    EXPECT_LE(neighbors.all().size(), Neighbors::kMaxNeighbors + 60) << "but for permanent ones";
+    EXPECT_LE(waiting, Neighbors::kWaitingInAll);
+    EXPECT_EQ(given, gone + waiting + neighbors.counts().waiting_dropped);
+    EXPECT_TRUE(knows(kPeer));
+  }
+  EXPECT_GT(gone, 0u);
 }
 
 TEST_F(NeighborsTest, ShortAndForeignFramesAreIgnored) {

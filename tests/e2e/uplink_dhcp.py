@@ -20,7 +20,7 @@ from harness.namespace import Namespace, packet_socket, veth
 from harness.processes import Process
 from harness.tap import Suite, check, check_equal, scratch_directory
 from harness.waiting import Overdue, wait_until
-from harness.wire import ARP, ICMP, IP, UDP, Raw, Wire
+from harness.wire import ARP, BROADCAST, ICMP, IP, UDP, Raw, Wire
 
 from scapy.layers.dhcp import BOOTP, DHCP
 
@@ -208,6 +208,22 @@ def mtu(lab):
 @suite.test("VMs are told the resolvers of the uplink's lease")
 def resolvers(lab):
     wait_until(lambda: lab.dhcp_options().get("name_server") == "198.51.100.53", "the lease's resolver in an offer")
+
+
+@suite.test("what strangers send to port 68 never reaches the client, however much it is")
+def strangers(lab):
+    stranger = Wire(lab.outside, "isp0", "52:54:00:bb:00:02")
+    before = lab.vmnatd.counters()
+    count = 500
+    for number in range(count):
+        stranger.send(stranger.to(config.UPLINK_MAC if number % 2 else BROADCAST) / IP(src="198.51.100.9", dst=lab.address()) /
+                      UDP(sport=67, dport=68) / BOOTP(op=2, xid=number, chaddr=bytes.fromhex(config.UPLINK_MAC.replace(":", ""))) /
+                      DHCP(options=[("message-type", "nak"), "end"]))
+    stranger.close()
+    wait_until(lambda: lab.vmnatd.counters()["drop.no_session"] + lab.vmnatd.counters()["drop.not_for_us"] >=
+               before["drop.no_session"] + before["drop.not_for_us"] + count, "all of them are dropped")
+    check_equal(lab.vmnatd.counters()["uplink.dhcp.ignored"], before["uplink.dhcp.ignored"], "what the client looked at in vain")
+    check(lab.ask(4021), "a VM's datagram is not answered any more")
 
 
 @suite.test("the lease is renewed, and sessions stay")
