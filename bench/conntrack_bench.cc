@@ -166,7 +166,8 @@ void find_and_count(benchmark::State& state) {
     table.conntrack->find_burst(std::span(table.keys).subspan(at, kBurst), found.data());
     for (Session* session : found) {
       benchmark::DoNotOptimize(session->rewrite<Direction::Outbound>());
-      session->count<Direction::Outbound>(64, Time{});
+      session->count<Direction::Outbound>(64);
+      session->keep_alive<Direction::Outbound>(Time{});
     }
     at = at + kBurst == table.keys.size() ? 0 : at + kBurst;
     meter.items += kBurst;
@@ -316,21 +317,23 @@ void tcp_open_and_close(benchmark::State& state) {
   std::vector<OutboundFlow> flows;
   for (unsigned i = 0; i < 1 << 18; ++i) flows.push_back(flow_number(i, random, net::Protocol::Tcp));
   using Tcp = net::TcpHeader;
-  constexpr std::pair<Direction, std::uint8_t> kSegments[] = {{Direction::Inbound, Tcp::kSyn | Tcp::kAck},
-                                                              {Direction::Outbound, Tcp::kAck},
-                                                              {Direction::Outbound, Tcp::kFin | Tcp::kAck},
-                                                              {Direction::Inbound, Tcp::kFin | Tcp::kAck},
-                                                              {Direction::Outbound, Tcp::kAck}};
+  constexpr std::pair<Direction, TcpSegment> kSegments[] = {
+      {Direction::Outbound, {100, 0, 0, Tcp::kSyn}},
+      {Direction::Inbound, {900, 101, 0, Tcp::kSyn | Tcp::kAck}},
+      {Direction::Outbound, {101, 901, 0, Tcp::kAck}},
+      {Direction::Outbound, {101, 901, 0, Tcp::kFin | Tcp::kAck}},
+      {Direction::Inbound, {901, 102, 0, Tcp::kFin | Tcp::kAck}},
+      {Direction::Outbound, {102, 902, 0, Tcp::kAck}}};
   std::size_t at = 0;
   TickMeter meter(state);
   for (auto _ : state) {
     const OutboundFlow& flow = flows[at++ % flows.size()];
     const Opened opened = table.conntrack->open_outbound(flow, 0, Time{});
     const FlowKey inbound = opened.session->inbound_key();
-    for (const auto& [direction, flags] : kSegments) {
+    for (const auto& [direction, segment] : kSegments) {
       Session* session = table.conntrack->find(direction == Direction::Outbound ? flow.key : inbound);
-      table.conntrack->advance_tcp(*session, direction, flags);
-      session->count(direction, 60, Time{});
+      session->count(direction, 60);
+      table.conntrack->follow_tcp(*session, direction, segment, Time{});
     }
     table.conntrack->erase(*opened.session, Time{});
     ++meter.items;

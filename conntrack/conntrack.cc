@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lookup, policies, expiry and erasure. Opening sessions is in open.cc, creation in create.cc, reading them
-// elsewhere in snapshot.cc.
+// Lookup, policies, expiry and erasure. Opening sessions is in open.cc and admission.cc, what TCP segments do
+// to them in tcp_tracking.cc, creation in create.cc, reading them elsewhere in snapshot.cc.
 #include "conntrack/conntrack.h"
 
 #include <algorithm>
@@ -159,8 +159,7 @@ void Conntrack::remove(Session& session, Time now) {
   index_.erase(place(session.inbound_key()), record);
   if (session.has(Session::kPermits)) permissions_.withdraw(session.inbound_key());
   release_external(session.inbound_key(), now);
-  auto& of_port = vm_ports_[session.port()].sessions;
-  of_port.store(of_port.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+  leave_port(session.port(), session.opener());
   session.free(first_free_);
   first_free_ = record;
   add(counters_.active, std::uint64_t{0} - 1);
@@ -178,10 +177,8 @@ void Conntrack::release_external(const FlowKey& inbound, Time now) {
 }
 
 void Conntrack::move(Session& session, PortIndex port, net::MacAddr mac) {
-  auto& left = vm_ports_[session.port()].sessions;
-  left.store(left.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
-  auto& entered = vm_ports_[port].sessions;
-  entered.store(entered.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  leave_port(session.port(), session.opener());
+  enter_port(port, session.opener());
   session.set_place(port, mac);
 }
 

@@ -5,7 +5,8 @@
 //
 //   find_burst(keys, found)                    each frame's session, either direction; nullptr: none
 //   session->rewrite<Direction::Outbound>()    how to translate, decided when the session opened
-//   session->count<...>(bytes, now); advance_tcp(*session, direction, flags)
+//   session->count<...>(bytes)
+//   session->keep_alive<...>(now), or for TCP follow_tcp<...>(*session, segment, now)
 //   open_outbound(flow, policy_id, now)        cold: a frame from a VM without a session
 //   expire(now, budget)                        each poll: bounded work, all sessions seen within 4 s
 //
@@ -18,6 +19,10 @@
 //   192.168.122.10:40000 -> 198.51.100.1:443   opens 203.0.113.2:40000, bound to 192.168.122.10:40000
 //   192.168.122.10:40000 -> 198.51.100.2:443   shares it: 203.0.113.2:40000
 //   192.168.122.11:40000 -> 198.51.100.1:443   another port: 203.0.113.2:51613
+//
+// When the table fills, half-open sessions go first: those that nobody has answered, or that are closing.
+// Those that are assured (Session::is_assured) are never ended for others. Of a table of 4096 for 4 VMs, each
+// VM has 2048 at most (and remotes open 1024 to it at most), and is sure of 256: admission.cc.
 //
 // Threads: every member function belongs to the worker but those marked "any thread", which read whole
 // records without delaying it. create() runs on control; the functions that packets reach allocate nothing.
@@ -63,9 +68,11 @@ struct Statistics {
   std::uint64_t active = 0;
   std::uint64_t created = 0;
   std::uint64_t expired = 0;
-  std::uint64_t erased = 0;      // by flush
-  std::uint64_t overloaded = 0;  // sessions that were given a port that others have, too
-  std::uint64_t mappings = 0;    // endpoint-independent
+  std::uint64_t erased = 0;         // by flush
+  std::uint64_t early_dropped = 0;  // half-open ones, for new sessions
+  std::uint64_t disbelieved = 0;    // TCP segments of remotes that would have changed a session
+  std::uint64_t overloaded = 0;     // sessions that were given a port that others have, too
+  std::uint64_t mappings = 0;       // endpoint-independent
   std::array<std::uint64_t, kVerdicts> verdicts{};
 };
 
@@ -90,6 +97,7 @@ class Conntrack {
     std::uint64_t seed = 0;          // secret and random; equal seeds and calls give equal results
     WorkerIndex worker = 0;
     unsigned vm_ports = 1;  // PortIndex below this
+    unsigned guests = 1;    // of them, those whose sessions this worker has: they share the table
     Placement placement = Pages::Huge;
   };
   static constexpr unsigned kMaxBurst = 64;
@@ -106,6 +114,9 @@ class Conntrack {
   unsigned find_burst(std::span<const FlowKey> keys, Session** found);
   [[nodiscard]] Session* find(const FlowKey& key);
 
+  // Of the burst whose sessions are opened from here on: no early drop touches these. Until it is called
+  // again.
+  void spare(std::span<Session* const> in_play) { in_play_ = in_play; }
   // For a frame without a session; one that an earlier frame of the burst has opened is given again.
   Opened open_outbound(const OutboundFlow& flow, unsigned policy_id, Time now);
   Opened open_inbound(const InboundFlow& flow, unsigned policy_id, Time now);
@@ -122,10 +133,17 @@ class Conntrack {
     return is_let_in(inbound, policies_[policy_id].filtering);
   }
 
-  void advance_tcp(Session& session, Direction direction, std::uint8_t tcp_flags) {
-    const SessionState state = session.state();
-    const SessionState next = tcp_state_after(state, direction, tcp_flags);
-    if (next != state) session.set_state(next);
+  // A segment has passed: the state and the time of its session. A remote's that is not believed changes
+  // neither (tcp_tracking.cc).
+  template <Direction direction>
+  void follow_tcp(Session& session, const TcpSegment& segment, Time now) {
+    if (!session.is_flowing(segment.flags)) return advance<direction>(session, segment, now);
+    session.track<direction>(segment);
+    if (direction == Direction::Outbound) session.refresh(now);
+  }
+  void follow_tcp(Session& session, Direction direction, const TcpSegment& segment, Time now) {
+    direction == Direction::Outbound ? follow_tcp<Direction::Outbound>(session, segment, now)
+                                     : follow_tcp<Direction::Inbound>(session, segment, now);
   }
   // The VM was seen at this port with this MAC; nothing is written unless that is news.
   void move_to(Session& session, PortIndex port, net::MacAddr mac) {
@@ -147,7 +165,10 @@ class Conntrack {
     return pool_.used(external, space);
   }
   [[nodiscard]] std::uint32_t sessions_of(PortIndex port) const {
-    return vm_ports_[port].sessions.load(std::memory_order_relaxed);
+    return sessions_of(port, Direction::Outbound) + sessions_of(port, Direction::Inbound);
+  }
+  [[nodiscard]] std::uint32_t sessions_of(PortIndex port, Direction opener) const {
+    return vm_ports_[port].opened_by[static_cast<unsigned>(opener)].sessions.load(std::memory_order_relaxed);
   }
   [[nodiscard]] std::size_t memory_used() const;  // bytes of all tables touched so far; takes milliseconds
   // By table, the pages that the worker may touch soon; for LookAhead.
@@ -164,13 +185,17 @@ class Conntrack {
   [[nodiscard]] bool check_invariants(std::string* why) const;
 
  private:
-  struct VmPort {
+  struct Allowance {
     std::atomic<std::uint32_t> sessions;
     std::uint32_t settled;  // when `debt` was last reduced, ticks
     std::uint64_t debt;     // sessions opened beyond the rate, in sixteenths of one
   };
+  struct VmPort {  // what remotes open to a VM takes nothing from what it opens itself
+    std::array<Allowance, 2> opened_by;
+  };
   struct Counters {
-    std::atomic<std::uint64_t> created, expired, erased, active, overloaded, mappings;
+    std::atomic<std::uint64_t> created, expired, erased, early_dropped, active, overloaded, mappings,
+        disbelieved;
     std::array<std::atomic<std::uint64_t>, kVerdicts> verdicts;
   };
   struct Choice {  // of an external endpoint
@@ -191,11 +216,26 @@ class Conntrack {
   }
   [[nodiscard]] bool is_taken(const FlowKey& inbound) const;
 
+  template <Direction direction>
+  void advance(Session& session, const TcpSegment& segment, Time now) {
+    direction == Direction::Outbound ? advance_outbound(session, segment, now)
+                                     : advance_inbound(session, segment, now);
+  }
+  [[gnu::cold]] void advance_outbound(Session& session, const TcpSegment& segment, Time now);
+  [[gnu::cold]] void advance_inbound(Session& session, const TcpSegment& segment, Time now);
+
   Opened refused(Verdict verdict);
   ExternalIndex probable_external(OutboundFlow& flow, const NatPolicy& policy, PortSpace space);
   TagIndex::Place prefetch_probable(OutboundFlow& flow, const NatPolicy& policy);
-  [[nodiscard]] bool is_full() const;
-  Verdict admit(PortIndex port, const NatPolicy& policy, Time now);
+  [[nodiscard]] std::uint32_t most_sessions(Direction opener, const NatPolicy& policy) const;
+  [[nodiscard]] bool has_room_for(PortIndex port) const;
+  static bool pay(Allowance& allowance, std::uint64_t rate, Time now);
+  Verdict admit(PortIndex port, Direction opener, const NatPolicy& policy, Time now);
+  template <typename Predicate>
+  bool drop_early(Time now, Predicate yields);
+  [[nodiscard]] bool is_in_play(const Session& session) const;
+  void enter_port(PortIndex port, Direction opener);
+  void leave_port(PortIndex port, Direction opener);
   Opened open(const Session::Identity& identity, std::uint8_t flags, SessionState state, Time now);
   bool claim_port(const FlowKey& inbound);
   [[nodiscard]] bool is_let_in(const FlowKey& inbound, Filtering filtering) const;
@@ -239,6 +279,12 @@ class Conntrack {
   Permissions permissions_;
   ReservedArray<VmPort> vm_ports_;
   unsigned vm_port_count_;
+  std::array<std::uint32_t, 2> shares_;  // of the table, for one port, by opener
+  std::uint32_t part_;                   // that each port is sure of
+  std::uint64_t all_parts_;              // of those ports
+  std::uint64_t parts_taken_ = 0;        // of that, by sessions
+  std::span<Session* const> in_play_;
+  std::uint32_t drop_position_ = 0;                     // where the last look for a session to drop ended
   ReservedArray<std::atomic<std::uint32_t>> timeouts_;  // [policy][state], ticks
 
   struct Sweep {

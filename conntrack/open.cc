@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opening a session: limits, the choice of an external endpoint, and the record. Once per session; nothing
-// here allocates, and every search is bounded.
+// Opening a session: the choice of an external endpoint, and the record. Once per session; nothing here
+// allocates, and every search is bounded. Whether there is room for it is admission.cc's to say.
 #include <algorithm>
 #include <bit>
 
@@ -10,7 +10,6 @@ namespace vmnat::conntrack {
 namespace {
 
 constexpr unsigned kOverloadTries = 8;  // random ones, before a plane is consulted
-constexpr std::uint64_t kRateUnit = Clock::period::den;
 
 SessionState first_state(net::Protocol protocol, Direction direction) {
   switch (protocol) {
@@ -41,35 +40,12 @@ Opened Conntrack::refused(Verdict verdict) {
   return {nullptr, verdict};
 }
 
-bool Conntrack::is_full() const {
-  return first_free_ == kNoRecord && high_water_.load(std::memory_order_relaxed) == capacity_;
-}
-
-// The rate is a leaky bucket of one second's worth of sessions (RFC 6888 REQ-4 and REQ-5).
-Verdict Conntrack::admit(PortIndex port, const NatPolicy& policy, Time now) {
-  VmPort& of_port = vm_ports_[port];
-  if (policy.sessions_per_port != 0 &&
-      of_port.sessions.load(std::memory_order_relaxed) >= policy.sessions_per_port) {
-    return Verdict::SessionLimit;
-  }
-  const std::uint64_t rate = policy.new_sessions_per_second;
-  if (rate == 0) return Verdict::Opened;
-  const std::uint32_t ticks = now.time_since_epoch().count();
-  const std::uint64_t paid = (ticks - of_port.settled) * rate;
-  of_port.debt -= std::min(of_port.debt, paid);
-  of_port.settled = ticks;
-  if (of_port.debt + kRateUnit > rate * kRateUnit) return Verdict::SessionRate;
-  of_port.debt += kRateUnit;
-  return Verdict::Opened;
-}
-
 Opened Conntrack::open_outbound(const OutboundFlow& flow, unsigned policy_id, Time now) {
   if (Session* session = find(flow.key)) return {session, Verdict::Opened};
   const NatPolicy& policy = policies_[policy_id];
   const net::Protocol protocol = flow.key.protocol();
   if (!may_open(protocol, flow.tcp_flags)) return refused(Verdict::TcpNotSyn);
-  if (is_full()) return refused(Verdict::TableFull);
-  Verdict verdict = admit(flow.port, policy, now);
+  Verdict verdict = admit(flow.port, Direction::Outbound, policy, now);
   if (verdict != Verdict::Opened) return refused(verdict);
   Choice choice;
   verdict = choose_external(flow, policy, now, choice);
@@ -91,8 +67,7 @@ Opened Conntrack::open_inbound(const InboundFlow& flow, unsigned policy_id, Time
   if (!may_open(protocol, flow.tcp_flags)) return refused(Verdict::TcpNotSyn);
   const auto internal = admitted_internal(flow, policy);
   if (!internal) return refused(Verdict::Filtered);
-  if (is_full()) return refused(Verdict::TableFull);
-  const Verdict verdict = admit(flow.port, policy, now);
+  const Verdict verdict = admit(flow.port, Direction::Inbound, policy, now);
   if (verdict != Verdict::Opened) return refused(verdict);
   if (!claim_port(flow.key)) return refused(Verdict::NoFreePort);
   const Session::Identity identity{.internal = *internal,
@@ -100,7 +75,7 @@ Opened Conntrack::open_inbound(const InboundFlow& flow, unsigned policy_id, Time
                                    .remote = flow.key.remote_endpoint(),
                                    .protocol = protocol,
                                    .policy = static_cast<std::uint16_t>(policy_id)};
-  const Opened opened = open(identity, 0, first_state(protocol, Direction::Inbound), now);
+  const Opened opened = open(identity, Session::kInvited, first_state(protocol, Direction::Inbound), now);
   if (opened.session != nullptr) settle(*opened.session, flow.port, flow.mac);
   return opened;
 }
@@ -369,8 +344,7 @@ Opened Conntrack::open(const Session::Identity& identity, std::uint8_t flags, Se
 
 void Conntrack::settle(Session& session, PortIndex port, net::MacAddr mac) {
   session.set_place(port, mac);
-  auto& of_port = vm_ports_[port].sessions;
-  of_port.store(of_port.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  enter_port(port, session.opener());
 }
 
 }  // namespace vmnat::conntrack

@@ -21,22 +21,22 @@ void Session::open(const Identity& identity, SessionState state, std::uint8_t fl
   store(internal_, key.local);
   store(external_, FlowKey::pack(identity.external) | std::uint64_t{address_delta.raw()} << 48);
   store(place_, std::uint64_t{l4_delta(identity, address_delta).raw()} << 48);
-  for (auto& word : bytes_) store(word, 0);
-  store(packets_, 0);
-  const std::uint64_t sequence = activity_ & kSequenceMask;
-  finish_writing(sequence | std::uint64_t{flags} << 44 | std::uint64_t{identity.policy} << 32 |
+  for (auto& word : traffic_) store(word, 0);
+  store(tracked_, 0);
+  const std::uint64_t version = activity_ & kVersionMask;
+  finish_writing(version | std::uint64_t{flags} << kFlagShift | std::uint64_t{identity.policy} << 32 |
                  now.time_since_epoch().count());
 }
 
 void Session::set_state(SessionState state) {
   start_writing();
-  store(remote_, (remote_ & FlowKey::kRemoteMask) | static_cast<std::uint64_t>(state) << 56);
+  store(remote_, (remote_ & ~kStateMask) | static_cast<std::uint64_t>(state) << 56);
   finish_writing(activity_);
 }
 
 void Session::add(Flag flag) {
   start_writing();
-  finish_writing(activity_ | static_cast<std::uint64_t>(flag) << 44);
+  finish_writing(activity_ | static_cast<std::uint64_t>(flag) << kFlagShift);
 }
 
 void Session::set_place(PortIndex port, net::MacAddr mac) {
@@ -53,9 +53,26 @@ void Session::free(std::uint32_t next_free) {
   finish_writing(activity_);
 }
 
-void Session::start_carrying(unsigned direction) {
+// The low bits have run over into the bytes.
+void Session::carry(unsigned direction, std::uint64_t counted) {
+  const unsigned shift = middle_shift(direction);
+  const std::uint64_t middle_mask = std::uint64_t{(1u << kMiddleBits) - 1} << shift;
+  const std::uint64_t high_mask = std::uint64_t{(1u << kHighBits) - 1} << high_shift(direction);
+  const std::uint64_t middle = (tracked_ + (std::uint64_t{1} << shift)) & middle_mask;
   start_writing();
-  store(bytes_[direction], bytes_[direction] + kBytesMask + 1);
+  store(traffic_[direction], counted - (kLowMask + 1));
+  store(tracked_, (tracked_ & ~middle_mask) | middle);
+  if (middle == 0)
+    store(remote_,
+          (remote_ & ~high_mask) | ((remote_ + (std::uint64_t{1} << high_shift(direction))) & high_mask));
+  finish_writing(activity_);
+}
+
+// The VM has acknowledged more than has come in order; what came out of order is not remembered. After a FIN
+// nothing more comes: then that was somebody else's.
+void Session::catch_up(std::uint32_t acknowledged) {
+  set_sequence(acknowledged);
+  if (state() == SessionState::FinInbound) set_state(SessionState::Established);
 }
 
 Session Session::copied() const {
@@ -68,15 +85,16 @@ Session Session::copied() const {
   Session copy;
   for (;;) {
     copy.activity_ = load(shared.activity_);
-    copy.packets_ = load(shared.packets_);
+    for (unsigned i = 0; i < 2; ++i) copy.traffic_[i] = load(shared.traffic_[i]);
     copy.remote_ = load(shared.remote_);
     copy.internal_ = load(shared.internal_);
     copy.external_ = load(shared.external_);
     copy.place_ = load(shared.place_);
-    for (unsigned i = 0; i < 2; ++i) copy.bytes_[i] = load(shared.bytes_[i]);
-    const bool is_written = copy.activity_ & kSequenceOne;
-    if (!is_written && load(shared.packets_) == copy.packets_ &&
-        ((load(shared.activity_) ^ copy.activity_) & kSequenceMask) == 0)
+    copy.tracked_ = load(shared.tracked_);
+    const bool is_written = copy.activity_ & kVersionOne;
+    if (!is_written && load(shared.traffic_[0]) == copy.traffic_[0] &&
+        load(shared.traffic_[1]) == copy.traffic_[1] &&
+        ((load(shared.activity_) ^ copy.activity_) & kVersionMask) == 0)
       return copy;
   }
 }

@@ -4,16 +4,18 @@
 // It holds the three endpoints, the rewrite of either direction (decided once, when the session opens),
 // where inbound frames go, the TCP state, and what is counted. Eight words, low bits first:
 //
-//   remote    | address 32, port 16, protocol 8, state 8 |
+//   remote    | address 32, port 16, protocol 8, state 4, packets' highest 2 outbound, 2 inbound |
 //   internal  | address 32, port 16, port of the VM 16   |      when free: index of the next free record
 //   external  | address 32, port 16, address delta 16    |
 //   place     | MAC of the VM 48, L4 delta 16            |
-//   activity  | last seen 32, policy 12, flags 4, sequence 16 |
-//   outbound  | bytes 52, packets' high 12 |   inbound: the same   | packets' low 32: outbound, inbound |
+//   activity  | last seen 32, policy 12, flags 4, version 16 |
+//   outbound  | packets' low 18, bytes 46 |   inbound: the same
+//   tracked   | sequence 32, packets' middle 16 outbound, 16 inbound |
+//
+// `sequence`, of TCP alone: what tells the remote's segments from a stranger's (tcp_tracking.cc).
 //
 // Written by the owning worker only, each word by one release store (a plain mov). Readers on other threads
-// copy the record between two equal, even sequences and two equal counts of packets (copied()): they see it
-// whole, except that `bytes` may have the packet already that is just being counted.
+// copy the record between two equal, even versions and two equal counts (copied()): they see it whole.
 #pragma once
 
 #include <array>
@@ -52,22 +54,32 @@ class alignas(kCacheLineSize) Session {
   enum Flag : std::uint8_t {
     kSpoken = 1,       // the VM has sent: inbound packets may keep the session alive (RFC 4787 REQ-6)
     kPrivatePort = 2,  // endpoint-dependent: the session is no user of its internal endpoint's mapping
-    kPermits = 4       // grants its remote's address (address-dependent filtering)
+    kPermits = 4,      // grants its remote's address (address-dependent filtering)
+    kInvited = 8       // the remote opened it
   };
 
   [[nodiscard]] net::Endpoint internal() const { return FlowKey::unpack(internal_); }
   [[nodiscard]] net::Endpoint external() const { return FlowKey::unpack(external_); }
   [[nodiscard]] net::Endpoint remote() const { return FlowKey::unpack(remote_); }
   [[nodiscard]] net::Protocol protocol() const { return FlowKey{remote_, 0}.protocol(); }
-  [[nodiscard]] SessionState state() const { return static_cast<SessionState>(remote_ >> 56); }
+  [[nodiscard]] SessionState state() const { return static_cast<SessionState>(remote_ >> 56 & 0xf); }
   [[nodiscard]] bool in_use() const { return state() != SessionState::Free; }
   [[nodiscard]] PortIndex port() const { return static_cast<PortIndex>(internal_ >> 48); }
   [[nodiscard]] net::MacAddr internal_mac() const;
   [[nodiscard]] std::uint16_t policy() const { return (activity_ >> 32) & 0xfff; }
   [[nodiscard]] bool has(Flag flag) const { return (activity_ >> 44) & flag; }
   [[nodiscard]] Time last_seen() const { return Time{Ticks{static_cast<std::uint32_t>(activity_)}}; }
-  [[nodiscard]] std::uint64_t packets(Direction direction) const;
-  [[nodiscard]] std::uint64_t bytes(Direction direction) const;  // modulo 2^52: 4.5 PB
+  [[nodiscard]] std::uint64_t packets(Direction direction) const;  // modulo 2^36: 69 G
+  [[nodiscard]] std::uint64_t bytes(Direction direction) const;    // modulo 2^46: 70 TB
+
+  // Who opened it: the VM, or the remote.
+  [[nodiscard]] Direction opener() const { return has(kInvited) ? Direction::Inbound : Direction::Outbound; }
+  // Both sides want it: a TCP connection that is open, or an exchange that was answered. Never ended for
+  // another (Conntrack::drop_early).
+  [[nodiscard]] bool is_assured() const {
+    if (is_tcp(state())) return is_live(state());
+    return traffic_[0] != 0 && traffic_[1] != 0;
+  }
 
   [[nodiscard]] FlowKey outbound_key() const {
     return {remote_ & FlowKey::kRemoteMask, internal_ & FlowKey::kLocalMask};
@@ -99,19 +111,43 @@ class alignas(kCacheLineSize) Session {
     return direction == Direction::Outbound ? rewrite<Direction::Outbound>() : rewrite<Direction::Inbound>();
   }
 
-  // One packet of `bytes` was translated. Outbound packets keep the session alive, inbound ones once the VM
-  // has answered (RFC 4787 REQ-6: a stranger cannot hold a mapping open by itself). ICMP errors are not
-  // counted here: they keep nothing alive (RFC 5508 REQ-6).
+  // One packet of `bytes` was translated. ICMP errors are not counted: they keep nothing alive (RFC 5508
+  // REQ-6).
   template <Direction direction>
-  void count(std::uint32_t bytes, Time now);
-  void count(Direction direction, std::uint32_t bytes, Time now) {
-    direction == Direction::Outbound ? count<Direction::Outbound>(bytes, now)
-                                     : count<Direction::Inbound>(bytes, now);
+  void count(std::uint32_t bytes);
+  // Not of TCP: outbound packets keep the session alive, inbound ones once the VM has answered (RFC 4787
+  // REQ-6: a stranger cannot hold a mapping open by itself).
+  template <Direction direction>
+  void keep_alive(Time now);
+  void count(Direction direction, std::uint32_t bytes) {
+    direction == Direction::Outbound ? count<Direction::Outbound>(bytes) : count<Direction::Inbound>(bytes);
   }
+  void keep_alive(Direction direction, Time now) {
+    direction == Direction::Outbound ? keep_alive<Direction::Outbound>(now)
+                                     : keep_alive<Direction::Inbound>(now);
+  }
+
+  // TCP. An acknowledgement of a connection that lives, or data: nothing but these is frequent.
+  [[nodiscard]] bool is_flowing(std::uint8_t tcp_flags) const {
+    using Tcp = net::TcpHeader;
+    return (tcp_flags & (Tcp::kSyn | Tcp::kFin | Tcp::kRst | Tcp::kAck)) == Tcp::kAck && is_live(state());
+  }
+  // Of such a segment: what the remote sends next goes on from here. Data that come in order say it, and
+  // what the VM acknowledges, unless that only lags behind.
+  template <Direction direction>
+  void track(const TcpSegment& segment);
+  // The last segment that counted, of the VM as a rule (Conntrack::follow_tcp).
+  void refresh(Time now);
 
   // For Conntrack: the writer's side.
   void open(const Identity& identity, SessionState state, std::uint8_t flags, Time now);
   void set_state(SessionState state);
+  // While the connection opens: what the remote has to acknowledge. From then on: the sequence number that
+  // its next segment has if nothing is lost.
+  [[nodiscard]] std::uint32_t sequence() const { return static_cast<std::uint32_t>(tracked_); }
+  void set_sequence(std::uint32_t sequence) {
+    store(tracked_, (tracked_ & ~std::uint64_t{0xffff'ffff}) | sequence);
+  }
   void add(Flag flag);
   void set_place(PortIndex port, net::MacAddr mac);
   [[nodiscard]] bool is_at(PortIndex port, net::MacAddr mac) const {
@@ -124,29 +160,38 @@ class alignas(kCacheLineSize) Session {
   [[nodiscard]] Session copied() const;
 
  private:
-  static constexpr std::uint64_t kSequenceOne = std::uint64_t{1} << 48;
-  static constexpr std::uint64_t kSequenceMask = ~(kSequenceOne - 1);
-  static constexpr std::uint64_t kBytesMask = (std::uint64_t{1} << 52) - 1;
+  static constexpr std::uint64_t kVersionOne = std::uint64_t{1} << 48;
+  static constexpr std::uint64_t kVersionMask = ~(kVersionOne - 1);
+  static constexpr std::uint64_t kStateMask = std::uint64_t{0xf} << 56;
+  static constexpr unsigned kFlagShift = 44;
+  static constexpr unsigned kLowBits = 18, kMiddleBits = 16, kHighBits = 2;  // of packets
+  static constexpr std::uint64_t kLowMask = (std::uint64_t{1} << kLowBits) - 1;
+  // Of the VM's acknowledgements, behind what has come: no receive window in use is larger.
+  static constexpr std::uint32_t kLag = 64u << 20;
   using Words = std::array<std::uint64_t, 8>;
 
+  static constexpr unsigned middle_shift(unsigned direction) { return 32 + kMiddleBits * direction; }
+  static constexpr unsigned high_shift(unsigned direction) { return 60 + kHighBits * direction; }
   static void store(std::uint64_t& word, std::uint64_t value) {
-    // Release, though it costs nothing: a reader that sees this word sees the odd sequence before it.
+    // Release, though it costs nothing: a reader that sees this word sees the odd version before it.
     std::atomic_ref(word).store(value, std::memory_order_release);
   }
-  [[gnu::cold]] void start_carrying(unsigned direction);
-  void start_writing() { store(activity_, activity_ + kSequenceOne); }
-  void finish_writing(std::uint64_t activity) { store(activity_, activity + kSequenceOne); }
+  [[gnu::cold]] void carry(unsigned direction, std::uint64_t counted);
+  [[gnu::cold]] void catch_up(std::uint32_t acknowledged);
+  void start_writing() { store(activity_, activity_ + kVersionOne); }
+  void finish_writing(std::uint64_t activity) { store(activity_, activity + kVersionOne); }
 
   std::uint64_t remote_ = 0;
   std::uint64_t internal_ = 0;
   std::uint64_t external_ = 0;
   std::uint64_t place_ = 0;
   std::uint64_t activity_ = 0;
-  std::array<std::uint64_t, 2> bytes_{};  // and the high bits of packets
-  std::uint64_t packets_ = 0;
+  std::array<std::uint64_t, 2> traffic_{};  // by direction
+  std::uint64_t tracked_ = 0;
 };
 static_assert(sizeof(Session) == kCacheLineSize && alignof(Session) == kCacheLineSize);
 static_assert(std::is_trivially_copyable_v<Session> && std::is_standard_layout_v<Session>);
+static_assert(kSessionStates <= 16);
 
 inline net::MacAddr Session::internal_mac() const {
   net::MacAddr mac;
@@ -156,28 +201,44 @@ inline net::MacAddr Session::internal_mac() const {
 
 inline std::uint64_t Session::packets(Direction direction) const {
   const auto i = static_cast<unsigned>(direction);
-  return (bytes_[i] >> 52 << 32) | static_cast<std::uint32_t>(packets_ >> (32 * i));
+  const std::uint64_t middle = tracked_ >> middle_shift(i) & ((1u << kMiddleBits) - 1);
+  const std::uint64_t high = remote_ >> high_shift(i) & ((1u << kHighBits) - 1);
+  return (high << kMiddleBits | middle) << kLowBits | (traffic_[i] & kLowMask);
 }
 
 inline std::uint64_t Session::bytes(Direction direction) const {
-  return bytes_[static_cast<unsigned>(direction)] & kBytesMask;
+  return traffic_[static_cast<unsigned>(direction)] >> kLowBits;
 }
 
 template <Direction direction>
-void Session::count(std::uint32_t bytes, Time now) {
+void Session::count(std::uint32_t bytes) {
   constexpr auto i = static_cast<unsigned>(direction);
-  constexpr std::uint64_t low_bits = std::uint64_t{0xffff'ffff} << (32 * i);
-  const std::uint64_t low = (packets_ + (std::uint64_t{1} << (32 * i))) & low_bits;
-  const bool carries = low == 0;  // once in 4 G packets
-  if (carries) start_carrying(i);
-  store(bytes_[i], (bytes_[i] & ~kBytesMask) | ((bytes_[i] + bytes) & kBytesMask));
-  store(packets_, (packets_ & ~low_bits) | low);
-  if (carries) finish_writing(activity_);
-  std::uint64_t activity = activity_;
-  if (direction == Direction::Outbound) activity |= std::uint64_t{kSpoken} << 44;
-  if (activity & (std::uint64_t{kSpoken} << 44))
-    activity = (activity & ~std::uint64_t{0xffff'ffff}) | now.time_since_epoch().count();
+  const std::uint64_t counted = traffic_[i] + (std::uint64_t{bytes} << kLowBits) + 1;
+  if ((counted & kLowMask) == 0) return carry(i, counted);  // once in 262 144 packets
+  store(traffic_[i], counted);
+}
+
+inline void Session::refresh(Time now) {
+  const std::uint64_t activity = (activity_ & ~std::uint64_t{0xffff'ffff}) | now.time_since_epoch().count();
   if (activity != activity_) store(activity_, activity);  // once a tick of the clock
+}
+
+template <Direction direction>
+void Session::keep_alive(Time now) {
+  constexpr std::uint64_t spoken = std::uint64_t{kSpoken} << kFlagShift;
+  std::uint64_t activity = activity_;
+  if (direction == Direction::Outbound) activity |= spoken;
+  if (activity & spoken) activity = (activity & ~std::uint64_t{0xffff'ffff}) | now.time_since_epoch().count();
+  if (activity != activity_) store(activity_, activity);
+}
+
+template <Direction direction>
+void Session::track(const TcpSegment& segment) {
+  if constexpr (direction == Direction::Inbound) {
+    if (segment.sequence == sequence()) set_sequence(segment.sequence + segment.payload);
+  } else if (sequence() - segment.acknowledged > kLag) {
+    catch_up(segment.acknowledged);
+  }
 }
 
 }  // namespace vmnat::conntrack

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What other threads may ask, and the invariants.
 #include <algorithm>
+#include <vector>
 
 #include "conntrack/conntrack.h"
 
@@ -36,6 +37,8 @@ Statistics Conntrack::statistics() const {
                     .created = read(counters_.created),
                     .expired = read(counters_.expired),
                     .erased = read(counters_.erased),
+                    .early_dropped = read(counters_.early_dropped),
+                    .disbelieved = read(counters_.disbelieved),
                     .overloaded = read(counters_.overloaded),
                     .mappings = read(counters_.mappings)};
   std::ranges::transform(counters_.verdicts, result.verdicts.begin(), read);
@@ -114,10 +117,12 @@ bool Conntrack::check_invariants(std::string* why) const {
   };
   const std::uint32_t end = high_water_.load(std::memory_order_relaxed);
   std::uint64_t active = 0;
+  std::vector<std::array<std::uint32_t, 2>> by_port(vm_port_count_);
   for (std::uint32_t record = 0; record < end; ++record) {
     const Session& session = sessions_[record];
     if (!session.in_use()) continue;
     ++active;
+    ++by_port[session.port()][static_cast<unsigned>(session.opener())];
     const auto is_it = [&](std::uint32_t value) { return value == record; };
     for (const FlowKey& key : {session.outbound_key(), session.inbound_key()}) {
       if (index_.find(place(key), is_it) == TagIndex::kNothing) return fails("a session is not in the index");
@@ -130,6 +135,14 @@ bool Conntrack::check_invariants(std::string* why) const {
   }
   if (active + free_records != end) return fails("a record is neither in use nor free");
   if (active != statistics().active) return fails("the count of sessions is wrong");
+  std::uint64_t parts_taken = 0;
+  for (PortIndex port = 0; port < vm_port_count_; ++port) {
+    if (sessions_of(port, Direction::Outbound) != by_port[port][0] ||
+        sessions_of(port, Direction::Inbound) != by_port[port][1])
+      return fails("a port's count of sessions is wrong");
+    parts_taken += std::min(sessions_of(port), part_);
+  }
+  if (parts_taken != parts_taken_) return fails("the parts that ports are sure of are miscounted");
   if (index_.size() != 2 * active || !index_.check_invariants())
     return fails("index entries != 2 x sessions");
   const auto slots = mappings_.used_slots_if_consistent();

@@ -33,8 +33,8 @@ constexpr Rows kOutbound = {{
   /* Est  */ {Est, Est, Est, FiO, Rst},  // a SYN in a live connection draws a challenge ACK (RFC 9293): no change
   /* FiO  */ {FiO, FiO, FiO, FiO, Clo},  // FIN again: retransmitted; RST after FIN: the usual abort, final
   /* FiI  */ {FiI, FiI, FiI, Clo, Clo},  // data may flow on half-closed; FIN: both ways now
-  /* Clo  */ {SyO, Clo, Clo, Clo, Clo},  // a new SYN reopens the tuple; last ACKs do not
-  /* Rst  */ {SyO, Rst, Est, FiO, Rst},  // SYN: anew; anything but RST: the RST was not believed (RFC 7857 2.2)
+  /* Clo  */ {SyO, SyA, Clo, Clo, Clo},  // a new SYN, or the answer to one, reopens the tuple; last ACKs do not
+  /* Rst  */ {SyO, SyA, Est, FiO, Rst},  // SYN: anew; anything but RST: the VM did not believe it (RFC 7857 2.2)
   /* Udp  */ {Udp, Udp, Udp, Udp, Udp},  // not TCP
   /* Icm  */ {Icm, Icm, Icm, Icm, Icm},
   /* Oth  */ {Oth, Oth, Oth, Oth, Oth},
@@ -47,11 +47,11 @@ constexpr Rows kInbound = {{
   /* SyI  */ {SyI, SyI, SyI, Clo, Rst},  // retransmitted SYN; FIN: gave up
   /* SyX  */ {SyX, Est, SyX, Clo, Rst},  // SYN+ACK: our SYN is answered
   /* SyA  */ {SyA, SyA, Est, FiI, Rst},  // the third segment of a connection from outside, or first data
-  /* Est  */ {Est, Est, Est, FiI, Rst},  // RST may be forged: transitory, not gone (RFC 7857 section 2.2)
+  /* Est  */ {Est, Est, Est, FiI, Rst},  // RST: transitory, not gone (RFC 7857 section 2.2)
   /* FiO  */ {FiO, FiO, FiO, Clo, Clo},  // FIN: both ways now; RST: nothing more will come
   /* FiI  */ {FiI, FiI, FiI, FiI, Clo},  // FIN again: retransmitted
-  /* Clo  */ {SyI, Clo, Clo, Clo, Clo},  // the remote may reopen from TIME-WAIT (RFC 9293 MAY-2); still transitory
-  /* Rst  */ {SyI, Rst, Est, FiI, Rst},  // the same as outbound: data shows that the connection lives
+  /* Clo  */ {Clo, Clo, Clo, Clo, Clo},  // the remote may reopen from TIME-WAIT (RFC 9293 MAY-2): the VM's answer shows
+  /* Rst  */ {Rst, Rst, Rst, Rst, Rst},  // the same: what the VM says of it counts, for a stranger says anything
   /* Udp  */ {Udp, Udp, Udp, Udp, Udp},  // not TCP
   /* Icm  */ {Icm, Icm, Icm, Icm, Icm},
   /* Oth  */ {Oth, Oth, Oth, Oth, Oth},

@@ -2,9 +2,11 @@
 // What a session has seen so far, and what a TCP segment makes of it: RFC 7857 section 2, one table.
 //
 //   SynOutbound -SYN+ACK in-> SynAcknowledged -ACK-> Established -FIN one way-> FinOutbound / FinInbound
-//   -FIN the other way-> Closing.   RST: Reset, from which later segments bring a live connection back.
+//   -FIN the other way-> Closing.   RST: Reset, from which the VM's later segments bring a live connection
+//   back.
 //
-// The state alone names the timeout, so expiry reads one byte.
+// The table is about segments that are believed; which of the remote's are is tcp_tracking.cc's. The state
+// alone names the timeout, so expiry reads one byte.
 #pragma once
 
 #include <array>
@@ -55,6 +57,36 @@ constexpr TimeoutClass timeout_class(SessionState state) {
       return TimeoutClass::TcpTransitory;
   }
 }
+
+constexpr bool is_tcp(SessionState state) {
+  return state != SessionState::Free && state < SessionState::OpenUdp;
+}
+constexpr bool is_opening(SessionState state) {
+  return state != SessionState::Free && state < SessionState::Established;
+}
+// Both sides may expect the other to be there. One comparison: the states stand together.
+constexpr bool is_live(SessionState state) {
+  return static_cast<unsigned>(state) - static_cast<unsigned>(SessionState::Established) <= 2;
+}
+static_assert(is_live(SessionState::FinOutbound) && is_live(SessionState::FinInbound) &&
+              !is_live(SessionState::SynAcknowledged) && !is_live(SessionState::Closing));
+constexpr bool is_ending(SessionState state) {
+  return state == SessionState::Closing || state == SessionState::Reset;
+}
+
+// Of a segment, what a session looks at.
+struct TcpSegment {
+  std::uint32_t sequence;
+  std::uint32_t acknowledged;  // meaningful with ACK
+  std::uint32_t payload;       // bytes
+  std::uint8_t flags;
+
+  [[nodiscard]] constexpr bool has(std::uint8_t flag) const { return (flags & flag) != 0; }
+  // Of the next one: SYN and FIN have a number, too (RFC 9293 section 3.4).
+  [[nodiscard]] constexpr std::uint32_t end() const {
+    return sequence + payload + has(net::TcpHeader::kSyn) + has(net::TcpHeader::kFin);
+  }
+};
 
 // What a segment says, the strongest flag first: RST over SYN over FIN.
 enum class TcpEvent : std::uint8_t { Syn, SynAck, Segment, Fin, Rst };

@@ -176,6 +176,14 @@ void Launched::tell_placement(const EalPlan& eal) const {
   }
 }
 
+// VM ports whose sessions are this worker's: those it polls alone, and those that are spread over all.
+unsigned Launched::guests_of(conntrack::WorkerIndex worker, unsigned worker_count) const {
+  unsigned guests = 0;
+  for (std::size_t port = dataplane::kUplinkPort + 1; port < ports_.size(); ++port)
+    guests += ports_[port].owner == worker || (worker_count > 1 && devices_[port].queues() > 1) ? 1 : 0;
+  return guests;
+}
+
 void Launched::steer_uplink(unsigned worker_count) {
   const Device& uplink = devices_[dataplane::kUplinkPort];
   steering_ = uplink.is_vhost()
@@ -275,6 +283,7 @@ Result<void> Launched::make_workers(const config::Config& config, const EalPlan&
                                                .seed = random_seed(),
                                                .worker = index,
                                                .vm_ports = static_cast<unsigned>(ports_.size()),
+                                               .guests = guests_of(index, worker_count),
                                                .placement = {conntrack::Pages::Huge, eal.worker_nodes[i]}},
                                               *external_ports_, *policies);
     if (table == nullptr)

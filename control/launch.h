@@ -71,6 +71,7 @@ class Launched {
   Launched() = default;
   Result<void> make_pools(const config::Config& config, const EalPlan& eal);
   [[nodiscard]] std::vector<rte_mempool*> pools_by_queue(const PortPlan& port) const;
+  [[nodiscard]] unsigned guests_of(conntrack::WorkerIndex worker, unsigned worker_count) const;
   Result<void> open_devices(const config::Config& config, unsigned worker_count);
   void tell_placement(const EalPlan& eal) const;
   void steer_uplink(unsigned worker_count);

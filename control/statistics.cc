@@ -53,6 +53,8 @@ void add_sessions(const Launched& launched, Named& named) {
     named["sessions.created"] += statistics.created;
     named["sessions.expired"] += statistics.expired;
     named["sessions.flushed"] += statistics.erased;
+    named["sessions.early_dropped"] += statistics.early_dropped;
+    named["sessions.disbelieved"] += statistics.disbelieved;
     named["sessions.overloaded"] += statistics.overloaded;
     named["mappings.active"] += statistics.mappings;
     for (unsigned external = 0; external < launched.external_ports().address_count(); ++external)

@@ -66,11 +66,13 @@ template <Direction direction>
   StageClock clock(context.counters.stages);
   unsigned missed = 0;
   if constexpr (direction == Direction::Outbound) prefetch_openings(context, burst);
+  context.conntrack.spare(std::span{burst.sessions, burst.count});
   for (unsigned i = 0; i < burst.count; ++i) {
     if (burst.sessions[i] != nullptr) continue;
     burst.sessions[i] = session_after_miss<direction>(context, burst, i);
     ++missed;
   }
+  context.conntrack.spare({});
   clock.lap(Stage::NewFlow, missed);
 }
 

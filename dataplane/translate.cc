@@ -66,6 +66,16 @@ void rewrite_l4(rte_mbuf* frame, const ParsedPacket& packet, const conntrack::Re
   }
 }
 
+conntrack::TcpSegment segment_of(rte_mbuf* frame, const ParsedPacket& packet) {
+  const auto& tcp = l4_of<net::TcpHeader>(frame, packet);
+  const auto before_payload = static_cast<std::uint32_t>(packet.l4_offset + tcp.header_length());
+  return {.sequence = tcp.sequence.host(),
+          .acknowledged = tcp.acknowledgment.host(),
+          .payload =
+              static_cast<std::uint32_t>(sizeof(net::EthernetHeader)) + packet.total_length - before_payload,
+          .flags = packet.tcp_flags};
+}
+
 [[gnu::cold]] void clamp_segment_size(const ForwardingState& state, const Session& session, rte_mbuf* frame,
                                       const ParsedPacket& packet) {
   const std::uint16_t most = state.networks[state.ports[session.port()].network].most_mss;
@@ -86,10 +96,13 @@ void translate(Context& context, Burst& burst) {
     const conntrack::Rewrite rewrite = session.rewrite<direction>();
     rewrite_ip<direction>(ipv4_of(burst.frames[i]), rewrite);
     rewrite_l4<direction>(burst.frames[i], packet, rewrite);
-    session.count<direction>(packet.total_length, context.now);
-    if (packet.kind != PacketKind::Tcp) continue;
+    session.count<direction>(packet.total_length);
+    if (packet.kind != PacketKind::Tcp) {
+      session.keep_alive<direction>(context.now);
+      continue;
+    }
     tcp_data_count += packet.total_length > kLongestHeaders;
-    context.conntrack.advance_tcp(session, direction, packet.tcp_flags);
+    context.conntrack.follow_tcp<direction>(session, segment_of(burst.frames[i], packet), context.now);
     if ((packet.tcp_flags & net::TcpHeader::kSyn) != 0)
       clamp_segment_size(*context.state, session, burst.frames[i], packet);
   }

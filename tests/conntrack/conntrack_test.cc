@@ -80,7 +80,7 @@ TEST(Conntrack, RewritesBothWaysWithDeltasThatCancel) {
 TEST(Conntrack, CountsBeyondThirtyTwoBits) {
   Session session;
   constexpr std::uint32_t kHuge = 0xffff'ffff;
-  for (unsigned i = 0; i < 1000; ++i) session.count(kIn, kHuge, {});
+  for (unsigned i = 0; i < 1000; ++i) session.count(kIn, kHuge);
   EXPECT_EQ(session.bytes(kIn), 1000ull * kHuge);
   EXPECT_EQ(session.packets(kIn), 1000u);
   EXPECT_EQ(session.bytes(kOut), 0u);
@@ -88,18 +88,24 @@ TEST(Conntrack, CountsBeyondThirtyTwoBits) {
 }
 
 TEST(Conntrack, PacketsCarryIntoTheHighBitsOfTheirOwnDirection) {
-  // A record a little below 4 G packets either way, as the words say it.
-  std::array<std::uint64_t, 8> words{};
-  words[7] = 0xffff'fffe'ffff'fffe;
-  auto session = std::bit_cast<Session>(words);
-  for (unsigned i = 0; i < 3; ++i) session.count(kOut, 10, {});
-  EXPECT_EQ(session.packets(kOut), 0x1'0000'0001u);
-  EXPECT_EQ(session.packets(kIn), 0xffff'fffeu);
-  for (unsigned i = 0; i < 5; ++i) session.count(kIn, 10, {});
-  EXPECT_EQ(session.packets(kIn), 0x1'0000'0003u);
-  EXPECT_EQ(session.packets(kOut), 0x1'0000'0001u);
-  EXPECT_EQ(session.bytes(kOut), 30u);
-  EXPECT_EQ(session.bytes(kIn), 50u);
+  // A record a little below 2^18 and 2^34 packets, as the words say it.
+  for (const bool middle_is_full : {false, true}) {
+    std::array<std::uint64_t, 8> words{};
+    words[5] = words[6] = 0x3'fffe;
+    words[7] = middle_is_full ? 0xffff'ffff'1234'5678 : 0x1234'5678;
+    auto session = std::bit_cast<Session>(words);
+    const std::uint64_t before = middle_is_full ? 0x3'ffff'fffe : 0x3'fffe;
+    for (unsigned i = 0; i < 3; ++i) session.count(kOut, 10);
+    EXPECT_EQ(session.packets(kOut), before + 3);
+    EXPECT_EQ(session.packets(kIn), before);
+    for (unsigned i = 0; i < 5; ++i) session.count(kIn, 10);
+    EXPECT_EQ(session.packets(kIn), before + 5);
+    EXPECT_EQ(session.packets(kOut), before + 3);
+    EXPECT_EQ(session.bytes(kOut), 30u);
+    EXPECT_EQ(session.bytes(kIn), 50u);
+    EXPECT_EQ(session.sequence(), 0x1234'5678u);
+    EXPECT_EQ(session.state(), SessionState::Free);
+  }
 }
 
 TEST(Conntrack, OpeningTwiceGivesTheSameSession) {

@@ -41,6 +41,7 @@ struct NatShape {
   unsigned workers = 1;
   std::uint64_t seed = 1;
   unsigned vm_ports = 4;
+  unsigned guests = 1;
   std::vector<WorkerIndex> homes{};  // of the blocks
   Placement placement = Pages::Huge;
 };
@@ -62,6 +63,7 @@ class Nat {
                                          .seed = shape.seed + i,
                                          .worker = static_cast<WorkerIndex>(i),
                                          .vm_ports = shape.vm_ports,
+                                         .guests = shape.guests,
                                          .placement = shape.placement};
       workers_.push_back(Conntrack::create(settings, *ports_, {&policy_, 1}));
     }
@@ -84,6 +86,15 @@ class Nat {
   Session* open(net::Endpoint internal, net::Endpoint remote, net::Protocol protocol = kUdp, Time now = {},
                 PortIndex port = 0) {
     return try_open(internal, remote, protocol, now, port).session;
+  }
+  // By a forward to `internal`.
+  Opened try_forward(net::Endpoint external, net::Endpoint internal, net::Endpoint remote,
+                     net::Protocol protocol, PortIndex port, Time now = {}) {
+    const InboundFlow flow{.key = FlowKey::of(external, remote, protocol),
+                           .forward_to = internal,
+                           .port = port,
+                           .tcp_flags = kSyn};
+    return workers_[0]->open_inbound(flow, 0, now);
   }
   Opened try_inbound(net::Endpoint external, net::Endpoint remote, net::Protocol protocol = kUdp,
                      Time now = {}) {

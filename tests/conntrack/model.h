@@ -26,7 +26,8 @@ class ModelNat {
     net::Endpoint external;
     SessionState state;
     Time last_seen;
-    bool spoken;  // the VM has sent
+    bool spoken;           // the VM has sent
+    bool invited = false;  // the remote opened it
     std::uint64_t packets[2] = {0, 0};
   };
   using External = std::pair<net::Protocol, net::Endpoint>;
@@ -69,18 +70,31 @@ class ModelNat {
     if (!internal) return "let in against the policy";
     if (verdict == Verdict::TableFull)
       return sessions_.size() == shape_.capacity ? "" : "refused before the table is full";
+    if (verdict == Verdict::SessionLimit) return invited() >= half() ? "" : "refused before its half is full";
     if (verdict != Verdict::Opened) return to_string(verdict);
     if (session->internal() != *internal) return "let in to another internal endpoint";
-    add({flow.protocol, *internal, flow.remote}, flow.local, first_state(flow.protocol, Direction::Inbound),
-        false, now);
+    const Flow outbound{flow.protocol, *internal, flow.remote};
+    add(outbound, flow.local, first_state(flow.protocol, Direction::Inbound), false, now);
+    sessions_.at(outbound).invited = true;
     return "";
   }
-  void see_packet(const Flow& outbound, Direction direction, std::uint8_t flags, Time now) {
+  // This session has gone for the one that was just opened.
+  std::string judge_early_drop(const Flow& flow) {
+    const Entry& entry = sessions_.at(flow);
+    if (sessions_.size() < shape_.capacity && invited() < half()) return "dropped though there is room";
+    const bool is_answered = entry.packets[0] > 0 && entry.packets[1] > 0;
+    if (flow.protocol == kTcp ? timeout_class(entry.state) == TimeoutClass::TcpEstablished : is_answered)
+      return "an assured session was dropped";
+    remove(flow);
+    return "";
+  }
+  // `is_credible`: the segment of a remote has the numbers that it would have.
+  void see_packet(const Flow& outbound, Direction direction, std::uint8_t flags, bool is_credible, Time now) {
     Entry& entry = sessions_.at(outbound);
-    if (outbound.protocol == kTcp) entry.state = tcp_state_after(entry.state, direction, flags);
+    ++entry.packets[static_cast<unsigned>(direction)];
+    if (outbound.protocol == kTcp) return see_segment(entry, direction, flags, is_credible, now);
     if (direction == kOut) entry.spoken = true;
     if (entry.spoken) entry.last_seen = now;
-    ++entry.packets[static_cast<unsigned>(direction)];
   }
   [[nodiscard]] bool is_expired(const Entry& entry, Time now) const {
     const auto& t = policy_.timeouts;
@@ -102,6 +116,22 @@ class ModelNat {
   [[nodiscard]] std::size_t mappings() const { return mapping_.size(); }
 
  private:
+  static bool is_open(SessionState state) { return timeout_class(state) == TimeoutClass::TcpEstablished; }
+  // What a stranger says neither opens nor closes; what a remote says starts the time of the end, at most.
+  static void see_segment(Entry& entry, Direction direction, std::uint8_t flags, bool is_credible, Time now) {
+    const SessionState before = entry.state, after = tcp_state_after(before, direction, flags);
+    if (!is_credible && (is_open(before) || is_open(after))) return;
+    if (direction == kIn && !entry.invited && !is_open(before) && is_open(after)) return;  // the VM's to say
+    entry.state = after;
+    const bool has_ended = after == SessionState::Closing || after == SessionState::Reset;
+    if (direction == kOut ? after != before || !has_ended : is_open(before) && has_ended)
+      entry.last_seen = now;
+  }
+  [[nodiscard]] std::size_t half() const { return shape_.capacity / 2; }
+  [[nodiscard]] std::size_t invited() const {
+    return static_cast<std::size_t>(
+        std::ranges::count_if(sessions_, [](const auto& each) { return each.second.invited; }));
+  }
   static bool has_ports(net::Protocol protocol) { return port_space(protocol) != PortSpace::None; }
   static SessionState first_state(net::Protocol protocol, Direction direction) {
     if (protocol == kTcp) return direction == kOut ? SessionState::SynOutbound : SessionState::SynInbound;

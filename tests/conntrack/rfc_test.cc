@@ -18,14 +18,26 @@ NatPolicy with(Filtering filtering) {
   return {.filtering = filtering};
 }
 
-// Segments of one TCP session, by direction, after the SYN that opened it.
+// Segments of one TCP session, by direction, after the SYN that opened it; numbered as its ends would.
 struct Connection {
   Nat nat;
   Session* session;
-  explicit Connection(const NatPolicy& policy = {}) : nat({}, policy), session(nat.open(kVm, kA, kTcp)) {}
-  SessionState after(Direction direction, std::uint8_t flags, Time now = {}) {
-    nat->advance_tcp(*session, direction, flags);
-    session->count(direction, 60, now);
+  std::array<std::uint32_t, 2> next{100, 0xffff'ff00};  // sequence number of either side
+  explicit Connection(const NatPolicy& policy = {}) : nat({}, policy), session(nat.open(kVm, kA, kTcp)) {
+    after(kOut, kSyn);
+  }
+  SessionState after(Direction direction, std::uint8_t flags, Time now = {}, std::uint32_t payload = 0) {
+    const auto side = static_cast<unsigned>(direction);
+    const TcpSegment segment{next[side], next[1 - side], payload, flags};
+    next[side] = segment.end();
+    return after(direction, segment, now);
+  }
+  // As a stranger would, whose numbers are `off` the right ones.
+  SessionState after_forged(std::uint8_t flags, std::uint32_t off, Time now = {}) {
+    return after(kIn, {next[1] + off, next[0] + off, 0, flags}, now);
+  }
+  SessionState after(Direction direction, const TcpSegment& segment, Time now) {
+    nat->follow_tcp(*session, direction, segment, now);
     return session->state();
   }
   void establish(Time now = {}) {
@@ -135,7 +147,7 @@ TEST(Rfc4787, Req5_TheUdpTimeoutIsConfigurable) {
 
 TEST(Rfc4787, Req6_OutboundPacketsRefresh) {
   Nat nat;
-  nat.open(kVm, kA)->count(kOut, 60, at_seconds(200));
+  nat.open(kVm, kA)->keep_alive(kOut, at_seconds(200));
   nat.expire_all(at_seconds(480));
   EXPECT_EQ(nat->statistics().active, 1u);
 }
@@ -143,15 +155,15 @@ TEST(Rfc4787, Req6_OutboundPacketsRefresh) {
 TEST(Rfc4787, Req6_InboundPacketsRefreshOnceTheVmHasSpoken) {
   Nat nat({}, with(Filtering::EndpointIndependent));
   Session* asked = nat.open(kVm, kA);
-  asked->count(kIn, 60, at_seconds(200));
+  asked->keep_alive(kIn, at_seconds(200));
   EXPECT_EQ(asked->last_seen(), at_seconds(200));
   // A stranger's session: its own packets cannot keep it.
   Session* stranger = nat.try_inbound(asked->external(), kB).session;
   ASSERT_NE(stranger, nullptr);
-  stranger->count(kIn, 60, at_seconds(250));
+  stranger->keep_alive(kIn, at_seconds(250));
   EXPECT_EQ(stranger->last_seen(), at_seconds(0));
-  stranger->count(kOut, 60, at_seconds(260));
-  stranger->count(kIn, 60, at_seconds(270));
+  stranger->keep_alive(kOut, at_seconds(260));
+  stranger->keep_alive(kIn, at_seconds(270));
   EXPECT_EQ(stranger->last_seen(), at_seconds(270));
 }
 
@@ -250,8 +262,8 @@ TEST(Rfc5382, Req3_InboundConnectionsByTheFilter) {
   Session* inbound = nat.try_inbound(external, kB, kTcp).session;
   ASSERT_NE(inbound, nullptr);
   EXPECT_EQ(inbound->state(), SessionState::SynInbound);
-  nat->advance_tcp(*inbound, kOut, kSyn | kAck);
-  nat->advance_tcp(*inbound, kIn, kAck);
+  nat->follow_tcp(*inbound, kOut, {100, 901, 0, kSyn | kAck}, {});
+  nat->follow_tcp(*inbound, kIn, {901, 101, 0, kAck}, {});
   EXPECT_EQ(inbound->state(), SessionState::Established);
 }
 
@@ -401,10 +413,13 @@ TEST(Rfc6888, Req8_AFreedPortRestsForTwoMinutes) {
   EXPECT_EQ(nat.open(endpoint("192.168.124.1", 40000), kA, kUdp, at_seconds(250))->external(), external);
 }
 
-TEST(Rfc6888, Req11_AFullTableRefusesAndEvictsNobody) {
+TEST(Rfc6888, Req11_AFullTableRefusesAndEndsNoAnsweredSession) {
   Nat nat({.capacity = 100});
   std::vector<Session*> sessions;
-  for (unsigned i = 0; i < 100; ++i) sessions.push_back(nat.open(endpoint("192.168.122.10", 2000 + i), kA));
+  for (unsigned i = 0; i < 100; ++i) {
+    sessions.push_back(nat.open(endpoint("192.168.122.10", 2000 + i), kA));
+    for (const Direction direction : {kOut, kIn}) sessions.back()->count(direction, 60);
+  }
   EXPECT_EQ(nat.try_open(kVm, kA).verdict, Verdict::TableFull);
   EXPECT_EQ(nat->statistics().verdicts[static_cast<unsigned>(Verdict::TableFull)], 1u);
   for (unsigned i = 0; i < 100; ++i) {

@@ -9,7 +9,7 @@ namespace {
 
 using S = SessionState;
 
-bool is_tcp(S state) {
+bool has_tcp(S state) {
   return state != S::Free && state < S::OpenUdp;
 }
 
@@ -20,7 +20,7 @@ struct Facts {
   bool fin[2] = {false, false};
   bool open = false;   // handshake complete
   bool reset = false;  // a RST was the last word
-  bool over = false;   // nothing but a new SYN brings it back
+  bool over = false;   // nothing but a new handshake brings it back
 };
 
 Facts facts_of(S state) {
@@ -67,6 +67,7 @@ void see_rst(Facts& facts) {
 void see_fin(Facts& facts, unsigned side) {
   const bool handshake_done = facts.syn[0] && facts.syn[1] && !(facts.plain_syn[0] && facts.plain_syn[1]);
   if (facts.reset) {
+    if (side == 1) return;
     facts = {.syn = {true, true}, .open = true};
   } else if (!handshake_done) {
     // A FIN before the handshake ends the attempt; but a remote that has not even answered cannot.
@@ -77,14 +78,21 @@ void see_fin(Facts& facts, unsigned side) {
 }
 
 void see_syn(Facts& facts, unsigned side) {
-  if (facts.over || facts.reset) facts = {};
+  if (facts.over || facts.reset) {
+    if (side == 1) return;  // the VM's answer shows whether it lets the remote open it anew
+    facts = {};
+  }
   if (facts.open) return;
   if (facts.syn[0] && facts.syn[1] && !facts.plain_syn[side]) return;  // after SYN and SYN+ACK: a repetition
   facts.syn[side] = facts.plain_syn[side] = true;
 }
 
 void see_syn_ack(Facts& facts, unsigned side) {
-  if (facts.over || facts.reset || facts.open) return;
+  if (facts.open) return;
+  if (facts.over || facts.reset) {
+    if (side == 0) facts = {.syn = {true, true}};
+    return;
+  }
   const bool crossed = facts.plain_syn[0] && facts.plain_syn[1];
   if (crossed) {
     facts.open = true;
@@ -94,18 +102,18 @@ void see_syn_ack(Facts& facts, unsigned side) {
   }
 }
 
-void see_segment(Facts& facts) {
-  if (facts.over) return;
+void see_segment(Facts& facts, unsigned side) {
+  if (facts.over || (facts.reset && side == 1)) return;
   if (facts.reset) facts = {.syn = {true, true}};
   const bool crossed = facts.plain_syn[0] && facts.plain_syn[1];
   if (facts.syn[0] && facts.syn[1] && !crossed) facts.open = true;
 }
 
 S expected(S state, Direction direction, TcpEvent event) {
-  if (!is_tcp(state)) return state;
+  if (!has_tcp(state)) return state;
   Facts facts = facts_of(state);
   const auto side = static_cast<unsigned>(direction);
-  if (facts.over && event != TcpEvent::Syn) return state;
+  if (facts.over && event != TcpEvent::Syn && event != TcpEvent::SynAck) return state;
   switch (event) {
     case TcpEvent::Syn:
       see_syn(facts, side);
@@ -114,7 +122,7 @@ S expected(S state, Direction direction, TcpEvent event) {
       see_syn_ack(facts, side);
       break;
     case TcpEvent::Segment:
-      see_segment(facts);
+      see_segment(facts, side);
       break;
     case TcpEvent::Fin:
       see_fin(facts, side);

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether a new session may come in, and which half-open one goes for it.
+//
+// Two allowances a port, for what the VM opens and for what remotes open to it: a flood of SYNs to a forward
+// uses up the latter. Without a limit of the operator's they are shares of this worker's table, when it has
+// several VMs:
+//
+//   a port's share   half of the table for what its VM opens; a quarter for what remotes open to it
+//   a port's part    its even part of a quarter of the table: kept for it, whoever else has filled the rest
+//
+// A port at its share replaces a half-open session of its own; one that finds the table full, a half-open one
+// of its own or of a port that has more. A worker with one VM gives it all of the table, and half to its
+// remotes. A limit that the operator has set refuses what the VM opens beyond it and ends nothing (RFC 6888
+// REQ-11).
+#include <algorithm>
+
+#include "conntrack/conntrack.h"
+
+namespace vmnat::conntrack {
+namespace {
+
+constexpr std::uint64_t kRateUnit = Clock::period::den;
+constexpr std::uint32_t kLookedAt = 64;  // records, for one to drop
+constexpr unsigned kToChooseFrom = 4;    // the one that has been silent longest
+constexpr unsigned kAhead = 4;           // records prefetched
+
+}  // namespace
+
+void Conntrack::enter_port(PortIndex port, Direction opener) {
+  parts_taken_ += sessions_of(port) < part_ ? 1 : 0;
+  auto& sessions = vm_ports_[port].opened_by[static_cast<unsigned>(opener)].sessions;
+  sessions.store(sessions.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
+
+void Conntrack::leave_port(PortIndex port, Direction opener) {
+  auto& sessions = vm_ports_[port].opened_by[static_cast<unsigned>(opener)].sessions;
+  sessions.store(sessions.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+  parts_taken_ -= sessions_of(port) < part_ ? 1 : 0;
+}
+
+std::uint32_t Conntrack::most_sessions(Direction opener, const NatPolicy& policy) const {
+  if (policy.sessions_per_port != 0) return policy.sessions_per_port;
+  return std::max(1u, shares_[static_cast<unsigned>(opener)]);
+}
+
+// A port that has less than its part finds room as long as there is any; others leave the rest of all parts.
+bool Conntrack::has_room_for(PortIndex port) const {
+  const std::uint64_t free = capacity_ - counters_.active.load(std::memory_order_relaxed);
+  const std::uint64_t kept = all_parts_ - std::min(all_parts_, parts_taken_);
+  return free > (sessions_of(port) < part_ ? 0 : kept);
+}
+
+// The rate is a leaky bucket of one second's worth of sessions (RFC 6888 REQ-4 and REQ-5).
+bool Conntrack::pay(Allowance& allowance, std::uint64_t rate, Time now) {
+  if (rate == 0) return true;
+  const std::uint32_t ticks = now.time_since_epoch().count();
+  const std::uint64_t paid = (ticks - allowance.settled) * rate;
+  allowance.debt -= std::min(allowance.debt, paid);
+  allowance.settled = ticks;
+  if (allowance.debt + kRateUnit > rate * kRateUnit) return false;
+  allowance.debt += kRateUnit;
+  return true;
+}
+
+Verdict Conntrack::admit(PortIndex port, Direction opener, const NatPolicy& policy, Time now) {
+  Allowance& allowance = vm_ports_[port].opened_by[static_cast<unsigned>(opener)];
+  const bool is_used_up = sessions_of(port, opener) >= most_sessions(opener, policy);
+  if (is_used_up && opener == Direction::Outbound && policy.sessions_per_port != 0)
+    return Verdict::SessionLimit;
+  if (!pay(allowance, policy.new_sessions_per_second, now)) return Verdict::SessionRate;
+  const auto is_of_allowance = [&](const Session& session) {
+    return session.port() == port && session.opener() == opener;
+  };
+  if (is_used_up && !drop_early(now, is_of_allowance)) return Verdict::SessionLimit;
+  if (has_room_for(port)) return Verdict::Opened;
+  const std::uint32_t own = sessions_of(port);
+  const auto yields = [&](const Session& session) {
+    return session.opener() >= opener && (session.port() == port || sessions_of(session.port()) > own);
+  };
+  return drop_early(now, yields) && has_room_for(port) ? Verdict::Opened : Verdict::TableFull;
+}
+
+// Ends one half-open session of those that yield, if a bounded look finds any: what remotes have opened
+// before what VMs have, and the one that has been silent longest.
+template <typename Predicate>
+bool Conntrack::drop_early(Time now, Predicate yields) {
+  const std::uint32_t end = high_water_.load(std::memory_order_relaxed);
+  const auto rank = [&](const Session& session) {
+    return std::pair(session.opener(), now - session.last_seen());
+  };
+  Session* chosen = nullptr;
+  unsigned found = 0;
+  for (std::uint32_t left = std::min(kLookedAt, end); left > 0 && found < kToChooseFrom; --left) {
+    drop_position_ = drop_position_ + 1 < end ? drop_position_ + 1 : 0;
+    Session& session = sessions_[drop_position_];
+    __builtin_prefetch(&session + kAhead);
+    if (!session.in_use() || session.is_assured() || is_in_play(session) || !yields(session)) continue;
+    ++found;
+    if (chosen == nullptr || rank(session) > rank(*chosen)) chosen = &session;
+  }
+  if (chosen == nullptr) return false;
+  remove(*chosen, now);
+  auto& dropped = counters_.early_dropped;
+  dropped.store(dropped.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  return true;
+}
+
+bool Conntrack::is_in_play(const Session& session) const {
+  return std::ranges::find(in_play_, &session) != in_play_.end();
+}
+
+}  // namespace vmnat::conntrack

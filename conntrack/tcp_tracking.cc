@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which segments of the remote are believed, and what they change. Once or twice in a connection's life.
+//
+// Frames from outside name the remote, which need not have sent them. So what ends, shortens or opens a
+// connection has to show that its sender has seen the other direction, as RFC 5961 and Linux's conntrack ask.
+// One number a session will do, for the VM's own segments need no proof: the switch knows its port.
+//
+//   VM      SYN 100                          sequence 101: what the answer has to acknowledge
+//   remote  SYN 900, ACK 101                 believed: the VM's number is acknowledged
+//   VM      ACK 901                          established; sequence 901: what the remote sends next
+//   remote  data [901, 1001)                 in order: 1001
+//   stranger RST 70000                       not 1001: nothing changes. The frame passes; the VM decides
+//   remote  RST 1001                         believed: Reset
+//
+// A RST has to be exact. One that is not, of a remote whose data were lost, is answered by the VM (the
+// challenge of RFC 5961 section 3.2), and the RST that this brings is. A FIN may be ahead of what has come in
+// order, by as much as may be on its way, for it is not repeated once it has been acknowledged; by itself it
+// shortens nothing. A wrong one that was believed all the same is found out by what the VM acknowledges
+// beyond it.
+//
+// The time of a session is the VM's to renew: it acknowledges whatever it is sent, as long as it knows of
+// the connection. So no remote keeps a session that the VM has ended, or one that nobody has answered.
+#include "conntrack/conntrack.h"
+
+namespace vmnat::conntrack {
+namespace {
+
+// Sequence numbers are modulo 2^32, and so are all differences here.
+constexpr std::uint32_t kOnItsWay = 4u << 20;    // bytes: Linux lets a VM's receive window grow to 3 MB
+constexpr std::uint32_t kRepeated = 64u << 10;   // of a FIN that is sent again with data before it
+constexpr std::uint32_t kEarlyData = 64u << 10;  // sent with a SYN (RFC 7413), acknowledged or not
+
+// Of a connection that opens: whoever has not seen the VM's SYN cannot acknowledge it.
+bool acknowledges_syn(const Session& session, const TcpSegment& segment) {
+  return segment.has(net::TcpHeader::kAck) && segment.acknowledged - session.sequence() <= kEarlyData;
+}
+
+bool is_believable(const Session& session, const TcpSegment& segment, SessionState next) {
+  if (!is_live(session.state())) return !is_live(next) || acknowledges_syn(session, segment);
+  switch (tcp_event(segment.flags)) {
+    case TcpEvent::Rst:
+      return segment.sequence == session.sequence();
+    case TcpEvent::Fin:
+      return segment.sequence - (session.sequence() - kRepeated) <= kRepeated + kOnItsWay;
+    default:
+      return true;  // changes nothing
+  }
+}
+
+// What the VM's segment says of the remote's numbers.
+void learn_from_vm(Session& session, const TcpSegment& segment, SessionState next) {
+  if (is_opening(next)) {
+    if (segment.has(net::TcpHeader::kSyn)) session.set_sequence(segment.sequence + 1);
+  } else if (segment.has(net::TcpHeader::kAck) && !segment.has(net::TcpHeader::kRst)) {
+    if (is_live(session.state()))
+      session.track<Direction::Outbound>(segment);
+    else if (is_live(next))
+      session.set_sequence(segment.acknowledged);
+  }
+}
+
+void learn_from_remote(Session& session, const TcpSegment& segment, SessionState next) {
+  const bool establishes = !is_live(session.state()) && is_live(next);
+  const bool is_last = is_live(session.state()) && tcp_event(segment.flags) == TcpEvent::Fin &&
+                       segment.end() - session.sequence() <= kOnItsWay;
+  if (establishes || is_last) session.set_sequence(segment.end());
+}
+
+// A remote that has closed has nothing more to be acknowledged.
+bool shows_that_it_lives(const Session& session, const TcpSegment& segment) {
+  return session.state() == SessionState::Closing && tcp_event(segment.flags) == TcpEvent::Segment &&
+         segment.has(net::TcpHeader::kAck) && session.sequence() - segment.acknowledged > kOnItsWay;
+}
+
+}  // namespace
+
+void Conntrack::advance_outbound(Session& session, const TcpSegment& segment, Time now) {
+  const SessionState state = session.state();
+  SessionState next = tcp_state_after(state, Direction::Outbound, segment.flags);
+  // Of a connection that was half closed by the VM, as a rule, nothing else could be taken for its end.
+  if (shows_that_it_lives(session, segment))
+    next = segment.payload != 0 ? SessionState::Established : SessionState::FinOutbound;
+  learn_from_vm(session, segment, next);
+  if (next != state) session.set_state(next);
+  if (next != state || !is_ending(state)) session.refresh(now);
+}
+
+void Conntrack::advance_inbound(Session& session, const TcpSegment& segment, Time now) {
+  const SessionState state = session.state();
+  const SessionState next = tcp_state_after(state, Direction::Inbound, segment.flags);
+  // That what the VM asked for is open is the VM's to say: its third segment follows anyway.
+  if (!is_live(state) && is_live(next) && session.opener() == Direction::Outbound) return;
+  if (!is_believable(session, segment, next)) {
+    auto& disbelieved = counters_.disbelieved;
+    disbelieved.store(disbelieved.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    return;
+  }
+  learn_from_remote(session, segment, next);
+  if (next == state) return;
+  session.set_state(next);
+  if (is_live(state) && is_ending(next)) session.refresh(now);  // its time begins
+}
+
+}  // namespace vmnat::conntrack
