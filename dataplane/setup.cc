@@ -67,6 +67,7 @@ Worker::Worker(Settings settings, std::unique_ptr<conntrack::Conntrack> conntrac
                .refused_remotes = refused_remotes_,
                .punt_budgets = punt_budgets_,
                .port_icmp_error_budgets = port_icmp_error_budgets_,
-               .port_flood_budgets = port_flood_budgets_} {}
+               .port_flood_budgets = port_flood_budgets_},
+      expiry_pace_(conntrack_->capacity(), settings_.tsc_hz) {}
 
 }  // namespace vmnat::dataplane

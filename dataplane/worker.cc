@@ -11,10 +11,6 @@
 namespace vmnat::dataplane {
 namespace {
 
-// The session sweep's pace: a full turn in 4 s, in steps small enough not to be felt as latency.
-constexpr std::uint64_t kExpiryStepsPerSecond = 4096;
-constexpr unsigned kExpiryTurnSeconds = 4;
-
 constexpr std::uint64_t kBytesOfAFrame = 2048;  // for a port's share: a super-frame counts for so many
 
 }  // namespace
@@ -157,11 +153,8 @@ void Worker::read_clock(std::uint64_t tsc) {
 }
 
 void Worker::expire_sessions(std::uint64_t tsc) {
-  if (tsc < next_expiry_tsc_) return;
-  next_expiry_tsc_ = tsc + settings_.tsc_hz / kExpiryStepsPerSecond;
-  const auto budget =
-      static_cast<unsigned>(conntrack_->capacity() / (kExpiryStepsPerSecond * kExpiryTurnSeconds) + 1);
-  conntrack_->expire(context_.now, budget);
+  if (!expiry_pace_.is_due(tsc)) return;
+  conntrack_->expire(context_.now, expiry_pace_.take(tsc));
   fragments_.expire(context_.now);
 }
 

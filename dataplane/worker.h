@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "dataplane/context.h"
+#include "dataplane/expiry_pace.h"
 #include "dataplane/fair_share.h"
 #include "dataplane/flush.h"
 #include "dataplane/inspection.h"
@@ -93,7 +94,7 @@ class Worker {
   Context context_;
   Burst burst_;
   std::uint64_t next_tick_tsc_ = 0;
-  std::uint64_t next_expiry_tsc_ = 0;
+  ExpiryPace expiry_pace_;
   Counter polls_;
   FlushBox flush_box_;
   InspectionBox inspection_box_;
