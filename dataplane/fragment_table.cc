@@ -75,7 +75,8 @@ FragmentTable::Datagram* FragmentTable::find_or_add(const Piece& piece, Time now
 
 FragmentTable::Datagram* FragmentTable::add(const Piece& piece) {
   const Share& share = shares_[piece.port];
-  if (share.oldest != kNone && (share.datagrams >= quota_of(piece.port).datagrams || free_datagram_ == kNone))
+  if (share.oldest != kNone &&
+      (share.datagrams >= quota_of(piece.port).datagrams || !datagram_places_.has_room_for(share.datagrams)))
     forget(datagrams_[share.oldest], DropReason::FragmentQuota);
   if (free_datagram_ == kNone) return nullptr;
   const Index index = free_datagram_;
@@ -148,7 +149,9 @@ FragmentTable::Verdict FragmentTable::hold(Datagram& datagram, const Piece& piec
   held_[index] = {.release = {frame, piece.port, piece.direction, {}}, .next = kNone};
   (datagram.last_held == kNone ? datagram.first_held : held_[datagram.last_held].next) = index;
   datagram.last_held = index;
-  shares_[piece.port].buffers = static_cast<std::uint16_t>(shares_[piece.port].buffers + frame->nb_segs);
+  Share& share = shares_[piece.port];
+  share.buffers = static_cast<std::uint16_t>(share.buffers + frame->nb_segs);
+  frame_places_.take(share.frames++);
   count_held(1);
   return {Fate::Held};
 }
@@ -157,7 +160,7 @@ FragmentTable::Verdict FragmentTable::hold(Datagram& datagram, const Piece& piec
 bool FragmentTable::make_room_for_frame(const Datagram& keep, unsigned buffers) {
   const Share& share = shares_[keep.port];
   const auto has_room = [&] {
-    return free_held_ != kNone && share.buffers + buffers <= quota_of(keep.port).buffers;
+    return frame_places_.has_room_for(share.frames) && share.buffers + buffers <= quota_of(keep.port).buffers;
   };
   while (!has_room() && share.oldest != index_of(keep))
     forget(datagrams_[share.oldest], DropReason::FragmentQuota);
@@ -215,14 +218,14 @@ void FragmentTable::link_newest(Datagram& datagram) {
   datagram.newer = kNone;
   (share.newest == kNone ? share.oldest : datagrams_[share.newest].newer) = index_of(datagram);
   share.newest = index_of(datagram);
-  ++share.datagrams;
+  datagram_places_.take(share.datagrams++);
 }
 
 void FragmentTable::unlink(Datagram& datagram) {
   Share& share = shares_[datagram.port];
   (datagram.older == kNone ? share.oldest : datagrams_[datagram.older].newer) = datagram.newer;
   (datagram.newer == kNone ? share.newest : datagrams_[datagram.newer].older) = datagram.older;
-  --share.datagrams;
+  datagram_places_.give_back(--share.datagrams);
 }
 
 void FragmentTable::expire_some(Time now) {
@@ -248,6 +251,7 @@ unsigned FragmentTable::expire_port(PortIndex port, Time now, unsigned budget) {
 // Returns what came after it.
 FragmentTable::Index FragmentTable::free_held(Index held) {
   const Index next = held_[held].next;
+  frame_places_.give_back(--shares_[held_[held].release.port].frames);
   held_[held].next = free_held_;
   free_held_ = held;
   return next;

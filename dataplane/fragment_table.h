@@ -12,7 +12,9 @@
 // the first one said can never be overwritten at the receiver (RFC 1858, RFC 3128); copies are dropped.
 //
 // Everything is bounded. A datagram is forgotten 2 s after its latest fragment. A port that holds as much as
-// one may makes room by forgetting its own oldest datagrams: a flood costs nobody else. Owned by one worker.
+// one may makes room by forgetting its own oldest datagrams: a flood costs nobody else. What all ports may
+// hold is more than there is; so each is sure of its even part of one half, whoever has taken the rest: of 10
+// ports 204 datagrams and 51 frames each, of 200 ports 10 and 2. Owned by one worker.
 #pragma once
 
 #include <array>
@@ -61,8 +63,8 @@ class FragmentTable {
   struct Settings {
     std::uint64_t seed = 0;  // secret and random
     std::size_t ports = 1;
-    unsigned datagrams = 4096;  // for all ports together
-    unsigned frames = 1024;     // that wait
+    unsigned datagrams = 4096;  // for all ports together; two for each port at least
+    unsigned frames = 1024;     // that wait; the same
     Quota vm{512, 256};
     Quota uplink{2048, 512};
   };
@@ -81,7 +83,7 @@ class FragmentTable {
     Lead lead;
   };
 
-  FragmentTable(const Settings& settings, WorkerCounters& counters);
+  FragmentTable(Settings settings, WorkerCounters& counters);
   FragmentTable(const FragmentTable&) = delete;
   FragmentTable& operator=(const FragmentTable&) = delete;
   ~FragmentTable() { clear(); }
@@ -141,6 +143,30 @@ class FragmentTable {
     Index oldest = kNone, newest = kNone;
     std::uint16_t datagrams = 0;
     std::uint16_t buffers = 0;
+    std::uint16_t frames = 0;  // with those that are released and not taken yet
+  };
+  // Places of one kind, of which each port is sure of some.
+  class Places {
+   public:
+    Places(unsigned total, std::size_t ports)
+        : part_(static_cast<unsigned>(total / 2 / ports)),
+          free_(total),
+          kept_(static_cast<unsigned>(part_ * ports)) {}
+    // For a port that has so many.
+    [[nodiscard]] bool has_room_for(unsigned own) const { return free_ > (own < part_ ? 0 : kept_); }
+    void take(unsigned own) {
+      --free_;
+      if (own < part_) --kept_;
+    }
+    void give_back(unsigned own_left) {
+      ++free_;
+      if (own_left < part_) ++kept_;
+    }
+
+   private:
+    unsigned part_;
+    unsigned free_;
+    unsigned kept_;  // of them, for ports that have less than their part
   };
   enum class Coverage : std::uint8_t { New, Duplicate, Overlap, Scattered };
 
@@ -173,6 +199,7 @@ class FragmentTable {
   }
 
   Settings settings_;
+  Places datagram_places_, frame_places_;
   WorkerCounters& counters_;
   conntrack::FlowHash hash_;
   unsigned bucket_mask_;

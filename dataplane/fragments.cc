@@ -77,6 +77,7 @@ void follow(Burst& burst, unsigned i, const Lead& lead) {
       .new_id = lead.new_id};
   burst.keys[i] = key_of<direction>(ip, lead);
   FrameNote& note = note_of(burst.frames[i]);
+  note.new_id = lead.new_id;
   note.kind = lead.kind;
   note.local_port = lead.local_port;
   note.remote_port = lead.remote_port;
@@ -106,7 +107,7 @@ FragmentTable::Verdict admit_first(Context& context, Burst& burst, unsigned i, c
   }
   const auto verdict =
       context.fragments.admit_first(piece, lead_of<direction>(context, burst, i), context.now);
-  packet.new_id = verdict.lead.new_id;
+  packet.new_id = note_of(burst.frames[i]).new_id = verdict.lead.new_id;
   return verdict;
 }
 
@@ -187,11 +188,16 @@ void recall_fragments(Burst& burst) {
   for (unsigned i = 0; i < burst.count; ++i) {
     if (burst.packets[i].kind != PacketKind::Fragment) continue;
     const FrameNote note = note_of(burst.frames[i]);
-    if (is_first(ipv4_of(burst.frames[i])))
+    if (is_first(ipv4_of(burst.frames[i]))) {
       burst.packets[i] = parse_first_fragment<direction>(burst.frames[i], burst.keys[i]);
-    else
+      burst.packets[i].new_id = note.new_id;
+    } else {
       follow<direction>(burst, i,
-                        {.local_port = note.local_port, .remote_port = note.remote_port, .kind = note.kind});
+                        {.local_port = note.local_port,
+                         .remote_port = note.remote_port,
+                         .new_id = note.new_id,
+                         .kind = note.kind});
+    }
   }
 }
 

@@ -80,7 +80,10 @@ struct FrameNote {
   // Between workers, and from control. Fragments: not collected yet.
   enum class Errand : std::uint8_t { Transmit, Outbound, Inbound, OutboundFragment, InboundFragment };
   PortIndex port = 0;  // where it came from; Transmit: where it is to leave by
-  PortIndex from = 0;  // Transmit: where it came from
+  union {
+    PortIndex from = 0;    // Transmit: where it came from
+    std::uint16_t new_id;  // errands of a fragment: as in ParsedPacket
+  };
   PuntReason punt{};
   Errand errand{};
   net::Ipv4Addr host{};  // punt HostUnresolved: who is asked for

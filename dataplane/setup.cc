@@ -7,6 +7,16 @@
 #include "dataplane/worker.h"
 
 namespace vmnat::dataplane {
+namespace {
+
+FragmentTable::Settings with_places_for_all(FragmentTable::Settings settings) {
+  const auto fewest = static_cast<unsigned>(2 * settings.ports);
+  settings.datagrams = std::max(settings.datagrams, fewest);
+  settings.frames = std::max(settings.frames, fewest);
+  return settings;
+}
+
+}  // namespace
 
 Transmitter::Transmitter(WorkerIndex worker, std::span<const Device> devices, WorkerCounters& counters,
                          Rings& rings)
@@ -18,19 +28,21 @@ Transmitter::Transmitter(WorkerIndex worker, std::span<const Device> devices, Wo
   for (std::size_t i = 0; i < devices.size(); ++i) buffers_[i].device = devices[i];
 }
 
-FragmentTable::FragmentTable(const Settings& settings, WorkerCounters& counters)
-    : settings_(settings),
+FragmentTable::FragmentTable(Settings settings, WorkerCounters& counters)
+    : settings_(with_places_for_all(settings)),
+      datagram_places_(settings_.datagrams, settings_.ports),
+      frame_places_(settings_.frames, settings_.ports),
       counters_(counters),
-      hash_(settings.seed),
-      bucket_mask_(std::bit_ceil(settings.datagrams) - 1),
+      hash_(settings_.seed),
+      bucket_mask_(std::bit_ceil(settings_.datagrams) - 1),
       buckets_(std::make_unique<Index[]>(bucket_mask_ + 1)),
-      datagrams_(std::make_unique<Datagram[]>(settings.datagrams)),
-      held_(std::make_unique<Held[]>(settings.frames)),
-      shares_(std::make_unique<Share[]>(settings.ports)) {
+      datagrams_(std::make_unique<Datagram[]>(settings_.datagrams)),
+      held_(std::make_unique<Held[]>(settings_.frames)),
+      shares_(std::make_unique<Share[]>(settings_.ports)) {
   std::fill_n(buckets_.get(), bucket_mask_ + 1, kNone);
-  for (unsigned i = settings.datagrams; i-- > 0; free_datagram_ = static_cast<Index>(i))
+  for (unsigned i = settings_.datagrams; i-- > 0; free_datagram_ = static_cast<Index>(i))
     datagrams_[i].next = free_datagram_;
-  for (unsigned i = settings.frames; i-- > 0; free_held_ = static_cast<Index>(i)) held_[i].next = free_held_;
+  for (unsigned i = settings_.frames; i-- > 0; free_held_ = static_cast<Index>(i)) held_[i].next = free_held_;
 }
 
 PuntBudgets::PuntBudgets(std::size_t port_count) {

@@ -199,16 +199,55 @@ TEST_F(FragmentTableTest, CondemnsADatagramThatAloneIsMoreThanMayWait) {
   EXPECT_EQ(table.frames_held(), 0u);
 }
 
-TEST_F(FragmentTableTest, RefusesWhenOtherPortsHoldAll) {
-  for (const PortIndex port : {1, 2})
-    for (std::uint16_t id = 0; id < 6; ++id) first(piece(id, 0, 16, false, port));
-  for (std::uint16_t id = 0; id < 4; ++id) first(piece(id, 0, 16, false, 0));
+TEST_F(FragmentTableTest, KeepsEachPortItsPartWhateverTheOthersHold) {
+  for (const PortIndex port : {1, 2, 0})
+    for (std::uint16_t id = 0; id < 20; ++id) first(piece(id, 0, 16, false, port));
+  EXPECT_EQ(table.datagrams(), 14u) << "two are kept for port 3";
+  for (std::uint16_t id = 0; id < 2; ++id) {
+    EXPECT_EQ(first(piece(id, 0, 16, false, 3)), Fate::Pass);
+    EXPECT_EQ(later(piece(id, 16, 24, false, 3)), Fate::Pass);
+  }
   EXPECT_EQ(table.datagrams(), 16u);
-  EXPECT_EQ(first(piece(9, 0, 16, false, 3)), Fate::Refused);
-  EXPECT_EQ(last.reason, DropReason::FragmentStoreFull);
-  EXPECT_EQ(later(piece(9, 16, 24, false, 3)), Fate::Refused);
-  EXPECT_EQ(last.reason, DropReason::FragmentStoreFull);
-  EXPECT_EQ(first(piece(9, 0, 16, false, 1)), Fate::Pass) << "who has some gives one up";
+  EXPECT_EQ(first(piece(9, 0, 16, false, 3)), Fate::Pass) << "who has some gives one up";
+  EXPECT_EQ(first(piece(30, 0, 16, false, 1)), Fate::Pass);
+  EXPECT_EQ(table.datagrams(), 16u);
+}
+
+TEST_F(FragmentTableTest, KeepsEachPortPlacesForFramesThatWait) {
+  for (const PortIndex port : {1, 2, 0})
+    for (std::uint16_t id = 0; id < 20; ++id) later(piece(id, 16, 24, false, port));
+  EXPECT_EQ(table.frames_held(), 11u) << "one is kept for port 3";
+  EXPECT_EQ(later(piece(1, 16, 24, false, 3)), Fate::Held);
+  EXPECT_EQ(first(piece(1, 0, 16, false, 3)), Fate::Pass);
+  EXPECT_EQ(take_released(), 1u);
+}
+
+// As many as flood, and one that has a datagram now and then: nine, and two hundred.
+TEST_F(FragmentTableTest, AFloodOfAllOtherPortsDeniesNoneItsFragments) {
+  for (const std::size_t ports : {9u, 200u, 3000u}) {
+    dataplane::WorkerCounters counted(ports);
+    FragmentTable roomy({.seed = 9, .ports = ports}, counted);
+    const auto victim = static_cast<PortIndex>(ports - 1);
+    std::vector<rte_mbuf*> refused;
+    for (unsigned id = 0; id < 3000; ++id) {
+      const auto flooder = static_cast<PortIndex>(id % (ports - 1));
+      for (const bool is_first : {true, false}) {
+        const Piece flood =
+            piece(static_cast<std::uint16_t>(2 * id + is_first), is_first ? 0 : 16, 24, false, flooder);
+        rte_mbuf* const carried = frame();
+        ASSERT_NE(carried, nullptr);
+        const auto verdict =
+            is_first ? roomy.admit_first(flood, lead(1), now) : roomy.admit_later(flood, carried, now);
+        if (verdict.fate != Fate::Held) rte_pktmbuf_free(carried);
+      }
+    }
+    rte_mbuf* const early = frame();
+    EXPECT_EQ(roomy.admit_later(piece(1, 16, 24, true, victim), early, now).fate, Fate::Held) << ports;
+    EXPECT_EQ(roomy.admit_first(piece(1, 0, 16, false, victim), lead(1), now).fate, Fate::Pass) << ports;
+    ASSERT_TRUE(roomy.has_released());
+    rte_pktmbuf_free(roomy.take_released().frame);
+    roomy.clear();
+  }
 }
 
 TEST_F(FragmentTableTest, CondemnsADatagramWithMoreGapsThanItKeepsTrackOf) {

@@ -52,6 +52,29 @@ TEST_F(Spread, TheFlowsOfOneVmAreSpreadOverTheWorkersAndTheirAnswersComeBack) {
   for (const std::uint64_t count : sessions()) EXPECT_GT(count, 60u);
 }
 
+// RFC 6864 section 5.3: whoever has collected the fragments, they leave with one number, which is not the
+// VM's.
+TEST_F(Spread, FragmentsThatCrossToTheirSessionsWorkerLeaveWithANumberOfOurs) {
+  std::set<std::uint16_t> numbers;
+  constexpr unsigned kDatagrams = 60;
+  for (unsigned i = 0; i < kDatagrams; ++i) {
+    const Bytes whole = outbound(static_cast<std::uint16_t>(4000 + i)).payload(3000).frame();
+    const auto fragments = cut(whole, 1480);
+    const auto ip_id = [](const Bytes& frame) {
+      return net::view<net::Ipv4Header>(frame, 14)->identification.host();
+    };
+    for (const Bytes& fragment : fragments) bed.put(kVm1, fragment);
+    bed.run();
+    const auto sent = bed.take(kUplink);
+    ASSERT_THAT(sent, SizeIs(fragments.size()));
+    std::set<std::uint16_t> of_datagram;
+    for (const Bytes& frame : sent) of_datagram.insert(ip_id(frame));
+    ASSERT_THAT(of_datagram, SizeIs(1)) << i;
+    numbers.insert(*of_datagram.begin());
+  }
+  EXPECT_THAT(numbers, SizeIs(kDatagrams)) << "all are numbered, and differently";
+}
+
 TEST_F(Spread, OneEndpointHasOneMappingWhicheverQueueItsFramesCameBy) {
   const char* remotes[] = {"198.51.100.7", "198.51.100.8", "198.51.100.9", "198.51.100.10"};
   for (std::uint16_t port = 3000; port < 3020; ++port) {
