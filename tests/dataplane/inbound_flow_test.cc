@@ -165,10 +165,14 @@ TEST_F(Forwards, PuntArpRepliesOfTheirTargetsOnly) {
 TEST(ForwardsLimits, CountForTheVmsPort) {
   Testbed bed(1, {.sessions_per_port = 1});
   set_forwards(bed);
-  bed.exchange(kUplink, syn().frame());
+  bed.exchange(kUplink, inbound(8080, 4002).tcp(TcpHeader::kSyn).frame());
+  bed.exchange(kUplink, syn().frame());  // goes for the one that is half open
+  EXPECT_EQ(bed.worker(0).conntrack().statistics().early_dropped, 1u);
+  bed.exchange(kVm1, answer(80).tcp(TcpHeader::kSyn | TcpHeader::kAck).frame());
+  bed.exchange(kVm1, answer(80).tcp(TcpHeader::kAck).frame());
   bed.exchange(kUplink, inbound(8080, 4001).tcp(TcpHeader::kSyn).frame());
   EXPECT_EQ(bed.dropped(DropReason::SessionLimit), 1u);
-  EXPECT_EQ(bed.take(kVm1).size(), 1u);
+  EXPECT_EQ(bed.take(kVm1).size(), 2u);
 }
 
 TEST(ForwardsWorkers, LiveOnTheWorkerOfTheVmsPort) {
