@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bitset>
 #include <map>
+#include <set>
 
 #include "control/config/check.h"
 
@@ -11,7 +12,7 @@ namespace {
 
 using net::to_string;
 
-constexpr std::uint64_t kMostExternalAddresses = 4096;  // of one network: 264 million ports
+constexpr std::uint64_t kMostExternalAddresses = 4096;  // of all networks: 264 million ports
 
 void check_range_on_uplink(const AddressRange& range, const Uplink& uplink, const std::string& path,
                            Findings& findings) {
@@ -92,6 +93,59 @@ void check_forward_address(const Nat& nat, const PortForward& forward, const std
         path, "address: " + to_string(*forward.address) + " is not an external address of this network");
 }
 
+// The addresses of all networks together, of which two may have some in common; the uplink's is one more.
+class AddressCount {
+ public:
+  explicit AddressCount(const Uplink& uplink) {
+    if (uplink.address) addresses_.insert(uplink.address->address);
+  }
+
+  // Complains where it becomes too many. A network that has too many by itself is told so elsewhere.
+  void add(const Network& network, const std::string& path, Findings& findings) {
+    std::uint64_t own = 0;
+    for (const AddressRange& range : network.nat.addresses) own += range.size();
+    if (own > kMostExternalAddresses || addresses_.size() > kMostExternalAddresses) return;
+    const std::vector<net::Ipv4Addr> external = external_addresses(network);
+    addresses_.insert(external.begin(), external.end());
+    if (addresses_.size() > kMostExternalAddresses)
+      findings.complain_at(path,
+                           "addresses: at most 4096 are possible for all networks and the uplink, with "
+                           "these it is " +
+                               std::to_string(addresses_.size()));
+  }
+
+ private:
+  std::set<net::Ipv4Addr> addresses_;
+};
+
+// None: that of the uplink, which DHCP gives.
+bool share_an_address(const Nat& a, const Nat& b) {
+  if (a.addresses.empty() || b.addresses.empty()) return a.addresses.empty() && b.addresses.empty();
+  return std::ranges::any_of(a.addresses, [&](const AddressRange& left) {
+    return std::ranges::any_of(b.addresses, [&](const AddressRange& right) { return left.overlaps(right); });
+  });
+}
+
+// Networks on one address give out the ports that all of them allow: there must be some.
+void check_ports_in_common(const Config& config, std::size_t n, Findings& findings) {
+  const Network& network = config.networks[n];
+  const std::string path = network_path(n) + ".nat.ports";
+  if (network.forward != Forward::Nat || !findings.has(path)) return;
+  for (std::size_t other = 0; other < config.networks.size(); ++other) {
+    const Network& with = config.networks[other];
+    const std::string with_path = network_path(other) + ".nat.ports";
+    const bool is_told_there = other > n && findings.has(with_path);
+    if (other == n || is_told_there || with.forward != Forward::Nat) continue;
+    const bool meet =
+        network.nat.ports.first <= with.nat.ports.last && with.nat.ports.first <= network.nat.ports.last;
+    if (meet || !share_an_address(network.nat, with.nat)) continue;
+    return findings.complain_at(
+        path, "ports: " + to_text(network.nat.ports) + " and the " + to_text(with.nat.ports) +
+                  " of network '" + with.name +
+                  "' have none in common, but an external address: give one of them another");
+  }
+}
+
 // The forwards of all networks, to find two that listen to the same.
 class ForwardClashes {
  public:
@@ -143,10 +197,13 @@ void check_forwards(const Network& network, const std::string& path, bool networ
 
 void check_nat(const Config& config, Findings& findings) {
   ForwardClashes clashes(findings);
+  AddressCount addresses(config.uplink);
   for (std::size_t n = 0; n < config.networks.size(); ++n) {
     const Network& network = config.networks[n];
     const std::string path = network_path(n) + ".nat";
     check_addresses(config, network.nat, path + ".addresses", findings);
+    addresses.add(network, path + ".addresses", findings);
+    check_ports_in_common(config, n, findings);
     check_reserved_ports(network.nat, path + ".reserved_ports", findings);
     check_forwards(network, path + ".forwards", findings.has(network_path(n) + ".address"), clashes,
                    findings);
