@@ -98,13 +98,13 @@ def forged_fin_and_rst(lab):
 @suite.test("RSTs of a stranger, with any number, do not end a connection that is silent")
 def forged_rst_and_silence(lab):
     tcp = Connection(lab, 20002)
-    before = lab.vmnatd.counters()["sessions.disbelieved"]
+    before = lab.vmnatd.counters().get("sessions.disbelieved", 0)
     for sequence in (0, tcp.remote + 1, tcp.remote - 1, tcp.remote + 65_535, far_from(tcp.remote), far_from(tcp.remote)):
         tcp.forge("R", sequence)
         tcp.forge("RA", sequence, tcp.vm)
     time.sleep(NOTHING_CHANGES_FOR)  # that nothing happens cannot be waited for
     tcp.check_is("established", ESTABLISHED_S)
-    check_equal(lab.vmnatd.counters()["sessions.disbelieved"] - before, 12, "segments that were not believed")
+    check_equal(lab.vmnatd.counters().get("sessions.disbelieved", 0) - before, 12, "segments that were not believed")
 
 
 @suite.test("a SYN of a stranger changes nothing")
@@ -175,10 +175,10 @@ for each_name, each_flood in (("thousands of SYNs with spoofed senders, for a fo
         tcp = Connection(lab, 20009 if flood is flood_of_syns else 20010)
         lab.reply_udp(lab.open_udp(lab.vm1, 20011, b"answered"), b"answer")
         lab.vm1.expect(lambda f: UDP in f and f[UDP].dport == 20011, "the answer")
-        dropped = lab.vmnatd.counters()["sessions.early_dropped"]
+        dropped = lab.vmnatd.counters().get("sessions.early_dropped", 0)
         flood(lab)
         counters = lab.vmnatd.counters()
-        check(counters["sessions.early_dropped"] > dropped, "half-open sessions have gone")
+        check(counters.get("sessions.early_dropped", 0) > dropped, "no half-open session has gone")
         check(counters["sessions.active"] < CAPACITY, f"{counters['sessions.active']} sessions: the table is full")
         lab.open_udp(lab.vm2, 20012, b"of another VM")
         lab.open_udp(lab.vm1, 20013, b"of the VM itself")
