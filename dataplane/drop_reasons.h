@@ -47,7 +47,7 @@ namespace vmnat::dataplane {
   ROW(SourceForeign, "source_foreign", "source address is not of the network the frame came from")           \
   ROW(DestinationInside, "destination_inside", "routed although the destination is on the sender's network") \
   ROW(BetweenNetworks, "between_networks", "destination is on another inside network")                       \
-  ROW(DestinationMulticast, "destination_multicast", "multicast or broadcast is never translated")           \
+  ROW(DestinationMulticast, "destination_multicast", "multicast, and the uplink's network and broadcast address") \
   ROW(DestinationInvalid, "destination_invalid", "loopback, zero or class E destination")                    \
   ROW(Hairpin, "hairpin", "inside frame for an external address of ours that cannot turn round")             \
   ROW(NoForwarding, "no_forwarding", "network is isolated (forward: none)")                                  \

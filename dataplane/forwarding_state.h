@@ -126,8 +126,7 @@ struct Network {
 
   // True for an address that a VM of this network may have.
   [[nodiscard]] bool has_host(net::Ipv4Addr address) const {
-    return gateway.contains(address) && address != gateway.address && address != gateway.first() &&
-           address != gateway.broadcast();
+    return gateway.is_host(address) && address != gateway.address;
   }
 };
 

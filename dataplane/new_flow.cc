@@ -23,7 +23,7 @@ void serve_gateway(Context& context, const Network& network, Burst& burst, unsig
 std::optional<DropReason> refused_destination(const Context& context, const Port& port,
                                               net::Ipv4Addr remote) {
   const ForwardingState& state = *context.state;
-  if (remote.is_multicast() || remote.is_limited_broadcast() || remote == state.uplink.address.broadcast())
+  if (remote.is_multicast() || remote.is_limited_broadcast() || state.uplink.address.is_edge(remote))
     return DropReason::DestinationMulticast;
   const std::uint32_t high = remote.host() >> 24;
   if (high == 0 || high == 127 || high >= 240) return DropReason::DestinationInvalid;  // RFC 1812 5.3.7

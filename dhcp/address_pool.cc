@@ -24,9 +24,8 @@ void clear(std::vector<std::uint64_t>& bits, std::size_t number) {
 }  // namespace
 
 AddressPool::AddressPool(std::span<const AddressRange> ranges, net::Ipv4Prefix network) {
-  const bool has_edges = network.length < 31;  // RFC 3021: a /31 has neither network nor broadcast address
-  const std::uint32_t lowest = network.first().host() + (has_edges ? 1 : 0);
-  const std::uint32_t highest = network.broadcast().host() - (has_edges ? 1 : 0);
+  const std::uint32_t lowest = network.first_host().host();
+  const std::uint32_t highest = network.last_host().host();
   std::vector<AddressRange> sorted{ranges.begin(), ranges.end()};
   std::ranges::sort(sorted, {}, &AddressRange::first);
   for (const AddressRange& range : sorted)

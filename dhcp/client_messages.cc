@@ -194,7 +194,7 @@ std::optional<Binding> Client::binding_in(const Message& ack, ClientTime now) {
   const auto length = prefix_length(options, address);
   if (address != asked_ || !is_host(address) || !lease || *lease == 0 || !length) return std::nullopt;
   const net::Ipv4Prefix prefix{address, *length};
-  if (*length < 31 && (address == prefix.first() || address == prefix.broadcast())) return std::nullopt;
+  if (!prefix.is_host(address)) return std::nullopt;
   Binding binding{.address = prefix,
                   .router = router_in(options),
                   .server = options.address(Option::ServerId).value(),

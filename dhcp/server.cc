@@ -70,8 +70,8 @@ std::optional<Ignored> Server::fault_of(const Datagram& datagram) const {
   const bool our_mac =
       datagram.destination_mac == net::kBroadcastMac || datagram.destination_mac == settings_.gateway_mac;
   const net::Ipv4Addr to = datagram.destination.address;
-  const bool our_address =
-      to == kBroadcastAddress || to == settings_.gateway.address || to == settings_.gateway.broadcast();
+  const bool our_address = to == kBroadcastAddress || to == settings_.gateway.address ||
+                           (settings_.gateway.has_edges() && to == settings_.gateway.broadcast());
   if (!our_mac || !our_address || datagram.destination.port != kServerPort) return Ignored::NotForUs;
   return std::nullopt;
 }

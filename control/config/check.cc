@@ -150,13 +150,11 @@ void check_overlaps(const Config& config, Findings& findings) {
 
 void check_is_host_of(const net::Ipv4Prefix& prefix, net::Ipv4Addr address, const std::string& path,
                       const std::string& subject, Findings& findings) {
-  if (prefix.length > 30 || !prefix.contains(address)) return;  // RFC 3021: a /31 has hosts only
+  if (!prefix.is_edge(address)) return;
   const std::string network = to_string(net::Ipv4Prefix{prefix.first(), prefix.length});
-  if (address == prefix.first())
-    findings.complain_at(path, subject + ": " + to_string(address) + " is the network address of " + network);
-  if (address == prefix.broadcast())
-    findings.complain_at(path,
-                         subject + ": " + to_string(address) + " is the broadcast address of " + network);
+  const std::string what = address == prefix.first() ? "network" : "broadcast";
+  findings.complain_at(path,
+                       subject + ": " + to_string(address) + " is the " + what + " address of " + network);
 }
 
 void check_config(const Config& config, Findings& findings) {

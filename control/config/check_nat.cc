@@ -19,7 +19,7 @@ void check_range_on_uplink(const AddressRange& range, const Uplink& uplink, cons
   const std::string text = "addresses: " + to_text(range);
   if (findings.has("uplink.gateway") && uplink.gateway && range.contains(*uplink.gateway))
     findings.complain_at(path, text + " includes the uplink's gateway " + to_string(*uplink.gateway));
-  if (!findings.has("uplink.address") || !uplink.address || uplink.address->length > 30) return;
+  if (!findings.has("uplink.address") || !uplink.address || !uplink.address->has_edges()) return;
   for (const net::Ipv4Addr special : {uplink.address->first(), uplink.address->broadcast()})
     if (range.contains(special))
       findings.complain_at(path, text + " includes " + to_string(special) +

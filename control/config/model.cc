@@ -44,8 +44,7 @@ std::vector<net::Ipv4Addr> external_addresses(const Network& network) {
 }
 
 AddressRange host_range(const net::Ipv4Prefix& network) {
-  return {net::Ipv4Addr::from_host(network.first().host() + 1),
-          net::Ipv4Addr::from_host(network.broadcast().host() - 1)};
+  return {network.first_host(), network.last_host()};
 }
 
 }  // namespace vmnat::config

@@ -73,7 +73,7 @@ struct Ipv4Prefix {
   }
   [[nodiscard]] constexpr Ipv4Addr mask() const { return Ipv4Addr::from_host(mask_host()); }
   [[nodiscard]] constexpr Ipv4Addr first() const { return Ipv4Addr::from_host(address.host() & mask_host()); }
-  // The directed broadcast address (the last one) of the network.
+  // The last address; of a network that has one (has_edges) the directed broadcast address.
   [[nodiscard]] constexpr Ipv4Addr broadcast() const {
     return Ipv4Addr::from_host(address.host() | ~mask_host());
   }
@@ -82,6 +82,19 @@ struct Ipv4Prefix {
   }
   [[nodiscard]] constexpr bool overlaps(const Ipv4Prefix& other) const {
     return contains(other.first()) || other.contains(first());
+  }
+  // RFC 3021: the two addresses of a /31 are hosts, and so is the one of a /32.
+  [[nodiscard]] constexpr bool has_edges() const { return length < 31; }
+  // The first and the last address, where these are the network's own and that of all its hosts.
+  [[nodiscard]] constexpr bool is_edge(Ipv4Addr other) const {
+    return has_edges() && (other == first() || other == broadcast());
+  }
+  [[nodiscard]] constexpr bool is_host(Ipv4Addr other) const { return contains(other) && !is_edge(other); }
+  [[nodiscard]] constexpr Ipv4Addr first_host() const {
+    return Ipv4Addr::from_host(first().host() + (has_edges() ? 1 : 0));
+  }
+  [[nodiscard]] constexpr Ipv4Addr last_host() const {
+    return Ipv4Addr::from_host(broadcast().host() - (has_edges() ? 1 : 0));
   }
   constexpr bool operator==(const Ipv4Prefix& other) const = default;
 };
@@ -116,6 +129,7 @@ static_assert(sizeof(L4Port) == 2 && alignof(L4Port) == 1);
 static_assert(sizeof(Endpoint) == 6 && std::has_unique_object_representations_v<Endpoint>);
 static_assert(Ipv4Addr::of(192, 168, 122, 1).host() == 0xc0a87a01);
 static_assert(Ipv4Prefix{Ipv4Addr::of(10, 0, 0, 5), 24}.broadcast() == Ipv4Addr::of(10, 0, 0, 255));
+static_assert(Ipv4Prefix{Ipv4Addr::of(10, 0, 0, 0), 31}.is_host(Ipv4Addr::of(10, 0, 0, 1)));
 
 // Text to value; nothing on anything but the exact canonical form ("a.b.c.d", "a.b.c.d/len",
 // "xx:xx:xx:xx:xx:xx").

@@ -113,7 +113,7 @@ Testbed::Testbed(const Shape& shape) {
   conntrack::NatPolicy complete = shape.policy;
   complete.addresses = addresses_;
   policies_.assign(3, complete);
-  const conntrack::ExternalAddress external{.address = net::Ipv4Addr::of(203, 0, 113, 2),
+  const conntrack::ExternalAddress external{.address = shape.uplink.address,
                                             .reserved = {8080, 5353, 9090}};  // as if forwarded
   external_ports_ = conntrack::ExternalPorts::create(std::span{&external, 1}, shape.workers, shape.homes);
   make_state(shape);
@@ -132,10 +132,8 @@ void Testbed::make_state(const Shape& shape) {
   const auto prefix = [](const char* text) { return net::parse_ipv4_prefix(text).value(); };
   auto state = std::make_unique<ForwardingState>();
   state->generation = 1;
-  state->uplink = {.address = prefix("203.0.113.2/24"),
-                   .gateway = net::parse_ipv4("203.0.113.1").value(),
-                   .mac = kUplinkMac,
-                   .gateway_mac = kRouterMac};
+  state->uplink = {
+      .address = shape.uplink, .gateway = shape.router, .mac = kUplinkMac, .gateway_mac = kRouterMac};
   state->networks = {
       {.gateway = prefix("192.168.122.1/24"), .mac = kRedMac, .dhcp = true, .ports = {kVm1, kVm2, kVm3}},
       {.gateway = prefix("192.168.5.1/24"), .mac = kBlueMac, .ports = {kVm4}},

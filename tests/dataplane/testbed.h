@@ -56,6 +56,8 @@ class Testbed {
     conntrack::NatPolicy policy{};
     unsigned uplink_queues = 1;                   // each way; they go round the workers
     std::vector<conntrack::WorkerIndex> homes{};  // of the external ports' blocks
+    net::Ipv4Prefix uplink{net::Ipv4Addr::of(203, 0, 113, 2), 24};
+    net::Ipv4Addr router = net::Ipv4Addr::of(203, 0, 113, 1);
   };
   explicit Testbed(unsigned worker_count = 1, const conntrack::NatPolicy& policy = {})
       : Testbed(Shape{.workers = worker_count, .policy = policy}) {}

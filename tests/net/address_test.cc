@@ -2,6 +2,7 @@
 #include "dataplane/net/address.h"
 
 #include <gtest/gtest.h>
+#include <vector>
 
 namespace vmnat::net {
 namespace {
@@ -35,6 +36,31 @@ TEST(Address, PrefixesContainAndOverlap) {
   EXPECT_TRUE(lan.overlaps(parse_ipv4_prefix("192.168.0.0/16").value()));
   EXPECT_FALSE(lan.overlaps(parse_ipv4_prefix("192.168.5.0/24").value()));
   EXPECT_TRUE(parse_ipv4_prefix("0.0.0.0/0").value().contains(Ipv4Addr::of(8, 8, 8, 8)));
+}
+
+struct Edges {
+  const char* prefix;
+  const char* first_host;
+  const char* last_host;
+  std::vector<const char*> edges;
+};
+
+TEST(Address, ANetworkOfOneOrTwoAddressesHasHostsAlone) {  // RFC 3021
+  const Edges table[] = {{"203.0.113.2/24", "203.0.113.1", "203.0.113.254", {"203.0.113.0", "203.0.113.255"}},
+                         {"203.0.113.2/30", "203.0.113.1", "203.0.113.2", {"203.0.113.0", "203.0.113.3"}},
+                         {"203.0.113.2/31", "203.0.113.2", "203.0.113.3", {}},
+                         {"203.0.113.3/31", "203.0.113.2", "203.0.113.3", {}},
+                         {"203.0.113.3/32", "203.0.113.3", "203.0.113.3", {}}};
+  for (const Edges& row : table) {
+    const auto prefix = parse_ipv4_prefix(row.prefix).value();
+    EXPECT_EQ(to_string(prefix.first_host()), row.first_host) << row.prefix;
+    EXPECT_EQ(to_string(prefix.last_host()), row.last_host) << row.prefix;
+    EXPECT_EQ(prefix.is_edge(prefix.first()), !row.edges.empty()) << row.prefix;
+    EXPECT_EQ(prefix.is_edge(prefix.broadcast()), !row.edges.empty()) << row.prefix;
+    for (const char* edge : row.edges) EXPECT_FALSE(prefix.is_host(parse_ipv4(edge).value())) << row.prefix;
+    EXPECT_TRUE(prefix.is_host(prefix.first_host()) && prefix.is_host(prefix.last_host())) << row.prefix;
+    EXPECT_FALSE(prefix.is_host(parse_ipv4("203.0.114.1").value())) << row.prefix;
+  }
 }
 
 }  // namespace
