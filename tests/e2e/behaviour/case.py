@@ -21,7 +21,7 @@ from harness.wire import ICMP, IP, TCP, UDP, Ether
 from .frames import describe, expectation, ip_of, routed, solid, translated
 from .gateway import EXTERNAL, REMOTE, ROUTER_MAC, UPLINK_MAC
 
-FIRST_PORT = 20000  # those of the cases' flows, each its own: what one case opens no other meets
+FIRST_PORT = 20000  # those of the cases' flows, each its own: what one case opens no other meets; see Trial.port
 
 
 class Case(NamedTuple):
@@ -34,10 +34,11 @@ class Case(NamedTuple):
 cases: list[Case] = []
 
 
-def case(sentence, kernel="", wires=""):
-    """Registers a case; `kernel` tells why it is not for the control."""
+def case(sentence, kernel="", wires="", first=False):
+    """Registers a case; `kernel` tells why it is not for the control. `first`: it uses ports that are not Trial.port()'s,
+    and must come before the gateway has chosen any."""
     def register(function):
-        cases.append(Case(sentence, function, kernel, wires))
+        cases.insert(0 if first else len(cases), Case(sentence, function, kernel, wires))
         return function
     return register
 
@@ -62,7 +63,8 @@ class Trial:
             setattr(self, name, station)
 
     def port(self) -> int:
-        return next(self.ports)
+        """A number that no other case uses, and that the gateway has not given to one by a choice of its own."""
+        return next(port for port in self.ports if port not in self.gateway.external_ports)
 
     # --- giving frames in ---------------------------------------------------------------------------------
 

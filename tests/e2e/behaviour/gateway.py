@@ -9,11 +9,13 @@
     brief    192.168.8.1/24    vm7 .10            nat, timeouts of seconds
     uplink   203.0.113.2/24    router .1, and what is beyond it; its MTU is 1400, that of the others 1500
 
-The far ends of all wires are raw sockets of the test. After a frame is given in, two pings through the same wire tell
+The far ends of all wires are raw sockets of the test. What a gateway gives out outside is noted, port by port: where it
+chooses for itself it may take a number that a later case would be the first to use, and could not keep. After a frame is given in, two pings through the same wire tell
 that the gateway has done with it: by then, all that it sent has arrived. What a station is asked by ARP it answers.
 """
 
 import contextlib
+import itertools
 import socket
 import struct
 import time
@@ -38,6 +40,8 @@ FORWARDS = [("tcp", 8080, "192.168.122.10", 80), ("udp", 5353, "192.168.122.10",
 ABSENT = "192.168.122.99"  # a forward leads there, and nobody has it
 PACKET_AUXDATA, VLAN_VALID = 8, 0x10
 AUXDATA = struct.Struct("=IIIHHHH")  # tpacket_auxdata: status, lengths, offsets, tag
+ICMP_NUMBER, TCP_NUMBER, UDP_NUMBER = 1, 6, 17
+QUERIES = (0, 8, 13, 14)  # echo and timestamp, which have an identifier
 FENCE = 0xFE0C  # the identifier of the pings that tell that a gateway has done with a frame
 
 
@@ -89,6 +93,7 @@ class Gateway:
     def __init__(self, scope, name):
         self.name, self.fences = name, 0
         self.given = []  # what was given in, and by whom, since somebody emptied this
+        self.external_ports = set()  # all that were ever seen outside; identifiers of ICMP queries are among them
         self.inside = scope.enter_context(Namespace(f"{name}-gateway"))
         self.wires = wires = scope.enter_context(Namespace(f"{name}-wires"))
         veth(self.inside, "uplink0", wires, "isp0")
@@ -109,8 +114,11 @@ class Gateway:
 
     def collect(self) -> dict[str, list[bytes]]:
         """What has come out since the last look, by station, without ARP that was answered at once."""
-        return {name: kept for name, station in self.stations.items()
+        seen = {name: kept for name, station in self.stations.items()
                 if (kept := [raw for raw in station.arrived() if not self.is_upkeep(station, raw)])}
+        for raw in itertools.chain(*seen.values()):
+            self.external_ports.update(external_port(raw))
+        return seen
 
     def is_upkeep(self, station, raw) -> bool:
         """The gateway asks for a station, and is answered; or it tells that it is there."""
@@ -137,7 +145,7 @@ class Gateway:
             sender.send(frame)
             self.given.append((sender, bytes(frame)))
         seen = self.fence(sender)
-        deadline = deadline_in(5)
+        deadline = deadline_in(30)
         while lacks(seen, wanted) and time.monotonic() < deadline:
             time.sleep(0.002)
             add(seen, self.collect())
@@ -154,7 +162,7 @@ class Gateway:
             self.fences = (self.fences + 1) & 0xFFFF
             ping = bytes(station.ip(station.gateway) / ICMP(id=FENCE, seq=self.fences))
             station.send(ping)
-            deadline = deadline_in(10)
+            deadline = deadline_in(30)
             while not add(seen, self.collect(), ping[38:42]):
                 check(time.monotonic() < deadline, f"{self.name}: {station.name}'s ping of the gateway is not answered")
                 time.sleep(0)
@@ -167,6 +175,16 @@ class Gateway:
     def close(self):
         for station in self.stations.values():
             station.socket.close()
+
+
+def external_port(raw) -> list[int]:
+    """The port, or identifier, that a translated frame comes from; none of a frame that has none."""
+    if raw[12:14] != b"\x08\x00" or raw[26:30] != bytes(map(int, EXTERNAL.split("."))) or raw[20] & 0x1F or raw[21]:
+        return []
+    at, protocol = 14 + 4 * (raw[14] & 15), raw[23]
+    if protocol == ICMP_NUMBER:
+        return [int.from_bytes(raw[at + 4:at + 6], "big")] if raw[at] in QUERIES else []
+    return [int.from_bytes(raw[at:at + 2], "big")] if protocol in (TCP_NUMBER, UDP_NUMBER) else []
 
 
 def add(seen, more, ping=b"") -> bool:

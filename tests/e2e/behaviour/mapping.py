@@ -132,7 +132,7 @@ def privileged_tcp(t):
     t.put(t.router, answer, vm1=[t.back(answer, t.vm1, dport=722)])
 
 
-@case("the first and the last port of the range are kept")
+@case("the first and the last port of the range are kept", first=True)
 def edges(t):
     for port in (1024, 65535):
         t.open_udp(t.vm1, port)

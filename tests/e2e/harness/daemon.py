@@ -20,7 +20,7 @@ from .tap import check, check_equal
 from .waiting import wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-SETTLING_SECONDS = 10
+SETTLING_SECONDS = 30
 
 
 def program(name) -> pathlib.Path:

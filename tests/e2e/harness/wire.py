@@ -53,7 +53,7 @@ class Wire:
         except TimeoutError:
             return None
 
-    def expect(self, wanted, what, seconds=10):
+    def expect(self, wanted, what, seconds=30):
         """The first frame that is wanted, among those kept and those still to come; others are kept."""
         for frame in self.unwanted:
             if wanted(frame):
