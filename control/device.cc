@@ -2,7 +2,6 @@
 #include "control/device.h"
 
 #include <algorithm>
-#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -100,37 +99,58 @@ Result<VhostPlan> plan_vhost(const DeviceRequest& request) {
   return plan;
 }
 
-// The interface must be there, and up: an AF_PACKET socket receives nothing from one that is down.
-Result<void> bring_up_interface(const DeviceRequest& request) {
-  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return failure(request, "cannot open a socket: " + error_text(errno));
+ifreq query_about(const DeviceRequest& request) {
   ifreq query{};
   std::strncpy(query.ifr_name, request.device.c_str(), IFNAMSIZ - 1);
-  int status = ioctl(fd, SIOCGIFFLAGS, &query);
+  return query;
+}
+
+// Of DPDK an AF_PACKET device could not have one above 1500: it says that it takes no longer frames.
+Result<void> give_mtu(int socket, const DeviceRequest& request) {
+  ifreq query = query_about(request);
+  if (ioctl(socket, SIOCGIFMTU, &query) == 0 && query.ifr_mtu == request.mtu) return {};
+  query.ifr_mtu = request.mtu;
+  if (ioctl(socket, SIOCSIFMTU, &query) == 0) return {};
+  return failure(request, fmt::format("interface {} does not take an MTU of {}: {}", request.device,
+                                      request.mtu, error_text(errno)));
+}
+
+// The interface must be there, and up: an AF_PACKET socket receives nothing from one that is down.
+Result<void> bring_up(int socket, const DeviceRequest& request) {
+  ifreq query = query_about(request);
+  int status = ioctl(socket, SIOCGIFFLAGS, &query);
   if (status == 0 && (query.ifr_flags & IFF_UP) == 0) {
     query.ifr_flags = static_cast<short>(query.ifr_flags | IFF_UP);
-    status = ioctl(fd, SIOCSIFFLAGS, &query);
+    status = ioctl(socket, SIOCSIFFLAGS, &query);
   }
-  const int error = errno;
-  close(fd);
   if (status == 0) return {};
-  if (error == ENODEV)
+  if (errno == ENODEV)
     return failure(request,
                    fmt::format("there is no kernel interface {}; `ip link` lists them, and a NIC bound to a "
                                "DPDK driver is named by its PCI address",
                                request.device));
-  return failure(request, fmt::format("cannot bring interface {} up: {}", request.device, error_text(error)));
+  return failure(request, fmt::format("cannot bring interface {} up: {}", request.device, error_text(errno)));
+}
+
+Result<void> prepare_interface(const DeviceRequest& request) {
+  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return failure(request, "cannot open a socket: " + error_text(errno));
+  auto done = bring_up(fd, request);
+  if (done) done = give_mtu(fd, request);
+  close(fd);
+  return done;
 }
 
 Result<Plan> plan_interface(const DeviceRequest& request) {
   if (request.device.size() >= IFNAMSIZ)
     return failure(request, fmt::format("{} is neither a PCI address nor an interface name", request.device));
-  if (auto up = bring_up_interface(request); !up) return tl::unexpected(up.error());
-  // A ring slot holds one frame: the MTU, Ethernet header, VLAN tag and the kernel's own 100 bytes or so.
-  const unsigned frame_size = std::bit_ceil(request.mtu + 256u);
+  if (auto prepared = prepare_interface(request); !prepared) return tl::unexpected(prepared.error());
+  // A ring slot holds one frame and what the kernel says of it. Slots follow each other without a gap, so
+  // that they must fill blocks, which are whole pages: four slots of whole kilobytes do.
+  const unsigned slot = buffer_bytes(request.mtu);
   return Plan{
       fmt::format("net_af_packet{},iface={},qpairs=1,framesz={},blocksz={},framecnt={},qdisc_bypass=1",
-                  request.number, request.device, frame_size, std::max(frame_size, 4096u), 1024),
+                  request.number, request.device, slot, 4 * slot, 1024),
       "kernel"};
 }
 
@@ -170,6 +190,11 @@ std::uint16_t most_buffers_of(const rte_eth_dev_info& info) {
 }
 
 }  // namespace
+
+unsigned buffer_bytes(std::uint16_t mtu) {
+  constexpr unsigned headers = 256, unit = 1024, least = 2048;
+  return std::max(least, (mtu + headers + unit - 1) / unit * unit);
+}
 
 Result<Device> Device::open(const DeviceRequest& request, std::span<rte_mempool* const> pools) {
   if (asks_for_vhost(request)) return open_vhost(request);
@@ -219,7 +244,7 @@ Result<void> Device::start(const DeviceRequest& request, std::span<rte_mempool* 
   conf.txmode.offloads = transmit_offloads_;
   if (const int status = rte_eth_dev_configure(port_id_, queues_, queues_, &conf); status != 0)
     return failure(request, "cannot be configured: " + error_text(status));
-  const int mtu_status = rte_eth_dev_set_mtu(port_id_, request.mtu);
+  const int mtu_status = kind_ == "kernel" ? 0 : rte_eth_dev_set_mtu(port_id_, request.mtu);
   if (mtu_status != 0 && mtu_status != -ENOTSUP)
     return failure(request,
                    fmt::format("does not take an MTU of {}: {}", request.mtu, error_text(mtu_status)));

@@ -36,6 +36,11 @@ struct DeviceRequest {
   Promiscuous promiscuous = Promiscuous::No;
 };
 
+// What holds a whole frame of that MTU, with Ethernet header, VLAN tag and the 100 bytes or so that a kernel
+// adds: a packet buffer's room for data, and a slot of a kernel interface's ring, which takes no smaller
+// buffers. A multiple of 1024.
+unsigned buffer_bytes(std::uint16_t mtu);
+
 class Device {
  public:
   // Opens, configures and starts. Receive queues take their buffers from the pools in turn.

@@ -38,10 +38,9 @@ std::uint64_t random_seed() {
 
 // A buffer takes a whole frame where it can: chains are for jumbo frames of VMs.
 std::uint16_t data_room(const config::Config& config) {
-  unsigned longest = config.uplink.mtu;
-  for (const auto& network : config.networks) longest = std::max<unsigned>(longest, network.mtu);
-  const unsigned frame = std::max(2048u, (longest + 256 + 1023) / 1024 * 1024);
-  return static_cast<std::uint16_t>(frame + RTE_PKTMBUF_HEADROOM);
+  std::uint16_t longest = config.uplink.mtu;
+  for (const auto& network : config.networks) longest = std::max(longest, network.mtu);
+  return static_cast<std::uint16_t>(buffer_bytes(longest) + RTE_PKTMBUF_HEADROOM);
 }
 
 int run_worker(void* worker) {

@@ -13,6 +13,21 @@ std::string refusal(const DeviceRequest& request) {
   return device ? std::string{} : to_string(device.error());
 }
 
+// A ring slot of a kernel interface must not exceed what a buffer takes, whatever MTUs there are beside it.
+TEST(Device, WhatHoldsAFrameIsWholeKilobytesAndGrowsWithTheMtu) {
+  constexpr unsigned ethernet = 14, tag = 4, told_by_kernel = 100;
+  unsigned before = 0;
+  for (std::uint16_t mtu = 68; mtu <= 9600; ++mtu) {
+    const unsigned bytes = buffer_bytes(mtu);
+    EXPECT_GE(bytes, mtu + ethernet + tag + told_by_kernel) << mtu;
+    EXPECT_EQ(bytes % 1024, 0u) << mtu;
+    EXPECT_GE(bytes, before) << mtu;
+    before = bytes;
+  }
+  EXPECT_EQ(buffer_bytes(1500), 2048u);
+  EXPECT_EQ(buffer_bytes(9000), 10240u);
+}
+
 TEST(Device, NetVhostInDevargsNeedsItsSocket) {
   EXPECT_THAT(refusal({.name = "uplink", .device = "net_vhost0,queues=1"}),
               testing::HasSubstr("net_vhost needs iface="));

@@ -65,17 +65,20 @@ class Guest(NamedTuple):
 
 
 class VethLab:
-    def __init__(self, scope, mtu=1500, guests=GUESTS, networks=None, ports=None, external=(), **nat):
+    def __init__(self, scope, mtu=1500, guests=GUESTS, networks=None, ports=None, external=(), uplink=None, **nat):
         """`guests`: the network of each VM; `external`: addresses of the pools besides the uplink's. By a network's name: `nat` is what its `nat` says, `networks` has
-        further keys of it; `ports` has further keys of a port, by its name."""
+        further keys of it; `ports` has further keys of a port, by its name; `uplink` those of the uplink. `mtu` is that
+        of the wires."""
         self.settling, self.mtu, self.nat = None, mtu, nat
+        self.uplink = {"address": f"{config.UPLINK_ADDRESS}/24", "gateway": config.UPLINK_ROUTER, **(uplink or {})}
+        self.own = self.uplink["address"].split("/")[0]
         self.network_keys, self.port_keys = networks or {}, ports or {}
         self.directory = scratch_directory(scope)
         self.gateway_side = scope.enter_context(Namespace("gateway"))
         self.wire_side = scope.enter_context(Namespace("wires"))
         veth(self.gateway_side, "uplink0", self.wire_side, "isp0", mtu)
-        self.router = Router(self.wire_side, "isp0", ROUTER_MAC, config.UPLINK_ROUTER)
-        self.watch = LeakWatch(self.wire_side, "isp0", [config.UPLINK_ADDRESS, *external])
+        self.router = Router(self.wire_side, "isp0", ROUTER_MAC, self.uplink["gateway"])
+        self.watch = LeakWatch(self.wire_side, "isp0", [self.own, *external])
         self.guests = [self.guest(index, name, guests[:index - 1].count(name)) for index, name in enumerate(guests, 1)]
         self.vm1, self.vm2, self.vm3, self.vm4 = self.guests[:4]
         self.vmnatd = scope.enter_context(
@@ -95,7 +98,9 @@ class VethLab:
                                    **({"nat": self.nat[name]} if name in self.nat else {}),
                                    **self.network_keys.get(name, {}))
                     for name, prefix in NETWORKS.items()]
-        return config.configuration(self.directory, "uplink0", networks)
+        made = config.configuration(self.directory, "uplink0", networks)
+        made["uplink"].update(self.uplink)
+        return made
 
     # --- counting -----------------------------------------------------------------------------------------
 
@@ -135,7 +140,7 @@ class VethLab:
                      if value != before.get(name, 0)}
             return matches(grown, expected)
         try:
-            wait_until(as_expected, "counters", 5)
+            wait_until(as_expected, "counters", 30)
         except Overdue:
             check(False, f"counters: expected to grow by {expected}, grew by {grown}")
 
@@ -167,7 +172,7 @@ class VethLab:
             return True
         return False
 
-    def open_udp(self, guest, port, payload, to=REMOTE, remote_port=53, seconds=10):
+    def open_udp(self, guest, port, payload, to=REMOTE, remote_port=53, seconds=30):
         """A datagram goes out; returns it as the router saw it."""
         guest.wire.send(guest.routed(to) / UDP(sport=port, dport=remote_port) / Raw(payload))
         return self.router.expect(lambda frame: UDP in frame and bytes(frame[UDP].payload) == payload,
@@ -175,7 +180,7 @@ class VethLab:
 
     def inbound(self, l4, remote=REMOTE):
         """A packet of a remote for the uplink's address, as the router would give it to the uplink."""
-        return self.router.to(config.UPLINK_MAC) / IP(src=remote, dst=config.UPLINK_ADDRESS) / l4
+        return self.router.to(config.UPLINK_MAC) / IP(src=remote, dst=self.own) / l4
 
     def reply_udp(self, outbound, payload):
         """The remote answers an outbound datagram; what the router would send back, given to the uplink."""
