@@ -127,6 +127,7 @@ void Ownership::fill_network(const OfNetwork& owned, dataplane::Network& network
   for (const PortIndex port : network.ports) {
     const bool is_guarded = ports_[port].config->guard == config::PortGuard::On;
     const bool others_own = macs.size() + addresses.size() > 2;  // more than the gateway
+    state.ports[port].is_guarded = is_guarded;
     state.ports[port].guard = is_guarded && others_own ? Guard::Others : Guard::GatewayOnly;
     state.ports[port].usual_address = {};
   }

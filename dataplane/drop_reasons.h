@@ -16,8 +16,12 @@ namespace vmnat::dataplane {
   /* Link layer */                                                                                           \
   ROW(Runt, "runt", "shorter than an Ethernet header, or a guest's buffers that hold no frame")              \
   ROW(SourceMac, "source_mac", "source MAC is a group address or zero")                                      \
-  ROW(SpoofedMac, "spoofed_mac", "source or ARP sender MAC is not the port's, or is another's (guard)")     \
+  ROW(SpoofedMac, "spoofed_mac", "source, ARP sender or IPv6 neighbour's MAC is not the port's, or another's (guard)") \
   ROW(SpoofedAddress, "spoofed_address", "source or ARP sender address is not the port's, or is another's")  \
+  ROW(RogueRouter, "rogue_router", "router advertisement or IPv6 redirect of a VM (guard, RFC 6105)")        \
+  ROW(RogueDhcp, "rogue_dhcp", "message of a DHCP, DHCPv6 or RARP server from a VM (guard, RFC 7610)")       \
+  ROW(Ipv6Hidden, "ipv6_hidden", "IPv6 whose headers do not say what it is (guard, RFC 7112, RFC 6980)")     \
+  ROW(ReservedGroup, "reserved_group", "PAUSE, or for 01:80:c2:00:00:00 to 0f: STP, LLDP, ...; never bridged") \
   ROW(NotForUs, "not_for_us", "uplink frame for another MAC address")                                        \
   ROW(VlanTagged, "vlan_tagged", "VLAN tag on a frame to be routed, or from the uplink")                     \
   ROW(EtherType, "ether_type", "neither IPv4 nor ARP, and to be routed, or from the uplink")                 \

@@ -84,6 +84,7 @@ struct Port {
   std::uint16_t mtu = 1500;  // bytes of IP packet: what is longer does not leave by it, whatever it is
   Offloads offloads;         // of the device: what it does for frames that it transmits
   Guard guard = Guard::GatewayOnly;
+  bool is_guarded = false;  // guard: on. It is neither router nor DHCP server to its neighbours
   // Nearly all frames have these: two compares instead of table look-ups. The MAC was last learned here, or
   // is zero; the address, from Guard::Others on, goes with it.
   net::MacAddr usual_mac;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Guard: a VM speaks in its own name alone, in IPv4 and in ARP, so that none takes the gateway's or a
-// neighbour's address, nor has the switch learn a neighbour's MAC.
+// Guard: a VM speaks in its own name alone, so that none takes the gateway's or a neighbour's address, nor
+// has the switch learn a neighbour's MAC; and it is neither router nor DHCP server to its neighbours.
 //
 // A port owns the MAC and address of each of its DHCP leases, and those of its configuration; control
 // publishes who owns what, and how strict the port's guard is (forwarding_state.h). Example, vm1 with the
@@ -12,8 +12,13 @@
 //   anyone as 0.0.0.0 in an ARP probe    goes on (RFC 5227); in IPv4: a DHCP client that may not have a lease
 //                                        yet, whose MAC is then only held against those of others
 //
-// VLAN tags are looked through: guests take frames of VLAN 0 for untagged ones. Of IPv6 and all else the
-// source MAC is looked at.
+// Where the guard is on, frames for other VMs are also held against what only a router or server says: DHCP
+// to a client's port 68 where vmnat gives the leases, RARP replies, ICMP router advertisements, and IPv6's
+// ways to the same (guard_ipv6.h). `guard: off` is for VMs that are one.
+//
+// Looked at is what a guest's stack would look at: VLAN tags (frames of VLAN 0 are untagged to it) and
+// LLC/SNAP are looked through, within each other and four deep, and headers that are cut short are read
+// as the padding would make them. Of all else the source MAC is looked at.
 #pragma once
 
 #include <optional>
@@ -30,8 +35,21 @@ inline bool is_usual_sender(const Network& network, const Port& port, rte_mbuf* 
   return port.guard == Guard::GatewayOnly ? source != network.gateway.address : source == port.usual_address;
 }
 
-// Why the frame, which has a whole Ethernet header, may not come from its sender.
+// Why the frame, which has a whole Ethernet header, may not come from its sender. Of one that cannot be
+// routed also why it may not go to other VMs.
 std::optional<DropReason> refusal_of_sender(const ForwardingState& state, PortIndex from, rte_mbuf* frame,
                                             const ParsedPacket& packet);
+
+// True for the few frames, of those that could be routed, of which refusal_of_service has to be asked.
+inline bool may_be_service(rte_mbuf* frame, const ParsedPacket& packet) {
+  constexpr auto dhcp_client_port = net::L4Port::from_host(68);
+  return packet.kind == PacketKind::Fragment ||
+         (packet.kind == PacketKind::Udp &&
+          l4_of<net::UdpHeader>(frame, packet).destination_port == dhcp_client_port);
+}
+
+// Why the frame may not go to other VMs, whoever has sent it.
+[[gnu::cold]] std::optional<DropReason> refusal_of_service(const ForwardingState& state, PortIndex from,
+                                                           rte_mbuf* frame);
 
 }  // namespace vmnat::dataplane

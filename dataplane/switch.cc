@@ -55,6 +55,18 @@ void learn(Context& context, const Port& port, PortIndex from, net::MacAddr mac)
   return true;
 }
 
+// A frame of a routable kind that is for other VMs. False: it ended here.
+[[gnu::noinline]] bool admit_service(Context& context, rte_mbuf* frame, PortIndex from) {
+  const auto refusal = refusal_of_service(*context.state, from, frame);
+  if (refusal) context.drop(frame, from, *refusal);
+  return !refusal;
+}
+
+// What bridges keep to themselves, whatever port it came by (IEEE 802.1Q 8.6.3, IEEE 802.3 annex 31B).
+bool is_between_bridges(const net::EthernetHeader& ethernet) {
+  return ethernet.destination.is_reserved_group() || ethernet.ether_type() == net::EtherType::MacControl;
+}
+
 // A copy for every port of the network but the one it came from; the last port gets the frame itself.
 void flood(Context& context, const Network& network, rte_mbuf* frame, PortIndex from) {
   if (!context.take_flood(from, frame->pkt_len)) return context.drop(frame, from, DropReason::FloodBudget);
@@ -138,6 +150,11 @@ bool switch_frame(Context& context, const Port& port, rte_mbuf* frame, const Par
   if (!is_usual_sender(network, port, frame, packet) && !admit_sender(context, port, frame, packet, from))
     return false;
   if (ethernet.destination == network.mac) return accept_for_gateway(context, network, frame, packet, from);
+  if (is_between_bridges(ethernet)) {
+    context.drop(frame, from, DropReason::ReservedGroup);
+    return false;
+  }
+  if (may_be_service(frame, packet) && !admit_service(context, frame, from)) return false;
   if (packet.kind == PacketKind::Unroutable && !restore_tag(context, frame, from)) return false;
   if (ethernet_of(frame).destination.is_group())
     switch_group(context, network, frame, packet, from);

@@ -35,6 +35,10 @@ struct MacAddr {
   }
   [[nodiscard]] constexpr bool is_group() const { return (bytes[0] & 1) != 0; }  // multicast or broadcast
   [[nodiscard]] constexpr bool is_zero() const { return as_word() == 0; }
+  // 01:80:c2:00:00:00 to 0f, which no bridge passes on (IEEE 802.1Q 8.6.3): STP, PAUSE, LACP, 802.1X, LLDP
+  [[nodiscard]] constexpr bool is_reserved_group() const {
+    return (as_word() & 0xf0ff'ffff'ffff) == 0x0000'00c2'8001;
+  }
   constexpr bool operator==(const MacAddr& other) const { return as_word() == other.as_word(); }
   constexpr auto operator<=>(const MacAddr& other) const { return bytes <=> other.bytes; }
 };
@@ -122,6 +126,8 @@ struct Endpoint {
   constexpr auto operator<=>(const Endpoint& other) const = default;
 };
 
+static_assert(MacAddr{{0x01, 0x80, 0xc2, 0, 0, 0x0f}}.is_reserved_group());
+static_assert(!MacAddr{{0x01, 0x80, 0xc2, 0, 0, 0x10}}.is_reserved_group());
 static_assert(sizeof(MacAddr) == 6 && alignof(MacAddr) == 1 &&
               std::has_unique_object_representations_v<MacAddr>);
 static_assert(sizeof(Ipv4Addr) == 4 && alignof(Ipv4Addr) == 1);

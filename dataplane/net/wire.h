@@ -8,6 +8,7 @@
 //                                     | ArpPacket 28      |
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -21,8 +22,10 @@ namespace vmnat::net {
 enum class EtherType : std::uint16_t {
   Ipv4 = 0x0800,
   Arp = 0x0806,
+  Rarp = 0x8035,
   Vlan = 0x8100,
   Ipv6 = 0x86dd,
+  MacControl = 0x8808,  // PAUSE
   QinQ = 0x88a8
 };
 
@@ -43,8 +46,32 @@ struct EthernetHeader {
 };
 static_assert(sizeof(EthernetHeader) == 14 && alignof(EthernetHeader) == 1);
 
-// ARP for Ethernet and IPv4 (RFC 826).
-enum class ArpOperation : std::uint16_t { Request = 1, Reply = 2 };
+// IEEE 802.1Q: what follows the types Vlan and QinQ.
+struct VlanTag {
+  Be16 control;
+  Be16 type;  // of what follows
+};
+static_assert(sizeof(VlanTag) == 4 && alignof(VlanTag) == 1);
+
+// IEEE 802.2: where the type would stand is a length, and this follows. With SAP aa and one of these two
+// organizations a type is in it after all (RFC 1042, IEEE 802.1H).
+inline constexpr std::uint16_t kLeastEtherType = 0x0600;  // what is less is a length
+struct SnapHeader {
+  std::uint8_t destination_sap;
+  std::uint8_t source_sap;
+  std::uint8_t control;
+  std::array<std::uint8_t, 3> organization;
+  Be16 type;
+
+  [[nodiscard]] constexpr bool has_ether_type() const {
+    return destination_sap == 0xaa && organization[0] == 0 && organization[1] == 0 &&
+           (organization[2] == 0 || organization[2] == 0xf8);
+  }
+};
+static_assert(sizeof(SnapHeader) == 8 && alignof(SnapHeader) == 1);
+
+// ARP for Ethernet and IPv4 (RFC 826), and RARP (RFC 903), whose frames have a type of their own.
+enum class ArpOperation : std::uint16_t { Request = 1, Reply = 2, ReverseRequest = 3, ReverseReply = 4 };
 struct ArpPacket {
   Be16 hardware_type;            // 1: Ethernet
   Be16 protocol_type;            // 0x0800

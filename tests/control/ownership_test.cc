@@ -66,7 +66,10 @@ TEST_F(OwnershipTest, WithoutLeasesThereIsTheGatewayAlone) {
   EXPECT_EQ(owner_of(state, address(1)), kUplinkPort);
   EXPECT_EQ(owner_of(state, state.networks[0].mac), kUplinkPort);
   EXPECT_EQ(owner_of(state, address(10)), -1);
-  for (const PortIndex port : {kVm1, kVm2, kLab}) EXPECT_EQ(state.ports[port].guard, Guard::GatewayOnly);
+  for (const PortIndex port : {kVm1, kVm2, kLab}) {
+    EXPECT_EQ(state.ports[port].guard, Guard::GatewayOnly);
+    EXPECT_EQ(state.ports[port].is_guarded, port != kLab) << "whoever owns what";
+  }
 }
 
 TEST_F(OwnershipTest, ALeaseMakesThePortOwnItsMacAndAddressAndOthersMindThem) {

@@ -103,8 +103,12 @@ std::vector<Row> rows() {
       {"a broken header, a free address", broken, Address, Mac, Passes},
       {"IPv6 of the owner's MAC", with_type(to_all(udp(own, kFree)), 0x86dd), Passes, Mac, Passes},
       {"IPv6 of another MAC", with_type(to_all(udp(free, kFree)), 0x86dd), Mac, Passes, Passes},
-      {"ARP that is cut short", cut(said(own, own, kFree), 30), Passes, Mac, Passes},
-      {"IPv4 that is cut short", cut(udp(own, kFree), 30), Passes, Mac, Passes},
+      {"ARP that ends within the address, 192.168.0.0 with its padding", cut(said(own, own, kFree), 30),
+       Address, Mac, Passes},
+      {"ARP of the gateway's without its target", cut(said(own, own, kGateway), 32), Address, Mac, Address},
+      {"ARP that ends before its sender", cut(said(own, own, kFree), 22), Passes, Mac, Passes},
+      {"IPv4 that ends behind its source", cut(udp(own, kFree), 30), Address, Mac, Passes},
+      {"IPv4 that ends before its source", cut(udp(own, kFree), 26), Address, Mac, Passes},
   };
 }
 

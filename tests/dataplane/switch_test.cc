@@ -129,5 +129,38 @@ TEST_F(Switch, ATaggedFrameKeepsItsTagBetweenVms) {
   EXPECT_THAT(bed.take(kVm2), ElementsAre(tagged(between(vm_mac(2)), 7)));
 }
 
+TEST_F(Switch, WhatBridgesKeepToThemselvesCrossesFromNoPort) {
+  bed.learn(kVm1, vm_mac(1));
+  bed.change_state([](dataplane::ForwardingState& state) {
+    state.ports[kVm1].usual_mac = vm_mac(1);
+    state.ports[kVm1].usual_address = *net::parse_ipv4(kVm1Address);
+  });
+  unsigned frames = 0;
+  for (std::uint8_t last = 0; last < 16; ++last) {
+    const net::MacAddr group{{0x01, 0x80, 0xc2, 0, 0, last}};
+    for (const Bytes& frame :
+         {between(group), with_type(between(group), 0x88cc), with_type(between(group), 38),
+          tagged(between(group), 0), ipv6(between(group))}) {
+      bed.exchange(kVm1, frame);
+      ++frames;
+    }
+  }
+  bed.exchange(kVm1, with_type(between(vm_mac(2)), 0x8808));  // PAUSE to one station
+  EXPECT_EQ(bed.counts(), (Counts{{"vm1.rx", frames + 1}, {"drop.reserved_group", frames + 1}}));
+}
+
+TEST_F(Switch, TheGroupsBehindThemAreFlooded) {
+  const net::MacAddr gvrp{{0x01, 0x80, 0xc2, 0, 0, 0x21}};
+  bed.exchange(kVm1, between(gvrp));
+  EXPECT_THAT(bed.take(kVm2), ElementsAre(between(gvrp)));
+}
+
+TEST_F(Switch, NothingOfBridgesComesInByTheUplink) {
+  for (std::uint8_t last = 0; last < 16; ++last)
+    bed.exchange(kUplink, from_outside({{0x01, 0x80, 0xc2, 0, 0, last}}));
+  bed.exchange(kUplink, with_type(from_outside({{0x01, 0x80, 0xc2, 0, 0, 0}}), 0x88cc));
+  EXPECT_EQ(bed.counts(), (Counts{{"uplink.rx", 17}, {"drop.not_for_us", 16}, {"drop.ether_type", 1}}));
+}
+
 }  // namespace
 }  // namespace vmnat::test

@@ -5,6 +5,7 @@
     vm1   guard: on, its MAC and 192.168.122.10 from the configuration
     vm2   guard: on, a DHCP lease sometimes
     vm3   a device as it comes: guard off
+    vm5   on vm3's network, where nobody owns anything: guard on
 """
 
 import contextlib
@@ -12,10 +13,15 @@ import contextlib
 from harness import config
 from harness.tap import Suite, check_equal
 from harness.waiting import wait_until
-from harness.wire import ARP, BROADCAST, ICMP, IP, UDP, Ether, Raw
+from harness.wire import ARP, BROADCAST, ICMP, IP, TCP, UDP, Ether, Raw
 from scapy.layers.dhcp import BOOTP, DHCP
-from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import Dot1Q
+from scapy.layers.dhcp6 import DHCP6_Advertise, DHCP6_Solicit
+from scapy.layers.eap import EAPOL
+from scapy.layers.inet6 import (
+    ICMPv6EchoRequest, ICMPv6MLReport2, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6ND_RA, ICMPv6ND_Redirect, ICMPv6ND_RS,
+    ICMPv6NDOptDstLLAddr, ICMPv6NDOptSrcLLAddr, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop,
+    IPv6ExtHdrRouting, PadN, RouterAlert)
+from scapy.layers.l2 import LLC, SNAP, STP, Dot1Q, Dot3
 from veth_lab import FORWARDED, GATEWAY_MACS, REMOTE, VethLab, end_with_accounts, times
 
 STRANGER_MAC = "52:54:00:aa:00:99"
@@ -25,9 +31,11 @@ ANSWERED = {"received": 1, "punted": 1, "injected": 1, "transmitted": 1}  # by c
 
 
 def make_lab(scope):
-    lab = VethLab(scope, networks={"default": {"dhcp": config.dhcp(LEASED, "192.168.122.109")}},
+    lab = VethLab(scope, guests=("default", "default", "lab", "alone", "lab"),
+                  networks={"default": {"dhcp": config.dhcp(LEASED, "192.168.122.109")}},
                   ports={"vm1": {"guard": "on", "mac": "52:54:00:aa:00:01", "address": "192.168.122.10"},
-                         "vm2": {"guard": "on"}})
+                         "vm2": {"guard": "on"}, "vm5": {"guard": "on"}})
+    lab.vm5 = lab.guests[4]
     lab.settle()
     return lab
 
@@ -37,6 +45,46 @@ suite = Suite(make_lab)
 
 def spoofed(reason, number=1):
     return {"received": number, "dropped": {f"drop.spoofed_{reason}": number}}
+
+
+def refused(reason, number=1):
+    return {"received": number, "dropped": {f"drop.{reason}": number}}
+
+
+def snap(wire, inner, type_):
+    return Dot3(src=wire.mac, dst=BROADCAST) / LLC(dsap=0xAA, ssap=0xAA, ctrl=3) / SNAP(OUI=0, code=type_) / inner
+
+
+def tagged(wire, inner, type_):
+    return wire.to() / Dot1Q(vlan=0, type=type_) / inner
+
+
+def snap_in_tag(wire, inner, type_):
+    within = bytes(snap(wire, inner, type_))[12:]
+    return wire.to() / Dot1Q(vlan=0, type=int.from_bytes(within[:2], "big")) / Raw(within[2:])
+
+
+def tag_in_snap(wire, inner, type_):
+    return snap(wire, Raw(bytes(tagged(wire, inner, type_))[14:]), 0x8100)
+
+
+def two_tags(wire, inner, type_):
+    return wire.to() / Dot1Q(vlan=0, type=0x88A8) / Dot1Q(vlan=0, type=type_) / inner
+
+
+WRAPPED = {"SNAP": snap, "VLAN 0": tagged, "SNAP in VLAN 0": snap_in_tag, "VLAN 0 in SNAP": tag_in_snap, "two tags": two_tags}
+
+
+def ipv6_to_all(guest):
+    return guest.wire.to("33:33:00:00:00:01") / IPv6(src="fe80::1", dst="ff02::1", hlim=255)
+
+
+def expect_delivered(lab, sender, receiver, frame):
+    """The frame reaches the other VM as it is."""
+    raw = bytes(frame)
+    with lab.counting(**FORWARDED):
+        sender.wire.send(frame)
+        receiver.expect(lambda f: bytes(f)[:len(raw)] == raw, f"the frame {frame.summary()}")
 
 
 def to_gateway(guest, source, mac=None):
@@ -139,6 +187,112 @@ def in_vlan_0(lab):
             lab.vm1.wire.send(lab.vm1.wire.to() / Dot1Q(vlan=0, type=type_) / inner)
 
 
+@suite.test("nor does LLC/SNAP, which some stacks take for Ethernet's own, nor tags and SNAP within each other")
+def in_snap(lab):
+    wire = lab.vm1.wire
+    spoofed_content = [(ARP(op=2, hwsrc=wire.mac, psrc=lab.vm1.gateway), 0x0806),
+                       (ARP(op=2, hwsrc=wire.mac, psrc=lab.vm2.address), 0x0806),
+                       (IP(src=lab.vm1.gateway, dst=lab.vm2.address) / UDP(sport=1, dport=2), 0x0800)]
+    for inner, type_ in spoofed_content:
+        with lab.counting(**spoofed("address", len(WRAPPED))):
+            for wrapped in WRAPPED.values():
+                wire.send(wrapped(wire, inner, type_))
+    own = IP(src=lab.vm1.address, dst=lab.vm2.address) / UDP(sport=1, dport=2)
+    for wrapped in WRAPPED.values():
+        expect_delivered(lab, lab.vm1, lab.vm2, wrapped(wire, own, 0x0800))
+    check_equal([f.summary() for f in lab.vm2.wire.drain()], [], "frames at the other VM")
+
+
+@suite.test("a VM is no router to its neighbours: advertisements and redirects, behind whatever headers, in whatever fragments")
+def rogue_router(lab):
+    adverts = (ICMPv6ND_RA(routerlifetime=1800), ICMPv6ND_RA() / ICMPv6NDOptSrcLLAddr(lladdr=lab.vm1.wire.mac),
+               ICMPv6ND_Redirect(tgt="fe80::1", dst="2001:db8::1"))
+    chains = [lambda x: x, lambda x: IPv6ExtHdrHopByHop() / x, lambda x: IPv6ExtHdrDestOpt() / IPv6ExtHdrDestOpt() / x,
+              lambda x: IPv6ExtHdrRouting(addresses=["fe80::9"], segleft=0) / x,
+              lambda x: IPv6ExtHdrDestOpt(options=[PadN(optdata=bytes(200))]) / x,
+              lambda x: IPv6ExtHdrFragment(id=7) / x, lambda x: IPv6ExtHdrFragment(id=7, m=1) / IPv6ExtHdrDestOpt() / x]
+    with lab.counting(**refused("rogue_router", len(adverts) * len(chains))):
+        for advert in adverts:
+            for chain in chains:
+                lab.vm1.wire.send(ipv6_to_all(lab.vm1) / chain(advert))
+    for wrapped in WRAPPED.values():
+        with lab.counting(**refused("rogue_router")):
+            lab.vm1.wire.send(wrapped(lab.vm1.wire, (ipv6_to_all(lab.vm1) / adverts[0])[IPv6], 0x86DD))
+    first_without_it = bytes(IPv6ExtHdrDestOpt(nh=58, len=20)) + bytes(38)
+    with lab.counting(**refused("ipv6_hidden", 2)):
+        lab.vm1.wire.send(ipv6_to_all(lab.vm1) / IPv6ExtHdrFragment(nh=60, id=8, m=1) / Raw(first_without_it[:40]))
+        lab.vm1.wire.send(ipv6_to_all(lab.vm1) / IPv6ExtHdrFragment(nh=58, id=9, m=1) / Raw(bytes(ICMPv6ND_NA())))
+    check_equal([f.summary() for f in lab.vm2.wire.drain()], [], "frames at the other VM")
+
+
+@suite.test("a VM is no DHCP server to its neighbours, of either IP")
+def rogue_dhcp(lab):
+    vm1, to_vm2 = lab.vm1, lab.vm1.wire.to(lab.vm2.wire.mac)
+    offer = UDP(sport=67, dport=68) / BOOTP(op=2, yiaddr="192.168.122.200") / DHCP(options=[("message-type", "offer"), "end"])
+    dhcpv6 = UDP(sport=547, dport=546) / DHCP6_Advertise(trid=7)
+    frames = [vm1.wire.to() / IP(src=vm1.address, dst="255.255.255.255") / offer,
+              to_vm2 / IP(src=vm1.address, dst=lab.vm2.address) / offer,
+              ipv6_to_all(vm1) / dhcpv6, ipv6_to_all(vm1) / IPv6ExtHdrDestOpt() / dhcpv6,
+              ipv6_to_all(vm1) / IPv6ExtHdrFragment(id=7, m=1) / dhcpv6,
+              vm1.wire.to() / Dot1Q(vlan=0) / IP(src=vm1.address, dst="255.255.255.255") / offer]
+    with lab.counting(**refused("rogue_dhcp", len(frames))):
+        for frame in frames:
+            vm1.wire.send(frame)
+    check_equal([f.summary() for f in lab.vm2.wire.drain()], [], "frames at the other VM")
+
+
+@suite.test("where vmnatd gives no leases a VM may give DHCP's, and without a guard it may be a router, too")
+def allowed_service(lab):
+    offer = UDP(sport=67, dport=68) / BOOTP(op=2) / DHCP(options=[("message-type", "offer"), "end"])
+    expect_delivered(lab, lab.vm5, lab.vm3, lab.vm5.wire.to() / IP(src=lab.vm5.address, dst="255.255.255.255") / offer)
+    with lab.counting(**refused("rogue_router")):
+        lab.vm5.wire.send(ipv6_to_all(lab.vm5) / ICMPv6ND_RA())
+    expect_delivered(lab, lab.vm3, lab.vm5, ipv6_to_all(lab.vm3) / ICMPv6ND_RA())
+
+
+@suite.test("IPv6's neighbours name their own MAC alone; honest IPv6 passes untouched")
+def honest_ipv6(lab):
+    vm1, own = lab.vm1, lab.vm1.wire.mac
+    for frame in (ICMPv6ND_NS(tgt="fe80::2") / ICMPv6NDOptSrcLLAddr(lladdr=lab.vm2.wire.mac),
+                  ICMPv6ND_NA(tgt="fe80::2") / ICMPv6NDOptDstLLAddr(lladdr=lab.vm2.wire.mac),
+                  ICMPv6ND_NA(tgt="fe80::1") / ICMPv6NDOptDstLLAddr(lladdr=GATEWAY_MACS["default"]),
+                  ICMPv6ND_RS() / ICMPv6NDOptSrcLLAddr(lladdr=STRANGER_MAC)):
+        with lab.counting(**spoofed("mac")):
+            vm1.wire.send(ipv6_to_all(vm1) / frame)
+    for content in (ICMPv6ND_NS(tgt="fe80::2") / ICMPv6NDOptSrcLLAddr(lladdr=own), ICMPv6ND_NS(tgt="fe80::2"),
+                    ICMPv6ND_NA(tgt="fe80::1") / ICMPv6NDOptDstLLAddr(lladdr=own), ICMPv6ND_RS(),
+                    ICMPv6ND_RS() / ICMPv6NDOptSrcLLAddr(lladdr=own), ICMPv6EchoRequest(data=b"hello"),
+                    IPv6ExtHdrHopByHop(options=[RouterAlert()]) / ICMPv6MLReport2(), UDP(sport=546, dport=547) / DHCP6_Solicit(),
+                    IPv6ExtHdrFragment(id=3, m=1) / ICMPv6EchoRequest(data=bytes(100)),
+                    IPv6ExtHdrFragment(id=3, nh=58, offset=13) / Raw(bytes(40)), TCP(sport=1, dport=2, flags="S")):
+        expect_delivered(lab, vm1, lab.vm2, ipv6_to_all(vm1) / content)
+
+
+@suite.test("what bridges keep to themselves crosses from no port, guarded or not")
+def reserved_groups(lab):
+    for sender, receiver in ((lab.vm1, lab.vm2), (lab.vm5, lab.vm3), (lab.vm3, lab.vm5)):
+        frames = [Dot3(src=sender.wire.mac, dst="01:80:c2:00:00:00") / LLC() / STP(),
+                  sender.wire.to("01:80:c2:00:00:01") / Raw(bytes.fromhex("00010001")),  # PAUSE
+                  sender.wire.to("01:80:c2:00:00:02") / Raw(bytes(46)),                  # LACP
+                  sender.wire.to("01:80:c2:00:00:03") / EAPOL(),                         # 802.1X
+                  sender.wire.to("01:80:c2:00:00:0e") / Raw(bytes(46)),                  # LLDP
+                  sender.wire.to(receiver.wire.mac) / Raw(bytes.fromhex("0001ffff"))]    # PAUSE to one station
+        for frame, type_ in zip(frames, (None, 0x8808, 0x8809, 0x888E, 0x88CC, 0x8808)):
+            if type_:
+                frame[Ether].type = type_
+        frames += [sender.wire.to(f"01:80:c2:00:00:{last:02x}") / IP(src=sender.address, dst="224.0.0.251") / UDP(sport=1, dport=2)
+                   for last in range(16)]
+        with lab.counting(**refused("reserved_group", len(frames))):
+            for frame in frames:
+                sender.wire.send(frame)
+        check_equal([f.summary() for f in receiver.wire.drain()], [], "frames at the other VM")
+    with lab.counting(received=2, dropped={"drop.not_for_us": 1, "drop.ether_type": 1}):  # nor from the uplink
+        lab.router.send(lab.router.to("01:80:c2:00:00:00") / IP(src=REMOTE, dst="224.0.0.1") / UDP(sport=1, dport=2))
+        lldp = lab.router.to("01:80:c2:00:00:0e") / Raw(bytes(46))
+        lldp.type = 0x88CC
+        lab.router.send(lldp)
+
+
 @suite.test("of IPv6 the source MAC is looked at")
 def ipv6(lab):
     frame = lab.vm1.wire.to("33:33:00:00:00:01") / IPv6(src="fe80::77", dst="ff02::1") / UDP(sport=1, dport=2)
@@ -170,7 +324,7 @@ def before_the_lease(lab):
 @suite.test("a lease makes its MAC and address the port's own, from the ACK on; a release gives them back")
 def with_a_lease(lab):
     expect_passes(lab, lab.vm2, lab.vm2.address)
-    check_equal(guards(lab), {"vm1": "mac and address", "vm2": "others", "vm3": "gateway", "vm4": "gateway"}, "guards")
+    check_equal(guards(lab), {"vm1": "mac and address", "vm2": "others", "vm3": "gateway", "vm4": "gateway", "vm5": "gateway"}, "guards")
     with lease(lab, lab.vm2):
         check_equal(guards(lab)["vm2"], "mac and address", "vm2's guard")
         expect_passes(lab, lab.vm2, LEASED)
