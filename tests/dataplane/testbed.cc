@@ -8,6 +8,7 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <stdexcept>
+#include <utility>
 
 namespace vmnat::test {
 namespace {
@@ -32,6 +33,17 @@ Bytes bytes_of(rte_mbuf* frame) {
   return bytes;
 }
 
+void start_eal() {
+  static bool is_started = false;
+  if (std::exchange(is_started, true)) return;
+  const char* argv[] = {"test",           "--no-huge",         "-m256",           "--no-pci", "--no-shconf",
+                        "--no-telemetry", "--log-level=error", "--lcores=0@(0-1)"};
+  std::vector<char*> arguments;
+  for (const char* argument : argv) arguments.push_back(const_cast<char*>(argument));
+  if (rte_eal_init(static_cast<int>(arguments.size()), arguments.data()) < 0)
+    throw std::runtime_error(std::string("EAL: ") + rte_strerror(rte_errno));
+}
+
 std::vector<Bytes> drained(FrameRing ring) {
   std::vector<Bytes> frames;
   rte_mbuf* frame = nullptr;
@@ -42,22 +54,22 @@ std::vector<Bytes> drained(FrameRing ring) {
 }  // namespace
 
 rte_mempool* packet_pool() {
-  static rte_mempool* pool = [] {
-    const char* argv[] = {"test",           "--no-huge",         "-m256",           "--no-pci", "--no-shconf",
-                          "--no-telemetry", "--log-level=error", "--lcores=0@(0-1)"};
-    std::vector<char*> arguments;
-    for (const char* argument : argv) arguments.push_back(const_cast<char*>(argument));
-    if (rte_eal_init(static_cast<int>(arguments.size()), arguments.data()) < 0)
-      throw std::runtime_error(std::string("EAL: ") + rte_strerror(rte_errno));
-    return rte_pktmbuf_pool_create("test", 8191, 0, kPrivateSize, 2048 + RTE_PKTMBUF_HEADROOM, SOCKET_ID_ANY);
-  }();
+  static rte_mempool* pool = make_packet_pool("test", 8191);
   return pool;
 }
 
-rte_mbuf* buffer_of(const Bytes& frame, std::size_t of_each_buffer) {
+rte_mempool* make_packet_pool(const std::string& name, unsigned buffers) {
+  start_eal();
+  rte_mempool* pool = rte_pktmbuf_pool_create(name.c_str(), buffers, 0, kPrivateSize,
+                                              2048 + RTE_PKTMBUF_HEADROOM, SOCKET_ID_ANY);
+  if (pool == nullptr) throw std::runtime_error("pool " + name + ": " + rte_strerror(rte_errno));
+  return pool;
+}
+
+rte_mbuf* buffer_of(const Bytes& frame, std::size_t of_each_buffer, rte_mempool* pool) {
   rte_mbuf* head = nullptr;
   for (std::size_t at = 0; at == 0 || at < frame.size();) {
-    rte_mbuf* segment = rte_pktmbuf_alloc(packet_pool());
+    rte_mbuf* segment = rte_pktmbuf_alloc(pool);
     if (segment == nullptr) throw std::runtime_error("no buffer");
     const std::size_t size = std::min(frame.size() - at, of_each_buffer);
     char* room = rte_pktmbuf_append(segment, static_cast<std::uint16_t>(size));
@@ -78,7 +90,7 @@ struct Testbed::Wire {
   std::vector<rte_ring*> out;  // by queue
   std::uint16_t port_id;
 
-  Wire(const std::string& name, unsigned queues) {
+  Wire(const std::string& name, unsigned queues, rte_mempool* pool) {
     for (unsigned queue = 0; queue < queues; ++queue) {
       in.push_back(make_ring(name + "i" + std::to_string(queue)));
       out.push_back(make_ring(name + "o" + std::to_string(queue)));
@@ -90,7 +102,7 @@ struct Testbed::Wire {
     rte_eth_conf conf{};
     rte_eth_dev_configure(port_id, count, count, &conf);
     for (std::uint16_t queue = 0; queue < count; ++queue) {
-      rte_eth_rx_queue_setup(port_id, queue, 64, 0, nullptr, packet_pool());
+      rte_eth_rx_queue_setup(port_id, queue, 64, 0, nullptr, pool);
       rte_eth_tx_queue_setup(port_id, queue, 64, 0, nullptr);
     }
     if (rte_eth_dev_start(port_id) != 0) throw std::runtime_error("start " + name);
@@ -106,10 +118,12 @@ struct Testbed::Wire {
 Testbed::Testbed(const Shape& shape) {
   static unsigned count = 0;
   number_ = count++;
-  packet_pool();
+  pool_ = shape.pool != nullptr ? shape.pool : packet_pool();
+  wires_.resize(kPortCount);
   for (unsigned i = 0; i < kPortCount; ++i)
-    wires_.push_back(std::make_unique<Wire>("w" + std::to_string(number_) + "_" + std::to_string(i),
-                                            i == kUplink ? shape.uplink_queues : 1));
+    if (shape.guests[i] == nullptr)
+      wires_[i] = std::make_unique<Wire>("w" + std::to_string(number_) + "_" + std::to_string(i),
+                                         i == kUplink ? shape.uplink_queues : 1, pool_);
   conntrack::NatPolicy complete = shape.policy;
   complete.addresses = addresses_;
   policies_.assign(3, complete);
@@ -117,11 +131,13 @@ Testbed::Testbed(const Shape& shape) {
                                             .reserved = {8080, 5353, 9090}};  // as if forwarded
   external_ports_ = conntrack::ExternalPorts::create(std::span{&external, 1}, shape.workers, shape.homes);
   make_state(shape);
-  make_workers(shape.workers);
+  make_rings(shape.workers);
+  make_workers(shape);
 }
 
 Testbed::~Testbed() {
-  for (unsigned port = 0; port < kPortCount; ++port) take(static_cast<PortIndex>(port));
+  for (unsigned port = 0; port < kPortCount; ++port)
+    if (wires_[port]) take(static_cast<PortIndex>(port));
   take_punted();
   workers_.clear();
   wires_.clear();
@@ -148,7 +164,7 @@ void Testbed::make_state(const Shape& shape) {
   states_.push_back(std::move(state));
 }
 
-void Testbed::make_workers(unsigned worker_count) {
+void Testbed::make_rings(unsigned worker_count) {
   const auto ring = [&](const std::string& name, unsigned element) {
     rings_.push_back(make_ring("t" + std::to_string(number_) + name, element));
     return rings_.back();
@@ -169,11 +185,16 @@ void Testbed::make_workers(unsigned worker_count) {
       worker_rings_[from].handoff_to[to] = handoff;
       worker_rings_[to].handoff_from.push_back(handoff);
     }
+}
+
+void Testbed::make_workers(const Shape& shape) {
   std::vector<Device> devices;
-  for (const auto& wire : wires_) devices.push_back({.port_id = wire->port_id});
-  for (unsigned i = 0; i < worker_count; ++i) {
+  for (unsigned port = 0; port < kPortCount; ++port)
+    devices.push_back(wires_[port] ? Device{.port_id = wires_[port]->port_id}
+                                   : Device{.vhost = shape.guests[port]});
+  for (unsigned i = 0; i < shape.workers; ++i) {
     Worker::Settings settings{.index = static_cast<WorkerIndex>(i),
-                              .worker_count = worker_count,
+                              .worker_count = shape.workers,
                               .idle = Idle::Poll,
                               .devices = devices,
                               .rings = worker_rings_[i],
@@ -181,11 +202,12 @@ void Testbed::make_workers(unsigned worker_count) {
                               .start_tsc = 0,
                               .tsc_hz = kTscHz};
     for (unsigned port = 0; port < kPortCount; ++port)
-      for (unsigned queue = 0; queue < wires_[port]->in.size(); ++queue)
-        if ((states_[0]->ports[port].owner + queue) % worker_count == i)
+      for (unsigned queue = 0; queue < (wires_[port] ? wires_[port]->in.size() : 1); ++queue)
+        if ((states_[0]->ports[port].owner + queue) % shape.workers == i)
           settings.receive_queues.push_back({.device = devices[port],
                                              .queue_id = static_cast<std::uint16_t>(queue),
-                                             .port = static_cast<PortIndex>(port)});
+                                             .port = static_cast<PortIndex>(port),
+                                             .vhost_pool = pool_});
     workers_.push_back(std::make_unique<Worker>(
         std::move(settings),
         conntrack::Conntrack::create(
@@ -196,7 +218,7 @@ void Testbed::make_workers(unsigned worker_count) {
 }
 
 void Testbed::put(PortIndex port, const Bytes& frame, unsigned queue) {
-  put(port, buffer_of(frame), queue);
+  put(port, buffer_of(frame, 2048, pool_), queue);
 }
 
 void Testbed::put(PortIndex port, rte_mbuf* frame, unsigned queue) {
@@ -204,7 +226,7 @@ void Testbed::put(PortIndex port, rte_mbuf* frame, unsigned queue) {
 }
 
 void Testbed::put_unfinished(PortIndex port, const Bytes& frame, std::uint16_t segment_size) {
-  rte_mbuf* buffer = buffer_of(frame);
+  rte_mbuf* buffer = buffer_of(frame, 2048, pool_);
   buffer->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_NONE;
   if (segment_size != 0) buffer->ol_flags |= RTE_MBUF_F_RX_LRO;
   buffer->tso_segsz = segment_size;
@@ -268,14 +290,14 @@ std::vector<LearnedMac> Testbed::take_learned() {
 }
 
 void Testbed::inject(PortIndex port, const Bytes& frame) {
-  rte_mbuf* buffer = buffer_of(frame);
+  rte_mbuf* buffer = buffer_of(frame, 2048, pool_);
   note_of(buffer) = {.port = port};
   if (!worker_rings_[published_.load()->ports[port].owner].inject.push(buffer))
     throw std::runtime_error("ring full");
 }
 
 void Testbed::return_inbound(unsigned worker, const Bytes& frame) {
-  rte_mbuf* buffer = buffer_of(frame);
+  rte_mbuf* buffer = buffer_of(frame, 2048, pool_);
   note_of(buffer) = {.port = kUplink, .errand = FrameNote::Errand::Inbound};
   if (!worker_rings_[worker].inject.push(buffer)) throw std::runtime_error("ring full");
 }
@@ -366,7 +388,7 @@ std::uint64_t Testbed::dropped(DropReason reason) const {
 }
 
 std::size_t Testbed::free_buffers() const {
-  return rte_mempool_avail_count(packet_pool());
+  return rte_mempool_avail_count(pool_);
 }
 
 }  // namespace vmnat::test

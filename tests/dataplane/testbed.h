@@ -33,10 +33,12 @@ constexpr net::MacAddr vm_mac(std::uint8_t number) {
 constexpr PortIndex kUplink = 0, kVm1 = 1, kVm2 = 2, kVm3 = 3, kVm4 = 4, kVm5 = 5;
 inline constexpr unsigned kPortCount = 6;
 
-// Of all testbeds; starts the EAL at first use.
+// Of all testbeds; the EAL is started at first use.
 rte_mempool* packet_pool();
-// A frame in buffers of that pool, each with so many bytes at most.
-rte_mbuf* buffer_of(const Bytes& frame, std::size_t of_each_buffer = 2048);
+// Another one like it.
+rte_mempool* make_packet_pool(const std::string& name, unsigned buffers);
+// A frame in buffers of a pool, each with so many bytes at most.
+rte_mbuf* buffer_of(const Bytes& frame, std::size_t of_each_buffer = 2048, rte_mempool* pool = packet_pool());
 
 // Non-zero counters by name: "vm1.rx", "uplink.tx", "drop.ip_header", "punt.dhcp", "flood_copies", ...
 using Counts = std::map<std::string, std::uint64_t>;
@@ -58,6 +60,9 @@ class Testbed {
     std::vector<conntrack::WorkerIndex> homes{};  // of the external ports' blocks
     net::Ipv4Prefix uplink{net::Ipv4Addr::of(203, 0, 113, 2), 24};
     net::Ipv4Addr router = net::Ipv4Addr::of(203, 0, 113, 1);
+    // Ports whose wire is a guest's rings, in the test's hands; they outlive the testbed.
+    std::array<dataplane::VhostPort*, kPortCount> guests{};
+    rte_mempool* pool = nullptr;  // of all its frames; packet_pool() by default
   };
   explicit Testbed(unsigned worker_count = 1, const conntrack::NatPolicy& policy = {})
       : Testbed(Shape{.workers = worker_count, .policy = policy}) {}
@@ -100,10 +105,12 @@ class Testbed {
  private:
   struct Wire;
   void make_state(const Shape& shape);
-  void make_workers(unsigned worker_count);
+  void make_rings(unsigned worker_count);
+  void make_workers(const Shape& shape);
 
   unsigned number_;
-  std::vector<std::unique_ptr<Wire>> wires_;
+  rte_mempool* pool_;
+  std::vector<std::unique_ptr<Wire>> wires_;  // none where there is a guest
   std::vector<rte_ring*> rings_;
   std::vector<dataplane::Rings> worker_rings_;
   std::vector<std::unique_ptr<const dataplane::ForwardingState>> states_;

@@ -40,6 +40,9 @@ void play(std::span<const std::uint8_t> input, Side side);
 // One step of an input: the frame goes into that port.
 void add_step(Input& input, std::uint8_t port, const test::Bytes& frame, std::uint8_t mends = 0);
 
+// From vm1 to a remote, or back: of the flows that every input finds open, and some of others.
+std::vector<test::Bytes> frames_of_every_kind(Side side);
+
 // Frames of every kind, to mutate, and the recorded cases of the behaviour suite.
 std::vector<Input> gateway_seeds(Side side);
 

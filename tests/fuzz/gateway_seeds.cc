@@ -78,7 +78,7 @@ Input train(std::uint8_t which, unsigned count, unsigned damaged) {
 
 }  // namespace
 
-std::vector<Input> gateway_seeds(Side side) {
+std::vector<Bytes> frames_of_every_kind(Side side) {
   const Bytes out =
       Packet().from(vm_mac(1), "192.168.122.10", 40000).to(kRedMac, "198.51.100.2", 53).udp().frame();
   const Bytes outside =
@@ -106,10 +106,14 @@ std::vector<Input> gateway_seeds(Side side) {
     frames.push_back(
         arp(net::ArpOperation::Request, kRouterMac, "203.0.113.1", {}, "203.0.113.2", kUplinkMac));
   }
+  return frames;
+}
+
+std::vector<Input> gateway_seeds(Side side) {
   std::vector<Input> inputs = recorded_cases();
   for (std::uint8_t which = 0; which < 4 && side == Side::Uplink; ++which)
     for (const unsigned damaged : {0, 1, 7, 8}) inputs.push_back(train(which, 8, damaged));
-  for (const Bytes& frame : frames)
+  for (const Bytes& frame : frames_of_every_kind(side))
     for (std::uint8_t which = 0; which < 4; ++which) {
       Input input{which};
       add_step(input, side == Side::Vms ? kVm1 : kUplink, frame, kMendAll);

@@ -24,7 +24,9 @@ void check_outputs(const std::vector<Output>& inputs, const std::vector<Output>&
 // The packets that a super-frame stands for, with right checksums.
 std::vector<Output> segments_of(const Output& super_frame, std::size_t segment_size);
 
-// Computes checksums of a frame that has headers: gateway.h.
+// Computes what a mutated frame with an IPv4 header would not have right. kMendPartial: instead of a
+// transport checksum the pseudo-header's share of it, for the device to finish (virtio 1.1, 5.1.6.2).
+inline constexpr std::uint8_t kMendIp = 1, kMendL4 = 2, kMendPartial = 64;
 void mend(test::Bytes& frame, std::uint8_t what);
 
 }  // namespace vmnat::fuzz
