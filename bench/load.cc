@@ -101,6 +101,7 @@ Load::Mark Load::drive_until(std::uint64_t end) {
     unsigned done = 0;
     for (Lane& lane : lanes_) done += receive(lane);
     for (Lane& lane : lanes_) done += offer(lane, now);
+    if (other_) done += other_();
     const std::uint64_t before = now;
     now = rte_rdtsc();
     if (done > 0) busy_ticks_ += now - before;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -52,6 +53,8 @@ class Load {
   Load(TestBed& bed, const LoadPlan& plan, Stamping stamping = Stamping::None);
   // `rate_mpps` per direction; 0: unlimited. `latencies` needs a load that stamps, and is added to.
   LoadSample run(double rate_mpps, Latencies* latencies = nullptr);
+  // Has another party take its turn in each turn of the loop, in later runs; nothing: nobody.
+  void accompany(std::function<unsigned()> other) { other_ = std::move(other); }
   [[nodiscard]] std::size_t directions() const { return lanes_.size(); }
 
  private:
@@ -94,6 +97,7 @@ class Load {
   LoadPlan plan_;
   std::vector<Lane> lanes_;
   Latencies* latencies_ = nullptr;
+  std::function<unsigned()> other_;
   std::uint64_t busy_ticks_ = 0;
 };
 

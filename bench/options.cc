@@ -8,6 +8,8 @@
 #include <fmt/format.h>
 #include <stdexcept>
 
+#include "bench/flood_frames.h"
+
 namespace vmnat::bench {
 namespace {
 
@@ -18,6 +20,8 @@ struct AddressTexts {
   std::string uplink = "198.18.0.2";
   std::string external;
   std::string remotes = "198.19.0.0/16";
+  std::string flooder = "192.168.122.254";
+  std::string silent = "198.18.0.77";
 };
 struct TrafficTexts {
   std::vector<std::string> frames = {"64"};
@@ -41,6 +45,8 @@ void read_addresses(const AddressTexts& texts, Options& options) {
   options.flow_space.remotes = prefix_of(texts.remotes);
   options.router = address_of(texts.router);
   options.uplink_address = address_of(texts.uplink);
+  options.flooder = address_of(texts.flooder);
+  options.silent = address_of(texts.silent);
   const std::string external = texts.external.empty() ? texts.uplink : texts.external;
   const auto dash = external.find('-');
   options.external_first = address_of(external.substr(0, dash));
@@ -142,6 +148,21 @@ void add_measurement_options(CLI::App& app, Options& options, TrafficTexts& text
   app.add_option("--label", options.label, "stands before the progress line");
 }
 
+void add_flood_options(CLI::App& app, Options& options, AddressTexts& texts) {
+  std::string names;
+  for (const Flood& flood : all_floods()) names += fmt::format("\n{:15}{}", flood.name, flood.says);
+  CLI::Option* port = app.add_option("--flooder", options.flooder_port,
+                                     "port of a second VM, which floods while the first one has --rate");
+  app.add_option("--flood", options.flood, "what it sends:" + names)
+      ->needs(port)
+      ->check([](const std::string& name) {
+        return find_flood(name) != nullptr ? std::string() : "'" + name + "' is no flood";
+      });
+  app.add_option("--flooder-address", texts.flooder, "address of that VM")->capture_default_str();
+  app.add_option("--silent-address", texts.silent, "an address of the uplink's subnet that nobody has")
+      ->capture_default_str();
+}
+
 void add_address_options(CLI::App& app, Options& options, AddressTexts& texts) {
   app.add_option("--network", texts.network, "the VM network: gateway address and length")
       ->capture_default_str();
@@ -161,6 +182,8 @@ void add_address_options(CLI::App& app, Options& options, AddressTexts& texts) {
 void fill_defaults(Options& options) {
   if (options.traffic.empty()) options.traffic = {Traffic::Outbound, Traffic::Both};
   std::sort(options.flows.begin(), options.flows.end());
+  if (!options.flood.empty() && options.rate_mpps == 0)
+    throw CLI::ValidationError("--flood: the victim needs a --rate");
   if (options.flows.front() == 0) throw CLI::ValidationError("--flows: a run needs at least one flow");
 }
 
@@ -203,6 +226,7 @@ ParsedOptions parse_options(int argc, char** argv) {
   add_device_options(app, options);
   add_traffic_options(app, options, traffic);
   add_measurement_options(app, options, traffic);
+  add_flood_options(app, options, texts);
   add_address_options(app, options, texts);
   try {
     app.parse(argc, argv);

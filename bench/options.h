@@ -54,6 +54,7 @@ struct EalOptions {
 struct Options {
   std::string vm_port;  // path of a vhost-user socket | PCI address | DPDK devargs
   std::string uplink_port;
+  std::string flooder_port;  // a second VM's; empty: nobody floods
   VirtioOptions virtio;
   EalOptions eal;
 
@@ -76,6 +77,9 @@ struct Options {
   FlowNumber connection_flows = 100'000;  // new flows in each trial
   bool connection_search = false;
   bool steady_load = true;
+
+  std::string flood;              // of flood_frames.h; the load is then the victim's
+  net::Ipv4Addr flooder, silent;  // addresses: the flooder's own, one on the uplink's subnet that nobody has
 
   std::string device_name;  // of the device under test, for the report
   std::string json_path;

@@ -66,6 +66,7 @@ std::vector<std::string> eal_arguments(const Options& options) {
   };
   add_device(options.vm_port, "vm", "52:54:00:be:00:01");
   add_device(options.uplink_port, "uplink", "52:54:00:be:00:02");
+  if (!options.flooder_port.empty()) add_device(options.flooder_port, "flooder", "52:54:00:be:00:03");
   if (!needs_pci) arguments.emplace_back("--no-pci");
   arguments.insert(arguments.end(), options.eal.extra.begin(), options.eal.extra.end());
   return arguments;
@@ -87,8 +88,10 @@ rte_mempool* new_pool(const std::string& name, unsigned buffers, std::uint16_t p
   return pool;
 }
 
-void start(std::uint16_t port, unsigned queue_size, rte_mempool* receive_pool) {
-  const rte_eth_conf configuration = {};
+void start(std::uint16_t port, unsigned queue_size, rte_mempool* receive_pool,
+           std::uint64_t transmit_offloads) {
+  rte_eth_conf configuration = {};
+  configuration.txmode.offloads = transmit_offloads;
   const auto socket = static_cast<unsigned>(std::max(0, rte_eth_dev_socket_id(port)));
   auto receive_entries = static_cast<std::uint16_t>(queue_size);
   auto transmit_entries = receive_entries;
@@ -115,6 +118,9 @@ std::string vm_device_name(const Options& options) {
 std::string uplink_device_name(const Options& options) {
   return name_of(options.uplink_port, "uplink");
 }
+std::string flooder_device_name(const Options& options) {
+  return name_of(options.flooder_port, "flooder");
+}
 
 Environment::Environment(const Options& options) {
   std::vector<std::string> arguments = eal_arguments(options);
@@ -131,12 +137,13 @@ Environment::~Environment() {
   rte_eal_cleanup();
 }
 
-Port::Port(const std::string& device_name, unsigned queue_size) : id_(port_id_of(device_name)) {
+Port::Port(const std::string& device_name, unsigned queue_size, std::uint64_t transmit_offloads)
+    : id_(port_id_of(device_name)) {
   const std::string number = std::to_string(id_);
   receive_pool_ = new_pool("receive" + number, 2 * queue_size + kSpareBuffers - 1, id_);
   load_pool_ = new_pool("load" + number, queue_size + kSpareBuffers - 1, id_);
   single_pool_ = new_pool("single" + number, kSingleFrames, id_);
-  start(id_, queue_size, receive_pool_);
+  start(id_, queue_size, receive_pool_, transmit_offloads);
   rte_ether_addr address;
   require(rte_eth_macaddr_get(id_, &address), "read MAC address");
   std::copy(std::begin(address.addr_bytes), std::end(address.addr_bytes), mac_.bytes.begin());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two ports of the generator, and their buffers.
+// The ports of the generator, two or (with a flooder) three, and their buffers.
 //
 // A port is normally a virtio-user device on a vhost-user socket of the device under test, i.e. what a VM's
 // driver would be; a PCI address or any DPDK devargs serve as well. Each port has three pools: buffers to
@@ -23,7 +23,7 @@ namespace vmnat::bench {
 // Twice what the device under test usually takes at once: the generator's cost per frame is the lower.
 inline constexpr std::uint16_t kBurst = 64;
 
-// Brings EAL up with both devices; call once. Throws std::runtime_error with what to do when it cannot.
+// Brings EAL up with the devices; call once. Throws std::runtime_error with what to do when it cannot.
 class Environment {
  public:
   explicit Environment(const Options& options);
@@ -34,7 +34,8 @@ class Environment {
 
 class Port {
  public:
-  Port(const std::string& device_name, unsigned queue_size);
+  // `transmit_offloads`: RTE_ETH_TX_OFFLOAD_*.
+  Port(const std::string& device_name, unsigned queue_size, std::uint64_t transmit_offloads = 0);
   ~Port();
   Port(const Port&) = delete;
   Port& operator=(const Port&) = delete;
@@ -58,9 +59,10 @@ class Port {
   rte_mempool* single_pool_ = nullptr;
 };
 
-// The ethdev names that Environment gave to the two devices.
+// The ethdev names that Environment gave to the devices.
 std::string vm_device_name(const Options& options);
 std::string uplink_device_name(const Options& options);
+std::string flooder_device_name(const Options& options);
 
 // The bytes of a received frame (one segment).
 std::span<const std::byte> bytes_of(const rte_mbuf* frame);

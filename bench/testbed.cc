@@ -87,6 +87,7 @@ void TestBed::check(Direction direction, std::span<const std::byte> frame) {
   if (ethernet != nullptr && ethernet->ether_type() == net::EtherType::Arp) {
     const auto reply = neighbors_at(direction).answer(frame);
     if (reply) receiver(direction).send(reply->bytes());
+    if (watcher_) watcher_(direction, frame);
     return;
   }
   const ReceivedFrame received = read_frame(frame);
@@ -94,6 +95,7 @@ void TestBed::check(Direction direction, std::span<const std::byte> frame) {
   if (fault == Fault::None && received.flow >= flows_.size()) fault = Fault::Foreign;
   if (fault == Fault::None)
     fault = direction == Direction::Outbound ? fault_of_outbound(received) : fault_of_inbound(received);
+  if (fault == Fault::Foreign && watcher_) watcher_(direction, frame);
   ++faults_[static_cast<std::size_t>(fault)];
 }
 

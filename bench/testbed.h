@@ -51,6 +51,10 @@ class TestBed {
   void check(Direction direction, std::span<const std::byte> frame);
   // The same for a frame of a TCP connection, see tcp_talk.h.
   void check_segment(Direction direction, std::span<const std::byte> frame);
+  // Is shown every frame that is none of this run's, and ARP, when it has been answered.
+  void watch_others(std::function<void(Direction, std::span<const std::byte>)> watcher) {
+    watcher_ = std::move(watcher);
+  }
   // Receives until nothing has come for a moment.
   void drain();
 
@@ -88,6 +92,7 @@ class TestBed {
   Port uplink_;
   NeighborSide host_side_;
   NeighborSide router_side_;
+  std::function<void(Direction, std::span<const std::byte>)> watcher_;
 };
 
 // Calls `step` until it answers true or the time is over; whether it did.
