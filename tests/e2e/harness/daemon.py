@@ -7,12 +7,14 @@
         vmnatd.check_accounting()
     # stopped by SIGTERM; an exit code other than 0 is a failure of the test
 
-The binaries are those of $VMNAT_BUILD (meson sets it), else of build/ in the source tree.
+The binaries are those of $VMNAT_BUILD (meson sets it), else of build/ in the source tree. When they are built with
+sanitizers, a report of one fails the test that was running, or the file as a whole if it came at the end.
 """
 
 import json
 import os
 import pathlib
+import re
 import signal
 
 from . import processes
@@ -34,6 +36,15 @@ def program(name) -> pathlib.Path:
 def runtime_directory(directory) -> dict[str, str]:
     """The environment in which DPDK keeps its files in the test's directory, to go with it, not in /var/run."""
     return {"RUNTIME_DIRECTORY": str(directory)}
+
+
+SANITIZER_REPORT = re.compile(r"^.*(?:ERROR: \w+Sanitizer|: runtime error: |WARNING: \w+Sanitizer).*$", re.MULTILINE)
+
+
+def sanitizer_report(log, lines=60) -> str:
+    """What a sanitizer has written into this log, from its first report on; empty when it has not."""
+    found = SANITIZER_REPORT.search(log)
+    return "\n".join(log[found.start():].splitlines()[:lines]) if found else ""
 
 
 def drops(counters) -> int:
@@ -82,6 +93,12 @@ class Vmnatd:
     def kill(self):
         self.process.kill()
 
+    def check_sanitizers(self):
+        """No run of this daemon, under sanitizers, has seen a fault."""
+        for log in self.logs():
+            report = sanitizer_report(log.read_text(errors="replace"))
+            check(not report, f"vmnatd ({log.name}) was ended by a sanitizer\n{report}")
+
     # --- vmnatctl -----------------------------------------------------------------------------------------
 
     def ctl_text(self, *arguments) -> str:
@@ -114,7 +131,8 @@ class Vmnatd:
             counters = {name: value for name, value in self.counters().items() if value}
         except Exception as problem:
             counters = problem
-        return f"--- counters\n{counters}\n--- vmnatd's log\n{self.process.log_tail()}"
+        report = sanitizer_report(self.process.log())
+        return f"--- counters\n{counters}\n--- vmnatd's log\n{report or self.process.log_tail()}"
 
     def __enter__(self):
         return self
@@ -125,3 +143,5 @@ class Vmnatd:
                 self.stop()
         finally:
             self.process.kill()
+            if failure is None or issubclass(failure, Exception):  # not on the way out of a signal
+                self.check_sanitizers()
