@@ -97,7 +97,7 @@ class Vmnatd:
         """No run of this daemon, under sanitizers, has seen a fault."""
         for log in self.logs():
             report = sanitizer_report(log.read_text(errors="replace"))
-            check(not report, f"vmnatd ({log.name}) was ended by a sanitizer\n{report}")
+            check(not report, f"a sanitizer reports a fault of vmnatd, in {log.name}\n{report}")
 
     # --- vmnatctl -----------------------------------------------------------------------------------------
 
