@@ -145,6 +145,7 @@ Json port_json(const Surroundings& at, PortIndex index) {
     json["socket"] = plan.config->vhost_user;
     json["mode"] = config::to_word(plan.config->mode);
     json["queues"] = plan.config->queues;
+    json["rings_deferred"] = at.launched.device(index).ring_deferrals();
   }
   return json;
 }

@@ -46,6 +46,12 @@ void add_frames(const Launched& launched, Named& named) {
   }
 }
 
+void add_rings(const Launched& launched, Named& named) {
+  std::uint64_t& deferred = named["rings.deferred"];
+  for (std::size_t port = 0; port < launched.ports().size(); ++port)
+    deferred += launched.device(static_cast<PortIndex>(port)).ring_deferrals();
+}
+
 void add_sessions(const Launched& launched, Named& named) {
   for (const auto& worker : launched.workers()) {
     const conntrack::Statistics statistics = worker->conntrack().statistics();
@@ -131,6 +137,7 @@ std::uint64_t active_sessions(const Launched& launched) {
 std::map<std::string, std::uint64_t> all_counters(const Launched& launched, const SlowPath& slow_path) {
   Named named;
   add_frames(launched, named);
+  add_rings(launched, named);
   add_sessions(launched, named);
   add_neighbors(slow_path.neighbors().counts(), named);
   add_inside_neighbors(slow_path, named);

@@ -24,10 +24,10 @@ struct Device {
   std::uint16_t prepare(std::uint16_t queue, rte_mbuf** frames, std::uint16_t count) const {
     return vhost != nullptr ? count : rte_eth_tx_prepare(port_id, queue, frames, count);
   }
-  // How many frames, from the first on, the device has taken over.
-  std::uint16_t transmit(std::uint16_t queue, rte_mbuf** frames, std::uint16_t count) const {
+  // Which frames, of Transmission::kMostFrames at most, the device has taken over.
+  Transmission transmit(std::uint16_t queue, rte_mbuf** frames, std::uint16_t count) const {
     if (vhost != nullptr) return vhost->transmit(queue, frames, count);
-    return rte_eth_tx_burst(port_id, queue, frames, count);
+    return {.sent = Transmission::first(rte_eth_tx_burst(port_id, queue, frames, count))};
   }
 };
 

@@ -76,6 +76,7 @@ namespace vmnat::dataplane {
   /* Ways out */                                                                                             \
   ROW(PortDown, "port_down", "nobody is attached to the destination port")                                   \
   ROW(TxFull, "tx_full", "transmit queue of the destination port is full")                                   \
+  ROW(GuestBuffers, "guest_buffers", "longer than any receive buffer that the destination VM gives")         \
   ROW(HandoffFull, "handoff_full", "ring to the owning worker is full")                                      \
   ROW(PuntFull, "punt_full", "ring to the control thread is full")                                           \
   ROW(PuntBudget, "punt_budget", "for control, but over what its port or destination may have of this kind") \

@@ -16,19 +16,47 @@
 // guest's memory, has no frame, or one of more than 64 KB, becomes an empty frame, which the pipeline drops
 // and counts; the guest gets its descriptors back.
 //
+// Work for a guest is bounded by what comes of it. Chains of several descriptors are what a guest can make
+// long: of 1024 chains of 1024 descriptors each, all without a byte, a call reads 512 descriptors and leaves
+// the rest where it is. Legitimate ones fit: 11 super-frames of 64 KB in buffers of 1.5 KB, and put() may
+// read as many more as the frames' bytes need. When a budget ends a call, that is counted
+// (Layout::deferrals).
+//
 // Threads: one worker; librte_vhost's, which sets it up, while no worker is at it (vhost_port.h).
 #pragma once
 
 #include <rte_mbuf.h>
 
+#include "dataplane/counter.h"
 #include "dataplane/guest_memory.h"
 #include "dataplane/virtio.h"
 
 namespace vmnat::dataplane {
 
+// Of a burst's frames, a bit for each: the first one's is the lowest. Those that are in neither set found the
+// way out full.
+struct Transmission {
+  std::uint32_t sent = 0;      // taken over
+  std::uint32_t too_long = 0;  // for any buffer of the guest's
+
+  static constexpr unsigned kMostFrames = 32;
+  // The bits of the first frames.
+  static constexpr std::uint32_t first(unsigned count) {
+    return static_cast<std::uint32_t>((std::uint64_t{1} << count) - 1);
+  }
+};
+
 class SplitVirtqueue {
  public:
-  static constexpr unsigned kMostFrames = 32;  // of a burst
+  static constexpr unsigned kMostFrames = Transmission::kMostFrames;  // of a burst
+
+  // Budgets of one call of take() or put().
+  static constexpr unsigned kLongestChain = 256;             // descriptors, as in librte_vhost
+  static constexpr unsigned kDescriptorsPerCall = 512;       // of chains that are walked,
+  static constexpr unsigned kDescriptorsPerFrame = 2;        // and for each frame to be put so many more,
+  static constexpr unsigned kBytesPerDescriptor = 256;       // and one for each of so many bytes of it
+  static constexpr std::uint32_t kBytesPerCall = 128 << 10;  // of walked chains: take() walks no more then
+  static_assert(kDescriptorsPerCall > kLongestChain + 1, "each call gets over the first chain");
 
   struct Layout {
     const virtio::Descriptor* descriptors = nullptr;
@@ -39,6 +67,7 @@ class SplitVirtqueue {
     std::uint64_t features = 0;  // as negotiated
     std::uint16_t next_available = 0;
     std::uint16_t next_used = 0;
+    Counter* deferrals = nullptr;  // calls that a budget ended with chains left; nullptr: not counted
   };
   // Features that it can do; a queue with others is librte_vhost's.
   static bool can_drive(std::uint64_t features) {
@@ -56,8 +85,12 @@ class SplitVirtqueue {
   // At most `most` frames that the guest sends, in buffers of the pool. Without buffers they stay where they
   // are.
   std::uint16_t take(rte_mempool* pool, rte_mbuf** frames, std::uint16_t most);
-  // How many of the frames, from the first on, the guest has room for: copied. They stay the caller's.
-  std::uint16_t put(rte_mbuf* const* frames, std::uint16_t count);
+  // Copies the frames that the guest has room for, of kMostFrames at most. They stay the caller's. One that
+  // is too long does not keep back those behind it.
+  Transmission put(rte_mbuf* const* frames, std::uint16_t count);
+
+  // Of walked chains, since it is open; for tests of the bounds.
+  [[nodiscard]] std::uint64_t descriptors_walked() const { return descriptors_walked_; }
 
  private:
   struct Piece {
@@ -65,6 +98,9 @@ class SplitVirtqueue {
     std::uint32_t bytes;
   };
   struct Burst;
+  struct Work;
+  struct Walk;
+  enum class Fit : std::uint8_t { Written, TooLong, Full };
   class Chain;
   class Writer;
 
@@ -81,10 +117,13 @@ class SplitVirtqueue {
   [[nodiscard]] Piece in_one_piece(std::uint16_t head) const;
 
   void copy_out(Piece buffer, rte_mbuf* frame) const;
-  [[gnu::cold]] bool gather(std::uint16_t head, rte_mempool* pool, rte_mbuf* frame) const;
+  [[gnu::cold]] bool gather(std::uint16_t head, rte_mempool* pool, rte_mbuf* frame, Work& work);
   void copy_in(const rte_mbuf* frame, std::byte* buffer) const;
-  [[gnu::cold]] bool scatter(rte_mbuf* frame, unsigned& done, unsigned available);
-  [[gnu::cold]] [[nodiscard]] std::uint64_t capacity(std::uint16_t head) const;
+  [[gnu::cold]] Fit scatter(rte_mbuf* frame, Walk& walk);
+  void give_back_unused(Walk& walk, unsigned chains);
+  void defer() {
+    if (deferrals_ != nullptr) deferrals_->add(1);
+  }
 
   void give_back(unsigned number, std::uint16_t head, std::uint32_t written);
   void publish(unsigned chains);
@@ -103,6 +142,8 @@ class SplitVirtqueue {
   bool has_event_index_ = false;
   bool was_called_ = false;  // since it is open
   int call_fd_ = -1;
+  Counter* deferrals_ = nullptr;
+  std::uint64_t descriptors_walked_ = 0;
 };
 
 }  // namespace vmnat::dataplane

@@ -2,6 +2,7 @@
 #include "dataplane/transmit.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "dataplane/packet.h"
@@ -60,12 +61,16 @@ void Transmitter::flush_port(PortIndex to, const Port& port) {
   if (std::exchange(buffer.has_offload, false) && port.up) drop_unprepared(queue, buffer);
   std::uint64_t bytes = 0;  // taken before the device owns the frames
   for (unsigned i = 0; i < buffer.count; ++i) bytes += buffer.frames[i]->pkt_len;
-  const unsigned sent = port.up ? buffer.device.transmit(queue, buffer.frames, buffer.count) : 0;
-  for (unsigned i = sent; i < buffer.count; ++i) {
+  const Transmission result =
+      port.up ? buffer.device.transmit(queue, buffer.frames, buffer.count) : Transmission{};
+  for (auto left = Transmission::first(buffer.count) & ~result.sent; left != 0; left &= left - 1) {
+    const auto i = static_cast<unsigned>(std::countr_zero(left));
     bytes -= buffer.frames[i]->pkt_len;
-    drop(buffer.frames[i], buffer.from[i], port.up ? DropReason::TxFull : DropReason::PortDown);
+    const bool is_too_long = (result.too_long >> i & 1) != 0;
+    const DropReason full = is_too_long ? DropReason::GuestBuffers : DropReason::TxFull;
+    drop(buffer.frames[i], buffer.from[i], port.up ? full : DropReason::PortDown);
   }
-  counters_.ports[to].tx_packets.add(sent);
+  counters_.ports[to].tx_packets.add(static_cast<unsigned>(std::popcount(result.sent)));
   counters_.ports[to].tx_bytes.add(bytes);
   clock.lap(Stage::Transmit, buffer.count);
   buffer.count = 0;

@@ -39,7 +39,7 @@ class Transmitter {
   void flush(const ForwardingState& state);
 
  private:
-  static constexpr unsigned kBufferSize = 32;
+  static constexpr unsigned kBufferSize = Transmission::kMostFrames;
   struct Buffer {
     Device device;
     std::uint16_t count = 0;

@@ -13,17 +13,25 @@
 //     ring.in_use = false                    while (is_in_use()) wait
 //
 // So the worker pays two plain stores a burst, no fence.
+//
+// A VMM whose VM has come from another host asks that the network hears of it: the frame that says so comes
+// out of receive() like one of the VM's own, and is held against what the port owns like those.
 #pragma once
 
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstdint>
 #include <rte_mbuf.h>
 #include <rte_vhost.h>
+#include <utility>
 
 #include "conntrack/session.h"
+#include "dataplane/announcement.h"
+#include "dataplane/counter.h"
 #include "dataplane/guest_memory.h"
+#include "dataplane/net/address.h"
 #include "dataplane/split_virtqueue.h"
 
 namespace vmnat::dataplane {
@@ -36,20 +44,24 @@ class VhostPort {
   // A burst from the guest's transmit queue, in buffers of the pool. Workers, each for queues of its own.
   std::uint16_t receive(std::uint16_t queue, rte_mempool* pool, rte_mbuf** frames, std::uint16_t most) {
     const auto number = static_cast<std::uint16_t>(2 * queue + 1);
-    return at_ring(number, [=](int guest, Ring& ring) {
+    return at_ring(number, [=, this](int guest, Ring& ring) -> std::uint16_t {
+      if (queue == 0 && announced_.load(std::memory_order_relaxed) != 0) return announce(pool, frames);
       if (guest == kDrivenHere) return ring.queue.take(pool, frames, most);
       return rte_vhost_dequeue_burst(guest, number, pool, frames, most);
     });
   }
-  // How many of the frames the guest's receive queue has taken: copied, and freed here.
-  std::uint16_t transmit(std::uint16_t queue, rte_mbuf** frames, std::uint16_t count) {
+  // What the guest's receive queue has taken was copied, and is freed here.
+  Transmission transmit(std::uint16_t queue, rte_mbuf** frames, std::uint16_t count) {
     const auto number = static_cast<std::uint16_t>(2 * queue);
-    const std::uint16_t taken = at_ring(number, [=](int guest, Ring& ring) {
+    const Transmission result = at_ring(number, [=, this](int guest, Ring& ring) {
       if (guest == kDrivenHere) return ring.queue.put(frames, count);
-      return rte_vhost_enqueue_burst(guest, number, frames, count);
+      return enqueue(guest, number, frames, count);
     });
-    rte_pktmbuf_free_bulk(frames, taken);
-    return taken;
+    if (result.sent == Transmission::first(count))
+      rte_pktmbuf_free_bulk(frames, count);
+    else
+      free_sent(result.sent, frames);
+    return result;
   }
 
   // librte_vhost's thread. `features` are virtio's, as negotiated; `guest` is its number there, whose bursts
@@ -80,10 +92,20 @@ class VhostPort {
   void set_enabled(unsigned ring, bool is_enabled) {
     if (ring < rings_.size()) rings_[ring].is_enabled.store(is_enabled, std::memory_order_relaxed);
   }
+  // Where the ring's queue counts calls that a budget ended.
+  Counter& deferrals(unsigned ring) { return rings_[ring].deferrals; }
+  // The network is to hear once that this MAC is here; zero: no more.
+  void announce(net::MacAddr mac) { announced_.store(mac.as_word(), std::memory_order_relaxed); }
 
   // Any thread.
   [[nodiscard]] bool has_guest() const { return is_attached_.load(std::memory_order_acquire); }
   [[nodiscard]] std::uint64_t features() const { return features_.load(std::memory_order_relaxed); }
+  // Calls that a budget of split_virtqueue.h ended with chains left, for the next one.
+  [[nodiscard]] std::uint64_t deferrals() const {
+    std::uint64_t sum = 0;
+    for (const Ring& ring : rings_) sum += ring.deferrals.get();
+    return sum;
+  }
   // Of the guest's receive queues, how many from the first on are enabled.
   [[nodiscard]] unsigned open_receive_queues() const {
     unsigned open = 0;
@@ -97,23 +119,49 @@ class VhostPort {
     std::atomic<bool> in_use{false};
     std::atomic<bool> is_enabled{false};
     SplitVirtqueue queue;  // open when it is driven here
+    Counter deferrals;
   };
 
   template <typename Burst>
-  std::uint16_t at_ring(unsigned number, Burst burst) {
+  auto at_ring(unsigned number, Burst burst) -> decltype(burst(0, std::declval<Ring&>())) {
     Ring& ring = rings_[number];
     ring.in_use.store(true, std::memory_order_relaxed);
     std::atomic_signal_fence(std::memory_order_seq_cst);  // pairs with the membarrier after a change
     const int guest = guest_.load(std::memory_order_acquire);
     const bool is_open = guest != kNobody && ring.is_enabled.load(std::memory_order_relaxed);
-    const std::uint16_t count = is_open ? burst(guest, ring) : std::uint16_t{0};
+    const auto result = is_open ? burst(guest, ring) : decltype(burst(guest, ring)){};
     ring.in_use.store(false, std::memory_order_release);
-    return count;
+    return result;
+  }
+
+  [[gnu::cold]] std::uint16_t announce(rte_mempool* pool, rte_mbuf** frames) {
+    frames[0] = make_announcement(pool, announced_.exchange(0, std::memory_order_relaxed));
+    return frames[0] == nullptr ? 0 : 1;
+  }
+  // librte_vhost stops at a frame that its guest has no room for. When that takes the next one, it was the
+  // frame.
+  [[gnu::cold]] Transmission enqueue(int guest, std::uint16_t ring, rte_mbuf** frames, unsigned count) const {
+    Transmission result;
+    for (unsigned done = 0; done < count; ++done) {
+      const unsigned sent =
+          rte_vhost_enqueue_burst(guest, ring, frames + done, static_cast<std::uint16_t>(count - done));
+      if (sent == 0 && done > 0) break;
+      result.sent |= Transmission::first(sent) << done;
+      done += sent;
+    }
+    if ((features() & virtio::kMergeableBuffers) == 0)
+      result.too_long =
+          ~result.sent & Transmission::first(static_cast<unsigned>(std::bit_width(result.sent)));
+    return result;
+  }
+  [[gnu::cold]] static void free_sent(std::uint32_t sent, rte_mbuf** frames) {
+    for (; sent != 0; sent &= sent - 1) rte_pktmbuf_free(frames[std::countr_zero(sent)]);
   }
 
   std::atomic<int> guest_{kNobody};  // for workers
   std::atomic<bool> is_attached_{false};
   std::atomic<std::uint64_t> features_{0};
+  std::atomic<std::uint64_t> announced_{0};  // a MAC's word
   GuestMemory memory_;
   std::array<Ring, 2 * kMostQueues> rings_;
 };

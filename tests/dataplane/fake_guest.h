@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// FakeGuest: a guest's driver of one split virtqueue of 8 descriptors, with 256 KiB of memory at two places.
+// FakeGuest: a guest's driver of one split virtqueue, of 8 descriptors unless a test wants more, with 256 KiB
+// of memory at two places.
 //
 //   guest.offer(3, {{.length = 72, .at = guest.place(bytes)}});   a chain that starts at descriptor 3
 //   guest.used()                                                  {head, length} of what came back
@@ -7,7 +8,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
 #include <span>
 #include <stdexcept>
 #include <vector>
@@ -28,12 +28,21 @@ class FakeGuest {
     std::uint32_t length = 0;
   };
 
-  explicit FakeGuest(std::uint64_t features = dataplane::virtio::kVersion1, std::uint16_t start = 0)
-      : low_(kBytes), high_(kBytes), features_(features), start_(start), seen_(start) {
+  explicit FakeGuest(std::uint64_t features = dataplane::virtio::kVersion1, std::uint16_t start = 0,
+                     std::uint16_t size = kSize)
+      : size_(size),
+        descriptors_(size),
+        available_(2u + size + 1),
+        used_(1u + 2 * size + 1),
+        low_(kBytes),
+        high_(kBytes),
+        features_(features),
+        start_(start),
+        seen_(start) {
     memory_.count = 2;
     memory_.regions[0] = {kLow, kBytes, low_.data()};
     memory_.regions[1] = {kHigh, kBytes, high_.data()};
-    available_[1] = used_->start.index = start;
+    available_[1] = used_start().index = start;
     reopen();
   }
   // As librte_vhost's thread does it after a message.
@@ -41,15 +50,18 @@ class FakeGuest {
     queue_ = dataplane::SplitVirtqueue(
         {.descriptors = descriptors_.data(),
          .available = reinterpret_cast<const dataplane::virtio::RingStart*>(available_.data()),
-         .used = &used_->start,
-         .size = kSize,
+         .used = &used_start(),
+         .size = size_,
          .call_fd = call_fd,
          .features = features_,
          .next_available = start_,
-         .next_used = start_},
+         .next_used = start_,
+         .deferrals = &deferrals_},
         memory_);
   }
   dataplane::SplitVirtqueue& queue() { return queue_; }
+  [[nodiscard]] std::uint16_t size() const { return size_; }  // of the ring
+  [[nodiscard]] std::uint64_t deferrals() const { return deferrals_.get(); }
 
   // Guest memory that nothing else uses yet, filled with the bytes.
   Buffer place(const Bytes& bytes) {
@@ -71,6 +83,8 @@ class FakeGuest {
     memory_.regions[1].bytes = at;
     memory_.count = 3;
   }
+  // The region below is here from now on, at the addresses as before.
+  void move_low(std::byte* to, std::uint64_t bytes) { memory_.regions[0] = {kLow, bytes, to}; }
   std::byte* here(std::uint64_t address) {
     return address >= kHigh ? high_.data() + (address - kHigh) : low_.data() + (address - kLow);
   }
@@ -92,16 +106,19 @@ class FakeGuest {
   }
   void offer_head(std::uint16_t head) {
     std::uint16_t& index = available_[1];
-    available_[2 + index % kSize] = head;
+    available_[2 + index % size_] = head;
     ++index;
   }
   void forbid_calls() { available_[0] = dataplane::virtio::RingStart::kNoInterrupt; }
-  void call_at(std::uint16_t used_index) { available_[2 + kSize] = used_index; }
+  void call_at(std::uint16_t used_index) { available_[2u + size_] = used_index; }
 
   // What came back since the last time.
   std::vector<dataplane::virtio::UsedElement> used() {
     std::vector<dataplane::virtio::UsedElement> elements;
-    for (; seen_ != used_->start.index; ++seen_) elements.push_back(used_->elements[seen_ % kSize]);
+    for (; seen_ != used_start().index; ++seen_) {
+      const std::uint32_t* const element = &used_[1 + 2 * (seen_ % size_)];
+      elements.push_back({.head = element[0], .length = element[1]});
+    }
     return elements;
   }
 
@@ -116,21 +133,22 @@ class FakeGuest {
     return descriptors;
   }
 
-  struct UsedRing {
-    dataplane::virtio::RingStart start;
-    dataplane::virtio::UsedElement elements[kSize];
-  };
+  dataplane::virtio::RingStart& used_start() {
+    return *reinterpret_cast<dataplane::virtio::RingStart*>(used_.data());
+  }
 
   // Each by itself in memory, with nothing around that a wrong index could reach unnoticed by a sanitizer.
-  std::vector<dataplane::virtio::Descriptor> descriptors_{kSize};
-  std::vector<std::uint16_t> available_ = std::vector<std::uint16_t>(2 + kSize + 1);
-  std::unique_ptr<UsedRing> used_ = std::make_unique<UsedRing>();
+  std::uint16_t size_;
+  std::vector<dataplane::virtio::Descriptor> descriptors_;
+  std::vector<std::uint16_t> available_;
+  std::vector<std::uint32_t> used_;
   std::vector<std::byte> low_, high_;
   std::uint64_t next_free_ = 0;
   dataplane::GuestMemory memory_;
   std::uint64_t features_;
   std::uint16_t start_;
   std::uint16_t seen_;
+  dataplane::Counter deferrals_;
   dataplane::SplitVirtqueue queue_;
 };
 

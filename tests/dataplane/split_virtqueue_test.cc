@@ -2,11 +2,14 @@
 // Frames out of a guest's memory and into it, in whatever buffers it gives, good and bad.
 #include "dataplane/split_virtqueue.h"
 
+#include <bit>
+#include <csignal>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <rte_mempool.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "dataplane/claims.h"
@@ -34,6 +37,7 @@ using dataplane::virtio::Descriptor;
 using dataplane::virtio::NetHeader;
 using dataplane::virtio::UsedElement;
 using net::TcpHeader;
+using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
@@ -93,6 +97,10 @@ Frame frame_of(const Bytes& bytes, std::size_t of_each_buffer = 2048) {
   return Frame(buffer_of(bytes, of_each_buffer));
 }
 
+MATCHER_P(UsedElementIs, length, "") {
+  return arg.length == length;
+}
+
 class SplitVirtqueue : public ::testing::Test {
  protected:
   void SetUp() override { buffers_before_ = rte_mempool_avail_count(packet_pool()); }
@@ -110,11 +118,15 @@ class SplitVirtqueue : public ::testing::Test {
     for (const Frame& frame : take_frames(guest, most)) contents.push_back(content(frame.get()));
     return contents;
   }
-  static unsigned put(FakeGuest& guest, const std::vector<Bytes>& contents) {
+  static dataplane::Transmission transmit(FakeGuest& guest, const std::vector<Bytes>& contents) {
     std::vector<Frame> frames;
     std::vector<rte_mbuf*> plain;
     for (const Bytes& one : contents) plain.push_back(frames.emplace_back(frame_of(one)).get());
     return guest.queue().put(plain.data(), static_cast<std::uint16_t>(plain.size()));
+  }
+  // How many were sent.
+  static unsigned put(FakeGuest& guest, const std::vector<Bytes>& contents) {
+    return static_cast<unsigned>(std::popcount(transmit(guest, contents).sent));
   }
 
  private:
@@ -342,7 +354,9 @@ TEST_F(SplitVirtqueue, WhatTheGuestHasNoRoomForStaysOutside) {
   EXPECT_THAT(guest.used(), SizeIs(2));
   guest.offer(2, {guest.room(100)});
   guest.offer(3, {guest.room(100)});
-  EXPECT_EQ(put(guest, {pattern(89)}), 0u);  // not mergeable
+  const dataplane::Transmission result = transmit(guest, {pattern(89)});  // not mergeable
+  EXPECT_EQ(result.sent, 0u);
+  EXPECT_EQ(result.too_long, 1u);
   EXPECT_THAT(guest.used(), IsEmpty());
 }
 
@@ -370,7 +384,7 @@ TEST_F(SplitVirtqueue, AFrameInSeveralBuffersGoesIntoAChainOfThem) {
   guest.offer(0, {header, body, rest});
   const Frame frame = frame_of(pattern(3'000), 1'100);
   rte_mbuf* frames[] = {frame.get()};
-  EXPECT_EQ(guest.queue().put(frames, 1), 1u);
+  EXPECT_EQ(guest.queue().put(frames, 1).sent, 1u);
   EXPECT_THAT(guest.used(), ElementsAre(UsedElement{0, kHeader + 3'000}));
   EXPECT_EQ(joined(guest.read(body), guest.read({rest.address, 2'300})), pattern(3'000));
   EXPECT_EQ(header_in(guest.read(header)).buffers, 1);
@@ -407,7 +421,7 @@ TEST_F(SplitVirtqueue, ASuperFrameTellsTheGuestWhatIsLeftToDo) {
   ASSERT_EQ(dataplane::prepare_to_leave(frame.get(), {.checksums = true, .tcp4_segments = true}),
             dataplane::Remaining::Nothing);
   rte_mbuf* frames[] = {frame.get()};
-  ASSERT_EQ(guest.queue().put(frames, 1), 1u);
+  ASSERT_EQ(guest.queue().put(frames, 1).sent, 1u);
   const Bytes got = guest.read({buffer.address, kHeader + static_cast<std::uint32_t>(before.size())});
   const NetHeader header = header_in(got);
   EXPECT_EQ(header.flags, NetHeader::kNeedsChecksum);
@@ -420,6 +434,218 @@ TEST_F(SplitVirtqueue, ASuperFrameTellsTheGuestWhatIsLeftToDo) {
   // guest adds up from there makes the checksum that the frame had.
   EXPECT_TRUE(has_good_ip_checksum(from(got, kHeader)));
   EXPECT_EQ(with_finished_sum(from(got, kHeader), 34, 16), before);
+}
+
+TEST_F(SplitVirtqueue, AFrameTooLongForTheBuffersIsRefusedAlone) {
+  FakeGuest guest(virtio::kVersion1, 0, 64);
+  for (std::uint16_t i = 0; i < 64; ++i) guest.offer(i, {guest.room(1526)});
+  std::vector<Bytes> burst(5, pattern(60));
+  burst.push_back(pattern(4'000));
+  burst.insert(burst.end(), 20, pattern(60));
+  burst.push_back(pattern(1515));
+  const dataplane::Transmission result = transmit(guest, burst);
+  EXPECT_EQ(result.too_long, 1u << 5 | 1u << 26);
+  EXPECT_EQ(result.sent, dataplane::Transmission::first(26) & ~(1u << 5));
+  EXPECT_THAT(guest.used(), AllOf(SizeIs(25), Each(UsedElementIs(kHeader + 60))));
+}
+
+TEST_F(SplitVirtqueue, AFrameLongerThanAllMergeableBuffersIsRefusedAlone) {
+  FakeGuest guest(kMergeable);
+  for (std::uint16_t i = 0; i < 8; ++i) guest.offer(i, {guest.room(1526)});
+  const dataplane::Transmission result =
+      transmit(guest, {pattern(60'000), pattern(60), pattern(60'000), pattern(5'000), pattern(60)});
+  EXPECT_EQ(result.too_long, 1u);  // the second one may have met a ring that the guest is slow to fill
+  EXPECT_EQ(result.sent, 0b11010u);
+  EXPECT_THAT(guest.used(), SizeIs(1 + 4 + 1));
+}
+
+TEST_F(SplitVirtqueue, BuffersTooShortForAnyFrameGoBackUnused) {
+  FakeGuest guest;
+  guest.offer(0, {guest.room(kHeader)});
+  guest.offer(1, {guest.room(kHeader + 59)});
+  const auto good = guest.room(2048);
+  guest.offer(2, {good});
+  EXPECT_EQ(put(guest, {pattern(1000)}), 1u);
+  EXPECT_THAT(guest.used(),
+              ElementsAre(UsedElement{0, 0}, UsedElement{1, 0}, UsedElement{2, kHeader + 1000}));
+}
+
+TEST_F(SplitVirtqueue, ABrokenChainAmongMergeableOnesStandsInNobodysWay) {
+  FakeGuest guest(kMergeable);
+  guest.offer(0, {guest.room(1000)});
+  guest.offer(1, {{0xdead0000, 1000}});
+  const auto first = guest.room(1000), second = guest.room(1000);
+  guest.offer(2, {first});
+  guest.offer(3, {second});
+  const Bytes frame = pattern(1500);
+  EXPECT_EQ(put(guest, {frame}), 1u);
+  EXPECT_THAT(guest.used(), ElementsAre(UsedElement{0, 0}, UsedElement{1, 0}, UsedElement{2, 1000},
+                                        UsedElement{3, kHeader + 500}));
+  EXPECT_EQ(joined(guest.read(first), guest.read({second.address, kHeader + 500})),
+            behind({.buffers = 2}, frame));
+}
+
+TEST_F(SplitVirtqueue, TheNumberOfBuffersIsToldThoughTheHeaderItselfIsInPieces) {
+  for (const std::uint32_t cut : {1u, 9u, 10u, 11u}) {
+    FakeGuest guest(kMergeable);
+    const auto head = guest.room(cut), rest = guest.room(1000), more = guest.room(1000);
+    guest.offer(0, {head, rest});
+    guest.offer(4, {more});
+    ASSERT_EQ(put(guest, {pattern(1500)}), 1u);
+    const std::uint32_t of_second = kHeader + 1500 - cut - 1000;
+    EXPECT_EQ(joined(joined(guest.read(head), guest.read(rest)), guest.read({more.address, of_second})),
+              behind({.buffers = 2}, pattern(1500)))
+        << cut;
+  }
+}
+
+// ---- bounds of what a guest can make long
+
+// All heads of the ring name one chain, of as many descriptors as there are, each of so many bytes.
+void offer_long_chains(FakeGuest& guest, std::uint32_t bytes_each) {
+  const std::uint16_t size = guest.size();
+  for (std::uint16_t i = 0; i < size; ++i)
+    guest.descriptor(i) = {FakeGuest::kLow, bytes_each,
+                           i + 1 == size ? std::uint16_t{0} : std::uint16_t{Descriptor::kNext},
+                           static_cast<std::uint16_t>(i + 1)};
+  for (unsigned i = 0; i < size; ++i) guest.offer_head(0);
+}
+
+constexpr unsigned kAllowed = dataplane::SplitVirtqueue::kDescriptorsPerCall;
+unsigned allowed_for(unsigned frames, std::uint32_t bytes_each) {
+  using dataplane::SplitVirtqueue;
+  return kAllowed + frames * (SplitVirtqueue::kDescriptorsPerFrame +
+                              (kHeader + bytes_each) / SplitVirtqueue::kBytesPerDescriptor);
+}
+
+TEST_F(SplitVirtqueue, ACallReadsABoundedNumberOfDescriptorsOfReceiveChains) {
+  for (const std::uint64_t features : {virtio::kVersion1, kMergeable})
+    for (const std::uint16_t size : {256, 1024, 32768})
+      for (const std::uint32_t bytes_each : {0u, 1u}) {
+        FakeGuest guest(features, 0, size);
+        offer_long_chains(guest, bytes_each);
+        std::uint64_t before = 0;
+        for (unsigned call = 0; call < 100; ++call) {
+          put(guest, std::vector<Bytes>(32, pattern(60)));
+          const std::uint64_t walked = guest.queue().descriptors_walked();
+          ASSERT_LE(walked - before, allowed_for(32, 60)) << size << " of " << bytes_each << " bytes";
+          before = walked;
+        }
+        EXPECT_TRUE(bytes_each != 0 || guest.deferrals() > 0);
+      }
+}
+
+TEST_F(SplitVirtqueue, ACallReadsABoundedNumberOfDescriptorsOfTransmitChains) {
+  for (const std::uint16_t size : {256, 1024, 32768})
+    for (const std::uint32_t bytes_each : {0u, 1u, 60u}) {
+      FakeGuest guest(virtio::kVersion1, 0, size);
+      offer_long_chains(guest, bytes_each);
+      std::uint64_t before = 0;
+      for (unsigned call = 0; call < 100; ++call) {
+        const auto frames = take_frames(guest);
+        ASSERT_GE(frames.size(), 1u) << "the ring goes on";
+        const std::uint64_t walked = guest.queue().descriptors_walked();
+        ASSERT_LE(walked - before, kAllowed) << size << " of " << bytes_each << " bytes";
+        before = walked;
+      }
+      EXPECT_GT(guest.deferrals(), 0u);
+    }
+}
+
+TEST_F(SplitVirtqueue, ATableOfManyDescriptorsIsReadAsFarAsAnyFrameNeeds) {
+  FakeGuest guest(virtio::kVersion1, 0, 1024);
+  const FakeGuest::Buffer table =
+      guest.room(1024 * sizeof(Descriptor));  // each of no bytes, leading to the first
+  for (unsigned i = 0; i < 1024; ++i) {
+    const Descriptor entry{FakeGuest::kHigh, 0, Descriptor::kNext, 0};
+    std::memcpy(guest.here(table.address + i * sizeof entry), &entry, sizeof entry);
+  }
+  for (std::uint16_t i = 0; i < 1024; ++i) {
+    guest.descriptor(i) = {table.address, table.length, Descriptor::kIndirect, 0};
+    guest.offer_head(i);
+  }
+  EXPECT_THAT(take(guest), Each(Bytes()));
+  EXPECT_LE(guest.queue().descriptors_walked(), kAllowed);
+}
+
+TEST_F(SplitVirtqueue, ACallCopiesABoundedNumberOfBytesAndTheRestWaitsInTheRing) {
+  FakeGuest guest(virtio::kVersion1, 0, 64);
+  for (std::uint16_t i = 0; i < 32; ++i) guest.offer(i, {{FakeGuest::kHigh, kHeader + 60'000}});
+  unsigned taken = 0;
+  for (unsigned call = 0; call < 32 && taken < 32; ++call) {
+    std::uint64_t bytes = 0;
+    const auto frames = take_frames(guest);
+    for (const Frame& frame : frames) bytes += frame->pkt_len;
+    EXPECT_LE(bytes, dataplane::SplitVirtqueue::kBytesPerCall + 60'000);
+    taken += static_cast<unsigned>(frames.size());
+  }
+  EXPECT_EQ(taken, 32u);
+  EXPECT_THAT(guest.used(), SizeIs(32));
+  EXPECT_GE(guest.deferrals(), 9u);
+}
+
+TEST_F(SplitVirtqueue, LongFramesInManyPiecesPassBothWays) {
+  for (const std::uint32_t piece : {1'500u, 1'024u, 4'096u, 300u}) {
+    const Bytes frame = pattern(65'000);
+    const Bytes all = behind({}, frame);
+    FakeGuest guest(virtio::kVersion1, 0, 1024);
+    std::vector<FakeGuest::Buffer> chain;
+    for (std::size_t at = 0; at < all.size(); at += piece) {
+      const std::size_t end = std::min<std::size_t>(at + piece, all.size());
+      chain.push_back(guest.place(
+          {all.begin() + static_cast<std::ptrdiff_t>(at), all.begin() + static_cast<std::ptrdiff_t>(end)}));
+    }
+    for (unsigned i = 0; i < 4; ++i) guest.offer(0, chain);
+    std::vector<Bytes> came;
+    for (unsigned call = 0; call < 4; ++call)
+      for (Bytes& one : take(guest)) came.push_back(std::move(one));
+    EXPECT_THAT(came, AllOf(SizeIs(4), Each(frame))) << piece;
+    guest.used();
+    guest.offer(0, chain);
+    EXPECT_EQ(put(guest, {frame}), 1u) << piece;
+    EXPECT_THAT(guest.used(), ElementsAre(UsedElement{0, kHeader + 65'000}));
+  }
+}
+
+TEST_F(SplitVirtqueue, ABurstOfSuperFramesGoesIntoMergeableBuffersWithinTheBudget) {
+  FakeGuest guest(kMergeable, 0, 1024);
+  for (std::uint16_t i = 0; i < 1024; ++i) guest.offer(i, {{FakeGuest::kHigh, 1526}});
+  EXPECT_EQ(put(guest, std::vector<Bytes>(20, pattern(65'000))), 20u);
+  EXPECT_EQ(guest.deferrals(), 0u);
+}
+
+TEST_F(SplitVirtqueue, ChainsAreNotWalkedAgainForEachFrameThatTheyCannotHold) {
+  FakeGuest guest(kMergeable, 0, 64);
+  for (std::uint16_t i = 0; i < 32; ++i) guest.offer(i, {guest.room(100)});
+  EXPECT_EQ(put(guest, std::vector<Bytes>(32, pattern(9'000))), 0u);
+  EXPECT_LE(guest.queue().descriptors_walked(), 32u);
+}
+
+// Only memory that cannot be touched behind it shows that a byte more is read.
+TEST_F(SplitVirtqueue, AShortHeaderIsReadUpToItsEnd) {
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  void* const mapped = mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(mapped, MAP_FAILED);
+  ASSERT_EQ(mprotect(static_cast<std::byte*>(mapped) + page, page, PROT_NONE), 0);
+  for (const std::uint32_t frame : {1u, 2u, 3u}) {
+    FakeGuest guest(0);
+    guest.move_low(static_cast<std::byte*>(mapped), page);
+    const std::uint32_t bytes = virtio::kShortNetHeader + frame;
+    guest.offer(0, {{FakeGuest::kLow + page - bytes, bytes}});
+    EXPECT_THAT(take(guest), ElementsAre(Bytes(frame)));
+    guest.offer(1, {{FakeGuest::kLow + page - bytes, 3}, {FakeGuest::kLow + page - bytes + 3, bytes - 3}});
+    EXPECT_THAT(take(guest), ElementsAre(Bytes(frame)));
+  }
+  munmap(mapped, 2 * page);
+}
+
+TEST_F(SplitVirtqueue, AHeaderThatIsNotWholeLeavesNothingUndone) {
+  FakeGuest guest;
+  guest.offer(0, {guest.place(Bytes(7, std::byte{0xff}))});
+  const auto frames = take_frames(guest);
+  ASSERT_THAT(frames, SizeIs(1));
+  EXPECT_EQ(frames[0]->pkt_len, 0u);
+  EXPECT_FALSE(is_unfinished(frames[0].get()));
 }
 
 // ---- calls
@@ -452,6 +678,30 @@ TEST_F(Calls, AGuestIsCalledUnlessItForbidsThat) {
   EXPECT_FALSE(was_called());
 }
 
+TEST_F(Calls, AnEventfdThatIsFullIsNotWaitedFor) {
+  FakeGuest guest;
+  guest.reopen(fd_);
+  ASSERT_EQ(eventfd_write(fd_, ~eventfd_t{0} - 1), 0);
+  send_one(guest);  // returns
+  EXPECT_TRUE(was_called());
+  send_one(guest);
+  EXPECT_TRUE(was_called());
+}
+
+TEST_F(Calls, APipeThatNobodyReadsAnyMoreIsLeftAlone) {
+  std::signal(SIGPIPE, SIG_IGN);
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  FakeGuest guest;
+  guest.reopen(ends[1]);
+  close(ends[0]);
+  send_one(guest);
+  ASSERT_EQ(dup2(fd_, ends[1]), ends[1]);  // what stands there now is not written to
+  send_one(guest);
+  EXPECT_FALSE(was_called());
+  close(ends[1]);
+}
+
 TEST_F(Calls, WithEventIndicesAGuestIsCalledWhenTheIndexIsPassed) {
   FakeGuest guest(virtio::kVersion1 | virtio::kEventIndex);
   guest.reopen(fd_);
@@ -470,7 +720,7 @@ TEST_F(SplitVirtqueue, WithoutRingsNothingMoves) {
   EXPECT_EQ(queue.take(packet_pool(), frames, 1), 0);
   const Frame frame = frame_of(pattern(60));
   frames[0] = frame.get();
-  EXPECT_EQ(queue.put(frames, 1), 0);
+  EXPECT_EQ(queue.put(frames, 1).sent, 0u);
 }
 
 TEST_F(SplitVirtqueue, OtherKindsOfRingsAreNotDrivenHere) {
