@@ -145,7 +145,10 @@ Json port_json(const Surroundings& at, PortIndex index) {
     json["socket"] = plan.config->vhost_user;
     json["mode"] = config::to_word(plan.config->mode);
     json["queues"] = plan.config->queues;
-    json["rings_deferred"] = at.launched.device(index).ring_deferrals();
+    const VhostSocket& socket = *at.launched.device(index).vhost();
+    json["rings_deferred"] = socket.port().deferrals();
+    json["refused_connections"] = socket.refused_connections();
+    json["refused_messages"] = socket.refused_messages();
   }
   return json;
 }

@@ -94,8 +94,6 @@ Result<VhostPlan> plan_vhost(const DeviceRequest& request) {
   fs::create_directories(fs::path(plan.path).parent_path(), error);
   if (error)
     return failure(request, fmt::format("cannot create the directory of {}: {}", plan.path, error.message()));
-  if (plan.mode == config::VhostMode::Server)
-    if (auto cleared = remove_stale_socket(plan.path); !cleared) return tl::unexpected(cleared.error());
   return plan;
 }
 
@@ -214,12 +212,17 @@ Result<Device> Device::open_vhost(const DeviceRequest& request) {
   const unsigned most = std::min(plan->queues, dataplane::VhostPort::kMostQueues);
   if (request.queues > most && !request.fewer_queues_will_do)
     return failure(request, too_few_queues(most, request.queues));
-  auto socket = VhostSocket::open(request.name, plan->path, plan->mode);
+  const SocketDirectoryLock lock(plan->path);
+  if (plan->mode == config::VhostMode::Server)
+    if (auto cleared = remove_stale_socket(plan->path); !cleared) return tl::unexpected(cleared.error());
+  const unsigned queues = std::min(request.queues, most);
+  auto socket =
+      VhostSocket::open({.name = request.name, .path = plan->path, .mode = plan->mode, .queues = queues});
   if (!socket) return tl::unexpected(socket.error());
   Device device(kNone, "vhost-user");
   device.vhost_ = std::move(*socket);
   device.vhost_mac_ = mac_made_from(plan->path);
-  device.queues_ = static_cast<std::uint16_t>(std::min(request.queues, most));
+  device.queues_ = static_cast<std::uint16_t>(queues);
   return device;
 }
 

@@ -63,10 +63,8 @@ class Device {
   [[nodiscard]] std::uint16_t open_transmit_queues() const;
   // What it does for frames that it transmits; of a vhost-user port, what the guest has agreed to take.
   [[nodiscard]] dataplane::Offloads offloads() const;
-  // Calls of workers that a budget ended with work of the guest's left in its rings, for the next call.
-  [[nodiscard]] std::uint64_t ring_deferrals() const {
-    return vhost_ == nullptr ? 0 : vhost_->port().deferrals();
-  }
+  // nullptr for a DPDK port.
+  [[nodiscard]] const VhostSocket* vhost() const { return vhost_.get(); }
   [[nodiscard]] int numa_node() const { return numa_node_; }       // kNoNode: not known, or none
   [[nodiscard]] const std::string& kind() const { return kind_; }  // "vhost-user", "kernel", "pci", "devargs"
 

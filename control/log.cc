@@ -33,6 +33,8 @@ class JsonMessage : public spdlog::custom_flag_formatter {
 constexpr std::string_view kHarmless[] = {
     "failed to connect: No such file or directory",  // vhost-user client, before QEMU has made the socket
     "failed to connect: Connection refused",         // the same, with the socket of a QEMU that has ended
+    "failed to add vhost user connection with fd",   // refused, as vhost_socket.cc says once a second
+    "vhost message handling failed",                 // the line before says which
 };
 
 // DPDK's lines, some of which a guest's VMM makes it write: by the socket that they name, "(/run/vm1.sock)".

@@ -35,7 +35,8 @@ int run(const Options& options) {
   capture_dpdk_log();
   spdlog::info("vmnatd {} starts with {}", kVersion, options.config_path);
 
-  std::signal(SIGHUP, SIG_IGN);  // until the daemon listens: the file has just been read
+  std::signal(SIGPIPE, SIG_IGN);  // a VMM may interrupt its guest by a pipe that nobody reads any more
+  std::signal(SIGHUP, SIG_IGN);   // until the daemon listens: the file has just been read
   const auto plan = plan_eal(*config, this_machine(*config));
   if (!plan) return cannot_start(plan.error());
   for (const std::string& note : plan->notes) spdlog::warn("{}", note);

@@ -32,7 +32,8 @@ void add_frames(const Launched& launched, Named& named) {
     const dataplane::WorkerCounters& counters = worker->counters();
     named["flood_copies"] += counters.flood_copies.get();
     named["injected"] += counters.injected.get();
-    named["generated"] += counters.icmp_errors_sent.get() + counters.fragments_made.get() + counters.segments_made.get();
+    named["generated"] +=
+        counters.icmp_errors_sent.get() + counters.fragments_made.get() + counters.segments_made.get();
     named["icmp_errors.sent"] += counters.icmp_errors_sent.get();
     named["icmp_errors.suppressed"] += counters.icmp_errors_suppressed.get();
     named["fragments.seen"] += counters.fragments_seen.get();
@@ -46,10 +47,17 @@ void add_frames(const Launched& launched, Named& named) {
   }
 }
 
-void add_rings(const Launched& launched, Named& named) {
+void add_vhost_ports(const Launched& launched, Named& named) {
   std::uint64_t& deferred = named["rings.deferred"];
-  for (std::size_t port = 0; port < launched.ports().size(); ++port)
-    deferred += launched.device(static_cast<PortIndex>(port)).ring_deferrals();
+  std::uint64_t& connections = named["vhost.refused_connections"];
+  std::uint64_t& messages = named["vhost.refused_messages"];
+  for (std::size_t port = 0; port < launched.ports().size(); ++port) {
+    const VhostSocket* const socket = launched.device(static_cast<PortIndex>(port)).vhost();
+    if (socket == nullptr) continue;
+    deferred += socket->port().deferrals();
+    connections += socket->refused_connections();
+    messages += socket->refused_messages();
+  }
 }
 
 void add_sessions(const Launched& launched, Named& named) {
@@ -137,7 +145,7 @@ std::uint64_t active_sessions(const Launched& launched) {
 std::map<std::string, std::uint64_t> all_counters(const Launched& launched, const SlowPath& slow_path) {
   Named named;
   add_frames(launched, named);
-  add_rings(launched, named);
+  add_vhost_ports(launched, named);
   add_sessions(launched, named);
   add_neighbors(slow_path.neighbors().counts(), named);
   add_inside_neighbors(slow_path, named);

@@ -3,6 +3,9 @@
 
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
+#include <filesystem>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -40,6 +43,16 @@ Result<void> remove_stale_socket(const std::string& path) {
   if (error != ECONNREFUSED) return cannot_be_replaced(path, error);
   if (unlink(path.c_str()) != 0 && errno != ENOENT) return cannot_be_replaced(path, errno);
   return {};
+}
+
+SocketDirectoryLock::SocketDirectoryLock(const std::string& path)
+    : directory_(
+          open(std::filesystem::absolute(path).parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+  if (directory_ >= 0) flock(directory_, LOCK_EX);
+}
+
+SocketDirectoryLock::~SocketDirectoryLock() {
+  if (directory_ >= 0) close(directory_);
 }
 
 }  // namespace vmnat::control

@@ -12,4 +12,17 @@ namespace vmnat::control {
 // than a socket stands there.
 Result<void> remove_stale_socket(const std::string& path);
 
+// From the look whether a socket's path is free until somebody listens on it, held by one process at a time:
+// of two daemons that start together, the second one finds the socket of the first, and leaves it alone.
+class SocketDirectoryLock {
+ public:
+  explicit SocketDirectoryLock(const std::string& path);  // the socket's; waits
+  SocketDirectoryLock(const SocketDirectoryLock&) = delete;
+  SocketDirectoryLock& operator=(const SocketDirectoryLock&) = delete;
+  ~SocketDirectoryLock();
+
+ private:
+  int directory_;
+};
+
 }  // namespace vmnat::control

@@ -27,12 +27,20 @@ static_assert(sizeof(Descriptor) == 16);
 // of the available ring, with kEventIndex, the index of the used ring at which the guest wants to be called.
 struct RingStart {
   static constexpr std::uint16_t kNoInterrupt = 1;  // flags of the available ring
+  static constexpr std::uint16_t kNoKick = 1;       // flags of the used ring
   std::uint16_t flags = 0;
   std::uint16_t index = 0;
 };
 struct UsedElement {
   std::uint32_t head = 0;
   std::uint32_t length = 0;  // bytes written to the chain
+};
+
+// Of a packed ring (2.7.10), each side's: when it wants to hear of the other.
+struct EventSuppression {
+  static constexpr std::uint16_t kDisable = 1;
+  std::uint16_t offset_wrap = 0;
+  std::uint16_t flags = 0;
 };
 
 // Before each frame, in its guest's memory. Without mergeable buffers and before virtio 1.0 it ends with

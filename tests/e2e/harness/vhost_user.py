@@ -6,8 +6,9 @@
     reply = guest.expect(lambda f: ARP in f, "the answer")
     guest.request(SET_MEM_TABLE, ..., descriptors=[fd])     # any message, also a wrong one
 
-Its memory is a file of 1 MiB that both sides map: rings at the start, buffers of 2 KiB behind them. One descriptor
-holds virtio's header and the frame. What it does is bounded and slow; it is for what real guests never do.
+Its memory is a file of 1 MiB that both sides map: rings at the start, buffers of 2 KiB behind them, for the first 64
+descriptors of each. One descriptor holds virtio's header and the frame. What it does is bounded and slow; it is for
+what real guests never do. Any number of them live side by side, one a port.
 """
 
 import mmap
@@ -23,19 +24,21 @@ from .wire import BROADCAST, Ether
 
 # Vhost-user messages and flags (QEMU, docs/interop/vhost-user.rst), feature bits (virtio 1.1).
 (GET_FEATURES, SET_FEATURES, SET_OWNER, SET_MEM_TABLE, SET_VRING_NUM, SET_VRING_ADDR, SET_VRING_BASE, GET_VRING_BASE,
- SET_VRING_KICK, SET_VRING_CALL, GET_PROTOCOL_FEATURES, SET_PROTOCOL_FEATURES, SET_VRING_ENABLE) = (
-    1, 2, 3, 5, 8, 9, 10, 11, 12, 13, 15, 16, 18)
+ SET_VRING_KICK, SET_VRING_CALL, GET_PROTOCOL_FEATURES, SET_PROTOCOL_FEATURES, GET_QUEUE_NUM, SET_VRING_ENABLE,
+ SEND_RARP) = (
+    1, 2, 3, 5, 8, 9, 10, 11, 12, 13, 15, 16, 17, 18, 19)
 VERSION, NEED_REPLY = 1, 8
-REPLY_ACK = 1 << 3
+MULTIQUEUE, RARP, REPLY_ACK = 1 << 0, 1 << 2, 1 << 3  # protocol features
 MERGEABLE, PROTOCOL_FEATURES, VERSION_1 = 1 << 15, 1 << 30, 1 << 32
-REPLIED = (GET_FEATURES, GET_VRING_BASE, GET_PROTOCOL_FEATURES)
+REPLIED = (GET_FEATURES, GET_VRING_BASE, GET_PROTOCOL_FEATURES, GET_QUEUE_NUM)
 
 HEADER = struct.Struct("<III")
 DESCRIPTOR = struct.Struct("<QIHH")
 NET_HEADER = 12
 GUEST_BASE, USER_BASE, MEMORY = 0x100000, 0x7F0000000000, 1 << 20
-SIZE = 64  # of each ring
-BUFFER = 2048
+SIZE = 64  # of each ring, unless a test wants another, up to
+LARGEST = 1024
+BUFFERS, BUFFER = 64, 2048  # of each ring
 RECEIVE, TRANSMIT = 0, 1
 
 
@@ -61,11 +64,11 @@ class Memory:
 class Virtqueue:
     """One ring, seen by the driver. `number` 0 is the guest's receive queue, 1 its transmit queue."""
 
-    def __init__(self, memory, number):
-        self.memory, self.number = memory, number
-        self.descriptors = number * 0x4000
-        self.available, self.used = self.descriptors + 0x1000, self.descriptors + 0x2000
-        self.buffers = 0x10000 + number * SIZE * BUFFER
+    def __init__(self, memory, number, size=SIZE):
+        self.memory, self.number, self.size = memory, number, size
+        self.descriptors = number * 0x8000
+        self.available, self.used = self.descriptors + LARGEST * 16, self.descriptors + 0x5000
+        self.buffers = 0x10000 + number * BUFFERS * BUFFER
         self.offered = self.seen = 0
         self.kick, self.call = os.eventfd(0, os.EFD_NONBLOCK), os.eventfd(0, os.EFD_NONBLOCK)
 
@@ -76,7 +79,7 @@ class Virtqueue:
         DESCRIPTOR.pack_into(self.memory.bytes, self.descriptors + head * 16, address, length, flags, following)
 
     def offer(self, head):
-        self.memory.words[self.available // 2 + 2 + self.offered % SIZE] = head
+        self.memory.words[self.available // 2 + 2 + self.offered % self.size] = head
         self.offered += 1
         self.memory.words[self.available // 2 + 1] = self.offered & 0xFFFF
 
@@ -87,7 +90,7 @@ class Virtqueue:
         """(head, length) of the next element that came back, or None."""
         if self.used_index() == self.seen & 0xFFFF:
             return None
-        element = struct.unpack_from("<II", self.memory.bytes, self.used + 4 + self.seen % SIZE * 8)
+        element = struct.unpack_from("<II", self.memory.bytes, self.used + 4 + self.seen % self.size * 8)
         self.seen += 1
         return element
 
@@ -97,17 +100,19 @@ class Virtqueue:
 
 
 class VhostUserGuest:
-    def __init__(self, path, mac):
-        self.mac = mac
+    def __init__(self, path, mac, features=VERSION_1 | MERGEABLE, size=SIZE, room=BUFFER):
+        """`room`: how much of each receive buffer vmnatd is told of."""
+        self.mac, self.features, self.room = mac, features, room
         self.memory = Memory(GUEST_BASE, USER_BASE)
         self.more_memory = []
-        self.receive_queue, self.transmit_queue = (Virtqueue(self.memory, number) for number in (RECEIVE, TRANSMIT))
+        self.receive_queue, self.transmit_queue = (
+            Virtqueue(self.memory, number, size) for number in (RECEIVE, TRANSMIT))
         self.unwanted = []
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(20)
         self.socket.connect(str(path))
         self.negotiate()
-        for head in range(SIZE):
+        for head in range(min(size, BUFFERS)):
             self.give_receive_buffer(head)
         self.start()
 
@@ -144,11 +149,11 @@ class VhostUserGuest:
 
     def negotiate(self):
         offered = struct.unpack("<Q", self.request(GET_FEATURES))[0]
-        wanted = VERSION_1 | MERGEABLE | PROTOCOL_FEATURES
+        wanted = self.features | PROTOCOL_FEATURES
         check_equal(offered & wanted, wanted, "features")
         self.request(SET_OWNER)
         self.request(GET_PROTOCOL_FEATURES)
-        self.request(SET_PROTOCOL_FEATURES, struct.pack("<Q", REPLY_ACK))
+        self.request(SET_PROTOCOL_FEATURES, struct.pack("<Q", REPLY_ACK | RARP))
         self.request(SET_FEATURES, struct.pack("<Q", wanted))
         self.tell_memory()
 
@@ -161,13 +166,18 @@ class VhostUserGuest:
         """Both rings, from where they are."""
         for ring in (self.receive_queue, self.transmit_queue):
             number = ring.number
-            self.request(SET_VRING_NUM, struct.pack("<II", number, SIZE))
+            self.request(SET_VRING_NUM, struct.pack("<II", number, ring.size))
             self.request(SET_VRING_BASE, struct.pack("<II", number, ring.used_index()))
-            self.request(SET_VRING_ADDR, struct.pack("<IIQQQQ", number, 0, USER_BASE + ring.descriptors,
-                                                     USER_BASE + ring.used, USER_BASE + ring.available, 0))
+            self.tell_addresses(ring)
             self.request(SET_VRING_CALL, struct.pack("<Q", number), [ring.call])
             self.request(SET_VRING_KICK, struct.pack("<Q", number), [ring.kick])
             self.request(SET_VRING_ENABLE, struct.pack("<II", number, 1))
+
+    def tell_addresses(self, ring, descriptors=None, used=None, available=None, need_reply=False):
+        """Of the ring's parts, in its memory; others than they are, if a test wants that."""
+        at = [USER_BASE + (own if other is None else other) for own, other in (
+            (ring.descriptors, descriptors), (ring.used, used), (ring.available, available))]
+        return self.request(SET_VRING_ADDR, struct.pack("<IIQQQQ", ring.number, 0, *at, 0), need_reply=need_reply)
 
     def stop(self):
         """Both rings; how many chains of each vmnatd had taken, by what it says."""
@@ -183,7 +193,7 @@ class VhostUserGuest:
 
     def give_receive_buffer(self, head):
         ring = self.receive_queue
-        ring.describe(head, GUEST_BASE + ring.buffer(head), BUFFER, flags=2)
+        ring.describe(head, GUEST_BASE + ring.buffer(head), self.room, flags=2)
         ring.offer(head)
 
     def send(self, frame, head=0, memory=None, at=None):
