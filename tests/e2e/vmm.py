@@ -15,7 +15,7 @@ from harness import config, processes
 from harness.daemon import Vmnatd, program, runtime_directory
 from harness.namespace import Namespace, veth
 from harness.tap import Suite, check, check_equal, scratch_directory
-from harness.vhost_user import (GET_FEATURES, GET_QUEUE_NUM, GUEST_BASE, HEADER, LARGEST, MEMORY, SEND_RARP,
+from harness.vhost_user import (GET_FEATURES, GET_QUEUE_NUM, GUEST_BASE, HEADER, LARGEST, MEMORY, MERGEABLE, SEND_RARP,
                                 SET_VRING_BASE, SET_VRING_CALL, SET_VRING_ENABLE, SET_VRING_KICK, SET_VRING_NUM, VERSION,
                                 VERSION_1, VhostUserGuest)
 from harness.waiting import Overdue, wait_until
@@ -24,6 +24,7 @@ from harness.wire import ARP, Raw, Router
 GATEWAY = "192.168.122.1"
 VMS = {"vm1": ("192.168.122.10", "52:54:00:aa:00:01"), "vm2": ("192.168.122.11", "52:54:00:aa:00:02")}
 NEXT = 1
+LOG_ALL = 1 << 26
 
 
 class Lab:
@@ -346,6 +347,25 @@ def memory_vanishes(lab):
     lab.attach("vm2")
     lab.ask("vm2")
     lab.vmnatd.check_accounting()
+
+
+@suite.test("the same holds of a guest that librte_vhost serves, as during migration")
+def under_migration(lab):
+    for vanishes in (False, True):
+        guest = lab.replace("vm2", features=VERSION_1 | MERGEABLE | LOG_ALL)
+        lab.ask("vm2")
+        check(is_refused(guest, SET_VRING_NUM, struct.pack("<II", 0, 1024)), "a running ring grows")
+        check(is_refused(guest, SET_VRING_CALL, struct.pack("<Q", 0), [guest.memory.file]), "a file is called")
+        lab.ask("vm2")
+        guest.request(SEND_RARP, bytes.fromhex(VMS["vm2"][1].replace(":", "")) + bytes(2))
+        lab.guests["vm1"].expect(lambda f: f.type == 0x8035, "the RARP")
+        if vanishes:
+            os.ftruncate(guest.memory.file, 0)  # not to be touched here from now on
+            expect_end(guest.socket, "what the VMM hears")
+    lab.wait_for_link("vm2", False)
+    lab.ask()
+    lab.attach("vm2")
+    lab.ask("vm2")
 
 
 @suite.test("memory that vanishes between two messages is met by the next one, and ends its own port")
