@@ -63,6 +63,7 @@ Error LeaseStore::failure(const char* what) const {
 
 Result<LeaseStore> LeaseStore::open(std::string path) {
   LeaseStore store{std::move(path)};
+  std::size_t old_size = 0;  // of a journal
   const FileDescriptor old{::open(store.path_.c_str(), O_RDONLY | O_CLOEXEC)};
   if (!old.is_open() && errno != ENOENT)
     return tl::unexpected(store.failure("the lease journal cannot be opened"));
@@ -75,9 +76,20 @@ Result<LeaseStore> LeaseStore::open(std::string path) {
           Error{store.path_, "is not a lease journal; move it away to start with no leases"});
     store.found_ = std::move(content.leases);
     store.damaged_bytes_ = content.damaged_bytes;
+    if (content.is_journal) old_size = bytes->size();
   }
-  if (const auto written = store.compact(store.found_); !written) return tl::unexpected(written.error());
+  const auto written = store.compact(store.found_);
+  if (!written && !store.go_on_with_old(old_size)) return tl::unexpected(written.error());
   return store;
+}
+
+// What is appended is found behind a damaged end, too. True when there is a file to append to.
+bool LeaseStore::go_on_with_old(std::size_t size) {
+  if (file_.is_open()) return true;
+  if (size == 0) return false;
+  file_ = FileDescriptor{::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC)};
+  size_ = compact_size_ = size;
+  return file_.is_open();
 }
 
 Result<void> LeaseStore::append(std::span<const dhcp::Lease> changes) {
@@ -104,8 +116,11 @@ Result<void> LeaseStore::compact(std::span<const dhcp::Lease> leases) {
   const std::string fresh_path = path_ + ".new";
   FileDescriptor fresh{::open(fresh_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600)};
   if (!fresh.is_open() || !write_all(fresh.number(), bytes) || ::fsync(fresh.number()) != 0 ||
-      ::rename(fresh_path.c_str(), path_.c_str()) != 0)
-    return tl::unexpected(failure("the lease journal cannot be written"));
+      ::rename(fresh_path.c_str(), path_.c_str()) != 0) {
+    const Error error = failure("the lease journal cannot be written");
+    ::unlink(fresh_path.c_str());  // a full disk needs the room
+    return tl::unexpected(error);
+  }
   // From here on the new file is the journal, also when the directory's sync fails.
   file_ = std::move(fresh);
   size_ = compact_size_ = bytes.size();

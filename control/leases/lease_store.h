@@ -4,7 +4,8 @@
 // `append` returns when the records are on the disk, so what is sent after it is never lost: not by
 // kill -9, not by a power cut. One append holds the changes of a whole burst of frames (one fdatasync).
 // `open` and `compact` write a new file beside the old one and rename it: there is one whole journal at
-// any time. A write that fails leaves the file as it was before, and the caller does not send the ACK.
+// any time. A write that fails leaves the file as it was before; what it was to hold is the caller's to keep
+// (lease_keeper.h).
 // Example: 253 leases of one hour renew every 30 minutes: 20 kB a renewal round, compacted at 1 MB.
 #pragma once
 
@@ -39,8 +40,9 @@ bool sync_directory_of(const std::string& path);
 
 class LeaseStore {
  public:
-  // Reads the journal at `path` and writes it anew, compact; makes one when there is none. An existing file
-  // that is no journal is an error, and stays as it is.
+  // Reads the journal at `path` and writes it anew, compact; makes one when there is none. When there is no
+  // room for a new one, the old one is gone on with. An existing file that is no journal is an error, and
+  // stays as it is.
   static Result<LeaseStore> open(std::string path);
 
   // What `open` found: for dhcp::Server::load. Records cut short or damaged are not among them.
@@ -61,6 +63,7 @@ class LeaseStore {
 
   explicit LeaseStore(std::string path) : path_(std::move(path)) {}
   [[nodiscard]] Error failure(const char* what) const;  // from errno
+  bool go_on_with_old(std::size_t size);
 
   std::string path_;
   FileDescriptor file_;

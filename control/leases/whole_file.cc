@@ -20,7 +20,9 @@ Result<void> replace_file(const std::string& path, std::string_view text, Writin
                        ::rename(fresh_path.c_str(), path.c_str()) == 0 &&
                        (!durable || sync_directory_of(path));
   if (written) return {};
-  return tl::unexpected(Error{path, std::string{"cannot be written: "} + std::strerror(errno)});
+  const Error error{path, std::string{"cannot be written: "} + std::strerror(errno)};
+  ::unlink(fresh_path.c_str());  // a full disk needs the room
+  return tl::unexpected(error);
 }
 
 }  // namespace vmnat::control
