@@ -104,9 +104,9 @@ std::string port_line(const VmPort& port) {
   const std::string attached = port.device.empty() ? fmt::format("vhost_user: {}, mode: {}",
                                                                  quoted(port.vhost_user), to_word(port.mode))
                                                    : fmt::format("device: {}", quoted(port.device));
-  return fmt::format("name: {}, {}, queues: {}, mac: {}, address: {}, guard: {}", quoted(port.name), attached,
-                     port.queues, or_word(port.mac, "any", address_text),
-                     or_word(port.address, "any", address_text), to_word(port.guard));
+  return fmt::format("name: {}, {}, queues: {}, mac: {}, address: {}, guard: {}, relay: {}",
+                     quoted(port.name), attached, port.queues, or_word(port.mac, "any", address_text),
+                     or_word(port.address, "any", address_text), to_word(port.guard), port.relay);
 }
 
 std::string option_line(const DhcpOption& option) {

@@ -4,8 +4,8 @@
 // A member's initialiser is the key's default (configs/reference.yaml shows the same, and a test holds them
 // equal). Defaults that depend on something else are filled in when the file is loaded, so that a Config
 // from load_config() is the effective one: dhcp.ranges (the whole network), dhcp.dns (the resolvers of the
-// host), nat.addresses (the uplink's address), ports[].guard (by the kind of port). No policy here: what a
-// value does is decided by its reader.
+// host), nat.addresses (the uplink's address), ports[].guard (by the kind of port),
+// ports[].relay (by the guard). No policy here: what a value does is decided by its reader.
 //
 // Example: `networks: [{name: default, address: 192.168.122.1/24, ports: []}]` is one Network whose
 // `nat` has the addresses {uplink, uplink}, ports 1024-65535 and endpoint-independent mapping.
@@ -95,6 +95,7 @@ struct VmPort {
   std::optional<net::MacAddr> mac;       // the VM's; nothing: any
   std::optional<net::Ipv4Addr> address;  // likewise
   PortGuard guard = PortGuard::On;       // of a device, which may lead to more than a VM: Off
+  bool relay = false;  // DHCP relays behind it are heeded; by default where the guard is off
   bool operator==(const VmPort&) const = default;
 };
 

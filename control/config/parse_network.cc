@@ -15,6 +15,8 @@ void parse_port(Section& section, VmPort& into) {
   section.optional("address", into.address, unless("any", host_address));
   if (section.given("device")) into.guard = PortGuard::Off;
   section.optional("guard", into.guard, word<PortGuard>);
+  into.relay = into.guard == PortGuard::Off;
+  section.optional("relay", into.relay, boolean);
 
   const bool vhost = section.given("vhost_user"), device = section.given("device");
   if (vhost == device) {

@@ -264,6 +264,8 @@ constexpr Row kPortRows[] = {
      "2:89: mode: 'both' is not one of: client, server"},
     {"port: no such guard", Port, "name: p, vhost_user: /a, guard: strict",
      "2:90: guard: 'strict' is not one of: on, off"},
+    {"port: neither relay nor not", Port, "name: p, vhost_user: /a, relay: some",
+     "2:90: relay: 'some' is not true or false"},
     {"port: an address that no VM can have", Port, "name: p, vhost_user: /a, address: 192.168.122.1",
      "2:92: address: 192.168.122.1 is the gateway's address"},
     {"port: an address of elsewhere", Port, "name: p, vhost_user: /a, address: 192.168.5.7",

@@ -74,7 +74,7 @@ TEST(ReferenceYaml, ExamplePortsShowTheDefaultsOfAPort) {
   const std::string start = kUplink + "networks: [{name: a, address: 192.168.122.1/24, ports: ";
   const auto shown = load_text(start +
                                "[{name: p, vhost_user: /a, mode: client, queues: 1, mac: any, address: any, "
-                               "guard: on}]}]");
+                               "guard: on, relay: false}]}]");
   const auto left_out = load_text(start + "[{name: p, vhost_user: /a}]}]");
   ASSERT_TRUE(shown && left_out);
   EXPECT_EQ(*shown, *left_out);

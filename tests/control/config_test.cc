@@ -112,7 +112,16 @@ TEST(Config, ReadsPorts) {
   EXPECT_EQ(network.ports.at(0), (VmPort{.name = "vm1", .vhost_user = "/run/v", .mode = VhostMode::Server}));
   EXPECT_EQ(network.ports.at(0).guard, PortGuard::On) << "a VM";
   EXPECT_EQ(network.ports.at(1).guard, PortGuard::Off) << "a device may lead to a whole segment";
-  EXPECT_EQ(network.ports.at(1), (VmPort{.name = "lab0", .device = "veth0", .guard = PortGuard::Off}));
+  EXPECT_EQ(network.ports.at(1),
+            (VmPort{.name = "lab0", .device = "veth0", .guard = PortGuard::Off, .relay = true}));
+}
+
+TEST(Config, ReadsWhichPortsMayRelay) {
+  const Network network = network_of(
+      "ports: [{name: a, device: veth0, guard: on}, {name: b, device: veth1, relay: false}, "
+      "{name: c, vhost_user: /c, relay: true}, {name: d, vhost_user: /d, guard: off}]");
+  for (const auto& [port, may] : {std::pair{0u, false}, {1u, false}, {2u, true}, {3u, true}})
+    EXPECT_EQ(network.ports.at(port).relay, may) << network.ports.at(port).name;
 }
 
 TEST(Config, UnderstandsAnchorsAndBlockStyle) {
