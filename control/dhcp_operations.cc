@@ -77,21 +77,21 @@ Result<void> DhcpService::take_over(NetworkIndex network, Instance& instance,
     return tl::unexpected(kept.error());
   instance.live = std::move(live);
   instance.server.reconfigure(settings_of(network, instance));
-  instance.has_expired = true;
+  instance.all_is_news = true;
   return {};
 }
 
 Result<dhcp::Lease> DhcpService::release(net::Ipv4Addr address) {
   auto* const found = serving(address);
   if (found == nullptr) return tl::unexpected(error_about(address, "is of no network with DHCP"));
-  for (const dhcp::Lease& lease : found->second.server.leases()) {
-    if (lease.address != address || !dhcp::is_active(lease.state)) continue;
-    found->second.server.release(address);
-    spdlog::info("the lease of {} for {} was ended by hand", net::to_string(address),
-                 net::to_string(lease.mac));
-    return lease;
-  }
-  return tl::unexpected(error_about(address, "is not leased"));
+  dhcp::Server& server = found->second.server;
+  const dhcp::LeaseTable::Record* record = server.table().at(address);
+  if (record == nullptr || !record->is_held()) return tl::unexpected(error_about(address, "is not leased"));
+  const dhcp::Lease lease = record->lease;
+  server.release(address);
+  spdlog::info("the lease of {} for {} was ended by hand", net::to_string(address),
+               net::to_string(lease.mac));
+  return lease;
 }
 
 Result<std::string> DhcpService::reserve(const dhcp::Reservation& reservation) {

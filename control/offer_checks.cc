@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/offer_checks.h"
 
+#include <algorithm>
+
 #include "dataplane/net/wire.h"
 
 namespace vmnat::control {
@@ -8,19 +10,17 @@ namespace {
 
 constexpr std::chrono::seconds kListensOn{5};
 
-net::MacAddr sender_of(std::span<const std::byte> frame) {
-  const auto* ethernet = net::view<net::EthernetHeader>(frame);
-  return ethernet == nullptr ? net::MacAddr{} : ethernet->source;
-}
-
 }  // namespace
 
-bool OfferChecks::add(Waiting waiting) {
-  // A DISCOVER that is repeated meanwhile takes the place of the one before.
-  std::erase_if(waiting_, [&](const Waiting& other) {
-    return other.port == waiting.port && sender_of(other.frame) == sender_of(waiting.frame);
-  });
-  if (waiting_.size() >= kAtOnce) {
+bool OfferChecks::add(Waiting waiting, unsigned per_second) {
+  const auto known =
+      std::ranges::find_if(waiting_, [&](const Waiting& other) { return other.is_of_same_client(waiting); });
+  if (known != waiting_.end() && known->address == waiting.address) {
+    known->frame = std::move(waiting.frame);
+    return true;
+  }
+  if (known != waiting_.end()) waiting_.erase(known);
+  if (waiting_.size() >= kAtOnce || !budget_.take(waiting.port, per_second, waiting.asked)) {
     ++skipped_;
     return false;
   }
@@ -32,28 +32,37 @@ bool OfferChecks::add(Waiting waiting) {
   return true;
 }
 
-void OfferChecks::receive_arp(std::span<const std::byte> frame, dataplane::NetworkIndex network) {
-  const auto* arp = net::view<net::ArpPacket>(frame, sizeof(net::EthernetHeader));
-  if (arp == nullptr || !arp->is_ethernet_ipv4() || arp->sender_mac.is_zero()) return;
-  std::erase_if(waiting_, [&](Waiting& waiting) {
-    if (waiting.network != network || waiting.address != arp->sender_address) return false;
-    // The client itself may still have the address from another life.
-    const bool is_client = sender_of(waiting.frame) == arp->sender_mac;
-    if (!is_client) ++in_use_;
-    settled_.push_back({std::move(waiting), is_client ? net::MacAddr{} : arp->sender_mac});
-    return true;
-  });
+std::optional<OfferChecks::Claim> OfferChecks::claim_in(std::span<const std::byte> arp_frame) {
+  const auto* arp = net::view<net::ArpPacket>(arp_frame, sizeof(net::EthernetHeader));
+  if (arp == nullptr || !arp->is_ethernet_ipv4() || arp->sender_mac.is_zero()) return std::nullopt;
+  return Claim{arp->sender_mac, arp->sender_address};
 }
 
-std::vector<OfferChecks::Settled> OfferChecks::take_settled(SteadyTime now) {
+const OfferChecks::Waiting* OfferChecks::waiting_for(dataplane::NetworkIndex network,
+                                                     net::Ipv4Addr address) const {
+  const auto found = std::ranges::find_if(waiting_, [&](const Waiting& waiting) {
+    return waiting.network == network && waiting.address == address;
+  });
+  return found == waiting_.end() ? nullptr : &*found;
+}
+
+OfferChecks::Waiting OfferChecks::take(dataplane::NetworkIndex network, net::Ipv4Addr address) {
+  const auto at = waiting_.begin() + (waiting_for(network, address) - waiting_.data());
+  Waiting taken = std::move(*at);
+  waiting_.erase(at);
+  return taken;
+}
+
+std::vector<OfferChecks::Waiting> OfferChecks::take_unanswered(SteadyTime now) {
+  std::vector<Waiting> unanswered;
   std::erase_if(waiting_, [&](Waiting& waiting) {
     if (now < waiting.asked + kPatience / 2) return false;
     if (!std::exchange(waiting.asked_twice, true)) questions_.push_back({waiting.network, waiting.address});
     if (now < waiting.asked + kPatience) return false;
-    settled_.push_back({std::move(waiting), {}});
+    unanswered.push_back(std::move(waiting));
     return true;
   });
-  return std::exchange(settled_, {});
+  return unanswered;
 }
 
 bool OfferChecks::awaits_replies(dataplane::NetworkIndex network, SteadyTime now) const {

@@ -17,20 +17,22 @@ std::uint64_t word_of(net::Ipv4Addr address) {
   return address.raw();
 }
 
-template <typename Owners>
-dataplane::WordTable<PortIndex> table_of(const Owners& owners) {
-  std::vector<dataplane::WordTable<PortIndex>::Entry> entries;
-  for (const auto& [key, port] : owners) entries.push_back({word_of(key), port});
-  return dataplane::WordTable<PortIndex>(entries);
+using Owners = std::vector<dataplane::WordTable<PortIndex>::Entry>;
+
+// Of several owners of one thing the first is it.
+void keep_first(Owners& owners) {
+  std::ranges::stable_sort(owners, {}, &Owners::value_type::key);
+  const auto others = std::ranges::unique(owners, {}, &Owners::value_type::key);
+  owners.erase(others.begin(), others.end());
 }
 
 // The newest MAC learned at the port that the owners let it have.
-net::MacAddr usual_mac(PortIndex port, bool has_to_own, const std::map<net::MacAddr, PortIndex>& owners,
+net::MacAddr usual_mac(PortIndex port, bool has_to_own, const dataplane::WordTable<PortIndex>& owners,
                        const MacLearning& learned) {
   net::MacAddr newest;
   for (const net::MacAddr mac : learned.of_port(port)) {  // oldest first
-    const auto owner = owners.find(mac);
-    if (owner == owners.end() ? !has_to_own : owner->second == port) newest = mac;
+    const PortIndex* owner = owners.find(word_of(mac));
+    if (owner == nullptr ? !has_to_own : *owner == port) newest = mac;
   }
   return newest;
 }
@@ -50,102 +52,112 @@ Ownership::Ownership(const std::vector<PortPlan>& ports, const ForwardingState& 
 void Ownership::add_fixed(PortIndex port, const config::VmPort& config) {
   port_by_name_[config.name] = port;
   OfNetwork& network = networks_[ports_[port].network];
-  if (config.mac) network.fixed_macs.emplace(*config.mac, port);
+  if (config.mac && network.fixed_macs.emplace(*config.mac, port).second)
+    unsettled_.push_back({ports_[port].network, *config.mac, port});
   if (config.address) network.fixed_addresses.emplace(*config.address, port);
 }
 
 void Ownership::note(NetworkIndex network, const dhcp::Lease& lease) {
-  auto& leases = networks_[network].leases;
+  OfNetwork& owned = networks_[network];
   const auto port = port_by_name_.find(lease.port);
   if (lease.state != dhcp::LeaseState::Bound || port == port_by_name_.end()) {
-    changed_ |= leases.erase(lease.address) != 0;
+    if (owned.leases.erase(lease.address) != 0) owned.is_stale = changed_ = true;
     return;
   }
   const Owner owner{lease.mac, port->second};
-  const auto [known, is_new] = leases.try_emplace(lease.address, owner);
-  changed_ |= is_new || known->second != owner;
+  const auto [known, is_new] = owned.leases.try_emplace(lease.address, owner);
+  if (!is_new && known->second == owner) return;
   known->second = owner;
+  owned.is_stale = changed_ = true;
+  unsettled_.push_back({network, owner.mac, owner.port});
 }
 
 void Ownership::replace(NetworkIndex network, std::span<const dhcp::Lease> leases) {
-  const auto before = std::exchange(networks_[network].leases, {});
-  const bool was_changed = changed_;
+  OfNetwork& owned = networks_[network];
+  const auto before = std::exchange(owned.leases, {});
+  const bool was_changed = changed_, was_stale = owned.is_stale;
   for (const dhcp::Lease& lease : leases) note(network, lease);
-  changed_ = was_changed || before != networks_[network].leases;
+  const bool differs = before != owned.leases;
+  changed_ = was_changed || differs;
+  owned.is_stale = was_stale || differs;
 }
 
-// What is fixed comes first.
-Ownership::MacOwners Ownership::mac_owners(const OfNetwork& network, const ForwardingState& state) const {
-  MacOwners owners = network.fixed_macs;
-  for (const auto& [address, owner] : network.leases)
-    if (state.ports[owner.port].up) owners.emplace(owner.mac, owner.port);
-  return owners;
+void Ownership::settle(MacLearning& learned) {
+  for (const OwnMac& own : std::exchange(unsettled_, {})) {
+    const auto fixed = networks_[own.network].fixed_macs.find(own.mac);
+    const bool is_anothers = fixed != networks_[own.network].fixed_macs.end() && fixed->second != own.port;
+    if (!is_anothers) learned.bring_home(own.network, own.mac, own.port);
+  }
 }
 
-Ownership::AddressOwners Ownership::address_owners(const OfNetwork& network) const {
-  AddressOwners owners = network.fixed_addresses;
-  for (const auto& [address, owner] : network.leases) owners.emplace(address, owner.port);
-  return owners;
-}
-
-void Ownership::settle(MacLearning& learned, const ForwardingState& state) const {
-  for (std::size_t i = 0; i < networks_.size(); ++i)
-    for (const auto& [mac, port] : mac_owners(networks_[i], state))
-      if (port != kUplinkPort) learned.bring_home(static_cast<NetworkIndex>(i), mac, port);
-}
-
-void Ownership::fill(ForwardingState& state, const MacLearning& learned) const {
-  for (std::size_t i = 0; i < networks_.size(); ++i)
-    fill_network(networks_[i], state.networks[i], state, learned);
+void Ownership::fill(ForwardingState& state, const MacLearning& learned) {
+  for (std::size_t i = 0; i < networks_.size(); ++i) {
+    OfNetwork& owned = networks_[i];
+    if (owned.is_stale) refresh(owned);
+    state.networks[i].mac_owners = owned.mac_owners;
+    state.networks[i].address_owners = owned.address_owners;
+    follow_learning(static_cast<NetworkIndex>(i), state, learned);
+  }
 }
 
 void Ownership::follow_learning(NetworkIndex index, ForwardingState& state,
                                 const MacLearning& learned) const {
-  const dataplane::Network& network = state.networks[index];
-  for (const PortIndex number : network.ports) {
-    dataplane::Port& port = state.ports[number];
-    net::MacAddr newest;
-    for (const net::MacAddr mac : learned.of_port(number)) {  // oldest first
-      const PortIndex* owner = network.mac_owners.find(mac.as_word());
-      if (owner == nullptr ? port.guard < Guard::OwnMac : *owner == number) newest = mac;
-    }
-    if (std::exchange(port.usual_mac, newest) == newest || port.guard != Guard::OwnBoth) continue;
-    const auto& leases = networks_[index].leases;
-    const auto lease = std::ranges::find_if(leases, [&](const auto& of) {
-      return of.second == Owner{newest, number};
-    });
-    if (lease != leases.end()) port.usual_address = lease->first;
-  }
+  for (const PortIndex port : state.networks[index].ports)
+    fill_port(networks_[index], port, state.ports[port], learned);
 }
 
-void Ownership::fill_network(const OfNetwork& owned, dataplane::Network& network, ForwardingState& state,
-                             const MacLearning& learned) const {
-  const MacOwners macs = mac_owners(owned, state);
-  const AddressOwners addresses = address_owners(owned);
-  network.mac_owners = table_of(macs);
-  network.address_owners = table_of(addresses);
-  for (const PortIndex port : network.ports) {
-    const bool is_guarded = ports_[port].config->guard == config::PortGuard::On;
-    const bool others_own = macs.size() + addresses.size() > 2;  // more than the gateway
-    state.ports[port].is_guarded = is_guarded;
-    state.ports[port].guard = is_guarded && others_own ? Guard::Others : Guard::GatewayOnly;
-    state.ports[port].usual_address = {};
-  }
-  const auto at_least = [&](PortIndex port, Guard guard) {
-    if (port == kUplinkPort || ports_[port].config->guard == config::PortGuard::Off) return;
-    state.ports[port].guard = std::max(state.ports[port].guard, guard);
+void Ownership::refresh(OfNetwork& network) {
+  network.by_port.clear();
+  network.vms_own = network.fixed_macs.size() + network.fixed_addresses.size() + network.leases.size() > 2;
+  refresh_macs(network);
+  refresh_addresses(network);
+  network.is_stale = false;
+}
+
+void Ownership::refresh_macs(OfNetwork& network) {
+  Owners macs;
+  for (const auto& [mac, port] : network.fixed_macs) macs.push_back({word_of(mac), port});
+  for (const auto& [address, owner] : network.leases) macs.push_back({word_of(owner.mac), owner.port});
+  keep_first(macs);
+  network.mac_owners = dataplane::WordTable<PortIndex>(macs);
+  for (const auto& [mac, port] : macs) network.by_port[port].least = Guard::OwnMac;
+}
+
+void Ownership::refresh_addresses(OfNetwork& network) {
+  Owners addresses;
+  const auto add = [&](net::Ipv4Addr address, PortIndex port, net::MacAddr mac) {
+    addresses.push_back({word_of(address), port});
+    network.by_port[port].least = Guard::OwnBoth;
+    network.by_port[port].addresses.push_back({address, mac});
   };
-  for (const auto& [mac, port] : macs) at_least(port, Guard::OwnMac);
-  for (const auto& [address, port] : addresses) at_least(port, Guard::OwnBoth);
-  for (const PortIndex port : network.ports)
-    state.ports[port].usual_mac = usual_mac(port, state.ports[port].guard >= Guard::OwnMac, macs, learned);
-  for (const auto& [address, port] : addresses) {
-    if (port == kUplinkPort || state.ports[port].guard != Guard::OwnBoth) continue;
-    dataplane::Port& at = state.ports[port];
-    const auto lease = owned.leases.find(address);
-    const bool goes_with_mac = lease != owned.leases.end() && lease->second.mac == at.usual_mac;
-    if (at.usual_address.is_unspecified() || goes_with_mac) at.usual_address = address;
+  for (const auto& [address, port] : network.fixed_addresses) {
+    const auto lease = network.leases.find(address);
+    const bool is_leased = lease != network.leases.end() && lease->second.port == port;
+    add(address, port, is_leased ? lease->second.mac : net::MacAddr{});
   }
+  for (const auto& [address, owner] : network.leases)
+    if (!network.fixed_addresses.contains(address)) add(address, owner.port, owner.mac);
+  network.address_owners = dataplane::WordTable<PortIndex>(addresses);
+  for (auto& [port, owned] : network.by_port) std::ranges::sort(owned.addresses, {}, &OwnAddress::address);
+}
+
+bool Ownership::is_guarded(PortIndex port) const {
+  return ports_[port].config->guard == config::PortGuard::On;
+}
+
+void Ownership::fill_port(const OfNetwork& owned, PortIndex index, dataplane::Port& port,
+                          const MacLearning& learned) const {
+  const auto own = owned.by_port.find(index);
+  const Guard least = own == owned.by_port.end() ? Guard::GatewayOnly : own->second.least;
+  port.is_guarded = is_guarded(index);
+  port.guard = Guard::GatewayOnly;
+  if (port.is_guarded) port.guard = std::max(owned.vms_own ? Guard::Others : Guard::GatewayOnly, least);
+  port.usual_mac = usual_mac(index, port.guard >= Guard::OwnMac, owned.mac_owners, learned);
+  port.usual_address = {};
+  if (port.guard != Guard::OwnBoth) return;
+  for (const auto& [address, mac] : own->second.addresses)
+    if (port.usual_address.is_unspecified() || (!mac.is_zero() && mac == port.usual_mac))
+      port.usual_address = address;
 }
 
 }  // namespace vmnat::control

@@ -36,7 +36,7 @@ void copy_out(const rte_mbuf* frame, FrameBytes& bytes) {
 SlowPath::SlowPath(const config::Config& config, Launched& launched)
     : config_(config),
       launched_(launched),
-      dhcp_(config, launched.ports(), std::chrono::system_clock::now()),
+      dhcp_(config, launched.ports(), std::chrono::system_clock::now(), std::chrono::steady_clock::now()),
       neighbors_(launched.states().current().uplink.mac, launched.states().current().uplink.address.address),
       ownership_(launched.ports(), launched.states().current()),
       is_up_(launched.ports().size(), false),
@@ -68,7 +68,6 @@ void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
   for (ControlRings& rings : launched_.rings()) taken += learn_macs(rings.learn);
   if (taken != 0) last_heard_ = now;
   advance_uplink(now);
-  dhcp_.expire(wall);
   dhcp_.advance(wall, now);
   listen_for_checks(now);
   neighbors_.advance(now);
@@ -227,7 +226,7 @@ void SlowPath::settle(rte_mbuf* frame, SteadyTime now, dhcp::WallTime wall) {
     case PuntReason::ArpReply:
       if (note.port == kUplinkPort && uplink_) uplink_->receive_arp(bytes_, now);
       if (note.port == kUplinkPort) return neighbors_.receive_arp(bytes_, now);
-      dhcp_.receive_arp(bytes_, launched_.ports()[note.port].network);
+      dhcp_.receive_arp(bytes_, note.port, wall, now);
       return inside_[launched_.ports()[note.port].network].receive_arp(bytes_, now);
     case PuntReason::NeighborUnresolved: {
       const net::Ipv4Addr remote = dataplane::ipv4_of(frame).destination;
@@ -345,7 +344,7 @@ void SlowPath::publish() {
 
 // Who owns what has changed, or who is there: MACs may move to their owners.
 void SlowPath::rebuild_owners(dataplane::ForwardingState& next) {
-  ownership_.settle(macs_, next);
+  ownership_.settle(macs_);
   ownership_.fill(next, macs_);
   for (Stale& network : stale_) network = {.macs = true, .hosts = true};
   ++rebuilt_.owner_tables;

@@ -151,8 +151,11 @@ std::map<std::string, std::uint64_t> all_counters(const Launched& launched, cons
   add_inside_neighbors(slow_path, named);
   add_dhcp(slow_path.dhcp().counters(), named);
   named["dhcp.checks.asked"] = slow_path.dhcp().checks().asked();
-  named["dhcp.checks.in_use"] = slow_path.dhcp().checks().in_use();
+  named["dhcp.checks.in_use"] = slow_path.dhcp().claims_heeded();
+  named["dhcp.checks.claims_ignored"] = slow_path.dhcp().claims_ignored();
   named["dhcp.checks.skipped"] = slow_path.dhcp().checks().skipped();
+  named["dhcp.journal.failures"] = slow_path.dhcp().journal_failures();
+  named["dhcp.journal.waiting"] = slow_path.dhcp().journal_waiting();
   if (slow_path.uplink_client()) add_uplink_client(*slow_path.uplink_client(), named);
   named["inject.dropped"] = slow_path.inject_dropped();
   named["states.published"] = slow_path.rebuilt().states;

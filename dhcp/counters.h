@@ -27,11 +27,13 @@ namespace vmnat::dhcp {
   X(BadHardware, "bad_hardware", "hardware address is not an Ethernet station's")                          \
   X(UnknownType, "unknown_type", "no message type, or one that only servers send")                         \
   X(ForeignMac, "foreign_mac", "chaddr is not the frame's source: a VM speaks for another")                \
+  X(NoRelay, "no_relay", "relayed, on a port that may not relay")                                          \
   X(ForeignRelay, "foreign_relay", "relayed from a network that is not this one")                          \
   X(BadRequest, "bad_request", "an option or address that the message type needs is missing")              \
   X(OtherServer, "other_server", "the client speaks with another server")                                  \
   X(UnknownClient, "unknown_client", "no record of the client, and the server is not authoritative")       \
   X(NotTheHolder, "not_the_holder", "release or decline of an address that the sender does not hold here") \
+  X(HeldElsewhere, "held_elsewhere", "the client or its MAC is another port's, by lease or configuration") \
   X(PortLimit, "port_limit", "the port holds as many addresses as one port may")                           \
   X(PoolExhausted, "pool_exhausted", "no address of the ranges is free")
 
@@ -55,15 +57,17 @@ constexpr IgnoredText text_of(Ignored reason) {
   return kIgnoredTexts[static_cast<std::size_t>(reason)];
 }
 
+using IgnoredCounts = std::array<std::uint64_t, kIgnoredReasons>;
+
 struct Counters {
   std::uint64_t frames = 0;                                 // given to the server
   std::array<std::uint64_t, kMessageTypes + 1> received{};  // by MessageType; [0] unused
   std::array<std::uint64_t, kMessageTypes + 1> sent{};
-  std::array<std::uint64_t, kIgnoredReasons> ignored{};
+  IgnoredCounts ignored{};
   std::uint64_t settled = 0;           // releases and declines that took effect, and offers turned down
   std::uint64_t postponed = 0;         // until it is known whether the address is free
   std::uint64_t options_left_out = 0;  // did not fit into what the client takes
-  std::uint64_t clock_steps = 0;       // the wall clock was seen going backwards
+  std::uint64_t clock_steps = 0;       // the wall clock was set
 
   [[nodiscard]] std::uint64_t received_of(MessageType type) const {
     return received[static_cast<std::size_t>(type)];

@@ -22,6 +22,12 @@ using WallTime = std::chrono::system_clock::time_point;
 // The end of an infinite lease: a whole second, as late as a WallTime can be (the year 2262).
 inline constexpr WallTime kNever = std::chrono::floor<std::chrono::seconds>(WallTime::max());
 
+// A time later, or earlier, by this much; what would be after the last one, and kNever itself, is kNever.
+constexpr WallTime moved(WallTime time, WallTime::duration by) {
+  if (time == kNever || (by.count() > 0 && time > kNever - by)) return kNever;
+  return time + by;
+}
+
 // The numbers stand in the journal: never change one.
 enum class LeaseState : std::uint8_t {
   Offered = 1,

@@ -33,18 +33,30 @@ const LeaseTable::Record* LeaseTable::of(const ClientKey& key) const {
   return found == by_client_.end() ? nullptr : at(found->second);
 }
 
-std::size_t LeaseTable::held_through(const std::string& port) const {
-  const auto found = held_by_port_.find(port);
-  return found == held_by_port_.end() ? 0 : found->second;
+const std::set<net::Ipv4Addr>& LeaseTable::held_through(const std::string& port) const {
+  static const std::set<net::Ipv4Addr> kNone;
+  const auto found = by_port_.find(port);
+  return found == by_port_.end() ? kNone : found->second.held;
 }
 
-void LeaseTable::put(Lease lease, ClientKey key) {
+std::size_t LeaseTable::declined_through(const std::string& port) const {
+  const auto found = by_port_.find(port);
+  return found == by_port_.end() ? 0 : found->second.declined;
+}
+
+bool LeaseTable::is_held_elsewhere(net::MacAddr mac, const std::string& port) const {
+  for (auto at = holders_.lower_bound({mac, {}}); at != holders_.end() && at->first.first == mac; ++at)
+    if (at->first.second != port) return true;
+  return false;
+}
+
+void LeaseTable::put(Lease lease, ClientKey key, bool awaits_check) {
   if (!key.empty())
     if (const Record* other = of(key); other != nullptr && other->lease.address != lease.address)
       forget(other->lease.address);
   forget(lease.address);
   const net::Ipv4Addr address = lease.address;
-  const auto [at, _] = by_address_.emplace(address, Record{std::move(lease), std::move(key)});
+  const auto [at, _] = by_address_.emplace(address, Record{std::move(lease), std::move(key), awaits_check});
   link(at->second);
 }
 
@@ -62,7 +74,7 @@ void LeaseTable::link(const Record& record) {
   if (!record.is_held()) return;
   pool_.take(lease.address);
   ends_.emplace(lease.expires, lease.address);
-  ++held_by_port_[lease.port];
+  count(lease, 1);
 }
 
 void LeaseTable::unlink(const Record& record) {
@@ -72,15 +84,33 @@ void LeaseTable::unlink(const Record& record) {
   if (!record.is_held()) return;
   pool_.give_back(lease.address);
   ends_.erase({lease.expires, lease.address});
-  const auto count = held_by_port_.find(lease.port);
-  if (--count->second == 0) held_by_port_.erase(count);
+  count(lease, -1);
+}
+
+// A lease through no port, of before a restart with other ports, is whoever's its client is.
+void LeaseTable::count(const Lease& lease, int sign) {
+  const bool is_declined = lease.state == LeaseState::Declined;
+  const auto change = static_cast<std::size_t>(sign);  // -1: wraps, as sums of unsigned numbers do
+  if (lease.state == LeaseState::Bound) bound_ += change;
+  if (is_declined) declined_ += change;
+  const auto port = by_port_.try_emplace(lease.port).first;
+  if (is_declined) port->second.declined += change;
+  if (sign > 0)
+    port->second.held.insert(lease.address);
+  else
+    port->second.held.erase(lease.address);
+  if (port->second.held.empty()) by_port_.erase(port);
+  if (is_declined || lease.port.empty()) return;
+  const auto holder = holders_.try_emplace({lease.mac, lease.port}).first;
+  holder->second += change;
+  if (holder->second == 0) holders_.erase(holder);
 }
 
 void LeaseTable::shift_ends(WallTime::duration by) {
   ends_.clear();
   for (auto& [address, record] : by_address_) {
     if (!record.is_held()) continue;
-    if (record.lease.expires != kNever) record.lease.expires += by;
+    record.lease.expires = moved(record.lease.expires, by);
     ends_.emplace(record.lease.expires, address);
   }
 }
@@ -94,28 +124,39 @@ std::optional<net::Ipv4Addr> LeaseTable::first_over(WallTime now) const {
   return ends_.begin()->second;
 }
 
+std::string LeaseTable::check_record(const Record& record) const {
+  const net::Ipv4Addr address = record.lease.address;
+  const auto client = by_client_.find(record.key);
+  if (!record.key.empty() && (client == by_client_.end() || client->second != address))
+    return "not found by its client";
+  if (record.awaits_check && record.lease.state != LeaseState::Offered)
+    return "awaits a check, and is no offer";
+  if (!record.is_held())
+    return pool_.contains(address) && !pool_.is_free(address) ? "over, and still taken" : "";
+  if (!ends_.contains({record.lease.expires, address})) return "active without an end";
+  if (pool_.is_free(address)) return "active and free at once";
+  return held_through(record.lease.port).contains(address) ? "" : "active, and not found by its port";
+}
+
 std::string LeaseTable::check_invariants() const {
-  std::size_t held = 0, with_key = 0, counted = 0;
+  std::size_t held = 0, with_key = 0, by_port = 0, by_mac = 0, holders = 0, bound = 0, declined = 0;
   for (const auto& [address, record] : by_address_) {
-    const std::string name = net::to_string(address);
-    if (record.lease.address != address) return name + ": filed under another address";
-    if (!record.key.empty()) {
-      ++with_key;
-      const auto found = by_client_.find(record.key);
-      if (found == by_client_.end() || found->second != address) return name + ": not found by its client";
-    }
-    if (record.is_held()) {
-      ++held;
-      if (!ends_.contains({record.lease.expires, address})) return name + ": active without an end";
-      if (pool_.is_free(address)) return name + ": active and free at once";
-    } else if (pool_.contains(address) && !pool_.is_free(address)) {
-      return name + ": over, and still taken";
-    }
+    if (record.lease.address != address) return net::to_string(address) + ": filed under another address";
+    if (const std::string fault = check_record(record); !fault.empty())
+      return net::to_string(address) + ": " + fault;
+    const LeaseState state = record.lease.state;
+    with_key += record.key.empty() ? 0 : 1;
+    held += record.is_held() ? 1 : 0;
+    bound += state == LeaseState::Bound ? 1 : 0;
+    declined += state == LeaseState::Declined ? 1 : 0;
+    by_mac += record.is_held() && state != LeaseState::Declined && !record.lease.port.empty() ? 1 : 0;
   }
-  for (const auto& [port, count] : held_by_port_) counted += count;
+  for (const auto& [port, of_port] : by_port_) by_port += of_port.held.size();
+  for (const auto& [holder, count] : holders_) holders += count;
   if (with_key != by_client_.size()) return "a client without a record";
   if (held != ends_.size()) return "an end without an active record";
-  if (held != counted) return "counts of ports differ from the records";
+  if (held != by_port || by_mac != holders) return "what ports hold differs from the records";
+  if (bound != bound_ || declined != declined_) return "counts differ from the records";
   return {};
 }
 

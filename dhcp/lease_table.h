@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The lease records of one network, found by address, by client and by their end; and the pool, kept equal
-// to them: an address is taken there as long as its record here is active.
+// The lease records of one network, found by address, by client, by port and by their end; and the pool, kept
+// equal to them: an address is taken there as long as its record here is active.
 //
 // A client has at most one record, an address too. Records that are over (Released, Expired) stay until the
 // address is given to another client: so a VM that comes back finds its address again.
-// The key of a record says whose it is: bytes made of MAC, client-id or port, see Identity. A Declined
-// record has an empty key: nobody's.
+// The key of a record says whose it is: bytes made of MAC, client-id or port, see Identity. A record with an
+// empty key is nobody's: a Declined one, or one whose client goes by another record.
+// A port holds its active records, and those alone: example, vm1 with a lease of aa:..:01 for .10 and a claim
+// on .20 (Declined) holds both addresses, and the MAC aa:..:01.
 #pragma once
 
 #include <map>
@@ -28,6 +30,7 @@ class LeaseTable {
   struct Record {
     Lease lease;
     ClientKey key;
+    bool awaits_check = false;  // an offer that is made once it is known that nobody has the address
     [[nodiscard]] bool is_held() const { return is_active(lease.state); }
   };
 
@@ -36,11 +39,19 @@ class LeaseTable {
   [[nodiscard]] const Record* at(net::Ipv4Addr address) const;
   [[nodiscard]] const Record* of(const ClientKey& key) const;
   [[nodiscard]] const AddressPool& pool() const { return pool_; }
-  [[nodiscard]] std::size_t held_through(const std::string& port) const;  // active records of a port
   [[nodiscard]] const std::map<net::Ipv4Addr, Record>& records() const { return by_address_; }
 
+  // The addresses of a port's active records.
+  [[nodiscard]] const std::set<net::Ipv4Addr>& held_through(const std::string& port) const;
+  // Whether a lease or an offer of this MAC is held through another port than this.
+  [[nodiscard]] bool is_held_elsewhere(net::MacAddr mac, const std::string& port) const;
+  // Addresses that are out of the pool because somebody uses them who has no lease; by whom a port has it.
+  [[nodiscard]] std::size_t declined() const { return declined_; }
+  [[nodiscard]] std::size_t declined_through(const std::string& port) const;
+  [[nodiscard]] std::size_t bound() const { return bound_; }
+
   // Sets the record of lease.address; the client's record of another address goes away.
-  void put(Lease lease, ClientKey key);
+  void put(Lease lease, ClientKey key, bool awaits_check = false);
   void forget(net::Ipv4Addr address);
   // Moves the end of every active record, when the wall clock was moved.
   void shift_ends(WallTime::duration by);
@@ -51,14 +62,24 @@ class LeaseTable {
   [[nodiscard]] std::string check_invariants() const;
 
  private:
+  struct OfPort {
+    std::set<net::Ipv4Addr> held;
+    std::size_t declined = 0;  // of these
+  };
+  // What is counted of a record; `sign`: it comes or goes.
+  void count(const Lease& lease, int sign);
   void link(const Record& record);
   void unlink(const Record& record);
+  [[nodiscard]] std::string check_record(const Record& record) const;
 
   AddressPool pool_;
   std::map<net::Ipv4Addr, Record> by_address_;
   std::unordered_map<ClientKey, net::Ipv4Addr> by_client_;
-  std::set<std::pair<WallTime, net::Ipv4Addr>> ends_;  // of active records
-  std::unordered_map<std::string, std::size_t> held_by_port_;
+  std::set<std::pair<WallTime, net::Ipv4Addr>> ends_;                    // of active records
+  std::unordered_map<std::string, OfPort> by_port_;                      // that hold something
+  std::map<std::pair<net::MacAddr, std::string>, std::size_t> holders_;  // of offers and leases: how many
+  std::size_t bound_ = 0;
+  std::size_t declined_ = 0;
 };
 
 }  // namespace vmnat::dhcp

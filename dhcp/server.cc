@@ -7,25 +7,25 @@ namespace vmnat::dhcp {
 
 Server::Server(NetworkSettings settings, std::uint64_t seed)
     : settings_(std::move(settings)), seed_(seed), table_(make_pool()) {
-  index_reservations();
+  index_settings();
 }
 
 std::optional<Frame> Server::answer(ByteView frame, const Ingress& ingress, WallTime now) {
   ++counters_.frames;
   check_.reset();
-  follow_clock(now);
   expire(now);
   const std::string port{ingress.port};
   const PortLimits limits = ingress.limits.value_or(settings_.limits);
-  if (!budget_.take(port, limits.messages_per_second, now)) return ignore(Ignored::RateLimit);
+  if (!ingress.is_repeated && !budget_.take(port, limits.messages_per_second, now))
+    return ignore(Ignored::RateLimit, port);
 
   const auto parsed = parse_frame(frame, ingress.checksum);
-  if (const auto* reason = std::get_if<Ignored>(&parsed)) return ignore(*reason);
+  if (const auto* reason = std::get_if<Ignored>(&parsed)) return ignore(*reason, port);
   const auto& datagram = std::get<Datagram>(parsed);
-  if (const auto reason = fault_of(datagram)) return ignore(*reason);
+  if (const auto reason = fault_of(datagram)) return ignore(*reason, port);
   const auto message = parse_message(datagram.payload);
-  if (!message) return ignore(Ignored::NotDhcp);
-  if (const auto reason = fault_of(*message, datagram)) return ignore(*reason);
+  if (!message) return ignore(Ignored::NotDhcp, port);
+  if (const auto reason = fault_of(*message, datagram, ingress)) return ignore(*reason, port);
 
   const MessageType type = *message->type();
   ++counters_.received[static_cast<std::size_t>(type)];
@@ -34,15 +34,8 @@ std::optional<Frame> Server::answer(ByteView frame, const Ingress& ingress, Wall
       port,     key_of(message->header.chaddr, message->options.bytes(Option::ClientId), ingress.port),
       limits,   now};
   const Verdict verdict = decide(request, type);
-  if (const auto* reason = std::get_if<Ignored>(&verdict)) return ignore(*reason);
-  if (const auto* check = std::get_if<Check>(&verdict)) {
-    // Counted when it is given once more.
-    --counters_.frames;
-    --counters_.received[static_cast<std::size_t>(type)];
-    ++counters_.postponed;
-    check_ = check->address;
-    return std::nullopt;
-  }
+  if (const auto* reason = std::get_if<Ignored>(&verdict)) return ignore(*reason, port);
+  if (const auto* check = std::get_if<Check>(&verdict)) return postpone(*check, type);
   const auto* plan = std::get_if<ReplyPlan>(&verdict);
   if (plan == nullptr) {
     ++counters_.settled;
@@ -52,18 +45,30 @@ std::optional<Frame> Server::answer(ByteView frame, const Ingress& ingress, Wall
   return build_reply(settings_, *message, datagram, *plan, counters_);
 }
 
-std::optional<Frame> Server::ignore(Ignored reason) {
+std::optional<Frame> Server::ignore(Ignored reason, const std::string& port) {
   ++counters_.ignored[static_cast<std::size_t>(reason)];
+  ++ignored_by_port_[port][static_cast<std::size_t>(reason)];
   return std::nullopt;
 }
 
-// The wall clock may be set back; what a lease has left must not grow by it.
-void Server::follow_clock(WallTime now) {
-  if (now < latest_) {
-    table_.shift_ends(now - latest_);
-    ++counters_.clock_steps;
-  }
-  latest_ = now;
+IgnoredCounts Server::ignored_from(const std::string& port) const {
+  const auto found = ignored_by_port_.find(port);
+  return found == ignored_by_port_.end() ? IgnoredCounts{} : found->second;
+}
+
+// The frame is counted when it is given once more.
+std::optional<Frame> Server::postpone(Check check, MessageType type) {
+  --counters_.frames;
+  --counters_.received[static_cast<std::size_t>(type)];
+  ++counters_.postponed;
+  check_ = std::move(check);
+  return std::nullopt;
+}
+
+void Server::clock_was_set(WallTime::duration by) {
+  table_.shift_ends(by);
+  for (auto& [address, until] : known_free_) until = moved(until, by);
+  ++counters_.clock_steps;
 }
 
 std::optional<Ignored> Server::fault_of(const Datagram& datagram) const {
@@ -76,7 +81,8 @@ std::optional<Ignored> Server::fault_of(const Datagram& datagram) const {
   return std::nullopt;
 }
 
-std::optional<Ignored> Server::fault_of(const Message& message, const Datagram& datagram) const {
+std::optional<Ignored> Server::fault_of(const Message& message, const Datagram& datagram,
+                                        const Ingress& ingress) const {
   const MessageHeader& header = message.header;
   if (header.op != Op::Request) return Ignored::NotDhcp;
   if (header.hardware_type != MessageHeader::kEthernet || header.hardware_length != sizeof(net::MacAddr) ||
@@ -84,6 +90,8 @@ std::optional<Ignored> Server::fault_of(const Message& message, const Datagram& 
     return Ignored::BadHardware;
   const bool relayed = !header.giaddr.is_unspecified();
   if (!relayed && header.chaddr != datagram.source_mac) return Ignored::ForeignMac;
+  // Its chaddr may be anybody's: a VM that relays where none should would speak for its neighbours.
+  if (relayed && !ingress.may_relay) return Ignored::NoRelay;
   // A relay stands for the clients of its own network; this server has addresses for this one alone.
   if (relayed && (!settings_.gateway.contains(header.giaddr) || header.giaddr == settings_.gateway.address))
     return Ignored::ForeignRelay;
@@ -96,9 +104,9 @@ std::optional<Ignored> Server::fault_of(const Message& message, const Datagram& 
 Server::Verdict Server::decide(const Request& request, MessageType type) {
   switch (type) {
     case MessageType::Discover:
-      return on_discover(request);
+      return is_held_elsewhere(request) ? Verdict{Ignored::HeldElsewhere} : on_discover(request);
     case MessageType::Request:
-      return on_request(request);
+      return is_held_elsewhere(request) ? Verdict{Ignored::HeldElsewhere} : on_request(request);
     case MessageType::Decline:
       return on_decline(request);
     case MessageType::Release:

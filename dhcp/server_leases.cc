@@ -11,6 +11,7 @@ constexpr std::size_t kMaxClientId = 255;
 constexpr std::size_t kMaxHostname = 253;            // RFC 1035 section 2.3.4, in text
 constexpr std::chrono::seconds kShortestLease{120};  // a client that asks for less gets this
 constexpr std::chrono::seconds kKnownFree{30};       // how long an answer, or its absence, is believed
+constexpr std::size_t kMostClaims = 16;              // of a port that is a VM's
 
 bool is_hostname_char(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
@@ -40,7 +41,10 @@ AddressPool Server::make_pool() const {
   return pool;
 }
 
-void Server::index_reservations() {
+void Server::index_settings() {
+  port_of_mac_.clear();
+  for (const NetworkPort& port : settings_.ports)
+    if (port.mac) port_of_mac_.emplace(*port.mac, port.name);
   reserved_by_mac_.clear();
   reserved_by_port_.clear();
   for (std::size_t i = 0; i < settings_.reservations.size(); ++i) {
@@ -76,6 +80,18 @@ ClientKey Server::key_of(net::MacAddr mac, ByteView client_id, std::string_view 
   return key;
 }
 
+// Whether the client, or its MAC, belongs to another port than the one that it asks through.
+bool Server::is_held_elsewhere(const Request& request) const {
+  const net::MacAddr mac = request.header().chaddr;
+  const auto fixed = port_of_mac_.find(mac);
+  if (mac == settings_.gateway_mac || (fixed != port_of_mac_.end() && fixed->second != request.port))
+    return true;
+  if (table_.is_held_elsewhere(mac, request.port)) return true;
+  const LeaseTable::Record* record = table_.of(request.key);
+  return record != nullptr && record->is_held() && !record->lease.port.empty() &&
+         record->lease.port != request.port;
+}
+
 bool Server::is_held_by_other(const Request& request, net::Ipv4Addr address) const {
   const LeaseTable::Record* record = table_.at(address);
   return record != nullptr && record->is_held() && record->key != request.key;
@@ -109,21 +125,24 @@ bool Server::is_over_port_limit(const Request& request) const {
   const LeaseTable::Record* record = table_.of(request.key);
   const bool counted = record != nullptr && record->is_held() && record->lease.port == request.port;
   if (counted || reservation_of(request.header().chaddr, request.port) != nullptr) return false;
-  return table_.held_through(request.port) >= request.limits.leases;
+  return table_.held_through(request.port).size() >= request.limits.leases;
 }
 
-// Whoever has a record of the address is the one who would answer for it.
+// Whoever has a record of the address is the one who would answer for it; and of a reserved one the
+// configuration has said whose it is.
 bool Server::needs_check(const Request& request, net::Ipv4Addr address) const {
   if (!settings_.check_before_offer) return false;
+  const Reservation* reservation = reservation_of(request.header().chaddr, request.port);
+  if (reservation != nullptr && reservation->address == address) return false;
   const LeaseTable::Record* record = table_.at(address);
-  if (record != nullptr && record->key == request.key) return false;
+  if (record != nullptr && record->key == request.key && !record->awaits_check) return false;
   const auto known = known_free_.find(address);
   return known == known_free_.end() || known->second <= request.now;
 }
 
 void Server::mark_free(net::Ipv4Addr address, WallTime now) {
   std::erase_if(known_free_, [now](const auto& known) { return known.second <= now; });
-  known_free_[address] = now + kKnownFree;
+  known_free_[address] = moved(now, kKnownFree);
 }
 
 // The record of an address that this client holds, and holds through this port: nobody ends another's lease.
@@ -156,33 +175,33 @@ Lease Server::lease_for(const Request& request, net::Ipv4Addr address) const {
 }
 
 // A client that is bound to the address already stays so: the offer takes nothing away from it.
-void Server::hold_offer(const Request& request, net::Ipv4Addr address) {
+void Server::hold_offer(const Request& request, net::Ipv4Addr address, OfferState state) {
   const LeaseTable::Record* record = table_.of(request.key);
   if (record != nullptr && record->lease.address == address && record->lease.state == LeaseState::Bound)
     return;
   Lease lease = lease_for(request, address);
   lease.state = LeaseState::Offered;
-  lease.expires = request.now + settings_.offer_time;
-  replace(std::move(lease), request.key);
+  lease.expires = moved(request.now, settings_.offer_time);
+  replace(std::move(lease), request.key, state == OfferState::AwaitsCheck);
 }
 
 void Server::bind(const Request& request, net::Ipv4Addr address, std::chrono::seconds time) {
   Lease lease = lease_for(request, address);
   lease.state = LeaseState::Bound;
-  lease.expires = time == kInfiniteLease ? kNever : request.now + time;
+  lease.expires = time == kInfiniteLease ? kNever : moved(request.now, time);
   changes_.push_back(lease);
   replace(std::move(lease), request.key);
 }
 
 // Sets a client's record. The address that it had before, if another, is free again, and the journal hears
 // it.
-void Server::replace(Lease lease, const ClientKey& key) {
+void Server::replace(Lease lease, const ClientKey& key, bool awaits_check) {
   const LeaseTable::Record* old = table_.of(key);
   if (old != nullptr && old->lease.address != lease.address && old->lease.state != LeaseState::Offered) {
     changes_.push_back(old->lease);
     changes_.back().state = LeaseState::Released;
   }
-  table_.put(std::move(lease), key);
+  table_.put(std::move(lease), key, awaits_check);
 }
 
 // Ends an active lease. A declined address is nobody's; else the record remembers whose it was.
@@ -202,6 +221,7 @@ std::size_t Server::expire(WallTime now) {
     if (record.lease.state == LeaseState::Bound) {
       Lease lease = record.lease;
       lease.state = LeaseState::Expired;
+      expired_.push_back(lease);
       table_.put(std::move(lease), record.key);
     } else {
       table_.forget(*address);
@@ -218,11 +238,24 @@ bool Server::release(net::Ipv4Addr address) {
   return true;
 }
 
-void Server::mark_in_use(net::Ipv4Addr address, net::MacAddr by, WallTime now) {
-  if (!settings_.gateway.contains(address) || address == settings_.gateway.address) return;
+bool Server::may_claim(const std::string& port, const PortLimits& limits) const {
+  const std::size_t pool = table_.pool().size();
+  const bool is_limited = limits.leases != 0;
+  const std::size_t share = is_limited ? std::min(kMostClaims, pool / 8) : pool / 2;
+  if (is_limited && table_.held_through(port).size() >= limits.leases) return false;
+  return table_.declined_through(port) < std::max<std::size_t>(share, 1) &&
+         table_.declined() < std::max<std::size_t>(pool / 2, 1);
+}
+
+bool Server::mark_in_use(net::Ipv4Addr address, const Claim& claim, WallTime now) {
+  if (!settings_.gateway.contains(address) || address == settings_.gateway.address) return false;
   const LeaseTable::Record* record = table_.at(address);
-  if (record != nullptr && record->is_held()) return;  // its holder, or one in dispute with it
-  end_lease({.address = address, .mac = by}, LeaseState::Declined, now + settings_.decline_time);
+  // Else it is the holder, or one in dispute with it.
+  const bool is_to_be_had = record == nullptr || !record->is_held() || record->awaits_check;
+  if (!is_to_be_had || !may_claim(claim.port, claim.limits)) return false;
+  end_lease({.address = address, .mac = claim.mac, .port = claim.port}, LeaseState::Declined,
+            moved(now, settings_.decline_time));
+  return true;
 }
 
 std::vector<Lease> Server::take_changes() {
@@ -231,8 +264,8 @@ std::vector<Lease> Server::take_changes() {
 
 std::size_t Server::load(std::span<const Lease> leases, WallTime now) {
   std::vector<Lease> ordered{leases.begin(), leases.end()};
-  // Of two records of one client the later one stays, and one that holds before one that is over.
-  std::ranges::stable_sort(ordered, {}, [](const Lease& lease) {
+  // Of two records of one client the later one is its, and one that holds before one that is over.
+  std::ranges::stable_sort(ordered, std::ranges::greater{}, [](const Lease& lease) {
     return std::pair{is_active(lease.state), lease.expires};
   });
   std::size_t taken = 0;
@@ -243,27 +276,51 @@ std::size_t Server::load(std::span<const Lease> leases, WallTime now) {
     // The clock may have been ahead when this was written: nothing lasts longer than if it began now.
     const bool endless = !declined && settings_.lease_time == kInfiniteLease;
     const auto longest = declined ? settings_.decline_time : settings_.lease_time;
-    lease.expires = std::min(lease.expires, endless ? kNever : now + longest);
+    lease.expires = std::min(lease.expires, endless ? kNever : moved(now, longest));
     if (lease.expires <= now && is_active(lease.state)) {
       if (lease.state != LeaseState::Bound) continue;
       lease.state = LeaseState::Expired;
     }
-    ClientKey key = declined ? ClientKey{} : key_of(lease.mac, lease.client_id, lease.port);
-    table_.put(std::move(lease), std::move(key));
-    ++taken;
+    taken += restore({std::move(lease), {}}) ? 1 : 0;
   }
   return taken;
 }
 
+// A port that is no more holds nothing, nor does one a MAC that the configuration has given to another since:
+// such leases go on, and go to whichever port their client comes by.
+bool Server::may_still_hold(const Lease& lease) const {
+  if (settings_.ports.empty()) return true;
+  const auto fixed = port_of_mac_.find(lease.mac);
+  return (fixed == port_of_mac_.end() || fixed->second == lease.port) &&
+         std::ranges::any_of(settings_.ports, [&](const NetworkPort& p) { return p.name == lease.port; });
+}
+
+// Files a record under its client. By a new `identity` several leases may be one client's: the first is, and
+// the others are nobody's until they end.
+bool Server::restore(LeaseTable::Record record) {
+  Lease& lease = record.lease;
+  const bool is_declined = lease.state == LeaseState::Declined;
+  ClientKey key = is_declined ? ClientKey{} : key_of(lease.mac, lease.client_id, lease.port);
+  if (table_.of(key) != nullptr) {
+    if (!record.is_held()) return false;
+    key.clear();
+  }
+  if (!may_still_hold(lease)) lease.port.clear();
+  table_.put(std::move(lease), std::move(key), record.awaits_check);
+  return true;
+}
+
 void Server::reconfigure(NetworkSettings settings) {
-  const auto records = table_.records();
+  std::vector<LeaseTable::Record> records;
+  for (const auto& [address, record] : table_.records()) records.push_back(record);
+  std::ranges::stable_partition(records, &LeaseTable::Record::is_held);
   settings_ = std::move(settings);
-  index_reservations();
+  index_settings();
   table_ = LeaseTable{make_pool()};
-  for (const auto& [address, record] : records) {
-    if (!settings_.gateway.contains(address) || address == settings_.gateway.address) continue;
-    const Lease& lease = record.lease;
-    table_.put(lease, record.key.empty() ? ClientKey{} : key_of(lease.mac, lease.client_id, lease.port));
+  for (LeaseTable::Record& record : records) {
+    const net::Ipv4Addr address = record.lease.address;
+    if (settings_.gateway.contains(address) && address != settings_.gateway.address)
+      restore(std::move(record));
   }
 }
 

@@ -22,7 +22,10 @@ Server::Verdict Server::on_discover(const Request& request) {
   if (!address) return Ignored::PoolExhausted;
   if (is_over_port_limit(request)) return Ignored::PortLimit;
   // RFC 2131 section 3.1 step 2: "the allocating server SHOULD probe the reused address before allocating".
-  if (needs_check(request, *address)) return Check{*address};
+  if (needs_check(request, *address)) {
+    hold_offer(request, *address, OfferState::AwaitsCheck);
+    return Check{*address, request.header().chaddr, request.key};
+  }
   const auto time = lease_time_for(request);
   // RFC 4039 section 3.1: a client that sends option 80 may be given its lease at once. The option goes into
   // that ACK alone: clients refuse an OFFER with it.
@@ -30,7 +33,7 @@ Server::Verdict Server::on_discover(const Request& request) {
   if (rapid)
     bind(request, *address, time);
   else
-    hold_offer(request, *address);
+    hold_offer(request, *address, OfferState::Made);
   return ReplyPlan{.type = rapid ? MessageType::Ack : MessageType::Offer,
                    .yiaddr = *address,
                    .lease_time = time,
@@ -120,7 +123,7 @@ Server::Verdict Server::on_decline(const Request& request) {
   if (*server != settings_.gateway.address) return Ignored::OtherServer;
   const LeaseTable::Record* record = held_record(request, *address);
   if (record == nullptr) return Ignored::NotTheHolder;
-  end_lease(record->lease, LeaseState::Declined, request.now + settings_.decline_time);
+  end_lease(record->lease, LeaseState::Declined, moved(request.now, settings_.decline_time));
   return {};
 }
 

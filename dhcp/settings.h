@@ -69,6 +69,12 @@ struct PortLimits {
   unsigned leases = 16;                // addresses held at a time
 };
 
+// A port of the network. A MAC that the configuration gives to one is nobody else's.
+struct NetworkPort {
+  std::string name;
+  std::optional<net::MacAddr> mac;
+};
+
 struct NetworkSettings {
   net::Ipv4Prefix gateway;  // the gateway's own address, with the network's prefix length
   net::MacAddr gateway_mac;
@@ -86,6 +92,7 @@ struct NetworkSettings {
   std::vector<Boot> boot;
   std::vector<RawOption> options;
   std::vector<Reservation> reservations;
+  std::vector<NetworkPort> ports;  // all there are; empty: they are not known, and a MAC is any port's
   Identity identity = Identity::Mac;
   bool authoritative = true;        // NAK what cannot be right, instead of silence
   bool rapid_commit = true;         // RFC 4039: two messages instead of four, for clients that ask

@@ -64,6 +64,7 @@ TEST(DhcpSettings, LimitsAreThoseOfAVmOrOfASegmentUnlessGiven) {
   const config::Dhcp plain = *network_with("nat", "").dhcp;
   EXPECT_EQ(dhcp_limits(plain, vm).leases, 16u);
   EXPECT_EQ(dhcp_limits(plain, vm).messages_per_second, 100u);
+  EXPECT_EQ(dhcp_limits(plain, {.name = "r", .vhost_user = "/r", .relay = true}).leases, 0u);
   EXPECT_EQ(dhcp_limits(plain, segment).leases, 0u);
   EXPECT_EQ(dhcp_limits(plain, segment).messages_per_second, 1000u);
   const config::Dhcp given =
@@ -71,6 +72,17 @@ TEST(DhcpSettings, LimitsAreThoseOfAVmOrOfASegmentUnlessGiven) {
   EXPECT_EQ(dhcp_limits(given, vm).leases, 3u);
   EXPECT_EQ(dhcp_limits(given, segment).leases, 3u);
   EXPECT_EQ(dhcp_limits(given, segment).messages_per_second, 0u);
+}
+
+TEST(DhcpSettings, ThePortsArriveWithTheMacsThatAreTheirs) {
+  config::Network network = network_with("nat", "dns: []");
+  network.ports = {{.name = "vm1", .vhost_user = "/1", .mac = net::MacAddr{{2, 0, 0, 0, 0, 1}}},
+                   {.name = "vm2", .vhost_user = "/2"}};
+  const auto settings = dhcp_settings(network);
+  ASSERT_EQ(settings.ports.size(), 2u);
+  EXPECT_EQ(settings.ports[0].name, "vm1");
+  EXPECT_EQ(settings.ports[0].mac, network.ports[0].mac);
+  EXPECT_EQ(settings.ports[1].mac, std::nullopt);
 }
 
 TEST(DhcpSettings, AnIsolatedNetworkOffersNoRouter) {

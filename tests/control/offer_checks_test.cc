@@ -27,9 +27,24 @@ FrameBytes arp_of(net::MacAddr mac, net::Ipv4Addr address) {
 
 class OfferChecksTest : public testing::Test {
  protected:
-  bool add(net::MacAddr client = kClient, net::Ipv4Addr address = kAddress) {
-    return checks.add(
-        {.network = 0, .address = address, .port = 1, .frame = frame_from(client), .asked = now});
+  bool add(net::MacAddr client = kClient, net::Ipv4Addr address = kAddress, dataplane::PortIndex port = 1,
+           unsigned per_second = 0) {
+    return checks.add({.network = 0,
+                       .address = address,
+                       .port = port,
+                       .client = client,
+                       .frame = frame_from(client),
+                       .asked = now},
+                      per_second);
+  }
+  static net::MacAddr client_number(unsigned number) {
+    net::MacAddr client = kClient;
+    client.bytes[4] = static_cast<std::uint8_t>(number >> 8);
+    client.bytes[5] = static_cast<std::uint8_t>(number);
+    return client;
+  }
+  static net::Ipv4Addr address_number(unsigned number) {
+    return net::Ipv4Addr::from_host(kAddress.host() + number);
   }
   OfferChecks checks;
   SteadyTime now{std::chrono::hours(1)};
@@ -38,51 +53,68 @@ class OfferChecksTest : public testing::Test {
 TEST_F(OfferChecksTest, AfterTwoQuestionsAndNoAnswerTheAddressIsFree) {
   ASSERT_TRUE(add());
   EXPECT_EQ(checks.take_questions().size(), 1u);
-  EXPECT_TRUE(checks.take_settled(now + milliseconds(199)).empty());
+  EXPECT_TRUE(checks.take_unanswered(now + milliseconds(199)).empty());
   EXPECT_TRUE(checks.take_questions().empty());
-  EXPECT_TRUE(checks.take_settled(now + milliseconds(200)).empty());
+  EXPECT_TRUE(checks.take_unanswered(now + milliseconds(200)).empty());
   EXPECT_EQ(checks.take_questions().size(), 1u);
-  EXPECT_TRUE(checks.take_settled(now + milliseconds(399)).empty());
+  EXPECT_TRUE(checks.take_unanswered(now + milliseconds(399)).empty());
   EXPECT_TRUE(checks.take_questions().empty());
-  const auto settled = checks.take_settled(now + milliseconds(400));
-  ASSERT_EQ(settled.size(), 1u);
-  EXPECT_EQ(settled[0].waiting.address, kAddress);
-  EXPECT_TRUE(settled[0].by.is_zero());
-  EXPECT_TRUE(checks.take_settled(now + milliseconds(800)).empty());
+  const auto unanswered = checks.take_unanswered(now + milliseconds(400));
+  ASSERT_EQ(unanswered.size(), 1u);
+  EXPECT_EQ(unanswered[0].address, kAddress);
+  EXPECT_TRUE(checks.take_unanswered(now + milliseconds(800)).empty());
 }
 
-TEST_F(OfferChecksTest, AnotherStationsAnswerSettlesItAtOnceAndTheClientsOwnMakesItFree) {
-  for (const net::MacAddr sender : {kStranger, kClient}) {
-    add();
-    checks.receive_arp(arp_of(sender, kAddress), 0);
-    const auto settled = checks.take_settled(now);
-    ASSERT_EQ(settled.size(), 1u);
-    EXPECT_EQ(settled[0].by, sender == kClient ? net::MacAddr{} : kStranger);
+TEST_F(OfferChecksTest, AnAnswerNamesWhoHasTheAddressAndWhatWaitsForItIsTakenOut) {
+  add();
+  const auto claim = OfferChecks::claim_in(arp_of(kStranger, kAddress)).value();
+  EXPECT_EQ(claim.mac, kStranger);
+  ASSERT_NE(checks.waiting_for(0, claim.address), nullptr);
+  EXPECT_EQ(checks.waiting_for(0, claim.address)->client, kClient);
+  EXPECT_EQ(checks.waiting_for(1, claim.address), nullptr) << "of another network";
+  EXPECT_EQ(checks.waiting_for(0, address_number(1)), nullptr);
+  EXPECT_EQ(checks.take(0, kAddress).frame, frame_from(kClient));
+  EXPECT_EQ(checks.waiting_for(0, kAddress), nullptr);
+  EXPECT_FALSE(OfferChecks::claim_in(FrameBytes(20)));
+}
+
+TEST_F(OfferChecksTest, ARepeatedDiscoverTakesThePlaceOfTheOneBeforeAndAsksNobodyAgain) {
+  for (int i = 0; i < 50; ++i) {
+    ASSERT_TRUE(add(kClient, kAddress, 1, 1));
+    now += milliseconds(7);
   }
-  EXPECT_EQ(checks.in_use(), 1u);
+  EXPECT_EQ(checks.take_questions().size(), 1u);
+  EXPECT_EQ(checks.asked(), 1u);
+  EXPECT_EQ(checks.take_unanswered(now + milliseconds(50)).size(), 1u) << "400 ms after the first";
 }
 
-TEST_F(OfferChecksTest, AnswersForOtherAddressesOrFromOtherNetworksSettleNothing) {
-  add();
-  checks.receive_arp(arp_of(kStranger, net::Ipv4Addr::of(192, 168, 122, 10)), 0);
-  checks.receive_arp(arp_of(kStranger, kAddress), 1);
-  checks.receive_arp(FrameBytes(20), 0);
-  EXPECT_TRUE(checks.take_settled(now).empty());
+TEST_F(OfferChecksTest, ClientsBehindOneRelayWaitBesideEachOther) {
+  for (unsigned i = 0; i < 15; ++i)
+    ASSERT_TRUE(checks.add({.address = address_number(i),
+                            .port = 1,
+                            .client = client_number(i),
+                            .frame = frame_from(kStranger),  // the relay's
+                            .asked = now},
+                           OfferChecks::kOfASegment));
+  EXPECT_EQ(checks.take_unanswered(now + milliseconds(400)).size(), 15u);
 }
 
-TEST_F(OfferChecksTest, ARepeatedDiscoverTakesThePlaceOfTheOneBefore) {
-  add();
-  now += milliseconds(100);
-  add();
-  EXPECT_EQ(checks.take_settled(now + milliseconds(400)).size(), 1u);
+TEST_F(OfferChecksTest, APortThatAsksForManyCostsNoOtherPortItsChecks) {
+  for (dataplane::PortIndex port = 1; port <= 2; ++port)
+    for (unsigned i = 0; i < 200; ++i)
+      EXPECT_EQ(add(client_number(i), address_number(i), port, OfferChecks::kOfAVm), i < 8);
+  EXPECT_EQ(checks.skipped(), 2 * 192u);
+  EXPECT_TRUE(add(kStranger, address_number(9), 3, OfferChecks::kOfAVm));
+  now += milliseconds(500);
+  checks.take_unanswered(now);
+  checks.take_questions();
+  for (unsigned i = 0; i < 10; ++i) add(client_number(i), address_number(i), 1, OfferChecks::kOfAVm);
+  EXPECT_EQ(checks.take_questions().size(), 2u) << "four a second";
 }
 
 TEST_F(OfferChecksTest, WhatDoesNotFitIsSkippedAndCounted) {
-  for (std::size_t i = 0; i <= OfferChecks::kAtOnce; ++i) {
-    net::MacAddr client = kClient;
-    client.bytes[5] = static_cast<std::uint8_t>(i);
-    EXPECT_EQ(add(client), i < OfferChecks::kAtOnce);
-  }
+  for (unsigned i = 0; i <= OfferChecks::kAtOnce; ++i)
+    EXPECT_EQ(add(client_number(i), address_number(i)), i < OfferChecks::kAtOnce);
   EXPECT_EQ(checks.skipped(), 1u);
 }
 

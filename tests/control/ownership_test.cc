@@ -41,7 +41,7 @@ struct OwnershipTest : ::testing::Test {
     Ownership ownership(ports, state);
     change(ownership);
     EXPECT_TRUE(ownership.take_changed());
-    ownership.settle(learned, state);
+    ownership.settle(learned);
     ownership.fill(state, learned);
     return state;
   }
@@ -131,11 +131,11 @@ TEST_F(OwnershipTest, SeveralLeasesOfAPortAreAllItsOwnAndTheUsualSenderIsOneOfTh
   EXPECT_EQ(state.ports[kVm1].usual_address, address(11)) << "what goes with it";
 }
 
-TEST_F(OwnershipTest, APortThatIsDownKeepsItsAddressButFreesItsMacForAnotherPort) {
+TEST_F(OwnershipTest, APortThatIsDownKeepsItsAddressAndItsMac) {
   down = kVm1;
   const auto state = after([](Ownership& o) { o.note(0, lease("vm1", 1, 10)); });
   EXPECT_EQ(owner_of(state, address(10)), kVm1);
-  EXPECT_EQ(owner_of(state, mac(1)), -1);
+  EXPECT_EQ(owner_of(state, mac(1)), kVm1);
 }
 
 TEST_F(OwnershipTest, TheConfigurationsOwnersComeFirst) {
@@ -181,7 +181,7 @@ TEST_F(OwnershipTest, FollowingWhatWasLearnedGivesTheSendersThatFillingInAnewGiv
       const PortIndex* owner = followed.networks[0].mac_owners.find(mac(number).as_word());
       if (owner == nullptr || *owner == port) learned.learn(0, mac(number), port);
     };
-    ownership.settle(learned, followed);
+    ownership.settle(learned);
     ownership.fill(followed, learned);
     for (int i = 0; i < 6; ++i) {
       learn();
@@ -195,6 +195,29 @@ TEST_F(OwnershipTest, FollowingWhatWasLearnedGivesTheSendersThatFillingInAnewGiv
       }
     }
   }
+}
+
+TEST_F(OwnershipTest, AFillAfterAChangeElsewhereIsTheSameAndAfterAChangeHereIsNew) {
+  config.networks.push_back({.name = "other",
+                             .address = {net::Ipv4Addr::of(192, 168, 5, 1), 24},
+                             .ports = {{.name = "vm5", .vhost_user = "/5"}}});
+  const auto ports = plan_ports(config, 1);
+  dataplane::ForwardingState state = initial_state(config, ports);
+  Ownership ownership(ports, state);
+  ownership.note(0, lease("vm1", 1, 10));
+  ownership.fill(state, learned);
+  ownership.note(1, {.address = net::Ipv4Addr::of(192, 168, 5, 9),
+                     .mac = mac(5),
+                     .port = "vm5",
+                     .state = dhcp::LeaseState::Bound});
+  ownership.fill(state, learned);
+  EXPECT_EQ(owner_of(state, address(10)), kVm1);
+  EXPECT_EQ(owner(state.networks[1].mac_owners, mac(5).as_word()), 4);
+  ownership.note(0, lease("vm1", 1, 10, dhcp::LeaseState::Expired));
+  ownership.fill(state, learned);
+  EXPECT_EQ(owner_of(state, address(10)), -1);
+  EXPECT_EQ(owner_of(state, mac(1)), -1);
+  EXPECT_EQ(owner(state.networks[1].mac_owners, mac(5).as_word()), 4);
 }
 
 }  // namespace

@@ -114,7 +114,7 @@ TEST_F(Pitfall, 09_ClonesWithOneClientIdGetDifferentAddressesUnlessToldOtherwise
   EXPECT_NE(offered(vm), offered(clone));
   settings.identity = Identity::ClientId;
   Server by_id{settings, 1};
-  TestClient one{by_id, "vm1", vm_mac}, two{by_id, "vm2", mac("52:54:00:aa:00:02")};
+  TestClient one{by_id, "vm1", vm_mac}, two{by_id, "vm1", mac("52:54:00:aa:00:02")};
   EXPECT_EQ(offered(one), offered(two));
 }
 
@@ -166,9 +166,11 @@ TEST_F(Pitfall, 12_ClasslessRoutesIncludeTheDefaultRoute) {
   EXPECT_EQ(isolated.options().bytes(Option::ClasslessRoutes).size(), expected.size() - 5);
 }
 
-TEST_F(Pitfall, 13_AVmThatMovesToAnotherPortKeepsItsAddress) {
+TEST_F(Pitfall, 13_AVmThatMovesToAnotherPortKeepsItsAddressOnceItsLeaseIsGivenUp) {
   const auto address = vm.acquire();
   TestClient moved{server, "vm9", vm_mac};
+  EXPECT_FALSE(moved.acquire());
+  vm.ask(vm.release(*address));
   EXPECT_EQ(moved.acquire(), address);
   ASSERT_EQ(server.leases().size(), 1u);
   EXPECT_EQ(server.leases().at(0).port, "vm9");
@@ -199,7 +201,8 @@ TEST_F(Pitfall, 15_InformIsAnsweredWithoutAddressAndLease) {
 TEST_F(Pitfall, 16_AClockThatGoesBackwardsNeitherEndsNorProlongsLeases) {
   vm.now = at_second(100'000);
   const auto address = vm.acquire().value();
-  clone.now = at_second(0);  // the clock is set back by a day and more
+  server.clock_was_set(std::chrono::seconds{-100'000});
+  clone.now = at_second(0);
   EXPECT_NE(clone.acquire(), address);
   EXPECT_EQ(server.leases().size(), 2u);
   EXPECT_EQ(server.counters().clock_steps, 1u);
@@ -208,15 +211,26 @@ TEST_F(Pitfall, 16_AClockThatGoesBackwardsNeitherEndsNorProlongsLeases) {
   EXPECT_EQ(server.expire(at_second(3600)), 2u);
 }
 
+TEST_F(Pitfall, 16b_AClockThatStepsForwardEndsNoLease) {
+  vm.now = at_second(0);
+  const auto address = vm.acquire().value();
+  const std::chrono::seconds years{1'700'000'000};  // from 1970, as without a battery, to what NTP says
+  server.clock_was_set(years);
+  EXPECT_EQ(server.expire(at_second(3599) + years), 0u);
+  EXPECT_EQ(server.leases().at(0).address, address);
+  EXPECT_EQ(server.leases().at(0).expires, at_second(3600) + years);
+  EXPECT_EQ(server.expire(at_second(3600) + years), 1u);
+}
+
 TEST_F(Pitfall, 17_AFloodFromOnePortStopsAtItsLimitAndOffersEnd) {
   for (unsigned i = 0; i < 1000; ++i) {
-    TestClient invented{server, "vm1", mac_number(i)};
+    TestClient invented{server, "vm1", mac_number(0x20000 + i)};
     invented.ask(invented.discover());
   }
   EXPECT_EQ(server.leases().size(), 16u);
   EXPECT_EQ(ignored(Ignored::PortLimit), 984u);
   EXPECT_TRUE(clone.acquire());
-  TestClient known{server, "vm1", mac_number(3)};
+  TestClient known{server, "vm1", mac_number(0x20003)};
   EXPECT_TRUE(known.acquire());  // who has an offer may go on
   known.now = at_second(60);
   TestClient late{server, "vm1", mac_number(2000)};
@@ -236,6 +250,7 @@ TEST_F(Pitfall, 17b_AFloodOfDeclinesStopsAtTheLimitToo) {
 TEST_F(Pitfall, 17c_ARelayDoesNotLiftTheLimit) {
   for (unsigned i = 0; i < 100; ++i) {
     TestClient invented{server, "vm1", vm_mac};
+    invented.may_relay = true;
     RequestFrame relayed = invented.discover();
     relayed.header.giaddr = ip("192.168.122.9");
     relayed.header.chaddr = mac_number(i);
@@ -277,6 +292,7 @@ TEST_F(Pitfall, 18_AGiantClientIdIsTakenInPiecesAndLeftOutOfRecordAndReply) {
 TEST_F(Pitfall, ARelayedRequestOfThisNetworkIsAnsweredToTheRelayAndItsOptionComesLast) {
   const auto relay_mac = mac("52:54:00:cc:00:01");
   TestClient relay{server, "vm3", relay_mac};
+  relay.may_relay = true;
   RequestFrame request = relay.discover().with(Option::RelayAgent, hex("01 04 76 6d 31 2d"));
   request.header.giaddr = ip("192.168.122.9");
   request.header.chaddr = vm_mac;

@@ -3,10 +3,11 @@
 // believe says whether it may.
 //
 // Eight clients behind three ports fight for five addresses and two reservations; they send all message
-// types with right and wrong addresses, in any order; time passes, the clock is set back, the settings
+// types with right and wrong addresses, in any order; time passes, the clock is set, the settings
 // change, the server crashes and starts again from its journal, foreign bytes arrive. What must hold:
 // an ACKed address is in the ranges or reserved for its client, is nobody else's, and stays so until the
-// client gives it up or its time is over. Used by the property test and by the fuzzer.
+// client gives it up or its time is over, by the port that it was given through and by no other. Used by the
+// property test and by the fuzzer.
 #pragma once
 
 #include <array>
@@ -42,7 +43,8 @@ class Scenario {
   struct Client {
     net::Ipv4Addr offered;
     std::optional<net::Ipv4Addr> held;
-    WallTime held_until;  // by the clients' clock, which is never set back
+    std::string_view port;  // that it was given through
+    WallTime held_until;    // by the clients' clock, which is never set
   };
 
   [[nodiscard]] NetworkSettings settings() const {
@@ -55,7 +57,7 @@ class Scenario {
                                {.mac = mac_number(1), .address = ip("192.168.122.200"), .hostname = {}}};
     return settings;
   }
-  [[nodiscard]] WallTime server_now() const { return now_ - set_back_; }
+  [[nodiscard]] WallTime server_now() const { return now_ + set_by_; }
   net::Ipv4Addr any_address() { return net::Ipv4Addr::from_host(ip("192.168.122.0").host() + next_() % 8); }
 
   void step() {
@@ -65,8 +67,7 @@ class Scenario {
         now_ += std::chrono::seconds{next_() * 16};
         return;
       case 1:
-        set_back_ += std::chrono::seconds{next_() * 8};
-        return;
+        return set_clock(std::chrono::seconds{(next_() - 192) * 8});
       case 2:
         return reconfigure();
       case 3:
@@ -82,6 +83,18 @@ class Scenario {
     }
   }
 
+  // Backwards three times of four.
+  void set_clock(std::chrono::seconds by) {
+    set_by_ += by;
+    server_.clock_was_set(by);
+    // The journal is written anew, as control does: its ends are the old clock's.
+    std::vector<Lease> lasting = server_.leases();
+    std::erase_if(lasting, [](const Lease& lease) {
+      return lease.state == LeaseState::Offered || lease.state == LeaseState::Reserved;
+    });
+    const Bytes records = journal_records(lasting);
+    journal_.insert(journal_.end(), records.begin(), records.end());
+  }
   void reconfigure() {
     reservations_on_ = !reservations_on_;
     checks_on_ = next_() % 2 == 0;
@@ -131,15 +144,15 @@ class Scenario {
     if (const auto asked = server_.take_check()) {
       if (frame) fault_ = "an answer although the address is asked about";
       if (next_() % 4 == 0)
-        server_.mark_in_use(*asked, mac("02:ff:ff:ff:ff:fe"), server_now());
+        server_.mark_in_use(asked->address, {mac("02:ff:ff:ff:ff:fe"), "p2", {}}, server_now());
       else
-        server_.mark_free(*asked, server_now());
-      frame = server_.answer(request.frame(), {.port = port}, server_now());
+        server_.mark_free(asked->address, server_now());
+      frame = server_.answer(request.frame(), {.port = port, .is_repeated = true}, server_now());
       server_.take_check();
     }
     keep_journal();
     if (kind == 0) client.held.reset();  // who sends DISCOVER uses no address
-    if (frame) note_reply(client, number, *frame);
+    if (frame) note_reply(client, number, *frame, port);
   }
 
   RequestFrame request_for(Client& client, net::MacAddr mac, int kind) {
@@ -188,7 +201,7 @@ class Scenario {
     if (client.held == address) client.held.reset();
   }
 
-  void note_reply(Client& client, unsigned number, const Frame& frame) {
+  void note_reply(Client& client, unsigned number, const Frame& frame, std::string_view port) {
     const auto parsed = parse_frame(frame, ChecksumState::Full);
     const auto* datagram = std::get_if<Datagram>(&parsed);
     const auto message = datagram != nullptr ? parse_message(datagram->payload) : std::nullopt;
@@ -198,11 +211,14 @@ class Scenario {
     const net::Ipv4Addr address = message->header.yiaddr;
     if (*message->type() == MessageType::Nak) client.held.reset();
     if (address.is_unspecified()) return;
+    if (client.held && client.port != port && client.held_until > now_)
+      return fail(number, "was answered by another port than the one it holds its address through");
     check_given(number, address);
     if (*message->type() == MessageType::Offer) client.offered = address;
     if (*message->type() != MessageType::Ack) return;
     ++acks_;
     client.held = address;
+    client.port = port;
     client.held_until =
         now_ + std::chrono::seconds{message->options.long_value(Option::LeaseTime).value_or(0)};
   }
@@ -232,7 +248,7 @@ class Scenario {
   Bytes journal_;
   std::array<Client, kClients> clients_{};
   WallTime now_ = at_second(0);
-  std::chrono::seconds set_back_{0};
+  std::chrono::seconds set_by_{0};
   std::uint64_t acks_ = 0;
   std::string fault_;
 };

@@ -309,7 +309,7 @@ TEST_F(DhcpServer, AnAddressThatAClientLeftDoesNotDisplaceItsLeaseAtARestart) {
   other.ask(other.release(left));
   ASSERT_TRUE(other.ask(other.selecting(ip("192.168.122.30"))));
   Server restarted{default_network(), 1};
-  restarted.load(server.take_changes(), at_second(4001));
+  restarted.load(read_journal_of(server.take_changes()), at_second(4001));
   const auto leases = restarted.leases();
   const auto is_bound = [&](net::Ipv4Addr address) {
     return std::ranges::any_of(leases, [&](const Lease& lease) {
@@ -339,7 +339,7 @@ TEST_F(DhcpServer, LoadingLeavesOutWhatIsOverOrNotOfThisNetwork) {
 TEST_F(DhcpServer, AnAddressSeenInUseIsNotOffered) {
   const auto address = vm.ask(vm.discover())->yiaddr();
   server.expire(at_second(60));
-  server.mark_in_use(address, mac_number(7), at_second(60));
+  EXPECT_TRUE(server.mark_in_use(address, {mac_number(7), "vm2", {}}, at_second(60)));
   vm.now = at_second(61);
   EXPECT_NE(vm.ask(vm.discover())->yiaddr(), address);
   EXPECT_EQ(state_of(address), LeaseState::Declined);
@@ -384,7 +384,7 @@ class DhcpServerThatChecks : public DhcpServer {
 TEST_F(DhcpServerThatChecks, AnAddressThatNobodyHadIsOfferedOnceItIsKnownToBeFree) {
   const RequestFrame discover = vm.discover();
   EXPECT_FALSE(vm.ask(discover));
-  const auto address = server.take_check().value();
+  const auto address = server.take_check()->address;
   EXPECT_FALSE(server.take_check());
   server.mark_free(address, vm.now);
   const auto offer = vm.ask(discover).value();
@@ -396,10 +396,10 @@ TEST_F(DhcpServerThatChecks, AnAddressThatNobodyHadIsOfferedOnceItIsKnownToBeFre
 TEST_F(DhcpServerThatChecks, AnAddressThatIsInUseIsNotOfferedToAnybody) {
   const RequestFrame discover = vm.discover();
   vm.ask(discover);
-  const auto used = server.take_check().value();
-  server.mark_in_use(used, mac("52:54:00:bb:00:01"), vm.now);
+  const auto used = server.take_check()->address;
+  EXPECT_TRUE(server.mark_in_use(used, {mac("52:54:00:bb:00:01"), "vm2", {}}, vm.now));
   vm.ask(discover);
-  const auto next = server.take_check().value();
+  const auto next = server.take_check()->address;
   EXPECT_NE(next, used);
   EXPECT_EQ(state_of(used), LeaseState::Declined);
 }
@@ -407,11 +407,11 @@ TEST_F(DhcpServerThatChecks, AnAddressThatIsInUseIsNotOfferedToAnybody) {
 TEST_F(DhcpServerThatChecks, WhatIsKnownOfAnAddressIsBelievedForHalfAMinute) {
   const RequestFrame discover = vm.discover();
   vm.ask(discover);
-  const auto address = server.take_check().value();
+  const auto address = server.take_check()->address;
   server.mark_free(address, vm.now);
   vm.now += seconds(31);
   EXPECT_FALSE(vm.ask(discover));
-  EXPECT_EQ(server.take_check(), address);
+  EXPECT_EQ(server.take_check()->address, address);
 }
 
 TEST_F(DhcpServerThatChecks, RequestsAreAnsweredAtOnce) {

@@ -84,7 +84,7 @@ class TestClient {
   }
 
   std::optional<Reply> ask(const RequestFrame& request) {
-    return read_reply(server_.answer(request.frame(), {.port = port_}, now));
+    return read_reply(server_.answer(request.frame(), {.port = port_, .may_relay = may_relay}, now));
   }
   // DISCOVER, OFFER, REQUEST, ACK: the address, or nothing when the server does not play along.
   std::optional<net::Ipv4Addr> acquire() {
@@ -98,6 +98,7 @@ class TestClient {
   }
 
   WallTime now = at_second(0);
+  bool may_relay = false;
 
  private:
   Server& server_;

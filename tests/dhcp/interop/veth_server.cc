@@ -176,6 +176,7 @@ int main(int argc, char** argv) {
         replies.push_back(std::move(*reply));
     }
     const auto changes = server.take_changes();
+    server.take_expired();
     if (store && !store->append(changes)) die("journal");
     if (store && store->wants_compaction() && !store->compact(server.leases())) die("compaction");
     for (const dhcp::Frame& reply : replies) socket->send(reply);
