@@ -35,11 +35,10 @@ const char* link_text(bool is_up) {
   return is_up ? "up" : "down";
 }
 
-std::size_t lease_count(const DhcpService& dhcp, const std::string& network = "") {
+std::size_t lease_count(const Surroundings& at) {
   std::size_t count = 0;
-  for (const auto& [name, leases] : dhcp.leases())
-    if (network.empty() || name == network)
-      for (const dhcp::Lease& lease : leases) count += lease.state == dhcp::LeaseState::Bound ? 1 : 0;
+  for (std::size_t i = 0; i < at.config.networks.size(); ++i)
+    count += at.slow_path.dhcp().lease_count(static_cast<NetworkIndex>(i));
   return count;
 }
 
@@ -85,7 +84,7 @@ Answer status(const Surroundings& at) {
       {"networks", at.config.networks.size()},
       {"ports", {{"up", up}, {"total", state.ports.size()}}},
       {"sessions", {{"active", active_sessions(at.launched)}, {"capacity", at.config.conntrack.sessions}}},
-      {"leases", lease_count(at.slow_path.dhcp())},
+      {"leases", lease_count(at)},
       {"memory", {{"bytes", at.config.dataplane.memory.bytes}, {"hugepages", at.eal.uses_hugepages}}},
       {"uplink",
        {{"device", at.config.uplink.device},
@@ -112,6 +111,36 @@ const char* guard_text(dataplane::Guard guard) {
       return "mac and address";
   }
   return "gateway";
+}
+
+// A segment may hold tens of thousands: `owns_total` counts those that are left out, too.
+constexpr std::size_t kMostOwned = 64;
+
+void add_owned(const Surroundings& at, PortIndex index, Json& json) {
+  const config::VmPort& config = *at.launched.ports()[index].config;
+  Json owns = Json::array();
+  const auto add = [&](net::MacAddr mac, net::Ipv4Addr address, const char* by) {
+    owns.push_back({{"mac", text_or_null(mac)}, {"address", text_or_null(address)}, {"by", by}});
+  };
+  if (config.mac || config.address)
+    add(config.mac.value_or(net::MacAddr{}), config.address.value_or(net::Ipv4Addr{}), "configuration");
+  const auto leases = at.slow_path.dhcp().leases_through(index);
+  json["owns_total"] = owns.size() + leases.size();
+  for (const dhcp::Lease* lease : leases)
+    if (owns.size() < kMostOwned) add(lease->mac, lease->address, "lease");
+  json["owns"] = std::move(owns);
+}
+
+// What the guard dropped, and what DHCP did not answer, by reason.
+Json refused_json(const Surroundings& at, PortIndex index, const PortTotals& totals) {
+  Json refused = Json::object();
+  for (const auto reason : {dataplane::DropReason::SpoofedMac, dataplane::DropReason::SpoofedAddress})
+    if (const std::uint64_t count = totals.drops[index_of(reason)]; count != 0)
+      refused[std::string(dataplane::kDropNames[index_of(reason)])] = count;
+  const dhcp::IgnoredCounts ignored = at.slow_path.dhcp().ignored_from(index);
+  for (std::size_t i = 0; i < ignored.size(); ++i)
+    if (ignored[i] != 0) refused[fmt::format("dhcp.{}", dhcp::kIgnoredTexts[i].name)] = ignored[i];
+  return refused;
 }
 
 Json port_json(const Surroundings& at, PortIndex index) {
@@ -141,6 +170,8 @@ Json port_json(const Surroundings& at, PortIndex index) {
   json["address"] = address ? Json(net::to_string(*address)) : Json();
   json["mtu"] = at.config.networks[plan.network].mtu;
   json["guard"] = guard_text(state.ports[index].guard);
+  add_owned(at, index, json);
+  json["refused"] = refused_json(at, index, totals);
   if (!plan.config->vhost_user.empty()) {
     json["socket"] = plan.config->vhost_user;
     json["mode"] = config::to_word(plan.config->mode);
@@ -175,7 +206,7 @@ Answer networks(const Surroundings& at) {
                     {"forward", config::to_word(network.forward)},
                     {"external", external},
                     {"ports", network.ports.size()},
-                    {"leases", lease_count(at.slow_path.dhcp(), network.name)}});
+                    {"leases", at.slow_path.dhcp().lease_count(static_cast<NetworkIndex>(i))}});
   }
   return Answer::list_of(std::move(list));
 }

@@ -107,13 +107,24 @@ std::string upper(std::string text) {
   return text;
 }
 
+// "192.168.122.10,192.168.122.11 +3": what a port owns, by address, or by MAC where it may have any address.
+std::string owned_text(const Json& owned) {
+  constexpr std::size_t kShown = 2;
+  if (!owned.is_array()) return plain_text(owned);
+  Json names = Json::array();
+  for (const Json& one : owned)
+    if (names.size() < kShown) names.push_back(at(one, at(one, "address").is_null() ? "mac" : "address"));
+  return plain_text(names) + (owned.size() > kShown ? fmt::format(" +{}", owned.size() - kShown) : "");
+}
+
 }  // namespace
 
 std::vector<Column> columns_of(std::string_view command) {
   if (command == "ports")
     return {{"NAME", "name"},     {"NETWORK", "network"}, {"KIND", "kind"},
             {"LINK", "link"},     {"MAC", "mac"},         {"ADDRESS", "address"},
-            {"RX", "rx_packets"}, {"TX", "tx_packets"},   {"DROPS", "drops"}};
+            {"RX", "rx_packets"}, {"TX", "tx_packets"},   {"OWNS", "owns", owned_text},
+            {"DROPS", "drops"},   {"REFUSED", "refused"}};
   if (command == "networks")
     return {{"NAME", "name"},       {"ADDRESS", "address"}, {"MAC", "mac"},       {"MTU", "mtu"},
             {"FORWARD", "forward"}, {"PORTS", "ports"},     {"LEASES", "leases"}, {"EXTERNAL", "external"}};

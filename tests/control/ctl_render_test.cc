@@ -55,15 +55,21 @@ TEST(Table, LetsNoControlCharacterReachTheTerminal) {
   EXPECT_NE(text.find("?[31mred?"), std::string::npos);
 }
 
-TEST(Ports, ShowDropsByReason) {
+TEST(Ports, ShowDropsByReasonAndWhatTheyOwnAndWereRefused) {
   EXPECT_EQ(table_of("ports", R"([
       {"name":"vm1","network":"default","kind":"vhost-user","link":"up","mac":"52:54:00:aa:00:01",
-       "address":"192.168.122.10","rx_packets":1000,"tx_packets":7,"drops":{"bad_header":2,"no_session":1}},
+       "address":"192.168.122.10","rx_packets":1000,"tx_packets":7,"drops":{"bad_header":2,"no_session":1},
+       "owns":[{"mac":"52:54:00:aa:00:01","address":null,"by":"configuration"},
+               {"mac":"52:54:00:aa:00:01","address":"192.168.122.10","by":"lease"},
+               {"mac":"52:54:00:aa:00:02","address":"192.168.122.11","by":"lease"}],
+       "refused":{"dhcp.held_elsewhere":3}},
       {"name":"uplink","network":"uplink","kind":"uplink","link":"down","rx_packets":0,"tx_packets":0,"drops":{}}])"),
-            "NAME    NETWORK  KIND        LINK  MAC                ADDRESS           RX  TX  DROPS\n"
-            "vm1     default  vhost-user  up    52:54:00:aa:00:01  192.168.122.10  1000   7  bad_header 2, "
-            "no_session 1\n"
-            "uplink  uplink   uplink      down  -                  -                  0   0  -\n");
+            "NAME    NETWORK  KIND        LINK  MAC                ADDRESS           RX  TX  "
+            "OWNS                                 DROPS                       REFUSED\n"
+            "vm1     default  vhost-user  up    52:54:00:aa:00:01  192.168.122.10  1000   7  "
+            "52:54:00:aa:00:01,192.168.122.10 +1  bad_header 2, no_session 1  dhcp.held_elsewhere 3\n"
+            "uplink  uplink   uplink      down  -                  -                  0   0  "
+            "-                                    -                           -\n");
 }
 
 TEST(Workers, ShowSharesAsPercent) {
