@@ -59,9 +59,10 @@ def unaccounted(counters) -> int:
 
 
 class Vmnatd:
-    def __init__(self, directory, config, namespace=None, ready_seconds=30):
+    def __init__(self, directory, config, namespace=None, ready_seconds=30, wrapper=()):
+        """`wrapper`: a command that ends in becoming the daemon, whose command line follows it."""
         directory.mkdir(exist_ok=True)
-        self.directory, self.config, self.namespace = directory, config, namespace
+        self.directory, self.config, self.namespace, self.wrapper = directory, config, namespace, wrapper
         self.config_path = directory / "vmnat.yaml"
         self.write_config()
         self.process = None
@@ -73,7 +74,7 @@ class Vmnatd:
 
     def start(self, ready_seconds=30):
         """Starts the daemon and waits until it says that it is ready; also after a stop or a kill."""
-        self.process = processes.Process([program("vmnatd"), "--config", self.config_path],
+        self.process = processes.Process([*self.wrapper, program("vmnatd"), "--config", self.config_path],
                                          log=self.directory / f"vmnatd-{len(self.logs())}.log",
                                          namespace=self.namespace, environment=runtime_directory(self.directory))
         wait_until(lambda: not self.process.running() or "vmnatd ready" in self.process.log(),
