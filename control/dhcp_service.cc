@@ -106,7 +106,8 @@ void DhcpService::restore(Instance& instance, dhcp::WallTime now, SteadyTime ste
   if (taken != 0) spdlog::info("network {}: {} leases of before the restart", instance.network, taken);
 }
 
-// The two clocks are not read at once, hence a second.
+// The two clocks are not read at once, hence a second. A machine that slept is as one whose clock was set:
+// its VMs slept, too.
 void DhcpService::follow_clock(dhcp::WallTime now, SteadyTime steady) {
   now_ = now;
   steady_ = steady;
@@ -194,7 +195,7 @@ void DhcpService::tell_of_claims(SteadyTime steady) {
   if (claims == 0 || steady < claims_.next_line) return;
   claims_.next_line = steady + std::chrono::seconds(1);
   claims_.said = claims_.heeded;
-  spdlog::warn("{} addresses are in use without a lease and not offered, the last one {}", claims,
+  spdlog::warn("in use without a lease, and so not offered: {} addresses, the last one {}", claims,
                claims_.last);
 }
 

@@ -24,7 +24,7 @@ void LeaseExports::write(const config::DhcpExports& paths, std::span<const dhcp:
     written = replace_file(*paths.libvirt, dhcp::libvirt_status(leases), Writing::Fast);
   if (!written && !failing_) spdlog::error("leases are not exported: {}", to_string(written.error()));
   failing_ = !written;
-  stale_ = false;
+  stale_ = failing_;
   const auto took = std::chrono::steady_clock::now() - begun;
   next_ = now + std::max<SteadyTime::duration>(kAtMostOnceIn, took * kShareOfTime);
 }

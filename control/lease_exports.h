@@ -3,7 +3,7 @@
 //
 // A change is written within a second, and many changes at once: writing never takes more than a twentieth of
 // control's time, so that with 60 000 leases, whose text takes some 30 ms, it is once in a second or so.
-// A file that cannot be written is said once, and tried again with the next change.
+// A file that cannot be written is said once, and tried again.
 #pragma once
 
 #include <optional>

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <sstream>
 #include <sys/resource.h>
 
 #include "tests/dhcp/request_frame.h"
@@ -238,6 +239,20 @@ TEST_F(DhcpServiceTest, AStateDirectoryThatCannotBeHasANoteAndIsTriedAgain) {
   EXPECT_TRUE(service->notes().empty());
   start();
   EXPECT_EQ(state_of(address), LeaseState::Bound);
+}
+
+TEST_F(DhcpServiceTest, AnExportThatCouldNotBeWrittenIsWrittenWhenItCan) {
+  const std::string file = directory + "/exports/dnsmasq.leases";
+  config.networks[0].dhcp->exports.dnsmasq = file;
+  start();
+  const auto address = acquire(kVm1, mac_number(1));
+  pass(seconds(2));
+  EXPECT_FALSE(std::filesystem::exists(file));
+  std::filesystem::create_directory(directory + "/exports");
+  pass(seconds(2));
+  std::stringstream text;
+  text << std::ifstream(file).rdbuf();
+  EXPECT_NE(text.str().find(net::to_string(address)), std::string::npos) << text.str();
 }
 
 TEST_F(DhcpServiceTest, RelaysAreHeededWhereThePortMayRelay) {
