@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which address a client gets, and what becomes of the records: offered, bound, ended, loaded, listed.
 #include <algorithm>
+#include <bit>
 
 #include "dhcp/server.h"
 
@@ -141,7 +142,9 @@ bool Server::needs_check(const Request& request, net::Ipv4Addr address) const {
 }
 
 void Server::mark_free(net::Ipv4Addr address, WallTime now) {
-  std::erase_if(known_free_, [now](const auto& known) { return known.second <= now; });
+  // Now and then, so that a flood on a large network does not look through them for each message.
+  if (std::has_single_bit(known_free_.size()))
+    std::erase_if(known_free_, [now](const auto& known) { return known.second <= now; });
   known_free_[address] = moved(now, kKnownFree);
 }
 
