@@ -2,12 +2,12 @@
 // A server under arbitrary clients: a byte source chooses what happens next, a model of what the clients
 // believe says whether it may.
 //
-// Eight clients behind three ports fight for five addresses and two reservations; they send all message
-// types with right and wrong addresses, in any order; time passes, the clock is set, the settings
-// change, the server crashes and starts again from its journal, foreign bytes arrive. What must hold:
-// an ACKed address is in the ranges or reserved for its client, is nobody else's, and stays so until the
-// client gives it up or its time is over, by the port that it was given through and by no other. Used by the
-// property test and by the fuzzer.
+// Eight clients behind three ports, of which one may relay, fight for five addresses and two reservations;
+// they send all message types with right and wrong addresses, in any order; time passes, the clock is set,
+// the settings change, the server crashes and starts again from its journal, foreign bytes arrive. What must
+// hold: an ACKed address is in the ranges or reserved for its client, is nobody else's, and stays so until
+// the client gives it up or its time is over, by the port that it was given through and by no other. Used by
+// the property test and by the fuzzer.
 #pragma once
 
 #include <array>
@@ -40,6 +40,7 @@ class Scenario {
 
  private:
   static constexpr unsigned kClients = 8, kPorts = 3;
+  static constexpr net::MacAddr kRelay{{0x02, 0xff, 0xff, 0xff, 0xff, 0xfd}};
   struct Client {
     net::Ipv4Addr offered;
     std::optional<net::Ipv4Addr> held;
@@ -136,10 +137,18 @@ class Scenario {
 
   void send(unsigned number, int kind) {
     Client& client = clients_[number];
-    const auto request = request_for(client, mac_number(number), kind);
+    RequestFrame request = request_for(client, mac_number(number), kind);
+    const bool is_relayed = next_() % 16 == 1;
+    if (is_relayed) {
+      request.header.giaddr = ip("192.168.122.9");
+      request.source_mac = kRelay;
+    }
     static constexpr std::string_view kNames[kPorts] = {"p0", "p1", "p2"};
     const std::string_view port = kNames[(next_() % 16 == 0 ? next_() : number) % kPorts];
-    auto frame = server_.answer(request.frame(), {.port = port}, server_now());
+    const bool may_relay = port == "p2";
+    auto frame = server_.answer(request.frame(), {.port = port, .may_relay = may_relay}, server_now());
+    if (frame && is_relayed && !may_relay)
+      return fail(number, "was answered through a relay that may not be one");
     // What the network says of an address that the server asks about.
     if (const auto asked = server_.take_check()) {
       if (frame) fault_ = "an answer although the address is asked about";
@@ -147,7 +156,8 @@ class Scenario {
         server_.mark_in_use(asked->address, {mac("02:ff:ff:ff:ff:fe"), "p2", {}}, server_now());
       else
         server_.mark_free(asked->address, server_now());
-      frame = server_.answer(request.frame(), {.port = port, .is_repeated = true}, server_now());
+      frame = server_.answer(request.frame(), {.port = port, .may_relay = may_relay, .is_repeated = true},
+                             server_now());
       server_.take_check();
     }
     keep_journal();
@@ -206,7 +216,9 @@ class Scenario {
     const auto* datagram = std::get_if<Datagram>(&parsed);
     const auto message = datagram != nullptr ? parse_message(datagram->payload) : std::nullopt;
     if (!message || !message->type()) return fail(number, "got a reply that is none");
-    if (datagram->destination_mac != net::kBroadcastMac && datagram->destination_mac != mac_number(number))
+    const net::MacAddr to = datagram->destination_mac;
+    const bool is_relayed = !message->header.giaddr.is_unspecified();
+    if (is_relayed ? to != kRelay : to != net::kBroadcastMac && to != mac_number(number))
       return fail(number, "is not the one the reply was sent to");
     const net::Ipv4Addr address = message->header.yiaddr;
     if (*message->type() == MessageType::Nak) client.held.reset();
