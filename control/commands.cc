@@ -134,7 +134,8 @@ void add_owned(const Surroundings& at, PortIndex index, Json& json) {
 // What the guard dropped, and what DHCP did not answer, by reason.
 Json refused_json(const Surroundings& at, PortIndex index, const PortTotals& totals) {
   Json refused = Json::object();
-  for (const auto reason : {dataplane::DropReason::SpoofedMac, dataplane::DropReason::SpoofedAddress})
+  for (const auto reason : {dataplane::DropReason::SpoofedMac, dataplane::DropReason::SpoofedAddress,
+                            dataplane::DropReason::RogueRouter, dataplane::DropReason::RogueDhcp})
     if (const std::uint64_t count = totals.drops[index_of(reason)]; count != 0)
       refused[std::string(dataplane::kDropNames[index_of(reason)])] = count;
   const dhcp::IgnoredCounts ignored = at.slow_path.dhcp().ignored_from(index);

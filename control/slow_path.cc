@@ -131,7 +131,8 @@ void SlowPath::watch_links(SteadyTime now) {
     tx_queues_[i] = tx_queues;
     if (is_up == is_up_[i]) continue;
     is_up_[i] = is_up;
-    note_change(true, owners_changed_);
+    changed_ = true;
+    if (port != kUplinkPort) stale_[launched_.ports()[i].network].macs = true;
     if (!is_up) macs_.forget_port(port);
     if (is_up && port == kUplinkPort) announce_addresses();
     if (is_up && port == kUplinkPort && uplink_) uplink_->link_up(now);
@@ -342,7 +343,7 @@ void SlowPath::publish() {
   changed_ = false;
 }
 
-// Who owns what has changed, or who is there: MACs may move to their owners.
+// Who owns what has changed: MACs may move to their owners.
 void SlowPath::rebuild_owners(dataplane::ForwardingState& next) {
   ownership_.settle(macs_);
   ownership_.fill(next, macs_);

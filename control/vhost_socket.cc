@@ -186,6 +186,7 @@ Result<std::unique_ptr<VhostSocket>> VhostSocket::open(Settings settings) {
                                                   geteuid() == 0 ? "" : " (vmnatd does not run as root)")});
   };
   if (rte_vhost_driver_register(path.c_str(), flags) != 0) return failure("create");
+  rte_vhost_driver_disable_features(path.c_str(), virtio::kGuestUfo | virtio::kHostUfo);
   socket->is_registered_ = true;
   sockets().add(path, *socket);
   if (rte_vhost_driver_callback_register(path.c_str(), &kCallbacks) != 0) return failure("register");
