@@ -192,14 +192,17 @@ void check_end(const Arrival& arrival) {
           arrival);
 }
 
-// Where a guest's header and the frame agree on the checksum, the frame as the guest means it.
+// The frame as the guest means it. One whose header and bytes disagree on the checksum means nothing:
+// whatever sum comes of it is the guest's own.
 Output meant_by(const Step& step) {
   Output output{step.port, step.frame};
-  constexpr std::uint8_t kMends = kMendL4 | kMendPartial;
-  if (!is_guest(step.port) || (step.mends & kMends) == 0) return output;
-  if ((step.header.flags & NetHeader::kNeedsChecksum) == 0) return output;
+  if (!is_guest(step.port) || (step.header.flags & NetHeader::kNeedsChecksum) == 0) return output;
   const auto [l4, field] = checksum_place(step.frame);
-  if (step.header.checksum_start == l4 && step.header.checksum_offset == field) mend(output.frame, kMendL4);
+  if ((step.mends & kMendPartial) != 0 && step.header.checksum_start == l4 &&
+      step.header.checksum_offset == field)
+    mend(output.frame, kMendL4);
+  else
+    output.frame.clear();
   return output;
 }
 
