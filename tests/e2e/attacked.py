@@ -7,12 +7,12 @@ addresses and ports of a connection; veth_lab.py draws the wires.
     default   vm1, vm2; a forward to vm1; TCP 2 h 4 min, in transit 2 s
 """
 
+import contextlib
 import random
 import time
 
-from harness import config
 from harness.tap import Suite, check, check_equal
-from harness.waiting import wait_until
+from harness.waiting import Overdue, wait_until
 from harness.wire import IP, TCP, UDP, Raw
 from veth_lab import REMOTE, VethLab, end_with_accounts
 
@@ -145,6 +145,14 @@ def kept_by_the_remote(lab):
     lab.vm1.wire.drain()
 
 
+def arrives(lab, segment):
+    lab.router.send(lab.inbound(segment, "198.18.255.1"))
+    with contextlib.suppress(Overdue):
+        lab.vm1.wire.expect(lambda f: TCP in f and f[TCP].dport == 80 and f[TCP].sport == segment.sport, "the SYN", 1)
+        return True
+    return False
+
+
 def flood_of_vm1(lab):
     frames = [bytes(lab.vm1.routed("198.51.100.9") / UDP(sport=30_000 + number % 20_000, dport=9) / Raw(b"flood"))
               for number in range(FLOOD)]
@@ -152,6 +160,8 @@ def flood_of_vm1(lab):
 
 
 def flood_of_syns(lab):
+    lab.vm1.answer_arp()  # vmnatd asks for a forward's VM until it answers
+    wait_until(lambda: arrives(lab, TCP(sport=1023, dport=8080, flags="S")), "the forward leads to the VM")
     frames = [bytes(lab.inbound(TCP(sport=1024 + number, dport=8080, flags="S", seq=number), f"198.18.{number >> 8}.{number & 255}"))
               for number in range(1, FLOOD + 1)]
     send_all(lab, lab.router, frames)
