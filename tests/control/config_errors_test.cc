@@ -385,18 +385,18 @@ constexpr Row kNatRows[] = {
      "networks:\n- {name: a, address: 192.168.122.1/24, nat: {addresses: [100.64.0.0-100.64.15.254]}}\n- "
      "{name: "
      "b, address: 192.168.5.1/24, nat: {addresses: [100.64.15.250-100.64.16.255]}}\n",
-     "4:63: addresses: at most 4096 are possible for all networks and the uplink, with these it is 4353"},
+     "4:55: addresses: at most 4096 are possible for all networks and the uplink, with these it is 4353"},
     {"nat: ports of two networks on one address that have none in common", Uplink,
      "networks:\n- {name: a, address: 192.168.122.1/24, nat: {addresses: [203.0.113.9-203.0.113.12], ports: "
      "1024-29999}}\n- {name: b, address: 192.168.5.1/24, nat: {addresses: [203.0.113.10], ports: "
      "30000-65535}}\n",
-     "4:86: ports: 30000-65535 and the 1024-29999 of network 'a' have none in common, but an external "
+     "4:78: ports: 30000-65535 and the 1024-29999 of network 'a' have none in common, but an external "
      "address: "
      "give one of them another"},
     {"nat: ports of two networks on the uplink's address that have none in common", Uplink,
      "networks:\n- {name: a, address: 192.168.122.1/24, nat: {ports: 1024-29999}}\n- {name: b, address: "
      "192.168.5.1/24, nat: {ports: 30000-65535}}\n",
-     "4:58: ports: 30000-65535 and the 1024-29999 of network 'a' have none in common, but an external "
+     "4:51: ports: 30000-65535 and the 1024-29999 of network 'a' have none in common, but an external "
      "address: "
      "give one of them another"},
     {"nat: unknown mapping", Nat, "mapping: cone",
