@@ -101,7 +101,7 @@ class ModelNat {
     const Ticks limits[] = {t.tcp_established, t.tcp_transitory, t.udp, t.icmp, t.other};
     return now - entry.last_seen >= limits[static_cast<unsigned>(timeout_class(entry.state))];
   }
-  void remove(const Flow& flow) {
+  void remove(Flow flow) {  // a copy: it may stand in what is erased
     const net::Endpoint external = sessions_.at(flow).external;
     sessions_.erase(flow);
     by_external_.erase({flow.protocol, external, flow.remote});

@@ -18,7 +18,8 @@ struct Mapping {
   Mapping() : file(memfd_create("vmnat-test", MFD_CLOEXEC)) {
     EXPECT_EQ(ftruncate(file, kBytes), 0);
     at = static_cast<volatile char*>(mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0));
-    at[0] = at[kBytes - 1] = 'x';
+    at[0] = 'x';
+    at[kBytes - 1] = 'x';
   }
   ~Mapping() {
     munmap(const_cast<char*>(at), kBytes);
@@ -62,17 +63,18 @@ TEST(WatchedMemory, DuringAMessageAnyMemoryIsTheConnections) {
   EXPECT_TRUE(memory.has_vanished());
 }
 
+void touch_what_nobody_watches() {
+  WatchedMemory memory;
+  const Mapping watched;
+  const Mapping other;
+  watched.watch(memory);
+  memory.forget();
+  other.vanish();
+  static_cast<void>(other.at[0]);
+}
+
 TEST(WatchedMemory, AFaultElsewhereEndsTheProcess) {
-  EXPECT_DEATH(
-      {
-        WatchedMemory memory;
-        const Mapping watched, other;
-        watched.watch(memory);
-        memory.forget();
-        other.vanish();
-        static_cast<void>(other.at[0]);
-      },
-      "");
+  EXPECT_DEATH(touch_what_nobody_watches(), "");
 }
 
 }  // namespace

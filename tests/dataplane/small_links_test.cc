@@ -11,6 +11,7 @@ using dataplane::DropReason;
 using dataplane::Forward;
 using dataplane::ForwardingState;
 using dataplane::InsideHost;
+using dataplane::NextHop;
 using dataplane::WordTable;
 using net::IcmpType;
 using net::TcpHeader;
@@ -37,7 +38,7 @@ class SmallLinks : public ::testing::TestWithParam<Link> {
       state.networks[0].hosts =
           WordTable<InsideHost>({{internal.address.raw(), {.mac = vm_mac(1), .port = kVm1}}});
       state.uplink.neighbors =
-          WordTable<net::MacAddr>({{net::parse_ipv4(GetParam().router)->raw(), kRouterMac}});
+          WordTable<NextHop>({{net::parse_ipv4(GetParam().router)->raw(), {.mac = kRouterMac}}});
     });
   }
   void TearDown() override { EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts()); }
