@@ -69,12 +69,8 @@ dhcp::NetworkSettings dhcp_settings(const config::Network& network) {
   return settings;
 }
 
-bool is_for_many(const config::VmPort& port) {
-  return !port.device.empty() || port.relay;
-}
-
 dhcp::PortLimits dhcp_limits(const config::Dhcp& dhcp, const config::VmPort& port) {
-  const dhcp::PortLimits usual = is_for_many(port) ? kLimitsOfASegment : dhcp::PortLimits{};
+  const dhcp::PortLimits usual = leads_to_many(port) ? kLimitsOfASegment : dhcp::PortLimits{};
   return {.messages_per_second = dhcp.limits.messages_per_second.value_or(usual.messages_per_second),
           .leases = dhcp.limits.leases_per_port.value_or(usual.leases)};
 }
@@ -159,7 +155,7 @@ void DhcpService::answer(std::span<const std::byte> frame, PortIndex port, dhcp:
                      .key = std::move(check->key),
                      .frame = {frame.begin(), frame.end()},
                      .asked = steady},
-                    is_for_many(config) ? OfferChecks::kOfASegment : OfferChecks::kOfAVm))
+                    leads_to_many(config) ? OfferChecks::kOfASegment : OfferChecks::kOfAVm))
       return;
     instance.server.mark_free(address, now);
     ingress.is_repeated = true;

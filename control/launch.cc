@@ -23,8 +23,10 @@ constexpr unsigned kPoolCache = 256;
 constexpr unsigned kMaxPackets = 65536;  // more than all queues and rings of an ordinary set-up hold
 
 // All that the budgets of a tick let through (punt.h), and the uplink's of four ticks.
-unsigned punt_ring_size(std::size_t ports) {
-  return std::bit_ceil(static_cast<unsigned>(ports) * dataplane::PuntShares::among(ports).sum() + 1);
+unsigned punt_ring_size(const std::vector<PortPlan>& ports) {
+  const auto segments = static_cast<std::size_t>(std::ranges::count_if(ports, &is_segment));
+  return std::bit_ceil(
+      static_cast<unsigned>(dataplane::PuntShares::among(ports.size()).sum(ports.size(), segments)) + 1);
 }
 unsigned learn_ring_size(std::size_t ports) {
   return std::bit_ceil(static_cast<unsigned>(ports) * dataplane::kLearnedMacs + 1);
@@ -209,7 +211,7 @@ Result<std::vector<dataplane::Rings>> Launched::make_rings(unsigned worker_count
   std::vector<dataplane::Rings> rings(worker_count);
   constexpr unsigned kFrame = sizeof(rte_mbuf*);
   for (unsigned i = 0; i < worker_count; ++i) {
-    const auto punt = make_ring(fmt::format("punt{}", i), punt_ring_size(ports_.size()), kFrame);
+    const auto punt = make_ring(fmt::format("punt{}", i), punt_ring_size(ports_), kFrame);
     const auto uplink_punt = make_ring(fmt::format("uplink_punt{}", i), kUplinkPuntRingSize, kFrame);
     const auto inject = make_ring(fmt::format("inject{}", i), kInjectRingSize, kFrame);
     const auto learn =

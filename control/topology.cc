@@ -220,7 +220,10 @@ dataplane::ForwardingState initial_state(const config::Config& config, const std
   for (std::size_t i = 0; i < ports.size(); ++i) {
     const bool is_uplink = ports[i].network == dataplane::kNoNetwork;
     const std::uint16_t mtu = is_uplink ? config.uplink.mtu : state.networks[ports[i].network].mtu;
-    state.ports.push_back({.network = ports[i].network, .owner = ports[i].owner, .mtu = mtu});
+    state.ports.push_back({.network = ports[i].network,
+                           .owner = ports[i].owner,
+                           .is_segment = is_segment(ports[i]),
+                           .mtu = mtu});
     if (!is_uplink) state.networks[ports[i].network].ports.push_back(static_cast<PortIndex>(i));
   }
   return state;

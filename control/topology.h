@@ -25,6 +25,14 @@ struct PortPlan {
   conntrack::WorkerIndex owner = 0;
 };
 
+// A port that leads to many hosts, or to a relay of theirs, rather than to one VM.
+inline bool leads_to_many(const config::VmPort& port) {
+  return !port.device.empty() || port.relay;
+}
+inline bool is_segment(const PortPlan& port) {
+  return port.config != nullptr && leads_to_many(*port.config);
+}
+
 // Queues of a port go round the workers, from its owner on.
 inline conntrack::WorkerIndex polling_worker(const PortPlan& port, unsigned queue, unsigned worker_count) {
   return static_cast<conntrack::WorkerIndex>((port.owner + queue) % worker_count);

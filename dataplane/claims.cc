@@ -141,7 +141,7 @@ bool is_settled(const rte_mbuf* frame) {
 }  // namespace
 
 void mark_unfinished(rte_mbuf* frame, const NetHeader& header) {
-  if (settle_by(frame, header)) return;
+  if (frame->pkt_len == 0 || settle_by(frame, header)) return;  // nothing is a runt, whatever is said of it
   frame->tx_offload = 0;  // no segment size: settle() refuses it
   frame->ol_flags |= RTE_MBUF_F_RX_LRO;
 }

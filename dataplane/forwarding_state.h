@@ -81,6 +81,7 @@ struct Port {
   bool is_spread = false;             // other workers poll queues of it, too
   std::uint8_t tx_queues = 1;         // open ones. One: the owner's; more: one each of as many workers
   bool up = false;
+  bool is_segment = false;    // it leads to many hosts, or to a relay
   std::uint16_t mtu = 1500;  // bytes of IP packet: what is longer does not leave by it, whatever it is
   Offloads offloads;         // of the device: what it does for frames that it transmits
   Guard guard = Guard::GatewayOnly;

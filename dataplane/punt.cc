@@ -22,6 +22,7 @@ bool PuntBudgets::take(const ForwardingState& state, rte_mbuf* frame, PortIndex 
   OfPort& of_port = ports_[port];
   switch (reason) {
     case PuntReason::Dhcp:
+      return (state.ports[port].is_segment ? of_port.segment_dhcp : of_port.dhcp).take(now);
     case PuntReason::UplinkDhcp:
       return of_port.dhcp.take(now);
     case PuntReason::ArpReply:

@@ -7,7 +7,7 @@
 // most. The budgets of all ports together fit into the ring, which control empties within a tick. What is
 // over is dropped as `punt_budget`. Example, 4 ports: 96 DHCP messages, 48 ARP replies and 48 unresolved
 // frames a tick of each, 1536, 768 and 768 a second; a VM that floods DHCP leaves room for 3 x 192 frames of
-// the others.
+// the others. A port that leads to many, a segment or a relay, may have four times as much of DHCP.
 //
 // What the uplink lives on goes by a ring of its own, emptied first: ARP replies that say what is known of
 // the router have a budget that nothing else takes from, as have those of neighbours that were asked, those
@@ -33,15 +33,22 @@ namespace vmnat::dataplane {
 
 // Of a VM port, for each of its workers: so many punts a tick.
 struct PuntShares {
-  unsigned dhcp, arp, unresolved;
+  unsigned dhcp, segment_dhcp, arp, unresolved;
 
   static constexpr PuntShares among(std::size_t ports) {
     constexpr std::size_t kOfAll = 1536, kLeast = 24, kMost = 192;
+    constexpr unsigned kLeastOfSegment = 64;
     const auto share =
         static_cast<unsigned>(std::clamp(kOfAll / std::max<std::size_t>(ports, 1), kLeast, kMost));
-    return {.dhcp = share / 2, .arp = share / 4, .unresolved = share / 4};
+    return {.dhcp = share / 2,
+            .segment_dhcp = std::max(2 * share, kLeastOfSegment),
+            .arp = share / 4,
+            .unresolved = share / 4};
   }
-  [[nodiscard]] constexpr unsigned sum() const { return dhcp + arp + unresolved; }
+  // Of so many ports, of which some are segments.
+  [[nodiscard]] constexpr std::size_t sum(std::size_t ports, std::size_t segments) const {
+    return ports * (dhcp + arp + unresolved) + segments * segment_dhcp;
+  }
 };
 // Of the uplink, a tick.
 inline constexpr unsigned kRouterArpPunts = 16, kAskedArpPunts = 64, kOtherArpPunts = 16,
@@ -86,7 +93,7 @@ class PuntBudgets {
 
  private:
   struct OfPort {
-    TokenBucket dhcp, arp, unresolved, learned;
+    TokenBucket dhcp, segment_dhcp, arp, unresolved, learned;
   };
   bool take_arp(const Uplink& uplink, rte_mbuf* frame, Time now);
 

@@ -48,6 +48,7 @@ FragmentTable::FragmentTable(Settings settings, WorkerCounters& counters)
 PuntBudgets::PuntBudgets(std::size_t port_count) {
   const PuntShares shares = PuntShares::among(port_count);
   ports_.assign(port_count, {.dhcp = tick_budget(shares.dhcp),
+                             .segment_dhcp = tick_budget(shares.segment_dhcp),
                              .arp = tick_budget(shares.arp),
                              .unresolved = tick_budget(shares.unresolved),
                              .learned = tick_budget(kLearnedMacs)});

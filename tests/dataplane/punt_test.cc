@@ -54,6 +54,12 @@ TEST_F(Punt, AVmThatFloodsDhcpLeavesTheOthersTheirs) {
   EXPECT_EQ(bed.dropped(DropReason::PuntFull), 0u);
 }
 
+TEST_F(Punt, ASegmentHasMoreOfDhcpThanAVm) {
+  bed.change_state([](dataplane::ForwardingState& state) { state.ports[kVm1].is_segment = true; });
+  flood(kVm1, discover(1).frame(), 2000);
+  EXPECT_THAT(bed.take_punted(), SizeIs(kShares.segment_dhcp));
+}
+
 TEST_F(Punt, ABudgetIsFullAgainAfterATick) {
   for (int tick = 0; tick < 3; ++tick) {
     flood(kVm1, discover(1).frame(), 2 * kShares.dhcp);
@@ -167,8 +173,10 @@ TEST_F(Punt, AVmThatMakesUpMacsLeavesTheSwitchTheOthers) {
 TEST(PuntShares, OfAllPortsTogetherFitIntoARingOfSomeThousandBuffers) {
   for (std::size_t ports = 2; ports <= 256; ++ports) {
     const PuntShares shares = PuntShares::among(ports);
-    EXPECT_LE(ports * shares.sum(), 6144u) << ports;
+    EXPECT_LE(shares.sum(ports, 0), 6144u) << ports;
+    EXPECT_LE(shares.sum(ports, ports), 24'576u) << ports;
     EXPECT_GE(shares.dhcp * 16, 192u) << "a second, " << ports << " ports";
+    EXPECT_GE(shares.segment_dhcp * 16, 1024u) << "what a segment may have by default";
     EXPECT_GE(shares.arp, 6u);
     EXPECT_GE(shares.unresolved, 6u);
   }

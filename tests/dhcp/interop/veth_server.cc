@@ -171,8 +171,8 @@ int main(int argc, char** argv) {
       dhcp::ChecksumState checksum{};
       const auto frame = socket->receive(checksum);
       if (frame.empty()) break;
-      if (auto reply =
-              server.answer(frame, {.port = argv[1], .checksum = checksum}, std::chrono::system_clock::now()))
+      if (auto reply = server.answer(frame, {.port = argv[1], .checksum = checksum, .may_relay = true},
+                                     std::chrono::system_clock::now()))
         replies.push_back(std::move(*reply));
     }
     const auto changes = server.take_changes();
