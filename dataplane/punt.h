@@ -7,7 +7,7 @@
 // most. The budgets of all ports together fit into the ring, which control empties within a tick. What is
 // over is dropped as `punt_budget`. Example, 4 ports: 96 DHCP messages, 48 ARP replies and 48 unresolved
 // frames a tick of each, 1536, 768 and 768 a second; a VM that floods DHCP leaves room for 3 x 192 frames of
-// the others. A port that leads to many, a segment or a relay, may have four times as much of DHCP.
+// the others. A port that leads to many, a segment or a relay, may have six times as much of DHCP.
 //
 // What the uplink lives on goes by a ring of its own, emptied first: ARP replies that say what is known of
 // the router have a budget that nothing else takes from, as have those of neighbours that were asked, those
@@ -41,7 +41,7 @@ struct PuntShares {
     const auto share =
         static_cast<unsigned>(std::clamp(kOfAll / std::max<std::size_t>(ports, 1), kLeast, kMost));
     return {.dhcp = share / 2,
-            .segment_dhcp = std::max(2 * share, kLeastOfSegment),
+            .segment_dhcp = std::max(3 * share, kLeastOfSegment),
             .arp = share / 4,
             .unresolved = share / 4};
   }
