@@ -324,6 +324,13 @@ std::vector<std::string> DhcpService::notes() const {
   return notes;
 }
 
+std::string DhcpService::check_invariants() const {
+  for (const auto& [network, instance] : servers_)
+    if (std::string broken = instance.server.check_invariants(); !broken.empty())
+      return instance.network + ": " + broken;
+  return {};
+}
+
 dhcp::Counters DhcpService::counters() const {
   dhcp::Counters total;
   const auto add = [](auto& sum, const auto& values) {

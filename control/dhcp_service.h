@@ -90,6 +90,8 @@ class DhcpService {
   [[nodiscard]] std::uint64_t journal_failures() const;
   [[nodiscard]] std::size_t journal_waiting() const;
   [[nodiscard]] std::vector<std::string> notes() const;
+  // The first broken invariant of the lease tables in words, empty when all hold.
+  [[nodiscard]] std::string check_invariants() const;
 
  private:
   struct Instance {

@@ -72,6 +72,8 @@ class OfferChecks {
   // Whether ARP replies of the network are waited for, or have been within some seconds.
   [[nodiscard]] bool awaits_replies(dataplane::NetworkIndex network, SteadyTime now) const;
 
+  // DISCOVERs that wait.
+  [[nodiscard]] std::size_t running() const { return waiting_.size(); }
   [[nodiscard]] std::uint64_t asked() const { return asked_; }
   [[nodiscard]] std::uint64_t skipped() const { return skipped_; }
 
