@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <random>
+#include <rte_ethdev.h>
 
 #include "tests/dataplane/fixture.h"
 
@@ -291,6 +292,29 @@ TEST_F(ClaimsOnTheWay, ADeviceGetsNoMoreBuffersThanItTakes) {
   EXPECT_EQ(bed.most_buffers_sent(), 1u);
   EXPECT_THAT(send(segment(to_server(), 9'000), in_segments(1'448), kUplink), SizeIs(7)) << "cut here";
   EXPECT_EQ(bed.most_buffers_sent(), 1u);
+}
+
+// As a driver does with what would stop its queue.
+std::uint16_t refuse_segments_of_1000(void* /*queue*/, rte_mbuf** frames, std::uint16_t count) {
+  for (std::uint16_t i = 0; i < count; ++i)
+    if (frames[i]->tso_segsz == 1'000) return i;
+  return count;
+}
+
+TEST_F(ClaimsOnTheWay, WhatADriverRefusesToSendIsDroppedAlone) {
+  give(kUplink, {.checksums = true, .tcp4_segments = true});
+  rte_eth_fp_ops[bed.device_of(kUplink)].tx_pkt_prepare = refuse_segments_of_1000;
+  for (const std::uint16_t size : {500, 1'000, 600, 1'000}) {
+    rte_mbuf* frame = buffer_of(segment(to_server(), 4'000));
+    dataplane::mark_unfinished(frame, in_segments(size));
+    bed.put(kVm1, frame);
+  }
+  bed.run();
+  const auto sent = bed.take_sent(kUplink);
+  ASSERT_THAT(sent, SizeIs(2));
+  EXPECT_EQ(sent[0].segment_size, 500);
+  EXPECT_EQ(sent[1].segment_size, 600);
+  EXPECT_EQ(bed.dropped(DropReason::Offload), 2u);
 }
 
 TEST_F(ClaimsOnTheWay, SegmentsTooSmallForADeviceAreCutHere) {

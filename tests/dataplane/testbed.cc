@@ -233,6 +233,10 @@ void Testbed::put_unfinished(PortIndex port, const Bytes& frame, std::uint16_t s
   put(port, buffer);
 }
 
+std::uint16_t Testbed::device_of(PortIndex port) const {
+  return wires_[port]->port_id;
+}
+
 void Testbed::run() {
   for (unsigned quiet = 0; quiet < 2; ++quiet)
     for (const auto& worker : workers_) {

@@ -79,6 +79,7 @@ class Testbed {
   void exchange(PortIndex port, const Bytes& frame);
   std::vector<Bytes> take(PortIndex port);           // what was sent by the port
   std::vector<SentFrame> take_sent(PortIndex port);  // of its first queue
+  [[nodiscard]] std::uint16_t device_of(PortIndex port) const;  // DPDK's number
   // Of a frame that take_sent() has seen.
   [[nodiscard]] unsigned most_buffers_sent() const { return most_buffers_sent_; }
   std::vector<Bytes> take_punted();
