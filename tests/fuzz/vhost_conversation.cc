@@ -16,6 +16,7 @@
 #include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
+#include <filesystem>
 #include <linux/sockios.h>
 #include <memory>
 #include <rte_eal.h>
@@ -242,13 +243,18 @@ struct Port {
     check(opened.has_value(), "a socket cannot be opened");
     socket = std::move(*opened);
   }
-  static const std::string& directory() {
-    static const std::string made = [] {
-      char name[] = "/tmp/vmnat-fuzz-XXXXXX";
-      check(mkdtemp(name) != nullptr, "no directory");
-      return std::string(name);
-    }();
-    return made;
+  // Goes with the process.
+  struct Directory {
+    Directory() { check(mkdtemp(name) != nullptr, "no directory"); }
+    ~Directory() {
+      std::error_code ignored;
+      std::filesystem::remove_all(name, ignored);
+    }
+    char name[sizeof "/tmp/vmnat-fuzz-XXXXXX"] = "/tmp/vmnat-fuzz-XXXXXX";
+  };
+  static std::string directory() {
+    static const Directory made;
+    return made.name;
   }
   // As a worker does; what comes is freed.
   unsigned poll() const {
