@@ -109,9 +109,14 @@ bool settle_segments(rte_mbuf* frame, const Found& found, std::uint16_t segment_
   return true;
 }
 
+// The checksum that is missing is TCP's or UDP's own.
+bool is_at_its_place(const Found& found, const NetHeader& header) {
+  return found.is_tcp_or_udp && header.checksum_start == found.headers.l4 &&
+         header.checksum_offset == found.checksum_field;
+}
+
 bool settle_checksum(rte_mbuf* frame, const Found& found, const NetHeader& header) {
-  if (found.is_tcp_or_udp && header.checksum_start == found.headers.l4 &&
-      header.checksum_offset == found.checksum_field) {
+  if (is_at_its_place(found, header)) {
     settle_as(frame, found, RTE_MBUF_F_RX_L4_CKSUM_NONE, 0);
     return true;
   }
@@ -127,9 +132,7 @@ bool settle_by(rte_mbuf* frame, const NetHeader& header) {
   const auto segmentation = static_cast<std::uint8_t>(header.segmentation & ~NetHeader::kEcn);
   if (segmentation == 0) return !needs_checksum || settle_checksum(frame, found, header);
   if (!is_super_frame_type(segmentation, found)) return false;
-  const bool is_at_its_place =
-      header.checksum_start == found.headers.l4 && header.checksum_offset == found.checksum_field;
-  if (needs_checksum && !is_at_its_place) return false;
+  if (needs_checksum && !is_at_its_place(found, header)) return false;
   return settle_segments(frame, found, header.segment_size, needs_checksum);
 }
 
@@ -142,7 +145,7 @@ bool is_settled(const rte_mbuf* frame) {
 
 void mark_unfinished(rte_mbuf* frame, const NetHeader& header) {
   if (frame->pkt_len == 0 || settle_by(frame, header)) return;  // nothing is a runt, whatever is said of it
-  frame->tx_offload = 0;  // no segment size: settle() refuses it
+  frame->tx_offload = 0;                                        // no segment size: settle() refuses it
   frame->ol_flags |= RTE_MBUF_F_RX_LRO;
 }
 
