@@ -1,6 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The sum over meson's test logs, as one line: `412 passed, 0 failed`, with `, 3 skipped` if there are any.
+"""What failed in meson's test logs, and the sum, as the last line: `412 passed, 0 failed`, with `, 3 skipped` if there
+are any.
+
+A log of thousands of lines may be cut before anybody reads it; what failed stands with its first lines of evidence
+where the end is.
 
 Counts test cases, GoogleTest's and TAP's alike, as meson's testlog.junit.xml holds them. A test that failed
 as a whole (a crash, a timeout, no output at all) counts as one failed case if none of its cases did.
@@ -16,6 +20,7 @@ import sys
 import xml.etree.ElementTree as xml
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+EVIDENCE = 12  # lines of each failure
 GOOD_RESULTS = ("OK", "EXPECTEDFAIL", "SKIP")
 
 
@@ -38,19 +43,35 @@ def cases_by_test(junit) -> dict[str, collections.Counter]:
     return tests
 
 
-def results_of_tests(logs) -> dict[str, str]:
-    records = map(json.loads, (logs / "testlog.json").read_text().splitlines())
-    return {record["name"]: record["result"] for record in records}
+def records_of(logs) -> list[dict]:
+    return [json.loads(line) for line in (logs / "testlog.json").read_text().splitlines()]
 
 
 def count(logs) -> collections.Counter:
     tests = cases_by_test(logs / "testlog.junit.xml")
-    for name, result in results_of_tests(logs).items():
+    for name, result in ((record["name"], record["result"]) for record in records_of(logs)):
         if not tests[name]:
             tests[name][SKIPPED if result == "SKIP" else PASSED if result in GOOD_RESULTS else FAILED] = 1
         elif result not in GOOD_RESULTS and not tests[name][FAILED]:
             tests[name][FAILED] = 1
     return sum(tests.values(), collections.Counter())
+
+
+def failures_of(record) -> list[str]:
+    """A failed test as lines: of TAP each failed case with what was said of it, of others the end of the output."""
+    output = record.get("stdout", "").splitlines()
+    lines, said = [], []
+    for line in output:
+        if line.startswith("not ok"):
+            lines += [line, *said[:EVIDENCE]]
+        said = [*said, line] if line.startswith("#") else []
+    return lines or [*output, *record.get("stderr", "").splitlines()][-EVIDENCE:]
+
+
+def tell_failures(logs):
+    for record in records_of(logs):
+        if record["result"] not in GOOD_RESULTS:
+            print(f"\n{record['name']}: {record['result']}", *failures_of(record), sep="\n  ")
 
 
 def total(directories) -> collections.Counter:
@@ -61,6 +82,9 @@ def total(directories) -> collections.Counter:
 
 
 def main():
+    for logs in map(pathlib.Path, sys.argv[1:]):
+        if (logs / "testlog.json").exists():
+            tell_failures(logs)
     sums = total(sys.argv[1:])
     skipped = f", {sums[SKIPPED]} skipped" if sums[SKIPPED] else ""
     print(f"{sums[PASSED]} passed, {sums[FAILED]} failed{skipped}")
