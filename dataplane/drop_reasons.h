@@ -52,7 +52,8 @@ namespace vmnat::dataplane {
   ROW(DestinationInside, "destination_inside", "routed although the destination is on the sender's network") \
   ROW(BetweenNetworks, "between_networks", "destination is on another inside network")                       \
   ROW(DestinationMulticast, "destination_multicast", "multicast, and the uplink's network and broadcast address") \
-  ROW(DestinationInvalid, "destination_invalid", "loopback, zero or class E destination")                    \
+  ROW(DestinationInvalid, "destination_invalid", "no host has it: loopback, zero, class E, 192.0.0.0/24 (RFC 6890)") \
+  ROW(LinkLocal, "link_local", "169.254.0.0/16, which ends at the sender's own link (RFC 3927)")             \
   ROW(Hairpin, "hairpin", "inside frame for an external address of ours that cannot turn round")             \
   ROW(NoForwarding, "no_forwarding", "network is isolated (forward: none)")                                  \
   ROW(GatewayService, "gateway_service", "for the gateway itself, which offers no such service")             \

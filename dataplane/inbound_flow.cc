@@ -123,10 +123,8 @@ Session* session_of_external(Context& context, const Burst& burst, unsigned i) {
 
 bool is_credible_remote(const Context& context, net::Ipv4Addr remote) {
   const ForwardingState& state = *context.state;
-  if (state.uplink.address.is_edge(remote)) return false;
-  const std::uint32_t high = remote.host() >> 24;
-  const bool is_one_host = high != 0 && high != 127 && high < 224;
-  return is_one_host && state.network_of(remote) == kNoNetwork && !context.external_ports.index_of(remote);
+  return remote.is_forwarded() && !state.uplink.address.is_edge(remote) &&
+         state.network_of(remote) == kNoNetwork && !context.external_ports.index_of(remote);
 }
 
 WorkerIndex forward_owner(const Context& context, const Forward& forward) {

@@ -20,13 +20,30 @@ void serve_gateway(Context& context, const Network& network, Burst& burst, unsig
   refuse(context, burst, i, DropReason::GatewayService);
 }
 
+// By what the address is, wherever it is.
+std::optional<DropReason> refused_kind(net::Ipv4Addr remote) {
+  switch (remote.kind()) {
+    case net::AddressKind::Multicast:
+    case net::AddressKind::LimitedBroadcast:
+      return DropReason::DestinationMulticast;
+    case net::AddressKind::LinkLocal:
+      return DropReason::LinkLocal;
+    case net::AddressKind::ThisNetwork:
+    case net::AddressKind::Loopback:
+    case net::AddressKind::ProtocolAssignment:
+    case net::AddressKind::Reserved:
+      return DropReason::DestinationInvalid;  // RFC 1812 5.3.7
+    case net::AddressKind::Unicast:
+      break;
+  }
+  return std::nullopt;
+}
+
 std::optional<DropReason> refused_destination(const Context& context, const Port& port,
                                               net::Ipv4Addr remote) {
   const ForwardingState& state = *context.state;
-  if (remote.is_multicast() || remote.is_limited_broadcast() || state.uplink.address.is_edge(remote))
-    return DropReason::DestinationMulticast;
-  const std::uint32_t high = remote.host() >> 24;
-  if (high == 0 || high == 127 || high >= 240) return DropReason::DestinationInvalid;  // RFC 1812 5.3.7
+  if (const auto refused = refused_kind(remote)) return refused;
+  if (state.uplink.address.is_edge(remote)) return DropReason::DestinationMulticast;
   if (const NetworkIndex network = state.network_of(remote); network != kNoNetwork)
     return network == port.network ? DropReason::DestinationInside : DropReason::BetweenNetworks;
   return std::nullopt;

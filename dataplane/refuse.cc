@@ -79,6 +79,7 @@ std::optional<Answer> answer_to(DropReason reason, const Context& context, const
     case DropReason::NoForwarding:
       return unreachable(kProhibited);
     case DropReason::NoUplinkAddress:
+    case DropReason::LinkLocal:
       return unreachable(kNetUnreachable);
     case DropReason::HostUnresolved:
     case DropReason::NeighborUnresolved:

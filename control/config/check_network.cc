@@ -174,6 +174,13 @@ void check_dhcp(const Network& network, const std::string& path, Findings& findi
   check_servers(network, network.dhcp->ntp, path + ".ntp", findings);
 }
 
+// Its VMs would reach nobody: RFC 3927 section 7.
+void check_is_forwarded(const Network& network, const std::string& path, Findings& findings) {
+  if (network.forward == Forward::None || network.address.address.is_forwarded()) return;
+  findings.complain_at(path, "address: " + net::to_string(network.address) +
+                                 " is link-local, and nothing of it is ever forwarded (say forward: none)");
+}
+
 }  // namespace
 
 void check_network(const Config& config, std::size_t index, Findings& findings) {
@@ -184,6 +191,7 @@ void check_network(const Config& config, std::size_t index, Findings& findings) 
     return findings.complain_at(path + ".address",
                                 "address: the prefix length of a network is between 8 and 30");
   check_is_host_of(network.address, network.address.address, path + ".address", "address", findings);
+  check_is_forwarded(network, path + ".address", findings);
   check_ports(network, path + ".ports", findings);
   if (network.dhcp) check_dhcp(network, path + ".dhcp", findings);
 }

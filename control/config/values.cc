@@ -122,12 +122,21 @@ Parsed<net::MacAddr> unicast_mac(std::string_view text) {
 Parsed<net::Ipv4Addr> host_address(std::string_view text) {
   const auto address = net::parse_ipv4(text);
   if (!address) return is_not(text, "an IPv4 address (write 192.168.122.1)");
-  if (address->is_multicast()) return tl::unexpected(quoted(text) + " is a multicast address");
-  if (address->is_loopback()) return tl::unexpected(quoted(text) + " is a loopback address");
-  if (address->host() >> 24 == 0)
-    return tl::unexpected(quoted(text) + " is not an address that a host can have");
-  if (address->host() >> 28 == 0xf)
-    return tl::unexpected(quoted(text) + " is a reserved address");  // RFC 1112 section 4
+  switch (address->kind()) {
+    case net::AddressKind::Multicast:
+      return tl::unexpected(quoted(text) + " is a multicast address");
+    case net::AddressKind::Loopback:
+      return tl::unexpected(quoted(text) + " is a loopback address");
+    case net::AddressKind::ThisNetwork:
+    case net::AddressKind::ProtocolAssignment:
+      return tl::unexpected(quoted(text) + " is not an address that a host can have");
+    case net::AddressKind::Reserved:
+    case net::AddressKind::LimitedBroadcast:
+      return tl::unexpected(quoted(text) + " is a reserved address");
+    case net::AddressKind::LinkLocal:
+    case net::AddressKind::Unicast:
+      break;
+  }
   return *address;
 }
 

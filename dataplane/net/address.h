@@ -44,6 +44,19 @@ struct MacAddr {
 };
 inline constexpr MacAddr kBroadcastMac{{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
 
+// What an address is for (RFC 6890 and the registry that it began; the ranges that differ in nothing that a
+// router does are Unicast, private and documentation addresses among them).
+enum class AddressKind : std::uint8_t {
+  Unicast,             // of one host, and packets from and for it are forwarded
+  ThisNetwork,         // 0.0.0.0/8: "this host on this network" (RFC 1122 3.2.1.3)
+  Loopback,            // 127.0.0.0/8
+  LinkLocal,           // 169.254.0.0/16: of one host, and never forwarded (RFC 3927 section 7)
+  ProtocolAssignment,  // 192.0.0.0/24, but what is forwarded of it (RFC 6890 2.2.2)
+  Multicast,           // 224.0.0.0/4
+  Reserved,            // 240.0.0.0/4 (RFC 1112 section 4)
+  LimitedBroadcast,    // 255.255.255.255
+};
+
 class Ipv4Addr {
  public:
   constexpr Ipv4Addr() = default;
@@ -56,14 +69,34 @@ class Ipv4Addr {
   [[nodiscard]] constexpr std::uint32_t host() const { return value_.host(); }
   [[nodiscard]] constexpr std::uint32_t raw() const { return value_.raw(); }
   [[nodiscard]] constexpr bool is_unspecified() const { return raw() == 0; }
-  [[nodiscard]] constexpr bool is_limited_broadcast() const { return raw() == 0xffffffff; }
-  [[nodiscard]] constexpr bool is_multicast() const { return (host() >> 28) == 0xe; }  // 224.0.0.0/4
-  [[nodiscard]] constexpr bool is_loopback() const { return (host() >> 24) == 127; }   // 127.0.0.0/8
+  [[nodiscard]] constexpr AddressKind kind() const {
+    const std::uint32_t high = host() >> 24;
+    if (high == 0) return AddressKind::ThisNetwork;
+    if (high == 127) return AddressKind::Loopback;
+    if (host() >> 16 == 0xa9fe) return AddressKind::LinkLocal;
+    if (host() >> 8 == 0xc0'0000 && !is_assigned_to_hosts()) return AddressKind::ProtocolAssignment;
+    if (high < 224) return AddressKind::Unicast;
+    if (high < 240) return AddressKind::Multicast;
+    return host() == 0xffff'ffff ? AddressKind::LimitedBroadcast : AddressKind::Reserved;
+  }
+  [[nodiscard]] constexpr bool is_multicast() const { return kind() == AddressKind::Multicast; }
+  [[nodiscard]] constexpr bool is_limited_broadcast() const { return kind() == AddressKind::LimitedBroadcast; }
+  // One station may have it, on some link.
+  [[nodiscard]] constexpr bool is_hosts() const {
+    return kind() == AddressKind::Unicast || kind() == AddressKind::LinkLocal;
+  }
+  // Routers pass on what is from it and for it.
+  [[nodiscard]] constexpr bool is_forwarded() const { return kind() == AddressKind::Unicast; }
   constexpr bool operator==(const Ipv4Addr& other) const = default;
   constexpr auto operator<=>(const Ipv4Addr& other) const = default;
 
  private:
   constexpr explicit Ipv4Addr(Be32 value) : value_(value) {}
+  // Within 192.0.0.0/24: DS-Lite's /29 (RFC 6333) and the anycast addresses of PCP (RFC 7723) and TURN (RFC 8155).
+  [[nodiscard]] constexpr bool is_assigned_to_hosts() const {
+    const std::uint32_t last = host() & 0xff;
+    return last < 8 || last == 9 || last == 10;
+  }
   Be32 value_{};
 };
 

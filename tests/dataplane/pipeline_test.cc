@@ -384,6 +384,7 @@ struct Told {  // by ICMP
   IcmpType type;
   std::uint8_t code;
 };
+constexpr Told kNetUnreachable{IcmpType::DestinationUnreachable, 0};
 constexpr Told kPortUnreachable{IcmpType::DestinationUnreachable, 3};
 constexpr Told kProhibited{IcmpType::DestinationUnreachable, 13};
 
@@ -493,6 +494,8 @@ std::vector<Dropped> drops() {
       {"a loopback destination", kVm1, to("127.0.0.1").frame(), DropReason::DestinationInvalid},
       {"destination zero", kVm1, to("0.0.0.0").frame(), DropReason::DestinationInvalid},
       {"a class E destination", kVm1, to("250.0.0.1").frame(), DropReason::DestinationInvalid},
+      {"an address of protocols", kVm1, to("192.0.0.170").frame(), DropReason::DestinationInvalid},
+      {"a link-local destination", kVm1, to("169.254.169.254").frame(), DropReason::LinkLocal, kNetUnreachable},
       {"a port of our own external address that nobody has", kVm1, to(kExternal).frame(),
        DropReason::NoSession},
       {"our own external address, without a port", kVm1, to(kExternal).protocol(47).frame(),

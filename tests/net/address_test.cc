@@ -38,6 +38,56 @@ TEST(Address, PrefixesContainAndOverlap) {
   EXPECT_TRUE(parse_ipv4_prefix("0.0.0.0/0").value().contains(Ipv4Addr::of(8, 8, 8, 8)));
 }
 
+// RFC 6890, table by table: the first and the last address of each range, and their neighbours.
+TEST(Address, IsOfOneKind) {
+  using enum AddressKind;
+  const struct {
+    const char* address;
+    AddressKind kind;
+  } table[] = {{"0.0.0.0", ThisNetwork},
+               {"0.255.255.255", ThisNetwork},
+               {"1.0.0.0", Unicast},
+               {"10.0.0.1", Unicast},
+               {"100.64.0.1", Unicast},
+               {"126.255.255.255", Unicast},
+               {"127.0.0.0", Loopback},
+               {"127.255.255.255", Loopback},
+               {"128.0.0.0", Unicast},
+               {"169.253.255.255", Unicast},
+               {"169.254.0.0", LinkLocal},
+               {"169.254.169.254", LinkLocal},
+               {"169.254.255.255", LinkLocal},
+               {"169.255.0.0", Unicast},
+               {"172.16.0.1", Unicast},
+               {"191.255.255.255", Unicast},
+               {"192.0.0.0", Unicast},  // DS-Lite's eight
+               {"192.0.0.7", Unicast},
+               {"192.0.0.8", ProtocolAssignment},
+               {"192.0.0.9", Unicast},
+               {"192.0.0.10", Unicast},
+               {"192.0.0.11", ProtocolAssignment},
+               {"192.0.0.170", ProtocolAssignment},
+               {"192.0.0.255", ProtocolAssignment},
+               {"192.0.1.0", Unicast},
+               {"192.0.2.1", Unicast},
+               {"192.88.99.1", Unicast},
+               {"192.168.122.1", Unicast},
+               {"198.18.0.1", Unicast},
+               {"203.0.113.2", Unicast},
+               {"223.255.255.255", Unicast},
+               {"224.0.0.0", Multicast},
+               {"239.255.255.255", Multicast},
+               {"240.0.0.0", Reserved},
+               {"255.255.255.254", Reserved},
+               {"255.255.255.255", LimitedBroadcast}};
+  for (const auto& row : table) {
+    const Ipv4Addr address = parse_ipv4(row.address).value();
+    EXPECT_EQ(address.kind(), row.kind) << row.address;
+    EXPECT_EQ(address.is_forwarded(), row.kind == Unicast) << row.address;
+    EXPECT_EQ(address.is_hosts(), row.kind == Unicast || row.kind == LinkLocal) << row.address;
+  }
+}
+
 struct Edges {
   const char* prefix;
   const char* first_host;

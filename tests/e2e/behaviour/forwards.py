@@ -63,6 +63,14 @@ def spoofed(t):
         t.put(t.router, syn, drop="source_foreign")
 
 
+@case("nobody uses a forward from a link-local or protocols' address (RFC 3927, RFC 6890)")
+def never_forwarded(t):
+    for source in ("169.254.9.9", "192.0.0.170"):
+        syn = t.from_remote(source) / TCP(sport=t.port(), dport=8080, flags="S", seq=7)
+        t.put(t.router, syn, drop="source_foreign",
+              kernel=Differs("takes it for a host", vm1=[t.back(syn, t.vm1, dport=80)]))
+
+
 @case("a packet for a forward whose TTL is spent is told of, in the uplink's name")
 def spent(t):
     syn = t.from_remote(ttl=1) / TCP(sport=t.port(), dport=8080, flags="S", seq=7)
