@@ -31,7 +31,8 @@ void check_gateway(const net::Ipv4Prefix& own, net::Ipv4Addr gateway, Findings& 
   if (gateway == own.address)
     return findings.complain_at("uplink.gateway",
                                 "gateway: " + to_string(gateway) + " is the uplink's own address");
-  if (!own.contains(gateway))
+  // Of so small a network it may be elsewhere on the link (RFC 3021, and clouds that give single addresses).
+  if (own.has_edges() && !own.contains(gateway))
     return findings.complain_at("uplink.gateway", "gateway: " + to_string(gateway) +
                                                       " is not within the uplink's network " +
                                                       to_string(net::Ipv4Prefix{own.first(), own.length}));
@@ -54,9 +55,9 @@ void check_uplink(const Uplink& uplink, Findings& findings) {
   if (!findings.has("uplink.address")) return;
   if (!uplink.address)
     return findings.complain_at("uplink.gateway", "gateway: comes from DHCP, because address is dhcp");
-  if (uplink.address->length < 1 || uplink.address->length > 31)
+  if (uplink.address->length < 1)
     return findings.complain_at("uplink.address",
-                                "address: the prefix length of an uplink is between 1 and 31");
+                                "address: the prefix length of an uplink is between 1 and 32");
   check_is_host_of(*uplink.address, uplink.address->address, "uplink.address", "address", findings);
   if (uplink.gateway && findings.has("uplink.gateway"))
     check_gateway(*uplink.address, *uplink.gateway, findings);
@@ -137,6 +138,9 @@ void check_overlaps(const Config& config, Findings& findings) {
     if (findings.has("uplink.address") && config.uplink.address && own.overlaps(*config.uplink.address))
       findings.complain_at(
           path, "address: " + to_string(own) + " overlaps the uplink's " + to_string(*config.uplink.address));
+    if (findings.has("uplink.gateway") && config.uplink.gateway && own.contains(*config.uplink.gateway))
+      findings.complain_at(path, "address: " + to_string(own) + " contains the uplink's gateway " +
+                                     to_string(*config.uplink.gateway));
     for (std::size_t other = 0; other < n; ++other) {
       const Network& earlier = config.networks[other];
       if (findings.has(network_path(other) + ".address") && own.overlaps(earlier.address))
