@@ -11,6 +11,7 @@
 #include <rte_dev.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
+#include <spdlog/spdlog.h>
 #include <sstream>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -103,14 +104,19 @@ ifreq query_about(const DeviceRequest& request) {
   return query;
 }
 
-// Of DPDK an AF_PACKET device could not have one above 1500: it says that it takes no longer frames.
+// Of DPDK an AF_PACKET device could not have one above 1500: it says that it takes no longer frames. A larger one
+// cannot stay: what is longer than a slot of the ring would arrive cut off.
 Result<void> give_mtu(int socket, const DeviceRequest& request) {
   ifreq query = query_about(request);
   if (ioctl(socket, SIOCGIFMTU, &query) == 0 && query.ifr_mtu == request.mtu) return {};
+  const int before = query.ifr_mtu;
   query.ifr_mtu = request.mtu;
-  if (ioctl(socket, SIOCSIFMTU, &query) == 0) return {};
-  return failure(request, fmt::format("interface {} does not take an MTU of {}: {}", request.device,
-                                      request.mtu, error_text(errno)));
+  if (ioctl(socket, SIOCSIFMTU, &query) != 0)
+    return failure(request, fmt::format("interface {} does not take an MTU of {}: {}", request.device,
+                                        request.mtu, error_text(errno)));
+  spdlog::warn("{}: the MTU of interface {} was {} and is {} now, as configured", request.name, request.device,
+               before, request.mtu);
+  return {};
 }
 
 // The interface must be there, and up: an AF_PACKET socket receives nothing from one that is down.
