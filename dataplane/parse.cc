@@ -5,6 +5,7 @@
 
 #include "conntrack/policy.h"
 #include "dataplane/net/checksum.h"
+#include "dataplane/priority_tag.h"
 
 namespace vmnat::dataplane {
 namespace {
@@ -215,6 +216,15 @@ Frame frame_in(const rte_mbuf* mbuf) {
 }
 
 template <Direction direction>
+bool parse_frame(Burst& burst, unsigned i);
+
+template <Direction direction>
+[[gnu::cold, gnu::noinline]] bool parse_tagged(Burst& burst, unsigned i) {
+  return remove_priority_tags(burst.frames[i]) ? parse_frame<direction>(burst, i)
+                                               : unroutable(burst.packets[i], DropReason::VlanTagged);
+}
+
+template <Direction direction>
 bool parse_frame(Burst& burst, unsigned i) {
   const rte_mbuf* mbuf = burst.frames[i];
   ParsedPacket& packet = burst.packets[i] = {};
@@ -222,7 +232,7 @@ bool parse_frame(Burst& burst, unsigned i) {
   const auto* ethernet = view<EthernetHeader>(frame.head);
   if (ethernet == nullptr) return unroutable(packet, DropReason::Runt);
   // A kernel interface hands the tag over beside the frame instead of within it.
-  if ((mbuf->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0) return unroutable(packet, DropReason::VlanTagged);
+  if ((mbuf->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0) return parse_tagged<direction>(burst, i);
   switch (ethernet->ether_type()) {
     case net::EtherType::Ipv4:
       return parse_ipv4<direction>(frame, burst, i);
@@ -230,7 +240,7 @@ bool parse_frame(Burst& burst, unsigned i) {
       return parse_arp(frame, packet);
     case net::EtherType::Vlan:
     case net::EtherType::QinQ:
-      return unroutable(packet, DropReason::VlanTagged);
+      return parse_tagged<direction>(burst, i);
     default:
       return unroutable(packet, DropReason::EtherType);
   }

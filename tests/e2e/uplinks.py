@@ -4,6 +4,7 @@
 kernel interfaces with MTUs from 68 to 9600; veth_lab.py draws the wires.
 
     own 203.0.113.2/31, router .3      own 203.0.113.3/31, router .2      own 203.0.113.2/32 by DHCP, router .1
+    own 203.0.113.2/32, router 198.51.100.254       own 203.0.113.2/31, router 169.254.1.1
 """
 
 import contextlib
@@ -11,10 +12,11 @@ import contextlib
 from harness import config
 from harness.daemon import Vmnatd
 from harness.namespace import Namespace, veth
-from harness.tap import Suite, check_equal, comment, scratch_directory
+from harness.tap import Suite, check, check_equal, comment, scratch_directory
 from harness.waiting import wait_until
-from harness.wire import ARP, ICMP, IP, TCP, UDP, Raw, Router, Wire, check_checksums
+from harness.wire import ARP, ICMP, IP, TCP, UDP, Ether, Raw, Router, Wire, check_checksums
 from scapy.layers.dhcp import BOOTP, DHCP
+from scapy.layers.l2 import Dot1Q
 from veth_lab import FORWARDED, GATEWAY_MACS, REMOTE, ROUTER_MAC, VethLab, times
 
 FORWARD = {"protocol": "tcp", "port": 8080, "to": "192.168.122.10:80"}
@@ -94,6 +96,22 @@ def upper(_lab):
     on_a_link_of_two("203.0.113.3", "203.0.113.2")
 
 
+for each_own, each_router in (("203.0.113.2/32", "198.51.100.254"), ("203.0.113.2/32", "169.254.1.1"),
+                              ("203.0.113.2/31", "198.51.100.254")):
+    @suite.test(f"{each_own} with its router {each_router}, off the link: both ways, forwards, hairpins, the own address")
+    def router_elsewhere(_lab, own=each_own, router=each_router):
+        with lab_with(uplink={"address": own, "gateway": router}, default={"forwards": [FORWARD]}) as lab:
+            lab.vm1.answer_arp()
+            lab.settle()
+            with lab.counting(**times(2, FORWARDED)):
+                question = lab.open_udp(lab.vm1, 4001, b"anybody there?")
+                check_equal(question.dst, ROUTER_MAC, "the MAC that the question goes to")
+                lab.reply_udp(question, b"yes")
+                lab.vm1.expect(lambda f: UDP in f and f[UDP].dport == 4001, "the answer")
+            own_address_answers(lab, lab.own)
+            reaches_forward(lab, lab.own)
+
+
 # --- a network of one address, as clouds give it ----------------------------------------------------------------
 
 class ProviderOfOne:
@@ -118,15 +136,15 @@ class ProviderOfOne:
         self.vmnatd = scope.enter_context(Vmnatd(directory, settings, namespace=inside))
         self.evidence = self.vmnatd.evidence
 
-    def give_lease(self):
+    def give_lease(self, tag=lambda frame: frame):
         """Answers what vmnatd asks until it has its address."""
         for asked, answer in (("discover", "offer"), ("request", "ack")):
             question = self.router.expect(lambda f, kind=asked: self.kind_of(f) == kind, f"the {asked}", 60)
-            self.router.send(self.router.to(config.UPLINK_MAC) / IP(src=self.ROUTER, dst="255.255.255.255") /
-                             UDP(sport=67, dport=68) /
-                             BOOTP(op=2, xid=question[BOOTP].xid, yiaddr=self.OWN, chaddr=question[BOOTP].chaddr) /
-                             DHCP(options=[("message-type", answer), ("server_id", self.ROUTER), ("lease_time", 3600),
-                                           ("subnet_mask", "255.255.255.255"), ("router", self.ROUTER), "end"]))
+            self.router.send(tag(
+                self.router.to(config.UPLINK_MAC) / IP(src=self.ROUTER, dst="255.255.255.255") / UDP(sport=67, dport=68) /
+                BOOTP(op=2, xid=question[BOOTP].xid, yiaddr=self.OWN, chaddr=question[BOOTP].chaddr) /
+                DHCP(options=[("message-type", answer), ("server_id", self.ROUTER), ("lease_time", 3600),
+                              ("subnet_mask", "255.255.255.255"), ("router", self.ROUTER), "end"])))
         wait_until(lambda: self.vmnatd.ctl("status")["uplink"]["address"] == f"{self.OWN}/32", "vmnatd has its address", 60)
 
     @staticmethod
@@ -159,6 +177,12 @@ def one_address(_lab):
         check_equal((seen[IP].src, seen[IP].dst, seen[TCP].dport), (provider.OWN, "192.168.122.10", 80), "the SYN")
         vm2.send(provider.from_vm(2, provider.OWN) / ICMP(id=5))
         check_checksums(vm2.expect(lambda f: ICMP in f and f[ICMP].type == 0, "the echo reply"))
+
+
+@suite.test("a DHCP server whose messages are priority-tagged, as some providers send them, is heard")
+def tagged_server(_lab):
+    with for_one_subtest(ProviderOfOne) as provider:
+        provider.give_lease(lambda frame: Ether(src=frame.src, dst=frame.dst) / Dot1Q(vlan=0, prio=5, type=0x800) / frame[IP])
 
 
 # --- MTUs -----------------------------------------------------------------------------------------------------------
@@ -195,6 +219,8 @@ def mixed(_lab):
     for uplink, inside in ((9000, 1500), (1500, 9000)):
         of_all = {name: {"mtu": inside} for name in ("default", "lab", "alone")}
         with lab_with(mtu=1500, uplink={"mtu": uplink}, networks=of_all) as lab:
+            changed, wanted = ("uplink0", uplink) if uplink != 1500 else ("port1", inside)
+            check(f"the MTU of interface {changed} was 1500 and is {wanted} now" in lab.vmnatd.process.log(), "it was not told")
             lab.settle()
             with lab.counting(**times(2, FORWARDED)):
                 full_size(lab, 1500)

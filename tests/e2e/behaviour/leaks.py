@@ -2,7 +2,7 @@
 """What must never pass: sources that are not the sender's, destinations that are not one host's, other link frames."""
 
 from .case import ICMP, IP, TCP, UDP, Differs, case
-from .frames import PORT_UNREACHABLE, Error, bytes_of_mac, routed
+from .frames import NET_UNREACHABLE, PORT_UNREACHABLE, Error, bytes_of_mac, routed
 from .gateway import EXTERNAL, MACS, REMOTE, ROUTER_MAC, STRANGER, UPLINK_MAC
 
 LEAKS = "finds it invalid: it leaves with the inside source"
@@ -35,14 +35,25 @@ DESTINATIONS = {"224.0.0.251": ("multicast", "destination_multicast"),
                 "203.0.113.255": ("the uplink's broadcast address", "destination_multicast"),
                 "127.0.0.1": ("loopback", "destination_invalid"), "0.0.0.0": ("no address", "destination_invalid"),
                 "240.0.0.1": ("class E", "destination_invalid"),
+                "192.0.0.170": ("an address that protocols have to themselves (RFC 6890)", "destination_invalid"),
                 "192.168.122.255": ("the network's broadcast address", "destination_inside")}
+
+ROUTED = {"240.0.0.1": "takes class E for hosts", "192.0.0.170": "takes it for a host"}
 
 for each_to, (each_what, each_reason) in DESTINATIONS.items():
     @case(f"a packet to {each_what}, given to the gateway, does not leave")
     def no_host(t, to=each_to, reason=each_reason):
         frame = t.vm1.ip(to) / UDP(sport=t.port(), dport=9) / b"to nobody"
         t.put(t.vm1, frame, drop=reason,
-              kernel=Differs("takes class E for hosts", router=[t.out(frame)]) if to == "240.0.0.1" else None)
+              kernel=Differs(ROUTED[to], router=[t.out(frame)]) if to in ROUTED else None)
+
+
+@case("a packet to a link-local address does not leave, and its sender is told that there is no way (RFC 3927 section 7)")
+def link_local(t):
+    for l4 in l4_of(t):
+        frame = t.vm1.ip("169.254.169.254") / l4 / b"metadata?"
+        t.put(t.vm1, frame, drop="link_local", vm1=[Error(NET_UNREACHABLE, frame, t.vm1.gateway)],
+              kernel=Differs("routes link-local addresses", router=[t.out(frame)]))
 
 
 @case("a packet to a VM of the own network, given to the gateway, is not routed back")
@@ -92,9 +103,9 @@ def quoted_outside(t):
 # --- frames that are no plain IPv4 ------------------------------------------------------------------------
 
 
-def tagged(frame, kind=0x8100):
+def tagged(frame, kind=0x8100, control=7):
     raw = bytes(frame)
-    return raw[:12] + kind.to_bytes(2, "big") + b"\x00\x07" + raw[12:]
+    return raw[:12] + kind.to_bytes(2, "big") + control.to_bytes(2, "big") + raw[12:]
 
 
 @case("a VLAN-tagged packet for the gateway goes nowhere")
@@ -106,6 +117,19 @@ def vlan(t):
 @case("a VLAN-tagged answer from outside goes nowhere")
 def vlan_in(t):
     t.put(t.router, tagged(t.open_udp(t.vm1) / b"tagged"), drop="vlan_tagged")
+
+
+PRIORITY_TAGS = ((0x8100, 0), (0x8100, 0xA000), (0x88A8, 0x6000))  # VLAN 0: no VLAN (IEEE 802.1Q)
+
+
+@case("a priority-tagged packet is read as untagged, from a VM and from outside")
+def priority_tagged(t):
+    for kind, control in PRIORITY_TAGS:
+        port = t.port()
+        question = t.vm1.ip(REMOTE) / UDP(sport=port, dport=53) / b"tagged question"
+        t.put(t.vm1, tagged(question, kind, control), router=[t.out(question)])
+        answer = t.from_remote() / UDP(sport=53, dport=port) / b"tagged answer"
+        t.put(t.router, tagged(answer, kind, control), vm1=[t.back(answer, t.vm1)])
 
 
 def ipv6(source, destination):

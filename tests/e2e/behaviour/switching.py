@@ -6,7 +6,7 @@ from harness.wire import ARP
 from .case import IP, TCP, UDP, Differs, case
 from .frames import bytes_of_mac
 from .gateway import EXTERNAL, MACS, UPLINK_MAC
-from .leaks import BROADCAST, ipv6, tagged
+from .leaks import BROADCAST, PRIORITY_TAGS, ipv6, tagged
 
 MULTICAST = "01:00:5e:00:00:fb"
 
@@ -112,6 +112,21 @@ def uplink_arp(t):
     inside = t.router.arp(1, t.vm1.gateway)
     t.put(t.router, inside, drop="arp_unasked", kernel=Differs("answers for any address that the host has",
                                                                router=[answer(t.router, t.vm1.gateway, UPLINK_MAC)]))
+
+
+@case("a priority-tagged ARP request is answered, inside and on the uplink")
+def tagged_arp(t):
+    for kind, control in PRIORITY_TAGS:
+        request = t.vm1.arp(1, t.vm1.gateway, to=MACS["default"])
+        t.put(t.vm1, tagged(request, kind, control), vm1=[answer(t.vm1, t.vm1.gateway, MACS["default"])])
+        t.put(t.router, tagged(t.router.arp(1, EXTERNAL), kind, control), router=[answer(t.router, EXTERNAL, UPLINK_MAC)])
+
+
+@case("a priority-tagged packet between VMs arrives, untagged", kernel="its bridge passes the tag on")
+def tagged_neighbours(t):
+    for kind, control in PRIORITY_TAGS:
+        frame = between(t, UDP(sport=1, dport=2) / b"tagged")
+        t.put(t.vm1, tagged(frame, kind, control), vm2=[frame])
 
 
 @case("ARP that is cut short or not for Ethernet and IPv4 goes nowhere")
