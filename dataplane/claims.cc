@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/claims.h"
 
-#include <cstddef>
 #include <cstring>
 #include <rte_ip.h>
 #include <rte_net.h>
@@ -24,7 +23,6 @@ struct Found {
   bool is_ip = false;
   std::uint32_t end = 0;             // where IP says that the frame ends; 0: that cannot be
   bool is_tcp_or_udp = false;        // whole, and within `end`
-  std::uint16_t checksum_field = 0;  // from the transport header on
 };
 
 // 0 when IP says more than is there, or less than its own header.
@@ -59,7 +57,6 @@ Found look_into(const rte_mbuf* frame) {
   found.is_ip = headers.is_ipv4 || RTE_ETH_IS_IPV6_HDR(type);
   if (!found.is_ip || !can_be_written(lengths) || headers.l4 > frame->data_len) return found;
   found.end = end_of_packet(frame, headers);
-  found.checksum_field = is_tcp ? offsetof(rte_tcp_hdr, cksum) : offsetof(rte_udp_hdr, dgram_cksum);
   found.is_tcp_or_udp = (is_tcp ? lengths.l4_len >= sizeof(rte_tcp_hdr) : l4 == RTE_PTYPE_L4_UDP) &&
                         headers.payload <= frame->data_len && headers.payload <= found.end;
   return found;
@@ -112,7 +109,7 @@ bool settle_segments(rte_mbuf* frame, const Found& found, std::uint16_t segment_
 // The checksum that is missing is TCP's or UDP's own.
 bool is_at_its_place(const Found& found, const NetHeader& header) {
   return found.is_tcp_or_udp && header.checksum_start == found.headers.l4 &&
-         header.checksum_offset == found.checksum_field;
+         header.checksum_offset == checksum_offset(found.headers.is_tcp);
 }
 
 bool settle_checksum(rte_mbuf* frame, const Found& found, const NetHeader& header) {

@@ -23,7 +23,7 @@ struct Content {
 
 // What the content holds in turn; nothing when it is no wrapping.
 std::optional<Content> unwrapped(const FrameReader& frame, const Content& content) {
-  if (content.type == EtherType::Vlan || content.type == EtherType::QinQ) {
+  if (net::is_vlan_tag(content.type)) {
     const auto tag = frame.read<net::VlanTag>(content.at);
     return Content{static_cast<EtherType>(tag.type.host()), content.at + std::uint32_t{sizeof tag}};
   }

@@ -26,10 +26,6 @@ UnfinishedHeaders headers_of(const rte_mbuf* frame) {
   return headers;
 }
 
-std::uint16_t checksum_offset(bool is_tcp) {
-  return is_tcp ? offsetof(rte_tcp_hdr, cksum) : offsetof(rte_udp_hdr, dgram_cksum);
-}
-
 // RFC 8200 8.1: behind extension headers the length and the protocol are those of the transport header.
 std::uint16_t pseudo_header_sum(const rte_mbuf* frame, const UnfinishedHeaders& headers) {
   if (headers.is_ipv4)

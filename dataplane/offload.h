@@ -64,6 +64,10 @@ struct UnfinishedHeaders {
   bool is_ipv4 = false;
   std::uint32_t l3 = 0, l4 = 0, payload = 0;
 };
+// Of the checksum, from the transport header on: bytes.
+constexpr std::uint16_t checksum_offset(bool is_tcp) {
+  return is_tcp ? 16 : 6;
+}
 // Says so of a frame for the device that it leaves by.
 void set_headers(rte_mbuf* frame, const UnfinishedHeaders& headers);
 

@@ -28,7 +28,7 @@ bool remove_within(rte_mbuf* frame) {
   if (frame->data_len < sizeof(net::EthernetHeader) + sizeof(net::VlanTag)) return false;
   const net::EthernetHeader& ethernet = ethernet_of(frame);
   const auto& tag = *rte_pktmbuf_mtod_offset(frame, const net::VlanTag*, sizeof ethernet);
-  if (!net::is_vlan_tag(ethernet.type) || !names_no_vlan(tag.control.host())) return false;
+  if (!net::is_vlan_tag(ethernet.ether_type()) || !names_no_vlan(tag.control.host())) return false;
   char* start = rte_pktmbuf_mtod(frame, char*);
   std::memmove(start + sizeof tag, start, kAddresses);
   rte_pktmbuf_adj(frame, sizeof tag);

@@ -19,7 +19,7 @@ std::uint32_t link_length(const rte_mbuf* frame) {
     net::Be16 copy;
     const auto* type =
         static_cast<const net::Be16*>(rte_pktmbuf_read(frame, length - sizeof copy, sizeof copy, &copy));
-    if (type == nullptr || !net::is_vlan_tag(*type)) break;
+    if (type == nullptr || !net::is_vlan_tag(static_cast<net::EtherType>(type->host()))) break;
   }
   return length;
 }

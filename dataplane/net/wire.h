@@ -33,9 +33,8 @@ enum class EtherType : std::uint16_t {
 enum class Protocol : std::uint8_t { Icmp = 1, Tcp = 6, Udp = 17 };
 
 // Of what follows a MAC address, or another tag.
-constexpr bool is_vlan_tag(Be16 type) {
-  const auto ether_type = static_cast<EtherType>(type.host());
-  return ether_type == EtherType::Vlan || ether_type == EtherType::QinQ;
+constexpr bool is_vlan_tag(EtherType type) {
+  return type == EtherType::Vlan || type == EtherType::QinQ;
 }
 
 struct EthernetHeader {
