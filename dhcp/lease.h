@@ -47,7 +47,7 @@ constexpr bool is_active(LeaseState state) {
 struct Lease {
   net::Ipv4Addr address;
   net::MacAddr mac;
-  std::string hostname;  // letters, digits, '-' and '.' only; may be empty
+  std::string hostname;  // as client_name.h has it; may be empty
   Bytes client_id;       // option 61 as sent, at most 255 bytes
   std::string port;      // name of the port that it was leased through
   WallTime expires;      // end of the offer, lease or probation; without meaning for Reserved

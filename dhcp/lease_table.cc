@@ -3,6 +3,8 @@
 // records; check_invariants() computes all of them anew and compares.
 #include "dhcp/lease_table.h"
 
+#include "dhcp/client_name.h"
+
 namespace vmnat::dhcp {
 
 std::string_view name_of(LeaseState state) {
@@ -31,6 +33,15 @@ const LeaseTable::Record* LeaseTable::at(net::Ipv4Addr address) const {
 const LeaseTable::Record* LeaseTable::of(const ClientKey& key) const {
   const auto found = by_client_.find(key);
   return found == by_client_.end() ? nullptr : at(found->second);
+}
+
+const LeaseTable::Record* LeaseTable::named(std::string_view hostname) const {
+  const auto found = by_name_.find(name_key(hostname));
+  return found == by_name_.end() ? nullptr : at(found->second);
+}
+
+std::string LeaseTable::name_of_lease(const Lease& lease) {
+  return lease.state == LeaseState::Bound ? name_key(lease.hostname) : std::string{};
 }
 
 const std::set<net::Ipv4Addr>& LeaseTable::held_through(const std::string& port) const {
@@ -74,6 +85,7 @@ void LeaseTable::link(const Record& record) {
   if (!record.is_held()) return;
   pool_.take(lease.address);
   ends_.emplace(lease.expires, lease.address);
+  if (std::string name = name_of_lease(lease); !name.empty()) by_name_[std::move(name)] = lease.address;
   count(lease, 1);
 }
 
@@ -84,6 +96,7 @@ void LeaseTable::unlink(const Record& record) {
   if (!record.is_held()) return;
   pool_.give_back(lease.address);
   ends_.erase({lease.expires, lease.address});
+  by_name_.erase(name_of_lease(lease));
   count(lease, -1);
 }
 
@@ -135,17 +148,21 @@ std::string LeaseTable::check_record(const Record& record) const {
     return pool_.contains(address) && !pool_.is_free(address) ? "over, and still taken" : "";
   if (!ends_.contains({record.lease.expires, address})) return "active without an end";
   if (pool_.is_free(address)) return "active and free at once";
+  const std::string name = name_of_lease(record.lease);
+  if (!name.empty() && named(name) != &record) return "has the name of another";
   return held_through(record.lease.port).contains(address) ? "" : "active, and not found by its port";
 }
 
 std::string LeaseTable::check_invariants() const {
-  std::size_t held = 0, with_key = 0, by_port = 0, by_mac = 0, holders = 0, bound = 0, declined = 0;
+  std::size_t held = 0, with_key = 0, with_name = 0, by_port = 0, by_mac = 0, holders = 0, bound = 0,
+              declined = 0;
   for (const auto& [address, record] : by_address_) {
     if (record.lease.address != address) return net::to_string(address) + ": filed under another address";
     if (const std::string fault = check_record(record); !fault.empty())
       return net::to_string(address) + ": " + fault;
     const LeaseState state = record.lease.state;
     with_key += record.key.empty() ? 0 : 1;
+    with_name += name_of_lease(record.lease).empty() ? 0 : 1;
     held += record.is_held() ? 1 : 0;
     bound += state == LeaseState::Bound ? 1 : 0;
     declined += state == LeaseState::Declined ? 1 : 0;
@@ -154,6 +171,7 @@ std::string LeaseTable::check_invariants() const {
   for (const auto& [port, of_port] : by_port_) by_port += of_port.held.size();
   for (const auto& [holder, count] : holders_) holders += count;
   if (with_key != by_client_.size()) return "a client without a record";
+  if (with_name != by_name_.size()) return "a name without a lease";
   if (held != ends_.size()) return "an end without an active record";
   if (held != by_port || by_mac != holders) return "what ports hold differs from the records";
   if (bound != bound_ || declined != declined_) return "counts differ from the records";

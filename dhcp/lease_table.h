@@ -6,6 +6,7 @@
 // address is given to another client: so a VM that comes back finds its address again.
 // The key of a record says whose it is: bytes made of MAC, client-id or port, see Identity. A record with an
 // empty key is nobody's: a Declined one, or one whose client goes by another record.
+// A name is one lease's: of Bound records no two have the same (client_name.h, name_key).
 // A port holds its active records, and those alone: example, vm1 with a lease of aa:..:01 for .10 and a claim
 // on .20 (Declined) holds both addresses, and the MAC aa:..:01.
 #pragma once
@@ -14,6 +15,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -38,6 +40,7 @@ class LeaseTable {
 
   [[nodiscard]] const Record* at(net::Ipv4Addr address) const;
   [[nodiscard]] const Record* of(const ClientKey& key) const;
+  [[nodiscard]] const Record* named(std::string_view hostname) const;  // the lease of this name
   [[nodiscard]] const AddressPool& pool() const { return pool_; }
   [[nodiscard]] const std::map<net::Ipv4Addr, Record>& records() const { return by_address_; }
 
@@ -70,11 +73,14 @@ class LeaseTable {
   void count(const Lease& lease, int sign);
   void link(const Record& record);
   void unlink(const Record& record);
+  // What the record's name is found by; empty when it has none.
+  [[nodiscard]] static std::string name_of_lease(const Lease& lease);
   [[nodiscard]] std::string check_record(const Record& record) const;
 
   AddressPool pool_;
   std::map<net::Ipv4Addr, Record> by_address_;
   std::unordered_map<ClientKey, net::Ipv4Addr> by_client_;
+  std::unordered_map<std::string, net::Ipv4Addr> by_name_;               // of leases
   std::set<std::pair<WallTime, net::Ipv4Addr>> ends_;                    // of active records
   std::unordered_map<std::string, OfPort> by_port_;                      // that hold something
   std::map<std::pair<net::MacAddr, std::string>, std::size_t> holders_;  // of offers and leases: how many

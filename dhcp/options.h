@@ -53,12 +53,14 @@ enum class OptionType : std::uint8_t {
   X(ClientId, 61, "client-id", Text)                          /* RFC 2132 9.14, RFC 6842 */      \
   X(TftpServerName, 66, "tftp-server-name", Text)             /* RFC 2132 9.4 */                 \
   X(BootFileName, 67, "boot-file-name", Text)                 /* RFC 2132 9.5 */                 \
+  X(UserClass, 77, "user-class", Raw)                         /* RFC 3004 */                     \
   X(RapidCommit, 80, "rapid-commit", Flag)                    /* RFC 4039 */                     \
   X(ClientFqdn, 81, "client-fqdn", Text)                      /* RFC 4702 */                     \
   X(RelayAgent, 82, "relay-agent", Raw)                       /* RFC 3046 */                     \
   X(ClientArch, 93, "client-arch", Raw)                       /* RFC 4578 2.1: list of shorts */ \
   X(DomainSearch, 119, "domain-search", Raw)                  /* RFC 3397 */                     \
   X(ClasslessRoutes, 121, "classless-routes", Raw)            /* RFC 3442 */                     \
+  X(IpxeOptions, 175, "ipxe-options", Raw)                    /* IANA: by Etherboot, iPXE */     \
   X(ClasslessRoutesMicrosoft, 249, "classless-routes-microsoft", Raw)
 
 enum class Option : std::uint8_t {

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "dataplane/net/wire.h"
+#include "dhcp/client_name.h"
 
 namespace vmnat::dhcp {
 namespace {
@@ -14,8 +15,6 @@ namespace {
 constexpr std::uint32_t kInfiniteSeconds = 0xffffffff;  // RFC 2131 section 3.3: never renewed
 constexpr std::size_t kMaxLabel = 63;                   // RFC 1035 section 2.3.4
 constexpr std::size_t kMaxEchoed = 255;  // of client-id and relay option: both fit into 576 bytes
-constexpr std::uint8_t kFqdnOverride = 0x02, kFqdnServerUpdates = 0x01, kFqdnWireFormat = 0x04,
-                       kFqdnNoUpdate = 0x08;
 
 void append(Bytes& bytes, ByteView more) {
   bytes.insert(bytes.end(), more.begin(), more.end());
@@ -83,12 +82,16 @@ class OptionWriter {
   void add_names(std::string_view hostname);
   void add_boot(const Boot* boot);
   void add_raw();
-  void add_fqdn();
+  void add_fqdn(std::string_view hostname);
 
  private:
-  [[nodiscard]] bool wanted(Option code) const {
-    return request_.options.asks_for(code) && !given_raw_.test(static_cast<std::uint8_t>(code));
+  [[nodiscard]] bool is_given_raw(Option code) const {
+    return given_raw_.test(static_cast<std::uint8_t>(code));
   }
+  [[nodiscard]] bool wanted(Option code) const {
+    return request_.options.asks_for(code) && !is_given_raw(code);
+  }
+  [[nodiscard]] Bytes qualified(std::string_view hostname, bool in_wire_format) const;
   template <typename Value>
   void add_if_wanted(Option code, const Value& value) {
     if (!std::empty(value) && wanted(code)) builder_.add(code, value);
@@ -148,15 +151,35 @@ void OptionWriter::add_raw() {
   }
 }
 
-// RFC 4702 section 4: who asks is told that this server updates no names, whatever the client proposed.
-void OptionWriter::add_fqdn() {
-  const ByteView asked = request_.options.bytes(Option::ClientFqdn);
-  if (asked.size() < 3 || !request_.options.names(Option::ClientFqdn) || !wanted(Option::ClientFqdn)) return;
-  const auto flags = static_cast<std::uint8_t>(asked[0]);
-  std::uint8_t answer = (flags & kFqdnWireFormat) | kFqdnNoUpdate;
-  if ((flags & kFqdnServerUpdates) != 0) answer |= kFqdnOverride;
-  Bytes value{std::byte{answer}, std::byte{255}, std::byte{255}};  // RCODE1 and 2 are 255 (section 2.2)
-  append(value, asked.subspan(3));
+// The name in the client's encoding, with the network's domain when that is known.
+Bytes OptionWriter::qualified(std::string_view hostname, bool in_wire_format) const {
+  std::string name{hostname};
+  if (!settings_.domain.empty()) name += '.' + settings_.domain;
+  Bytes bytes;
+  if (!in_wire_format) {
+    append(bytes, bytes_of(name));
+    return bytes;
+  }
+  bytes = encoded_names(std::span{&name, 1});
+  if (settings_.domain.empty()) bytes.pop_back();  // no root: not qualified (RFC 4702 section 2.3)
+  return bytes;
+}
+
+// RFC 4702 section 4: who sent the option gets it back, in an OFFER or ACK to DISCOVER or REQUEST. This
+// server updates no names, whatever the client proposed (N; O where the client had S). The name is the
+// reserved one, else the client's as it came.
+void OptionWriter::add_fqdn(std::string_view hostname) {
+  const auto asked = client_fqdn(request_.options);
+  if (!asked || is_given_raw(Option::ClientFqdn)) return;
+  const bool in_wire_format = asked->has(ClientFqdn::kWireFormat);
+  std::uint8_t flags = ClientFqdn::kNoUpdates;
+  if (in_wire_format) flags |= ClientFqdn::kWireFormat;
+  if (asked->has(ClientFqdn::kServerUpdates)) flags |= ClientFqdn::kOverridden;
+  Bytes value{std::byte{flags}, std::byte{255}, std::byte{255}};  // section 2.2: both RCODEs are 255
+  if (!hostname.empty())
+    append(value, qualified(hostname, in_wire_format));
+  else if (!asked->text().empty())
+    append(value, asked->name);
   builder_.add(Option::ClientFqdn, ByteView{value});
 }
 
@@ -165,7 +188,7 @@ void add_configuration(OptionWriter& writer, const ReplyPlan& plan, const Boot* 
   writer.add_names(plan.hostname);
   writer.add_boot(boot);
   writer.add_raw();
-  writer.add_fqdn();
+  if (plan.lease_time.count() > 0) writer.add_fqdn(plan.hostname);
 }
 
 Bytes reply_message(const NetworkSettings& settings, const Message& request, const ReplyPlan& plan,

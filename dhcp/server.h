@@ -16,6 +16,10 @@
 // vm2's port with that MAC, or for that client (option 61, a relay's message), is held_elsewhere; once the
 // lease is over, released, or ended by hand, vm2 may have it. Relays are heeded where `Ingress` says so.
 //
+// Names are what clients say of themselves, the last one who says a name has it: with dnsmasq, too, a VM made
+// anew keeps its name although the old one's lease still runs. Names of reservations are their clients'
+// alone.
+//
 // Which address: the VM's reservation, else the one it had, else the one it asks for, else the first free
 // one from an offset hashed from its identity: the same VM gets the same address without any record, as long
 // as `seed` stays the same. One thread uses a server at a time.
@@ -25,6 +29,7 @@
 #include <optional>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <variant>
 #include <vector>
 
@@ -160,10 +165,12 @@ class Server {
   [[nodiscard]] const LeaseTable::Record* held_record(const Request& request, net::Ipv4Addr address) const;
   [[nodiscard]] std::chrono::seconds lease_time_for(const Request& request) const;
   [[nodiscard]] std::string_view assigned_hostname(const Request& request) const;
+  [[nodiscard]] std::string hostname_of(const Request& request) const;
   [[nodiscard]] Lease lease_for(const Request& request, net::Ipv4Addr address) const;
   enum class OfferState { Made, AwaitsCheck };
   void hold_offer(const Request& request, net::Ipv4Addr address, OfferState state);
   void bind(const Request& request, net::Ipv4Addr address, std::chrono::seconds time);
+  void take_name_from_others(const Lease& lease);
   void replace(Lease lease, const ClientKey& key, bool awaits_check = false);
   bool restore(LeaseTable::Record record);
   [[nodiscard]] bool may_still_hold(const Lease& lease) const;
@@ -176,6 +183,7 @@ class Server {
   LeaseTable table_;
   std::unordered_map<net::MacAddr, std::size_t> reserved_by_mac_;  // index of the reservation in settings_
   std::unordered_map<std::string, std::size_t> reserved_by_port_;
+  std::unordered_set<std::string> reserved_names_;             // as name_key has them
   std::unordered_map<net::MacAddr, std::string> port_of_mac_;  // by configuration
   PortBudget<WallTime> budget_;
   std::optional<Check> check_;

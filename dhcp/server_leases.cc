@@ -3,28 +3,16 @@
 #include <algorithm>
 #include <bit>
 
+#include "dhcp/client_name.h"
 #include "dhcp/server.h"
 
 namespace vmnat::dhcp {
 namespace {
 
 constexpr std::size_t kMaxClientId = 255;
-constexpr std::size_t kMaxHostname = 253;            // RFC 1035 section 2.3.4, in text
 constexpr std::chrono::seconds kShortestLease{120};  // a client that asks for less gets this
 constexpr std::chrono::seconds kKnownFree{30};       // how long an answer, or its absence, is believed
 constexpr std::size_t kMostClaims = 16;              // of a port that is a VM's
-
-bool is_hostname_char(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
-}
-
-// The name that a client gives itself, if it is one: it ends up in listings and files that others parse.
-std::string client_hostname(const OptionSet& options) {
-  std::string_view name = options.text(Option::HostName);
-  name = name.substr(0, name.find('\0'));
-  const bool valid = name.size() <= kMaxHostname && std::ranges::all_of(name, is_hostname_char);
-  return valid ? std::string{name} : std::string{};
-}
 
 // FNV-1a over the key, then a finalizer: MACs that differ in one digit start far from each other.
 std::uint64_t hash_of(const ClientKey& key, std::uint64_t seed) {
@@ -48,12 +36,14 @@ void Server::index_settings() {
     if (port.mac) port_of_mac_.emplace(*port.mac, port.name);
   reserved_by_mac_.clear();
   reserved_by_port_.clear();
+  reserved_names_.clear();
   for (std::size_t i = 0; i < settings_.reservations.size(); ++i) {
     const Reservation& reservation = settings_.reservations[i];
     if (reservation.mac)
       reserved_by_mac_.emplace(*reservation.mac, i);
     else
       reserved_by_port_.emplace(reservation.port, i);
+    if (!reservation.hostname.empty()) reserved_names_.insert(name_key(reservation.hostname));
   }
 }
 
@@ -167,12 +157,21 @@ std::string_view Server::assigned_hostname(const Request& request) const {
   return reservation == nullptr ? std::string_view{} : std::string_view{reservation->hostname};
 }
 
+// Who says no name keeps the one it has: many clients say theirs in their first messages only.
+std::string Server::hostname_of(const Request& request) const {
+  if (const auto assigned = assigned_hostname(request); !assigned.empty()) return std::string{assigned};
+  std::string name = client_name(request.options());
+  const LeaseTable::Record* record = table_.of(request.key);
+  if (name.empty() && record != nullptr && record->is_held() && record->lease.mac == request.header().chaddr)
+    name = record->lease.hostname;
+  return reserved_names_.contains(name_key(name)) ? std::string{} : name;
+}
+
 Lease Server::lease_for(const Request& request, net::Ipv4Addr address) const {
   const ByteView id = request.options().bytes(Option::ClientId);
-  const std::string_view assigned = assigned_hostname(request);
   return {.address = address,
           .mac = request.header().chaddr,
-          .hostname = assigned.empty() ? client_hostname(request.options()) : std::string{assigned},
+          .hostname = hostname_of(request),
           .client_id = id.size() <= kMaxClientId ? Bytes{id.begin(), id.end()} : Bytes{},
           .port = request.port};
 }
@@ -192,8 +191,19 @@ void Server::bind(const Request& request, net::Ipv4Addr address, std::chrono::se
   Lease lease = lease_for(request, address);
   lease.state = LeaseState::Bound;
   lease.expires = time == kInfiniteLease ? kNever : moved(request.now, time);
+  take_name_from_others(lease);
   changes_.push_back(lease);
   replace(std::move(lease), request.key);
+}
+
+// The journal hears of it, else two leases would have the name after a restart.
+void Server::take_name_from_others(const Lease& lease) {
+  const LeaseTable::Record* other = table_.named(lease.hostname);
+  if (other == nullptr || other->lease.address == lease.address) return;
+  LeaseTable::Record nameless = *other;
+  nameless.lease.hostname.clear();
+  changes_.push_back(nameless.lease);
+  table_.put(std::move(nameless.lease), std::move(nameless.key));
 }
 
 // Sets a client's record. The address that it had before, if another, is free again, and the journal hears
@@ -299,7 +309,7 @@ bool Server::may_still_hold(const Lease& lease) const {
 }
 
 // Files a record under its client. By a new `identity` several leases may be one client's: the first is, and
-// the others are nobody's until they end.
+// the others are nobody's until they end. Of several leases of one name the first has it.
 bool Server::restore(LeaseTable::Record record) {
   Lease& lease = record.lease;
   const bool is_declined = lease.state == LeaseState::Declined;
@@ -309,6 +319,7 @@ bool Server::restore(LeaseTable::Record record) {
     key.clear();
   }
   if (!may_still_hold(lease)) lease.port.clear();
+  if (lease.state == LeaseState::Bound && table_.named(lease.hostname) != nullptr) lease.hostname.clear();
   table_.put(std::move(lease), std::move(key), record.awaits_check);
   return true;
 }

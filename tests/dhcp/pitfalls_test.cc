@@ -352,15 +352,6 @@ TEST_F(Pitfall, SearchListAndTimeServersAreEncodedAsTheirRfcsSay) {
   EXPECT_EQ(offer.options().bytes(Option::NtpServers).size(), 8u);
 }
 
-TEST_F(Pitfall, AClientThatProposesNameUpdatesIsToldThatThereAreNone) {
-  const Reply offer =
-      vm.ask(vm.discover().asking_for({81}).with(Option::ClientFqdn, hex("05 00 00 03 76 6d 31"))).value();
-  EXPECT_TRUE(std::ranges::equal(offer.options().bytes(Option::ClientFqdn), hex("0e ff ff 03 76 6d 31")));
-  EXPECT_FALSE(vm.ask(vm.discover().asking_for({1}).with(Option::ClientFqdn, hex("05 00 00")))
-                   ->options()
-                   .has(Option::ClientFqdn));
-}
-
 TEST_F(Pitfall, FramesForOthersAreNotAnswered) {
   RequestFrame foreign_mac = vm.discover();
   foreign_mac.destination_mac = mac("52:54:00:00:00:77");
