@@ -48,7 +48,8 @@ struct ReplyTarget {
 };
 
 // RFC 2131 section 4.1, for a reply of `type` that gives (or confirms) `yiaddr` to the sender of `request`;
-// `sender` is the MAC that the request's frame came from, the relay's for a relayed one.
+// `sender` is the MAC that the request's frame came from, the relay's for a relayed one. The request's ciaddr is
+// one that the client does use, else empty.
 ReplyTarget reply_target(const MessageHeader& request, net::MacAddr sender, MessageType type,
                          net::Ipv4Addr yiaddr);
 

@@ -223,7 +223,10 @@ Bytes reply_message(const NetworkSettings& settings, const Message& request, con
 Frame build_reply(const NetworkSettings& settings, const Message& request, const Datagram& datagram,
                   const ReplyPlan& plan, Counters& counters) {
   const Bytes message = reply_message(settings, request, plan, counters);
-  const ReplyTarget target = reply_target(request.header, datagram.source_mac, plan.type, plan.yiaddr);
+  // Whatever else stands in ciaddr, as in a DISCOVER against table 5, nobody listens there.
+  MessageHeader asked = request.header;
+  asked.ciaddr = plan.in_use;
+  const ReplyTarget target = reply_target(asked, datagram.source_mac, plan.type, plan.yiaddr);
   return framed({.source_mac = settings.gateway_mac,
                  .destination_mac = target.mac,
                  .source = {settings.gateway.address, kServerPort},

@@ -19,6 +19,7 @@ namespace vmnat::dhcp {
 struct ReplyPlan {
   MessageType type;
   net::Ipv4Addr yiaddr;
+  net::Ipv4Addr in_use;                // the client's own address, at which it listens; unspecified: none yet
   std::chrono::seconds lease_time{0};  // 0: no lease is given, options 51, 58 and 59 stay away
   std::string_view hostname;           // option 12, when not empty
   std::string_view error;              // option 56 of a NAK

@@ -110,6 +110,7 @@ Server::Verdict Server::confirm(const Request& request, net::Ipv4Addr address, s
   bind(request, address, time);
   return ReplyPlan{.type = MessageType::Ack,
                    .yiaddr = address,
+                   .in_use = request.header().ciaddr == address ? address : net::Ipv4Addr{},
                    .lease_time = time,
                    .hostname = assigned_hostname(request)};
 }
@@ -140,12 +141,16 @@ Server::Verdict Server::on_release(const Request& request) {
 }
 
 // RFC 2131 section 4.3.5: the client has an address and wants the rest. "The server MUST NOT send a lease
-// expiration time to the client and SHOULD NOT fill in 'yiaddr'."
+// expiration time to the client and SHOULD NOT fill in 'yiaddr'." Clients are known that leave ciaddr empty:
+// then, as with ISC's server, the address is the one that they send from. Where it differs from ciaddr,
+// ciaddr counts, by the RFC: the frame goes to the sender's MAC in any case.
 Server::Verdict Server::on_inform(const Request& request) {
-  const net::Ipv4Addr address = request.header().ciaddr;
-  if (!settings_.gateway.contains(address) || address == settings_.gateway.address)
-    return Ignored::BadRequest;
-  return ReplyPlan{.type = MessageType::Ack, .yiaddr = {}, .hostname = assigned_hostname(request)};
+  const MessageHeader& header = request.header();
+  const bool is_left_out = header.ciaddr.is_unspecified() && header.giaddr.is_unspecified();
+  const net::Ipv4Addr address = is_left_out ? request.datagram.source.address : header.ciaddr;
+  if (!settings_.gateway.is_host(address) || address == settings_.gateway.address) return Ignored::BadRequest;
+  return ReplyPlan{
+      .type = MessageType::Ack, .yiaddr = {}, .in_use = address, .hostname = assigned_hostname(request)};
 }
 
 }  // namespace vmnat::dhcp
