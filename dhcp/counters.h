@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <numeric>
+#include <optional>
 #include <string_view>
 
 #include "dhcp/message.h"
@@ -23,9 +24,10 @@ namespace vmnat::dhcp {
   X(Fragment, "fragment", "a piece of a fragmented datagram")                                              \
   X(BadChecksum, "bad_checksum", "IP or UDP checksum does not hold")                                       \
   X(NotForUs, "not_for_us", "for another address or port than the server's")                               \
-  X(NotDhcp, "not_dhcp", "too short, no magic cookie, or not a request")                                   \
+  X(NotDhcp, "not_dhcp", "too short, or not a request")                                                    \
   X(BadHardware, "bad_hardware", "hardware address is not an Ethernet station's")                          \
-  X(UnknownType, "unknown_type", "no message type, or one that only servers send")                         \
+  X(UnknownType, "unknown_type", "a message type that there is not, or that only servers send")            \
+  X(Bootp, "bootp", "a BOOTP client without a reservation, or whose address another holds")                \
   X(ForeignMac, "foreign_mac", "chaddr is not the frame's source: a VM speaks for another")                \
   X(NoRelay, "no_relay", "relayed, on a port that may not relay")                                          \
   X(ForeignRelay, "foreign_relay", "relayed from a network that is not this one")                          \
@@ -59,9 +61,14 @@ constexpr IgnoredText text_of(Ignored reason) {
 
 using IgnoredCounts = std::array<std::uint64_t, kIgnoredReasons>;
 
+// Where `received` and `sent` count a message of this type; nothing: BOOTP's.
+constexpr std::size_t kind_of(std::optional<MessageType> type) {
+  return type ? static_cast<std::size_t>(*type) : 0;
+}
+
 struct Counters {
   std::uint64_t frames = 0;                                 // given to the server
-  std::array<std::uint64_t, kMessageTypes + 1> received{};  // by MessageType; [0] unused
+  std::array<std::uint64_t, kMessageTypes + 1> received{};  // by MessageType; [0]: BOOTP's
   std::array<std::uint64_t, kMessageTypes + 1> sent{};
   IgnoredCounts ignored{};
   std::uint64_t settled = 0;           // releases and declines that took effect, and offers turned down

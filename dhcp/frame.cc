@@ -89,7 +89,7 @@ Frame framed(const Datagram& datagram) {
   return frame;
 }
 
-ReplyTarget reply_target(const MessageHeader& request, net::MacAddr sender, MessageType type,
+ReplyTarget reply_target(const MessageHeader& request, net::MacAddr sender, std::optional<MessageType> type,
                          net::Ipv4Addr yiaddr) {
   // RFC 2131 section 4.1: "If the 'giaddr' field in a DHCP message from a client is non-zero, the server
   // sends any return messages to the 'DHCP server' port on the BOOTP relay agent whose address appears in

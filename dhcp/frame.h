@@ -47,10 +47,10 @@ struct ReplyTarget {
   net::Endpoint endpoint;
 };
 
-// RFC 2131 section 4.1, for a reply of `type` that gives (or confirms) `yiaddr` to the sender of `request`;
-// `sender` is the MAC that the request's frame came from, the relay's for a relayed one. The request's ciaddr is
-// one that the client does use, else empty.
-ReplyTarget reply_target(const MessageHeader& request, net::MacAddr sender, MessageType type,
+// RFC 2131 section 4.1, for a reply of `type` (nothing: BOOTP's, RFC 951 section 4) that gives (or confirms)
+// `yiaddr` to the sender of `request`; `sender` is the MAC that the request's frame came from, the relay's
+// for a relayed one. The request's ciaddr is one that the client does use, else empty.
+ReplyTarget reply_target(const MessageHeader& request, net::MacAddr sender, std::optional<MessageType> type,
                          net::Ipv4Addr yiaddr);
 
 }  // namespace vmnat::dhcp

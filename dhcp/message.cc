@@ -83,6 +83,10 @@ OptionSet::OptionSet(std::span<const ByteView> regions) {
     });
 }
 
+bool OptionSet::mentions(Option code) const {
+  return slices_[static_cast<std::uint8_t>(code)].present;
+}
+
 bool OptionSet::has(Option code) const {
   const Slice& slice = slices_[static_cast<std::uint8_t>(code)];
   return slice.present && is_well_formed(option_type(code), slice.length);
@@ -141,6 +145,12 @@ std::optional<Message> parse_message(ByteView bytes) {
   const auto* header = net::view<MessageHeader>(bytes);
   if (header == nullptr || header->cookie.host() != MessageHeader::kMagicCookie) return std::nullopt;
   return Message{*header, OptionSet{option_regions(*header, bytes.subspan(sizeof(MessageHeader)))}};
+}
+
+std::optional<Message> parse_request(ByteView bytes) {
+  const auto* header = net::view<MessageHeader>(bytes);
+  if (header == nullptr || header->cookie.host() == MessageHeader::kMagicCookie) return parse_message(bytes);
+  return Message{*header, OptionSet{}};
 }
 
 MessageBuilder::MessageBuilder(const MessageHeader& header, std::size_t limit)

@@ -75,6 +75,7 @@ class OptionSet {
   explicit OptionSet(std::span<const ByteView> regions);
 
   [[nodiscard]] bool has(Option code) const;
+  [[nodiscard]] bool mentions(Option code) const;   // well formed or not
   [[nodiscard]] ByteView bytes(Option code) const;  // empty when absent, malformed or of no length
   [[nodiscard]] std::string_view text(Option code) const;
   [[nodiscard]] std::optional<std::uint8_t> byte(Option code) const;
@@ -101,10 +102,16 @@ struct Message {
   OptionSet options;
 
   [[nodiscard]] std::optional<MessageType> type() const;
+  // Of a client that knows BOOTP alone (RFC 1534 section 2).
+  [[nodiscard]] bool is_bootp() const { return !options.mentions(Option::MessageType); }
+  [[nodiscard]] bool has_cookie() const { return header.cookie.host() == MessageHeader::kMagicCookie; }
 };
 
 // Nothing when the bytes are no DHCP message: shorter than the header, or another cookie.
 std::optional<Message> parse_message(ByteView bytes);
+// As a server reads it: also BOOTP's messages, whose vendor field may be anything (RFC 951 section 3); there
+// are no options then.
+std::optional<Message> parse_request(ByteView bytes);
 
 // Writes one message. Options are added in the order of their importance: one that does not fit any more
 // is left out whole, counted, and the message stays valid.

@@ -55,7 +55,8 @@ MessageHeader reply_header(const Message& request, const ReplyPlan& plan, const 
   header.siaddr = {};
   header.sname = {};
   header.file = {};
-  if (plan.type != MessageType::Ack) header.ciaddr = {};  // "0" in OFFER and NAK
+  const bool keeps_ciaddr = !plan.type || plan.type == MessageType::Ack;
+  if (!keeps_ciaddr) header.ciaddr = {};  // "0" in OFFER and NAK
   if (plan.type == MessageType::Nak) {
     // RFC 2131 section 4.3.2: a relayed NAK has the broadcast bit set, as the client's address may be wrong.
     if (!header.giaddr.is_unspecified())
@@ -191,18 +192,36 @@ void add_configuration(OptionWriter& writer, const ReplyPlan& plan, const Boot* 
   if (plan.lease_time.count() > 0) writer.add_fqdn(plan.hostname);
 }
 
-Bytes reply_message(const NetworkSettings& settings, const Message& request, const ReplyPlan& plan,
-                    Counters& counters) {
-  const Boot* boot = boot_for(settings, request);
-  MessageBuilder builder{reply_header(request, plan, boot), message_limit(request, settings.mtu)};
-  const ByteView relay_agent = echoed(request, Option::RelayAgent);
+// What DHCP has and BOOTP has not.
+void add_protocol(MessageBuilder& builder, const NetworkSettings& settings, const Message& request,
+                  const ReplyPlan& plan) {
   const ByteView client_id = echoed(request, Option::ClientId);
-  if (!relay_agent.empty()) builder.hold_back(encoded_size(relay_agent));
-
-  builder.add(Option::MessageType, plan.type);
+  builder.add(Option::MessageType, *plan.type);
   builder.add(Option::ServerId, settings.gateway.address);
   if (!client_id.empty()) builder.add(Option::ClientId, client_id);  // RFC 6842 section 3: in every reply
   if (plan.rapid_commit) builder.add(Option::RapidCommit, ByteView{});
+}
+
+// For a client whose vendor field is not RFC 1497's: it goes back empty, with the client's own cookie.
+Bytes without_options(const MessageHeader& header) {
+  Bytes bytes(MessageBuilder::kMinSize);
+  std::memcpy(bytes.data(), &header, sizeof(header));
+  return bytes;
+}
+
+Bytes reply_message(const NetworkSettings& settings, const Message& request, const ReplyPlan& plan,
+                    Counters& counters) {
+  const Boot* boot = boot_for(settings, request);
+  const MessageHeader header = reply_header(request, plan, boot);
+  if (!request.has_cookie()) return without_options(header);
+  const ByteView relay_agent = echoed(request, Option::RelayAgent);
+  const std::size_t for_relay = relay_agent.empty() ? 0 : encoded_size(relay_agent);
+  // A BOOTP client's 64 bytes are its own: the relay takes its option off.
+  MessageBuilder builder{
+      header, plan.type ? message_limit(request, settings.mtu) : MessageBuilder::kMinSize + for_relay};
+  builder.hold_back(for_relay);
+
+  if (plan.type) add_protocol(builder, settings, request, plan);
   if (plan.type == MessageType::Nak) {
     builder.add(Option::ErrorText, plan.error);
   } else {

@@ -3,10 +3,12 @@
 //
 // RFC 2131 table 3 says what must be there; the rest goes by what the client asks for in option 55 (without
 // one: all that there is). Options stand in the order of their importance, so when the client takes few
-// bytes it is the unimportant that is left out.
+// bytes it is the unimportant that is left out. A BOOTP client gets what fits into the 64 bytes of its vendor
+// field (RFC 1497), and nothing that is DHCP's own.
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <string_view>
 
 #include "dhcp/counters.h"
@@ -17,7 +19,7 @@ namespace vmnat::dhcp {
 
 // What was decided. `yiaddr` is unspecified in a NAK and in the answer to an INFORM.
 struct ReplyPlan {
-  MessageType type;
+  std::optional<MessageType> type;  // nothing: a BOOTREPLY
   net::Ipv4Addr yiaddr;
   net::Ipv4Addr in_use;                // the client's own address, at which it listens; unspecified: none yet
   std::chrono::seconds lease_time{0};  // 0: no lease is given, options 51, 58 and 59 stay away

@@ -23,26 +23,28 @@ std::optional<Frame> Server::answer(ByteView frame, const Ingress& ingress, Wall
   if (const auto* reason = std::get_if<Ignored>(&parsed)) return ignore(*reason, port);
   const auto& datagram = std::get<Datagram>(parsed);
   if (const auto reason = fault_of(datagram)) return ignore(*reason, port);
-  const auto message = parse_message(datagram.payload);
+  const auto message = parse_request(datagram.payload);
   if (!message) return ignore(Ignored::NotDhcp, port);
   if (const auto reason = fault_of(*message, datagram, ingress)) return ignore(*reason, port);
 
-  const MessageType type = *message->type();
-  ++counters_.received[static_cast<std::size_t>(type)];
+  ++counters_.received[kind_of(message->type())];
   const Request request{
       *message, datagram,
       port,     key_of(message->header.chaddr, message->options.bytes(Option::ClientId), ingress.port),
       limits,   now};
-  const Verdict verdict = decide(request, type);
-  if (const auto* reason = std::get_if<Ignored>(&verdict)) return ignore(*reason, port);
-  if (const auto* check = std::get_if<Check>(&verdict)) return postpone(*check, type);
+  return conclude(request, decide(request));
+}
+
+std::optional<Frame> Server::conclude(const Request& request, const Verdict& verdict) {
+  if (const auto* reason = std::get_if<Ignored>(&verdict)) return ignore(*reason, request.port);
+  if (const auto* check = std::get_if<Check>(&verdict)) return postpone(*check, request.message);
   const auto* plan = std::get_if<ReplyPlan>(&verdict);
   if (plan == nullptr) {
     ++counters_.settled;
     return std::nullopt;
   }
-  ++counters_.sent[static_cast<std::size_t>(plan->type)];
-  return build_reply(settings_, *message, datagram, *plan, counters_);
+  ++counters_.sent[kind_of(plan->type)];
+  return build_reply(settings_, request.message, request.datagram, *plan, counters_);
 }
 
 std::optional<Frame> Server::ignore(Ignored reason, const std::string& port) {
@@ -57,9 +59,9 @@ IgnoredCounts Server::ignored_from(const std::string& port) const {
 }
 
 // The frame is counted when it is given once more.
-std::optional<Frame> Server::postpone(Check check, MessageType type) {
+std::optional<Frame> Server::postpone(Check check, const Message& message) {
   --counters_.frames;
-  --counters_.received[static_cast<std::size_t>(type)];
+  --counters_.received[kind_of(message.type())];
   ++counters_.postponed;
   check_ = std::move(check);
   return std::nullopt;
@@ -95,14 +97,17 @@ std::optional<Ignored> Server::fault_of(const Message& message, const Datagram& 
   // A relay stands for the clients of its own network; this server has addresses for this one alone.
   if (relayed && (!settings_.gateway.contains(header.giaddr) || header.giaddr == settings_.gateway.address))
     return Ignored::ForeignRelay;
+  if (message.is_bootp()) return std::nullopt;
   const auto type = message.type();
   if (!type || *type == MessageType::Offer || *type == MessageType::Ack || *type == MessageType::Nak)
     return Ignored::UnknownType;
   return std::nullopt;
 }
 
-Server::Verdict Server::decide(const Request& request, MessageType type) {
-  switch (type) {
+Server::Verdict Server::decide(const Request& request) {
+  const auto type = request.message.type();
+  if (!type) return is_held_elsewhere(request) ? Verdict{Ignored::HeldElsewhere} : on_bootp(request);
+  switch (*type) {
     case MessageType::Discover:
       return is_held_elsewhere(request) ? Verdict{Ignored::HeldElsewhere} : on_discover(request);
     case MessageType::Request:

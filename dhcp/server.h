@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A DHCP server for one network, as a function of (frame, port, now): RFC 2131's server side.
+// A DHCP server for one network, as a function of (frame, port, now): RFC 2131's server side, and BOOTP's
+// (RFC 951) for clients that an address is reserved for.
 //
 // It owns the leases and nothing else: no socket, no clock, no randomness. The caller gives it each frame
 // received for UDP port 67, sends back what it answers on the same port, and keeps `take_changes()` on
@@ -134,11 +135,12 @@ class Server {
 
   // server.cc: from frame to decision and back.
   std::optional<Frame> ignore(Ignored reason, const std::string& port);
-  std::optional<Frame> postpone(Check check, MessageType type);
+  std::optional<Frame> postpone(Check check, const Message& message);
   [[nodiscard]] std::optional<Ignored> fault_of(const Datagram& datagram) const;
   [[nodiscard]] std::optional<Ignored> fault_of(const Message& message, const Datagram& datagram,
                                                 const Ingress& ingress) const;
-  Verdict decide(const Request& request, MessageType type);
+  Verdict decide(const Request& request);
+  std::optional<Frame> conclude(const Request& request, const Verdict& verdict);
 
   // server_messages.cc: RFC 2131 section 4.3, one function per message type.
   Verdict on_discover(const Request& request);
@@ -151,6 +153,7 @@ class Server {
   Verdict on_decline(const Request& request);
   Verdict on_release(const Request& request);
   Verdict on_inform(const Request& request);
+  Verdict on_bootp(const Request& request);
   Verdict confirm(const Request& request, net::Ipv4Addr address, std::string_view otherwise);
 
   // server_leases.cc: which address, and the records.
@@ -174,6 +177,7 @@ class Server {
   void replace(Lease lease, const ClientKey& key, bool awaits_check = false);
   bool restore(LeaseTable::Record record);
   [[nodiscard]] bool may_still_hold(const Lease& lease) const;
+  [[nodiscard]] WallTime longest_end(const Lease& lease, WallTime now) const;
   void end_lease(Lease lease, LeaseState state, WallTime end);
   void index_settings();
   [[nodiscard]] AddressPool make_pool() const;

@@ -83,9 +83,17 @@ bool Server::is_held_elsewhere(const Request& request) const {
          record->lease.port != request.port;
 }
 
+// By one MAC there may come a boot ROM and a system, with different client-ids or none: what is reserved for
+// them is either's.
 bool Server::is_held_by_other(const Request& request, net::Ipv4Addr address) const {
   const LeaseTable::Record* record = table_.at(address);
-  return record != nullptr && record->is_held() && record->key != request.key;
+  if (record == nullptr || !record->is_held() || record->key == request.key) return false;
+  const net::MacAddr mac = request.header().chaddr;
+  const Reservation* reservation = reservation_of(mac, request.port);
+  const bool is_reserved = reservation != nullptr && reservation->address == address;
+  const bool is_of_machine = record->lease.state != LeaseState::Declined && record->lease.mac == mac &&
+                             record->lease.port == request.port;
+  return !(is_reserved && is_of_machine);
 }
 
 // Whether this client may have this very address now. A client with a reservation gets nothing else, unless
@@ -275,6 +283,16 @@ std::vector<Lease> Server::take_changes() {
   return std::exchange(changes_, {});
 }
 
+// The clock may have been ahead when it was written: nothing lasts longer than if it began now. Only what is
+// reserved may be endless where leases are not: a BOOTP client never renews.
+WallTime Server::longest_end(const Lease& lease, WallTime now) const {
+  if (lease.state == LeaseState::Declined) return moved(now, settings_.decline_time);
+  const Reservation* reservation = reservation_of(lease.mac, lease.port);
+  const bool is_reserved = reservation != nullptr && reservation->address == lease.address;
+  const bool is_endless = settings_.lease_time == kInfiniteLease || (is_reserved && lease.expires == kNever);
+  return is_endless ? kNever : moved(now, settings_.lease_time);
+}
+
 std::size_t Server::load(std::span<const Lease> leases, WallTime now) {
   std::vector<Lease> ordered{leases.begin(), leases.end()};
   // Of two records of one client the later one is its, and one that holds before one that is over.
@@ -285,11 +303,7 @@ std::size_t Server::load(std::span<const Lease> leases, WallTime now) {
   for (Lease& lease : ordered) {
     const net::Ipv4Prefix& network = settings_.gateway;
     if (!network.contains(lease.address) || lease.address == network.address) continue;
-    const bool declined = lease.state == LeaseState::Declined;
-    // The clock may have been ahead when this was written: nothing lasts longer than if it began now.
-    const bool endless = !declined && settings_.lease_time == kInfiniteLease;
-    const auto longest = declined ? settings_.decline_time : settings_.lease_time;
-    lease.expires = std::min(lease.expires, endless ? kNever : moved(now, longest));
+    lease.expires = std::min(lease.expires, longest_end(lease, now));
     if (lease.expires <= now && is_active(lease.state)) {
       if (lease.state != LeaseState::Bound) continue;
       lease.state = LeaseState::Expired;

@@ -153,4 +153,18 @@ Server::Verdict Server::on_inform(const Request& request) {
       .type = MessageType::Ack, .yiaddr = {}, .in_use = address, .hostname = assigned_hostname(request)};
 }
 
+// RFC 1534 section 2: a BOOTP client keeps its address for ever, and so gets one only where one is reserved
+// for it. The lease ends by hand, or when the same machine speaks DHCP.
+Server::Verdict Server::on_bootp(const Request& request) {
+  const net::MacAddr mac = request.header().chaddr;
+  const Reservation* reservation = reservation_of(mac, request.port);
+  if (reservation == nullptr || !may_hold(request, reservation->address)) return Ignored::Bootp;
+  const net::Ipv4Addr address = reservation->address;
+  bind(request, address, kInfiniteLease);
+  return ReplyPlan{.type = {},
+                   .yiaddr = address,
+                   .in_use = request.header().ciaddr == address ? address : net::Ipv4Addr{},
+                   .hostname = assigned_hostname(request)};
+}
+
 }  // namespace vmnat::dhcp

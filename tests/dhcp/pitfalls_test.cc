@@ -370,7 +370,12 @@ TEST_F(Pitfall, MessagesThatNoClientSendsAreIgnoredByReason) {
   RequestFrame bootp = vm.discover();
   bootp.options.clear();
   EXPECT_FALSE(vm.ask(bootp));
-  EXPECT_EQ(ignored(Ignored::UnknownType), 4u);
+  EXPECT_EQ(ignored(Ignored::Bootp), 1u);
+  for (const char* type : {"00", "09", "01 00"}) {
+    RequestFrame strange = bootp;
+    EXPECT_FALSE(vm.ask(strange.with(Option::MessageType, hex(type))));
+  }
+  EXPECT_EQ(ignored(Ignored::UnknownType), 6u);
   RequestFrame reply = vm.discover();
   reply.header.op = Op::Reply;
   EXPECT_FALSE(vm.ask(reply));

@@ -2,7 +2,9 @@
 // The DHCP codec under any bytes: frame, message and journal. Whatever is read must lie within the input,
 // and a reply built from what was read must be a valid message within the client's limit.
 #include <array>
+#include <cctype>
 
+#include "dhcp/client_name.h"
 #include "dhcp/journal.h"
 #include "dhcp/reply.h"
 #include "tests/dhcp/request_frame.h"
@@ -46,6 +48,19 @@ void check_reply(const Message& request, const Datagram& datagram) {
       vmnat::fuzz::fault("a reply of the wrong size");
     if (reply->options.has(Option::Overload)) vmnat::fuzz::fault("a reply that is overloaded");
   }
+  const Frame bootp =
+      build_reply(kSettings, request, datagram, {.type = {}, .yiaddr = test::ip("192.168.122.9")}, counters);
+  const auto parsed = parse_frame(bootp, ChecksumState::Full);
+  const auto reply = parse_request(std::get<Datagram>(parsed).payload);
+  if (!reply || !reply->is_bootp()) vmnat::fuzz::fault("a BOOTREPLY that is none");
+}
+
+void check_name(const OptionSet& options) {
+  const std::string name = client_name(options);
+  const auto is_allowed = [](char c) {
+    return (std::isalnum(static_cast<unsigned char>(c)) != 0) || c == '-' || c == '_' || c == '.';
+  };
+  if (name.size() > 253 || !std::ranges::all_of(name, is_allowed)) vmnat::fuzz::fault("a name that is none");
 }
 
 }  // namespace
@@ -62,9 +77,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   // The same bytes as a message without a frame around, which damage does not keep from being read.
   const Datagram bare{
       .source = {{}, kClientPort}, .destination = {kBroadcastAddress, kServerPort}, .payload = input};
-  if (const auto message = parse_message(input)) {
+  if (const auto message = parse_request(input)) {
     check_getters(message->options);
-    check_reply(*message, bare);
+    check_name(message->options);
+    if (message->has_cookie()) check_reply(*message, bare);
   }
   const JournalContent content = read_journal(input);
   if (content.leases.size() > content.records) vmnat::fuzz::fault("more leases than records");
