@@ -32,8 +32,10 @@ dhcp::Identity identity_of(config::Identity identity) {
   return dhcp::Identity::Mac;
 }
 
-// The server takes the first entry that fits: those for an architecture stand first.
+// The server takes the first entry that fits: the narrower ones stand first.
 void add_boot(dhcp::NetworkSettings& settings, const config::DhcpBoot& boot) {
+  if (!boot.ipxe.empty())
+    settings.boot.push_back({.for_ipxe = true, .server = boot.server, .file = boot.ipxe});
   for (const config::DhcpBootFile& entry : boot.by_arch)
     settings.boot.push_back({.architecture = entry.arch, .server = boot.server, .file = entry.file});
   settings.boot.push_back({.server = boot.server, .file = boot.file});

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "dataplane/net/wire.h"
+#include "dhcp/boot.h"
 #include "dhcp/client_name.h"
 
 namespace vmnat::dhcp {
@@ -32,13 +33,10 @@ ByteView echoed(const Message& request, Option code) {
   return value.size() <= kMaxEchoed ? value : ByteView{};
 }
 
-const Boot* boot_for(const NetworkSettings& settings, const Message& request) {
-  const auto* architecture = net::view<net::Be16>(request.options.bytes(Option::ClientArch));
-  const auto fits = [&](const Boot& boot) {
-    return !boot.architecture || (architecture != nullptr && architecture->host() == *boot.architecture);
-  };
-  const auto found = std::ranges::find_if(settings.boot, fits);
-  return found == settings.boot.end() ? nullptr : &*found;
+// A file's name in pieces is another file: what does not fit, with its closing zero, goes into option 67
+// alone.
+bool fits_header(const Boot& boot) {
+  return boot.file.size() < sizeof(MessageHeader::file);
 }
 
 std::string server_name(const Boot& boot) {
@@ -64,7 +62,7 @@ MessageHeader reply_header(const Message& request, const ReplyPlan& plan, const 
   } else if (boot != nullptr) {
     header.siaddr = boot->server;
     copy_text(header.sname, boot->server_name);
-    copy_text(header.file, boot->file);
+    if (fits_header(*boot)) copy_text(header.file, boot->file);
   }
   return header;
 }
@@ -92,6 +90,7 @@ class OptionWriter {
   [[nodiscard]] bool wanted(Option code) const {
     return request_.options.asks_for(code) && !is_given_raw(code);
   }
+  [[nodiscard]] bool suits_class(const RawOption& option) const;
   [[nodiscard]] Bytes qualified(std::string_view hostname, bool in_wire_format) const;
   template <typename Value>
   void add_if_wanted(Option code, const Value& value) {
@@ -137,18 +136,33 @@ void OptionWriter::add_names(std::string_view hostname) {
   add_if_wanted(Option::DomainSearch, ByteView{search});
 }
 
-// The header's fields are set in any case; some boot ROMs read only the options (and ask for them).
+// The header's fields are set in any case; some boot ROMs read only the options (and ask for them). UEFI's
+// HTTP boot takes an answer for its own by option 60 and the URL in 67, and does not always ask for them
+// (UEFI specification, "HTTP Boot").
 void OptionWriter::add_boot(const Boot* boot) {
   if (boot == nullptr) return;
-  if (request_.options.names(Option::TftpServerName))
-    add_if_wanted(Option::TftpServerName, server_name(*boot));
-  if (request_.options.names(Option::BootFileName)) add_if_wanted(Option::BootFileName, boot->file);
+  const OptionSet& asked = request_.options;
+  const bool by_http = is_of_class(asked, kHttpClass);
+  if (by_http) builder_.add(Option::VendorClass, kHttpClass);
+  if (asked.names(Option::TftpServerName)) add_if_wanted(Option::TftpServerName, server_name(*boot));
+  const bool is_needed = by_http || !fits_header(*boot) || asked.names(Option::BootFileName);
+  if (is_needed && !is_given_raw(Option::BootFileName)) builder_.add(Option::BootFileName, boot->file);
+}
+
+// Boot clients heed no answer of another class than their own, so option 60 does not go to everybody: whether
+// "HTTPClient" does is add_boot's decision.
+bool OptionWriter::suits_class(const RawOption& option) const {
+  if (static_cast<Option>(option.code) != Option::VendorClass) return true;
+  const std::string_view text{reinterpret_cast<const char*>(option.value.data()), option.value.size()};
+  if (text.starts_with(kHttpClass)) return false;
+  return !text.starts_with(kPxeClass) || is_of_class(request_.options, kPxeClass);
 }
 
 void OptionWriter::add_raw() {
   for (const RawOption& option : settings_.options) {
     const auto code = static_cast<Option>(option.code);
-    if (option.forced || request_.options.asks_for(code)) builder_.add(code, ByteView{option.value});
+    const bool is_due = option.forced || request_.options.asks_for(code);
+    if (is_due && suits_class(option)) builder_.add(code, ByteView{option.value});
   }
 }
 
@@ -186,8 +200,8 @@ void OptionWriter::add_fqdn(std::string_view hostname) {
 
 void add_configuration(OptionWriter& writer, const ReplyPlan& plan, const Boot* boot) {
   writer.add_network();
-  writer.add_names(plan.hostname);
   writer.add_boot(boot);
+  writer.add_names(plan.hostname);
   writer.add_raw();
   if (plan.lease_time.count() > 0) writer.add_fqdn(plan.hostname);
 }
@@ -211,7 +225,7 @@ Bytes without_options(const MessageHeader& header) {
 
 Bytes reply_message(const NetworkSettings& settings, const Message& request, const ReplyPlan& plan,
                     Counters& counters) {
-  const Boot* boot = boot_for(settings, request);
+  const Boot* boot = boot_for(settings, request.options);
   const MessageHeader header = reply_header(request, plan, boot);
   if (!request.has_cookie()) return without_options(header);
   const ByteView relay_agent = echoed(request, Option::RelayAgent);

@@ -52,12 +52,13 @@ struct RawOption {
   bool forced = false;  // sent although the client did not ask for it
 };
 
-// Network boot. The first entry whose architecture (option 93, RFC 4578) fits is taken; none fits all.
+// Network boot: the first entry that fits is taken (boot.h).
 struct Boot {
-  std::optional<std::uint16_t> architecture;
-  net::Ipv4Addr server;     // siaddr
-  std::string server_name;  // sname and option 66; the server's address in text when empty
-  std::string file;         // file and option 67
+  bool for_ipxe = false;                      // for iPXE alone; else for any client
+  std::optional<std::uint16_t> architecture;  // for this one alone
+  net::Ipv4Addr server;                       // siaddr
+  std::string server_name;                    // sname and option 66; the server's address in text when empty
+  std::string file;                           // file and option 67; at most 255 bytes
 };
 
 // RFC 2131 section 3.3: a lease for ever.

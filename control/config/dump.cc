@@ -134,8 +134,9 @@ std::string boot_text(const std::optional<DhcpBoot>& boot) {
   const std::string files = flow_list(boot->by_arch, [](const DhcpBootFile& entry) {
     return fmt::format("{{arch: {}, file: {}}}", entry.arch, quoted(entry.file));
   });
-  return fmt::format("{{server: {}, file: {}, by_arch: {}}}", to_string(boot->server), quoted(boot->file),
-                     files);
+  const std::string ipxe = boot->ipxe.empty() ? "" : ", ipxe: " + quoted(boot->ipxe);
+  return fmt::format("{{server: {}, file: {}{}, by_arch: {}}}", to_string(boot->server), quoted(boot->file),
+                     ipxe, files);
 }
 
 void write_dhcp(Writer& out, const Dhcp& dhcp) {

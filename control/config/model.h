@@ -116,6 +116,7 @@ struct DhcpBootFile {
 struct DhcpBoot {
   net::Ipv4Addr server;
   std::string file;  // for clients that no entry of by_arch fits
+  std::string ipxe;  // for iPXE, whatever its architecture; empty: as for others
   std::vector<DhcpBootFile> by_arch;
   bool operator==(const DhcpBoot&) const = default;
 };

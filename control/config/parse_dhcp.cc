@@ -14,12 +14,13 @@ void parse_route(Section& section, DhcpRoute& into) {
 
 void parse_boot_file(Section& section, DhcpBootFile& into) {
   section.required("arch", into.arch, number_within<std::uint16_t>(0, 0xffff));
-  section.required("file", into.file, any_text);
+  section.required("file", into.file, boot_file);
 }
 
 void parse_boot(Section& section, DhcpBoot& into) {
   section.required("server", into.server, host_address);
-  section.required("file", into.file, any_text);
+  section.required("file", into.file, boot_file);
+  section.optional("ipxe", into.ipxe, boot_file);
   section.sections("by_arch", into.by_arch, parse_boot_file);
 }
 

@@ -196,6 +196,14 @@ Parsed<std::string> any_text(std::string_view text) {
   return std::string{text};
 }
 
+Parsed<std::string> boot_file(std::string_view text) {
+  constexpr std::size_t kLongest = 255;  // RFC 2132 section 9.5: option 67
+  if (text.size() > kLongest)
+    return tl::unexpected("a boot file's name has at most 255 bytes, this one has " +
+                          std::to_string(text.size()));
+  return any_text(text);
+}
+
 Parsed<std::string> identifier(std::string_view text) {
   const bool valid = std::all_of(text.begin(), text.end(), [](char c) {
     return is_alphanumeric(c) || c == '-' || c == '_' || c == '.';

@@ -35,6 +35,7 @@ Parsed<PortRange> port_range(std::string_view text);          // "p" or "p-q"
 Parsed<net::Endpoint> endpoint(std::string_view text);        // "a.b.c.d:port"
 
 Parsed<std::string> any_text(std::string_view text);     // not empty
+Parsed<std::string> boot_file(std::string_view text);    // a path or URL that an option can hold
 Parsed<std::string> identifier(std::string_view text);   // letters, digits, "-", "_", "."; at most 63
 Parsed<std::string> domain_name(std::string_view text);  // RFC 1123 section 2.1; at most 253
 Parsed<std::string> host_name(std::string_view text);    // one label of it; at most 63

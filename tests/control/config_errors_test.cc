@@ -341,6 +341,14 @@ constexpr Row kDhcpRows[] = {
     {"dhcp: two files for one architecture", Dhcp,
      "boot: {server: 192.168.122.9, file: a, by_arch: [{arch: 7, file: b}, {arch: 7, file: c}]}",
      "2:132: boot: arch 7 is already used at line 2"},
+    {"dhcp: a boot file that fits into no option", Dhcp,
+     "boot: {server: 192.168.122.9, file: a, ipxe: "
+     "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+     "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+     "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+     "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+     "}",
+     "2:101: ipxe: a boot file's name has at most 255 bytes, this one has 256"},
     {"dhcp: identity of a sort that is not", Dhcp, "identity: hostname",
      "2:66: identity: 'hostname' is not one of: mac, port, client-id"},
     {"dhcp: one file for two exports", Dhcp, "exports: {dnsmasq: /run/x, libvirt: /run/x}",

@@ -23,7 +23,8 @@ TEST(DhcpSettings, EveryKeyOfTheSectionArrives) {
       "nat",
       "ranges: [192.168.122.2-192.168.122.9, 192.168.122.20-192.168.122.30], lease_time: 10m, dns: [9.9.9.9],"
       " domain: lab.example, search: [a.example, b.example], ntp: [192.0.2.1],"
-      " routes: [{to: 10.0.0.0/8, via: 192.168.122.5}], boot: {server: 192.168.122.6, file: boot.ipxe,"
+      " routes: [{to: 10.0.0.0/8, via: 192.168.122.5}], boot: {server: 192.168.122.6, file: boot.0, ipxe: "
+      "boot.ipxe,"
       " by_arch: [{arch: 7, file: boot.efi}]}, identity: port, check_before_offer: false,"
       " options: [{code: 252, text: \"http://wpad/\"}, {code: 224, hex: \"0a0b\"}],"
       " reservations: [{mac: 52:54:00:aa:00:01, address: 192.168.122.10, hostname: web1}]"));
@@ -40,12 +41,15 @@ TEST(DhcpSettings, EveryKeyOfTheSectionArrives) {
   ASSERT_EQ(settings.routes.size(), 1u);
   EXPECT_EQ(net::to_string(settings.routes[0].to), "10.0.0.0/8");
   EXPECT_EQ(net::to_string(settings.routes[0].via), "192.168.122.5");
-  ASSERT_EQ(settings.boot.size(), 2u);
-  EXPECT_EQ(net::to_string(settings.boot[0].server), "192.168.122.6");
-  EXPECT_EQ(settings.boot[0].architecture, 7);
-  EXPECT_EQ(settings.boot[0].file, "boot.efi");
-  EXPECT_EQ(settings.boot[1].architecture, std::nullopt);
-  EXPECT_EQ(settings.boot[1].file, "boot.ipxe");
+  ASSERT_EQ(settings.boot.size(), 3u);
+  for (const auto& boot : settings.boot) EXPECT_EQ(net::to_string(boot.server), "192.168.122.6");
+  EXPECT_TRUE(settings.boot[0].for_ipxe);
+  EXPECT_EQ(settings.boot[0].file, "boot.ipxe");
+  EXPECT_EQ(settings.boot[1].architecture, 7);
+  EXPECT_EQ(settings.boot[1].file, "boot.efi");
+  EXPECT_EQ(settings.boot[2].architecture, std::nullopt);
+  EXPECT_EQ(settings.boot[2].file, "boot.0");
+  EXPECT_FALSE(settings.boot[1].for_ipxe || settings.boot[2].for_ipxe);
   EXPECT_EQ(settings.identity, dhcp::Identity::Port);
   EXPECT_FALSE(settings.check_before_offer);
   ASSERT_EQ(settings.options.size(), 2u);
