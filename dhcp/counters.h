@@ -28,7 +28,7 @@ namespace vmnat::dhcp {
   X(BadHardware, "bad_hardware", "hardware address is not an Ethernet station's")                          \
   X(UnknownType, "unknown_type", "a message type that there is not, or that only servers send")            \
   X(Bootp, "bootp", "a BOOTP client without a reservation, or whose address another holds")                \
-  X(ForeignMac, "foreign_mac", "chaddr is not the frame's source: a VM speaks for another")                \
+  X(ForeignMac, "foreign_mac", "chaddr is not the frame's source, on a port that may not relay")           \
   X(NoRelay, "no_relay", "relayed, on a port that may not relay")                                          \
   X(ForeignRelay, "foreign_relay", "relayed from a network that is not this one")                          \
   X(BadRequest, "bad_request", "an option or address that the message type needs is missing")              \

@@ -91,9 +91,10 @@ std::optional<Ignored> Server::fault_of(const Message& message, const Datagram& 
       header.chaddr.is_zero() || header.chaddr.is_group() || datagram.source_mac.is_group())
     return Ignored::BadHardware;
   const bool relayed = !header.giaddr.is_unspecified();
-  if (!relayed && header.chaddr != datagram.source_mac) return Ignored::ForeignMac;
-  // Its chaddr may be anybody's: a VM that relays where none should would speak for its neighbours.
-  if (relayed && !ingress.may_relay) return Ignored::NoRelay;
+  // Of a bridge that sends under a MAC of its own, or of a relay, chaddr may be anybody's: a VM that does so
+  // where none should would speak for its neighbours.
+  if (!ingress.may_relay && relayed) return Ignored::NoRelay;
+  if (!ingress.may_relay && header.chaddr != datagram.source_mac) return Ignored::ForeignMac;
   // A relay stands for the clients of its own network; this server has addresses for this one alone.
   if (relayed && (!settings_.gateway.contains(header.giaddr) || header.giaddr == settings_.gateway.address))
     return Ignored::ForeignRelay;

@@ -15,11 +15,12 @@
 // Whose: a client, its MAC and its address belong to the port that holds them, from the offer until the lease
 // ends, whether the port is up or down. Example, vm1 with a lease of aa:..:01 for .10: whatever comes by
 // vm2's port with that MAC, or for that client (option 61, a relay's message), is held_elsewhere; once the
-// lease is over, released, or ended by hand, vm2 may have it. Relays are heeded where `Ingress` says so.
+// lease is over, released, or ended by hand, vm2 may have it. Relays, and bridges that send under a MAC of
+// their own, are heeded where `Ingress` says so.
 //
-// Names are what clients say of themselves, the last one who says a name has it: with dnsmasq, too, a VM made
-// anew keeps its name although the old one's lease still runs. Names of reservations are their clients'
-// alone.
+// Names are what clients say of themselves, and the last one who says a name has it: as with dnsmasq a VM
+// that is made anew has its name although the old one's lease still runs. A reservation's name is its
+// client's alone.
 //
 // Which address: the VM's reservation, else the one it had, else the one it asks for, else the first free
 // one from an offset hashed from its identity: the same VM gets the same address without any record, as long
@@ -49,7 +50,7 @@ struct Ingress {
   std::string_view port;  // name of the network's port
   ChecksumState checksum = ChecksumState::Full;
   std::optional<PortLimits> limits = std::nullopt;  // else those of the settings
-  bool may_relay = false;                           // messages with a giaddr are heeded
+  bool may_relay = false;                           // messages for others (giaddr, chaddr) are heeded
   bool is_repeated = false;  // given once more after a check: the port's budget was charged before
 };
 

@@ -95,7 +95,7 @@ struct VmPort {
   std::optional<net::MacAddr> mac;       // the VM's; nothing: any
   std::optional<net::Ipv4Addr> address;  // likewise
   PortGuard guard = PortGuard::On;       // of a device, which may lead to more than a VM: Off
-  bool relay = false;  // DHCP relays behind it are heeded; by default where the guard is off
+  bool relay = false;  // DHCP for others than the sender is heeded; by default where the guard is off
   bool operator==(const VmPort&) const = default;
 };
 

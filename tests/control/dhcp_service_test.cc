@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <set>
 #include <sstream>
 #include <sys/resource.h>
 
@@ -363,6 +364,25 @@ TEST_F(DhcpServiceThatChecks, ManyClientsBehindOneRelayAreAllOffered) {
     pass(milliseconds(400));
     EXPECT_EQ(offers + answers().size(), 15u) << between.count();
   }
+}
+
+TEST_F(DhcpServiceThatChecks, ManyStationsBehindOneBridgesMacAreAllOfferedAndClaimedOneByOne) {
+  for (unsigned i = 0; i < 15; ++i) {
+    auto bridged = discover(mac_number(100 + i));
+    bridged.source_mac = mac_number(9);
+    give(kLab, bridged);
+  }
+  auto questions = service->checks().take_questions();
+  ASSERT_EQ(questions.size(), 15u);
+  const auto used = questions.front().address;
+  service->receive_arp(arp_request(mac_number(8), used, kGateway, kGatewayMac), kVm2, wall, steady);
+  pass(milliseconds(200));
+  pass(milliseconds(200));
+  pass(milliseconds(400));  // the one whose address was in use is asked about another meanwhile
+  std::set<net::Ipv4Addr> offered;
+  for (const Answer& answer : answers()) offered.insert(answer.address);
+  EXPECT_EQ(offered.size(), 15u);
+  EXPECT_FALSE(offered.contains(used));
 }
 
 TEST_F(DhcpServiceThatChecks, ADiscoverRepeatedAHundredTimesAsksOnceAndIsAnsweredByItsLast) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who is who: what one port holds no other port gets, by whatever message; and what claims of addresses cost.
 #include <gtest/gtest.h>
+#include <set>
 
 #include "dhcp/journal.h"
 #include "dhcp/server.h"
@@ -97,6 +98,28 @@ TEST_F(IdentityTest, ARelaysMessagesAreHeededOnlyWhereItMayRelay) {
   EXPECT_EQ(refused(), 1u) << "nor does it speak for what another port holds";
   EXPECT_EQ(lease_of(address).port, "vm1");
   EXPECT_TRUE(vm2.ask(relayed(vm2.discover(), kVm3)));
+}
+
+// A bridge that sends all frames of its stations under its own MAC leaves chaddr as it was.
+TEST_F(IdentityTest, ABridgesStationsAreHeededEachForItselfWhereItsPortMayRelay) {
+  const auto bridged = [&](RequestFrame request, net::MacAddr client) {
+    request.header.chaddr = client;
+    return request;
+  };
+  EXPECT_FALSE(vm2.ask(bridged(vm2.discover(), kVm3)));
+  EXPECT_EQ(server.counters().ignored_for(Ignored::ForeignMac), 1u);
+  vm2.may_relay = true;
+  std::set<net::Ipv4Addr> addresses;
+  for (unsigned i = 0; i < 10; ++i) {
+    const Reply offer = vm2.ask(bridged(vm2.discover(), mac_number(i))).value();
+    EXPECT_EQ(vm2.ask(bridged(vm2.selecting(offer.yiaddr()), mac_number(i)))->type(), MessageType::Ack);
+    EXPECT_EQ(lease_of(offer.yiaddr()).mac, mac_number(i));
+    addresses.insert(offer.yiaddr());
+  }
+  EXPECT_EQ(addresses.size(), 10u);
+  const auto address = vm1.acquire().value();
+  EXPECT_FALSE(vm2.ask(bridged(vm2.selecting(address), kVm1)));
+  EXPECT_EQ(refused(), 1u) << "nor does it speak for what another port holds";
 }
 
 TEST_F(IdentityTest, ARelayedRefusalGoesToTheRelay) {
