@@ -154,6 +154,42 @@ TEST_F(DhcpServiceTest, AStepOfTheWallClockEndsNoLeaseAndProlongsNone) {
   EXPECT_EQ(state_of(address), LeaseState::Expired);
 }
 
+// The steady clock stands still meanwhile, and so do the VMs and their clients' clocks.
+TEST_F(DhcpServiceTest, ASuspendEndsNoLeaseAndItsEndIsTheWokenClocks) {
+  config.networks[0].dhcp->lease_time = std::chrono::minutes(10);
+  start();
+  const auto address = acquire(kVm1, mac_number(1));
+  pass(seconds(60));
+  wall += std::chrono::hours(1);
+  pass(milliseconds(2));
+  EXPECT_EQ(state_of(address), LeaseState::Bound);
+  EXPECT_NE(ask(kVm2, discover(mac_number(2)).with(Option::RequestedAddress, address))->address, address);
+  EXPECT_EQ(service->leases_through(kVm1).at(0)->expires, wall - milliseconds(2) + seconds(540));
+  pass(seconds(539));
+  EXPECT_EQ(state_of(address), LeaseState::Bound);
+  pass(seconds(1));
+  EXPECT_EQ(state_of(address), LeaseState::Expired);
+}
+
+TEST_F(DhcpServiceTest, ExportsFollowAStepOfTheWallClock) {
+  const std::string file = directory + "/dnsmasq.leases";
+  config.networks[0].dhcp->exports.dnsmasq = file;
+  start();
+  acquire(kVm1, mac_number(1));
+  const auto exported_end = [&] {
+    pass(seconds(2));
+    std::int64_t end = 0;
+    std::ifstream(file) >> end;
+    return dhcp::WallTime{seconds(end)};
+  };
+  auto end = exported_end();
+  for (const seconds step : {seconds(std::chrono::hours(24)), -seconds(std::chrono::hours(48))}) {
+    wall += step;
+    end += step;
+    EXPECT_EQ(exported_end(), end) << step.count();
+  }
+}
+
 TEST_F(DhcpServiceTest, AStepIsNoticedByTheFirstFrameThatComesAfterIt) {
   const auto address = acquire(kVm1, mac_number(1));
   wall += std::chrono::hours(24);
@@ -184,7 +220,8 @@ TEST_F(DhcpServiceTest, LeasesReadBeforeTheClockIsSetOutliveThatItIsSet) {
 }
 
 TEST_F(DhcpServiceTest, OnAFullDiskDhcpGoesOnFromMemoryAndSaysSoAndWritesWhatWaitsLater) {
-  const auto kept = acquire(kVm1, mac_number(1)), given_up = acquire(kVm1, mac_number(3));
+  const auto kept = acquire(kVm1, mac_number(1)), given_up = acquire(kVm1, mac_number(3)),
+             declined = acquire(kVm1, mac_number(4));
   net::Ipv4Addr fresh;
   EXPECT_TRUE(service->notes().empty());
   {
@@ -194,6 +231,9 @@ TEST_F(DhcpServiceTest, OnAFullDiskDhcpGoesOnFromMemoryAndSaysSoAndWritesWhatWai
         dhcp::test::request_of(MessageType::Release, mac_number(3), 1).with(Option::ServerId, kGateway);
     release.header.ciaddr = given_up;
     give(kVm1, release);
+    give(kVm1, dhcp::test::request_of(MessageType::Decline, mac_number(4), 1)
+                   .with(Option::ServerId, kGateway)
+                   .with(Option::RequestedAddress, declined));
     fresh = acquire(kVm2, mac_number(2));
     EXPECT_FALSE(fresh.is_unspecified()) << "a new lease";
     EXPECT_EQ(ask(kVm2, selecting(mac_number(2), ip("10.0.0.1")))->type, MessageType::Nak);
@@ -205,7 +245,7 @@ TEST_F(DhcpServiceTest, OnAFullDiskDhcpGoesOnFromMemoryAndSaysSoAndWritesWhatWai
         0u)
         << service->notes()[0];
     pass(seconds(5));
-    EXPECT_EQ(service->journal_waiting(), 3u);
+    EXPECT_EQ(service->journal_waiting(), 4u);
     EXPECT_GE(service->journal_failures(), 2u);
   }
   pass(seconds(2));
@@ -215,6 +255,7 @@ TEST_F(DhcpServiceTest, OnAFullDiskDhcpGoesOnFromMemoryAndSaysSoAndWritesWhatWai
   EXPECT_EQ(state_of(kept), LeaseState::Bound);
   EXPECT_EQ(state_of(fresh), LeaseState::Bound);
   EXPECT_EQ(state_of(given_up), LeaseState::Released);
+  EXPECT_EQ(state_of(declined), LeaseState::Declined);
 }
 
 TEST_F(DhcpServiceTest, AStartOnAFullDiskForgetsNoLease) {
