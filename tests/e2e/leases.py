@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Leases by hand and in files: release, reserve, exports, infinite leases, and addresses that are in use.
+"""Leases by hand and in files: release, reserve, exports, infinite leases, and addresses that are in use; and what
+clients of all kinds are told: names, network boot, INFORM, BOOTP.
 
     default  192.168.122.1/24  vm1 and vm2, raw wires that speak DHCP
     other    192.168.5.1/24    vm3, leases for ever
@@ -21,25 +22,36 @@ from harness.wire import ARP, IP, UDP, Wire
 from scapy.layers.dhcp import BOOTP, DHCP
 
 GATEWAY = "192.168.122.1"
+BOOT_URL = "http://192.168.122.9/boot.efi"
+OFFER, ACK = 2, 5
 
 
 class Guest(Wire):
     """A wire that asks for an address, under any MAC."""
 
-    def ask(self, mac, kind, seconds=5, **options):
-        """A message and its answer: (type, address, options)."""
+    def send_bootp(self, mac, source="0.0.0.0", ciaddr="0.0.0.0", behind=b""):
+        """A message of BOOTP's shape; `behind` its header: the options."""
         self.mac = mac
+        self.send(self.to() / IP(src=source, dst="255.255.255.255") / UDP(sport=68, dport=67) /
+                  BOOTP(chaddr=bytes.fromhex(mac.replace(":", "")), xid=int(mac[-2:], 16) + 77, ciaddr=ciaddr) / behind)
+
+    def answer(self, mac, what, seconds=5):
+        """The next one for this MAC, and its options."""
+        frame = self.expect(lambda f: BOOTP in f and f[BOOTP].op == 2 and
+                            f[BOOTP].chaddr[:6] == bytes.fromhex(mac.replace(":", "")), f"an answer to {what}", seconds)
+        options = frame[DHCP].options if DHCP in frame else []
+        return frame, dict(option[:2] for option in options if isinstance(option, tuple))
+
+    def ask(self, mac, kind, seconds=5, source="0.0.0.0", ciaddr="0.0.0.0", **options):
+        """A message and its answer: (type, address, options, header)."""
         chosen = [("message-type", kind), *options.items(), ("param_req_list", [1, 3, 6, 51, 66, 67]), "end"]
-        self.send(self.to() / IP(src="0.0.0.0", dst="255.255.255.255") / UDP(sport=68, dport=67) /
-                  BOOTP(chaddr=bytes.fromhex(mac.replace(":", "")), xid=int(mac[-2:], 16) + 77) / DHCP(options=chosen))
-        frame = self.expect(lambda f: DHCP in f and f[BOOTP].chaddr[:6] == bytes.fromhex(mac.replace(":", "")),
-                            f"an answer to {kind}", seconds)
-        given = dict(option[:2] for option in frame[DHCP].options if isinstance(option, tuple))
+        self.send_bootp(mac, source, ciaddr, DHCP(options=chosen))
+        frame, given = self.answer(mac, kind, seconds)
         return given["message-type"], frame[BOOTP].yiaddr, given, frame[BOOTP]
 
     def acquire(self, mac, **options):
         _, address, given, _ = self.ask(mac, "discover", **options)
-        kind, *_ = self.ask(mac, "request", server_id=given["server_id"], requested_addr=address)
+        kind, *_ = self.ask(mac, "request", **{**options, "server_id": given["server_id"], "requested_addr": address})
         check_equal(kind, 5, "the answer to the REQUEST (5: ACK)")
         return address
 
@@ -58,8 +70,10 @@ class Lab:
 
     def configuration(self):
         dhcp = {"ranges": ["192.168.122.100-192.168.122.150"], "dns": ["9.9.9.9"],
-                "boot": {"server": "192.168.122.9", "file": "pxelinux.0", "by_arch": [{"arch": 7, "file": "ipxe.efi"}]},
-                "reservations": [{"mac": "52:54:00:cc:00:01", "address": "192.168.122.20", "hostname": "web1"}],
+                "boot": {"server": "192.168.122.9", "file": "pxelinux.0", "ipxe": "boot.ipxe",
+                         "by_arch": [{"arch": 7, "file": "ipxe.efi"}, {"arch": 16, "file": BOOT_URL}]},
+                "reservations": [{"mac": "52:54:00:cc:00:01", "address": "192.168.122.20", "hostname": "web1"},
+                                 {"mac": "52:54:00:cc:00:02", "address": "192.168.122.21", "hostname": "rom"}],
                 "exports": {"dnsmasq": str(self.dnsmasq), "libvirt": str(self.libvirt)}}
         return config.configuration(self.directory, "uplink0", [
             config.network("default", f"{GATEWAY}/24", [config.veth_port("vm1", "port1"),
@@ -167,6 +181,92 @@ def boot_files(lab):
         lab.vm1.drain()
         *_, header = lab.vm1.ask("52:54:00:01:00:10", "discover", pxe_client_architecture=arch)
         check_equal(header.file.rstrip(b"\0"), file, f"the file for architecture {arch}")
+
+
+def told(lab, mac, **options):
+    """The file and the options that a client of this kind is offered."""
+    kind, _, given, header = lab.vm1.ask(mac, "discover", **options)
+    check_equal(kind, OFFER, "the answer to DISCOVER")
+    return header.file.rstrip(b"\0").decode(), given
+
+
+@suite.test("iPXE is told another file than the one that is iPXE, by either form of its user class")
+def ipxe(lab):
+    for user_class, file in ((b"iPXE", "boot.ipxe"), (b"\x04iPXE", "boot.ipxe"), (b"lab", "ipxe.efi")):
+        check_equal(told(lab, "52:54:00:01:00:12", pxe_client_architecture=b"\x00\x07", user_class=user_class)[0], file,
+                    f"the file for user class {user_class}")
+
+
+@suite.test("UEFI's HTTP boot is answered as such, PXE and others are not")
+def http_boot(lab):
+    file, given = told(lab, "52:54:00:01:00:13", pxe_client_architecture=b"\x00\x10",
+                       vendor_class_id=b"HTTPClient:Arch:00016:UNDI:003001")
+    check_equal((file, given.get("vendor_class_id"), given.get("boot-file-name")),
+                (BOOT_URL, b"HTTPClient", BOOT_URL.encode()), "what HTTP boot is told")
+    for options in ({"vendor_class_id": b"PXEClient:Arch:00007:UNDI:003016", "pxe_client_architecture": b"\x00\x07"}, {}):
+        check("vendor_class_id" not in told(lab, "52:54:00:01:00:13", **options)[1], f"{options} is told no class")
+    check_equal(told(lab, "52:54:00:01:00:13", vendor_class_id=b"HTTPClient:Arch:00019", pxe_client_architecture=b"\x00\x13")[0],
+                "", "what is told HTTP boot where there is no URL for it")
+
+
+@suite.test("host names come from option 81 in both encodings, then from option 12, and stay over a renewal without one")
+def names(lab):
+    kinds = ((b"\0\0\0vm1.lab", None, "vm1.lab"), (b"\x05\0\0\x03vm2\x03lab\0", "other", "vm2.lab"),
+             (b"\x04\0\0\xc0\x0c", "vm3", "vm3"), (None, "my_vm\0", "my_vm"))
+    for number, (fqdn, hostname, name) in enumerate(kinds):
+        options = {key: value for key, value in (("client_FQDN", fqdn), ("hostname", hostname)) if value}
+        mac = f"52:54:00:04:00:{number:02x}"
+        address = lab.vm1.acquire(mac, **options)
+        check_equal(lab.lease(address)["hostname"], name, f"the name by {options}")
+        check_equal(lab.vm1.ask(mac, "request", source=address, ciaddr=address)[0], ACK, "the answer to a renewal")
+        check_equal(lab.lease(address)["hostname"], name, "the name after a renewal without one")
+        wait_until(lambda: f" {address} {name} " in lab.dnsmasq.read_text() and f'"hostname": "{name}"' in
+                   lab.libvirt.read_text(), "both exports have the name", 10)
+    answered = lab.vm1.ask("52:54:00:04:00:01", "discover", client_FQDN=b"\x05\0\0\x03vm2\x03lab\0")[2]
+    check_equal(answered.get("client_FQDN"), b"\x0e\xff\xff\x03vm2\x03lab\0", "option 81 of the answer")
+
+
+@suite.test("a name is the lease's of who said it last, and a reservation's name its client's alone")
+def names_that_are_taken(lab):
+    first, second = (lab.vm1.acquire(mac, hostname="twin") for mac in ("52:54:00:04:00:10", "52:54:00:04:00:11"))
+    check_equal((lab.lease(first)["hostname"], lab.lease(second)["hostname"]), (None, "twin"), "the names")
+    check_equal(lab.lease(lab.vm1.acquire("52:54:00:04:00:12", hostname="WEB1"))["hostname"], None, "a reserved name")
+
+
+@suite.test("an INFORM is answered, with ciaddr and without, and takes no lease")
+def inform(lab):
+    mac, static = "52:54:00:04:00:20", "192.168.122.60"
+    for source, ciaddr in ((static, static), (static, "0.0.0.0")):
+        kind, address, given, _ = lab.vm1.ask(mac, "inform", source=source, ciaddr=ciaddr)
+        check_equal((kind, address, given.get("router"), "lease_time" in given), (ACK, "0.0.0.0", GATEWAY, False),
+                    f"the answer to an INFORM from {source} with ciaddr {ciaddr}")
+    check_equal(lab.lease(static), None, "the lease")
+    ignored = lab.vmnatd.counters()["dhcp.ignored.bad_request"]
+    for source, ciaddr in (("10.0.0.9", "10.0.0.9"), ("0.0.0.0", "0.0.0.0")):
+        lab.vm1.send_bootp(mac, source, ciaddr, DHCP(options=[("message-type", "inform"), "end"]))
+    wait_until(lambda: lab.vmnatd.counters()["dhcp.ignored.bad_request"] == ignored + 2, "both others are ignored")
+
+
+@suite.test("a BOOTP client gets what is reserved for it for ever, and nothing else")
+def bootp(lab):
+    mac, cookie = "52:54:00:cc:00:02", b"c\x82Sc"
+    lab.vm1.send_bootp(mac, behind=cookie + b"\xff" + bytes(59))
+    frame, given = lab.vm1.answer(mac, "BOOTREQUEST")
+    check_equal((frame[BOOTP].yiaddr, frame[BOOTP].siaddr, frame[BOOTP].file.rstrip(b"\0"), len(bytes(frame[UDP].payload))),
+                ("192.168.122.21", "192.168.122.9", b"pxelinux.0", 300), "the BOOTREPLY")
+    check_equal((given.get("subnet_mask"), given.get("router"), given.get("hostname")),
+                ("255.255.255.0", GATEWAY, b"rom"), "its options")
+    check({"message-type", "server_id", "lease_time"}.isdisjoint(given), "nothing that is DHCP's own")
+    lease = lab.lease("192.168.122.21")
+    check_equal((lease["state"], lease["expires"], lease["hostname"]), ("bound", None, "rom"), "the lease")
+    ignored = lab.vmnatd.counters()["dhcp.ignored.bootp"]
+    lab.vm1.send_bootp("52:54:00:04:00:30", behind=bytes(64))
+    wait_until(lambda: lab.vmnatd.counters()["dhcp.ignored.bootp"] == ignored + 1, "one without a reservation is ignored")
+    lab.vmnatd.stop()
+    lab.vmnatd.start()
+    check_equal(lab.lease("192.168.122.21")["expires"], None, "the lease's end after a restart")
+    check_equal(lab.vm1.acquire(mac), "192.168.122.21", "the address once it speaks DHCP")
+    check(lab.lease("192.168.122.21")["expires"] is not None, "the lease ends now")
 
 
 @suite.test("an address that somebody took by hand is not offered")

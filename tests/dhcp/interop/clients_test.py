@@ -113,8 +113,12 @@ class Lab:
         """address -> (mac, state, end)"""
         copy = self.directory / "copy"
         shutil.copy(self.directory / "journal", copy)
-        lines = [line.split() for line in run(VETH_SERVER, "--list", str(copy)).splitlines()]
-        return {address: (mac, state, int(end)) for address, mac, state, end in lines}
+        self.names = {}
+        leases = {}
+        for line in run(VETH_SERVER, "--list", str(copy)).splitlines():
+            address, mac, state, end, self.names[address] = line.split()
+            leases[address] = (mac, state, int(end))
+        return leases
 
     def script(self):
         """A script for clients, and a function that finds the first event with such variables."""
@@ -149,7 +153,7 @@ class VmnatdLab(Lab):
     def start_server(self, limit=16, **keys):
         dhcp = {"ranges": ["10.77.1.0-10.77.250.255"], "dns": ["10.77.0.2"], "domain": "lab.example",
                 "search": ["lab.example", "example"], "routes": [{"to": "10.99.0.0/16", "via": GATEWAY}],
-                "boot": {"server": TFTP_SERVER, "file": "boot.ipxe"},
+                "boot": {"server": TFTP_SERVER, "file": "for-others.0", "ipxe": "boot.ipxe"},
                 "limits": {"leases_per_port": limit, "messages_per_second": 0}, **keys}
         settings = {"dataplane": {"memory": "256M", "hugepages": "off",
                                   "eal": [f"--file-prefix=vmnat-dhcp-{os.getpid()}-{next(Lab.serial)}"]},
@@ -181,12 +185,16 @@ class RealClients(unittest.TestCase):
         return next((address for address, (mac, state, _) in self.lab.journal().items()
                      if mac == VM_MAC and state == "bound"), None)
 
+    def held_name(self):
+        return self.lab.names[self.held_address()]
+
     def test_udhcpc_gets_renews_and_releases_its_lease(self):
         script, find = self.lab.script()
         client = self.lab.start_client("udhcpc", "-i", "vm0", "-f", "-R", "-s", script, "-O", "mtu", "-O", "search",
-                                       "-O", "staticroutes", log="udhcpc.log")
+                                       "-O", "staticroutes", "-F", "my_vm.lab", log="udhcpc.log")
         bound = eventually("udhcpc is bound", lambda: find(router=GATEWAY))
         self.assertEqual(bound["ip"], self.held_address())
+        self.assertEqual(self.held_name(), "my_vm.lab")  # option 81 as text
         self.assertEqual((bound["subnet"], bound["dns"], bound["domain"], bound["mtu"], bound["search"]),
                          ("255.255.0.0", self.dns, "lab.example", "1400", "lab.example example"))
         self.assertEqual(bound["staticroutes"], f"10.99.0.0/16 {GATEWAY} 0.0.0.0/0 {GATEWAY}")
@@ -201,10 +209,14 @@ class RealClients(unittest.TestCase):
 
     def test_dhclient_gets_everything_it_asks_for(self):
         script, find = self.lab.script()
-        self.lab.start_client("dhclient", "-d", "-sf", script, "-lf", str(self.lab.directory / "dhclient.leases"),
+        config = self.lab.directory / "dhclient.conf"
+        config.write_text('send fqdn.fqdn "vm1.lab."; send fqdn.encoded on; send fqdn.server-update off;\n'
+                          "request subnet-mask, routers, domain-name-servers, domain-search, interface-mtu;\n")
+        self.lab.start_client("dhclient", "-d", "-cf", str(config), "-sf", script, "-lf", str(self.lab.directory / "dhclient.leases"),
                               "-pf", str(self.lab.directory / "dhclient.pid"), "vm0", log="dhclient.log")
         bound = eventually("dhclient is bound", lambda: find(reason="BOUND"))
         self.assertEqual(bound["new_ip_address"], self.held_address())
+        self.assertEqual(self.held_name(), "vm1.lab")  # option 81 as labels
         self.assertEqual((bound["new_routers"], bound["new_domain_name_servers"], bound["new_interface_mtu"],
                           bound["new_domain_search"]), (GATEWAY, self.dns, "1400", "lab.example. example."))
 
@@ -214,10 +226,11 @@ class RealClients(unittest.TestCase):
         state.mkdir()
         # Its lease file has a fixed place: a mount namespace keeps it off the machine's own.
         self.lab.start_client("unshare", "-m", "sh", "-c",
-                              f"mount --bind {state} /var/lib/dhcpcd && exec dhcpcd -4 -B -d --noarp -c {script} vm0",
+                              f"mount --bind {state} /var/lib/dhcpcd && exec dhcpcd -4 -B -d --noarp -h vm2.lab -F both -c {script} vm0",
                               log="dhcpcd.log")
         bound = eventually("dhcpcd is bound", lambda: find(reason="BOUND"))
         self.assertEqual(bound["new_ip_address"], self.held_address())
+        self.assertEqual(self.held_name(), "vm2.lab")
         self.assertEqual(bound["new_dhcp_server_identifier"], GATEWAY)
         self.assertIn("0.0.0.0/0", bound["new_classless_static_routes"])
         log = (self.lab.directory / "dhcpcd.log").read_text()
@@ -228,7 +241,8 @@ class RealClients(unittest.TestCase):
         networks = self.lab.directory / "networkd"
         networks.mkdir()
         (networks / "vm.network").write_text("[Match]\nName=vm0\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=no\n"
-                                             "LinkLocalAddressing=no\n[DHCPv4]\nUseMTU=yes\nRapidCommit=yes\n")
+                                             "LinkLocalAddressing=no\n[DHCPv4]\nUseMTU=yes\nRapidCommit=yes\n"
+                                             "Hostname=vm3.lab\n")  # as it is qualified: by option 81
         state = "/run/systemd/netif"
         # With a read-only /sys it takes the interface as it is, instead of waiting for udev.
         self.lab.start_client("unshare", "-m", "sh", "-c",
@@ -244,6 +258,7 @@ class RealClients(unittest.TestCase):
 
         address = eventually("networkd configured the address", address_on_interface)
         self.assertEqual(address, self.held_address())
+        self.assertEqual(self.held_name(), "vm3.lab")
 
         def routes():
             found = json.loads(run("ip", "-n", self.lab.client_ns, "-j", "route"))
