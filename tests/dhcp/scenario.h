@@ -2,12 +2,12 @@
 // A server under arbitrary clients: a byte source chooses what happens next, a model of what the clients
 // believe says whether it may.
 //
-// Eight clients behind three ports, of which one may relay, fight for five addresses and two reservations;
-// they send all message types with right and wrong addresses, in any order; time passes, the clock is set,
-// the settings change, the server crashes and starts again from its journal, foreign bytes arrive. What must
-// hold: an ACKed address is in the ranges or reserved for its client, is nobody else's, and stays so until
-// the client gives it up or its time is over, by the port that it was given through and by no other. Used by
-// the property test and by the fuzzer.
+// Eight clients behind three ports, of which one may relay, fight for five addresses, two reservations and
+// three names; they send all message types with right and wrong addresses, in any order; time passes, the
+// clock is set, the settings change, the server crashes and starts again from its journal, foreign bytes
+// arrive. What must hold: an ACKed address is in the ranges or reserved for its client, is nobody else's, and
+// stays so until the client gives it up or its time is over, by the port that it was given through and by no
+// other. Used by the property test and by the fuzzer.
 #pragma once
 
 #include <array>
@@ -138,6 +138,8 @@ class Scenario {
   void send(unsigned number, int kind) {
     Client& client = clients_[number];
     RequestFrame request = request_for(client, mac_number(number), kind);
+    if (const auto name = next_(); name % 4 == 0)
+      request.with(Option::HostName, "n" + std::to_string(name % 3));
     const bool is_relayed = next_() % 16 == 1;
     if (is_relayed) {
       request.header.giaddr = ip("192.168.122.9");

@@ -3,7 +3,7 @@
 // product.
 //
 //   veth_server INTERFACE GATEWAY/LEN FIRST-LAST [JOURNAL] [MAX_LEASES_PER_PORT]
-//   veth_server --list JOURNAL        one line a lease: address mac state expires(seconds since 1970)
+//   veth_server --list JOURNAL        one line a lease: address mac state expires(seconds since 1970) name|*
 //
 // Reads whole frames from a packet socket, answers a burst, stores its leases with one fsync, and only then
 // sends: the order that control keeps too. ARP and ping are the kernel's, which has the gateway's address.
@@ -115,7 +115,8 @@ dhcp::NetworkSettings settings_from(char** argv, net::MacAddr mac) {
   settings.routes = {{net::parse_ipv4_prefix("10.99.0.0/16").value(), settings.gateway.address}};
   settings.mtu = 1400;
   settings.limits.messages_per_second = 0;
-  settings.boot = {{.server = settings.gateway.address, .file = "boot.ipxe"}};
+  settings.boot = {{.for_ipxe = true, .server = settings.gateway.address, .file = "boot.ipxe"},
+                   {.server = settings.gateway.address, .file = "for-others.0"}};
   return settings;
 }
 
@@ -138,8 +139,9 @@ int list_journal(const char* path) {
   if (!store) die(control::to_string(store.error()));
   for (const dhcp::Lease& lease : store->found()) {
     const auto expires = std::chrono::duration_cast<std::chrono::seconds>(lease.expires.time_since_epoch());
-    std::printf("%s %s %s %ld\n", net::to_string(lease.address).c_str(), net::to_string(lease.mac).c_str(),
-                std::string{dhcp::name_of(lease.state)}.c_str(), static_cast<long>(expires.count()));
+    std::printf("%s %s %s %ld %s\n", net::to_string(lease.address).c_str(), net::to_string(lease.mac).c_str(),
+                std::string{dhcp::name_of(lease.state)}.c_str(), static_cast<long>(expires.count()),
+                lease.hostname.empty() ? "*" : lease.hostname.c_str());
   }
   return 0;
 }
