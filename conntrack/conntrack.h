@@ -20,6 +20,10 @@
 //   192.168.122.10:40000 -> 198.51.100.2:443   shares it: 203.0.113.2:40000
 //   192.168.122.11:40000 -> 198.51.100.1:443   another port: 203.0.113.2:51613
 //
+// A static forward is a mapping, too: what a VM opens from the internal endpoint of one leaves by its
+// external endpoint, whatever `mapping` says, and has one session with what the same remote sends to the
+// forward.
+//
 // When the table fills, half-open sessions go first: those that nobody has answered, or that are closing.
 // Those that are assured (Session::is_assured) are never ended for others. Of a table of 4096 for 4 VMs, each
 // VM has 2048 at most (and remotes open 1024 to it at most), and is sure of 256: admission.cc.
@@ -46,7 +50,8 @@ struct OutboundFlow {
   PortIndex port = 0;
   net::MacAddr mac;
   std::uint8_t tcp_flags = 0;
-  net::L4Port probable_port{};  // set by prefetch_open
+  net::L4Port probable_port{};                    // set by prefetch_open
+  std::optional<net::Endpoint> static_mapping{};  // external endpoint of the forward to `key`'s internal one
 };
 
 // A frame from outside without a session: (external, remote). `forward_to`: the internal endpoint of a
@@ -127,6 +132,10 @@ class Conntrack {
   // The internal endpoint that inbound frames to this external endpoint of a mapping reach, filter aside.
   [[nodiscard]] std::optional<net::Endpoint> mapped_internal(net::Endpoint external,
                                                              net::Protocol protocol) const;
+
+  // Which of so many external addresses an internal one stays on, if it has a free port. The same on all
+  // workers and after a restart.
+  static std::size_t paired(net::Ipv4Addr internal, std::size_t addresses);
 
   // The policy's filter lets this remote send to a mapping that it has no session with (RFC 4787 section 5).
   [[nodiscard]] bool admits(const FlowKey& inbound, unsigned policy_id) const {
@@ -242,13 +251,13 @@ class Conntrack {
   [[nodiscard]] std::optional<net::Endpoint> admitted_internal(const InboundFlow& flow,
                                                                const NatPolicy& policy);
   Verdict choose_external(const OutboundFlow& flow, const NatPolicy& policy, Time now, Choice& choice);
+  bool choose_static(const OutboundFlow& flow, Choice& choice);
   bool take_new_port(const OutboundFlow& flow, const NatPolicy& policy, Time now, Choice& choice);
   bool overload(const FlowKey& outbound, const NatPolicy& policy, Choice& choice);
   std::optional<net::L4Port> overloadable_port(ExternalIndex external, const FlowKey& outbound);
   std::optional<net::L4Port> exact_overloadable_port(ExternalIndex external, const FlowKey& outbound);
   std::uint64_t taken_towards(std::uint64_t remote, ExternalIndex external, unsigned block);
   Verdict choose_portless(const FlowKey& outbound, const NatPolicy& policy, Choice& choice);
-  [[nodiscard]] std::size_t paired(net::Ipv4Addr internal, const NatPolicy& policy) const;
 
   bool insert(const Session& session);
   Session& take_record();

@@ -144,7 +144,7 @@ void Conntrack::prefetch_open(std::span<OutboundFlow> flows, unsigned policy_id)
 // The first address of the flow's order that has a port, as take_new_port would find it.
 ExternalIndex Conntrack::probable_external(OutboundFlow& flow, const NatPolicy& policy, PortSpace space) {
   const net::Endpoint internal = flow.key.local_endpoint();
-  const std::size_t first = paired(internal.address, policy);
+  const std::size_t first = paired(internal.address, policy.addresses.size());
   for (std::size_t i = 0, at = first; i < policy.addresses.size(); ++i) {
     if (const auto port = pool_.probable(policy.addresses[at], space, internal.port)) {
       flow.probable_port = *port;
@@ -159,7 +159,7 @@ TagIndex::Place Conntrack::prefetch_probable(OutboundFlow& flow, const NatPolicy
   const net::Endpoint internal = flow.key.local_endpoint();
   const PortSpace space = port_space(flow.key.protocol());
   index_.prefetch(place(flow.key).bucket);
-  ExternalIndex external = policy.addresses[paired(internal.address, policy)];
+  ExternalIndex external = policy.addresses[paired(internal.address, policy.addresses.size())];
   if (space != PortSpace::None) {
     mappings_.prefetch(internal, space);
     external = probable_external(flow, policy, space);
@@ -173,9 +173,20 @@ TagIndex::Place Conntrack::prefetch_probable(OutboundFlow& flow, const NatPolicy
 
 // RFC 6888 REQ-2, RFC 4787 REQ-2: an internal address stays on one external address, without state, on all
 // workers and through restarts: the hash has a fixed seed.
-std::size_t Conntrack::paired(net::Ipv4Addr internal, const NatPolicy& policy) const {
+std::size_t Conntrack::paired(net::Ipv4Addr internal, std::size_t addresses) {
   static constexpr FlowHash hash(6888);
-  return policy.addresses.size() == 1 ? 0 : hash({internal.raw(), 0}) % policy.addresses.size();
+  return addresses <= 1 ? 0 : hash({internal.raw(), 0}) % addresses;
+}
+
+// RFC 4787 REQ-1: the forward is the internal endpoint's mapping. False: its port has a session towards this
+// very remote, of another VM that it led to once.
+bool Conntrack::choose_static(const OutboundFlow& flow, Choice& choice) {
+  const auto external = ports_.index_of(flow.static_mapping->address);
+  const FlowKey inbound{flow.key.remote, FlowKey::pack(*flow.static_mapping)};
+  if (!external || is_taken(inbound) || !claim_port(inbound)) return false;
+  choice.external = *external;
+  choice.port = flow.static_mapping->port;
+  return true;
 }
 
 Verdict Conntrack::choose_external(const OutboundFlow& flow, const NatPolicy& policy, Time now,
@@ -184,7 +195,8 @@ Verdict Conntrack::choose_external(const OutboundFlow& flow, const NatPolicy& po
   const PortSpace space = port_space(outbound.protocol());
   if (policy.addresses.empty()) return Verdict::NoFreePort;
   if (space == PortSpace::None) return choose_portless(outbound, policy, choice);
-  if (policy.mapping == Mapping::EndpointDependent) {
+  if (flow.static_mapping && choose_static(flow, choice)) return Verdict::Opened;
+  if (flow.static_mapping || policy.mapping == Mapping::EndpointDependent) {
     choice.flags |= Session::kPrivatePort;
   } else if (const auto mapping = mappings_.find(outbound.local_endpoint(), space)) {
     choice.external = mapping->external;
@@ -201,7 +213,7 @@ Verdict Conntrack::choose_external(const OutboundFlow& flow, const NatPolicy& po
 bool Conntrack::take_new_port(const OutboundFlow& flow, const NatPolicy& policy, Time now, Choice& choice) {
   const net::Endpoint internal = flow.key.local_endpoint();
   const PortSpace space = port_space(flow.key.protocol());
-  std::size_t at = paired(internal.address, policy);
+  std::size_t at = paired(internal.address, policy.addresses.size());
   for (std::size_t i = 0; i < policy.addresses.size(); ++i) {
     const ExternalIndex external = policy.addresses[at];
     at = at + 1 == policy.addresses.size() ? 0 : at + 1;
@@ -218,7 +230,7 @@ bool Conntrack::take_new_port(const OutboundFlow& flow, const NatPolicy& policy,
 }
 
 bool Conntrack::overload(const FlowKey& outbound, const NatPolicy& policy, Choice& choice) {
-  std::size_t at = paired(outbound.local_endpoint().address, policy);
+  std::size_t at = paired(outbound.local_endpoint().address, policy.addresses.size());
   for (std::size_t i = 0; i < policy.addresses.size(); ++i) {
     const ExternalIndex external = policy.addresses[at];
     at = at + 1 == policy.addresses.size() ? 0 : at + 1;
@@ -285,7 +297,7 @@ std::uint64_t Conntrack::taken_towards(std::uint64_t remote, ExternalIndex exter
 // One session for each (external address, remote, protocol): there is no port to tell two apart.
 Verdict Conntrack::choose_portless(const FlowKey& outbound, const NatPolicy& policy, Choice& choice) {
   if (ports_.portless_owner(outbound.remote_endpoint().address) != worker_) return Verdict::OtherWorker;
-  std::size_t at = paired(outbound.local_endpoint().address, policy);
+  std::size_t at = paired(outbound.local_endpoint().address, policy.addresses.size());
   for (std::size_t i = 0; i < policy.addresses.size(); ++i) {
     const ExternalIndex external = policy.addresses[at];
     at = at + 1 == policy.addresses.size() ? 0 : at + 1;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <set>
 
 namespace vmnat::control {
 namespace {
@@ -83,6 +84,31 @@ std::vector<net::Ipv4Addr> planned_addresses(const config::Network& network) {
   return addresses;
 }
 
+// The external address that a VM's flows have (RFC 6888 REQ-2).
+net::Ipv4Addr paired_with(net::Endpoint internal, const std::vector<net::Ipv4Addr>& addresses) {
+  return addresses[conntrack::Conntrack::paired(internal.address, addresses.size())];
+}
+
+dataplane::WordTable<dataplane::Forward> forward_table(const std::vector<ForwardPlan>& forwards) {
+  std::vector<dataplane::WordTable<dataplane::Forward>::Entry> entries;
+  for (const ForwardPlan& plan : forwards)
+    if (!plan.external.address.is_unspecified())
+      entries.push_back({dataplane::ForwardingState::forward_word(plan.external, plan.protocol),
+                         {.to = plan.to, .network = plan.network}});
+  return dataplane::WordTable<dataplane::Forward>(entries);
+}
+
+dataplane::WordTable<net::Endpoint> mapping_table(const std::vector<ForwardPlan>& forwards) {
+  std::set<std::uint64_t> known;
+  std::vector<dataplane::WordTable<net::Endpoint>::Entry> entries;
+  for (const ForwardPlan& plan : forwards) {
+    if (plan.external.address.is_unspecified() || !plan.is_mapping) continue;
+    const std::uint64_t internal = dataplane::ForwardingState::forward_word(plan.to, plan.protocol);
+    if (known.insert(internal).second) entries.push_back({internal, plan.external});
+  }
+  return dataplane::WordTable<net::Endpoint>(entries);
+}
+
 }  // namespace
 
 std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_count) {
@@ -161,24 +187,23 @@ std::vector<ForwardPlan> plan_forwards(const config::Config& config, net::Ipv4Ad
   std::vector<ForwardPlan> forwards;
   for (std::size_t i = 0; i < config.networks.size(); ++i) {
     if (config.networks[i].forward != config::Forward::Nat) continue;
+    const std::vector<net::Ipv4Addr> addresses = planned_addresses(config.networks[i]);
     for (const config::PortForward& forward : config.networks[i].nat.forwards)
-      for (const net::Ipv4Addr planned : planned_addresses(config.networks[i]))
+      for (const net::Ipv4Addr planned : addresses)
         if (const auto address = planned.is_unspecified() ? rented : planned; is_on(forward, address))
-          forwards.push_back({.external = {address, forward.port},
-                              .protocol = forward.protocol,
-                              .to = forward.to,
-                              .network = static_cast<NetworkIndex>(i)});
+          forwards.push_back(
+              {.external = {address, forward.port},
+               .protocol = forward.protocol,
+               .to = forward.to,
+               .network = static_cast<NetworkIndex>(i),
+               .is_mapping = forward.address || planned == paired_with(forward.to, addresses)});
   }
   return forwards;
 }
 
-dataplane::WordTable<dataplane::Forward> forward_table(const std::vector<ForwardPlan>& forwards) {
-  std::vector<dataplane::WordTable<dataplane::Forward>::Entry> entries;
-  for (const ForwardPlan& plan : forwards)
-    if (!plan.external.address.is_unspecified())
-      entries.push_back({dataplane::ForwardingState::forward_word(plan.external, plan.protocol),
-                         {.to = plan.to, .network = plan.network}});
-  return dataplane::WordTable<dataplane::Forward>(entries);
+void set_forwards(const std::vector<ForwardPlan>& forwards, dataplane::ForwardingState& state) {
+  state.forwards = forward_table(forwards);
+  state.static_mappings = mapping_table(forwards);
 }
 
 std::vector<net::Ipv4Addr> external_addresses_now(const config::Network& network, net::Ipv4Addr rented) {
@@ -216,7 +241,7 @@ dataplane::ForwardingState initial_state(const config::Config& config, const std
                               .mtu = network.mtu});
   }
   set_live(config, state);
-  state.forwards = forward_table(plan_forwards(config));
+  set_forwards(plan_forwards(config), state);
   for (std::size_t i = 0; i < ports.size(); ++i) {
     const bool is_uplink = ports[i].network == dataplane::kNoNetwork;
     const std::uint16_t mtu = is_uplink ? config.uplink.mtu : state.networks[ports[i].network].mtu;

@@ -41,7 +41,8 @@ inline conntrack::WorkerIndex polling_worker(const PortPlan& port, unsigned queu
 // Ports spread over the workers in turn. The uplink belongs to the first worker.
 std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_count);
 
-// For who has no MAC configured: the same at every start, locally administered, 52:54:00 as virtual NICs have.
+// For who has no MAC configured: the same at every start, locally administered, 52:54:00 as virtual NICs
+// have.
 net::MacAddr mac_made_from(std::string_view name);
 
 // The gateway's MAC on a network: configured, or made from the network's name.
@@ -67,10 +68,12 @@ struct ForwardPlan {
   net::Protocol protocol{};
   net::Endpoint to;
   NetworkIndex network = 0;
+  bool is_mapping = true;  // what `to` opens leaves by it; of a forward on several addresses one alone
 };
 std::vector<ForwardPlan> plan_forwards(const config::Config& config, net::Ipv4Addr rented = {});
-// For the workers; those at 0.0.0.0 are not in it.
-dataplane::WordTable<dataplane::Forward> forward_table(const std::vector<ForwardPlan>& forwards);
+// For the workers; those at 0.0.0.0 are left out. Of several forwards to one endpoint the first is its
+// mapping.
+void set_forwards(const std::vector<ForwardPlan>& forwards, dataplane::ForwardingState& state);
 
 // The network's external addresses, with `rented` in the place of the one that DHCP gives, when it does.
 std::vector<net::Ipv4Addr> external_addresses_now(const config::Network& network, net::Ipv4Addr rented);

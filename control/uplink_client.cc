@@ -179,7 +179,7 @@ void UplinkClient::keep_in_mind(net::Ipv4Addr address) const {
 void UplinkClient::describe(dataplane::ForwardingState& next) const {
   dataplane::Uplink& uplink = next.uplink;
   uplink.dhcp_transaction = client_.transaction();
-  next.forwards = forward_table(plan_forwards(config_, rented()));
+  set_forwards(plan_forwards(config_, rented()), next);
   if (!in_effect_) {
     uplink.address = {};
     uplink.gateway = {};

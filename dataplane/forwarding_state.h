@@ -81,7 +81,7 @@ struct Port {
   bool is_spread = false;             // other workers poll queues of it, too
   std::uint8_t tx_queues = 1;         // open ones. One: the owner's; more: one each of as many workers
   bool up = false;
-  bool is_segment = false;    // it leads to many hosts, or to a relay
+  bool is_segment = false;   // it leads to many hosts, or to a relay
   std::uint16_t mtu = 1500;  // bytes of IP packet: what is longer does not leave by it, whatever it is
   Offloads offloads;         // of the device: what it does for frames that it transmits
   Guard guard = Guard::GatewayOnly;
@@ -182,13 +182,20 @@ struct ForwardingState {
   std::vector<Port> ports;            // [kUplinkPort] is the uplink
   // By network. Shared by states that differ in other things; never null once it has not been.
   std::shared_ptr<const conntrack::NatPolicies> policies;
-  WordTable<Forward> forwards;  // by forward_word()
+  WordTable<Forward> forwards;               // by forward_word() of the external endpoint
+  WordTable<net::Endpoint> static_mappings;  // the external endpoint, by forward_word() of the forward's `to`
 
-  static std::uint64_t forward_word(net::Endpoint external, net::Protocol protocol) {
-    return conntrack::FlowKey::of({}, external, protocol).remote;
+  static std::uint64_t forward_word(net::Endpoint endpoint, net::Protocol protocol) {
+    return conntrack::FlowKey::of({}, endpoint, protocol).remote;
   }
   [[nodiscard]] const Forward* forward_of(net::Endpoint external, net::Protocol protocol) const {
     return forwards.find(forward_word(external, protocol));
+  }
+  // The external endpoint of the forward that leads to this internal one: what the VM opens leaves by it.
+  [[nodiscard]] std::optional<net::Endpoint> static_mapping_of(net::Endpoint internal,
+                                                               net::Protocol protocol) const {
+    const net::Endpoint* external = static_mappings.find(forward_word(internal, protocol));
+    return external != nullptr ? std::optional{*external} : std::nullopt;
   }
 
   [[nodiscard]] NetworkIndex network_of(net::Ipv4Addr address) const {

@@ -42,6 +42,14 @@ const InsideHost* host_of(const Context& context, const Forward& target) {
   return host != nullptr && host->is_resolved() ? host : nullptr;
 }
 
+// Where the VM has answered ARP; before it has, whose address it is: it may have spoken first.
+std::optional<PortIndex> place_of(const Context& context, const Forward& forward) {
+  if (const InsideHost* host = host_of(context, forward)) return host->port;
+  const WordTable<PortIndex>& owners = context.state->networks[forward.network].address_owners;
+  const PortIndex* owner = owners.find(forward.to.address.raw());
+  return owner != nullptr && *owner != kUplinkPort ? std::optional{*owner} : std::nullopt;
+}
+
 Session* open_session(Context& context, const Burst& burst, unsigned i, const conntrack::InboundFlow& flow,
                       NetworkIndex network) {
   if (is_later_fragment(burst.packets[i])) {  // an earlier frame of the burst may have opened it
@@ -128,8 +136,8 @@ bool is_credible_remote(const Context& context, net::Ipv4Addr remote) {
 }
 
 WorkerIndex forward_owner(const Context& context, const Forward& forward) {
-  const InsideHost* host = host_of(context, forward);
-  return host == nullptr ? context.worker : inside_owner(context, host->port, forward.to);
+  const auto port = place_of(context, forward);
+  return port ? inside_owner(context, *port, forward.to) : context.worker;
 }
 
 template <>

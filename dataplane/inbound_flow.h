@@ -10,9 +10,11 @@
 //
 //   198.51.100.7:4000 -> 203.0.113.2:8080   opens   198.51.100.7:4000 -> 192.168.122.10:80
 //
-// Forwarded ports are reserved: they are never given to a VM's own flows. The session lives on the worker of
-// the VM's port, so that the VM's answers find it; with several workers, frames that steering has brought
-// to the one that leases the port's block cross once more.
+// Forwarded ports are reserved: no other VM's flows are given them. What the forward's VM itself opens from
+// the internal endpoint leaves by the external one (RFC 4787 REQ-1), and is one session with what that remote
+// sends to the forward. The session lives on the worker of the VM's endpoint, so that the VM's answers find
+// it; with several workers, frames that steering has brought to the one that leases the port's block cross
+// once more.
 #pragma once
 
 #include "dataplane/context.h"
@@ -22,7 +24,7 @@ namespace vmnat::dataplane {
 // An address that a frame from the uplink may come from: one host, neither inside nor ours.
 bool is_credible_remote(const Context& context, net::Ipv4Addr remote);
 
-// The worker that has the sessions of a forward; the calling one while the VM's port is not known.
+// The worker that has the sessions of a forward; the calling one while nobody knows where the VM is.
 WorkerIndex forward_owner(const Context& context, const Forward& forward);
 
 }  // namespace vmnat::dataplane

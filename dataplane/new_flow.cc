@@ -134,11 +134,13 @@ Session* session_after_miss<Direction::Outbound>(Context& context, Burst& burst,
     context.drop(frame, burst.port, DropReason::FragmentRefused);
     return nullptr;
   }
-  const conntrack::OutboundFlow flow{.key = key,
-                                     .port = burst.port,
-                                     .mac = ethernet_of(frame).source,
-                                     .tcp_flags = burst.packets[i].tcp_flags,
-                                     .probable_port = burst.probable_ports[i]};
+  const conntrack::OutboundFlow flow{
+      .key = key,
+      .port = burst.port,
+      .mac = ethernet_of(frame).source,
+      .tcp_flags = burst.packets[i].tcp_flags,
+      .probable_port = burst.probable_ports[i],
+      .static_mapping = context.state->static_mapping_of(key.local_endpoint(), key.protocol())};
   // One that an earlier frame of this burst has opened is given again.
   const conntrack::Opened opened = context.conntrack.open_outbound(flow, network_index, context.now);
   if (opened.session == nullptr) refuse(context, burst, i, reason_of(opened.verdict));

@@ -96,6 +96,13 @@ class Nat {
                            .tcp_flags = kSyn};
     return workers_[0]->open_inbound(flow, 0, now);
   }
+  // By the VM, from the internal endpoint of a forward at `external`.
+  Opened try_open_forwarded(net::Endpoint internal, net::Endpoint external, net::Endpoint remote,
+                            net::Protocol protocol) {
+    const OutboundFlow flow{
+        .key = FlowKey::of(internal, remote, protocol), .tcp_flags = kSyn, .static_mapping = external};
+    return workers_[0]->open_outbound(flow, 0, {});
+  }
   Opened try_inbound(net::Endpoint external, net::Endpoint remote, net::Protocol protocol = kUdp,
                      Time now = {}) {
     return workers_[0]->open_inbound({.key = FlowKey::of(external, remote, protocol), .tcp_flags = kSyn}, 0,

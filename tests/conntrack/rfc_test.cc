@@ -81,6 +81,39 @@ TEST(Rfc4787, Req1_EndpointDependentMappingOnlyWhenAskedFor) {
   EXPECT_EQ(nat->statistics().mappings, 0u);
 }
 
+TEST(Rfc4787, Req1_AForwardIsTheMappingOfItsInternalEndpoint) {
+  const net::Endpoint external = endpoint("203.0.113.1", 123), ntp = endpoint("192.168.122.10", 123);
+  for (const Mapping mapping : {Mapping::EndpointIndependent, Mapping::EndpointDependent})
+    for (const net::Protocol protocol : {kUdp, kTcp}) {
+      Nat nat({}, {.mapping = mapping});
+      for (const net::Endpoint remote : {kA, kB}) {
+        const Opened opened = nat.try_open_forwarded(ntp, external, remote, protocol);
+        ASSERT_EQ(opened.verdict, Verdict::Opened);
+        EXPECT_EQ(opened.session->external(), external);
+        EXPECT_EQ(nat.try_forward(external, ntp, remote, protocol, 0).session, opened.session)
+            << "what the remote sends to the forward is the same session";
+      }
+      Session* invited = nat.try_forward(external, ntp, kAOtherPort, protocol, 0).session;
+      EXPECT_EQ(nat.try_open_forwarded(ntp, external, kAOtherPort, protocol).session, invited);
+      EXPECT_EQ(nat->statistics().active, 3u);
+      EXPECT_EQ(nat.broken_invariant(), "");
+    }
+}
+
+TEST(Rfc4787, Req1_AForwardThatHasLedElsewhereKeepsItsSessions) {
+  Nat nat({.reserved = {4500}});
+  const net::Endpoint external = endpoint("203.0.113.1", 4500);
+  Session* former = nat.try_open_forwarded(kOtherVm, external, kA, kUdp).session;
+  ASSERT_NE(former, nullptr);
+  const Opened opened = nat.try_open_forwarded(kVm, external, kA, kUdp);
+  ASSERT_EQ(opened.verdict, Verdict::Opened);
+  EXPECT_NE(opened.session->external(), external) << "that tuple is the other VM's still";
+  EXPECT_EQ(nat.try_open_forwarded(kVm, external, kB, kUdp).session->external(), external);
+  EXPECT_EQ(nat.broken_invariant(), "");
+  for (Session* session : {former, opened.session}) nat->erase(*session, {});
+  EXPECT_EQ(nat.broken_invariant(), "");
+}
+
 TEST(Rfc4787, Req2_AnInternalAddressStaysOnOneExternalAddress) {
   Nat nat({.addresses = 8});
   std::set<net::Ipv4Addr> addresses;

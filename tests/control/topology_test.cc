@@ -119,6 +119,30 @@ TEST(Topology, AnAddressThatDhcpGivesIsRentedAndItsForwardsFollowIt) {
   EXPECT_FALSE(state.uplink.has_address());
   EXPECT_EQ(state.uplink.mtu, 0);
   EXPECT_EQ(state.forward_of({{}, net::L4Port::from_host(2080)}, net::Protocol::Tcp), nullptr);
+  EXPECT_FALSE(state.static_mapping_of(config.networks[0].nat.forwards[0].to, net::Protocol::Tcp));
+}
+
+// RFC 4787 REQ-1 and REQ-2: one external endpoint for each internal one.
+TEST(Topology, OfTheForwardsToOneEndpointTheFirstIsItsMappingAtTheAddressThatItIsPairedWith) {
+  const auto config = configured(
+      "  - {name: a, address: 10.1.0.1/24, nat: {addresses: [203.0.113.8-203.0.113.15], forwards: [\n"
+      "     {protocol: udp, port: 123, to: 10.1.0.5:123}, {protocol: udp, port: 1123, to: 10.1.0.5:123},\n"
+      "     {protocol: tcp, port: 80, to: 10.1.0.5:123},\n"
+      "     {protocol: udp, port: 53, address: 203.0.113.9, to: 10.1.0.6:53},\n"
+      "     {protocol: udp, port: 53, address: 203.0.113.10, to: 10.1.0.6:53}]}}\n");
+  const auto state = initial_state(config, plan_ports(config, 1));
+  const auto mapping = [&](const char* internal, unsigned port, net::Protocol protocol) {
+    const auto number = net::L4Port::from_host(static_cast<std::uint16_t>(port));
+    const auto found = state.static_mapping_of({*net::parse_ipv4(internal), number}, protocol);
+    return found ? net::to_string(*found) : "none";
+  };
+  const auto paired = net::Ipv4Addr::from_host(
+      net::Ipv4Addr::of(203, 0, 113, 8).host() +
+      static_cast<std::uint32_t>(conntrack::Conntrack::paired(net::Ipv4Addr::of(10, 1, 0, 5), 8)));
+  EXPECT_EQ(mapping("10.1.0.5", 123, net::Protocol::Udp), net::to_string(paired) + ":123");
+  EXPECT_EQ(mapping("10.1.0.5", 123, net::Protocol::Tcp), net::to_string(paired) + ":80");
+  EXPECT_EQ(mapping("10.1.0.6", 53, net::Protocol::Udp), "203.0.113.9:53");
+  EXPECT_EQ(mapping("10.1.0.5", 80, net::Protocol::Udp), "none");
 }
 
 TEST(Topology, TheSegmentSizeIsWhatTheFileSaysElseWhatTheSmallerMtuLeaves) {

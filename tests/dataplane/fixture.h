@@ -6,6 +6,7 @@
 //   ...
 #pragma once
 
+#include <algorithm>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <vector>
@@ -36,6 +37,28 @@ inline const net::Ipv4Header& ip(const Bytes& frame) {
 }
 inline const net::IcmpHeader& icmp(const Bytes& frame) {  // of a packet without options
   return *net::view<net::IcmpHeader>(frame, 34);
+}
+
+// As control does it: the first of several forwards to one endpoint is its mapping.
+struct ForwardRow {
+  net::Protocol protocol;
+  std::uint16_t port;  // of kExternal
+  net::Endpoint to;
+  dataplane::NetworkIndex network = 0;
+};
+inline void set_forwards(dataplane::ForwardingState& state, const std::vector<ForwardRow>& rows) {
+  std::vector<dataplane::WordTable<dataplane::Forward>::Entry> forwards;
+  std::vector<dataplane::WordTable<net::Endpoint>::Entry> mappings;
+  for (const ForwardRow& row : rows) {
+    const net::Endpoint external = endpoint(kExternal, row.port);
+    const std::uint64_t internal = dataplane::ForwardingState::forward_word(row.to, row.protocol);
+    forwards.push_back({dataplane::ForwardingState::forward_word(external, row.protocol),
+                        {.to = row.to, .network = row.network}});
+    if (std::ranges::none_of(mappings, [&](const auto& known) { return known.key == internal; }))
+      mappings.push_back({internal, external});
+  }
+  state.forwards = dataplane::WordTable<dataplane::Forward>(forwards);
+  state.static_mappings = dataplane::WordTable<net::Endpoint>(mappings);
 }
 
 // One worker, vm1 known to the switch. Afterwards every frame is accounted for and the tables agree.

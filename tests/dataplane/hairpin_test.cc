@@ -8,7 +8,6 @@ namespace vmnat::test {
 namespace {
 
 using dataplane::DropReason;
-using dataplane::Forward;
 using dataplane::ForwardingState;
 using dataplane::InsideHost;
 using dataplane::WordTable;
@@ -31,17 +30,18 @@ constexpr Sender kOne{kVm1, vm_mac(1), kVm1Address, kRedMac};
 constexpr Sender kTwo{kVm2, vm_mac(2), "192.168.122.11", kRedMac};
 constexpr Sender kFour{kVm4, vm_mac(4), "192.168.5.10", kBlueMac};
 
-// 203.0.113.2:8080 tcp leads to vm1's port 80.
+// 203.0.113.2:8080 tcp leads to vm1's port 80, 5353 udp to its port 53, and 9090 udp to vm4's port 90.
 void forward_to_vm1(Testbed& bed) {
   bed.learn(kVm1, vm_mac(1));
   bed.learn(kVm2, vm_mac(2));
   bed.learn(kVm4, vm_mac(4));
   bed.change_state([](ForwardingState& state) {
-    const net::Endpoint external = endpoint(kExternal, 8080), internal = endpoint(kVm1Address, 80);
-    state.forwards =
-        WordTable<Forward>({{ForwardingState::forward_word(external, net::Protocol::Tcp), {.to = internal}}});
-    state.networks[0].hosts =
-        WordTable<InsideHost>({{internal.address.raw(), {.mac = vm_mac(1), .port = kVm1}}});
+    const net::Endpoint web = endpoint(kVm1Address, 80), game = endpoint(kFour.address, 90);
+    set_forwards(state, {{net::Protocol::Tcp, 8080, web},
+                         {net::Protocol::Udp, 5353, endpoint(kVm1Address, 53)},
+                         {net::Protocol::Udp, 9090, game, 1}});
+    state.networks[0].hosts = WordTable<InsideHost>({{web.address.raw(), {.mac = vm_mac(1), .port = kVm1}}});
+    state.networks[1].hosts = WordTable<InsideHost>({{game.address.raw(), {.mac = vm_mac(4), .port = kVm4}}});
   });
 }
 
@@ -90,6 +90,42 @@ TEST(Hairpin, ReachesTheSendersOwnForward) {
   EXPECT_EQ(to_string(source_of(received)), "203.0.113.2:5000");
   EXPECT_EQ(to_string(destination_of(received)), "192.168.122.10:80");
   expect_sound(bed);
+}
+
+// Both ends of the conversation are forwards, and either speaks first (RFC 4787 REQ-1).
+TEST(Hairpin, BetweenTwoForwardsIsSeenFromTheirExternalEndpoints) {
+  for (const unsigned workers : {1u, 2u, 3u})
+    for (const bool vm1_speaks_first : {true, false}) {
+      Testbed bed(workers);
+      forward_to_vm1(bed);
+      const auto from_vm1 = [&] {
+        bed.exchange(kVm1, kOne.to(kExternal, 9090, 53).udp().frame());
+        const Bytes received = only(bed.take(kVm4));
+        EXPECT_EQ(source_of(received), endpoint(kExternal, 5353));
+        EXPECT_EQ(destination_of(received), endpoint(kFour.address, 90));
+      };
+      if (vm1_speaks_first) from_vm1();
+      bed.exchange(kVm4, kFour.to(kExternal, 5353, 90).udp().frame());
+      const Bytes received = only(bed.take(kVm1));
+      EXPECT_EQ(source_of(received), endpoint(kExternal, 9090));
+      EXPECT_EQ(destination_of(received), endpoint(kVm1Address, 53));
+      from_vm1();
+      expect_sound(bed);
+    }
+}
+
+TEST(Hairpin, OfAForwardsEndpointToItsOwnForwardComesBack) {
+  for (const unsigned workers : {1u, 3u}) {
+    Testbed bed(workers);
+    forward_to_vm1(bed);
+    for (int i = 0; i < 2; ++i) {
+      bed.exchange(kVm1, kOne.to(kExternal, 5353, 53).udp().frame());
+      const Bytes received = only(bed.take(kVm1));
+      EXPECT_EQ(source_of(received), endpoint(kExternal, 5353));
+      EXPECT_EQ(destination_of(received), endpoint(kVm1Address, 53));
+    }
+    expect_sound(bed);
+  }
 }
 
 // vm2 and `other` learn each other's external endpoint, as peers do from a third party.

@@ -3,6 +3,7 @@
 //
 //   203.0.113.2:8080 tcp -> vm1 192.168.122.10:80        203.0.113.2:5353 udp -> vm1 192.168.122.10:53
 //   203.0.113.2:9090 tcp -> 192.168.122.99:80, which nobody has
+//   203.0.113.2:123 and 4500 udp -> vm1 192.168.122.10:123
 
 #include "tests/dataplane/fixture.h"
 
@@ -10,7 +11,6 @@ namespace vmnat::test {
 namespace {
 
 using dataplane::DropReason;
-using dataplane::Forward;
 using dataplane::ForwardingState;
 using dataplane::InsideHost;
 using dataplane::WordTable;
@@ -22,15 +22,14 @@ using ::testing::IsEmpty;
 constexpr auto kTcp = net::Protocol::Tcp;
 constexpr auto kUdp = net::Protocol::Udp;
 
-void set_forwards(Testbed& bed) {
+void add_forwards(Testbed& bed) {
   bed.learn(kVm1, vm_mac(1));
   bed.change_state([&](ForwardingState& state) {
-    const auto word = [](std::uint16_t port, net::Protocol protocol) {
-      return ForwardingState::forward_word(endpoint(kExternal, port), protocol);
-    };
-    state.forwards = WordTable<Forward>({{word(8080, kTcp), {.to = endpoint(kVm1Address, 80)}},
-                                         {word(5353, kUdp), {.to = endpoint(kVm1Address, 53)}},
-                                         {word(9090, kTcp), {.to = endpoint("192.168.122.99", 80)}}});
+    set_forwards(state, {{kTcp, 8080, endpoint(kVm1Address, 80)},
+                         {kUdp, 5353, endpoint(kVm1Address, 53)},
+                         {kTcp, 9090, endpoint("192.168.122.99", 80)},
+                         {kUdp, 123, endpoint(kVm1Address, 123)},
+                         {kUdp, 4500, endpoint(kVm1Address, 123)}});
     const InsideHost vm1{.mac = vm_mac(1), .port = kVm1};
     state.networks[0].hosts = WordTable<InsideHost>(
         {{net::parse_ipv4(kVm1Address)->raw(), vm1}, {net::parse_ipv4("192.168.122.99")->raw(), {}}});
@@ -49,7 +48,7 @@ Packet answer(std::uint16_t from, std::uint16_t to = 4000) {
 
 class Forwards : public OnTestbed {
  protected:
-  void SetUp() override { set_forwards(bed); }
+  void SetUp() override { add_forwards(bed); }
 };
 
 TEST_F(Forwards, OpenAConnectionToTheVmAndItsAnswersLeaveFromTheForwardedPort) {
@@ -147,9 +146,103 @@ TEST_F(Forwards, PassErrorsAboutTheirSessionsBothWays) {
   EXPECT_EQ(quote_in(only(bed.take(kUplink))), quoted(syn().ttl(63).frame(), 8));
 }
 
-TEST_F(Forwards, KeepTheirPortFromEveryFlowOfAVm) {
-  bed.exchange(kVm1, Packet().from(vm_mac(1), kVm1Address, 8080).to(kRedMac, kServer, 80).udp().frame());
-  EXPECT_NE(source_of(only(bed.take(kUplink))).port.host(), 8080) << "it would have been preserved";
+TEST_F(Forwards, KeepTheirPortFromEveryOtherFlow) {
+  bed.learn(kVm2, vm_mac(2));
+  for (const std::uint16_t port : {8080, 5353}) {  // they would have been preserved
+    bed.exchange(kVm1, answer(port, 80).udp().frame());
+    EXPECT_NE(source_of(only(bed.take(kUplink))).port.host(), port) << "not the forward's endpoint";
+    bed.exchange(kVm2,
+                 Packet().from(vm_mac(2), "192.168.122.11", port).to(kRedMac, kServer, 80).udp().frame());
+    EXPECT_NE(source_of(only(bed.take(kUplink))).port.host(), port);
+  }
+}
+
+struct SpeaksFirst {
+  const char* says;
+  net::Protocol protocol;
+  std::uint16_t internal, external;
+};
+constexpr SpeaksFirst kSpeaksFirst[] = {{"another number", kUdp, 53, 5353},
+                                        {"a port that no VM is given", kUdp, 123, 123},
+                                        {"TCP", kTcp, 80, 8080}};
+
+Packet with(net::Protocol protocol, Packet packet) {
+  return protocol == kTcp ? packet.tcp(TcpHeader::kSyn) : packet.udp();
+}
+
+// RFC 4787 REQ-1: whatever the remote is.
+TEST_F(Forwards, AreTheMappingOfWhatTheVmOpensFromTheirEndpoint) {
+  for (const SpeaksFirst& row : kSpeaksFirst)
+    for (const std::uint16_t remote : {5000, 6000}) {
+      SCOPED_TRACE(row.says);
+      bed.exchange(kVm1, with(row.protocol, answer(row.internal, remote)).frame());
+      const Bytes sent = only(bed.take(kUplink));
+      EXPECT_EQ(source_of(sent), endpoint(kExternal, row.external));
+      EXPECT_TRUE(has_good_checksums(sent));
+    }
+  EXPECT_EQ(bed.worker(0).conntrack().statistics().active, 6u);
+}
+
+// Peers that both use the port of their service: NTP, IKE, WireGuard.
+TEST_F(Forwards, LetThePeerInThatTheVmSpokeToAsOneSession) {
+  for (const SpeaksFirst& row : kSpeaksFirst) {
+    SCOPED_TRACE(row.says);
+    bed.exchange(kVm1, with(row.protocol, answer(row.internal, 5000)).frame());
+    bed.take(kUplink);
+    bed.exchange(kUplink, with(row.protocol, inbound(row.external, 5000)).frame());
+    EXPECT_EQ(destination_of(only(bed.take(kVm1))), endpoint(kVm1Address, row.internal));
+    bed.exchange(kUplink, with(row.protocol, inbound(row.external, 6000)).frame());
+    EXPECT_EQ(destination_of(only(bed.take(kVm1))), endpoint(kVm1Address, row.internal)) << "open to all";
+    bed.exchange(kVm1, with(row.protocol, answer(row.internal, 6000)).frame());
+    EXPECT_EQ(source_of(only(bed.take(kUplink))), endpoint(kExternal, row.external));
+  }
+  EXPECT_EQ(bed.worker(0).conntrack().statistics().active, 6u);
+}
+
+TEST_F(Forwards, OfOneEndpointTheFirstIsItsMappingAndAllLeadToIt) {
+  bed.exchange(kVm1, answer(123, 5000).udp().frame());
+  EXPECT_EQ(source_of(only(bed.take(kUplink))), endpoint(kExternal, 123));
+  bed.exchange(kUplink, inbound(4500, 6000).udp().frame());
+  EXPECT_EQ(destination_of(only(bed.take(kVm1))), endpoint(kVm1Address, 123));
+  bed.exchange(kVm1, answer(123, 6000).udp().frame());
+  EXPECT_EQ(source_of(only(bed.take(kUplink))), endpoint(kExternal, 4500)) << "the answer's way";
+}
+
+TEST_F(Forwards, ThatComeOrGoChangeTheMappingOfLaterSessions) {
+  bed.exchange(kVm1, answer(7000, 5000).udp().frame());
+  const net::Endpoint before = source_of(only(bed.take(kUplink)));
+  const auto leaves_from = [&](std::uint16_t remote) {
+    bed.exchange(kVm1, answer(7000, remote).udp().frame());
+    return source_of(only(bed.take(kUplink)));
+  };
+  bed.change_state([](ForwardingState& state) {
+    set_forwards(state, {{kUdp, 9090, endpoint(kVm1Address, 7000)}});
+  });
+  EXPECT_EQ(leaves_from(5000), before) << "sessions keep their endpoints";
+  EXPECT_EQ(leaves_from(6000), endpoint(kExternal, 9090));
+  bed.change_state([](ForwardingState& state) { set_forwards(state, {}); });
+  EXPECT_EQ(leaves_from(6000), endpoint(kExternal, 9090));
+  EXPECT_EQ(leaves_from(6001), before);
+}
+
+TEST_F(Forwards, PassErrorsAboutWhatTheirVmHasOpened) {
+  bed.exchange(kVm1, answer(123, 5000).udp().frame());
+  const Bytes sent = only(bed.take(kUplink));
+  bed.exchange(kUplink, Packet()
+                            .from(kRouterMac, "198.51.100.1")
+                            .to(kUplinkMac, kExternal)
+                            .icmp_error(IcmpType::DestinationUnreachable, 3, quoted(sent, 8))
+                            .frame());
+  EXPECT_EQ(icmp(only(bed.take(kVm1))).type, IcmpType::DestinationUnreachable);
+}
+
+TEST(ForwardsMapping, HoldsWithEndpointDependentMappingToo) {
+  Testbed bed(1, {.mapping = conntrack::Mapping::EndpointDependent});
+  add_forwards(bed);
+  for (const std::uint16_t remote : {5000, 6000}) {
+    bed.exchange(kVm1, answer(123, remote).udp().frame());
+    EXPECT_EQ(source_of(only(bed.take(kUplink))), endpoint(kExternal, 123));
+  }
 }
 
 TEST_F(Forwards, PuntArpRepliesOfTheirTargetsOnly) {
@@ -165,7 +258,7 @@ TEST_F(Forwards, PuntArpRepliesOfTheirTargetsOnly) {
 
 TEST(ForwardsLimits, CountForTheVmsPort) {
   Testbed bed(1, {.sessions_per_port = 1});
-  set_forwards(bed);
+  add_forwards(bed);
   bed.exchange(kUplink, inbound(8080, 4002).tcp(TcpHeader::kSyn).frame());
   bed.exchange(kUplink, syn().frame());  // goes for the one that is half open
   EXPECT_EQ(bed.worker(0).conntrack().statistics().early_dropped, 1u);
@@ -178,7 +271,7 @@ TEST(ForwardsLimits, CountForTheVmsPort) {
 
 TEST(ForwardsWorkers, LiveOnTheWorkerOfTheVmsPort) {
   Testbed bed(3);
-  set_forwards(bed);
+  add_forwards(bed);
   bed.exchange(kUplink, syn().frame());
   const Bytes received = only(bed.take(kVm1));
   EXPECT_EQ(bed.worker(1).conntrack().statistics().active, 1u);
@@ -196,6 +289,31 @@ TEST(ForwardsWorkers, LiveOnTheWorkerOfTheVmsPort) {
   EXPECT_EQ(icmp(only(bed.take(kVm1))).type, IcmpType::TimeExceeded);
   EXPECT_EQ(bed.worker(0).conntrack().statistics().active, 0u);
   EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts());
+}
+
+// The forwards' sessions are those of the worker that polls vm1, whichever gets the peer's frames; also
+// before vm1 has answered ARP, if it owns its address.
+TEST(ForwardsWorkers, HaveOneSessionWithAPeerWhoeverSpeaksFirst) {
+  for (const bool is_resolved : {true, false})
+    for (const SpeaksFirst& row : kSpeaksFirst) {
+      SCOPED_TRACE(row.says);
+      Testbed bed(3);
+      add_forwards(bed);
+      if (!is_resolved)
+        bed.change_state([](ForwardingState& state) {
+          const std::uint64_t address = net::parse_ipv4(kVm1Address)->raw();
+          state.networks[0].hosts =
+              WordTable<InsideHost>(std::vector<WordTable<InsideHost>::Entry>{{.key = address}});
+          state.networks[0].address_owners = WordTable<PortIndex>({{address, kVm1}});
+        });
+      bed.exchange(kVm1, with(row.protocol, answer(row.internal, 5000)).frame());
+      EXPECT_EQ(source_of(only(bed.take(kUplink))), endpoint(kExternal, row.external));
+      bed.exchange(kUplink, with(row.protocol, inbound(row.external, 5000)).frame());
+      EXPECT_EQ(destination_of(only(bed.take(kVm1))), endpoint(kVm1Address, row.internal));
+      EXPECT_EQ(bed.worker(1).conntrack().statistics().active, 1u);
+      EXPECT_EQ(bed.worker(0).conntrack().statistics().active, 0u);
+      EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts());
+    }
 }
 
 // --- filtering ---------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ namespace vmnat::test {
 namespace {
 
 using dataplane::DropReason;
-using dataplane::Forward;
 using dataplane::ForwardingState;
 using dataplane::InsideHost;
 using dataplane::WordTable;
@@ -104,8 +103,7 @@ TEST_F(Spread, TheAnswersToAForwardFindItsSession) {
   bed.change_state([&](ForwardingState& state) {
     state.networks[0].hosts =
         WordTable<InsideHost>({{endpoint(kVm1Address, 0).address.raw(), {.mac = vm_mac(1), .port = kVm1}}});
-    state.forwards = WordTable<Forward>({{ForwardingState::forward_word(forwarded, net::Protocol::Udp),
-                                          {.to = endpoint(kVm1Address, 80), .network = 0}}});
+    set_forwards(state, {{net::Protocol::Udp, 8080, endpoint(kVm1Address, 80)}});
   });
   for (std::uint16_t port = 5000; port < 5030; ++port) {
     bed.exchange(kUplink,
@@ -113,6 +111,13 @@ TEST_F(Spread, TheAnswersToAForwardFindItsSession) {
     EXPECT_EQ(destination_of(only(bed.take(kVm1))), endpoint(kVm1Address, 80));
     bed.exchange(kVm1, Packet().from(vm_mac(1), kVm1Address, 80).to(kRedMac, kServer, port).udp().frame());
     EXPECT_EQ(source_of(only(bed.take(kUplink))), forwarded);
+    // And what the VM opens from there, by whatever queue.
+    const std::uint16_t peer = port + 1000;
+    bed.exchange(kVm1, Packet().from(vm_mac(1), kVm1Address, 80).to(kRedMac, kServer, peer).udp().frame());
+    EXPECT_EQ(source_of(only(bed.take(kUplink))), forwarded);
+    bed.exchange(kUplink,
+                 Packet().from(kRouterMac, kServer, peer).to(kUplinkMac, kExternal, 8080).udp().frame());
+    EXPECT_EQ(destination_of(only(bed.take(kVm1))), endpoint(kVm1Address, 80));
   }
 }
 

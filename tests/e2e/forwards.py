@@ -133,7 +133,7 @@ def unreachable(lab):
     check(socket.inet_aton(NOBODY) not in bytes(error), "an inside address shows")
 
 
-@suite.test("a forwarded port is never given to a VM's own flow")
+@suite.test("a forwarded port is never given to the flow of another VM")
 def never_shadowed(lab):
     outbound = lab.open_udp(lab.vm1, 5353, b"my own port 5353")
     check(outbound[UDP].sport not in (5353, 8080, 9090), f"external port {outbound[UDP].sport}")

@@ -83,7 +83,38 @@ def absent(t):
     t.put(t.router, syn, drop="host_unresolved", router=[Error(HOST_UNREACHABLE, syn, EXTERNAL)])
 
 
-@case("a VM cannot shadow a forward: its own flow from that port gets another one (nft_nat.sh)")
+def opening(protocol, **ports):
+    return UDP(**ports) / b"hello" if protocol is UDP else TCP(flags="S", seq=7, **ports)
+
+
+def meet_peer(t, peer, protocol, internal, external, remote_port):
+    """The forward's VM speaks first, its peer to the forward then, and another one of the peer's ports as ever."""
+    sent = t.vm1.ip(peer) / opening(protocol, sport=internal, dport=remote_port)
+    t.put(t.vm1, sent, router=[t.out(sent, sport=external)])
+    for port in (remote_port, t.port()):
+        back = t.from_remote(peer) / opening(protocol, sport=port, dport=external)
+        t.put(t.router, back, vm1=[t.back(back, t.vm1, dport=internal)])
+        answer = t.vm1.ip(peer) / opening(protocol, sport=internal, dport=port)
+        t.put(t.vm1, answer, router=[t.out(answer, sport=external)])
+
+
+@case("what a VM opens from a forward's endpoint leaves by the forward, and the peer comes in by it (RFC 4787 REQ-1)")
+def speaks_first(t):
+    for peer in ("198.18.1.1", "198.18.1.2"):
+        meet_peer(t, peer, UDP, 4500, 4500, 4500)
+        meet_peer(t, peer, TCP, 8333, 8333, 8333)
+
+
+@case("the same where the forward has another number than the VM, or one that no VM is given",
+      kernel="masquerade to 1024-65535 gives it another port")
+def speaks_first_by_another_number(t):
+    for peer in ("198.18.2.1", "198.18.2.2"):
+        meet_peer(t, peer, UDP, 53, 5353, 5353)
+        meet_peer(t, peer, UDP, 123, 123, 123)
+        meet_peer(t, peer, TCP, 80, 8080, 8080)
+
+
+@case("a VM cannot shadow another's forward: its own flow from that port gets another one (nft_nat.sh)")
 def shadowed(t):
     port = t.port()
     sent = t.vm2.ip(STRANGER) / UDP(sport=5353, dport=port) / b"mine?"

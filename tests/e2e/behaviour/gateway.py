@@ -36,7 +36,8 @@ PREFIXES = {"default": "192.168.122", "lab": "192.168.5", "alone": "192.168.9", 
             "known": "192.168.6", "brief": "192.168.8"}
 MACS = {name: f"52:54:00:00:01:0{number}" for number, name in enumerate(PREFIXES, 1)}
 GUESTS = {"vm1": "default", "vm2": "default", "vm3": "lab", "vm4": "alone", "vm5": "open", "vm6": "known", "vm7": "brief"}
-FORWARDS = [("tcp", 8080, "192.168.122.10", 80), ("udp", 5353, "192.168.122.10", 53)]
+FORWARDS = [("tcp", 8080, "192.168.122.10", 80), ("udp", 5353, "192.168.122.10", 53), ("udp", 4500, "192.168.122.10", 4500),
+            ("tcp", 8333, "192.168.122.10", 8333), ("udp", 123, "192.168.122.10", 123)]
 ABSENT = "192.168.122.99"  # a forward leads there, and nobody has it
 PACKET_AUXDATA, VLAN_VALID = 8, 0x10
 AUXDATA = struct.Struct("=IIIHHHH")  # tpacket_auxdata: status, lengths, offsets, tag
