@@ -24,6 +24,8 @@ Ticks timeout_for(TimeoutClass timeout, const Timeouts& timeouts) {
       return timeouts.tcp_transitory;
     case TimeoutClass::Udp:
       return timeouts.udp;
+    case TimeoutClass::UdpAnswered:
+      return std::min(timeouts.udp_answered, timeouts.udp);
     case TimeoutClass::Icmp:
       return timeouts.icmp;
     case TimeoutClass::Other:

@@ -11,12 +11,21 @@ namespace {
 
 constexpr unsigned kOverloadTries = 8;  // random ones, before a plane is consulted
 
-SessionState first_state(net::Protocol protocol, Direction direction) {
+bool is_well_known(net::L4Port port) {
+  return port.host() < 1024;  // RFC 6335 section 6
+}
+
+struct Opening {
+  Direction direction;
+  bool is_of_well_known_service;
+};
+
+SessionState first_state(net::Protocol protocol, const Opening& opening) {
   switch (protocol) {
     case net::Protocol::Tcp:
-      return direction == Direction::Outbound ? SessionState::SynOutbound : SessionState::SynInbound;
-    case net::Protocol::Udp:
-      return SessionState::OpenUdp;
+      return opening.direction == Direction::Outbound ? SessionState::SynOutbound : SessionState::SynInbound;
+    case net::Protocol::Udp:  // RFC 4787 REQ-5a
+      return opening.is_of_well_known_service ? SessionState::AskedUdp : SessionState::OpenUdp;
     case net::Protocol::Icmp:
       return SessionState::OpenIcmp;
   }
@@ -55,7 +64,8 @@ Opened Conntrack::open_outbound(const OutboundFlow& flow, unsigned policy_id, Ti
                                    .remote = flow.key.remote_endpoint(),
                                    .protocol = protocol,
                                    .policy = static_cast<std::uint16_t>(policy_id)};
-  const Opened opened = open(identity, choice.flags, first_state(protocol, Direction::Outbound), now);
+  const Opening opening{Direction::Outbound, is_well_known(identity.remote.port)};
+  const Opened opened = open(identity, choice.flags, first_state(protocol, opening), now);
   if (opened.session != nullptr) settle(*opened.session, flow.port, flow.mac);
   return opened;
 }
@@ -75,7 +85,9 @@ Opened Conntrack::open_inbound(const InboundFlow& flow, unsigned policy_id, Time
                                    .remote = flow.key.remote_endpoint(),
                                    .protocol = protocol,
                                    .policy = static_cast<std::uint16_t>(policy_id)};
-  const Opened opened = open(identity, Session::kInvited, first_state(protocol, Direction::Inbound), now);
+  // A forward stays when its sessions end, so RFC 4787 REQ-5 asks nothing of them; a mapping does not.
+  const Opening opening{Direction::Inbound, flow.forward_to && is_well_known(internal->port)};
+  const Opened opened = open(identity, Session::kInvited, first_state(protocol, opening), now);
   if (opened.session != nullptr) settle(*opened.session, flow.port, flow.mac);
   return opened;
 }

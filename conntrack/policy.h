@@ -30,6 +30,7 @@ struct Timeouts {
   Ticks tcp_established = std::chrono::hours(2) + std::chrono::minutes(4);  // RFC 5382 REQ-5
   Ticks tcp_transitory = std::chrono::minutes(4);                           // RFC 5382 REQ-5
   Ticks udp = std::chrono::minutes(5);                                      // RFC 4787 REQ-5
+  Ticks udp_answered = std::chrono::seconds(30);                            // RFC 4787 REQ-5a; `udp` at most
   Ticks icmp = std::chrono::seconds(60);                                    // RFC 5508 REQ-2
   Ticks other = std::chrono::minutes(10);
 };

@@ -116,7 +116,8 @@ class alignas(kCacheLineSize) Session {
   template <Direction direction>
   void count(std::uint32_t bytes);
   // Not of TCP: outbound packets keep the session alive, inbound ones once the VM has answered (RFC 4787
-  // REQ-6: a stranger cannot hold a mapping open by itself).
+  // REQ-6: a stranger cannot hold a mapping open by itself). Whoever has asked and been answered, and sends
+  // again, does more than ask. After count().
   template <Direction direction>
   void keep_alive(Time now);
   void count(Direction direction, std::uint32_t bytes) {
@@ -226,6 +227,9 @@ inline void Session::refresh(Time now) {
 template <Direction direction>
 void Session::keep_alive(Time now) {
   constexpr std::uint64_t spoken = std::uint64_t{kSpoken} << kFlagShift;
+  constexpr auto answers = 1 - static_cast<unsigned>(direction);
+  if (state() == SessionState::AskedUdp && opener() == direction && traffic_[answers] != 0)
+    set_state(SessionState::OpenUdp);
   std::uint64_t activity = activity_;
   if (direction == Direction::Outbound) activity |= spoken;
   if (activity & spoken) activity = (activity & ~std::uint64_t{0xffff'ffff}) | now.time_since_epoch().count();

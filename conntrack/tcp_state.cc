@@ -17,6 +17,7 @@ constexpr auto FiI = SessionState::FinInbound;
 constexpr auto Clo = SessionState::Closing;
 constexpr auto Rst = SessionState::Reset;
 constexpr auto Udp = SessionState::OpenUdp;
+constexpr auto Ask = SessionState::AskedUdp;
 constexpr auto Icm = SessionState::OpenIcmp;
 constexpr auto Oth = SessionState::OpenOther;
 
@@ -36,6 +37,7 @@ constexpr Rows kOutbound = {{
   /* Clo  */ {SyO, SyA, Clo, Clo, Clo},  // a new SYN, or the answer to one, reopens the tuple; last ACKs do not
   /* Rst  */ {SyO, SyA, Est, FiO, Rst},  // SYN: anew; anything but RST: the VM did not believe it (RFC 7857 2.2)
   /* Udp  */ {Udp, Udp, Udp, Udp, Udp},  // not TCP
+  /* Ask  */ {Ask, Ask, Ask, Ask, Ask},
   /* Icm  */ {Icm, Icm, Icm, Icm, Icm},
   /* Oth  */ {Oth, Oth, Oth, Oth, Oth},
 }};
@@ -53,6 +55,7 @@ constexpr Rows kInbound = {{
   /* Clo  */ {Clo, Clo, Clo, Clo, Clo},  // the remote may reopen from TIME-WAIT (RFC 9293 MAY-2): the VM's answer shows
   /* Rst  */ {Rst, Rst, Rst, Rst, Rst},  // the same: what the VM says of it counts, for a stranger says anything
   /* Udp  */ {Udp, Udp, Udp, Udp, Udp},  // not TCP
+  /* Ask  */ {Ask, Ask, Ask, Ask, Ask},
   /* Icm  */ {Icm, Icm, Icm, Icm, Icm},
   /* Oth  */ {Oth, Oth, Oth, Oth, Oth},
 }};
@@ -85,6 +88,7 @@ const char* to_string(SessionState state) {
     case SessionState::Reset:
       return "reset";
     case SessionState::OpenUdp:
+    case SessionState::AskedUdp:
     case SessionState::OpenIcmp:
     case SessionState::OpenOther:
       return "open";

@@ -28,12 +28,13 @@ enum class SessionState : std::uint8_t {
   Closing,      // both have, or one has and then reset
   Reset,        // a RST was seen, perhaps a forged one
   OpenUdp,
+  AskedUdp,  // a question to a well-known service, and its answers; OpenUdp once there is another one
   OpenIcmp,
   OpenOther,
 };
-inline constexpr unsigned kSessionStates = 13;
+inline constexpr unsigned kSessionStates = 14;
 
-enum class TimeoutClass : std::uint8_t { TcpEstablished, TcpTransitory, Udp, Icmp, Other };
+enum class TimeoutClass : std::uint8_t { TcpEstablished, TcpTransitory, Udp, UdpAnswered, Icmp, Other };
 
 // "syn_sent", "syn_received", "syn_crossed", "syn_acknowledged", "established", "fin_outbound",
 // "fin_inbound", "closing", "reset"; "open" for what is not TCP; "free".
@@ -49,6 +50,8 @@ constexpr TimeoutClass timeout_class(SessionState state) {
       return TimeoutClass::TcpEstablished;
     case SessionState::OpenUdp:
       return TimeoutClass::Udp;
+    case SessionState::AskedUdp:
+      return TimeoutClass::UdpAnswered;
     case SessionState::OpenIcmp:
       return TimeoutClass::Icmp;
     case SessionState::OpenOther:

@@ -84,6 +84,8 @@ constexpr std::array kLiveOfANetwork{
                [](const Network& n) { return config::to_text(n.nat.timeouts.tcp_transitory); }),
     VMNAT_LIVE(Network, "nat.timeouts.udp", nat.timeouts.udp,
                [](const Network& n) { return config::to_text(n.nat.timeouts.udp); }),
+    VMNAT_LIVE(Network, "nat.timeouts.udp_answered", nat.timeouts.udp_answered,
+               [](const Network& n) { return config::to_text(n.nat.timeouts.udp_answered); }),
     VMNAT_LIVE(Network, "nat.timeouts.icmp", nat.timeouts.icmp,
                [](const Network& n) { return config::to_text(n.nat.timeouts.icmp); }),
     VMNAT_LIVE(Network, "nat.timeouts.other", nat.timeouts.other,

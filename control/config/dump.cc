@@ -177,6 +177,7 @@ void write_nat(Writer& out, const Nat& nat) {
     out.key("tcp_established", to_text(nat.timeouts.tcp_established));
     out.key("tcp_transitory", to_text(nat.timeouts.tcp_transitory));
     out.key("udp", to_text(nat.timeouts.udp));
+    out.key("udp_answered", to_text(nat.timeouts.udp_answered));
     out.key("icmp", to_text(nat.timeouts.icmp));
     out.key("other", to_text(nat.timeouts.other));
   });

@@ -167,6 +167,7 @@ struct Timeouts {
   std::chrono::seconds tcp_established = std::chrono::minutes{124};  // RFC 5382 REQ-5: not less
   std::chrono::seconds tcp_transitory = std::chrono::minutes{4};     // RFC 5382 REQ-5: not less
   std::chrono::seconds udp = std::chrono::minutes{5};                // RFC 4787 REQ-5: 5 min recommended
+  std::chrono::seconds udp_answered{30};                             // RFC 4787 REQ-5a; no longer than `udp`
   std::chrono::seconds icmp{60};                                     // RFC 5508 REQ-1: not less
   std::chrono::seconds other = std::chrono::minutes{10};
   bool operator==(const Timeouts&) const = default;

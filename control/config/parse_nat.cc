@@ -30,6 +30,7 @@ void parse_timeouts(Section& section, Timeouts& into) {
   section.optional("tcp_established", into.tcp_established, timeout);
   section.optional("tcp_transitory", into.tcp_transitory, timeout);
   section.optional("udp", into.udp, timeout);
+  section.optional("udp_answered", into.udp_answered, timeout);
   section.optional("icmp", into.icmp, timeout);
   section.optional("other", into.other, timeout);
 }

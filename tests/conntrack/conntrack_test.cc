@@ -13,7 +13,7 @@ namespace vmnat::conntrack {
 namespace {
 
 const net::Endpoint kVm = endpoint("192.168.122.10", 40000);
-const net::Endpoint kServer = endpoint("198.51.100.1", 443);
+const net::Endpoint kServer = endpoint("198.51.100.1", 4433);
 
 TEST(Conntrack, FindsASessionByBothDirections) {
   Nat nat;
@@ -22,7 +22,7 @@ TEST(Conntrack, FindsASessionByBothDirections) {
   EXPECT_EQ(nat->find(FlowKey::of(kVm, kServer, kUdp)), session);
   EXPECT_EQ(nat->find(FlowKey::of(session->external(), kServer, kUdp)), session);
   EXPECT_EQ(nat->find(FlowKey::of(kVm, kServer, kTcp)), nullptr);
-  EXPECT_EQ(nat->find(FlowKey::of(kVm, endpoint("198.51.100.1", 444), kUdp)), nullptr);
+  EXPECT_EQ(nat->find(FlowKey::of(kVm, endpoint("198.51.100.1", 4434), kUdp)), nullptr);
   EXPECT_EQ(nat.broken_invariant(), "");
 }
 

@@ -83,6 +83,30 @@ TEST(Exhaustion, ProtocolsDoNotTakeEachOthersPorts) {
   }
 }
 
+// VMs that ask one resolver from a new port each time, behind one address: 217 a second for 5 minutes.
+TEST(Exhaustion, QuestionsToAResolverGiveTheirPortsBackInTime) {
+  constexpr unsigned kPerSecond = 217, kSeconds = 300;
+  Nat nat({.capacity = 1u << 17});
+  const net::Endpoint resolver = endpoint("198.51.100.1", 53);
+  std::uint64_t most = 0;
+  for (unsigned i = 0; i < kPerSecond * kSeconds; ++i) {
+    const Time now{Ticks{i * 16 / kPerSecond}};
+    const net::Endpoint vm{net::Ipv4Addr::from_host(0xc0a87a0a + i % 2),
+                           net::L4Port::from_host(static_cast<std::uint16_t>(1024 + i / 2 % 64000))};
+    Session* session = nat.open(vm, resolver, kUdp, now);
+    ASSERT_NE(session, nullptr) << i;
+    for (const Direction direction : {kOut, kIn}) {
+      session->count(direction, 60);
+      session->keep_alive(direction, now);
+    }
+    nat->expire(now, 1000);
+    most = std::max(most, nat->statistics().active);
+  }
+  EXPECT_LT(most, 36u * kPerSecond);
+  EXPECT_EQ(nat->statistics().overloaded, 0u);
+  EXPECT_EQ(nat.broken_invariant(), "");
+}
+
 TEST(Exhaustion, RefusesAtTheLastPortWhenOverloadIsOff) {
   Nat nat({.capacity = 2 * kPorts, .seed = 3}, {.overload = false});
   unsigned next = 0;

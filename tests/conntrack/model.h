@@ -60,7 +60,7 @@ class ModelNat {
     if (!pool_of(flow.protocol).contains(external)) return "not in the pool: " + net::to_string(external);
     if (by_external_.contains({flow.protocol, external, flow.remote})) return "the tuple is taken";
     if (const std::string why = why_choice_is_wrong(flow, external); !why.empty()) return why;
-    add(flow, external, first_state(flow.protocol, Direction::Outbound), true, now);
+    add(flow, external, first_state(flow, Direction::Outbound), true, now);
     return "";
   }
   // The same for an inbound one (external, remote) without a session.
@@ -74,7 +74,7 @@ class ModelNat {
     if (verdict != Verdict::Opened) return to_string(verdict);
     if (session->internal() != *internal) return "let in to another internal endpoint";
     const Flow outbound{flow.protocol, *internal, flow.remote};
-    add(outbound, flow.local, first_state(flow.protocol, Direction::Inbound), false, now);
+    add(outbound, flow.local, first_state(flow, Direction::Inbound), false, now);
     sessions_.at(outbound).invited = true;
     return "";
   }
@@ -93,12 +93,17 @@ class ModelNat {
     Entry& entry = sessions_.at(outbound);
     ++entry.packets[static_cast<unsigned>(direction)];
     if (outbound.protocol == kTcp) return see_segment(entry, direction, flags, is_credible, now);
+    const unsigned answers = entry.invited ? 0 : 1;
+    if (entry.state == SessionState::AskedUdp && static_cast<unsigned>(direction) != answers &&
+        entry.packets[answers] > 0)
+      entry.state = SessionState::OpenUdp;
     if (direction == kOut) entry.spoken = true;
     if (entry.spoken) entry.last_seen = now;
   }
   [[nodiscard]] bool is_expired(const Entry& entry, Time now) const {
     const auto& t = policy_.timeouts;
-    const Ticks limits[] = {t.tcp_established, t.tcp_transitory, t.udp, t.icmp, t.other};
+    const Ticks limits[] = {
+        t.tcp_established, t.tcp_transitory, t.udp, std::min(t.udp, t.udp_answered), t.icmp, t.other};
     return now - entry.last_seen >= limits[static_cast<unsigned>(timeout_class(entry.state))];
   }
   void remove(Flow flow) {  // a copy: it may stand in what is erased
@@ -133,9 +138,12 @@ class ModelNat {
         std::ranges::count_if(sessions_, [](const auto& each) { return each.second.invited; }));
   }
   static bool has_ports(net::Protocol protocol) { return port_space(protocol) != PortSpace::None; }
-  static SessionState first_state(net::Protocol protocol, Direction direction) {
+  static SessionState first_state(const Flow& flow, Direction direction) {
+    const net::Protocol protocol = flow.protocol;
     if (protocol == kTcp) return direction == kOut ? SessionState::SynOutbound : SessionState::SynInbound;
-    if (protocol == kUdp) return SessionState::OpenUdp;
+    if (protocol == kUdp)
+      return direction == kOut && flow.remote.port.host() < 1024 ? SessionState::AskedUdp
+                                                                 : SessionState::OpenUdp;
     return protocol == kIcmp ? SessionState::OpenIcmp : SessionState::OpenOther;
   }
   [[nodiscard]] const std::set<net::Endpoint>& pool_of(net::Protocol protocol) const {

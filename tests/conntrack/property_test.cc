@@ -150,7 +150,7 @@ class Walk {
     };
     return {protocol,
             {net::Ipv4Addr::from_host(0xc0a87a00 + i % 7), port(1000 + i / 7 * 31, has_ports)},
-            {net::Ipv4Addr::from_host(0xc6336400 + r % 3), port(80 + r, has_ports && protocol != kIcmp)}};
+            {net::Ipv4Addr::from_host(0xc6336400 + r % 3), port(1020 + r, has_ports && protocol != kIcmp)}};
   }
   std::uint8_t random_tcp_flags() {
     constexpr std::uint8_t kUsual[] = {kSyn, kAck, kAck, kAck | kSyn, kFin | kAck, kRst};

@@ -12,6 +12,8 @@ const net::Endpoint kOtherVm = endpoint("192.168.122.11", 40000);
 const net::Endpoint kA = endpoint("198.51.100.1", 443);
 const net::Endpoint kAOtherPort = endpoint("198.51.100.1", 8443);
 const net::Endpoint kB = endpoint("198.51.100.2", 443);
+const net::Endpoint kDns = endpoint("198.51.100.1", 53);
+const net::Endpoint kGame = endpoint("198.51.100.1", 27015);
 constexpr Ticks kSecond{std::chrono::seconds(1)};
 
 NatPolicy with(Filtering filtering) {
@@ -160,18 +162,86 @@ TEST(Rfc4787, Req3a_PortsBelow1024AreNeverGiven) {
   }
 }
 
+// The first datagram of that side, or its next one.
+void pass(Nat& nat, Session& session, Direction direction, Time now) {
+  session.count(direction, 60);
+  session.keep_alive(direction, now);
+  ASSERT_EQ(nat.broken_invariant(), "");
+}
+
+// How long the session lasts when nothing more is sent, by whole seconds.
+std::chrono::seconds life_of(Nat& nat, const Session& session) {
+  const SessionView view = *nat->view_of(session.outbound_key());
+  return std::chrono::duration_cast<std::chrono::seconds>(view.expires - view.last_seen);
+}
+
 TEST(Rfc4787, Req5_UdpSessionsLastFiveMinutesByDefault) {
   Nat nat;
-  nat.open(kVm, kA);
+  nat.open(kVm, kGame);
   nat.expire_all(at_seconds(291));  // whose turns end at 299 s
-  EXPECT_NE(nat->find(FlowKey::of(kVm, kA, kUdp)), nullptr);
+  EXPECT_NE(nat->find(FlowKey::of(kVm, kGame, kUdp)), nullptr);
   nat.expire_all(at_seconds(300));
-  EXPECT_EQ(nat->find(FlowKey::of(kVm, kA, kUdp)), nullptr);
+  EXPECT_EQ(nat->find(FlowKey::of(kVm, kGame, kUdp)), nullptr);
+}
+
+TEST(Rfc4787, Req5a_OneQuestionToAWellKnownPortLastsThirtySecondsAnsweredOrNot) {
+  for (const unsigned service : {53u, 123u, 1023u, 1024u, 4500u}) {
+    Nat nat;
+    Session& session = *nat.open(kVm, endpoint("198.51.100.1", service));
+    const std::chrono::seconds expected(service < 1024 ? 30 : 300);
+    for (const Direction direction : {kOut, kOut, kIn, kIn}) {  // asked twice, answered twice
+      EXPECT_EQ(life_of(nat, session), expected) << service;
+      pass(nat, session, direction, at_seconds(10));
+    }
+    EXPECT_EQ(life_of(nat, session), expected) << service;
+    nat.expire_all(at_seconds(40));
+    EXPECT_EQ(nat->statistics().active, service < 1024 ? 0u : 1u) << service;
+  }
+}
+
+TEST(Rfc4787, Req5a_WhoeverSendsAgainAfterAnAnswerDoesMoreThanAsk) {
+  Nat nat;
+  Session& session = *nat.open(kVm, endpoint("198.51.100.1", 443));
+  for (const Direction direction : {kOut, kIn, kOut}) pass(nat, session, direction, at_seconds(1));
+  EXPECT_EQ(life_of(nat, session), std::chrono::minutes(5));
+  EXPECT_EQ(session.last_seen(), at_seconds(1));
+}
+
+TEST(Rfc4787, Req5a_AMappingLastsAsLongAsItsLongestSession) {
+  Nat nat;
+  const net::Endpoint external = nat.open(kVm, kDns)->external();
+  nat.open(kVm, kGame);
+  nat.expire_all(at_seconds(120));
+  EXPECT_EQ(nat->statistics().active, 1u);
+  EXPECT_EQ(nat.open(kVm, kDns, kUdp, at_seconds(130))->external(), external);
+}
+
+TEST(Rfc4787, Req5a_QuestionsToAForwardOfAWellKnownServiceLastThirtySeconds) {
+  Nat nat;
+  Session& asked =
+      *nat.try_forward(endpoint("203.0.113.1", 5353), endpoint("192.168.122.10", 53), kGame, kUdp, 0).session;
+  Session& played =
+      *nat.try_forward(endpoint("203.0.113.1", 9000), endpoint("192.168.122.10", 9000), kDns, kUdp, 0)
+           .session;
+  for (const Direction direction : {kIn, kOut, kOut}) {
+    for (Session* session : {&asked, &played}) pass(nat, *session, direction, at_seconds(1));
+    EXPECT_EQ(life_of(nat, asked), std::chrono::seconds(30));
+    EXPECT_EQ(life_of(nat, played), std::chrono::minutes(5));
+  }
+  pass(nat, asked, kIn, at_seconds(2));
+  EXPECT_EQ(life_of(nat, asked), std::chrono::minutes(5)) << "the remote asks again";
+}
+
+TEST(Rfc4787, Req5a_ItsTimeIsConfigurableAndNeverLongerThanThatOfOthers) {
+  for (const unsigned udp : {300u, 10u}) {
+    Nat nat({}, {.timeouts = {.udp = std::chrono::seconds(udp), .udp_answered = std::chrono::seconds(60)}});
+    EXPECT_EQ(life_of(nat, *nat.open(kVm, kDns)), std::chrono::seconds(std::min(udp, 60u)));
+  }
 }
 
 TEST(Rfc4787, Req5_TheUdpTimeoutIsConfigurable) {
   Nat nat({}, {.timeouts = {.udp = std::chrono::seconds(120)}});
-  nat.open(kVm, kA);
+  nat.open(kVm, kGame);
   nat.expire_all(at_seconds(111));
   EXPECT_EQ(nat->statistics().active, 1u);
   nat.expire_all(at_seconds(120));
@@ -180,7 +250,7 @@ TEST(Rfc4787, Req5_TheUdpTimeoutIsConfigurable) {
 
 TEST(Rfc4787, Req6_OutboundPacketsRefresh) {
   Nat nat;
-  nat.open(kVm, kA)->keep_alive(kOut, at_seconds(200));
+  nat.open(kVm, kGame)->keep_alive(kOut, at_seconds(200));
   nat.expire_all(at_seconds(480));
   EXPECT_EQ(nat->statistics().active, 1u);
 }

@@ -55,6 +55,8 @@ TEST(Reload, TellsLiveChangesInSentences) {
        [](Config& c) { c.networks[1].nat.timeouts.tcp_transitory = minutes(5); }},
       {"network blue: nat.timeouts.udp is now 6m",
        [](Config& c) { c.networks[1].nat.timeouts.udp = minutes(6); }},
+      {"network blue: nat.timeouts.udp_answered is now 1m",
+       [](Config& c) { c.networks[1].nat.timeouts.udp_answered = minutes(1); }},
       {"network blue: nat.timeouts.icmp is now 2m",
        [](Config& c) { c.networks[1].nat.timeouts.icmp = minutes(2); }},
       {"network blue: nat.timeouts.other is now 1h",

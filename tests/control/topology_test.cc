@@ -169,7 +169,8 @@ TEST(Topology, PoliciesSayWhatTheFileSays) {
       "    nat:\n"
       "      mapping: endpoint-dependent\n"
       "      overload: false\n"
-      "      timeouts: {tcp_established: 3h, tcp_transitory: 5m, udp: 6m, icmp: 70s, other: 11m}\n"
+      "      timeouts: {tcp_established: 3h, tcp_transitory: 5m, udp: 6m, udp_answered: 40s, icmp: 70s, "
+      "other: 11m}\n"
       "      limits: {sessions_per_port: 100, new_sessions_per_second: 10}\n");
   const auto external = plan_external_addresses(config);
   const auto lists = plan_address_lists(config, external);
@@ -181,6 +182,7 @@ TEST(Topology, PoliciesSayWhatTheFileSays) {
   EXPECT_TRUE(policies[0].overload);
   EXPECT_EQ(policies[0].timeouts.tcp_established, usual.timeouts.tcp_established);
   EXPECT_EQ(policies[0].timeouts.udp, usual.timeouts.udp);
+  EXPECT_EQ(policies[0].timeouts.udp_answered, usual.timeouts.udp_answered);
   EXPECT_EQ(policies[0].sessions_per_port, 0u);
   EXPECT_EQ(policies[0].addresses.data(), lists[0].data()) << "the lists back the policies' spans";
   EXPECT_EQ(policies[1].mapping, conntrack::Mapping::EndpointDependent);
@@ -188,6 +190,7 @@ TEST(Topology, PoliciesSayWhatTheFileSays) {
   EXPECT_EQ(policies[1].timeouts.tcp_established, std::chrono::hours(3));
   EXPECT_EQ(policies[1].timeouts.tcp_transitory, std::chrono::minutes(5));
   EXPECT_EQ(policies[1].timeouts.udp, std::chrono::minutes(6));
+  EXPECT_EQ(policies[1].timeouts.udp_answered, std::chrono::seconds(40));
   EXPECT_EQ(policies[1].timeouts.icmp, std::chrono::seconds(70));
   EXPECT_EQ(policies[1].timeouts.other, std::chrono::minutes(11));
   EXPECT_EQ(policies[1].sessions_per_port, 100u);

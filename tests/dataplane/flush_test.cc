@@ -67,7 +67,7 @@ TEST_F(Flush, SelectsByEveryAttribute) {
       {"another network", {.policy = 1}, 0},
       {"a protocol", {.protocol = net::Protocol::Udp}, 3},
       {"another protocol", {.protocol = net::Protocol::Tcp}, 0},
-      {"a state", {.states = 1u << static_cast<unsigned>(conntrack::SessionState::OpenUdp)}, 3},
+      {"a state", {.states = 1u << static_cast<unsigned>(conntrack::SessionState::AskedUdp)}, 3},
       {"another state", {.states = 1u << static_cast<unsigned>(conntrack::SessionState::Established)}, 0},
       {"an internal address", {.internal = {{ip("192.168.122.11"), {}}}}, 2},
       {"an internal endpoint", {.internal = {{ip("192.168.122.11"), port(5001)}}}, 1},

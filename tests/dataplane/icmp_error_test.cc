@@ -190,11 +190,11 @@ TEST_F(IcmpErrors, OfAnotherVmOfTheNetworkGoOutInTheSessionsName) {
 
 TEST_F(IcmpErrors, NeitherRefreshNorEndTheSession) {
   const Bytes sent = opened(outbound(Inner::Udp));
-  bed.advance(std::chrono::seconds(290));
+  bed.advance(std::chrono::seconds(25));
   bed.exchange(kUplink, error_in(quoted(sent, kEightBytes), IcmpType::DestinationUnreachable, 3).frame());
   EXPECT_EQ(bed.take(kVm1).size(), 1u);
   EXPECT_EQ(bed.worker(0).conntrack().statistics().active, 1u) << "RFC 4787 REQ-12";
-  bed.advance(std::chrono::seconds(20));
+  bed.advance(std::chrono::seconds(10));
   EXPECT_EQ(bed.worker(0).conntrack().statistics().active, 0u) << "RFC 5508 REQ-6";
 }
 

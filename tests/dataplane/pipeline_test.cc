@@ -183,12 +183,23 @@ TEST_F(Pipeline, FramesOfOneNewFlowInOneBurstShareASession) {
 TEST_F(Pipeline, SessionsExpireAndTheirPortsComeBack) {
   bed.exchange(kVm1, outbound().udp().frame());
   const Bytes sent = only(bed.take(kUplink));
-  bed.advance(std::chrono::seconds(299));
+  bed.advance(std::chrono::seconds(29));
   EXPECT_EQ(bed.worker(0).conntrack().statistics().active, 1u);
-  bed.advance(std::chrono::seconds(10));
+  bed.advance(std::chrono::seconds(5));
   EXPECT_EQ(bed.worker(0).conntrack().statistics().active, 0u);
   bed.exchange(kUplink, reply_to(sent).udp().frame());
   EXPECT_EQ(bed.dropped(DropReason::NoSession), 1u);
+}
+
+TEST_F(Pipeline, AConversationLastsLongerThanAQuestion) {
+  bed.exchange(kVm1, outbound().udp().frame());
+  const Bytes sent = only(bed.take(kUplink));
+  bed.exchange(kUplink, reply_to(sent).udp().frame());
+  bed.exchange(kVm1, outbound().udp().frame());
+  bed.advance(std::chrono::seconds(299));
+  EXPECT_EQ(bed.worker(0).conntrack().statistics().active, 1u);
+  bed.advance(std::chrono::seconds(5));
+  EXPECT_EQ(bed.worker(0).conntrack().statistics().active, 0u);
 }
 
 TEST_F(Pipeline, AnswersArpForTheGateway) {

@@ -4,7 +4,7 @@
 the wires.
 
     default   at most 4 sessions of a VM; host-unreachable
-    lab       4 external ports and no overload; as it comes: admin-prohibited
+    lab       4 external ports and no overload, questions to a port below 1024 for 5 s; as it comes: admin-prohibited
 """
 
 import datetime
@@ -25,7 +25,8 @@ def make_lab(scope):
     lab = VethLab(scope, guests=("default", "default", "lab", "lab"),
                   external=["203.0.113.3"],
                   default={"limits": {"sessions_per_port": 4}, "exhaustion_icmp": "host-unreachable"},
-                  lab={"addresses": ["203.0.113.3"], "ports": "2000-2003", "overload": False})
+                  lab={"addresses": ["203.0.113.3"], "ports": "2000-2003", "overload": False,
+                       "timeouts": {"udp_answered": "5s"}})
     lab.settle()
     return lab
 
@@ -37,15 +38,15 @@ def refused(reason, number=1):
     return {"received": number, "generated": number, "transmitted": number, "dropped": {f"drop.{reason}": number}}
 
 
-def datagram(guest, port, to=REMOTE):
-    return guest.routed(to) / UDP(sport=port, dport=53) / Raw(b"one more")
+def datagram(guest, port, to=REMOTE, remote_port=5300):
+    return guest.routed(to) / UDP(sport=port, dport=remote_port) / Raw(b"one more")
 
 
 def use_up(lab, guest, number=4):
     """Sessions of the VM until it is refused one; answers the internal ports that have one."""
     lab.vmnatd.ctl("flush", "--network", guest.network)
     for port in range(5000, 5000 + number):
-        lab.open_udp(guest, port, b"session of port %d" % port)
+        lab.open_udp(guest, port, b"session of port %d" % port, remote_port=5300)
     return range(5000, 5000 + number)
 
 
@@ -65,7 +66,7 @@ def told(lab):
             expect_refusal(lab.vm1, datagram(lab.vm1, port), HOST_UNREACHABLE)
     with lab.counting(received=len(held) + 1, transmitted=len(held) + 1):  # sessions that are there go on
         for port in held:
-            lab.open_udp(lab.vm1, port, b"still %d" % port)
+            lab.open_udp(lab.vm1, port, b"still %d" % port, remote_port=5300)
         lab.open_udp(lab.vm2, 5100, b"another VM")
 
 
@@ -78,6 +79,20 @@ def no_port(lab):
     check_equal(lab.vmnatd.ctl("flush", "--internal", f"{lab.vm3.address}:5000")["flushed"], 1, "flushed sessions")
     outbound = lab.open_udp(lab.vm4, 5100, b"now there is one")
     check(2000 <= outbound[UDP].sport <= 2003, f"external port {outbound[UDP].sport}")
+
+
+@suite.test("questions that were answered give their ports back to others long before a conversation would (RFC 4787 REQ-5a)")
+def answered(lab):
+    lab.vmnatd.ctl("flush", "--network", lab.vm3.network)
+    for port in range(5200, 5204):
+        lab.vm3.wire.send(datagram(lab.vm3, port, remote_port=53))
+        question = lab.router.expect(lambda f: UDP in f, "the question")
+        lab.reply_udp(question, b"answer")
+        lab.vm3.expect(lambda f: UDP in f and f[UDP].dport == port, "the answer")
+    expect_refusal(lab.vm4, datagram(lab.vm4, 5204, remote_port=53), PROHIBITED)
+    wait_until(lambda: not lab.vmnatd.sessions("--network", lab.vm3.network), "the four sessions have ended")
+    lab.vm4.wire.send(datagram(lab.vm4, 5204, remote_port=53))
+    check(2000 <= lab.router.expect(lambda f: UDP in f, "the fifth question")[UDP].sport <= 2003, "its port")
 
 
 @suite.test("it is counted by VM port and by remote, and vmnatctl shows whom most of it was towards")

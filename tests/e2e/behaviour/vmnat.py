@@ -21,7 +21,7 @@ NAT = {"default": {"forwards": [{"protocol": protocol, "port": port, "to": f"{to
        "lab": {"mapping": "endpoint-dependent"},
        "open": {"filtering": "endpoint-independent"},
        "known": {"filtering": "address-dependent"},
-       "brief": {"timeouts": {"udp": "10s", "icmp": "5s", "tcp_transitory": "5s", "other": "5s"}}}
+       "brief": {"timeouts": {"udp": "10s", "udp_answered": "5s", "icmp": "5s", "tcp_transitory": "5s", "other": "5s"}}}
 
 OWNED = {"vm6": {"guard": "on", "mac": "52:54:00:aa:00:06", "address": f"{PREFIXES['known']}.10"}}
 
