@@ -64,14 +64,30 @@ net::Ipv4Addr rented_address(const Surroundings& at) {
   return uplink ? uplink->rented() : net::Ipv4Addr{};
 }
 
-Answer status(const Surroundings& at) {
-  const dataplane::ForwardingState& state = at.launched.states().current();
+// Told to VMs whose network names none.
+Json resolvers_told(const Surroundings& at) {
+  const auto of_lease = at.slow_path.resolvers_of_lease();
+  Json list = Json::array();
+  for (const net::Ipv4Addr address : of_lease.empty() ? at.resolvers.of_host() : of_lease)
+    list.push_back(net::to_string(address));
+  return list;
+}
+
+Json notes_of_status(const Surroundings& at) {
   Json notes = at.eal.notes;
   for (const std::string& note : at.slow_path.dhcp().notes()) notes.push_back(note);
-  if (const auto& client = at.slow_path.uplink_client(); client && !state.uplink.has_address())
+  if (const auto& client = at.slow_path.uplink_client(); at.slow_path.is_waiting_for_lease())
     notes.push_back(client->problem().empty()
                         ? "the uplink has no address yet: nothing is forwarded until a DHCP server gives one"
                         : client->problem() + "; nothing is forwarded");
+  else if (const std::string problem = resolver_problem(at.config, at.slow_path.resolvers_of_lease());
+           !problem.empty())
+    notes.push_back(problem);
+  return notes;
+}
+
+Answer status(const Surroundings& at) {
+  const dataplane::ForwardingState& state = at.launched.states().current();
   std::size_t up = 0;
   for (const dataplane::Port& port : state.ports) up += port.up ? 1 : 0;
   return Answer::object({
@@ -95,7 +111,8 @@ Answer status(const Surroundings& at) {
         {"mac", net::to_string(state.uplink.mac)},
         {"mtu", state.uplink.has_address() ? state.uplink.mtu : at.config.uplink.mtu},
         {"dhcp", uplink_lease(at)}}},
-      {"notes", notes},
+      {"resolvers", resolvers_told(at)},
+      {"notes", notes_of_status(at)},
   });
 }
 

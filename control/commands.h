@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "control/admin/server.h"
+#include "control/resolver_watch.h"
 #include "control/slow_path.h"
 
 namespace vmnat::control {
@@ -20,6 +21,7 @@ struct Surroundings {
   const EalPlan& eal;
   Launched& launched;
   SlowPath& slow_path;
+  const ResolverWatch& resolvers;
   std::function<Result<std::vector<std::string>>()> reload;  // what has changed, in sentences
   SteadyTime started;
 };

@@ -38,6 +38,7 @@ Daemon::Daemon(config::Config& config, std::string config_path, Launched& launch
       timer_(io_),
       slow_path_(config, launched),
       exhaustion_(config, launched.ports()),
+      resolvers_(config),
       table_pages_(tables_of(launched)) {}
 
 Result<std::unique_ptr<Daemon>> Daemon::create(config::Config& config, const std::string& config_path,
@@ -51,6 +52,7 @@ Result<std::unique_ptr<Daemon>> Daemon::create(config::Config& config, const std
                                       .eal = eal,
                                       .launched = launched,
                                       .slow_path = daemon->slow_path_,
+                                      .resolvers = daemon->resolvers_,
                                       .reload = [at = daemon.get()] { return at->reload(); },
                                       .started = std::chrono::steady_clock::now()});
   return daemon;
@@ -112,6 +114,7 @@ Result<std::vector<std::string>> Daemon::take_over_file() {
 void Daemon::tick() {
   const SteadyTime now = std::chrono::steady_clock::now();
   slow_path_.poll(now, std::chrono::system_clock::now());
+  follow_resolvers(now);
   if (now >= next_second_) {
     next_second_ = now + std::chrono::seconds(1);
     watch_workers();
@@ -122,6 +125,13 @@ void Daemon::tick() {
   timer_.async_wait([this](const boost::system::error_code& error) {
     if (!error) tick();
   });
+}
+
+// While a lease is waited for, what it will name is not known.
+void Daemon::follow_resolvers(SteadyTime now) {
+  if (resolvers_.look(now)) slow_path_.dhcp().reconfigure();
+  if (slow_path_.is_waiting_for_lease()) return;
+  resolvers_.tell(resolver_problem(config_, slow_path_.resolvers_of_lease()));
 }
 
 // The service manager hears from us only while every worker goes on.

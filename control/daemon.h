@@ -10,6 +10,7 @@
 
 #include "control/admin/server.h"
 #include "control/exhaustion.h"
+#include "control/resolver_watch.h"
 #include "control/slow_path.h"
 #include "control/table_pages.h"
 
@@ -32,6 +33,7 @@ class Daemon {
   Result<std::vector<std::string>> take_over_file();
   void tick();
   void watch_workers();
+  void follow_resolvers(SteadyTime now);
 
   config::Config& config_;  // what is in effect; a reload writes to it
   std::string config_path_;
@@ -41,6 +43,7 @@ class Daemon {
   boost::asio::steady_timer timer_;
   SlowPath slow_path_;
   ExhaustionWatch exhaustion_;
+  ResolverWatch resolvers_;
   TablePages table_pages_;
   std::unique_ptr<admin::Server> admin_;
   SteadyTime next_second_{};

@@ -27,9 +27,13 @@ int cannot_start(const Error& error) {
 }
 
 int run(const Options& options) {
-  auto config = config::load_config(options.config_path);
+  std::vector<config::Problem> notes;
+  auto config = config::load_config(options.config_path, {.notes = &notes});
   if (!config) return report_problems(config.error());
-  if (options.check_only) return kStopped;
+  if (options.check_only) {
+    report_problems(notes);
+    return kStopped;
+  }
 
   start_log(options.log_level, options.log_format);
   capture_dpdk_log();

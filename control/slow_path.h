@@ -42,6 +42,12 @@ class SlowPath {
   [[nodiscard]] const std::vector<Neighbors>& inside() const { return inside_; }
   [[nodiscard]] const MacLearning& macs() const { return macs_; }
   // ARP requests sent on networks, each port's copy counted.
+  // The uplink has no address, and DHCP is to give it one.
+  [[nodiscard]] bool is_waiting_for_lease() const { return uplink_ && !uplink_->in_effect(); }
+  // That the uplink's lease names.
+  [[nodiscard]] std::vector<net::Ipv4Addr> resolvers_of_lease() const {
+    return uplink_ && uplink_->in_effect() ? uplink_->in_effect()->dns : std::vector<net::Ipv4Addr>{};
+  }
   [[nodiscard]] std::uint64_t inside_requests() const { return inside_requests_; }
   // Frames that could not be injected: no buffer, or the worker's ring was full.
   [[nodiscard]] std::uint64_t inject_dropped() const { return inject_dropped_; }

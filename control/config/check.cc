@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "control/config/resolvers.h"
+
 namespace vmnat::config {
 namespace {
 
@@ -121,6 +123,17 @@ void check_exports(const Config& config, Findings& findings) {
   }
 }
 
+// What an uplink's lease names is not known yet.
+void note_missing_resolvers(const Config& config, Findings& findings) {
+  if (!config.uplink.address) return;
+  for (std::size_t n = 0; n < config.networks.size(); ++n) {
+    const auto& dhcp = config.networks[n].dhcp;
+    if (dhcp && dhcp->dns_is_default && dhcp->dns.empty())
+      findings.notes.push_back({"", findings.marks.at(network_path(n) + ".dhcp"),
+                                "warning: dns: VMs are told no resolver: " + std::string{kNoUsableResolver}});
+  }
+}
+
 void check_macs(const Config& config, Findings& findings) {
   Unique<net::MacAddr> macs("mac:", findings);
   if (config.uplink.mac) macs.add(*config.uplink.mac, "uplink.mac", to_string(*config.uplink.mac));
@@ -169,6 +182,7 @@ void check_config(const Config& config, Findings& findings) {
   check_devices_and_sockets(config, findings);
   check_macs(config, findings);
   check_exports(config, findings);
+  note_missing_resolvers(config, findings);
   check_overlaps(config, findings);
   for (std::size_t n = 0; n < config.networks.size(); ++n) check_network(config, n, findings);
   check_nat(config, findings);

@@ -57,6 +57,8 @@ Loaded load_config_text(std::string_view text, const std::string& file, const Lo
 
   if (options.known_keys != nullptr) *options.known_keys = findings.known_keys;
   if (!findings.problems.empty()) return refused(std::move(findings.problems), file);
+  for (Problem& note : findings.notes) note.file = file;
+  if (options.notes != nullptr) *options.notes = std::move(findings.notes);
   return config;
 }
 

@@ -148,7 +148,7 @@ struct Dhcp {
   std::vector<AddressRange> ranges;
   std::chrono::seconds lease_time = std::chrono::hours{1};  // or kInfiniteLease
   std::vector<net::Ipv4Addr> dns;
-  bool dns_is_default = false;  // not given, and the uplink has DHCP: what its lease names goes before `dns`
+  bool dns_is_default = false;  // not given: this host's; those that the uplink's lease names go before them
   std::string domain;
   std::vector<std::string> search;
   std::vector<net::Ipv4Addr> ntp;

@@ -46,7 +46,6 @@ void parse_network(Section& section, Network& into, const Uplink& uplink, const 
   Dhcp dhcp;
   const bool has_dhcp = section.section(
       "dhcp", dhcp, [&](Section& inner, Dhcp& reading) { parse_dhcp(inner, reading, into, resolvers); });
-  dhcp.dns_is_default &= !uplink.address;
   if (has_dhcp) into.dhcp = std::move(dhcp);
 
   section.section("nat", into.nat, parse_nat);

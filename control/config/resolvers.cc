@@ -3,8 +3,8 @@
 #include "control/config/resolvers.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <sstream>
 #include <string>
 
@@ -13,9 +13,16 @@
 namespace vmnat::config {
 namespace {
 
+constexpr std::size_t kLongestFile = 64 << 10;
+
+// None of what is no file: who reads must not wait.
 std::vector<net::Ipv4Addr> resolvers_of_file(const char* path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return {};
   std::ifstream file(path);
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  std::string text(kLongestFile, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(file.gcount()));
   return usable_resolvers(text);
 }
 
@@ -34,9 +41,16 @@ std::vector<net::Ipv4Addr> usable_resolvers(std::string_view resolv_conf) {
   return found;
 }
 
+std::vector<net::Ipv4Addr> first_resolvers(std::span<const char* const> files) {
+  for (const char* file : files)
+    if (auto found = resolvers_of_file(file); !found.empty()) return found;
+  return {};
+}
+
 std::vector<net::Ipv4Addr> host_resolvers() {
-  const auto behind_stub = resolvers_of_file("/run/systemd/resolve/resolv.conf");
-  return behind_stub.empty() ? resolvers_of_file("/etc/resolv.conf") : behind_stub;
+  static constexpr const char* kFiles[] = {"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf",
+                                           "/run/NetworkManager/no-stub-resolv.conf"};
+  return first_resolvers(kFiles);
 }
 
 }  // namespace vmnat::config

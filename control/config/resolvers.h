@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The resolvers of this host that its VMs can use too: the default of dhcp.dns.
 //
-// With systemd-resolved, /etc/resolv.conf names 127.0.0.53, which from a VM is the VM itself. The real
-// servers are in /run/systemd/resolve/resolv.conf, which is preferred when it exists; loopback and IPv6 are
-// skipped.
+// They are those of /etc/resolv.conf but for loopback and IPv6. Where that leaves none, as with a stub on
+// 127.0.0.53 or 127.0.0.1, who runs the stub says whom it asks: systemd-resolved in
+// /run/systemd/resolve/resolv.conf, NetworkManager in /run/NetworkManager/no-stub-resolv.conf.
 #pragma once
 
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -17,6 +18,11 @@ namespace vmnat::config {
 std::vector<net::Ipv4Addr> usable_resolvers(std::string_view resolv_conf);
 inline constexpr std::size_t kMostResolvers = 3;  // as resolv.conf(5)
 
+// Of the first of `files` that has any.
+std::vector<net::Ipv4Addr> first_resolvers(std::span<const char* const> files);
 std::vector<net::Ipv4Addr> host_resolvers();
+
+inline constexpr std::string_view kNoUsableResolver =
+    "those of this host are on its loopback, IPv6, or none; dhcp.dns may name others";
 
 }  // namespace vmnat::config

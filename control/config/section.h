@@ -26,6 +26,7 @@ namespace vmnat::config {
 
 struct Findings {
   std::vector<Problem> problems;          // without file names; in no order
+  std::vector<Problem> notes;             // what is legal, and not what one would expect; likewise
   std::map<std::string, Position> marks;  // "networks[0].ports[1].name" -> where its value stands
   std::set<std::string> known_keys;       // "networks[].ports[].name": every key asked for
 

@@ -179,6 +179,8 @@ std::string status_text(const Json& status) {
                                plain_text(at(status, "sessions", "capacity"))));
   line("workers", workers_text(status));
   line("memory", memory_text(at(status, "memory")));
+  if (const Json& told = at(status, "resolvers"); told.is_array())
+    line("resolvers", told.empty() ? "none" : plain_text(told));
   for (const Json& note : at(status, "notes")) line("note", plain_text(note));
   return text;
 }

@@ -98,6 +98,10 @@ TEST(Config, TellsVmsTheResolversOfTheHostUnlessToldOtherwise) {
   EXPECT_EQ(network_of("dhcp: {dns: host}").dhcp->dns, std::vector{Ipv4Addr::of(192, 0, 2, 53)});
   EXPECT_EQ(network_of("dhcp: {dns: [9.9.9.9]}").dhcp->dns, std::vector{Ipv4Addr::of(9, 9, 9, 9)});
   EXPECT_TRUE(network_of("dhcp: {dns: []}").dhcp->dns.empty());
+  for (const char* dhcp : {"dhcp: {}", "dhcp: {dns: host}"})
+    EXPECT_TRUE(network_of(dhcp).dhcp->dns_is_default);
+  for (const char* dhcp : {"dhcp: {dns: [9.9.9.9]}", "dhcp: {dns: []}"})
+    EXPECT_FALSE(network_of(dhcp).dhcp->dns_is_default);
 }
 
 TEST(Config, ReadsLeaseTimes) {
@@ -231,6 +235,29 @@ TEST(Durations, AreWrittenAsTheyAreRead) {
   }
   EXPECT_EQ(to_text(std::chrono::seconds{7440}), "2h4m");
   EXPECT_EQ(to_text(std::chrono::seconds{90}), "1m30s");
+}
+
+// Legal, and hardly meant.
+TEST(Notes, NameNetworksWhoseVmsAreToldNoResolver) {
+  const auto notes_of = [](const std::string& uplink, const std::string& dhcp, bool has_resolver) {
+    std::vector<Problem> notes;
+    LoadOptions options{.notes = &notes};
+    options.resolvers = [&] {
+      return has_resolver ? std::vector{Ipv4Addr::of(192, 0, 2, 53)} : std::vector<Ipv4Addr>{};
+    };
+    const std::string networks = "networks: [{name: a, address: 192.168.122.1/24, " + dhcp + "}]\n";
+    EXPECT_TRUE(load_config_text(uplink + networks, "f.yaml", options));
+    return notes;
+  };
+  const auto notes = notes_of(kUplink, "dhcp: {dns: host}", false);
+  ASSERT_EQ(notes.size(), 1u);
+  EXPECT_EQ(to_string(notes[0]).find("f.yaml:2:54: warning: dns: VMs are told no resolver"), 0u)
+      << to_string(notes[0]);
+  EXPECT_TRUE(notes_of(kUplink, "dhcp: {dns: host}", true).empty());
+  EXPECT_TRUE(notes_of(kUplink, "dhcp: {dns: []}", false).empty()) << "as it was asked for";
+  EXPECT_TRUE(notes_of(kUplink, "forward: none", false).empty());
+  EXPECT_TRUE(notes_of("uplink: {device: eth0, address: dhcp}\n", "dhcp: {}", false).empty())
+      << "the lease may name one";
 }
 
 }  // namespace
