@@ -42,9 +42,9 @@ std::size_t lease_count(const Surroundings& at) {
   return count;
 }
 
-dhcp::WallTime wall_time(SteadyTime time) {
+dhcp::WallTime wall_time(dhcp::ClientTime time) {
   return std::chrono::system_clock::now() +
-         std::chrono::duration_cast<dhcp::WallTime::duration>(time - std::chrono::steady_clock::now());
+         std::chrono::duration_cast<dhcp::WallTime::duration>(time - boot_time());
 }
 
 // What the uplink's DHCP client holds; null when the configuration gives the address.
@@ -54,7 +54,7 @@ Json uplink_lease(const Surroundings& at) {
   Json json{{"state", dhcp::name_of(uplink->client().state())}, {"server", nullptr}, {"expires", nullptr}};
   if (const auto& lease = uplink->client().binding()) {
     json["server"] = net::to_string(lease->server);
-    if (lease->expires != SteadyTime::max()) json["expires"] = rfc3339(wall_time(lease->expires));
+    if (lease->expires != dhcp::ClientTime::max()) json["expires"] = rfc3339(wall_time(lease->expires));
   }
   return json;
 }

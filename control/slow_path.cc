@@ -135,7 +135,7 @@ void SlowPath::watch_links(SteadyTime now) {
     if (port != kUplinkPort) stale_[launched_.ports()[i].network].macs = true;
     if (!is_up) macs_.forget_port(port);
     if (is_up && port == kUplinkPort) announce_addresses();
-    if (is_up && port == kUplinkPort && uplink_) uplink_->link_up(now);
+    if (is_up && port == kUplinkPort && uplink_) uplink_->link_up();
     log_.log(spdlog::level::info, {"link", launched_.ports()[i].name}, now, "port {} is {}",
              launched_.ports()[i].name, is_up ? "up" : "down");
   }
@@ -222,10 +222,10 @@ void SlowPath::settle(rte_mbuf* frame, SteadyTime now, dhcp::WallTime wall) {
     case PuntReason::Dhcp:
       return dhcp_.receive(bytes_, note.port, wall, now);
     case PuntReason::UplinkDhcp:
-      if (uplink_) uplink_->receive(bytes_, now);
+      if (uplink_) uplink_->receive(bytes_);
       return;
     case PuntReason::ArpReply:
-      if (note.port == kUplinkPort && uplink_) uplink_->receive_arp(bytes_, now);
+      if (note.port == kUplinkPort && uplink_) uplink_->receive_arp(bytes_);
       if (note.port == kUplinkPort) return neighbors_.receive_arp(bytes_, now);
       dhcp_.receive_arp(bytes_, note.port, wall, now);
       return inside_[launched_.ports()[note.port].network].receive_arp(bytes_, now);

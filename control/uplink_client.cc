@@ -23,9 +23,9 @@ std::string text_of(net::Ipv4Addr address, std::string_view none) {
   return address.is_unspecified() ? std::string{none} : net::to_string(address);
 }
 
-std::string time_left(SteadyTime end, SteadyTime now) {
-  if (end == SteadyTime::max()) return "for ever";
-  return "for " + config::to_text(std::chrono::round<std::chrono::seconds>(end - now));
+std::string time_left(dhcp::ClientTime end) {
+  if (end == dhcp::ClientTime::max()) return "for ever";
+  return "for " + config::to_text(std::chrono::round<std::chrono::seconds>(end - boot_time()));
 }
 
 }  // namespace
@@ -37,16 +37,16 @@ UplinkClient::UplinkClient(const config::Config& config, Launched& launched, Nei
       memory_path_(config.control.state_dir + "/uplink-address"),
       client_({.mac = launched.states().current().uplink.mac, .mtu = config.uplink.mtu}, random_seed()) {}
 
-void UplinkClient::link_up(SteadyTime now) {
-  if (client_.state() != dhcp::ClientState::Stopped) return client_.link_returned(now);
+void UplinkClient::link_up() {
+  if (client_.state() != dhcp::ClientState::Stopped) return client_.link_returned(boot_time());
   const auto remembered = remembered_address(memory_path_);
   spdlog::info("uplink: asks for {} by DHCP",
                remembered ? "its former address " + net::to_string(*remembered) : "an address");
-  client_.start(remembered, now);
+  client_.start(remembered, boot_time());
 }
 
 bool UplinkClient::advance(SteadyTime now) {
-  client_.advance(now);
+  client_.advance(boot_time());
   for (const dhcp::ClientNews news : client_.take_news()) tell(news, now);
   log_.tell_suppressed(now);
   const bool changed = settle(now);
@@ -62,18 +62,22 @@ void UplinkClient::tell(dhcp::ClientNews news, SteadyTime now) {
       return;  // told when it is in effect
     case dhcp::ClientNews::Renewed:
       return log_.log(spdlog::level::info, lease, now, "uplink: lease of {} renewed {} by {}",
-                      net::to_string(client_.binding()->address), time_left(client_.binding()->expires, now),
+                      net::to_string(client_.binding()->address), time_left(client_.binding()->expires),
                       net::to_string(client_.binding()->server));
     case dhcp::ClientNews::Refused:
       return log_.log(spdlog::level::warn, lease, now, "uplink: the DHCP server refuses {}; asks anew",
                       in_effect_ ? net::to_string(in_effect_->address) : "the address that was asked for");
     case dhcp::ClientNews::Conflict:
       return log_.log(spdlog::level::warn, conflict, now,
-                      "uplink: another station has the address that DHCP gives; declined it");
+                      "uplink: another station has the address that DHCP gives; declined");
     case dhcp::ClientNews::Expired:
       return log_.log(spdlog::level::err, lease, now,
                       "uplink: the lease of {} has expired, and no DHCP server answers",
                       in_effect_ ? net::to_string(in_effect_->address) : "the uplink's address");
+    case dhcp::ClientNews::LeaseTimeMissing:
+      return log_.log(spdlog::level::warn, {"lease time", "uplink"}, now,
+                      "uplink: the DHCP server does not say how long the lease lasts (option 51); what it "
+                      "said last, or an hour, is taken");
   }
 }
 
@@ -167,7 +171,7 @@ bool UplinkClient::take(const dhcp::Binding& lease, SteadyTime now) {
   log_.log(spdlog::level::info, {"address", "uplink"}, now,
            "uplink: {} {} from DHCP server {}, router {}, {}", is_new ? "has" : "has another lease of",
            net::to_string(lease.address), net::to_string(lease.server), text_of(lease.router, "none"),
-           time_left(lease.expires, now));
+           time_left(lease.expires));
   return true;
 }
 

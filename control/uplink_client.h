@@ -11,7 +11,8 @@
 //   4. the rented address becomes B, a state with B, its router, MTU and forwards is published; B is
 //   announced
 //
-// The end of a lease is the same without 4. A lease that only changes router, MTU or times ends no session.
+// The end of a lease is the same without 4. Leases last by the boot clock: one that ended while the machine
+// slept is given up when it wakes. A lease that only changes router, MTU or times ends no session.
 // A lease that contradicts the configuration (it overlaps a network, or is an address of `nat.addresses`) is
 // held, but not used; problem() says why.
 #pragma once
@@ -22,6 +23,7 @@
 #include <string>
 #include <vector>
 
+#include "control/boot_clock.h"
 #include "control/config/model.h"
 #include "control/launch.h"
 #include "control/log_budget.h"
@@ -36,9 +38,9 @@ class UplinkClient {
   UplinkClient(const config::Config& config, Launched& launched, Neighbors& neighbors);
 
   // The link has come up, for the first time or again.
-  void link_up(SteadyTime now);
-  void receive(std::span<const std::byte> frame, SteadyTime now) { client_.receive(frame, now); }
-  void receive_arp(std::span<const std::byte> frame, SteadyTime now) { client_.receive_arp(frame, now); }
+  void link_up();
+  void receive(std::span<const std::byte> frame) { client_.receive(frame, boot_time()); }
+  void receive_arp(std::span<const std::byte> frame) { client_.receive_arp(frame, boot_time()); }
   // What is due. True: the workers need a new state, see describe().
   bool advance(SteadyTime now);
   void describe(dataplane::ForwardingState& next) const;

@@ -18,6 +18,7 @@ constexpr unsigned kLongestBackoff = 4;  // 64 s
 constexpr unsigned kProbes = 3;
 constexpr milliseconds kProbeInterval{300};
 constexpr seconds kAfterDecline{10};     // section 3.1 step 5: "a minimum of ten seconds"
+constexpr seconds kDefendInterval{10};   // RFC 5227 section 1.1
 constexpr seconds kShortestRetry{60};    // section 4.4.5, in Renewing and Rebinding
 constexpr unsigned kLongestPenalty = 6;  // 64 s after many NAKs in a row
 
@@ -80,6 +81,7 @@ void Client::discover(ClientTime now) {
   state_ = ClientState::Selecting;
   begun_ = now;
   attempt_ = 0;
+  lease_time_ = 0;
   xid_ = static_cast<std::uint32_t>(random());
   send(MessageType::Discover, now);
   next_ = now + backoff();
@@ -100,36 +102,37 @@ void Client::reboot(net::Ipv4Addr address, ClientTime now) {
 }
 
 void Client::receive(ByteView frame, ClientTime now) {
-  const auto message = heeded(frame);
-  if (!message) {
+  const auto heard = heeded(frame);
+  if (!heard) {
     ++counters_.ignored;
     return;
   }
   ++counters_.received;
-  switch (*message->type()) {
+  switch (*heard->message.type()) {
     case MessageType::Offer:
-      return on_offer(*message, now);
+      return on_offer(*heard, now);
     case MessageType::Ack:
-      return on_ack(*message, now);
+      return on_ack(*heard, now);
     case MessageType::Nak:
-      return on_nak(*message, now);
+      return on_nak(now);
     default:
       return;
   }
 }
 
 // The first offer that can be used is taken: servers of one network do not compete.
-void Client::on_offer(const Message& message, ClientTime now) {
-  asked_ = message.header.yiaddr;
-  server_ = message.options.address(Option::ServerId).value();
+void Client::on_offer(const Heard& offer, ClientTime now) {
+  asked_ = offer.message.header.yiaddr;
+  server_ = offer.server;
+  lease_time_ = offer.message.options.long_value(Option::LeaseTime).value_or(0);
   state_ = ClientState::Requesting;
   attempt_ = 0;
   send(MessageType::Request, now);
   next_ = now + backoff();
 }
 
-void Client::on_ack(const Message& message, ClientTime now) {
-  auto given = binding_in(message, now);
+void Client::on_ack(const Heard& ack, ClientTime now) {
+  auto given = binding_in(ack, now);
   if (!given) {
     --counters_.received;
     ++counters_.ignored;
@@ -144,7 +147,7 @@ void Client::on_ack(const Message& message, ClientTime now) {
   probe_again(now);
 }
 
-void Client::on_nak(const Message&, ClientTime now) {
+void Client::on_nak(ClientTime now) {
   lose(ClientNews::Refused);
   asked_ = {};
   // At once the first time; a server that refuses what it offers is not to be asked in a loop.
@@ -154,20 +157,33 @@ void Client::on_nak(const Message&, ClientTime now) {
 }
 
 void Client::receive_arp(ByteView frame, ClientTime now) {
-  if (state_ != ClientState::Checking) return;
   const auto* arp = net::view<net::ArpPacket>(frame, sizeof(net::EthernetHeader));
   if (arp == nullptr || !arp->is_ethernet_ipv4() || arp->sender_mac == settings_.mac) return;
-  // RFC 5227 section 2.1.1: any ARP packet whose sender address is the one being probed for.
-  if (arp->sender_address == candidate_->address.address) decline(now);
+  const net::Ipv4Addr sender = arp->sender_address;
+  if (state_ == ClientState::Checking) {
+    // RFC 5227 section 2.1.1: whoever has the address, in any ARP packet, or is probing for it as well.
+    const bool is_probe = sender.is_unspecified() && arp->op() == net::ArpOperation::Request;
+    if (sender == checked() || (is_probe && arp->target_address == checked())) decline(*candidate_, now);
+  } else if (binding_ && sender == binding_->address.address) {
+    on_claim(now);
+  }
 }
 
-void Client::decline(ClientTime now) {
-  asked_ = candidate_->address.address;
-  server_ = candidate_->server;
-  send(MessageType::Decline, now);
-  asked_ = {};
+// RFC 5227 section 2.4 b: after the first one the address may be defended, after a second one within ten
+// seconds it must be given up.
+void Client::on_claim(ClientTime now) {
+  const bool is_again = claimed_ != ClientTime::min() && now - claimed_ < kDefendInterval;
+  claimed_ = now;
+  if (is_again) decline(*binding_, now);
+}
+
+void Client::decline(const Binding& taken, ClientTime now) {
+  asked_ = taken.address.address;
+  server_ = taken.server;
   lose(ClientNews::Conflict);
   begin(now, kAfterDecline);
+  send(MessageType::Decline, now);
+  asked_ = {};
 }
 
 void Client::advance(ClientTime now) {
@@ -258,6 +274,7 @@ void Client::ask_on(ClientTime now, ClientTime until) {
 
 void Client::lose(ClientNews why) {
   binding_.reset();
+  claimed_ = ClientTime::min();
   news_.push_back(why);
 }
 

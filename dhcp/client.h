@@ -17,7 +17,8 @@
 //
 // A NAK leads to Init from everywhere but Init, Selecting and Checking. Requests are repeated after 4, 8, 16,
 // 32, 64 s, each give or take one (section 4.1). Checking is RFC 5227's probe with shorter waits: three
-// questions in 900 ms. An address is used from Bound on and no longer than its lease.
+// questions in 900 ms. An address is used from Bound on and no longer than its lease; one that another station
+// claims twice within ten seconds is declined, too (RFC 5227 section 2.4 b).
 #pragma once
 
 #include <algorithm>
@@ -31,13 +32,15 @@
 
 namespace vmnat::dhcp {
 
-using ClientTime = std::chrono::steady_clock::time_point;
+// Time as it passes for the server: while this machine sleeps, too (CLOCK_BOOTTIME). Nobody reads it here.
+struct BootClock;
+using ClientTime = std::chrono::time_point<BootClock, std::chrono::nanoseconds>;
 
 // What a server has given. Times that never come are ClientTime::max().
 struct Binding {
   net::Ipv4Prefix address;
   net::Ipv4Addr router;  // unspecified: none was told
-  net::Ipv4Addr server;
+  net::Ipv4Addr server;  // unspecified: it has no name; it is asked by broadcast
   std::vector<net::Ipv4Addr> dns;
   std::uint16_t mtu = 0;  // 0: not told
   ClientTime renew, rebind, expires;
@@ -66,7 +69,7 @@ enum class ClientState : std::uint8_t {
 std::string_view name_of(ClientState state);
 
 // What its owner may want to log.
-enum class ClientNews : std::uint8_t { Bound, Renewed, Refused, Conflict, Expired };
+enum class ClientNews : std::uint8_t { Bound, Renewed, Refused, Conflict, Expired, LeaseTimeMissing };
 
 struct ClientFrame {
   Frame frame;
@@ -107,22 +110,31 @@ class Client {
   // Held in Bound, Renewing, Rebinding, and in Rebooting after link_returned(); else nothing.
   [[nodiscard]] const std::optional<Binding>& binding() const { return binding_; }
   [[nodiscard]] const ClientCounters& counters() const { return counters_; }
+  // The address that others are asked about before it is used: all that ARP says of it is wanted.
+  [[nodiscard]] net::Ipv4Addr checked() const {
+    return candidate_ ? candidate_->address.address : net::Ipv4Addr{};
+  }
   // What every reply that is heeded bears.
   [[nodiscard]] std::uint32_t transaction() const { return xid_; }
 
  private:
+  struct Heard {
+    Message message;
+    net::Ipv4Addr server;  // who says it
+  };
   // client.cc: states and times
   void begin(ClientTime now, std::chrono::milliseconds after);
   void discover(ClientTime now);
   void reboot(net::Ipv4Addr address, ClientTime now);
-  void on_offer(const Message& message, ClientTime now);
-  void on_ack(const Message& message, ClientTime now);
-  void on_nak(const Message& message, ClientTime now);
+  void on_offer(const Heard& offer, ClientTime now);
+  void on_ack(const Heard& ack, ClientTime now);
+  void on_nak(ClientTime now);
   void repeat_or(ClientTime now, unsigned attempts, void (Client::*give_up)(ClientTime));
   void give_up_request(ClientTime now);
   void give_up_reboot(ClientTime now);
   void probe_again(ClientTime now);
-  void decline(ClientTime now);
+  void on_claim(ClientTime now);
+  void decline(const Binding& taken, ClientTime now);
   void bind(Binding binding, ClientNews news);
   void watch_lease(ClientTime now);
   void ask_on(ClientTime now, ClientTime until);
@@ -133,8 +145,12 @@ class Client {
   // client_messages.cc: what is said and understood
   void send(MessageType type, ClientTime now);
   void send_probe();
-  [[nodiscard]] std::optional<Message> heeded(ByteView frame) const;
-  std::optional<Binding> binding_in(const Message& ack, ClientTime now);
+  [[nodiscard]] net::Ipv4Addr expected_server() const;
+  [[nodiscard]] std::optional<Heard> heeded(ByteView frame) const;
+  [[nodiscard]] bool is_for_us(const Message& message) const;
+  [[nodiscard]] bool is_awaited(MessageType type, net::Ipv4Addr offered) const;
+  std::uint32_t lease_time_in(const OptionSet& options);
+  std::optional<Binding> binding_in(const Heard& ack, ClientTime now);
   void set_times(Binding& binding, const OptionSet& options, std::uint32_t lease, ClientTime now);
 
   Settings settings_;
@@ -146,9 +162,11 @@ class Client {
   unsigned refusals_ = 0;  // NAKs since the last lease
   std::uint32_t xid_ = 0;
   net::Ipv4Addr asked_;               // the address offered, remembered or wished for
-  net::Ipv4Addr server_;              // whose offer was taken
+  net::Ipv4Addr server_;              // whose offer was taken; unspecified: it has no name
+  std::uint32_t lease_time_ = 0;      // seconds, as said last by it; 0: never
   std::optional<Binding> candidate_;  // acknowledged, being checked
   std::optional<Binding> binding_;
+  ClientTime claimed_ = ClientTime::min();  // another station said that it has the address
   std::vector<ClientFrame> output_;
   std::vector<ClientNews> news_;
   ClientCounters counters_;

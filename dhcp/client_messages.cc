@@ -12,6 +12,7 @@ namespace vmnat::dhcp {
 namespace {
 
 constexpr std::uint32_t kInfiniteSeconds = 0xffffffff;  // RFC 2131 section 3.3
+constexpr std::uint32_t kFallbackLease = 3600;          // of a server that never says how long
 constexpr std::uint16_t kLeastMtu = 576;                // less is legal, and nobody's wish
 constexpr std::uint8_t kEthernetId = 1;                 // RFC 2132 section 9.14: hardware type, then address
 
@@ -31,12 +32,12 @@ bool is_host(net::Ipv4Addr address) {
   return high != 0 && high != 127 && high < 224;
 }
 
-// Without option 1 the class of the address decides, as before RFC 1519. Nothing: the mask has holes.
-std::optional<std::uint8_t> prefix_length(const OptionSet& options, net::Ipv4Addr address) {
+// Without option 1 the class of the address decides, as before RFC 1519; so it does for a mask that is none,
+// of no ones or with holes.
+std::uint8_t prefix_length(const OptionSet& options, net::Ipv4Addr address) {
   if (const auto mask = options.address(Option::SubnetMask)) {
     const int ones = std::countl_one(mask->host());
-    if (ones == 0 || (ones < 32 && mask->host() << ones != 0)) return std::nullopt;
-    return static_cast<std::uint8_t>(ones);
+    if (ones != 0 && std::popcount(mask->host()) == ones) return static_cast<std::uint8_t>(ones);
   }
   const std::uint32_t high = address.host() >> 24;
   return static_cast<std::uint8_t>(high < 128 ? 8 : high < 192 ? 16 : 24);
@@ -111,10 +112,10 @@ void Client::send(MessageType type, ClientTime now) {
   builder.add(Option::ClientId, std::as_bytes(std::span{id}));
   if (!holds && !asked_.is_unspecified()) builder.add(Option::RequestedAddress, asked_);
   const bool names_server = type == MessageType::Decline || state_ == ClientState::Requesting;
-  if (names_server) builder.add(Option::ServerId, server_);
+  if (names_server && !server_.is_unspecified()) builder.add(Option::ServerId, server_);
   if (type != MessageType::Decline) add_wishes(builder, settings_.mtu);
 
-  const bool by_unicast = state_ == ClientState::Renewing;
+  const bool by_unicast = state_ == ClientState::Renewing && !binding_->server.is_unspecified();
   const Bytes payload = builder.finished();
   Datagram datagram{.source_mac = settings_.mac,
                     .destination_mac = net::kBroadcastMac,
@@ -149,65 +150,85 @@ void Client::send_probe() {
   output_.push_back({std::move(frame), {}});
 }
 
-// The message, when it answers what we have said last, and comes from the server that we speak with.
-std::optional<Message> Client::heeded(ByteView frame) const {
+// Whom we speak with; unspecified: any server may answer, as it may a broadcast of Rebooting and Rebinding.
+net::Ipv4Addr Client::expected_server() const {
+  if (state_ == ClientState::Requesting) return server_;
+  return state_ == ClientState::Renewing ? binding_->server : net::Ipv4Addr{};
+}
+
+// The message, when it answers what we have said last, and comes from the server that we speak with. From
+// which port it comes is the server's affair: RFC 2131 section 4.1 fixes the destination's.
+std::optional<Client::Heard> Client::heeded(ByteView frame) const {
   const auto parsed = parse_frame(frame, ChecksumState::Full);
   const auto* datagram = std::get_if<Datagram>(&parsed);
-  if (datagram == nullptr || datagram->destination.port != kClientPort ||
-      datagram->source.port != kServerPort)
-    return std::nullopt;
+  if (datagram == nullptr || datagram->destination.port != kClientPort) return std::nullopt;
   auto message = parse_message(datagram->payload);
-  if (!message) return std::nullopt;
-  const MessageHeader& header = message->header;
+  if (!message || !message->type() || !is_for_us(*message)) return std::nullopt;
+
+  // Table 3: the server MUST name itself. For one that does not stands whom we speak with, else its packet's
+  // sender.
+  const net::Ipv4Addr expected = expected_server();
+  const net::Ipv4Addr named = message->options.address(Option::ServerId).value_or(net::Ipv4Addr{});
+  const net::Ipv4Addr sender = is_host(datagram->source.address) ? datagram->source.address : net::Ipv4Addr{};
+  const net::Ipv4Addr server = is_host(named) ? named : expected.is_unspecified() ? sender : expected;
+  const bool is_right_server = expected.is_unspecified() || server == expected;
+  if (!is_awaited(*message->type(), message->header.yiaddr) || !is_right_server) return std::nullopt;
+  return Heard{std::move(*message), server};
+}
+
+bool Client::is_for_us(const Message& message) const {
+  const MessageHeader& header = message.header;
   if (header.op != Op::Reply || header.xid.host() != xid_ || header.chaddr != settings_.mac ||
       header.hardware_type != MessageHeader::kEthernet)
-    return std::nullopt;
-  const ByteView echoed = message->options.bytes(Option::ClientId);  // RFC 6842: ours, if it is there
+    return false;
+  const ByteView echoed = message.options.bytes(Option::ClientId);  // RFC 6842: ours, if it is there
   const auto id = client_id(settings_.mac);
-  if (!echoed.empty() && !std::ranges::equal(echoed, std::as_bytes(std::span{id}))) return std::nullopt;
+  return echoed.empty() || std::ranges::equal(echoed, std::as_bytes(std::span{id}));
+}
 
-  const auto server = message->options.address(Option::ServerId);
-  if (!server || !message->type()) return std::nullopt;
-  const bool awaits_verdict = state_ == ClientState::Requesting || state_ == ClientState::Rebooting ||
-                              state_ == ClientState::Renewing || state_ == ClientState::Rebinding;
-  // Any server may answer a broadcast of Rebooting and Rebinding.
-  const bool right_server = (state_ != ClientState::Requesting || *server == server_) &&
-                            (state_ != ClientState::Renewing || *server == binding_->server);
-  switch (*message->type()) {
+bool Client::is_awaited(MessageType type, net::Ipv4Addr offered) const {
+  switch (type) {
     case MessageType::Offer:
-      if (state_ != ClientState::Selecting || !is_host(header.yiaddr)) return std::nullopt;
-      return message;
+      return state_ == ClientState::Selecting && is_host(offered);
     case MessageType::Ack:
     case MessageType::Nak:
-      if (!awaits_verdict || !right_server) return std::nullopt;
-      return message;
+      return state_ == ClientState::Requesting || state_ == ClientState::Rebooting ||
+             state_ == ClientState::Renewing || state_ == ClientState::Rebinding;
     default:
-      return std::nullopt;
+      return false;
   }
 }
 
+// Table 3: an ACK MUST say. For one that does not stands what its server has said last, in its offer or of
+// the lease before, else an hour, after half of which the server is asked again.
+std::uint32_t Client::lease_time_in(const OptionSet& options) {
+  const std::uint32_t said = options.long_value(Option::LeaseTime).value_or(0);
+  if (said != 0) return lease_time_ = said;
+  news_.push_back(ClientNews::LeaseTimeMissing);
+  return lease_time_ != 0 ? lease_time_ : kFallbackLease;
+}
+
 // What an ACK gives; nothing when it cannot be used.
-std::optional<Binding> Client::binding_in(const Message& ack, ClientTime now) {
-  const net::Ipv4Addr address = ack.header.yiaddr;
-  const OptionSet& options = ack.options;
-  const auto lease = options.long_value(Option::LeaseTime);  // table 3: MUST
-  const auto length = prefix_length(options, address);
-  if (address != asked_ || !is_host(address) || !lease || *lease == 0 || !length) return std::nullopt;
-  const net::Ipv4Prefix prefix{address, *length};
+std::optional<Binding> Client::binding_in(const Heard& ack, ClientTime now) {
+  const net::Ipv4Addr address = ack.message.header.yiaddr;
+  const OptionSet& options = ack.message.options;
+  if (address != asked_ || !is_host(address)) return std::nullopt;
+  const net::Ipv4Prefix prefix{address, prefix_length(options, address)};
   if (!prefix.is_host(address)) return std::nullopt;
   Binding binding{.address = prefix,
                   .router = router_in(options),
-                  .server = options.address(Option::ServerId).value(),
+                  .server = ack.server,
                   .dns = hosts_in(options.bytes(Option::DnsServers))};
-  if (binding.router == address) binding.router = {};
+  if (binding.router == address || prefix.is_edge(binding.router)) binding.router = {};
   const std::uint16_t mtu = options.short_value(Option::InterfaceMtu).value_or(0);
   if (mtu >= kLeastMtu) binding.mtu = mtu;
-  set_times(binding, options, *lease, now);
+  set_times(binding, options, lease_time_in(options), now);
   return binding;
 }
 
 // Section 4.4.5: T1 is half of the lease and T2 seven eighths unless the server says otherwise; ours come up
-// to a sixty-fourth earlier, "to avoid synchronization".
+// to a sixty-fourth earlier, "to avoid synchronization". What a server says counts as far as it makes sense:
+// 0 < T1 < T2 < lease.
 void Client::set_times(Binding& binding, const OptionSet& options, std::uint32_t lease, ClientTime now) {
   if (lease == kInfiniteSeconds) {
     binding.renew = binding.rebind = binding.expires = ClientTime::max();
@@ -216,12 +237,13 @@ void Client::set_times(Binding& binding, const OptionSet& options, std::uint32_t
   using std::chrono::milliseconds;
   const milliseconds whole = std::chrono::seconds(lease);
   const milliseconds early{random() % static_cast<std::uint64_t>(whole.count() / 64 + 1)};
-  milliseconds renew = whole / 2 - early, rebind = whole * 7 / 8 - early;
-  const auto t1 = options.long_value(Option::RenewalTime), t2 = options.long_value(Option::RebindingTime);
-  if (t1 && t2 && *t1 > 0 && *t1 < *t2 && *t2 < lease) {
-    renew = std::chrono::seconds(*t1);
-    rebind = std::chrono::seconds(*t2);
-  }
+  const auto said = [&](Option code, milliseconds otherwise) -> milliseconds {
+    const std::uint32_t value = options.long_value(code).value_or(0);
+    return value > 0 && value < lease ? std::chrono::seconds(value) : otherwise;
+  };
+  const milliseconds half = whole / 2 - early, most = whole * 7 / 8 - early;
+  milliseconds renew = said(Option::RenewalTime, half), rebind = said(Option::RebindingTime, most);
+  if (renew >= rebind) renew = half, rebind = most;
   binding.renew = now + renew;
   binding.rebind = now + rebind;
   binding.expires = now + whole;

@@ -94,17 +94,19 @@ struct ClientBench {
   }
   void receive(const RequestFrame& answer) { client.receive(answer.frame(), now); }
   void receive(MessageType type) { receive(reply(type)); }
-  void conflict(net::Ipv4Addr address = kAddress) {
-    const net::ArpPacket arp{.hardware_type = net::Be16::from_host(1),
-                             .protocol_type = net::Be16::from_host(0x0800),
-                             .hardware_length = 6,
-                             .protocol_length = 4,
-                             .operation = net::Be16::from_host(2),
-                             .sender_mac = mac("52:54:00:bb:00:01"),
-                             .sender_address = address,
-                             .target_mac = kMac};
+  void conflict(net::Ipv4Addr address = kAddress) { arp(2, address, {}, mac("52:54:00:bb:00:01")); }
+  void arp(std::uint16_t operation, net::Ipv4Addr sender, net::Ipv4Addr target, net::MacAddr sender_mac) {
+    const net::ArpPacket packet{.hardware_type = net::Be16::from_host(1),
+                                .protocol_type = net::Be16::from_host(0x0800),
+                                .hardware_length = 6,
+                                .protocol_length = 4,
+                                .operation = net::Be16::from_host(operation),
+                                .sender_mac = sender_mac,
+                                .sender_address = sender,
+                                .target_mac = {},
+                                .target_address = target};
     Frame frame(sizeof(net::EthernetHeader));
-    const auto bytes = std::as_bytes(std::span{&arp, 1});
+    const auto bytes = std::as_bytes(std::span{&packet, 1});
     frame.insert(frame.end(), bytes.begin(), bytes.end());
     client.receive_arp(frame, now);
   }

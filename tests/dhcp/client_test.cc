@@ -318,6 +318,79 @@ TEST_F(DhcpClient, ArpOfOthersAddressesIsNoConflict) {
   EXPECT_EQ(client.state(), State::Checking);
 }
 
+// RFC 5227 section 2.1.1: in whatever form another station shows itself.
+TEST_F(DhcpClient, WhoeverHasTheAddressOrProbesForItIsHeardWhileItIsChecked) {
+  struct Case {
+    std::uint16_t operation;
+    const char *sender, *target;
+    bool is_conflict;
+  };
+  constexpr Case kCases[] = {
+      {2, "203.0.113.50", "203.0.113.1", true},  {1, "203.0.113.50", "203.0.113.1", true},
+      {1, "203.0.113.50", "203.0.113.50", true}, {2, "203.0.113.50", "203.0.113.50", true},
+      {1, "0.0.0.0", "203.0.113.50", true},      {1, "0.0.0.0", "203.0.113.51", false},
+      {2, "0.0.0.0", "203.0.113.50", false},     {1, "203.0.113.1", "203.0.113.50", false}};
+  for (const Case& row : kCases) {
+    for (const bool is_us : {false, true}) {
+      ClientBench bench;
+      bench.bring_to(State::Checking);
+      EXPECT_EQ(bench.client.checked(), kAddress);
+      bench.arp(row.operation, ip(row.sender), ip(row.target), is_us ? kMac : mac("52:54:00:bb:00:01"));
+      EXPECT_EQ(bench.client.state(), row.is_conflict && !is_us ? State::Init : State::Checking)
+          << row.operation << ' ' << row.sender << ' ' << row.target;
+      EXPECT_EQ(bench.client.checked().is_unspecified(), row.is_conflict && !is_us);
+    }
+  }
+}
+
+// RFC 5227 section 2.4 b.
+TEST_F(DhcpClient, ALeaseThatIsClaimedTwiceWithinTenSecondsIsDeclined) {
+  for (const State in : {State::Bound, State::Renewing, State::Rebinding}) {
+    ClientBench bench;
+    bench.bring_to(in);
+    bench.conflict();
+    bench.pass(seconds(10));
+    bench.conflict();
+    EXPECT_TRUE(bench.client.binding()) << "the first one of the next ten seconds";
+    bench.collect();
+    bench.pass(milliseconds(9999));
+    bench.collect();
+    bench.conflict();
+    bench.collect();
+    EXPECT_FALSE(bench.client.binding());
+    EXPECT_EQ(bench.client.state(), State::Init);
+    EXPECT_EQ(bench.client.next_action(), bench.now + seconds(10));
+    EXPECT_EQ(bench.news, std::vector{ClientNews::Conflict});
+    ASSERT_EQ(bench.said.size(), 1u);
+    const Message& decline = bench.said[0].message;
+    EXPECT_EQ(decline.type(), MessageType::Decline);
+    EXPECT_EQ(decline.options.address(Option::RequestedAddress), kAddress);
+    EXPECT_EQ(decline.options.address(Option::ServerId), kServer);
+    EXPECT_TRUE(decline.header.ciaddr.is_unspecified()) << "table 5";
+    EXPECT_EQ(bench.said[0].datagram.destination.address, kBroadcastAddress);
+  }
+}
+
+TEST_F(DhcpClient, ProbesOfOthersForALeaseAreNoConflict) {
+  bring_to(State::Bound);
+  for (int i = 0; i < 3; ++i) arp(1, {}, kAddress, mac("52:54:00:bb:00:01"));
+  EXPECT_EQ(client.state(), State::Bound) << "they are answered";
+}
+
+// The clock goes on while the machine sleeps.
+TEST_F(DhcpClient, ALeaseThatEndedWhileTheMachineSleptIsGivenUpAtTheFirstLook) {
+  lease = 600;
+  bring_to(State::Bound);
+  collect();
+  now += std::chrono::hours(1);
+  client.advance(now);
+  collect();
+  EXPECT_FALSE(client.binding());
+  EXPECT_EQ(news, std::vector{ClientNews::Expired});
+  ASSERT_EQ(said.size(), 1u);
+  EXPECT_EQ(said[0].message.type(), MessageType::Discover) << "at once";
+}
+
 TEST_F(DhcpClient, AServerThatRefusesWhatItOffersIsAskedEverMoreRarely) {
   client.start(std::nullopt, now);
   collect();
@@ -390,8 +463,6 @@ TEST(DhcpClientDistrust, RepliesThatAreNotOursAreIgnored) {
       {"a request", State::Selecting, MessageType::Offer, [](RequestFrame& f) { f.header.op = Op::Request; }},
       {"another's client-id (RFC 6842)", State::Selecting, MessageType::Offer,
        [](RequestFrame& f) { f.with(Option::ClientId, hex("01525400000002")); }},
-      {"from a client's port", State::Selecting, MessageType::Offer,
-       [](RequestFrame& f) { f.source.port = kClientPort; }},
       {"no address", State::Selecting, MessageType::Offer, [](RequestFrame& f) { f.header.yiaddr = {}; }},
       {"a multicast address", State::Selecting, MessageType::Offer,
        [](RequestFrame& f) { f.header.yiaddr = ip("224.0.0.9"); }},
@@ -401,10 +472,8 @@ TEST(DhcpClientDistrust, RepliesThatAreNotOursAreIgnored) {
        [](RequestFrame& f) { set(f, Option::ServerId, hex("cb007103")); }},
       {"another address than asked for", State::Requesting, MessageType::Ack,
        [](RequestFrame& f) { f.header.yiaddr = ip("203.0.113.51"); }},
-      {"a mask with holes", State::Requesting, MessageType::Ack,
-       [](RequestFrame& f) { set(f, Option::SubnetMask, hex("ff00ff00")); }},
-      {"no lease time", State::Requesting, MessageType::Ack,
-       [](RequestFrame& f) { set(f, Option::LeaseTime, hex("00000000")); }},
+      {"the network's broadcast address", State::Requesting, MessageType::Ack,
+       [](RequestFrame& f) { set(f, Option::SubnetMask, hex("fffffffc")), f.header.yiaddr = ip("203.0.113.51"); }},
       {"another server's ACK of a renewal", State::Renewing, MessageType::Ack,
        [](RequestFrame& f) { set(f, Option::ServerId, hex("cb007103")); }},
   };
@@ -418,6 +487,156 @@ TEST(DhcpClientDistrust, RepliesThatAreNotOursAreIgnored) {
     bench.receive(answer);
     EXPECT_EQ(bench.client.state(), each.in);
     EXPECT_EQ(bench.client.counters().ignored, ignored + 1);
+  }
+}
+
+// RFC 2131 section 4.1 fixes where replies go to, not where they come from.
+TEST_F(DhcpClient, AServerMayAnswerFromAnyPort) {
+  for (const std::uint16_t port : {1, 68, 1067, 32768, 65535}) {
+    ClientBench bench;
+    bench.bring_to(State::Selecting);
+    for (const MessageType type : {MessageType::Offer, MessageType::Ack}) {
+      RequestFrame answer = bench.reply(type);
+      answer.source.port = net::L4Port::from_host(port);
+      bench.receive(answer);
+      bench.collect();
+    }
+    bench.pass(seconds(1));
+    EXPECT_EQ(bench.client.state(), State::Bound) << port;
+  }
+}
+
+struct LeaseTimes {
+  std::uint32_t offered, acknowledged, taken;  // 0: not said
+};
+constexpr LeaseTimes kLeaseTimes[] = {{600, 0, 600}, {0, 0, 3600}, {0, 900, 900}, {600, 900, 900}};
+
+TEST_F(DhcpClient, ALeaseWithoutATimeLastsAsLongAsWasOfferedOrAnHour) {
+  for (const LeaseTimes& row : kLeaseTimes) {
+    for (const bool is_zero : {false, true}) {  // a time of 0 says as little
+      ClientBench bench;
+      bench.bring_to(State::Selecting);
+      const auto say = [&](MessageType type, std::uint32_t time) {
+        RequestFrame answer = bench.reply(type).without(Option::LeaseTime);
+        if (time != 0 || is_zero) answer.with(Option::LeaseTime, ClientBench::long_bytes(time));
+        bench.receive(answer);
+      };
+      say(MessageType::Offer, row.offered);
+      bench.collect();
+      say(MessageType::Ack, row.acknowledged);
+      const ClientTime given = bench.now;
+      bench.pass(seconds(1));
+      bench.collect();
+      ASSERT_TRUE(bench.client.binding());
+      EXPECT_EQ(bench.client.binding()->expires, given + seconds(row.taken));
+      const bool is_told = std::ranges::find(bench.news, ClientNews::LeaseTimeMissing) != bench.news.end();
+      EXPECT_EQ(is_told, row.acknowledged == 0);
+    }
+  }
+}
+
+TEST_F(DhcpClient, ARenewalWithoutATimeIsForAsLongAsBefore) {
+  lease = 7200;
+  bring_to(State::Renewing);
+  receive(reply(MessageType::Ack).without(Option::LeaseTime));
+  EXPECT_EQ(client.binding()->expires, now + seconds(7200));
+}
+
+TEST_F(DhcpClient, AServerThatDoesNotNameItselfIsWhoSentThePacket) {
+  bring_to(State::Selecting);
+  receive(reply(MessageType::Offer).without(Option::ServerId));
+  collect();
+  EXPECT_EQ(said.at(0).message.options.address(Option::ServerId), kServer) << "table 5: MUST";
+  receive(reply(MessageType::Ack).without(Option::ServerId));
+  pass(seconds(1));
+  ASSERT_EQ(client.state(), State::Bound);
+  wait();
+  collect();
+  EXPECT_EQ(said.at(0).by_unicast_to, kServer);
+  receive(reply(MessageType::Ack).without(Option::ServerId));
+  EXPECT_EQ(client.state(), State::Bound);
+}
+
+TEST_F(DhcpClient, AnAckThatNamesNobodyIsOfTheServerThatOffered) {
+  bring_to(State::Requesting);
+  RequestFrame ack = reply(MessageType::Ack).without(Option::ServerId);
+  ack.source.address = ip("203.0.113.254");  // a relay's
+  receive(ack);
+  pass(seconds(1));
+  EXPECT_EQ(client.binding().value().server, kServer);
+}
+
+TEST_F(DhcpClient, AServerWithoutANameOrAddressIsAskedByBroadcast) {
+  const auto nameless = [&](MessageType type) {
+    RequestFrame answer = reply(type).without(Option::ServerId);
+    answer.source.address = {};
+    return answer;
+  };
+  bring_to(State::Selecting);
+  receive(nameless(MessageType::Offer));
+  collect();
+  EXPECT_FALSE(said.at(0).message.options.has(Option::ServerId));
+  receive(nameless(MessageType::Ack));
+  pass(seconds(1));
+  ASSERT_EQ(client.state(), State::Bound);
+  wait();
+  collect();
+  EXPECT_TRUE(said.at(0).by_unicast_to.is_unspecified());
+  EXPECT_EQ(said.at(0).datagram.destination.address, kBroadcastAddress);
+}
+
+TEST_F(DhcpClient, TimesThatMakeNoSenseAreAsIfNotSaid) {
+  struct Times {
+    std::uint32_t renewal, rebinding;
+    std::chrono::seconds renew, rebind;  // 0: T1's or T2's default
+  };
+  constexpr Times kTimes[] = {{0, 0, {}, {}},           {2000, 1000, {}, {}}, {1000, 1000, {}, {}},
+                              {4000, 5000, {}, {}},     {100, 0, seconds(100), {}},
+                              {100, 3600, seconds(100), {}}, {0, 3000, {}, seconds(3000)}, {0, 100, {}, {}}};
+  for (const Times& row : kTimes) {
+    ClientBench bench;
+    bench.bring_to(State::Requesting);
+    bench.receive(bench.reply(MessageType::Ack)
+                      .with(Option::RenewalTime, long_bytes(row.renewal))
+                      .with(Option::RebindingTime, long_bytes(row.rebinding)));
+    const ClientTime given = bench.now;
+    bench.pass(seconds(1));
+    const Binding& binding = bench.client.binding().value();
+    const auto expect_near = [&](ClientTime time, seconds told, seconds otherwise) {
+      const seconds latest = told == seconds(0) ? otherwise : told;
+      EXPECT_LE(time, given + latest) << row.renewal << ' ' << row.rebinding;
+      EXPECT_GE(time, given + latest - (told == seconds(0) ? seconds(57) : seconds(0)));
+    };
+    expect_near(binding.renew, row.renew, seconds(1800));
+    expect_near(binding.rebind, row.rebind, seconds(3150));
+  }
+}
+
+TEST_F(DhcpClient, WithoutAMaskThatIsOneTheAddressClassDecides) {
+  for (const char* mask : {"", "00000000", "ff00ff00", "00ffffff"}) {
+    for (const auto& [address, prefix] :
+         {std::pair{"203.0.113.50", "/24"}, std::pair{"172.20.1.2", "/16"}, std::pair{"10.1.2.3", "/8"}}) {
+      ClientBench bench;
+      bench.bring_to(State::Selecting);
+      for (const MessageType type : {MessageType::Offer, MessageType::Ack}) {
+        RequestFrame answer = bench.reply(type, ip(address)).without(Option::SubnetMask);
+        if (*mask != 0) answer.with(Option::SubnetMask, hex(mask));
+        bench.receive(answer);
+        bench.collect();
+      }
+      bench.pass(seconds(1));
+      EXPECT_EQ(net::to_string(bench.client.binding().value().address), std::string(address) + prefix) << mask;
+    }
+  }
+}
+
+TEST_F(DhcpClient, ARouterThatNoStationCanBeIsNone) {
+  for (const char* router : {"cb007132", "cb0071ff", "cb007100", "00000000", "7f000001", "e0000001"}) {
+    ClientBench bench;
+    bench.bring_to(State::Requesting);
+    bench.receive(bench.reply(MessageType::Ack).without(Option::Router).with(Option::Router, hex(router)));
+    bench.pass(seconds(1));
+    EXPECT_TRUE(bench.client.binding().value().router.is_unspecified()) << router;
   }
 }
 

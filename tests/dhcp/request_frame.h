@@ -69,6 +69,10 @@ struct RequestFrame {
     options.push_back({code, std::move(value)});
     return *this;
   }
+  RequestFrame& without(Option code) {
+    std::erase_if(options, [&](const RawOptionValue& option) { return option.code == code; });
+    return *this;
+  }
   RequestFrame& with(Option code, net::Ipv4Addr value) {
     const auto bytes = std::as_bytes(std::span{&value, 1});
     return with(code, Bytes{bytes.begin(), bytes.end()});
