@@ -234,6 +234,31 @@ def moved(lab):
     wait_until(lambda: lab.lease(address)["state"] == "released", "the lease is over")
 
 
+@suite.test("what a BOOTP client was given is its port's, which may use it, until it is ended by hand")
+def by_bootp(lab):
+    mac, address, cookie = "52:54:00:06:00:01", "192.168.122.210", b"c\x82Sc\xff"
+    lab.vmnatd.ctl_text("reserve", "add", address, "--mac", mac)
+    request = lab.vm2.to() / IP(src="0.0.0.0", dst="255.255.255.255") / UDP(sport=68, dport=67) / BOOTP(
+        chaddr=bytes.fromhex(mac.replace(":", "")), xid=0x6b6f) / (cookie + bytes(59))
+    request.src = mac
+    lab.vm2.send(request)
+    lab.vm2.expect(lambda f: BOOTP in f and f[BOOTP].xid == 0x6b6f and f[BOOTP].yiaddr == address, "the BOOTREPLY", 10)
+    check_equal((lab.lease(address)["port"], lab.lease(address)["expires"]), ("vm2", None), "the lease")
+    check(any(owned["address"] == address for owned in lab.port("vm2")["owns"]), "vm2 owns the address")
+
+    def is_answered():
+        ping = lab.vm2.to(GATEWAY_MAC) / IP(src=address, dst=GATEWAY) / ICMP(id=0x6b6f)
+        ping.src = mac
+        lab.vm2.send(ping)
+        with contextlib.suppress(Overdue):
+            return lab.vm2.expect(lambda f: ICMP in f and f[ICMP].type == 0 and f[ICMP].id == 0x6b6f, "an echo", 1)
+        return None
+    wait_until(is_answered, "the gateway answers the address, which the guard lets pass", 10)
+    lab.vmnatd.ctl_text("lease", "release", address)
+    lab.vmnatd.ctl_text("reserve", "del", address)
+    wait_until(lambda: not lab.port("vm2")["owns"], "vm2 owns nothing any more", 10)
+
+
 @suite.test("vmnatctl ports shows what a port owns, and what was refused it")
 def shown(lab):
     refused = lab.port("vm2")["refused"]

@@ -30,7 +30,10 @@ void check_reply(const Message& request, const Datagram& datagram) {
     NetworkSettings settings = test::default_network();
     settings.search = {"lab.example"};
     settings.routes = {{.to = {test::ip("10.0.0.0"), 8}, .via = test::ip("192.168.122.5")}};
-    settings.boot = {{.server = test::ip("192.168.122.1"), .file = "pxelinux.0"}};
+    settings.boot = {
+        {.for_ipxe = true, .server = test::ip("192.168.122.1"), .file = std::string(200, 'i')},
+        {.architecture = 7, .server = test::ip("192.168.122.1"), .file = "http://192.168.122.1/b"},
+        {.server = test::ip("192.168.122.1"), .file = "pxelinux.0"}};
     return settings;
   }();
   Counters counters;
@@ -105,6 +108,13 @@ std::vector<std::vector<std::uint8_t>> vmnat::fuzz::seeds() {
                   .with(Option::HostName, "vm1");
   add(full.frame());
   add(full.payload());
+  auto ipxe = full;
+  ipxe.with(Option::UserClass, hex("04695058450369505845"))
+      .with(Option::VendorClass, "HTTPClient:Arch:00016");
+  add(ipxe.payload());
+  auto bootp = full;
+  bootp.options.erase(bootp.options.begin());
+  add(bootp.payload());
   add(full.with(Option::Overload, hex("03")).with(Option::ClientId, Bytes(600)).payload());
   Bytes journal = journal_header();
   const std::array leases = {
