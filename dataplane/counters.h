@@ -35,7 +35,7 @@ struct alignas(kCacheLineSize) WorkerCounters {
   explicit WorkerCounters(std::size_t port_count) : ports(std::make_unique<PortCounters[]>(port_count)) {}
 
   std::array<Counter, kPuntReasonCount> punts;
-  Counter flood_copies;            // frames made by copying for all but the first port of a flood
+  Counter flood_copies;            // frames made by copying: for all but the first port of a flood, for control
   Counter injected;                // frames of the control thread
   Counter icmp_errors_sent;        // generated, about frames that were refused
   Counter icmp_errors_suppressed;  // not, for the rate limit or for want of a buffer

@@ -2,17 +2,26 @@
 #include "dataplane/deliver.h"
 
 #include "dataplane/hairpin.h"
+#include "dataplane/refuse.h"
 
 namespace vmnat::dataplane {
 namespace {
 
+std::optional<DropReason> refusal_of_way_out(const Uplink& uplink, net::Ipv4Addr remote) {
+  if (!uplink.has_address()) return DropReason::NoUplinkAddress;
+  if (!uplink.has_route(remote)) return DropReason::NoRoute;
+  if (uplink.is_silent(remote)) return DropReason::NeighborUnresolved;
+  return std::nullopt;
+}
+
 // Our own addresses are never resolved, so frames for them end up here, too.
-[[gnu::cold]] void deliver_unresolved(Context& context, rte_mbuf* frame, PortIndex from) {
-  if (turns_round(context, ipv4_of(frame).destination)) return turn_round(context, frame, from);
-  if (!context.state->uplink.has_address()) return context.drop(frame, from, DropReason::NoUplinkAddress);
-  if (context.state->uplink.is_silent(ipv4_of(frame).destination))
-    return context.drop(frame, from, DropReason::NeighborUnresolved);
-  context.punt(frame, from, PuntReason::NeighborUnresolved);
+[[gnu::cold]] void deliver_unresolved(Context& context, const Burst& burst, unsigned i) {
+  rte_mbuf* frame = burst.frames[i];
+  const net::Ipv4Addr remote = ipv4_of(frame).destination;
+  if (turns_round(context, remote)) return turn_round(context, frame, burst.port);
+  if (const auto refusal = refusal_of_way_out(context.state->uplink, remote))
+    return refuse_translated(context, frame, burst.port, burst.sessions[i], *refusal);
+  context.punt(frame, burst.port, PuntReason::NeighborUnresolved);
 }
 
 }  // namespace
@@ -23,7 +32,7 @@ void deliver_outbound(Context& context, Burst& burst) {
     rte_mbuf* frame = burst.frames[i];
     const net::MacAddr next_hop = uplink.next_hop_mac(ipv4_of(frame).destination);
     if (next_hop.is_zero()) {
-      deliver_unresolved(context, frame, burst.port);
+      deliver_unresolved(context, burst, i);
       continue;
     }
     net::EthernetHeader& ethernet = ethernet_of(frame);

@@ -62,6 +62,7 @@ namespace vmnat::dataplane {
   ROW(IcmpErrorQuote, "icmp_error_quote", "ICMP error that quotes no packet which could have a session")     \
   ROW(IcmpType, "icmp_type", "ICMP type that opens or continues no session, or is not passed on")            \
   ROW(NoUplinkAddress, "no_uplink_address", "the uplink has no address: none is given by DHCP")              \
+  ROW(NoRoute, "no_route", "beyond the uplink's network, and the uplink has no gateway to lead there")       \
   /* NAT */                                                                                                  \
   ROW(NoSession, "no_session", "inbound frame that belongs to no session")                                   \
   ROW(Filtered, "filtered", "inbound for a mapping whose filter does not let this remote in")                \
@@ -87,7 +88,7 @@ namespace vmnat::dataplane {
 #define VMNAT_PUNT_REASONS(ROW)                                                                              \
   ROW(Dhcp, "dhcp", "DHCP message of a VM")                                                                  \
   ROW(UplinkDhcp, "uplink_dhcp", "DHCP message for the uplink's client")                                     \
-  ROW(ArpReply, "arp_reply", "ARP reply to what vmnatd has asked")                                                    \
+  ROW(ArpReply, "arp_reply", "ARP that answers what vmnatd has asked, or tells news of whom it knows or is") \
   ROW(NeighborUnresolved, "neighbor_unresolved", "translated; MAC address of the next hop is not known yet") \
   ROW(HostUnresolved, "host_unresolved", "new inbound flow; MAC address of the VM is not known yet")
 // clang-format on

@@ -148,9 +148,21 @@ struct Uplink {
   std::uint16_t mtu = 1500;  // bytes of IPv4 packet
   // Control wants what comes for UDP port 68 and bears this transaction.
   std::optional<std::uint32_t> dhcp_transaction;
+  net::Ipv4Addr checked_address;  // ... and whatever ARP says of this one, about to be ours; unspecified: none
   WordTable<NextHop> neighbors;  // on-link hosts by raw IPv4 address
 
   [[nodiscard]] bool has_address() const { return !address.address.is_unspecified(); }
+  // False beyond the link when nobody is known to lead there.
+  [[nodiscard]] bool has_route(net::Ipv4Addr remote) const {
+    return !gateway.is_unspecified() || address.contains(remote);
+  }
+  // Of one that control asks for, zero when it is not resolved; nullptr: it asks for no such host.
+  [[nodiscard]] const net::MacAddr* asked_mac(net::Ipv4Addr host) const {
+    if (host.is_unspecified()) return nullptr;
+    if (host == gateway) return &gateway_mac;
+    const NextHop* neighbor = neighbors.find(host.raw());
+    return neighbor != nullptr ? &neighbor->mac : nullptr;
+  }
   // MAC of the next hop towards `remote`; zero when it is not resolved.
   [[nodiscard]] net::MacAddr next_hop_mac(net::Ipv4Addr remote) const {
     if (!address.contains(remote)) return gateway_mac;

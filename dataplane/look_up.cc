@@ -22,17 +22,21 @@ WorkerIndex port_owner(const Context& context, PortIndex from, const FlowKey& ke
   return owner == conntrack::kNoWorker ? context.worker : owner;
 }
 
+template <Direction direction>
+WorkerIndex owner_by_key(const Context& context, PortIndex from, const FlowKey& key) {
+  if (conntrack::port_space(key.protocol()) == conntrack::PortSpace::None)
+    return context.external_ports.portless_owner(key.remote_endpoint().address);
+  if (const Forward* forward = context.state->forward_of(key.local_endpoint(), key.protocol()))
+    return forward_owner(context, *forward);
+  return port_owner<direction>(context, from, key);
+}
+
 // An error belongs where the session of the packet is that it quotes.
 template <Direction direction>
 [[gnu::cold]] WorkerIndex icmp_error_owner(const Context& context, PortIndex from, rte_mbuf* frame,
                                            const ParsedPacket& packet) {
   const auto key = quoted_key<direction>(frame, packet);
-  if (!key) return context.worker;
-  if (conntrack::port_space(key->protocol()) == conntrack::PortSpace::None)
-    return context.external_ports.portless_owner(key->remote_endpoint().address);
-  if (const Forward* forward = context.state->forward_of(key->local_endpoint(), key->protocol()))
-    return forward_owner(context, *forward);
-  return port_owner<direction>(context, from, *key);
+  return key ? owner_by_key<direction>(context, from, *key) : context.worker;
 }
 
 template <Direction direction>
@@ -84,6 +88,10 @@ WorkerIndex inside_owner(const Context& context, PortIndex port, net::Endpoint i
   if (!of.is_spread) return of.owner;
   const std::uint64_t mixed = FlowKey::pack(internal) * 0x9e37'79b9'7f4a'7c15u;  // Fibonacci hashing
   return static_cast<WorkerIndex>(((mixed >> 32) * context.worker_count) >> 32);
+}
+
+WorkerIndex outside_owner(const Context& context, const FlowKey& key) {
+  return owner_by_key<Direction::Inbound>(context, kUplinkPort, key);
 }
 
 template <Direction direction>

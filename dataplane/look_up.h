@@ -19,6 +19,9 @@ void steer(Context& context, Burst& burst);
 // a mapping (RFC 4787 REQ-1).
 WorkerIndex inside_owner(const Context& context, PortIndex port, net::Endpoint internal);
 
+// The worker of the session whose key from outside this is.
+WorkerIndex outside_owner(const Context& context, const FlowKey& key);
+
 // Hands one frame over to that worker.
 void hand_over(Context& context, rte_mbuf* frame, PortIndex from, WorkerIndex owner,
                FrameNote::Errand errand);

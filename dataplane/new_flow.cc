@@ -67,6 +67,7 @@ std::optional<DropReason> refusal_to_open(const Context& context, const Burst& b
   if (!context.state->uplink.has_address()) return DropReason::NoUplinkAddress;
   if (is_lost_hairpin(context, burst.packets[i], burst.keys[i].remote_endpoint().address))
     return DropReason::Hairpin;
+  if (!context.state->uplink.has_route(burst.keys[i].remote_endpoint().address)) return DropReason::NoRoute;
   if (context.state->uplink.is_silent(burst.keys[i].remote_endpoint().address))
     return DropReason::NeighborUnresolved;
   if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;

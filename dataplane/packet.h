@@ -77,8 +77,16 @@ struct Burst {
 
 // Lies in the mbuf's private area; written by the thread that hands the frame over.
 struct FrameNote {
-  // Between workers, and from control. Fragments: not collected yet.
-  enum class Errand : std::uint8_t { Transmit, Outbound, Inbound, OutboundFragment, InboundFragment };
+  // Between workers, and from control. Fragments: not collected yet. Unreachable: control has asked in vain
+  // for what it was punted for.
+  enum class Errand : std::uint8_t {
+    Transmit,
+    Outbound,
+    Inbound,
+    OutboundFragment,
+    InboundFragment,
+    Unreachable
+  };
   PortIndex port = 0;  // where it came from; Transmit: where it is to leave by
   union {
     PortIndex from = 0;    // Transmit: where it came from

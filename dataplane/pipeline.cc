@@ -7,6 +7,7 @@
 #include "dataplane/look_up.h"
 #include "dataplane/oversize.h"
 #include "dataplane/parse.h"
+#include "dataplane/refuse.h"
 #include "dataplane/switch.h"
 #include "dataplane/translate.h"
 
@@ -108,6 +109,8 @@ void resume(Context& context, Burst& burst, FrameNote::Errand errand) {
       return resume_fragments<Direction::Outbound>(context, burst);
     case FrameNote::Errand::InboundFragment:
       return resume_fragments<Direction::Inbound>(context, burst);
+    case FrameNote::Errand::Unreachable:
+      for (unsigned i = 0; i < burst.count; ++i) refuse_unreachable(context, burst.frames[i], burst.port);
   }
 }
 

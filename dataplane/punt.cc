@@ -42,12 +42,11 @@ bool PuntBudgets::take(const ForwardingState& state, rte_mbuf* frame, PortIndex 
 // neighbour, is one of many.
 bool PuntBudgets::take_arp(const Uplink& uplink, rte_mbuf* frame, Time now) {
   const auto& arp = *rte_pktmbuf_mtod_offset(frame, const net::ArpPacket*, sizeof(net::EthernetHeader));
-  if (arp.sender_address == uplink.gateway && arp.sender_mac == uplink.gateway_mac)
+  const net::MacAddr* known = uplink.asked_mac(arp.sender_address);
+  if (arp.sender_address == uplink.gateway && known != nullptr && *known == arp.sender_mac)
     return router_arp_.take(now);
   if (!targets_.take(arp.sender_address, kUplinkPort, now)) return false;
-  const bool is_asked =
-      arp.sender_address == uplink.gateway || uplink.neighbors.find(arp.sender_address.raw()) != nullptr;
-  return is_asked ? ports_[kUplinkPort].arp.take(now) : other_arp_.take(now);
+  return known != nullptr ? ports_[kUplinkPort].arp.take(now) : other_arp_.take(now);
 }
 
 void Context::punt(rte_mbuf* frame, PortIndex port, PuntReason reason) {

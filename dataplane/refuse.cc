@@ -7,8 +7,11 @@
 #include <span>
 
 #include "dataplane/inbound_flow.h"
+#include "dataplane/look_up.h"
 #include "dataplane/net/checksum.h"
 #include "dataplane/oversize.h"
+#include "dataplane/parse.h"
+#include "dataplane/translate.h"
 
 namespace vmnat::dataplane {
 namespace {
@@ -80,6 +83,7 @@ std::optional<Answer> answer_to(DropReason reason, const Context& context, const
       return unreachable(kProhibited);
     case DropReason::NoUplinkAddress:
     case DropReason::LinkLocal:
+    case DropReason::NoRoute:
       return unreachable(kNetUnreachable);
     case DropReason::HostUnresolved:
     case DropReason::NeighborUnresolved:
@@ -164,7 +168,51 @@ void send_error(Context& context, const Burst& burst, unsigned i, const Answer& 
   context.transmitter.send(*context.state, error, burst.port, burst.port);
 }
 
+// One frame, parsed. Of a first fragment its transport header, too; later ones have no key.
+template <Direction direction>
+Burst burst_of(rte_mbuf* frame, PortIndex from) {
+  Burst alone;
+  alone.port = from;
+  alone.count = 1;
+  alone.frames[0] = frame;
+  parse<direction>(alone);
+  if (alone.packets[0].kind == PacketKind::Fragment && ipv4_of(frame).fragment_offset() == 0)
+    alone.packets[0] = parse_first_fragment<direction>(frame, alone.keys[0]);
+  return alone;
+}
+
+bool can_be_told(PacketKind kind) {
+  return kind != PacketKind::Unroutable && kind != PacketKind::Fragment && kind != PacketKind::IcmpError;
+}
+
 }  // namespace
+
+void refuse_translated(Context& context, rte_mbuf* frame, PortIndex from, const Session* session,
+                       DropReason reason) {
+  const Burst alone = burst_of<Direction::Outbound>(frame, from);
+  if (session == nullptr || !can_be_told(alone.packets[0].kind)) return context.drop(frame, from, reason);
+  undo_translation(frame, alone.packets[0], *session);
+  refuse(context, alone, 0, reason);
+}
+
+void refuse_unreachable(Context& context, rte_mbuf* frame, PortIndex from) {
+  const bool is_for_vm = note_of(frame).punt == PuntReason::HostUnresolved;
+  const DropReason reason = is_for_vm ? DropReason::HostUnresolved : DropReason::NeighborUnresolved;
+  if (from == kUplinkPort) {
+    const Burst alone = burst_of<Direction::Inbound>(frame, from);
+    if (!can_be_told(alone.packets[0].kind)) return context.drop(frame, from, reason);
+    return refuse(context, alone, 0, reason);
+  }
+  const Burst alone = burst_of<Direction::Outbound>(frame, from);
+  if (!can_be_told(alone.packets[0].kind)) return context.drop(frame, from, reason);
+  // The source is the external endpoint: the key is the one by which replies would find the session.
+  const FlowKey& key = alone.keys[0];
+  if (const WorkerIndex owner = outside_owner(context, key); owner != context.worker)
+    return hand_over(context, frame, from, owner, FrameNote::Errand::Unreachable);
+  const Session* session = context.conntrack.find(key);
+  const bool is_its_own = session != nullptr && !session->is_from_inside(key);
+  refuse_translated(context, frame, from, is_its_own ? session : nullptr, reason);
+}
 
 void refuse(Context& context, const Burst& burst, unsigned i, DropReason reason) {
   rte_mbuf* frame = burst.frames[i];

@@ -18,6 +18,14 @@ bool is_arp_request_for(rte_mbuf* frame, const ParsedPacket& packet, net::Ipv4Ad
          arp_of(frame).target_address == address;
 }
 
+// Control hears of it, too; the frame goes on.
+[[gnu::cold]] void tell_of_arp(Context& context, rte_mbuf* frame, PortIndex from) {
+  rte_mbuf* copy = rte_pktmbuf_copy(frame, frame->pool, 0, kShortestFrame);
+  if (copy == nullptr) return;
+  context.counters.flood_copies.add(1);
+  context.punt(copy, from, PuntReason::ArpReply);
+}
+
 void punt_arp_reply(Context& context, rte_mbuf* frame, PortIndex from) {
   trim(frame, kShortestFrame);
   context.punt(frame, from, PuntReason::ArpReply);
@@ -35,6 +43,12 @@ bool is_awaited_reply(rte_mbuf* frame, const Network& network) {
          (network.awaits_arp || network.hosts.find(arp.sender_address.raw()) != nullptr);
 }
 
+// RFC 826: of a host that control asks for, any ARP packet says where it is.
+bool is_news_of_host(rte_mbuf* frame, const Network& network) {
+  const InsideHost* host = network.hosts.find(arp_of(frame).sender_address.raw());
+  return host != nullptr && host->mac != arp_of(frame).sender_mac;
+}
+
 // Tells control where a MAC address lives, unless everybody knows already.
 void learn(Context& context, const Port& port, PortIndex from, net::MacAddr mac) {
   if (mac == port.usual_mac) return;
@@ -48,6 +62,9 @@ void learn(Context& context, const Port& port, PortIndex from, net::MacAddr mac)
 [[gnu::noinline]] bool admit_sender(Context& context, const Port& port, rte_mbuf* frame,
                                     const ParsedPacket& packet, PortIndex from) {
   if (const auto refusal = refusal_of_sender(*context.state, from, frame, packet)) {
+    const Network& network = context.state->networks[port.network];
+    if (packet.kind == PacketKind::Arp && arp_of(frame).sender_address == network.gateway.address)
+      tell_of_arp(context, frame, from);
     context.drop(frame, from, *refusal);
     return false;
   }
@@ -90,6 +107,7 @@ void flood(Context& context, const Network& network, rte_mbuf* frame, PortIndex 
 
 void switch_group(Context& context, const Network& network, rte_mbuf* frame, const ParsedPacket& packet,
                   PortIndex from) {
+  if (packet.kind == PacketKind::Arp && is_news_of_host(frame, network)) tell_of_arp(context, frame, from);
   if (is_arp_request_for(frame, packet, network.gateway.address))
     return answer_arp(context, frame, from, network.mac);
   if (network.dhcp && is_dhcp_request(frame, packet))
@@ -106,6 +124,18 @@ void switch_unicast(Context& context, const Network& network, rte_mbuf* frame, P
   context.transmitter.send(*context.state, frame, from, *to);
 }
 
+// ARP for the gateway's own MAC.
+void accept_arp_inside(Context& context, const Network& network, rte_mbuf* frame, const ParsedPacket& packet,
+                       PortIndex from) {
+  const bool is_news = is_news_of_host(frame, network);
+  if (is_arp_request_for(frame, packet, network.gateway.address)) {
+    if (is_news) tell_of_arp(context, frame, from);
+    return answer_arp(context, frame, from, network.mac);
+  }
+  if (is_news || is_awaited_reply(frame, network)) return punt_arp_reply(context, frame, from);
+  context.drop(frame, from, DropReason::ArpUnasked);
+}
+
 // A frame for the gateway's own MAC: true when it is to be routed, else it ended here.
 bool accept_for_gateway(Context& context, const Network& network, rte_mbuf* frame, const ParsedPacket& packet,
                         PortIndex from) {
@@ -114,12 +144,7 @@ bool accept_for_gateway(Context& context, const Network& network, rte_mbuf* fram
       context.drop(frame, from, packet.fault);
       return false;
     case PacketKind::Arp:
-      if (is_arp_request_for(frame, packet, network.gateway.address))
-        answer_arp(context, frame, from, network.mac);
-      else if (is_awaited_reply(frame, network))
-        punt_arp_reply(context, frame, from);
-      else
-        context.drop(frame, from, DropReason::ArpUnasked);
+      accept_arp_inside(context, network, frame, packet, from);
       return false;
     default:
       trim_to_packet(frame);
@@ -163,12 +188,31 @@ bool switch_frame(Context& context, const Port& port, rte_mbuf* frame, const Par
   return false;
 }
 
+// What control has to hear of ARP on the uplink's link, in a request as in a reply, to whomever: answers to
+// what it asks, that one whom it knows has another MAC (RFC 826), and that another station has or is about to
+// take an address of ours (RFC 5227 sections 2.1.1 and 2.4).
+bool concerns_control(const Context& context, rte_mbuf* frame) {
+  const net::ArpPacket& arp = arp_of(frame);
+  const Uplink& uplink = context.state->uplink;
+  const bool is_reply = arp.op() == net::ArpOperation::Reply;
+  if (arp.sender_mac == uplink.mac || (!is_reply && arp.op() != net::ArpOperation::Request)) return false;
+  if (is_reply && ethernet_of(frame).destination == uplink.mac) return true;
+  const net::Ipv4Addr sender = arp.sender_address;
+  if (sender.is_unspecified())  // a probe
+    return uplink.checked_address == arp.target_address && !arp.target_address.is_unspecified();
+  if (sender == uplink.checked_address || context.external_ports.index_of(sender)) return true;
+  const net::MacAddr* known = uplink.asked_mac(sender);
+  return known != nullptr && (is_reply || *known != arp.sender_mac);
+}
+
 void accept_arp(Context& context, rte_mbuf* frame, PortIndex from) {
   const net::ArpPacket& arp = arp_of(frame);
-  if (arp.op() == net::ArpOperation::Request && context.external_ports.index_of(arp.target_address))
+  const bool is_heard = concerns_control(context, frame);
+  if (arp.op() == net::ArpOperation::Request && context.external_ports.index_of(arp.target_address)) {
+    if (is_heard) tell_of_arp(context, frame, from);
     return answer_arp(context, frame, from, context.state->uplink.mac);
-  if (arp.op() == net::ArpOperation::Reply && ethernet_of(frame).destination == context.state->uplink.mac)
-    return punt_arp_reply(context, frame, from);
+  }
+  if (is_heard) return punt_arp_reply(context, frame, from);
   context.drop(frame, from, DropReason::ArpUnasked);
 }
 

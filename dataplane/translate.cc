@@ -109,6 +109,16 @@ void translate(Context& context, Burst& burst) {
   burst.tcp_data_count = static_cast<std::uint16_t>(tcp_data_count);
 }
 
+void undo_translation(rte_mbuf* frame, const ParsedPacket& packet, const Session& session) {
+  constexpr net::ChecksumDelta kTtlBack = net::ChecksumDelta::of(std::uint16_t{1}, std::uint16_t{2});
+  const conntrack::Rewrite back = session.rewrite<Direction::Inbound>();  // of what went out
+  net::Ipv4Header& ip = ipv4_of(frame);
+  ip.source = back.endpoint.address;
+  ip.ttl = static_cast<std::uint8_t>(ip.ttl + 1);
+  ip.checksum = (back.address_delta + kTtlBack).applied_to(ip.checksum);
+  rewrite_l4<Direction::Outbound>(frame, packet, back);
+}
+
 template void translate<Direction::Outbound>(Context&, Burst&);
 template void translate<Direction::Inbound>(Context&, Burst&);
 

@@ -7,6 +7,7 @@
 #include "dataplane/fragments.h"
 #include "dataplane/idle.h"
 #include "dataplane/pipeline.h"
+#include "dataplane/refuse.h"
 
 namespace vmnat::dataplane {
 namespace {
@@ -137,6 +138,8 @@ void Worker::send_injected(rte_mbuf** frames, unsigned count) {
     const FrameNote note = note_of(frames[i]);
     if (note.errand == FrameNote::Errand::Inbound)
       burst_.frames[burst_.count++] = frames[i];
+    else if (note.errand == FrameNote::Errand::Unreachable)
+      refuse_unreachable(context_, frames[i], note.port);
     else
       transmitter_.send(*context_.state, frames[i], note.port, note.port);
   }

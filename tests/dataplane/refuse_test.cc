@@ -46,6 +46,115 @@ TEST_F(Refuse, WithoutAnUplinkAddressTheWayOutIsRefusedWithNetUnreachable) {
   EXPECT_EQ(bed.dropped(DropReason::NoUplinkAddress), 2u);
 }
 
+void lose_router(dataplane::ForwardingState& state) {
+  state.uplink.gateway = {};
+  state.uplink.gateway_mac = {};
+}
+
+// With a session that it had before, too.
+TEST_F(Refuse, WithoutARouterWhatIsBeyondTheLinkIsRefusedWithNetUnreachable) {
+  bed.exchange(kVm1, outbound(40001).frame());
+  bed.take(kUplink);
+  bed.change_state(lose_router);
+  for (const std::uint16_t port : {40000, 40001}) {
+    bed.exchange(kVm1, outbound(port).frame());
+    const Bytes error = only(bed.take(kVm1));
+    EXPECT_EQ(icmp(error).type, IcmpType::DestinationUnreachable);
+    EXPECT_EQ(icmp(error).code, 0);
+    EXPECT_EQ(to_string(ip(error).source), "192.168.122.1");
+    EXPECT_EQ(quote_in(error), quoted(outbound(port).frame(), 2000)) << "as the VM sent it";
+    EXPECT_TRUE(has_good_checksums(error));
+  }
+  EXPECT_THAT(bed.take_punted(), IsEmpty()) << "nobody is asked for";
+  EXPECT_EQ(bed.dropped(DropReason::NoRoute), 2u);
+  EXPECT_EQ(bed.worker(0).conntrack().statistics().active, 1u);
+}
+
+TEST_F(Refuse, WithoutARouterTheUplinksLinkIsReachedAndReachesForwards) {
+  bed.change_state([](dataplane::ForwardingState& state) {
+    lose_router(state);
+    const net::Endpoint external = endpoint(kExternal, 8080), internal = endpoint(kVm1Address, 80);
+    state.forwards = dataplane::WordTable<dataplane::Forward>(
+        {{dataplane::ForwardingState::forward_word(external, net::Protocol::Udp), {.to = internal}}});
+    state.networks[0].hosts = dataplane::WordTable<dataplane::InsideHost>(
+        {{internal.address.raw(), {.mac = vm_mac(1), .port = kVm1}}});
+    state.uplink.neighbors = dataplane::WordTable<dataplane::NextHop>(
+        {{net::parse_ipv4("203.0.113.9")->raw(), {.mac = vm_mac(9)}}});
+  });
+  bed.exchange(kVm1, Packet().from(vm_mac(1), kVm1Address, 1).to(kRedMac, "203.0.113.9", 80).udp().frame());
+  EXPECT_EQ(net::view<net::EthernetHeader>(only(bed.take(kUplink)))->destination, vm_mac(9));
+  bed.exchange(kUplink, Packet().from(vm_mac(9), "203.0.113.9", 7).to(kUplinkMac, kExternal, 8080).udp().frame());
+  EXPECT_EQ(bed.take(kVm1).size(), 1u);
+  bed.exchange(kVm1, Packet().from(vm_mac(1), kVm1Address, 80).to(kRedMac, "203.0.113.9", 7).udp().frame());
+  EXPECT_EQ(to_string(source_of(only(bed.take(kUplink)))), "203.0.113.2:8080");
+}
+
+// A frame waits with control, translated, while its next hop is asked for.
+TEST_F(Refuse, AFrameThatWaitedInVainIsToldOfAsItsVmSentIt) {
+  const auto to_link = [] { return outbound(5000).to(kRedMac, "203.0.113.77", 80).ttl(17); };
+  const Bytes frames[] = {to_link().udp().frame(),
+                          to_link().udp().without_udp_checksum().frame(),
+                          to_link().tcp(net::TcpHeader::kSyn).options(2).frame(),
+                          to_link().icmp_echo(IcmpType::EchoRequest, 9).frame(),
+                          to_link().protocol(47).frame(),
+                          to_link().udp().payload(64).fragment(0x2000).frame()};
+  unsigned dropped = 0;
+  for (const Bytes& sent : frames) {
+    bed.exchange(kVm1, sent);
+    const Bytes waiting = only(bed.take_punted());
+    EXPECT_EQ(to_string(source_of(waiting).address), kExternal);
+    bed.return_unreachable(kVm1, waiting, dataplane::PuntReason::NeighborUnresolved);
+    bed.run();
+    const Bytes error = only(bed.take(kVm1));
+    EXPECT_EQ(icmp(error).type, IcmpType::DestinationUnreachable);
+    EXPECT_EQ(icmp(error).code, 1) << "RFC 1812 5.2.7.1: host unreachable";
+    EXPECT_EQ(to_string(ip(error).source), "192.168.122.1");
+    EXPECT_EQ(ethernet(error).destination, vm_mac(1));
+    EXPECT_TRUE(has_good_checksums(error));
+    if (!ip(sent).is_fragment()) {  // else its number is another
+      EXPECT_EQ(quote_in(error), quoted(sent, 2000));
+    }
+    EXPECT_EQ(bed.dropped(DropReason::NeighborUnresolved), ++dropped);
+    bed.advance(std::chrono::seconds(1));
+  }
+}
+
+TEST_F(Refuse, AWaitingFrameWhoseSessionIsNoMoreEndsInSilence) {
+  bed.exchange(kVm1, outbound(5000).to(kRedMac, "203.0.113.77", 80).frame());
+  const Bytes waiting = only(bed.take_punted());
+  for (const PortIndex port : {kVm1, kVm2})
+    bed.return_unreachable(port, outbound(5001).from(vm_mac(1), kExternal, 5001).frame(),
+                           dataplane::PuntReason::NeighborUnresolved);
+  bed.return_unreachable(kVm4, waiting, dataplane::PuntReason::NeighborUnresolved);
+  bed.return_unreachable(kVm1, Bytes(60), dataplane::PuntReason::NeighborUnresolved);
+  bed.run();
+  for (const PortIndex port : {kVm1, kVm2, kVm4}) EXPECT_THAT(bed.take(port), IsEmpty());
+  EXPECT_EQ(bed.dropped(DropReason::NeighborUnresolved), 4u) << "another's session, another network, no packet";
+}
+
+TEST_F(Refuse, TheErrorsAboutWaitingFramesAreBoundedAsAllAre) {
+  bed.exchange(kVm1, outbound(5000).to(kRedMac, "203.0.113.77", 80).frame());
+  const Bytes waiting = only(bed.take_punted());
+  for (unsigned i = 0; i < 3 * kBurst; ++i) {
+    bed.return_unreachable(kVm1, waiting, dataplane::PuntReason::NeighborUnresolved);
+    bed.run();
+  }
+  EXPECT_EQ(bed.take(kVm1).size(), kBurst);
+  EXPECT_EQ(bed.dropped(DropReason::NeighborUnresolved), 3 * kBurst);
+}
+
+TEST_F(Refuse, ARemotesFrameForAVmThatIsNotThereIsToldOf) {
+  const Bytes waiting = inbound().to(kUplinkMac, kExternal, 40000).frame();
+  bed.return_unreachable(kUplink, waiting, dataplane::PuntReason::HostUnresolved);
+  bed.run();
+  const Bytes error = only(bed.take(kUplink));
+  EXPECT_EQ(icmp(error).code, 1);
+  EXPECT_EQ(to_string(ip(error).source), kExternal);
+  EXPECT_EQ(to_string(ip(error).destination), kServer);
+  EXPECT_EQ(quote_in(error), quoted(waiting, 2000));
+  EXPECT_EQ(bed.dropped(DropReason::HostUnresolved), 1u);
+}
+
 TEST_F(Refuse, WhatComesForTheUplinksDhcpClientIsPuntedOnlyWhileThereIsOne) {
   const auto answer = [](std::uint8_t op, std::uint8_t transaction) {
     Bytes message(300);
@@ -55,7 +164,7 @@ TEST_F(Refuse, WhatComesForTheUplinksDhcpClientIsPuntedOnlyWhileThereIsOne) {
   };
   const auto reply = [&](net::MacAddr to_mac, const char* to) {
     return Packet()
-        .from(kRouterMac, "203.0.113.1", 67)
+        .from(kRouterMac, "203.0.113.1", 32768)  // RFC 2131 4.1 fixes where it goes to
         .to(to_mac, to, 68)
         .payload(answer(2, 7))
         .udp()
@@ -229,6 +338,32 @@ TEST(RefuseWorkers, TheErrorLeavesByThePortThatTheFrameCameFrom) {
   bed.take(kUplink);
   bed.exchange(kUplink, inbound().ttl(1).frame());  // the session is not on the uplink's worker
   EXPECT_EQ(icmp(only(bed.take(kUplink))).type, IcmpType::TimeExceeded);
+  EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts());
+}
+
+// The session may be another worker's than the port's, and by hairpin it is the sender's that counts.
+TEST(RefuseWorkers, AFrameThatWaitedInVainFindsTheWorkerOfItsSession) {
+  Testbed bed(3);
+  for (std::uint8_t number = 1; number <= 3; ++number) {
+    const PortIndex port = number;
+    bed.learn(port, vm_mac(number));
+    const Bytes sent = Packet()
+                           .from(vm_mac(number), "192.168.122." + std::to_string(9 + number), 5000)
+                           .to(kRedMac, "203.0.113.77", 80)
+                           .udp()
+                           .frame();
+    bed.exchange(port, sent);
+    const Bytes waiting = only(bed.take_punted());
+    bed.change_state([&](dataplane::ForwardingState& state) {
+      state.ports[port].owner = static_cast<conntrack::WorkerIndex>(number % 3);
+    });
+    bed.return_unreachable(port, waiting, dataplane::PuntReason::HostUnresolved);
+    bed.run();
+    EXPECT_EQ(bed.worker(0).counters().icmp_errors_sent.get() + bed.worker(1).counters().icmp_errors_sent.get() +
+                  bed.worker(2).counters().icmp_errors_sent.get(),
+              number);
+    EXPECT_EQ(bed.dropped(DropReason::HostUnresolved), number);
+  }
   EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts());
 }
 

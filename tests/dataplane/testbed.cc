@@ -306,6 +306,13 @@ void Testbed::return_inbound(unsigned worker, const Bytes& frame) {
   if (!worker_rings_[worker].inject.push(buffer)) throw std::runtime_error("ring full");
 }
 
+void Testbed::return_unreachable(PortIndex port, const Bytes& frame, PuntReason reason) {
+  rte_mbuf* buffer = buffer_of(frame, 2048, pool_);
+  note_of(buffer) = {.port = port, .punt = reason, .errand = FrameNote::Errand::Unreachable};
+  if (!worker_rings_[published_.load()->ports[port].owner].inject.push(buffer))
+    throw std::runtime_error("ring full");
+}
+
 void Testbed::advance(std::chrono::seconds time) {
   // In steps, so that the sweep gets its turns as it does in life.
   for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(time.count()) * 16; ++i) {
