@@ -208,6 +208,7 @@ Result<Device> Device::open(const DeviceRequest& request, std::span<rte_mempool*
   if (!port_id) return tl::unexpected(port_id.error());
   Device device(*port_id, plan->kind);
   device.numa_node_ = numa_node_of_device(request.device);
+  if (plan->kind == "kernel") device.link_ = InterfaceLink(request.device);
   if (auto started = device.start(request, pools); !started) return tl::unexpected(started.error());
   return device;
 }
@@ -288,6 +289,7 @@ Device::Device(Device&& other) noexcept
       queues_(other.queues_),
       rss_table_capacity_(other.rss_table_capacity_),
       numa_node_(other.numa_node_),
+      link_(std::move(other.link_)),
       vhost_(std::move(other.vhost_)),
       vhost_mac_(other.vhost_mac_) {}
 
@@ -333,6 +335,7 @@ dataplane::Offloads Device::offloads() const {
 
 bool Device::is_up() const {
   if (vhost_ != nullptr) return vhost_->port().has_guest();
+  if (link_.is_known()) return link_.is_up();
   rte_eth_link link{};
   return rte_eth_link_get_nowait(port_id_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
 }

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "control/config/model.h"
+#include "control/interface_link.h"
 #include "control/numa.h"
 #include "control/result.h"
 #include "control/vhost_socket.h"
@@ -80,6 +81,7 @@ class Device {
   std::uint16_t queues_ = 1;
   std::uint16_t rss_table_capacity_ = 0;
   int numa_node_ = kNoNode;
+  InterfaceLink link_;                  // of a kernel interface
   std::unique_ptr<VhostSocket> vhost_;  // instead of a DPDK port
   net::MacAddr vhost_mac_{};
 };
