@@ -14,6 +14,12 @@ namespace {
 
 constexpr std::size_t kMinimumFrame = 60;  // without FCS
 constexpr int kUnicastProbes = 1;
+constexpr std::chrono::milliseconds kAskingPace{100};  // after the link was down
+
+// Its old MAC was asked, and did not answer: whoever answers now has the address.
+bool is_asked_of_all(const Neighbors::Neighbor& neighbor) {
+  return neighbor.state == Neighbors::State::Probing && neighbor.requests_sent > kUnicastProbes;
+}
 
 }  // namespace
 
@@ -54,6 +60,7 @@ const char* to_string(Neighbors::State state) {
 }
 
 void Neighbors::keep_resolved(net::Ipv4Addr address, SteadyTime now) {
+  if (address.is_unspecified()) return;
   const auto [at, is_new] = neighbors_.try_emplace(address, Neighbor{.since = now});
   Neighbor& neighbor = at->second;
   if (!is_new) change_state(neighbor, neighbor.mac.is_zero() ? State::Silent : neighbor.state);
@@ -71,10 +78,20 @@ void Neighbors::start_over(net::Ipv4Addr own_address) {
   changed_ |= !neighbors_.empty();
   neighbors_.clear();
   unanswered_.clear();
+  claims_.clear();
 }
 
-void Neighbors::announce(net::Ipv4Addr address) {
-  output_.push_back(arp_request(own_mac_, address, address, net::kBroadcastMac));
+void Neighbors::link_returned(SteadyTime now) {
+  std::size_t asked = 0;
+  for (auto& [address, neighbor] : neighbors_) {
+    if (neighbor.state != State::Silent) {
+      if (!neighbor.mac.is_zero()) change_state(neighbor, State::Probing);
+      neighbor.requests_sent = neighbor.mac.is_zero() ? 0 : kUnicastProbes;
+    }
+    const bool is_first = neighbor.is_permanent || neighbor.state != State::Probing;
+    const std::size_t turn = is_first ? 0 : asked++ / kAskedAtOnce;
+    act_in(now + turn * kAskingPace, neighbor);
+  }
 }
 
 void Neighbors::send_to(net::Ipv4Addr next_hop, FrameBytes frame, PortIndex port, SteadyTime now) {
@@ -82,7 +99,8 @@ void Neighbors::send_to(net::Ipv4Addr next_hop, FrameBytes frame, PortIndex port
   Neighbor* neighbor = known == neighbors_.end() ? made_known(next_hop, port, now) : &known->second;
   if (neighbor != nullptr && !neighbor->mac.is_zero())
     return address_and_send(std::move(frame), neighbor->mac);
-  if (neighbor == nullptr || neighbor->state == State::Silent || !make_room(next_hop, port)) {
+  if (neighbor != nullptr && neighbor->state == State::Silent) return return_unsent(std::move(frame), port);
+  if (neighbor == nullptr || !make_room(next_hop, port)) {
     ++counts_.waiting_dropped;
     return;
   }
@@ -90,6 +108,7 @@ void Neighbors::send_to(net::Ipv4Addr next_hop, FrameBytes frame, PortIndex port
 }
 
 Neighbors::Neighbor* Neighbors::made_known(net::Ipv4Addr address, PortIndex port, SteadyTime now) {
+  if (address.is_unspecified()) return nullptr;  // no host has it
   std::size_t& unanswered = unanswered_[port];
   if (unanswered >= kUnansweredPerPort) return nullptr;
   if (neighbors_.size() >= kMaxNeighbors) {
@@ -125,6 +144,7 @@ std::map<net::Ipv4Addr, Neighbors::Neighbor>::iterator Neighbors::least_missed()
 
 void Neighbors::forget(std::map<net::Ipv4Addr, Neighbor>::iterator at) {
   drop_waiting_for(at->first);
+  claims_.forget(at->first);
   change_state(at->second, State::Silent);
   neighbors_.erase(at);
   changed_ = true;
@@ -170,27 +190,73 @@ void Neighbors::drop_waiting_for(net::Ipv4Addr address) {
       std::erase_if(waiting_, [&](const WaitingFrame& frame) { return frame.next_hop == address; });
 }
 
+void Neighbors::return_waiting_for(net::Ipv4Addr address) {
+  for (WaitingFrame& frame : waiting_)
+    if (frame.next_hop == address) return_unsent(std::move(frame.bytes), frame.port);
+  std::erase_if(waiting_, [&](const WaitingFrame& frame) { return frame.next_hop == address; });
+}
+
+void Neighbors::return_unsent(FrameBytes frame, PortIndex port) {
+  ++counts_.waiting_dropped;
+  if (unreachable_.size() < kWaitingInAll) unreachable_.push_back({std::move(frame), port});
+}
+
 void Neighbors::receive_arp(std::span<const std::byte> frame, SteadyTime now) {
   const auto* arp = net::view<net::ArpPacket>(frame, sizeof(net::EthernetHeader));
-  if (arp == nullptr || !arp->is_ethernet_ipv4() || arp->op() != net::ArpOperation::Reply) return;
-  if (arp->sender_mac.is_group() || arp->sender_mac.is_zero()) return;
-  const auto asked = neighbors_.find(arp->sender_address);
-  if (asked == neighbors_.end()) return;
-  Neighbor& neighbor = asked->second;
-  const bool is_news = arp->sender_mac != neighbor.mac;
-  const bool is_answer = neighbor.mac.is_zero() || (neighbor.state == State::Probing &&
-                                                    (!is_news || neighbor.requests_sent > kUnicastProbes));
-  if (is_answer) {
+  if (arp == nullptr || !arp->is_ethernet_ipv4()) return;
+  const bool is_reply = arp->op() == net::ArpOperation::Reply;
+  if (!is_reply && arp->op() != net::ArpOperation::Request) return;
+  const net::MacAddr mac = arp->sender_mac;
+  if (mac.is_group() || mac.is_zero() || mac == own_mac_) return;
+  const auto known = neighbors_.find(arp->sender_address);
+  if (known == neighbors_.end()) return;
+  Neighbor& neighbor = known->second;
+  if (neighbor.mac.is_zero() || is_asked_of_all(neighbor)) {
     ++counts_.replies;
-    return confirm(asked->first, neighbor, arp->sender_mac, now);
+    return confirm(known->first, neighbor, mac, now);
   }
-  // Not believed, but a reason to ask soon, at most once a second: a router may have failed over.
-  if (is_news && neighbor.state == State::Reachable)
-    act_in(std::max(now, neighbor.confirmed + kRetransmit), neighbor);
+  if (mac == neighbor.mac) return is_reply ? hear_answer(known->first, neighbor, now) : void();
+  if (is_reply) claims_.note_answer(known->first, mac);
+  hear_claim(known->first, neighbor, mac, now);
+}
+
+void Neighbors::hear_claim(net::Ipv4Addr address, Neighbor& neighbor, net::MacAddr mac, SteadyTime now) {
+  const auto weight = neighbor.is_permanent ? MacClaims::Weight::Vital : MacClaims::Weight::Usual;
+  if (!claims_.begin(address, mac, weight, now)) return;
+  for (const net::MacAddr to : {neighbor.mac, mac})
+    output_.push_back(arp_request(own_mac_, own_address_, address, to));
+  counts_.requests += 2;
+}
+
+// From the MAC that is known. Who had a rival is asked again soon: it may be about to go.
+void Neighbors::hear_answer(net::Ipv4Addr address, Neighbor& neighbor, SteadyTime now) {
+  const bool is_refuted = claims_.refute(address, now);
+  if (!is_refuted && neighbor.state != State::Probing) return;
+  ++counts_.replies;
+  confirm(address, neighbor, neighbor.mac, now);
+  if (!is_refuted) return;
+  ++counts_.claims_refuted;
+  act_in(now + kRetransmit, neighbor);
+}
+
+// Whoever has moved without a word since is asked for by broadcast: the former MAC, if it was but slow, is
+// believed again.
+void Neighbors::settle_claims(SteadyTime now) {
+  for (const MacClaims::Standing& claim : claims_.take_standing(now)) {
+    const auto known = neighbors_.find(claim.address);
+    if (known == neighbors_.end() || known->second.mac.is_zero()) continue;
+    ++counts_.moved;
+    confirm(claim.address, known->second, claim.mac, now);
+    if (claim.is_answered) continue;
+    change_state(known->second, State::Probing);
+    known->second.requests_sent = kUnicastProbes;
+    ask(claim.address, known->second, now);
+  }
 }
 
 void Neighbors::advance(SteadyTime now) {
-  drop_overdue(now);
+  return_overdue(now);
+  settle_claims(now);
   if (now < due_) return;
   due_ = SteadyTime::max();
   for (auto at = neighbors_.begin(); at != neighbors_.end();) {
@@ -221,7 +287,8 @@ void Neighbors::give_up(net::Ipv4Addr address, Neighbor& neighbor, SteadyTime no
   change_state(neighbor, State::Silent);
   neighbor.mac = {};
   changed_ = true;
-  drop_waiting_for(address);
+  claims_.forget(address);
+  return_waiting_for(address);
   act_in(now + kSilence, neighbor);
 }
 
@@ -262,10 +329,10 @@ void Neighbors::confirm(net::Ipv4Addr address, Neighbor& neighbor, net::MacAddr 
   });
 }
 
-void Neighbors::drop_overdue(SteadyTime now) {
+void Neighbors::return_overdue(SteadyTime now) {
   const auto young = std::ranges::find_if(
       waiting_, [&](const WaitingFrame& frame) { return now - frame.since < kPatience; });
-  counts_.waiting_dropped += static_cast<std::uint64_t>(young - waiting_.begin());
+  for (auto at = waiting_.begin(); at != young; ++at) return_unsent(std::move(at->bytes), at->port);
   waiting_.erase(waiting_.begin(), young);
 }
 

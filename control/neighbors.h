@@ -10,8 +10,13 @@
 //       v                                        v
 //     Silent --3 s--> forgotten                Silent
 //
-// The workers are told of silent ones, and drop what is for them. Who cannot be done without, the gateway, is
-// never silent: it is asked on, at last every 4 s, and its last MAC is used until another one answers.
+// Frames that have waited in vain go back to who gave them, for their senders to be told. The workers hear of
+// silent neighbours, and refuse what is for them. Who cannot be done without, the gateway, is never silent: it
+// is asked on, at last every 4 s, and its last MAC is used until another one answers.
+//
+// Who was asked for is learned from any ARP packet of its own, whatever it asks or answers (RFC 826). One that
+// is known already, and said to have another MAC, is looked after first (mac_claims.h). When the link comes
+// back all are asked anew, by broadcast; their MACs are used meanwhile.
 //
 // What VMs have asked for is shared between them. A port has 64 unanswered neighbours and 32 waiting frames
 // at most; where there is no more room, who has most of it gives way: among waiting frames the oldest one of
@@ -28,6 +33,7 @@
 #include <vector>
 
 #include "conntrack/session.h"
+#include "control/mac_claims.h"
 #include "dataplane/net/address.h"
 
 namespace vmnat::control {
@@ -53,6 +59,7 @@ class Neighbors {
   static constexpr std::chrono::seconds kPatience{3};      // of a waiting frame
   static constexpr std::chrono::seconds kSilence{3};       // nobody asks again meanwhile
   static constexpr std::chrono::seconds kLongestPause{4};  // between requests for who is asked on
+  static constexpr std::size_t kAskedAtOnce = 64;           // after the link was down, each 100 ms
 
   enum class State { Incomplete, Reachable, Probing, Silent };
   struct Neighbor {
@@ -67,6 +74,13 @@ class Neighbors {
   };
   struct Counts {
     std::uint64_t requests = 0, replies = 0, resolved = 0, failed = 0, waiting_dropped = 0;
+    std::uint64_t moved = 0;           // to another MAC, unasked
+    std::uint64_t claims_refuted = 0;  // to have moved
+  };
+  // A frame that has waited in vain, as it was given.
+  struct Unreachable {
+    FrameBytes frame;
+    PortIndex port = 0;
   };
 
   Neighbors(net::MacAddr own_mac, net::Ipv4Addr own_address) : own_mac_(own_mac), own_address_(own_address) {}
@@ -75,20 +89,21 @@ class Neighbors {
   void keep_resolved(net::Ipv4Addr address, SteadyTime now);
   // The uplink has another address: whoever was known may be on another link. Frames that wait are dropped.
   void start_over(net::Ipv4Addr own_address);
-  // RFC 5227 announcement of one of our addresses (gratuitous ARP).
-  void announce(net::Ipv4Addr address);
+  // The link was down and is up: whoever is known may have changed.
+  void link_returned(SteadyTime now);
   // A frame of the port whose next hop has no MAC yet: it waits, or, if that is known by now, goes out.
   void send_to(net::Ipv4Addr next_hop, FrameBytes frame, PortIndex port, SteadyTime now);
   // A frame that is complete goes out in turn.
   void send_as_is(FrameBytes frame) { output_.push_back(std::move(frame)); }
-  // A whole ARP frame from the link. Only answers to what was asked are believed: a known neighbour's other
-  // MAC only when it did not answer from the old one.
+  // A whole ARP frame from the link. It makes nobody known who was not asked for.
   void receive_arp(std::span<const std::byte> frame, SteadyTime now);
   // Retries, probes, gives up.
   void advance(SteadyTime now);
 
   // Frames to send on the uplink, oldest first.
   std::vector<FrameBytes> take_output() { return std::exchange(output_, {}); }
+  // Of those whom nobody has answered for.
+  std::vector<Unreachable> take_unreachable() { return std::exchange(unreachable_, {}); }
   // True once after what workers should know has changed: who is asked for, known, silent or forgotten.
   bool take_changed() { return std::exchange(changed_, false); }
   [[nodiscard]] net::MacAddr mac_of(net::Ipv4Addr address) const;  // zero: unknown
@@ -113,11 +128,16 @@ class Neighbors {
   template <typename Predicate>
   bool displace(Predicate is_among, PortIndex port);
   void drop_waiting_for(net::Ipv4Addr address);
+  void return_waiting_for(net::Ipv4Addr address);
+  void return_unsent(FrameBytes frame, PortIndex port);
+  void hear_claim(net::Ipv4Addr address, Neighbor& neighbor, net::MacAddr mac, SteadyTime now);
+  void hear_answer(net::Ipv4Addr address, Neighbor& neighbor, SteadyTime now);
+  void settle_claims(SteadyTime now);
   void ask(net::Ipv4Addr address, Neighbor& neighbor, SteadyTime now);
   void act_in(SteadyTime time, Neighbor& neighbor);
   void confirm(net::Ipv4Addr address, Neighbor& neighbor, net::MacAddr mac, SteadyTime now);
-  // Drops frames that have waited for long enough.
-  void drop_overdue(SteadyTime now);
+  // Frames that have waited for long enough.
+  void return_overdue(SteadyTime now);
   // What is due; false: the neighbour is to be forgotten.
   bool act(net::Ipv4Addr address, Neighbor& neighbor, SteadyTime now);
   void give_up(net::Ipv4Addr address, Neighbor& neighbor, SteadyTime now);
@@ -129,7 +149,9 @@ class Neighbors {
   std::map<PortIndex, std::size_t> unanswered_;  // neighbours that are Incomplete, but permanent ones
   std::vector<WaitingFrame> waiting_;            // oldest first
   SteadyTime due_ = SteadyTime::min();           // nothing has to be done before
+  MacClaims claims_;
   std::vector<FrameBytes> output_;
+  std::vector<Unreachable> unreachable_;
   bool changed_ = false;
   Counts counts_;
 };

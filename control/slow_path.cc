@@ -38,13 +38,14 @@ SlowPath::SlowPath(const config::Config& config, Launched& launched)
       launched_(launched),
       dhcp_(config, launched.ports(), std::chrono::system_clock::now(), std::chrono::steady_clock::now()),
       neighbors_(launched.states().current().uplink.mac, launched.states().current().uplink.address.address),
+      own_addresses_(launched.states().current().uplink.mac),
       ownership_(launched.ports(), launched.states().current()),
       is_up_(launched.ports().size(), false),
       offloads_(launched.ports().size()),
       tx_queues_(launched.ports().size(), 1),
       stale_(launched.states().current().networks.size()) {
   const SteadyTime now = std::chrono::steady_clock::now();
-  if (!config.uplink.address) uplink_.emplace(config, launched_, neighbors_);
+  if (!config.uplink.address) uplink_.emplace(config, launched_, neighbors_, own_addresses_);
   keep_targets_resolved(config, now);
   watch_links(now);
   tell_who_waits();
@@ -71,6 +72,7 @@ void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
   dhcp_.advance(wall, now);
   listen_for_checks(now);
   neighbors_.advance(now);
+  own_addresses_.advance(now);
   watch_router(now);
   for (Neighbors& network : inside_) network.advance(now);
   if (now >= next_round_) tell_workers(now);
@@ -93,14 +95,25 @@ void SlowPath::tell_workers(SteadyTime now) {
     next_round_ = now + pause_after(std::chrono::steady_clock::now() - begin);
   }
   for (const auto& [port, frame] : replies) inject(frame, port);
+  for (const FrameBytes& frame : own_addresses_.take_output()) inject(frame, kUplinkPort);
   for (const FrameBytes& frame : neighbors_.take_output()) inject(frame, kUplinkPort);
+  return_unreachable(neighbors_, PuntReason::NeighborUnresolved);
   for (const auto& [network, address] : dhcp_.checks().take_questions()) {
     const dataplane::Network& on = launched_.states().current().networks[network];
     inject_on_network(arp_request(on.mac, on.gateway.address, address, net::kBroadcastMac), network);
   }
-  for (std::size_t i = 0; i < inside_.size(); ++i)
+  for (std::size_t i = 0; i < inside_.size(); ++i) {
     for (const FrameBytes& frame : inside_[i].take_output())
       inject_on_network(frame, static_cast<NetworkIndex>(i));
+    return_unreachable(inside_[i], PuntReason::HostUnresolved);
+  }
+}
+
+// The worker tells their senders (dataplane/refuse.h).
+void SlowPath::return_unreachable(Neighbors& neighbors, PuntReason reason) {
+  for (const auto& [frame, port] : neighbors.take_unreachable())
+    push(frame, {.port = port, .punt = reason, .errand = dataplane::FrameNote::Errand::Unreachable},
+         launched_.ports()[port].owner);
 }
 
 void SlowPath::note_change(bool has_changed, bool& is_stale) {
@@ -134,8 +147,7 @@ void SlowPath::watch_links(SteadyTime now) {
     changed_ = true;
     if (port != kUplinkPort) stale_[launched_.ports()[i].network].macs = true;
     if (!is_up) macs_.forget_port(port);
-    if (is_up && port == kUplinkPort) announce_addresses();
-    if (is_up && port == kUplinkPort && uplink_) uplink_->link_up();
+    if (is_up && port == kUplinkPort) uplink_came_up(now);
     log_.log(spdlog::level::info, {"link", launched_.ports()[i].name}, now, "port {} is {}",
              launched_.ports()[i].name, is_up ? "up" : "down");
   }
@@ -146,7 +158,12 @@ void SlowPath::watch_router(SteadyTime now) {
   const auto router = neighbors_.all().find(address);
   const bool is_known = router != neighbors_.all().end();
   const bool is_silent = is_known && router->second.requests_sent > Neighbors::kRequests;
-  if (std::exchange(router_is_silent_, is_silent) == is_silent || !is_known) return;
+  const bool was_silent = std::exchange(router_is_silent_, is_silent);
+  const net::MacAddr mac = neighbors_.mac_of(address), former = std::exchange(router_mac_, mac);
+  if (mac != former && !mac.is_zero() && !former.is_zero())
+    log_.log(spdlog::level::info, {"router", "uplink"}, now, "uplink: the router {} has moved from {} to {}",
+             net::to_string(address), net::to_string(former), net::to_string(mac));
+  if (is_silent == was_silent || !is_known) return;
   log_.log(is_silent ? spdlog::level::warn : spdlog::level::info, {"router", "uplink"}, now,
            "uplink: the router {} {}", net::to_string(address),
            is_silent ? "does not answer ARP; its last MAC address, if there is one, is used"
@@ -161,13 +178,15 @@ void SlowPath::tell_who_waits() const {
   }
 }
 
-// Whoever had our addresses, or another MAC for them, learns better at once.
-void SlowPath::announce_addresses() {
+// Whoever had our addresses, or another MAC for them, learns better at once; and it may be another link.
+void SlowPath::uplink_came_up(SteadyTime now) {
   const conntrack::ExternalPorts& external = launched_.external_ports();
   for (unsigned i = 0; i < external.address_count(); ++i) {
     const net::Ipv4Addr address = external.address(static_cast<conntrack::ExternalIndex>(i));
-    if (!address.is_unspecified()) neighbors_.announce(address);
+    if (!address.is_unspecified()) own_addresses_.announce(address, now);
   }
+  neighbors_.link_returned(now);
+  if (uplink_) uplink_->link_up();
 }
 
 unsigned SlowPath::learn_macs(dataplane::LearnRing& ring) {
@@ -225,19 +244,49 @@ void SlowPath::settle(rte_mbuf* frame, SteadyTime now, dhcp::WallTime wall) {
       if (uplink_) uplink_->receive(bytes_);
       return;
     case PuntReason::ArpReply:
-      if (note.port == kUplinkPort && uplink_) uplink_->receive_arp(bytes_);
-      if (note.port == kUplinkPort) return neighbors_.receive_arp(bytes_, now);
-      dhcp_.receive_arp(bytes_, note.port, wall, now);
-      return inside_[launched_.ports()[note.port].network].receive_arp(bytes_, now);
-    case PuntReason::NeighborUnresolved: {
-      const net::Ipv4Addr remote = dataplane::ipv4_of(frame).destination;
-      return neighbors_.send_to(launched_.states().current().uplink.next_hop(remote), bytes_, note.port, now);
-    }
+      return note.port == kUplinkPort ? hear_uplink_arp(now) : hear_inside_arp(note.port, now, wall);
+    case PuntReason::NeighborUnresolved:
+      return wait_for_next_hop(note.port, now);
     case PuntReason::HostUnresolved:
       return resolve_host(note.host, note.port, now);
     case PuntReason::kCount:
       break;
   }
+}
+
+void SlowPath::hear_uplink_arp(SteadyTime now) {
+  if (uplink_) uplink_->receive_arp(bytes_);
+  neighbors_.receive_arp(bytes_, now);
+  const auto claim = OfferChecks::claim_in(bytes_);
+  if (!claim || claim->mac == launched_.states().current().uplink.mac ||
+      !launched_.external_ports().index_of(claim->address))
+    return;
+  own_addresses_.defend(claim->address, now);
+  log_.log(spdlog::level::warn, {"conflict", "uplink"}, now,
+           "uplink: another station, {}, says that it has our address {}", net::to_string(claim->mac),
+           net::to_string(claim->address));
+}
+
+// The switch lets no VM be the gateway (dataplane/guard.h): it is only told of.
+void SlowPath::hear_inside_arp(PortIndex port, SteadyTime now, dhcp::WallTime wall) {
+  const PortPlan& plan = launched_.ports()[port];
+  const net::Ipv4Addr gateway = launched_.states().current().networks[plan.network].gateway.address;
+  const auto claim = OfferChecks::claim_in(bytes_);
+  if (claim && claim->address == gateway) {
+    ++gateway_conflicts_;
+    return log_.log(spdlog::level::warn, {"conflict", plan.name}, now,
+                    "port {}: {} says that it has the gateway's address {}", plan.name,
+                    net::to_string(claim->mac), net::to_string(gateway));
+  }
+  dhcp_.receive_arp(bytes_, port, wall, now);
+  inside_[plan.network].receive_arp(bytes_, now);
+}
+
+// The frame in hand waits for its next hop on the uplink's link.
+void SlowPath::wait_for_next_hop(PortIndex from, SteadyTime now) {
+  const auto* ip = net::view<net::Ipv4Header>(bytes_, sizeof(net::EthernetHeader));
+  if (ip == nullptr) return;
+  neighbors_.send_to(launched_.states().current().uplink.next_hop(ip->destination), bytes_, from, now);
 }
 
 // The frame in hand waits for a VM that nothing but a mapping speaks of.
@@ -318,7 +367,9 @@ void SlowPath::listen_for_checks(SteadyTime now) {
 void SlowPath::advance_uplink(SteadyTime now) {
   if (!uplink_) return;
   const bool has_changed = uplink_->advance(now);
-  changed_ |= launched_.states().current().uplink.dhcp_transaction != uplink_->client().transaction();
+  const dataplane::Uplink& uplink = launched_.states().current().uplink;
+  changed_ |= uplink.dhcp_transaction != uplink_->client().transaction() ||
+              uplink.checked_address != uplink_->client().checked();
   if (!has_changed) return;
   changed_ = neighbors_changed_ = true;
   if (const auto& lease = uplink_->in_effect()) dhcp_.use_resolvers(lease->dns);

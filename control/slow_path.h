@@ -15,6 +15,7 @@
 #include "control/log_budget.h"
 #include "control/mac_learning.h"
 #include "control/neighbors.h"
+#include "control/own_addresses.h"
 #include "control/ownership.h"
 #include "control/uplink_client.h"
 
@@ -36,18 +37,21 @@ class SlowPath {
   // For what an operator does by hand.
   DhcpService& dhcp() { return dhcp_; }
   [[nodiscard]] const Neighbors& neighbors() const { return neighbors_; }
+  [[nodiscard]] const OwnAddresses& own_addresses() const { return own_addresses_; }
+  // ARP of VMs that claimed the address of their gateway.
+  [[nodiscard]] std::uint64_t gateway_conflicts() const { return gateway_conflicts_; }
   // Nothing when the configuration gives the uplink's address.
   [[nodiscard]] const std::optional<UplinkClient>& uplink_client() const { return uplink_; }
-  // The targets of forwards, by network.
-  [[nodiscard]] const std::vector<Neighbors>& inside() const { return inside_; }
-  [[nodiscard]] const MacLearning& macs() const { return macs_; }
-  // ARP requests sent on networks, each port's copy counted.
   // The uplink has no address, and DHCP is to give it one.
   [[nodiscard]] bool is_waiting_for_lease() const { return uplink_ && !uplink_->in_effect(); }
   // That the uplink's lease names.
   [[nodiscard]] std::vector<net::Ipv4Addr> resolvers_of_lease() const {
     return uplink_ && uplink_->in_effect() ? uplink_->in_effect()->dns : std::vector<net::Ipv4Addr>{};
   }
+  // The targets of forwards, by network.
+  [[nodiscard]] const std::vector<Neighbors>& inside() const { return inside_; }
+  [[nodiscard]] const MacLearning& macs() const { return macs_; }
+  // ARP requests sent on networks, each port's copy counted.
   [[nodiscard]] std::uint64_t inside_requests() const { return inside_requests_; }
   // Frames that could not be injected: no buffer, or the worker's ring was full.
   [[nodiscard]] std::uint64_t inject_dropped() const { return inject_dropped_; }
@@ -68,16 +72,20 @@ class SlowPath {
   void watch_links(SteadyTime now);
   void watch_router(SteadyTime now);
   void tell_who_waits() const;
-  void announce_addresses();
+  void uplink_came_up(SteadyTime now);
   unsigned learn_macs(dataplane::LearnRing& ring);
   void follow_leases();
   unsigned take_punts(SteadyTime now, dhcp::WallTime wall);
   unsigned take_burst(dataplane::FrameRing& ring, SteadyTime now, dhcp::WallTime wall);
   void settle(rte_mbuf* frame, SteadyTime now, dhcp::WallTime wall);
+  void hear_uplink_arp(SteadyTime now);
+  void hear_inside_arp(PortIndex port, SteadyTime now, dhcp::WallTime wall);
+  void wait_for_next_hop(PortIndex from, SteadyTime now);
   void keep_targets_resolved(const config::Config& config, SteadyTime now);
   void inject(std::span<const std::byte> frame, PortIndex port);
   void resolve_host(net::Ipv4Addr host, PortIndex from, SteadyTime now);
   void return_to_worker(std::span<const std::byte> frame);
+  void return_unreachable(Neighbors& neighbors, dataplane::PuntReason reason);
   void push(std::span<const std::byte> frame, dataplane::FrameNote note, conntrack::WorkerIndex worker);
   void inject_on_network(std::span<const std::byte> frame, NetworkIndex network);
   [[nodiscard]] dataplane::WordTable<dataplane::InsideHost> hosts_of(NetworkIndex network,
@@ -93,6 +101,7 @@ class SlowPath {
   Launched& launched_;
   DhcpService dhcp_;
   Neighbors neighbors_;
+  OwnAddresses own_addresses_;
   std::optional<UplinkClient> uplink_;
   std::vector<Neighbors> inside_;  // by network
   MacLearning macs_;
@@ -109,6 +118,8 @@ class SlowPath {
   std::vector<Stale> stale_;       // or tables by network
   SteadyTime next_round_{};        // of tell_workers()
   bool router_is_silent_ = false;
+  net::MacAddr router_mac_;  // as it was last
+  std::uint64_t gateway_conflicts_ = 0;
   Rebuilt rebuilt_;
   FrameBytes bytes_;  // of the frame in hand
   std::uint64_t inside_requests_ = 0;

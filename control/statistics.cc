@@ -78,22 +78,30 @@ void add_sessions(const Launched& launched, Named& named) {
   }
 }
 
-void add_neighbors(const Neighbors::Counts& counts, Named& named) {
-  named["neighbors.requests"] = counts.requests;
+// Announcements of our addresses are requests, too.
+void add_neighbors(const SlowPath& slow_path, Named& named) {
+  const Neighbors::Counts& counts = slow_path.neighbors().counts();
+  named["neighbors.requests"] = counts.requests + slow_path.own_addresses().announcements();
   named["neighbors.replies"] = counts.replies;
   named["neighbors.resolved"] = counts.resolved;
   named["neighbors.failed"] = counts.failed;
   named["neighbors.waiting_dropped"] = counts.waiting_dropped;
+  named["neighbors.moved"] = counts.moved;
+  named["neighbors.claims_refuted"] = counts.claims_refuted;
+  named["neighbors.conflicts"] = slow_path.own_addresses().conflicts();
 }
 
 // VMs that inbound flows are for. A request is counted once for every port that it goes to.
 void add_inside_neighbors(const SlowPath& slow_path, Named& named) {
   named["neighbors.inside.requests"] = slow_path.inside_requests();
+  named["neighbors.inside.conflicts"] = slow_path.gateway_conflicts();
   for (const Neighbors& network : slow_path.inside()) {
     named["neighbors.inside.replies"] += network.counts().replies;
     named["neighbors.inside.resolved"] += network.counts().resolved;
     named["neighbors.inside.failed"] += network.counts().failed;
     named["neighbors.inside.waiting_dropped"] += network.counts().waiting_dropped;
+    named["neighbors.inside.moved"] += network.counts().moved;
+    named["neighbors.inside.claims_refuted"] += network.counts().claims_refuted;
   }
 }
 
@@ -147,7 +155,7 @@ std::map<std::string, std::uint64_t> all_counters(const Launched& launched, cons
   add_frames(launched, named);
   add_vhost_ports(launched, named);
   add_sessions(launched, named);
-  add_neighbors(slow_path.neighbors().counts(), named);
+  add_neighbors(slow_path, named);
   add_inside_neighbors(slow_path, named);
   add_dhcp(slow_path.dhcp().counters(), named);
   named["dhcp.checks.asked"] = slow_path.dhcp().checks().asked();

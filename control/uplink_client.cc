@@ -30,10 +30,12 @@ std::string time_left(dhcp::ClientTime end) {
 
 }  // namespace
 
-UplinkClient::UplinkClient(const config::Config& config, Launched& launched, Neighbors& neighbors)
+UplinkClient::UplinkClient(const config::Config& config, Launched& launched, Neighbors& neighbors,
+                           OwnAddresses& own_addresses)
     : config_(config),
       launched_(launched),
       neighbors_(neighbors),
+      own_addresses_(own_addresses),
       memory_path_(config.control.state_dir + "/uplink-address"),
       client_({.mac = launched.states().current().uplink.mac, .mtu = config.uplink.mtu}, random_seed()) {}
 
@@ -148,6 +150,7 @@ bool UplinkClient::settle(SteadyTime now) {
 bool UplinkClient::give_up_address() {
   former_ = rented();
   in_effect_.reset();
+  own_addresses_.withdraw(former_);
   neighbors_.start_over({});
   awaited_state_ = launched_.states().current().generation + 1;  // the one that is published for this
   phase_ = Phase::Quiescing;
@@ -165,7 +168,7 @@ bool UplinkClient::take(const dhcp::Binding& lease, SteadyTime now) {
     if (!lease.router.is_unspecified()) neighbors_.keep_resolved(lease.router, now);
   }
   if (is_new) {
-    neighbors_.announce(rented());
+    own_addresses_.announce(rented(), now);
     keep_in_mind(rented());
   }
   log_.log(spdlog::level::info, {"address", "uplink"}, now,
@@ -183,6 +186,7 @@ void UplinkClient::keep_in_mind(net::Ipv4Addr address) const {
 void UplinkClient::describe(dataplane::ForwardingState& next) const {
   dataplane::Uplink& uplink = next.uplink;
   uplink.dhcp_transaction = client_.transaction();
+  uplink.checked_address = client_.checked();
   set_forwards(plan_forwards(config_, rented()), next);
   if (!in_effect_) {
     uplink.address = {};

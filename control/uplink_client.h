@@ -27,7 +27,7 @@
 #include "control/config/model.h"
 #include "control/launch.h"
 #include "control/log_budget.h"
-#include "control/neighbors.h"
+#include "control/own_addresses.h"
 #include "dhcp/client.h"
 
 namespace vmnat::control {
@@ -35,7 +35,8 @@ namespace vmnat::control {
 class UplinkClient {
  public:
   // All of them outlive it. What it has to send goes out through `neighbors`.
-  UplinkClient(const config::Config& config, Launched& launched, Neighbors& neighbors);
+  UplinkClient(const config::Config& config, Launched& launched, Neighbors& neighbors,
+               OwnAddresses& own_addresses);
 
   // The link has come up, for the first time or again.
   void link_up();
@@ -71,6 +72,7 @@ class UplinkClient {
   const config::Config& config_;
   Launched& launched_;
   Neighbors& neighbors_;
+  OwnAddresses& own_addresses_;
   LogBudget log_;
   std::string memory_path_;
   dhcp::Client client_;

@@ -54,6 +54,10 @@ std::string uplink_text(const Json& uplink) {
   if (uplink.is_object() && at(uplink, "address").is_null())
     return fmt::format("{} {}, no address{}", plain_text(at(uplink, "device")),
                        plain_text(at(uplink, "link")), lease_text(at(uplink, "dhcp")));
+  if (uplink.is_object() && at(uplink, "gateway").is_null())
+    return fmt::format("{} {}, {} without a router{}", plain_text(at(uplink, "device")),
+                       plain_text(at(uplink, "link")), plain_text(at(uplink, "address")),
+                       lease_text(at(uplink, "dhcp")));
   return fmt::format(
       "{} {}, {} via {} ({}){}", plain_text(at(uplink, "device")), plain_text(at(uplink, "link")),
       plain_text(at(uplink, "address")), plain_text(at(uplink, "gateway")),

@@ -31,9 +31,10 @@ bool is_arp(const FrameBytes& frame) {
   return ethernet(frame).type == net::Be16::from_host(static_cast<std::uint16_t>(net::EtherType::Arp));
 }
 
-FrameBytes arp_frame(net::ArpOperation operation, net::Ipv4Addr sender, net::MacAddr mac) {
+FrameBytes arp_frame(net::ArpOperation operation, net::Ipv4Addr sender, net::MacAddr mac,
+                     net::MacAddr to = kOwnMac) {
   const net::EthernetHeader header{
-      .destination = kOwnMac,
+      .destination = to,
       .source = mac,
       .type = net::Be16::from_host(static_cast<std::uint16_t>(net::EtherType::Arp))};
   const net::ArpPacket packet{.hardware_type = net::Be16::from_host(1),
@@ -66,6 +67,10 @@ struct NeighborsTest : ::testing::Test {
   }
   void reply(net::MacAddr mac, net::Ipv4Addr from = kPeer) {
     neighbors.receive_arp(arp_frame(net::ArpOperation::Reply, from, mac), now);
+  }
+  // As a station that has moved does: gratuitous ARP.
+  void announce(net::MacAddr mac, net::ArpOperation operation = net::ArpOperation::Request) {
+    neighbors.receive_arp(arp_frame(operation, kPeer, mac, net::kBroadcastMac), now);
   }
   State state(net::Ipv4Addr address = kPeer) { return neighbors.all().at(address).state; }
   bool knows(net::Ipv4Addr address = kPeer) { return neighbors.all().contains(address); }
@@ -135,8 +140,14 @@ TEST_F(NeighborsTest, AsksOnceASecondThreeTimesThenTheNeighborIsSilentForAWhile)
   EXPECT_EQ(neighbors.counts().requests, 3u);
   EXPECT_EQ(neighbors.counts().failed, 1u);
   EXPECT_EQ(neighbors.counts().waiting_dropped, 1u);
-  neighbors.send_to(kPeer, frame_of(100), kVm, now);
+  neighbors.send_to(kPeer, frame_of(101), kOtherVm, now);
   EXPECT_EQ(neighbors.counts().waiting_dropped, 2u) << "nothing waits for it";
+  const auto unreachable = neighbors.take_unreachable();
+  ASSERT_EQ(unreachable.size(), 2u) << "their senders are to be told";
+  EXPECT_EQ(unreachable[0].frame, frame_of(100)) << "untouched";
+  EXPECT_EQ(unreachable[0].port, kVm);
+  EXPECT_EQ(unreachable[1].port, kOtherVm);
+  EXPECT_TRUE(neighbors.take_unreachable().empty());
   wait(2999ms);
   EXPECT_EQ(asked(), Macs{});
   EXPECT_EQ(state(), State::Silent);
@@ -178,6 +189,7 @@ TEST_F(NeighborsTest, EachFrameForTheGatewayWaitsItsOwnThreeSeconds) {
   neighbors.send_to(kPeer, frame_of(101), kVm, now);
   wait(990ms);
   EXPECT_EQ(neighbors.counts().waiting_dropped, 1u) << "3 s old; the other one 990 ms";
+  ASSERT_EQ(neighbors.take_unreachable().size(), 1u);
   asked();
   reply(kPeerMac);
   const auto sent = neighbors.take_output();
@@ -289,11 +301,10 @@ TEST_F(NeighborsTest, AReachableNeighborIsProbedByUnicastFirstThenByBroadcast) {
 TEST_F(NeighborsTest, ANeighborMayAnswerTheBroadcastFromANewMac) {
   make_reachable();
   wait(30s);
-  reply(kOtherMac);
-  EXPECT_EQ(neighbors.mac_of(kPeer), kPeerMac) << "only the old MAC was asked so far";
   wait(1s);
+  EXPECT_EQ(asked(), (Macs{kPeerMac, net::kBroadcastMac}));
   reply(kOtherMac);
-  EXPECT_EQ(neighbors.mac_of(kPeer), kOtherMac);
+  EXPECT_EQ(neighbors.mac_of(kPeer), kOtherMac) << "the old one has had its second";
   EXPECT_TRUE(neighbors.take_changed());
 }
 
@@ -351,36 +362,169 @@ TEST_F(NeighborsTest, ANeighborThatFallsSilentIsNotUsedAndThenForgotten) {
   EXPECT_FALSE(knows());
 }
 
-TEST_F(NeighborsTest, WhatWasNotAskedForIsNotBelieved) {
-  reply(kOtherMac);
-  EXPECT_FALSE(knows()) << "nobody asked for it";
+TEST_F(NeighborsTest, WhoWasNotAskedForIsNotMadeKnown) {
+  for (const auto operation : {net::ArpOperation::Request, net::ArpOperation::Reply}) {
+    announce(kOtherMac, operation);
+    neighbors.receive_arp(arp_frame(operation, kPeer, kOtherMac), now);
+  }
+  EXPECT_FALSE(knows());
   neighbors.send_to(kPeer, frame_of(100), kVm, now);
-  neighbors.receive_arp(arp_frame(net::ArpOperation::Request, kPeer, kOtherMac), now);
   reply(net::kBroadcastMac);
   reply(net::MacAddr{});
-  EXPECT_EQ(state(), State::Incomplete) << "a request is no answer, and no station has such a MAC";
-  reply(kPeerMac);
-  reply(kOtherMac);
-  EXPECT_EQ(neighbors.mac_of(kPeer), kPeerMac) << "the question was answered already";
-  EXPECT_EQ(neighbors.counts().replies, 1u);
+  reply(kOwnMac);
+  EXPECT_EQ(state(), State::Incomplete) << "no other station has such a MAC";
 }
 
-TEST_F(NeighborsTest, AClaimToAKnownAddressIsCheckedWithItsHolderOnceASecond) {
+TEST_F(NeighborsTest, NobodyHasNoAddress) {
+  neighbors.send_to({}, frame_of(100), kVm, now);
+  neighbors.keep_resolved({}, now);
+  EXPECT_FALSE(knows({}));
+  EXPECT_EQ(asked(), Macs{});
+  reply(kOtherMac, {});
+  EXPECT_TRUE(neighbors.mac_of({}).is_zero());
+  EXPECT_EQ(neighbors.counts().waiting_dropped, 1u);
+}
+
+// RFC 826: the sender's address is merged before the operation is looked at.
+TEST_F(NeighborsTest, WhoIsAskedForIsLearnedFromAnyArpPacketOfItsOwn) {
+  for (const auto operation : {net::ArpOperation::Request, net::ArpOperation::Reply})
+    for (const net::MacAddr to : {kOwnMac, net::kBroadcastMac}) {
+      Neighbors fresh{kOwnMac, kOwn};
+      fresh.send_to(kPeer, frame_of(100), kVm, now);
+      fresh.receive_arp(arp_frame(operation, kPeer, kPeerMac, to), now);
+      EXPECT_EQ(fresh.mac_of(kPeer), kPeerMac);
+      EXPECT_EQ(fresh.all().at(kPeer).state, State::Reachable);
+    }
+}
+
+// A router that has failed over says so, or is but heard from its new MAC.
+TEST_F(NeighborsTest, AFailoverIsFollowedAHundredMillisecondsAfterItIsHeardOf) {
+  for (const auto operation : {net::ArpOperation::Request, net::ArpOperation::Reply}) {
+    neighbors.start_over(kOwn);
+    make_reachable();
+    announce(kOtherMac, operation);
+    EXPECT_EQ(asked(), (Macs{kPeerMac, kOtherMac})) << "both";
+    wait(1ms);
+    reply(kOtherMac);
+    wait(98ms);
+    EXPECT_EQ(neighbors.mac_of(kPeer), kPeerMac);
+    EXPECT_FALSE(neighbors.take_changed());
+    wait(1ms);
+    EXPECT_EQ(neighbors.mac_of(kPeer), kOtherMac);
+    EXPECT_TRUE(neighbors.take_changed());
+    EXPECT_EQ(state(), State::Reachable) << "it has answered";
+    EXPECT_EQ(asked(), Macs{});
+  }
+  EXPECT_EQ(neighbors.counts().moved, 2u);
+}
+
+TEST_F(NeighborsTest, OneThatDoesNotAnswerFromItsNewMacIsAskedForByAll) {
   make_reachable();
-  wait(1s);
-  reply(kOtherMac);
-  wait(1ms);
-  EXPECT_EQ(asked(), Macs{kPeerMac});
+  announce(kOtherMac);
+  asked();
+  wait(100ms);
+  EXPECT_EQ(neighbors.mac_of(kPeer), kOtherMac) << "nobody stands against it";
+  EXPECT_EQ(asked(), Macs{net::kBroadcastMac});
   reply(kPeerMac);
+  EXPECT_EQ(neighbors.mac_of(kPeer), kPeerMac) << "it was but slow";
   EXPECT_EQ(state(), State::Reachable);
+}
+
+TEST_F(NeighborsTest, ALiarIsNotBelievedHoweverFastItIs) {
+  make_reachable();
+  announce(kOtherMac);
   reply(kOtherMac);
-  wait(999ms);
-  EXPECT_EQ(asked(), Macs{}) << "its holder answered less than a second ago";
-  wait(1ms);
-  wait(1s);  // a router that has failed over: the old one is silent
-  EXPECT_EQ(asked(), (Macs{kPeerMac, net::kBroadcastMac}));
+  wait(99ms);
+  reply(kPeerMac);
+  wait(1s);
+  EXPECT_EQ(neighbors.mac_of(kPeer), kPeerMac);
+  EXPECT_FALSE(neighbors.take_changed());
+  EXPECT_EQ(neighbors.counts().claims_refuted, 1u);
+  EXPECT_EQ(neighbors.counts().moved, 0u);
+}
+
+TEST_F(NeighborsTest, ALiarThatShoutsIsLookedAfterOnceASecond) {
+  make_reachable();
+  std::size_t requests = 0;
+  for (int i = 0; i < 5000; ++i) {  // 5 s
+    announce(kOtherMac);
+    if (neighbors.all().at(kPeer).requests_sent != 0 || i % 3 == 1) reply(kPeerMac);
+    requests += asked().size();
+    wait(1ms);
+  }
+  EXPECT_EQ(neighbors.mac_of(kPeer), kPeerMac);
+  EXPECT_LE(requests, 5u * 3 + 3) << "two for a claim, and whoever had a rival is asked again";
+}
+
+TEST_F(NeighborsTest, WhileALiarShoutsAFailoverIsFollowed) {
+  const net::MacAddr new_mac{{0x02, 0, 0, 0, 0, 0xdd}};
+  make_reachable();
+  announce(kOtherMac);
+  reply(kPeerMac);
+  for (int i = 0; i < 400 && neighbors.mac_of(kPeer) == kPeerMac; ++i) {
+    announce(kOtherMac);
+    announce(new_mac);
+    wait(1ms);
+  }
+  EXPECT_EQ(neighbors.mac_of(kPeer), new_mac);
+}
+
+TEST_F(NeighborsTest, WhoHadARivalIsAskedAgainSoonForItMayBeAboutToGo) {
+  make_reachable();
+  announce(kOtherMac);
+  reply(kPeerMac);
+  asked();
+  wait(1s);
+  EXPECT_EQ(asked(), Macs{kPeerMac});
+  wait(1s);
+  EXPECT_EQ(asked(), Macs{net::kBroadcastMac});
   reply(kOtherMac);
   EXPECT_EQ(neighbors.mac_of(kPeer), kOtherMac);
+}
+
+TEST_F(NeighborsTest, ClaimsOfManyNeighboursAreBoundedButForTheGateway) {
+  for (std::size_t i = 0; i < 200; ++i) {
+    neighbors.send_to(host(i), frame_of(60), static_cast<PortIndex>(1 + i % 8), now);
+    reply(kPeerMac, host(i));
+  }
+  neighbors.take_output();
+  make_reachable();
+  for (std::size_t i = 0; i < 200; ++i) reply(kOtherMac, host(i));
+  EXPECT_EQ(asked().size(), 2 * MacClaims::kAtOnce);
+  announce(kOtherMac);
+  EXPECT_EQ(asked().size(), 2u);
+}
+
+TEST_F(NeighborsTest, WhenTheLinkReturnsAllAreAskedAnewByBroadcastAndUsedMeanwhile) {
+  for (std::size_t i = 0; i < 200; ++i) {
+    neighbors.send_to(host(i), frame_of(60), static_cast<PortIndex>(1 + i % 8), now);
+    reply(kOtherMac, host(i));
+  }
+  neighbors.take_output();
+  make_reachable();
+  neighbors.link_returned(now);
+  wait(0ms);
+  EXPECT_EQ(asked(), Macs(1 + Neighbors::kAskedAtOnce, net::kBroadcastMac)) << "the gateway is among the first";
+  EXPECT_EQ(neighbors.mac_of(kPeer), kPeerMac);
+  EXPECT_FALSE(neighbors.take_changed());
+  for (int i = 0; i < 3; ++i) wait(100ms);
+  EXPECT_EQ(asked().size(), 200 - Neighbors::kAskedAtOnce);
+  reply(kOtherMac);
+  EXPECT_EQ(neighbors.mac_of(kPeer), kOtherMac) << "it may be another link";
+  reply(kOtherMac, host(1));
+  EXPECT_EQ(state(host(1)), State::Reachable);
+  for (int i = 0; i < 4; ++i) wait(1s);
+  EXPECT_EQ(state(host(2)), State::Silent);
+}
+
+TEST_F(NeighborsTest, WhenTheLinkReturnsWhoIsAwaitedIsAskedForAgain) {
+  neighbors.send_to(kPeer, frame_of(100), kVm, now);
+  wait(1s);
+  asked();
+  neighbors.link_returned(now);
+  wait(0ms);
+  EXPECT_EQ(asked(), Macs{net::kBroadcastMac});
+  EXPECT_EQ(neighbors.all().at(kPeer).requests_sent, 1);
 }
 
 // Whatever comes in whatever order: the bounds hold, and every frame goes out, waits, or is counted.
@@ -401,6 +545,8 @@ TEST_F(NeighborsTest, BoundsHoldAndNoFrameIsLostUncounted) {
         break;
       case 2:
         if (random() % 1000 == 0) neighbors.keep_resolved(host(number), now);
+        if (random() % 1000 == 1) neighbors.link_returned(now);
+        neighbors.take_unreachable();
         break;
       default:
         neighbors.send_to(random() % 8 == 0 ? kPeer : host(number), frame_of(100), port, now);
@@ -434,17 +580,6 @@ TEST_F(NeighborsTest, ShortAndForeignFramesAreIgnored) {
   foreign[sizeof(net::EthernetHeader) + 1] = std::byte{6};  // not Ethernet's hardware type
   neighbors.receive_arp(foreign, now);
   EXPECT_EQ(state(), State::Incomplete);
-}
-
-TEST_F(NeighborsTest, AnnouncesAnAddressAsBothSenderAndTarget) {
-  const auto address = net::Ipv4Addr::of(203, 0, 113, 9);
-  neighbors.announce(address);
-  const auto sent = neighbors.take_output();
-  ASSERT_EQ(sent.size(), 1u);
-  EXPECT_EQ(ethernet(sent[0]).destination, net::kBroadcastMac);
-  EXPECT_EQ(arp(sent[0]).sender_address, address);
-  EXPECT_EQ(arp(sent[0]).target_address, address);
-  EXPECT_EQ(arp(sent[0]).sender_mac, kOwnMac);
 }
 
 }  // namespace

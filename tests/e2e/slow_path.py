@@ -149,10 +149,17 @@ class Lab:
         wait_until(is_reachable, "the router is reachable")
 
     def make_asked(self, stranger):
-        """Somebody else claims to be the router: vmnatd asks it."""
+        """Somebody else claims to be the router, which still answers; a second later vmnatd asks it again, and it does not."""
         self.make_reachable()
+        before = self.vmnatd.counters()["neighbors.claims_refuted"]
+
+        def is_refuted():
+            self.router.send(self.router.to(config.UPLINK_MAC) /
+                             ARP(op=2, hwsrc=stranger, psrc=config.UPLINK_ROUTER, pdst=UPLINK))
+            self.router.drain()
+            return self.vmnatd.counters()["neighbors.claims_refuted"] > before
+        wait_until(is_refuted, "the claim is refuted")
         self.router.answers = False
-        self.router.send(self.router.to(config.UPLINK_MAC) / ARP(op=2, hwsrc=stranger, psrc=config.UPLINK_ROUTER, pdst=UPLINK))
 
     def neighbor(self, address):
         return next((n for n in self.vmnatd.ctl("neighbors") if n["address"] == address and n["network"] == "uplink"), None)

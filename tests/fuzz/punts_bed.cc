@@ -133,7 +133,7 @@ void PuntsBed::link(PortIndex port, bool is_up) {
   if (state_.ports[port].up == is_up) return;
   state_.ports[port].up = is_up;
   if (!is_up) macs_.forget_port(port);
-  if (is_up && port == kUplinkPort) neighbors_.announce(config_.uplink.address->address);
+  if (is_up && port == kUplinkPort) neighbors_.link_returned(now_);
 }
 
 void PuntsBed::pass(std::chrono::milliseconds time, std::chrono::seconds wall_set_by) {
@@ -273,6 +273,13 @@ void PuntsBed::check_reply(const control::DhcpService::Reply& reply) {
 
 void PuntsBed::check_output(Neighbors& neighbors, Ledger& ledger, net::MacAddr own_mac) {
   for (const FrameBytes& frame : neighbors.take_output()) check_sent(frame, ledger, own_mac);
+  for (const auto& [frame, port] : neighbors.take_unreachable()) {
+    std::uint32_t serial = 0;
+    std::memcpy(&serial, frame.data() + kSerialAt, sizeof serial);
+    const auto given = ledger.given.find(serial);
+    expect(given != ledger.given.end() && given->second == frame, "a frame comes back that nobody gave");
+    ledger.given.erase(given);
+  }
   check_bounds(neighbors, ledger);
 }
 
