@@ -251,7 +251,7 @@ TEST(Notes, NameNetworksWhoseVmsAreToldNoResolver) {
   };
   const auto notes = notes_of(kUplink, "dhcp: {dns: host}", false);
   ASSERT_EQ(notes.size(), 1u);
-  EXPECT_EQ(to_string(notes[0]).find("f.yaml:2:54: warning: dns: VMs are told no resolver"), 0u)
+  EXPECT_EQ(to_string(notes[0]).find("f.yaml:2:55: warning: dns: VMs are told no resolver"), 0u)
       << to_string(notes[0]);
   EXPECT_TRUE(notes_of(kUplink, "dhcp: {dns: host}", true).empty());
   EXPECT_TRUE(notes_of(kUplink, "dhcp: {dns: []}", false).empty()) << "as it was asked for";
