@@ -26,12 +26,6 @@ std::array<std::uint8_t, 7> client_id(net::MacAddr mac) {
   return id;
 }
 
-// An address that one station can have.
-bool is_host(net::Ipv4Addr address) {
-  const std::uint32_t high = address.host() >> 24;
-  return high != 0 && high != 127 && high < 224;
-}
-
 // Without option 1 the class of the address decides, as before RFC 1519; so it does for a mask that is none,
 // of no ones or with holes.
 std::uint8_t prefix_length(const OptionSet& options, net::Ipv4Addr address) {
@@ -47,7 +41,7 @@ std::vector<net::Ipv4Addr> hosts_in(ByteView list) {
   std::vector<net::Ipv4Addr> hosts;
   for (; list.size() >= sizeof(net::Ipv4Addr); list = list.subspan(sizeof(net::Ipv4Addr))) {
     const net::Ipv4Addr address = *net::view<net::Ipv4Addr>(list);
-    if (is_host(address)) hosts.push_back(address);
+    if (address.is_hosts()) hosts.push_back(address);
   }
   return hosts;
 }
@@ -70,7 +64,7 @@ std::optional<net::Ipv4Addr> default_route(ByteView routes) {
 net::Ipv4Addr router_in(const OptionSet& options) {
   if (options.has(Option::ClasslessRoutes)) {
     const auto router = default_route(options.bytes(Option::ClasslessRoutes));
-    return router && is_host(*router) ? *router : net::Ipv4Addr{};
+    return router && router->is_hosts() ? *router : net::Ipv4Addr{};
   }
   const auto routers = hosts_in(options.bytes(Option::Router));
   return routers.empty() ? net::Ipv4Addr{} : routers.front();
@@ -169,8 +163,8 @@ std::optional<Client::Heard> Client::heeded(ByteView frame) const {
   // sender.
   const net::Ipv4Addr expected = expected_server();
   const net::Ipv4Addr named = message->options.address(Option::ServerId).value_or(net::Ipv4Addr{});
-  const net::Ipv4Addr sender = is_host(datagram->source.address) ? datagram->source.address : net::Ipv4Addr{};
-  const net::Ipv4Addr server = is_host(named) ? named : expected.is_unspecified() ? sender : expected;
+  const net::Ipv4Addr sender = datagram->source.address.is_hosts() ? datagram->source.address : net::Ipv4Addr{};
+  const net::Ipv4Addr server = named.is_hosts() ? named : expected.is_unspecified() ? sender : expected;
   const bool is_right_server = expected.is_unspecified() || server == expected;
   if (!is_awaited(*message->type(), message->header.yiaddr) || !is_right_server) return std::nullopt;
   return Heard{std::move(*message), server};
@@ -189,7 +183,7 @@ bool Client::is_for_us(const Message& message) const {
 bool Client::is_awaited(MessageType type, net::Ipv4Addr offered) const {
   switch (type) {
     case MessageType::Offer:
-      return state_ == ClientState::Selecting && is_host(offered);
+      return state_ == ClientState::Selecting && offered.is_hosts();
     case MessageType::Ack:
     case MessageType::Nak:
       return state_ == ClientState::Requesting || state_ == ClientState::Rebooting ||
@@ -212,7 +206,7 @@ std::uint32_t Client::lease_time_in(const OptionSet& options) {
 std::optional<Binding> Client::binding_in(const Heard& ack, ClientTime now) {
   const net::Ipv4Addr address = ack.message.header.yiaddr;
   const OptionSet& options = ack.message.options;
-  if (address != asked_ || !is_host(address)) return std::nullopt;
+  if (address != asked_ || !address.is_hosts()) return std::nullopt;
   const net::Ipv4Prefix prefix{address, prefix_length(options, address)};
   if (!prefix.is_host(address)) return std::nullopt;
   Binding binding{.address = prefix,
