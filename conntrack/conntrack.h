@@ -133,6 +133,8 @@ class Conntrack {
   [[nodiscard]] std::optional<net::Endpoint> mapped_internal(net::Endpoint external,
                                                              net::Protocol protocol) const;
 
+  // Whether such a packet may open a session: of TCP a SYN, or what goes on where that is picked up.
+  [[nodiscard]] bool may_open(net::Protocol protocol, std::uint8_t tcp_flags, unsigned policy_id) const;
   // Which of so many external addresses an internal one stays on, if it has a free port. The same on all
   // workers and after a restart.
   static std::size_t paired(net::Ipv4Addr internal, std::size_t addresses);

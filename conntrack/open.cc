@@ -15,15 +15,23 @@ bool is_well_known(net::L4Port port) {
   return port.host() < 1024;  // RFC 6335 section 6
 }
 
+SessionState first_tcp_state(Direction direction, std::uint8_t flags) {
+  const bool is_outbound = direction == Direction::Outbound;
+  if (tcp_event(flags) == TcpEvent::Syn)
+    return is_outbound ? SessionState::SynOutbound : SessionState::SynInbound;
+  return is_outbound ? SessionState::PickedUpOutbound : SessionState::PickedUpInbound;
+}
+
 struct Opening {
   Direction direction;
+  std::uint8_t tcp_flags;
   bool is_of_well_known_service;
 };
 
 SessionState first_state(net::Protocol protocol, const Opening& opening) {
   switch (protocol) {
     case net::Protocol::Tcp:
-      return opening.direction == Direction::Outbound ? SessionState::SynOutbound : SessionState::SynInbound;
+      return first_tcp_state(opening.direction, opening.tcp_flags);
     case net::Protocol::Udp:  // RFC 4787 REQ-5a
       return opening.is_of_well_known_service ? SessionState::AskedUdp : SessionState::OpenUdp;
     case net::Protocol::Icmp:
@@ -33,9 +41,14 @@ SessionState first_state(net::Protocol protocol, const Opening& opening) {
 }
 
 // SYN and neither ACK, RST nor FIN: no other segment starts a connection.
-bool may_open(net::Protocol protocol, std::uint8_t tcp_flags) {
-  return protocol != net::Protocol::Tcp ||
-         (tcp_event(tcp_flags) == TcpEvent::Syn && (tcp_flags & net::TcpHeader::kFin) == 0);
+bool starts_connection(std::uint8_t tcp_flags) {
+  return tcp_event(tcp_flags) == TcpEvent::Syn && (tcp_flags & net::TcpHeader::kFin) == 0;
+}
+
+// All segments of a connection but its first ones and a RST have an ACK.
+bool goes_on(std::uint8_t tcp_flags) {
+  return (tcp_flags & net::TcpHeader::kAck) != 0 &&
+         (tcp_flags & (net::TcpHeader::kSyn | net::TcpHeader::kRst)) == 0;
 }
 
 void add_one(std::atomic<std::uint64_t>& counter) {
@@ -43,6 +56,11 @@ void add_one(std::atomic<std::uint64_t>& counter) {
 }
 
 }  // namespace
+
+bool Conntrack::may_open(net::Protocol protocol, std::uint8_t tcp_flags, unsigned policy_id) const {
+  return protocol != net::Protocol::Tcp || starts_connection(tcp_flags) ||
+         (policies_[policy_id].mid_stream == MidStream::PickUp && goes_on(tcp_flags));
+}
 
 Opened Conntrack::refused(Verdict verdict) {
   add_one(counters_.verdicts[static_cast<unsigned>(verdict)]);
@@ -53,7 +71,7 @@ Opened Conntrack::open_outbound(const OutboundFlow& flow, unsigned policy_id, Ti
   if (Session* session = find(flow.key)) return {session, Verdict::Opened};
   const NatPolicy& policy = policies_[policy_id];
   const net::Protocol protocol = flow.key.protocol();
-  if (!may_open(protocol, flow.tcp_flags)) return refused(Verdict::TcpNotSyn);
+  if (!may_open(protocol, flow.tcp_flags, policy_id)) return refused(Verdict::TcpNotSyn);
   Verdict verdict = admit(flow.port, Direction::Outbound, policy, now);
   if (verdict != Verdict::Opened) return refused(verdict);
   Choice choice;
@@ -64,7 +82,7 @@ Opened Conntrack::open_outbound(const OutboundFlow& flow, unsigned policy_id, Ti
                                    .remote = flow.key.remote_endpoint(),
                                    .protocol = protocol,
                                    .policy = static_cast<std::uint16_t>(policy_id)};
-  const Opening opening{Direction::Outbound, is_well_known(identity.remote.port)};
+  const Opening opening{Direction::Outbound, flow.tcp_flags, is_well_known(identity.remote.port)};
   const Opened opened = open(identity, choice.flags, first_state(protocol, opening), now);
   if (opened.session != nullptr) settle(*opened.session, flow.port, flow.mac);
   return opened;
@@ -74,7 +92,7 @@ Opened Conntrack::open_inbound(const InboundFlow& flow, unsigned policy_id, Time
   if (Session* session = find(flow.key)) return {session, Verdict::Opened};
   const NatPolicy& policy = policies_[policy_id];
   const net::Protocol protocol = flow.key.protocol();
-  if (!may_open(protocol, flow.tcp_flags)) return refused(Verdict::TcpNotSyn);
+  if (!may_open(protocol, flow.tcp_flags, policy_id)) return refused(Verdict::TcpNotSyn);
   const auto internal = admitted_internal(flow, policy);
   if (!internal) return refused(Verdict::Filtered);
   const Verdict verdict = admit(flow.port, Direction::Inbound, policy, now);
@@ -86,7 +104,7 @@ Opened Conntrack::open_inbound(const InboundFlow& flow, unsigned policy_id, Time
                                    .protocol = protocol,
                                    .policy = static_cast<std::uint16_t>(policy_id)};
   // A forward stays when its sessions end, so RFC 4787 REQ-5 asks nothing of them; a mapping does not.
-  const Opening opening{Direction::Inbound, flow.forward_to && is_well_known(internal->port)};
+  const Opening opening{Direction::Inbound, flow.tcp_flags, flow.forward_to && is_well_known(internal->port)};
   const Opened opened = open(identity, Session::kInvited, first_state(protocol, opening), now);
   if (opened.session != nullptr) settle(*opened.session, flow.port, flow.mac);
   return opened;

@@ -26,6 +26,9 @@ enum class Mapping : std::uint8_t { EndpointIndependent, EndpointDependent };
 // RFC 4787 section 5: who may send to a mapping.
 enum class Filtering : std::uint8_t { AddressAndPortDependent, AddressDependent, EndpointIndependent };
 
+// A TCP segment in mid-stream without a session: refused, or taken for a connection that goes on.
+enum class MidStream : std::uint8_t { Refuse, PickUp };
+
 struct Timeouts {
   Ticks tcp_established = std::chrono::hours(2) + std::chrono::minutes(4);  // RFC 5382 REQ-5
   Ticks tcp_transitory = std::chrono::minutes(4);                           // RFC 5382 REQ-5
@@ -40,6 +43,7 @@ struct NatPolicy {
   Mapping mapping = Mapping::EndpointIndependent;
   Filtering filtering = Filtering::AddressAndPortDependent;
   bool overload = true;  // go on by remote endpoint when no address has a free port
+  MidStream mid_stream = MidStream::Refuse;
   Timeouts timeouts{};
   std::uint32_t sessions_per_port = 0;        // 0: no limit
   std::uint32_t new_sessions_per_second = 0;  // 0: no limit; a second's worth may come at once
@@ -54,7 +58,7 @@ enum class Verdict : std::uint8_t {
   NoFreePort,    // no legal (external, remote, protocol) tuple is left for this flow
   SessionLimit,  // the VM's port has sessions_per_port sessions
   SessionRate,   // the VM's port opens sessions faster than new_sessions_per_second
-  TcpNotSyn,     // a TCP segment of no known connection (RFC 5382 REQ-2 asks for sessions by SYN only)
+  TcpNotSyn,     // a TCP segment of no known connection that may open none (RFC 5382 REQ-2: by SYN)
   Filtered,      // inbound: nothing is mapped there, or the mapping's filter does not let this remote in
   OtherWorker,   // protocols without ports: another worker has the sessions with this remote
 };

@@ -16,6 +16,8 @@ constexpr auto FiO = SessionState::FinOutbound;
 constexpr auto FiI = SessionState::FinInbound;
 constexpr auto Clo = SessionState::Closing;
 constexpr auto Rst = SessionState::Reset;
+constexpr auto PiO = SessionState::PickedUpOutbound;
+constexpr auto PiI = SessionState::PickedUpInbound;
 constexpr auto Udp = SessionState::OpenUdp;
 constexpr auto Ask = SessionState::AskedUdp;
 constexpr auto Icm = SessionState::OpenIcmp;
@@ -36,6 +38,8 @@ constexpr Rows kOutbound = {{
   /* FiI  */ {FiI, FiI, FiI, Clo, Clo},  // data may flow on half-closed; FIN: both ways now
   /* Clo  */ {SyO, SyA, Clo, Clo, Clo},  // a new SYN, or the answer to one, reopens the tuple; last ACKs do not
   /* Rst  */ {SyO, SyA, Est, FiO, Rst},  // SYN: anew; anything but RST: the VM did not believe it (RFC 7857 2.2)
+  /* PiO  */ {SyO, SyA, PiO, Clo, Rst},  // SYN: anew; the remote's segment is missing; FIN: gave up
+  /* PiI  */ {SyO, SyA, Est, FiO, Rst},  // segment: the VM knows the connection; RST: it does not
   /* Udp  */ {Udp, Udp, Udp, Udp, Udp},  // not TCP
   /* Ask  */ {Ask, Ask, Ask, Ask, Ask},
   /* Icm  */ {Icm, Icm, Icm, Icm, Icm},
@@ -54,6 +58,8 @@ constexpr Rows kInbound = {{
   /* FiI  */ {FiI, FiI, FiI, FiI, Clo},  // FIN again: retransmitted
   /* Clo  */ {Clo, Clo, Clo, Clo, Clo},  // the remote may reopen from TIME-WAIT (RFC 9293 MAY-2): the VM's answer shows
   /* Rst  */ {Rst, Rst, Rst, Rst, Rst},  // the same: what the VM says of it counts, for a stranger says anything
+  /* PiO  */ {PiO, PiO, Est, FiI, Rst},  // a SYN is not of a connection in mid-stream
+  /* PiI  */ {SyI, PiI, PiI, Clo, Rst},  // SYN: the remote begins anew; FIN: gave up
   /* Udp  */ {Udp, Udp, Udp, Udp, Udp},  // not TCP
   /* Ask  */ {Ask, Ask, Ask, Ask, Ask},
   /* Icm  */ {Icm, Icm, Icm, Icm, Icm},
@@ -87,6 +93,9 @@ const char* to_string(SessionState state) {
       return "closing";
     case SessionState::Reset:
       return "reset";
+    case SessionState::PickedUpOutbound:
+    case SessionState::PickedUpInbound:
+      return "picked_up";
     case SessionState::OpenUdp:
     case SessionState::AskedUdp:
     case SessionState::OpenIcmp:

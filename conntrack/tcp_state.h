@@ -5,6 +5,9 @@
 //   -FIN the other way-> Closing.   RST: Reset, from which the VM's later segments bring a live connection
 //   back.
 //
+//   PickedUpOutbound -segment in-> Established, PickedUpInbound -segment out-> Established: a connection
+//   older than its session (MidStream::PickUp). The VM's SYN, or its SYN+ACK, begins another one.
+//
 // The table is about segments that are believed; which of the remote's are is tcp_tracking.cc's. The state
 // alone names the timeout, so expiry reads one byte.
 #pragma once
@@ -23,21 +26,23 @@ enum class SessionState : std::uint8_t {
   SynCrossed,       // both asked: simultaneous open (RFC 9293 section 3.5)
   SynAcknowledged,  // asked and answered, the third segment is missing
   Established,
-  FinOutbound,  // the VM has closed its direction
-  FinInbound,   // the remote has closed its direction
-  Closing,      // both have, or one has and then reset
-  Reset,        // a RST was seen, perhaps a forged one
+  FinOutbound,       // the VM has closed its direction
+  FinInbound,        // the remote has closed its direction
+  Closing,           // both have, or one has and then reset
+  Reset,             // a RST was seen, perhaps a forged one
+  PickedUpOutbound,  // the VM goes on with a connection that nobody knows of
+  PickedUpInbound,   // the remote does
   OpenUdp,
   AskedUdp,  // a question to a well-known service, and its answers; OpenUdp once there is another one
   OpenIcmp,
   OpenOther,
 };
-inline constexpr unsigned kSessionStates = 14;
+inline constexpr unsigned kSessionStates = 16;
 
 enum class TimeoutClass : std::uint8_t { TcpEstablished, TcpTransitory, Udp, UdpAnswered, Icmp, Other };
 
 // "syn_sent", "syn_received", "syn_crossed", "syn_acknowledged", "established", "fin_outbound",
-// "fin_inbound", "closing", "reset"; "open" for what is not TCP; "free".
+// "fin_inbound", "closing", "reset", "picked_up"; "open" for what is not TCP; "free".
 const char* to_string(SessionState state);
 
 // One side's half-close keeps the long timeout: a connection may rest half-closed for hours (RFC 6146

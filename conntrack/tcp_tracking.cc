@@ -18,6 +18,13 @@
 // shortens nothing. A wrong one that was believed all the same is found out by what the VM acknowledges
 // beyond it.
 //
+// A connection that is picked up in mid-stream has no SYN to acknowledge. The VM says what it expects next; a
+// segment of the remote that is near to that shows that the connection goes on, and a RST that is exact that
+// it does not.
+//
+//   VM      data [500, 600), ACK 901         PickedUpOutbound; sequence 901
+//   remote  ACK 600, data [901, 1001)        near 901: Established
+//
 // The time of a session is the VM's to renew: it acknowledges whatever it is sent, as long as it knows of
 // the connection. So no remote keeps a session that the VM has ended, or one that nobody has answered.
 #include "conntrack/conntrack.h"
@@ -35,15 +42,24 @@ bool acknowledges_syn(const Session& session, const TcpSegment& segment) {
   return segment.has(net::TcpHeader::kAck) && segment.acknowledged - session.sequence() <= kEarlyData;
 }
 
+// sequence() is what the remote sends next.
+bool is_followed(SessionState state) {
+  return is_live(state) || state == SessionState::PickedUpOutbound;
+}
+
+bool is_near(const Session& session, const TcpSegment& segment) {
+  return segment.sequence - (session.sequence() - kRepeated) <= kRepeated + kOnItsWay;
+}
+
 bool is_believable(const Session& session, const TcpSegment& segment, SessionState next) {
-  if (!is_live(session.state())) return !is_live(next) || acknowledges_syn(session, segment);
+  if (!is_followed(session.state())) return !is_live(next) || acknowledges_syn(session, segment);
   switch (tcp_event(segment.flags)) {
     case TcpEvent::Rst:
       return segment.sequence == session.sequence();
     case TcpEvent::Fin:
-      return segment.sequence - (session.sequence() - kRepeated) <= kRepeated + kOnItsWay;
+      return is_near(session, segment);
     default:
-      return true;  // changes nothing
+      return next == session.state() || is_near(session, segment);
   }
 }
 
@@ -54,16 +70,20 @@ void learn_from_vm(Session& session, const TcpSegment& segment, SessionState nex
   } else if (segment.has(net::TcpHeader::kAck) && !segment.has(net::TcpHeader::kRst)) {
     if (is_live(session.state()))
       session.track<Direction::Outbound>(segment);
-    else if (is_live(next))
+    else if (is_followed(next))
       session.set_sequence(segment.acknowledged);
   }
 }
 
 void learn_from_remote(Session& session, const TcpSegment& segment, SessionState next) {
-  const bool establishes = !is_live(session.state()) && is_live(next);
-  const bool is_last = is_live(session.state()) && tcp_event(segment.flags) == TcpEvent::Fin &&
+  const bool is_followed_on = is_followed(session.state());
+  const bool establishes = !is_followed_on && is_live(next);
+  const bool is_last = is_followed_on && tcp_event(segment.flags) == TcpEvent::Fin &&
                        segment.end() - session.sequence() <= kOnItsWay;
-  if (establishes || is_last) session.set_sequence(segment.end());
+  if (establishes || is_last)
+    session.set_sequence(segment.end());
+  else if (session.state() == SessionState::PickedUpOutbound)
+    session.track<Direction::Inbound>(segment);
 }
 
 // A remote that has closed has nothing more to be acknowledged.
@@ -89,7 +109,7 @@ void Conntrack::advance_inbound(Session& session, const TcpSegment& segment, Tim
   const SessionState state = session.state();
   const SessionState next = tcp_state_after(state, Direction::Inbound, segment.flags);
   // That what the VM asked for is open is the VM's to say: its third segment follows anyway.
-  if (!is_live(state) && is_live(next) && session.opener() == Direction::Outbound) return;
+  if (is_opening(state) && is_live(next) && session.opener() == Direction::Outbound) return;
   if (!is_believable(session, segment, next)) {
     auto& disbelieved = counters_.disbelieved;
     disbelieved.store(disbelieved.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);

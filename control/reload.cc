@@ -71,6 +71,8 @@ constexpr std::array kLiveOfANetwork{
                [](const Network& n) { return std::string(config::to_word(n.nat.mapping)); }),
     VMNAT_LIVE(Network, "nat.overload", nat.overload,
                [](const Network& n) { return fmt::format("{}", n.nat.overload); }),
+    VMNAT_LIVE(Network, "nat.tcp_mid_stream", nat.tcp_mid_stream,
+               [](const Network& n) { return std::string(config::to_word(n.nat.tcp_mid_stream)); }),
     VMNAT_LIVE(Network, "nat.mss_clamp", nat.mss_clamp,
                [](const Network& n) {
                  if (!n.nat.mss_clamp) return std::string("auto");
@@ -178,6 +180,7 @@ void adopt_live(Config& running, const Config& wanted) {
     if (network.dhcp && after.dhcp) network.dhcp = after.dhcp;
     network.nat.mapping = after.nat.mapping;
     network.nat.overload = after.nat.overload;
+    network.nat.tcp_mid_stream = after.nat.tcp_mid_stream;
     network.nat.mss_clamp = after.nat.mss_clamp;
     network.nat.exhaustion_icmp = after.nat.exhaustion_icmp;
     network.nat.timeouts = after.nat.timeouts;

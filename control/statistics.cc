@@ -32,10 +32,12 @@ void add_frames(const Launched& launched, Named& named) {
     const dataplane::WorkerCounters& counters = worker->counters();
     named["flood_copies"] += counters.flood_copies.get();
     named["injected"] += counters.injected.get();
-    named["generated"] +=
-        counters.icmp_errors_sent.get() + counters.fragments_made.get() + counters.segments_made.get();
+    named["generated"] += counters.icmp_errors_sent.get() + counters.tcp_resets_sent.get() +
+                          counters.fragments_made.get() + counters.segments_made.get();
     named["icmp_errors.sent"] += counters.icmp_errors_sent.get();
     named["icmp_errors.suppressed"] += counters.icmp_errors_suppressed.get();
+    named["tcp_resets.sent"] += counters.tcp_resets_sent.get();
+    named["tcp_resets.suppressed"] += counters.tcp_resets_suppressed.get();
     named["fragments.seen"] += counters.fragments_seen.get();
     named["fragments.held"] += counters.fragments_held.get();
     named["fragments.made"] += counters.fragments_made.get();

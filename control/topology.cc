@@ -172,6 +172,9 @@ std::vector<conntrack::NatPolicy> plan_policies(const config::Config& config,
                         .mapping = mapping_of(nat.mapping),
                         .filtering = filtering_of(nat.filtering),
                         .overload = nat.overload,
+                        .mid_stream = nat.tcp_mid_stream == config::TcpMidStream::PickUp
+                                          ? conntrack::MidStream::PickUp
+                                          : conntrack::MidStream::Refuse,
                         .timeouts = {.tcp_established = ticks(nat.timeouts.tcp_established),
                                      .tcp_transitory = ticks(nat.timeouts.tcp_transitory),
                                      .udp = ticks(nat.timeouts.udp),
@@ -222,6 +225,7 @@ void set_live(const config::Config& config, dataplane::ForwardingState& state) {
     const std::uint16_t mtu = std::min(uplink_mtu, network.mtu);
     const auto fitting = static_cast<std::uint16_t>(std::max(mtu, std::uint16_t{kHeaders + 1}) - kHeaders);
     state.networks[i].most_mss = network.nat.mss_clamp.value_or(fitting);
+    state.networks[i].resets_mid_stream = network.nat.tcp_mid_stream == config::TcpMidStream::Reset;
     state.networks[i].exhaustion_answer = answer_of(network.nat.exhaustion_icmp);
   }
 }

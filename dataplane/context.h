@@ -18,9 +18,9 @@
 
 namespace vmnat::dataplane {
 
-// RFC 1812 4.3.2.8: the rate of ICMP errors is bounded, for what came from one port and for a worker's all. A
-// port has 80 a second (5 at once) of its own, which no flood by other ports takes from it, and up to 120
-// (15) of 1000 (63) that all ports share.
+// RFC 1812 4.3.2.8: the rate of ICMP errors, and of TCP resets with them, is bounded, for what came from one
+// port and for a worker's all. A port has 80 a second (5 at once) of its own, which no flood by other ports
+// takes from it, and up to 120 (15) of 1000 (63) that all ports share.
 inline constexpr std::uint32_t kIcmpErrorsPerSecond = 1000;
 inline constexpr std::uint32_t kIcmpErrorsAtOnce = 63;
 struct PortIcmpErrors {

@@ -5,10 +5,10 @@
 // The invariant that tests hold once traffic rests, summed over workers and ports:
 //   received + flood_copies + injected + generated
 //       = transmitted + punted + dropped + fragments held + segments merged
-// `generated` are the frames that workers make themselves: ICMP errors, and the pieces or segments of a frame
-// that is cut, beyond the first, which counts for the frame. A frame that is refused with an error is dropped
-// all the same, under its reason; the error is a frame more, on both sides. Drops are charged to the port a
-// frame came from (for injected frames: the port it was to leave by).
+// `generated` are the frames that workers make themselves: ICMP errors, TCP resets, and the pieces or
+// segments of a frame that is cut, beyond the first, which counts for the frame. A frame that is refused with
+// an answer is dropped all the same, under its reason; the answer is a frame more, on both sides. Drops are
+// charged to the port a frame came from (for injected frames: the port it was to leave by).
 #pragma once
 
 #include <array>
@@ -38,7 +38,9 @@ struct alignas(kCacheLineSize) WorkerCounters {
   Counter flood_copies;            // frames made by copying: for all but the first port of a flood, for control
   Counter injected;                // frames of the control thread
   Counter icmp_errors_sent;        // generated, about frames that were refused
-  Counter icmp_errors_suppressed;  // not, for the rate limit or for want of a buffer
+  Counter icmp_errors_suppressed;  // not, for their common rate limit or for want of a buffer
+  Counter tcp_resets_sent;         // generated, about a VM's segments of no connection
+  Counter tcp_resets_suppressed;   // not, for the same
   Counter fragments_seen;          // fragments of TCP, UDP and ICMP to be routed
   Counter fragments_held;          // gauge: those that wait for their datagram's first
   Counter fragments_made;          // pieces of frames too big for their way out, beyond each one's first

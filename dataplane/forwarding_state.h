@@ -118,7 +118,8 @@ struct Network {
   bool isolated_ports = false;  // VMs reach the gateway and what is behind it, not each other
   std::uint16_t mtu = 1500;     // bytes of IPv4 packet
   ExhaustionAnswer exhaustion_answer = ExhaustionAnswer::Prohibited;
-  std::uint16_t most_mss = 0;  // of TCP connections through the NAT; 0: whatever they say
+  bool resets_mid_stream = false;  // a VM's TCP without a session that is no SYN is answered by a RST
+  std::uint16_t most_mss = 0;      // of TCP connections through the NAT; 0: whatever they say
   std::vector<PortIndex> ports;
   WordTable<PortIndex> macs;    // learned: MAC -> port
   WordTable<InsideHost> hosts;  // where forwards go to, by raw IPv4 address, resolved or not

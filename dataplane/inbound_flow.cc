@@ -11,13 +11,6 @@
 namespace vmnat::dataplane {
 namespace {
 
-// A SYN and nothing else opens a connection; conntrack says the same, but asks later.
-bool may_open(const ParsedPacket& packet) {
-  constexpr std::uint8_t looked_at =
-      net::TcpHeader::kSyn | net::TcpHeader::kAck | net::TcpHeader::kRst | net::TcpHeader::kFin;
-  return packet.kind != PacketKind::Tcp || (packet.tcp_flags & looked_at) == net::TcpHeader::kSyn;
-}
-
 // From the uplink somebody of there; from a VM, by hairpin, one of our own addresses, which it was given.
 bool is_remote_credible(const Context& context, const Burst& burst, unsigned i) {
   const net::Ipv4Addr remote = burst.keys[i].remote_endpoint().address;
@@ -25,9 +18,13 @@ bool is_remote_credible(const Context& context, const Burst& burst, unsigned i) 
   return context.external_ports.index_of(remote).has_value();
 }
 
-std::optional<DropReason> refusal_to_let_in(const Context& context, const Burst& burst, unsigned i) {
+std::optional<DropReason> refusal_to_let_in(const Context& context, const Burst& burst, unsigned i,
+                                            NetworkIndex network) {
   if (!is_remote_credible(context, burst, i)) return DropReason::SourceForeign;
-  if (!may_open(burst.packets[i])) return DropReason::TcpNotSyn;
+  const ParsedPacket& packet = burst.packets[i];
+  if (packet.kind == PacketKind::Tcp &&
+      !context.conntrack.may_open(net::Protocol::Tcp, packet.tcp_flags, network))
+    return DropReason::TcpNotSyn;
   if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;
   return std::nullopt;
 }
@@ -77,7 +74,7 @@ Session* session_of_forward(Context& context, const Burst& burst, unsigned i, co
     return nullptr;
   }
   const InsideHost* host = host_of(context, forward);
-  auto refusal = refusal_to_let_in(context, burst, i);
+  auto refusal = refusal_to_let_in(context, burst, i, forward.network);
   if (!refusal && host == nullptr) refusal = DropReason::HostUnresolved;
   if (refusal) {
     refuse(context, burst, i, *refusal);
@@ -96,7 +93,7 @@ Session* session_of_mapping(Context& context, const Burst& burst, unsigned i, co
     context.drop(frame, burst.port, DropReason::Filtered);
     return nullptr;
   }
-  if (const auto refusal = refusal_to_let_in(context, burst, i)) {
+  if (const auto refusal = refusal_to_let_in(context, burst, i, mapping.network)) {
     refuse(context, burst, i, *refusal);
     return nullptr;
   }

@@ -143,5 +143,14 @@ template <net::WireFormat T>
 T& l4_of(rte_mbuf* frame, const ParsedPacket& packet) {
   return *rte_pktmbuf_mtod_offset(frame, T*, packet.l4_offset);
 }
+inline conntrack::TcpSegment segment_of(rte_mbuf* frame, const ParsedPacket& packet) {
+  const auto& tcp = l4_of<net::TcpHeader>(frame, packet);
+  const auto before_payload = static_cast<std::uint32_t>(packet.l4_offset + tcp.header_length());
+  return {.sequence = tcp.sequence.host(),
+          .acknowledged = tcp.acknowledgment.host(),
+          .payload =
+              static_cast<std::uint32_t>(sizeof(net::EthernetHeader)) + packet.total_length - before_payload,
+          .flags = packet.tcp_flags};
+}
 
 }  // namespace vmnat::dataplane

@@ -11,6 +11,7 @@
 #include "dataplane/net/checksum.h"
 #include "dataplane/oversize.h"
 #include "dataplane/parse.h"
+#include "dataplane/tcp_reset.h"
 #include "dataplane/translate.h"
 
 namespace vmnat::dataplane {
@@ -185,6 +186,23 @@ bool can_be_told(PacketKind kind) {
   return kind != PacketKind::Unroutable && kind != PacketKind::Fragment && kind != PacketKind::IcmpError;
 }
 
+// A RST answers none, and a fragment does not say what it acknowledges the end of.
+bool is_to_be_reset(const Context& context, const Burst& burst, unsigned i) {
+  const ParsedPacket& packet = burst.packets[i];
+  if (burst.port == kUplinkPort || packet.kind != PacketKind::Tcp) return false;
+  const ForwardingState& state = *context.state;
+  return state.networks[state.ports[burst.port].network].resets_mid_stream &&
+         (packet.tcp_flags & net::TcpHeader::kRst) == 0 && !ipv4_of(burst.frames[i]).is_fragment();
+}
+
+void send_reset(Context& context, const Burst& burst, unsigned i) {
+  rte_mbuf* reset = nullptr;
+  if (context.take_icmp_error(burst.port)) reset = reset_about(burst.frames[i], burst.packets[i]);
+  if (reset == nullptr) return context.counters.tcp_resets_suppressed.add(1);
+  context.counters.tcp_resets_sent.add(1);
+  context.transmitter.send(*context.state, reset, burst.port, burst.port);
+}
+
 }  // namespace
 
 void refuse_translated(Context& context, rte_mbuf* frame, PortIndex from, const Session* session,
@@ -221,7 +239,13 @@ void refuse(Context& context, const Burst& burst, unsigned i, DropReason reason)
   const auto answer = answer_to(reason, context, burst, i);
   if (is_exhaustion(reason))
     context.refused_remotes.note(burst.keys[i].remote_endpoint().address, burst.port, reason);
-  if (answer && may_be_answered(context, frame, kind, burst.port)) send_error(context, burst, i, *answer);
+  const bool is_reset = reason == DropReason::TcpNotSyn && is_to_be_reset(context, burst, i);
+  if ((answer || is_reset) && may_be_answered(context, frame, kind, burst.port)) {
+    if (is_reset)
+      send_reset(context, burst, i);
+    else
+      send_error(context, burst, i, *answer);
+  }
   context.drop(frame, burst.port, reason);
 }
 

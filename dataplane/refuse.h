@@ -16,6 +16,7 @@
 //                                   3/1  host unreachable                   RFC 1812 5.2.7.1
 //   another or from an isolated network
 //                                   3/13 administratively prohibited        RFC 1812 5.2.7.1
+//   a VM's TCP of no connection     RST, where the network says so         RFC 9293 3.10.7.1 (tcp_reset.h)
 //   no port or session left         3/13, or 3/1 by nat.exhaustion_icmp     RFC 5508 REQ-8, RFC 6888 REQ-11
 //
 // Everything else is refused in silence. So is what no error may be about (RFC 1122 3.2.2): an ICMP error, a

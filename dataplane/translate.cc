@@ -66,16 +66,6 @@ void rewrite_l4(rte_mbuf* frame, const ParsedPacket& packet, const conntrack::Re
   }
 }
 
-conntrack::TcpSegment segment_of(rte_mbuf* frame, const ParsedPacket& packet) {
-  const auto& tcp = l4_of<net::TcpHeader>(frame, packet);
-  const auto before_payload = static_cast<std::uint32_t>(packet.l4_offset + tcp.header_length());
-  return {.sequence = tcp.sequence.host(),
-          .acknowledged = tcp.acknowledgment.host(),
-          .payload =
-              static_cast<std::uint32_t>(sizeof(net::EthernetHeader)) + packet.total_length - before_payload,
-          .flags = packet.tcp_flags};
-}
-
 [[gnu::cold]] void clamp_segment_size(const ForwardingState& state, const Session& session, rte_mbuf* frame,
                                       const ParsedPacket& packet) {
   const std::uint16_t most = state.networks[state.ports[session.port()].network].most_mss;

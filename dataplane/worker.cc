@@ -71,7 +71,7 @@ void Worker::settle_claims(const Device& device) {
 // Frames that this worker has added to those that it received.
 std::uint64_t Worker::frames_made() const {
   return counters_.segments_made.get() + counters_.fragments_made.get() + counters_.flood_copies.get() +
-         counters_.icmp_errors_sent.get();
+         counters_.icmp_errors_sent.get() + counters_.tcp_resets_sent.get();
 }
 
 unsigned Worker::receive(const ReceiveQueue& queue, FairShare& share) {

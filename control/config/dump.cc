@@ -171,6 +171,7 @@ void write_nat(Writer& out, const Nat& nat) {
   out.key("mapping", to_word(nat.mapping));
   out.key("filtering", to_word(nat.filtering));
   out.key("overload", nat.overload);
+  out.key("tcp_mid_stream", to_word(nat.tcp_mid_stream));
   out.key("mss_clamp", nat.mss_clamp == 0 ? "off" : or_word(nat.mss_clamp, "auto", number_text));
   out.key("exhaustion_icmp", to_word(nat.exhaustion_icmp));
   out.section("timeouts", [&] {

@@ -62,6 +62,9 @@ enum class Filtering {
 // What is answered by ICMP when no session is to be had.
 enum class ExhaustionIcmp { AdminProhibited, HostUnreachable, Off };
 
+// What becomes of TCP without a session that is no SYN.
+enum class TcpMidStream { Reset, Drop, PickUp };
+
 struct Dataplane {
   std::vector<unsigned> workers;  // CPU ids; empty: one worker, on the last CPU of the machine
   std::optional<unsigned> control_cpu;
@@ -191,6 +194,7 @@ struct Nat {
   Mapping mapping = Mapping::EndpointIndependent;
   Filtering filtering = Filtering::AddressAndPortDependent;
   bool overload = true;
+  TcpMidStream tcp_mid_stream = TcpMidStream::Reset;
   std::optional<std::uint16_t> mss_clamp;  // nothing: what the MTUs leave; 0: off
   ExhaustionIcmp exhaustion_icmp = ExhaustionIcmp::AdminProhibited;
   Timeouts timeouts;
@@ -271,6 +275,10 @@ constexpr auto words_of(ExhaustionIcmp) {
   return std::to_array<Word<ExhaustionIcmp>>({{ExhaustionIcmp::AdminProhibited, "admin-prohibited"},
                                               {ExhaustionIcmp::HostUnreachable, "host-unreachable"},
                                               {ExhaustionIcmp::Off, "off"}});
+}
+constexpr auto words_of(TcpMidStream) {
+  return std::to_array<Word<TcpMidStream>>(
+      {{TcpMidStream::Reset, "reset"}, {TcpMidStream::Drop, "drop"}, {TcpMidStream::PickUp, "pick-up"}});
 }
 constexpr auto words_of(net::Protocol) {
   return std::to_array<Word<net::Protocol>>({{net::Protocol::Tcp, "tcp"}, {net::Protocol::Udp, "udp"}});

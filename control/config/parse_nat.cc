@@ -59,6 +59,7 @@ void parse_nat(Section& section, Nat& into) {
   section.optional("mapping", into.mapping, word<Mapping>);
   section.optional("filtering", into.filtering, word<Filtering>);
   section.optional("overload", into.overload, boolean);
+  section.optional("tcp_mid_stream", into.tcp_mid_stream, word<TcpMidStream>);
   section.optional("mss_clamp", into.mss_clamp, mss_clamp);
   section.optional("exhaustion_icmp", into.exhaustion_icmp, word<ExhaustionIcmp>);
   section.section("timeouts", into.timeouts, parse_timeouts);

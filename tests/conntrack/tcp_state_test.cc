@@ -15,7 +15,8 @@ bool has_tcp(S state) {
 
 // A TCP session as facts about either side, from which its state follows: another way to say the table.
 struct Facts {
-  bool syn[2] = {false, false};  // this side sent a SYN; an answer SYN+ACK counts
+  bool picked_up[2] = {false, false};  // this side goes on with an older connection; the other has not yet
+  bool syn[2] = {false, false};        // this side sent a SYN; an answer SYN+ACK counts
   bool plain_syn[2] = {false, false};
   bool fin[2] = {false, false};
   bool open = false;   // handshake complete
@@ -43,6 +44,10 @@ Facts facts_of(S state) {
       return {.over = true};
     case S::Reset:
       return {.reset = true};
+    case S::PickedUpOutbound:
+      return {.picked_up = {true, false}};
+    case S::PickedUpInbound:
+      return {.picked_up = {false, true}};
     default:
       return {};
   }
@@ -51,6 +56,8 @@ Facts facts_of(S state) {
 S state_of(const Facts& facts) {
   if (facts.over || (facts.fin[0] && facts.fin[1])) return S::Closing;
   if (facts.reset) return S::Reset;
+  if (facts.picked_up[0]) return S::PickedUpOutbound;
+  if (facts.picked_up[1]) return S::PickedUpInbound;
   if (facts.fin[0]) return S::FinOutbound;
   if (facts.fin[1]) return S::FinInbound;
   if (facts.open) return S::Established;
@@ -109,10 +116,33 @@ void see_segment(Facts& facts, unsigned side) {
   if (facts.syn[0] && facts.syn[1] && !crossed) facts.open = true;
 }
 
+// What the other side sends shows that there is a connection; the side itself, that it gives it up. Either VM
+// or remote may begin another one, but nobody for the VM.
+void see_of_picked_up(Facts& facts, unsigned side, TcpEvent event) {
+  const bool is_own = facts.picked_up[side];
+  const bool starts = event == TcpEvent::Syn || event == TcpEvent::SynAck;
+  if (event == TcpEvent::Rst) {
+    facts = {.reset = true};
+  } else if (starts && side == 0) {
+    facts = {.syn = {true, event == TcpEvent::SynAck}, .plain_syn = {event == TcpEvent::Syn, false}};
+  } else if (starts) {
+    if (is_own && event == TcpEvent::Syn) facts = {.syn = {false, true}, .plain_syn = {false, true}};
+  } else if (!is_own) {
+    facts = {.syn = {true, true}, .open = true};
+    facts.fin[side] = event == TcpEvent::Fin;
+  } else if (event == TcpEvent::Fin) {
+    facts = {.over = true};
+  }
+}
+
 S expected(S state, Direction direction, TcpEvent event) {
   if (!has_tcp(state)) return state;
   Facts facts = facts_of(state);
   const auto side = static_cast<unsigned>(direction);
+  if (facts.picked_up[0] || facts.picked_up[1]) {
+    see_of_picked_up(facts, side, event);
+    return state_of(facts);
+  }
   if (facts.over && event != TcpEvent::Syn && event != TcpEvent::SynAck) return state;
   switch (event) {
     case TcpEvent::Syn:

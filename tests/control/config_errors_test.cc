@@ -431,6 +431,8 @@ constexpr Row kNatRows[] = {
     {"nat: an MSS that is too small", Nat, "mss_clamp: 100",
      "2:66: mss_clamp: must be between 536 and 9560, not 100"},
     {"nat: an MSS that is no number", Nat, "mss_clamp: big", "2:66: mss_clamp: 'big' is not a whole number"},
+    {"nat: no such way with mid-stream", Nat, "tcp_mid_stream: loose",
+     "2:71: tcp_mid_stream: 'loose' is not one of: reset, drop, pick-up"},
     {"nat: no such answer to exhaustion", Nat, "exhaustion_icmp: none",
      "2:72: exhaustion_icmp: 'none' is not one of: admin-prohibited, host-unreachable, off"},
     {"nat: forwards that clash", Nat,

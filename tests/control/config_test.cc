@@ -161,7 +161,8 @@ TEST(Config, IsTheSameAfterBeingWrittenAndReadAgain) {
       "  dhcp: {domain: lab.example, reservations: [{mac: 52:54:00:00:00:10, address: 192.168.5.9, hostname: "
       "h}]}\n"
       "  nat: {addresses: [198.51.100.7-198.51.100.9], ports: 2000-2999, reserved_ports: [2000, 2500-2600],\n"
-      "        mapping: endpoint-dependent, overload: false, timeouts: {udp: 1h1s}, limits: "
+      "        mapping: endpoint-dependent, overload: false, tcp_mid_stream: pick-up, timeouts: "
+      "{udp_answered: 1h1s}, limits: "
       "{sessions_per_port: 7}}\n");
   EXPECT_EQ(config_of(dump_config(config)), config);
 }

@@ -63,6 +63,8 @@ TEST(Reload, TellsLiveChangesInSentences) {
        [](Config& c) { c.networks[1].nat.timeouts.other = minutes(60); }},
       {"network red: nat.mss_clamp is now 1360", [](Config& c) { c.networks[0].nat.mss_clamp = 1360; }},
       {"network red: nat.mss_clamp is now off", [](Config& c) { c.networks[0].nat.mss_clamp = 0; }},
+      {"network red: nat.tcp_mid_stream is now pick-up",
+       [](Config& c) { c.networks[0].nat.tcp_mid_stream = config::TcpMidStream::PickUp; }},
       {"network red: nat.exhaustion_icmp is now off",
        [](Config& c) { c.networks[0].nat.exhaustion_icmp = config::ExhaustionIcmp::Off; }},
       {"network red: nat.limits.sessions_per_port is now 7",

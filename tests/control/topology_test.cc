@@ -169,6 +169,7 @@ TEST(Topology, PoliciesSayWhatTheFileSays) {
       "    nat:\n"
       "      mapping: endpoint-dependent\n"
       "      overload: false\n"
+      "      tcp_mid_stream: pick-up\n"
       "      timeouts: {tcp_established: 3h, tcp_transitory: 5m, udp: 6m, udp_answered: 40s, icmp: 70s, "
       "other: 11m}\n"
       "      limits: {sessions_per_port: 100, new_sessions_per_second: 10}\n");
@@ -193,6 +194,11 @@ TEST(Topology, PoliciesSayWhatTheFileSays) {
   EXPECT_EQ(policies[1].timeouts.udp_answered, std::chrono::seconds(40));
   EXPECT_EQ(policies[1].timeouts.icmp, std::chrono::seconds(70));
   EXPECT_EQ(policies[1].timeouts.other, std::chrono::minutes(11));
+  EXPECT_EQ(policies[0].mid_stream, conntrack::MidStream::Refuse);
+  EXPECT_EQ(policies[1].mid_stream, conntrack::MidStream::PickUp);
+  const auto state = initial_state(config, plan_ports(config, 1));
+  EXPECT_TRUE(state.networks[0].resets_mid_stream);
+  EXPECT_FALSE(state.networks[1].resets_mid_stream);
   EXPECT_EQ(policies[1].sessions_per_port, 100u);
   EXPECT_EQ(policies[1].new_sessions_per_second, 10u);
 }

@@ -367,6 +367,8 @@ Counts Testbed::counts() const {
     add("flood_copies", counters.flood_copies);
     add("injected", counters.injected);
     add("generated", counters.icmp_errors_sent);
+    add("generated", counters.tcp_resets_sent);
+    add("tcp_resets.suppressed", counters.tcp_resets_suppressed);
     add("generated", counters.fragments_made);
     add("generated", counters.segments_made);
     add("fragments.held", counters.fragments_held);

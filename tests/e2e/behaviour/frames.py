@@ -130,7 +130,7 @@ def rejected(frame, source) -> Error:
 
 
 class Reset(NamedTuple):
-    """A TCP RST as the kernel's own TCP answers a segment that it knows nothing of."""
+    """A TCP RST that answers a segment of no connection: RFC 9293 section 3.10.7.1, CLOSED."""
     about: object
 
     def fault(self, raw) -> str:
@@ -139,7 +139,14 @@ class Reset(NamedTuple):
             return "is no RST"
         seen = (frame[IP].src, frame[IP].dst, frame[TCP].sport, frame[TCP].dport)
         wanted = (about[IP].dst, about[IP].src, about[TCP].dport, about[TCP].sport)
-        return "" if seen == wanted else f"is from and to {seen}"
+        if seen != wanted:
+            return f"is from and to {seen}"
+        seen = (str(frame[TCP].flags), frame[TCP].seq, frame[TCP].ack)
+        length = about[IP].len - 4 * (about[IP].ihl + about[TCP].dataofs) + about[TCP].flags.S + about[TCP].flags.F
+        wanted = ("R", about[TCP].ack, 0) if about[TCP].flags.A else ("RA", 0, about[TCP].seq + length)
+        if seen != wanted:
+            return f"says {seen} instead of {wanted}"
+        return "" if bytes(without_checksums(frame)) == without_trailer(raw) else "has a wrong checksum"
 
     def __str__(self):
         return "RST"

@@ -2,10 +2,10 @@
 """The wires around a gateway under test, be it vmnatd or the kernel: both get the same ones.
 
     default  192.168.122.1/24  vm1 .10, vm2 .11   nat, forwards (FORWARDS)
-    lab      192.168.5.1/24    vm3 .10            nat, mapping endpoint-dependent
+    lab      192.168.5.1/24    vm3 .10            nat, mapping endpoint-dependent, mid-stream dropped
     alone    192.168.9.1/24    vm4 .10            forward: none
     open     192.168.7.1/24    vm5 .10            nat, filtering endpoint-independent
-    known    192.168.6.1/24    vm6 .10            nat, filtering address-dependent
+    known    192.168.6.1/24    vm6 .10            nat, filtering address-dependent, mid-stream picked up
     brief    192.168.8.1/24    vm7 .10            nat, timeouts of seconds
     uplink   203.0.113.2/24    router .1, and what is beyond it; its MTU is 1400, that of the others 1500
 

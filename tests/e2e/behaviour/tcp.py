@@ -60,7 +60,23 @@ for each_flags, meaning, kernel_does in (
         segment = t.vm1.ip(REMOTE) / TCP(sport=t.port(), dport=80, flags=flags, seq=100, ack=900)
         there = Differs(LEAKS, router=[t.leaked(segment)]) if does == "leaks" else \
             Differs("picks connections up in mid-stream", router=[t.out(segment)])
-        t.put(t.vm1, segment, drop="tcp_not_syn", kernel=there)
+        told = [] if "R" in flags else [Reset(segment)]
+        t.put(t.vm1, segment, drop="tcp_not_syn", vm1=told, kernel=there)
+
+
+@case("where mid-stream is dropped nobody is told of it")
+def mid_stream_dropped(t):
+    segment = t.vm3.ip(REMOTE) / TCP(sport=t.port(), dport=80, flags="PA", seq=100, ack=900) / b"data"
+    t.put(t.vm3, segment, drop="tcp_not_syn", kernel=Differs("picks connections up in mid-stream", router=[t.out(segment)]))
+
+
+@case("where mid-stream is picked up a connection older than the gateway goes on from the VM's port")
+def picked_up(t):
+    port = t.port()
+    data = t.vm6.ip(REMOTE) / TCP(sport=port, dport=80, flags="PA", seq=100, ack=900) / b"data"
+    t.pass_out(t.vm6, data)
+    t.pass_in(t.vm6, t.from_remote() / TCP(sport=80, dport=port, flags="PA", seq=900, ack=104) / b"answer", port)
+    t.pass_out(t.vm6, t.vm6.ip(REMOTE) / TCP(sport=port, dport=80, flags="A", seq=104, ack=906))
 
 
 @case("a RST of the remote passes, and what follows of a connection that lives, too (RFC 7857 2.2)")

@@ -18,9 +18,9 @@ from .gateway import ABSENT, EXTERNAL, FORWARDS, MACS, ON_LINK, PREFIXES, REMOTE
 NAT = {"default": {"forwards": [{"protocol": protocol, "port": port, "to": f"{to}:{to_port}"}
                                 for protocol, port, to, to_port in FORWARDS]
                    + [{"protocol": "tcp", "port": 9090, "to": f"{ABSENT}:80"}]},
-       "lab": {"mapping": "endpoint-dependent"},
+       "lab": {"mapping": "endpoint-dependent", "tcp_mid_stream": "drop"},
        "open": {"filtering": "endpoint-independent"},
-       "known": {"filtering": "address-dependent"},
+       "known": {"filtering": "address-dependent", "tcp_mid_stream": "pick-up"},
        "brief": {"timeouts": {"udp": "10s", "udp_answered": "5s", "icmp": "5s", "tcp_transitory": "5s", "other": "5s"}}}
 
 OWNED = {"vm6": {"guard": "on", "mac": "52:54:00:aa:00:06", "address": f"{PREFIXES['known']}.10"}}
