@@ -5,8 +5,8 @@
 // loses a router that has failed over, for as long as its old MAC is not asked again. So both MACs are asked,
 // by unicast, and have 100 ms:
 //
-//   the known one answers     the claim is refuted; that claimant is not heard for a second, others for 100 ms
-//   it does not               the claim stands, and is as good as an answer if the claimed MAC has answered
+//   the known one answers     the claim is refuted: of the same claimant no more is heard for a second
+//   it does not               the claim stands; as good as an answer, if the claimed MAC has answered
 //
 // Example: 203.0.113.1 moves from A to B and says so. Both are asked, B answers after 1 ms, A never does; 100
 // ms later traffic goes to B. A liar at C who says the same while A is alive: A answers, nothing changes.

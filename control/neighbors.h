@@ -11,12 +11,12 @@
 //     Silent --3 s--> forgotten                Silent
 //
 // Frames that have waited in vain go back to who gave them, for their senders to be told. The workers hear of
-// silent neighbours, and refuse what is for them. Who cannot be done without, the gateway, is never silent: it
-// is asked on, at last every 4 s, and its last MAC is used until another one answers.
+// silent neighbours, and refuse what is for them. Who cannot be done without, the gateway, is never silent:
+// it is asked on, at last every 4 s, and its last MAC is used until another one answers.
 //
-// Who was asked for is learned from any ARP packet of its own, whatever it asks or answers (RFC 826). One that
-// is known already, and said to have another MAC, is looked after first (mac_claims.h). When the link comes
-// back all are asked anew, by broadcast; their MACs are used meanwhile.
+// Who was asked for is learned from any ARP packet of its own, whatever it asks or answers (RFC 826). One
+// that is known already, and said to have another MAC, is looked after first (mac_claims.h). When the link
+// comes back all are asked anew, by broadcast; their MACs are used meanwhile.
 //
 // What VMs have asked for is shared between them. A port has 64 unanswered neighbours and 32 waiting frames
 // at most; where there is no more room, who has most of it gives way: among waiting frames the oldest one of
@@ -59,7 +59,7 @@ class Neighbors {
   static constexpr std::chrono::seconds kPatience{3};      // of a waiting frame
   static constexpr std::chrono::seconds kSilence{3};       // nobody asks again meanwhile
   static constexpr std::chrono::seconds kLongestPause{4};  // between requests for who is asked on
-  static constexpr std::size_t kAskedAtOnce = 64;           // after the link was down, each 100 ms
+  static constexpr std::size_t kAskedAtOnce = 64;          // after the link was down, each 100 ms
 
   enum class State { Incomplete, Reachable, Probing, Silent };
   struct Neighbor {

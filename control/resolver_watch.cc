@@ -15,8 +15,7 @@ bool follows_host(const config::Network& network) {
 
 std::string text_of(const std::vector<net::Ipv4Addr>& addresses) {
   std::string text;
-  for (const net::Ipv4Addr address : addresses)
-    text += (text.empty() ? "" : ", ") + net::to_string(address);
+  for (const net::Ipv4Addr address : addresses) text += (text.empty() ? "" : ", ") + net::to_string(address);
   return text.empty() ? "none that a VM could use" : text;
 }
 

@@ -66,7 +66,7 @@ void SlowPath::keep_targets_resolved(const config::Config& config, SteadyTime no
 void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
   watch_links(now);
   unsigned taken = take_punts(now, wall);
-  for (ControlRings& rings : launched_.rings()) taken += learn_macs(rings.learn);
+  for (ControlRings& rings : launched_.rings()) taken += learn_macs(rings.learn, now, wall);
   if (taken != 0) last_heard_ = now;
   advance_uplink(now);
   dhcp_.advance(wall, now);
@@ -189,18 +189,27 @@ void SlowPath::uplink_came_up(SteadyTime now) {
   if (uplink_) uplink_->link_up();
 }
 
-unsigned SlowPath::learn_macs(dataplane::LearnRing& ring) {
+unsigned SlowPath::learn_macs(dataplane::LearnRing& ring, SteadyTime now, dhcp::WallTime wall) {
   dataplane::LearnedMac learned{};
   unsigned taken = 0;
   for (; taken < kLearnsPerPoll && ring.pop(learned); ++taken) {
-    const NetworkIndex network = launched_.ports()[learned.port].network;
-    // Reported under an older state it may be somebody's by now.
-    const PortIndex* owner =
-        launched_.states().current().networks[network].mac_owners.find(learned.mac.as_word());
-    if (owner != nullptr && *owner != learned.port) continue;
-    note_change(macs_.learn(network, learned.mac, learned.port), stale_[network].macs);
+    if (learned.address.is_unspecified()) {
+      learn_mac(learned);
+      continue;
+    }
+    bytes_ = arp_request(learned.mac, learned.address, {}, net::kBroadcastMac);  // what it came to
+    hear_arp(learned.port, now, wall);
   }
   return taken;
+}
+
+void SlowPath::learn_mac(const dataplane::LearnedMac& learned) {
+  const NetworkIndex network = launched_.ports()[learned.port].network;
+  // Reported under an older state it may be somebody's by now.
+  const PortIndex* owner =
+      launched_.states().current().networks[network].mac_owners.find(learned.mac.as_word());
+  if (owner != nullptr && *owner != learned.port) return;
+  note_change(macs_.learn(network, learned.mac, learned.port), stale_[network].macs);
 }
 
 void SlowPath::follow_leases() {
@@ -244,7 +253,7 @@ void SlowPath::settle(rte_mbuf* frame, SteadyTime now, dhcp::WallTime wall) {
       if (uplink_) uplink_->receive(bytes_);
       return;
     case PuntReason::ArpReply:
-      return note.port == kUplinkPort ? hear_uplink_arp(now) : hear_inside_arp(note.port, now, wall);
+      return hear_arp(note.port, now, wall);
     case PuntReason::NeighborUnresolved:
       return wait_for_next_hop(note.port, now);
     case PuntReason::HostUnresolved:
@@ -252,6 +261,11 @@ void SlowPath::settle(rte_mbuf* frame, SteadyTime now, dhcp::WallTime wall) {
     case PuntReason::kCount:
       break;
   }
+}
+
+// The frame in hand.
+void SlowPath::hear_arp(PortIndex port, SteadyTime now, dhcp::WallTime wall) {
+  port == kUplinkPort ? hear_uplink_arp(now) : hear_inside_arp(port, now, wall);
 }
 
 void SlowPath::hear_uplink_arp(SteadyTime now) {

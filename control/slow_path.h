@@ -73,11 +73,13 @@ class SlowPath {
   void watch_router(SteadyTime now);
   void tell_who_waits() const;
   void uplink_came_up(SteadyTime now);
-  unsigned learn_macs(dataplane::LearnRing& ring);
+  unsigned learn_macs(dataplane::LearnRing& ring, SteadyTime now, dhcp::WallTime wall);
+  void learn_mac(const dataplane::LearnedMac& learned);
   void follow_leases();
   unsigned take_punts(SteadyTime now, dhcp::WallTime wall);
   unsigned take_burst(dataplane::FrameRing& ring, SteadyTime now, dhcp::WallTime wall);
   void settle(rte_mbuf* frame, SteadyTime now, dhcp::WallTime wall);
+  void hear_arp(PortIndex port, SteadyTime now, dhcp::WallTime wall);
   void hear_uplink_arp(SteadyTime now);
   void hear_inside_arp(PortIndex port, SteadyTime now, dhcp::WallTime wall);
   void wait_for_next_hop(PortIndex from, SteadyTime now);

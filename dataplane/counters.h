@@ -35,7 +35,7 @@ struct alignas(kCacheLineSize) WorkerCounters {
   explicit WorkerCounters(std::size_t port_count) : ports(std::make_unique<PortCounters[]>(port_count)) {}
 
   std::array<Counter, kPuntReasonCount> punts;
-  Counter flood_copies;            // frames made by copying: for all but the first port of a flood, for control
+  Counter flood_copies;            // frames made by copying for all but the first port of a flood
   Counter injected;                // frames of the control thread
   Counter icmp_errors_sent;        // generated, about frames that were refused
   Counter icmp_errors_suppressed;  // not, for their common rate limit or for want of a buffer
@@ -48,7 +48,7 @@ struct alignas(kCacheLineSize) WorkerCounters {
   Counter segments_merged;         // TCP segments that became part of another's frame
   Counter receive_deferred;  // polls of a queue put off, for its frames had made more work than their share
   Counter handoff_frames;    // frames that crossed from this worker to another
-  Counter learn_missed;      // source MACs not reported to control: over the port's budget, or ring full
+  Counter learn_missed;      // reports on MACs that control did not get: over the port's budget, or ring full
   Counter busy_cycles;       // TSC cycles of polls that found frames
   Counter total_cycles;
   [[no_unique_address]] StageCounters stages;  // of where they went, if built for that

@@ -149,7 +149,8 @@ struct Uplink {
   std::uint16_t mtu = 1500;  // bytes of IPv4 packet
   // Control wants what comes for UDP port 68 and bears this transaction.
   std::optional<std::uint32_t> dhcp_transaction;
-  net::Ipv4Addr checked_address;  // ... and whatever ARP says of this one, about to be ours; unspecified: none
+  // ... and whatever ARP says of this address, which is about to be ours; unspecified: there is none.
+  net::Ipv4Addr checked_address;
   WordTable<NextHop> neighbors;  // on-link hosts by raw IPv4 address
 
   [[nodiscard]] bool has_address() const { return !address.address.is_unspecified(); }

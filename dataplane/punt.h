@@ -56,7 +56,7 @@ inline constexpr unsigned kRouterArpPunts = 16, kAskedArpPunts = 64, kOtherArpPu
 inline constexpr unsigned kUplinkPunts = kRouterArpPunts + kAskedArpPunts + kOtherArpPunts + kUplinkDhcpPunts;
 // A tick's punts of one port for one next hop, VM, or ARP sender.
 inline constexpr unsigned kPuntsPerTarget = 8;
-// A tick's reports of one port that a MAC was seen there.
+// A tick's reports of one port that a MAC was seen there, or says by ARP that it has an address.
 inline constexpr unsigned kLearnedMacs = 16;
 
 // So many of something a tick.
@@ -88,7 +88,7 @@ class PuntBudgets {
 
   // True when the frame may go to control now.
   bool take(const ForwardingState& state, rte_mbuf* frame, PortIndex port, PuntReason reason, Time now);
-  // True when control may be told now that a MAC was seen at the port.
+  // True when control may be told now of a MAC at the port.
   bool take_learned(PortIndex port, Time now) { return ports_[port].learned.take(now); }
 
  private:

@@ -41,12 +41,14 @@ class FrameRing {
   rte_ring* ring_ = nullptr;
 };
 
-// "This MAC address sends from this port."
+// "This MAC address sends from this port." With an address: "... and says by ARP that it has this one", in a
+// frame that goes on.
 struct LearnedMac {
   net::MacAddr mac;
-  PortIndex port;
+  PortIndex port = 0;
+  net::Ipv4Addr address{};
 };
-static_assert(sizeof(LearnedMac) == 8);
+static_assert(sizeof(LearnedMac) == 12);
 
 class LearnRing {
  public:

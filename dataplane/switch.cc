@@ -18,12 +18,14 @@ bool is_arp_request_for(rte_mbuf* frame, const ParsedPacket& packet, net::Ipv4Ad
          arp_of(frame).target_address == address;
 }
 
-// Control hears of it, too; the frame goes on.
+void report(Context& context, const LearnedMac& learned) {
+  if (!context.punt_budgets.take_learned(learned.port, context.now) || !context.rings.learn.push(learned))
+    context.counters.learn_missed.add(1);
+}
+
+// Control hears what it says of its sender; the frame goes on.
 [[gnu::cold]] void tell_of_arp(Context& context, rte_mbuf* frame, PortIndex from) {
-  rte_mbuf* copy = rte_pktmbuf_copy(frame, frame->pool, 0, kShortestFrame);
-  if (copy == nullptr) return;
-  context.counters.flood_copies.add(1);
-  context.punt(copy, from, PuntReason::ArpReply);
+  report(context, {arp_of(frame).sender_mac, from, arp_of(frame).sender_address});
 }
 
 void punt_arp_reply(Context& context, rte_mbuf* frame, PortIndex from) {
@@ -54,8 +56,7 @@ void learn(Context& context, const Port& port, PortIndex from, net::MacAddr mac)
   if (mac == port.usual_mac) return;
   const PortIndex* known = context.state->networks[port.network].macs.find(mac.as_word());
   if (known != nullptr && *known == from) return;
-  if (!context.punt_budgets.take_learned(from, context.now) || !context.rings.learn.push({mac, from}))
-    context.counters.learn_missed.add(1);
+  report(context, {mac, from});
 }
 
 // False: the frame came in another's name, and ended here.

@@ -17,8 +17,8 @@
 //
 // A NAK leads to Init from everywhere but Init, Selecting and Checking. Requests are repeated after 4, 8, 16,
 // 32, 64 s, each give or take one (section 4.1). Checking is RFC 5227's probe with shorter waits: three
-// questions in 900 ms. An address is used from Bound on and no longer than its lease; one that another station
-// claims twice within ten seconds is declined, too (RFC 5227 section 2.4 b).
+// questions in 900 ms. An address is used from Bound on and no longer than its lease; one that another
+// station claims twice within ten seconds is declined, too (RFC 5227 section 2.4 b).
 #pragma once
 
 #include <algorithm>

@@ -22,7 +22,7 @@ namespace vmnat::config {
 
 struct LoadOptions {
   std::function<std::vector<net::Ipv4Addr>()> resolvers;  // default: host_resolvers()
-  std::vector<Problem>* notes = nullptr;  // receives what is legal, but may not be what was meant
+  std::vector<Problem>* notes = nullptr;        // receives what is legal, but may not be what was meant
   std::set<std::string>* known_keys = nullptr;  // receives every key asked for, as "networks[].ports[].name"
 };
 

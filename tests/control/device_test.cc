@@ -28,6 +28,16 @@ TEST(Device, WhatHoldsAFrameIsWholeKilobytesAndGrowsWithTheMtu) {
   EXPECT_EQ(buffer_bytes(9000), 10240u);
 }
 
+TEST(InterfaceLink, IsDownOfAnInterfaceThatIsNotThereAndUnknownOfNone) {
+  const InterfaceLink none;
+  EXPECT_FALSE(none.is_known());
+  InterfaceLink gone("no-such-link");
+  EXPECT_TRUE(gone.is_known());
+  EXPECT_FALSE(gone.is_up());
+  const InterfaceLink moved = std::move(gone);
+  EXPECT_TRUE(moved.is_known());
+}
+
 TEST(Device, NetVhostInDevargsNeedsItsSocket) {
   EXPECT_THAT(refusal({.name = "uplink", .device = "net_vhost0,queues=1"}),
               testing::HasSubstr("net_vhost needs iface="));

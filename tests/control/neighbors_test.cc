@@ -504,7 +504,8 @@ TEST_F(NeighborsTest, WhenTheLinkReturnsAllAreAskedAnewByBroadcastAndUsedMeanwhi
   make_reachable();
   neighbors.link_returned(now);
   wait(0ms);
-  EXPECT_EQ(asked(), Macs(1 + Neighbors::kAskedAtOnce, net::kBroadcastMac)) << "the gateway is among the first";
+  EXPECT_EQ(asked(), Macs(1 + Neighbors::kAskedAtOnce, net::kBroadcastMac))
+      << "the gateway is among the first";
   EXPECT_EQ(neighbors.mac_of(kPeer), kPeerMac);
   EXPECT_FALSE(neighbors.take_changed());
   for (int i = 0; i < 3; ++i) wait(100ms);

@@ -83,7 +83,8 @@ TEST_F(Refuse, WithoutARouterTheUplinksLinkIsReachedAndReachesForwards) {
   });
   bed.exchange(kVm1, Packet().from(vm_mac(1), kVm1Address, 1).to(kRedMac, "203.0.113.9", 80).udp().frame());
   EXPECT_EQ(net::view<net::EthernetHeader>(only(bed.take(kUplink)))->destination, vm_mac(9));
-  bed.exchange(kUplink, Packet().from(vm_mac(9), "203.0.113.9", 7).to(kUplinkMac, kExternal, 8080).udp().frame());
+  bed.exchange(kUplink,
+               Packet().from(vm_mac(9), "203.0.113.9", 7).to(kUplinkMac, kExternal, 8080).udp().frame());
   EXPECT_EQ(bed.take(kVm1).size(), 1u);
   bed.exchange(kVm1, Packet().from(vm_mac(1), kVm1Address, 80).to(kRedMac, "203.0.113.9", 7).udp().frame());
   EXPECT_EQ(to_string(source_of(only(bed.take(kUplink)))), "203.0.113.2:8080");
@@ -129,7 +130,8 @@ TEST_F(Refuse, AWaitingFrameWhoseSessionIsNoMoreEndsInSilence) {
   bed.return_unreachable(kVm1, Bytes(60), dataplane::PuntReason::NeighborUnresolved);
   bed.run();
   for (const PortIndex port : {kVm1, kVm2, kVm4}) EXPECT_THAT(bed.take(port), IsEmpty());
-  EXPECT_EQ(bed.dropped(DropReason::NeighborUnresolved), 4u) << "another's session, another network, no packet";
+  EXPECT_EQ(bed.dropped(DropReason::NeighborUnresolved), 4u)
+      << "another's session, another network, no packet";
 }
 
 TEST_F(Refuse, TheErrorsAboutWaitingFramesAreBoundedAsAllAre) {
@@ -359,7 +361,8 @@ TEST(RefuseWorkers, AFrameThatWaitedInVainFindsTheWorkerOfItsSession) {
     });
     bed.return_unreachable(port, waiting, dataplane::PuntReason::HostUnresolved);
     bed.run();
-    EXPECT_EQ(bed.worker(0).counters().icmp_errors_sent.get() + bed.worker(1).counters().icmp_errors_sent.get() +
+    EXPECT_EQ(bed.worker(0).counters().icmp_errors_sent.get() +
+                  bed.worker(1).counters().icmp_errors_sent.get() +
                   bed.worker(2).counters().icmp_errors_sent.get(),
               number);
     EXPECT_EQ(bed.dropped(DropReason::HostUnresolved), number);

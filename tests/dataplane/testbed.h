@@ -77,8 +77,8 @@ class Testbed {
   void run();
   // Puts one frame in and lets everything settle.
   void exchange(PortIndex port, const Bytes& frame);
-  std::vector<Bytes> take(PortIndex port);           // what was sent by the port
-  std::vector<SentFrame> take_sent(PortIndex port);  // of its first queue
+  std::vector<Bytes> take(PortIndex port);                      // what was sent by the port
+  std::vector<SentFrame> take_sent(PortIndex port);             // of its first queue
   [[nodiscard]] std::uint16_t device_of(PortIndex port) const;  // DPDK's number
   // Of a frame that take_sent() has seen.
   [[nodiscard]] unsigned most_buffers_sent() const { return most_buffers_sent_; }
@@ -88,8 +88,8 @@ class Testbed {
   void return_inbound(unsigned worker, const Bytes& frame);  // as control does with one that waited for a VM
   // ... and with one that it has asked in vain for.
   void return_unreachable(PortIndex port, const Bytes& frame, dataplane::PuntReason reason);
-  void advance(std::chrono::seconds time);                   // the clock; sessions expire in the next run
-  void pass(std::chrono::milliseconds time);                 // all of it at once, then one poll
+  void advance(std::chrono::seconds time);    // the clock; sessions expire in the next run
+  void pass(std::chrono::milliseconds time);  // all of it at once, then one poll
   // Publishes a changed state.
   void change_state(const std::function<void(dataplane::ForwardingState&)>& change);
   void learn(PortIndex port, net::MacAddr mac);

@@ -473,7 +473,9 @@ TEST(DhcpClientDistrust, RepliesThatAreNotOursAreIgnored) {
       {"another address than asked for", State::Requesting, MessageType::Ack,
        [](RequestFrame& f) { f.header.yiaddr = ip("203.0.113.51"); }},
       {"the network's broadcast address", State::Requesting, MessageType::Ack,
-       [](RequestFrame& f) { set(f, Option::SubnetMask, hex("fffffffc")), f.header.yiaddr = ip("203.0.113.51"); }},
+       [](RequestFrame& f) {
+         set(f, Option::SubnetMask, hex("fffffffc")), f.header.yiaddr = ip("203.0.113.51");
+       }},
       {"another server's ACK of a renewal", State::Renewing, MessageType::Ack,
        [](RequestFrame& f) { set(f, Option::ServerId, hex("cb007103")); }},
   };
@@ -590,9 +592,14 @@ TEST_F(DhcpClient, TimesThatMakeNoSenseAreAsIfNotSaid) {
     std::uint32_t renewal, rebinding;
     std::chrono::seconds renew, rebind;  // 0: T1's or T2's default
   };
-  constexpr Times kTimes[] = {{0, 0, {}, {}},           {2000, 1000, {}, {}}, {1000, 1000, {}, {}},
-                              {4000, 5000, {}, {}},     {100, 0, seconds(100), {}},
-                              {100, 3600, seconds(100), {}}, {0, 3000, {}, seconds(3000)}, {0, 100, {}, {}}};
+  constexpr Times kTimes[] = {{0, 0, {}, {}},
+                              {2000, 1000, {}, {}},
+                              {1000, 1000, {}, {}},
+                              {4000, 5000, {}, {}},
+                              {100, 0, seconds(100), {}},
+                              {100, 3600, seconds(100), {}},
+                              {0, 3000, {}, seconds(3000)},
+                              {0, 100, {}, {}}};
   for (const Times& row : kTimes) {
     ClientBench bench;
     bench.bring_to(State::Requesting);
@@ -625,7 +632,8 @@ TEST_F(DhcpClient, WithoutAMaskThatIsOneTheAddressClassDecides) {
         bench.collect();
       }
       bench.pass(seconds(1));
-      EXPECT_EQ(net::to_string(bench.client.binding().value().address), std::string(address) + prefix) << mask;
+      EXPECT_EQ(net::to_string(bench.client.binding().value().address), std::string(address) + prefix)
+          << mask;
     }
   }
 }

@@ -111,7 +111,7 @@ def silent_router(lab):
     lab.expect_told(lab.vm1, *lab.silent_syn(lab.vm1, REMOTE))
 
 
-@suite.test("the same for a host of the uplink's link that is not there, again and again; its session keeps no port")
+@suite.test("the same for a host of the uplink's link that is not there, again and again")
 def absent_host(lab):
     lab.settle_once()
     lab.expect_told(lab.vm1, *lab.silent_syn(lab.vm1, ABSENT))

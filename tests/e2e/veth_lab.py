@@ -161,6 +161,7 @@ class VethLab:
         for guest in self.guests:
             guest.wire.send(guest.routed(guest.gateway) / ICMP(id=1))
             guest.expect(lambda frame: ICMP in frame, "the gateway's echo reply")
+        wait_until(lambda: self.vmnatd.ctl("status")["uptime_s"] >= 3, "vmnatd has announced its address twice, two seconds apart")
         for wire in [self.router, *(guest.wire for guest in self.guests)]:
             wire.drain()
         self.settling = "done"

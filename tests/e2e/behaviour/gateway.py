@@ -39,6 +39,7 @@ GUESTS = {"vm1": "default", "vm2": "default", "vm3": "lab", "vm4": "alone", "vm5
 FORWARDS = [("tcp", 8080, "192.168.122.10", 80), ("udp", 5353, "192.168.122.10", 53), ("udp", 4500, "192.168.122.10", 4500),
             ("tcp", 8333, "192.168.122.10", 8333), ("udp", 123, "192.168.122.10", 123)]
 ABSENT = "192.168.122.99"  # a forward leads there, and nobody has it
+NOBODY = "203.0.113.78"  # of the uplink's link
 PACKET_AUXDATA, VLAN_VALID = 8, 0x10
 AUXDATA = struct.Struct("=IIIHHHH")  # tpacket_auxdata: status, lengths, offsets, tag
 ICMP_NUMBER, TCP_NUMBER, UDP_NUMBER = 1, 6, 17
@@ -130,7 +131,7 @@ class Gateway:
         if by_gateway and sender == target:
             return True
         asked = address_text(target)
-        if by_gateway and asked == ABSENT:
+        if by_gateway and asked in (ABSENT, NOBODY):
             return True
         if not by_gateway or asked not in station.addresses:
             return False

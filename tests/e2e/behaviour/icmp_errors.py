@@ -5,8 +5,8 @@ from harness.wire import Ether
 
 from .case import ICMP, IP, TCP, UDP, Differs, case, solid
 from .frames import (FRAGMENTATION_NEEDED, PORT_UNREACHABLE, PROHIBITED, TTL_EXPIRED, Error, quoting,
-                     rejected)
-from .gateway import EXTERNAL, REMOTE, ROUTER, ROUTER_MAC, STRANGER, UPLINK_MAC, UPLINK_MTU
+                     rejected, routed)
+from .gateway import EXTERNAL, NOBODY, REMOTE, ROUTER, ROUTER_MAC, STRANGER, UPLINK_MAC, UPLINK_MTU
 
 HOP = "192.0.2.33"  # a router on the way
 LEAKS = "leaves with the inside source"
@@ -284,6 +284,15 @@ def ttl_spent(t):
         for ttl in (1, 0):
             frame = make(t, ttl=ttl)
             t.put(t.vm1, frame, drop="ttl_expired", vm1=[Error(TTL_EXPIRED, frame, t.vm1.gateway)])
+
+
+@case("a VM whose packet is for a host of the uplink's link where nobody answers ARP is told so (RFC 1812 5.2.7.1)")
+def nobody_there(t):
+    frame = t.vm1.ip(NOBODY) / UDP(sport=t.port(), dport=53) / b"anybody?"
+    on_its_way = routed(frame, ("02:00:00:00:00:00",) * 2)[14:]
+    t.put(t.vm1, frame, drop="neighbor_unresolved", vm1=[Error((3, 1), frame, t.vm1.gateway)],
+          kernel=Differs("answers from the uplink's address, and quotes the packet with its TTL one less",
+                         vm1=[Error((3, 1), frame, EXTERNAL, quoted=on_its_way)]))
 
 
 @case("so it is in a session that is open")
