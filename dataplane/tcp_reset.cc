@@ -55,7 +55,11 @@ void fill_checksums(Reset& reset) {
 rte_mbuf* reset_about(rte_mbuf* frame, const ParsedPacket& packet) {
   rte_mbuf* answer = rte_pktmbuf_alloc(frame->pool);
   if (answer == nullptr) return nullptr;
-  auto* reset = reinterpret_cast<Reset*>(rte_pktmbuf_append(answer, sizeof(Reset)));
+  if (rte_pktmbuf_append(answer, sizeof(Reset)) == nullptr) {
+    rte_pktmbuf_free(answer);
+    return nullptr;
+  }
+  auto* reset = rte_pktmbuf_mtod(answer, Reset*);
   const net::EthernetHeader& ethernet = ethernet_of(frame);
   *reset = {
       .ethernet = {.destination = ethernet.source, .source = ethernet.destination, .type = ethernet.type},
