@@ -215,9 +215,12 @@ void Neighbors::receive_arp(std::span<const std::byte> frame, SteadyTime now) {
     ++counts_.replies;
     return confirm(known->first, neighbor, mac, now);
   }
-  if (mac == neighbor.mac) return is_reply ? hear_answer(known->first, neighbor, now) : void();
-  if (is_reply) claims_.note_answer(known->first, mac);
-  hear_claim(known->first, neighbor, mac, now);
+  if (mac != neighbor.mac) {
+    if (is_reply) claims_.note_answer(known->first, mac);
+    hear_claim(known->first, neighbor, mac, now);
+  } else if (is_reply) {
+    hear_answer(known->first, neighbor, now);
+  }
 }
 
 void Neighbors::hear_claim(net::Ipv4Addr address, Neighbor& neighbor, net::MacAddr mac, SteadyTime now) {
