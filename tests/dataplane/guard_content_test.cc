@@ -143,7 +143,7 @@ std::vector<Row> wrapped() {
       {"SNAP in VLAN 0 in SNAP in VLAN 0", within(kVlan0 + kSnap + kVlan0 + kSnap, claim(kGateway)), address,
        address},
       {"once more than is looked through",
-       within(kVlan0 + kSnap + kVlan0 + kSnap + kVlan0, claim(kVm1Address)), tagged, tagged},
+       within(kVlan7 + kSnap + kVlan0 + kSnap + kVlan0, claim(kVm1Address)), tagged, tagged},
       {"LLC of STP", within(kOtherSap, claim(kGateway)), kPasses},
       {"SNAP of CDP", within(kOtherOrganization, claim(kGateway)), kPasses},
       {"where QEMU's VM has moved to", rarp(ArpOperation::ReverseRequest, kOwn), kPasses},

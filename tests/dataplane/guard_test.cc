@@ -45,9 +45,9 @@ Bytes dhcp(net::MacAddr mac, const char* source = "0.0.0.0") {
       .payload(300)
       .frame();
 }
-// Within so many tags of VLAN 0.
-Bytes tagged(Bytes frame, unsigned tags) {
-  const Bytes tag{std::byte{0x81}, std::byte{0}, std::byte{0}, std::byte{0}};
+// Within so many tags of one VLAN.
+Bytes tagged(Bytes frame, unsigned tags, unsigned vlan = 0) {
+  const Bytes tag{std::byte{0x81}, std::byte{0}, std::byte{0}, static_cast<std::byte>(vlan)};
   for (unsigned i = 0; i < tags; ++i) frame.insert(frame.begin() + 12, tag.begin(), tag.end());
   return frame;
 }
@@ -98,7 +98,8 @@ std::vector<Row> rows() {
       {"in VLAN 0, a claim to the gateway's address", tagged(said(own, own, kGateway), 1), Address, Mac,
        Address},
       {"in VLAN 0 four times, a claim", tagged(said(free, free, kGateway), 4), Mac, Address, Address},
-      {"in VLAN 0 five times", tagged(said(own, own, kVm1Address), 5), Tagged, Mac, Tagged},
+      {"in VLAN 7 four times, a claim", tagged(said(free, free, kGateway), 4, 7), Mac, Address, Address},
+      {"in VLAN 7 five times", tagged(said(own, own, kVm1Address), 5, 7), Tagged, Mac, Tagged},
       {"in VLAN 0, the owner", tagged(to_all(udp(own, kVm1Address)), 1), Passes, Mac, Passes},
       {"a broken header, a free address", broken, Address, Mac, Passes},
       {"IPv6 of the owner's MAC", with_type(to_all(udp(own, kFree)), 0x86dd), Passes, Mac, Passes},
