@@ -148,9 +148,11 @@ std::optional<Message> parse_message(ByteView bytes) {
 }
 
 std::optional<Message> parse_request(ByteView bytes) {
-  const auto* header = net::view<MessageHeader>(bytes);
-  if (header == nullptr || header->cookie.host() == MessageHeader::kMagicCookie) return parse_message(bytes);
-  return Message{*header, OptionSet{}};
+  if (auto message = parse_message(bytes)) return message;
+  if (bytes.size() < sizeof(MessageHeader) - sizeof(net::Be32)) return std::nullopt;
+  Message message{};
+  std::memcpy(&message.header, bytes.data(), std::min(bytes.size(), sizeof(MessageHeader)));
+  return message;
 }
 
 MessageBuilder::MessageBuilder(const MessageHeader& header, std::size_t limit)

@@ -109,8 +109,8 @@ struct Message {
 
 // Nothing when the bytes are no DHCP message: shorter than the header, or another cookie.
 std::optional<Message> parse_message(ByteView bytes);
-// As a server reads it: also BOOTP's messages, whose vendor field may be anything (RFC 951 section 3); there
-// are no options then.
+// As a server reads it: also BOOTP's messages, whose vendor field may be anything (RFC 951 section 3), or not
+// be there; then there are no options.
 std::optional<Message> parse_request(ByteView bytes);
 
 // Writes one message. Options are added in the order of their importance: one that does not fit any more

@@ -104,6 +104,20 @@ TEST_F(BootpTest, AClientOfRfc951GetsItsOwnVendorFieldBackEmpty) {
   }
 }
 
+TEST_F(BootpTest, AVendorFieldThatIsNotThereIsNotReadAndAShorterMessageIsNone) {
+  RequestFrame request = bootrequest(kVm);
+  request.options.clear();
+  Bytes payload = request.payload();
+  for (const std::size_t size : {0u, 1u, 235u, 236u, 238u, 239u}) {
+    payload.resize(size);
+    const Frame frame =
+        framed({request.source_mac, request.destination_mac, request.source, request.destination, payload});
+    EXPECT_EQ(server.answer(frame, {.port = "vm1"}, at_second(0)).has_value(), size >= 236) << size;
+    payload = request.payload();
+  }
+  EXPECT_EQ(ignored(Ignored::NotDhcp), 3u);
+}
+
 TEST_F(BootpTest, TheBroadcastFlagCiaddrAndRelaysAreHeeded) {
   RequestFrame request = bootrequest(kVm);
   EXPECT_EQ(ask(request.broadcast_flag(), "vm1")->datagram.destination,
