@@ -321,8 +321,8 @@ std::size_t DhcpService::journal_waiting() const {
 std::vector<std::string> DhcpService::notes() const {
   std::vector<std::string> notes = notes_;
   for (const auto& [network, instance] : servers_)
-    if (std::string problem = instance.keeper.problem(); !problem.empty())
-      notes.push_back(std::move(problem));
+    for (const std::string& problem : {instance.keeper.problem(), instance.exports.problem()})
+      if (!problem.empty()) notes.push_back(problem);
   return notes;
 }
 

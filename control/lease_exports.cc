@@ -22,9 +22,10 @@ void LeaseExports::write(const config::DhcpExports& paths, std::span<const dhcp:
   if (paths.dnsmasq) written = replace_file(*paths.dnsmasq, dhcp::dnsmasq_lease_lines(leases), Writing::Fast);
   if (paths.libvirt && written)
     written = replace_file(*paths.libvirt, dhcp::libvirt_status(leases), Writing::Fast);
-  if (!written && !failing_) spdlog::error("leases are not exported: {}", to_string(written.error()));
-  failing_ = !written;
-  stale_ = failing_;
+  const bool is_news = !written && problem_.empty();
+  problem_ = written ? "" : "leases are not exported: " + to_string(written.error());
+  if (is_news) spdlog::error("{}", problem_);
+  stale_ = !written;
   const auto took = std::chrono::steady_clock::now() - begun;
   next_ = now + std::max<SteadyTime::duration>(kAtMostOnceIn, took * kShareOfTime);
 }

@@ -3,7 +3,7 @@
 //
 // A change is written within a second, and many changes at once: writing never takes more than a twentieth of
 // control's time, so that with 60 000 leases, whose text takes some 30 ms, it is once in a second or so.
-// A file that cannot be written is said once, and tried again.
+// A file that cannot be written is said once in the log, and by `problem()` until it is; it is tried again.
 #pragma once
 
 #include <optional>
@@ -24,10 +24,12 @@ class LeaseExports {
     return stale_ && now >= next_ && (paths.dnsmasq || paths.libvirt);
   }
   void write(const config::DhcpExports& paths, std::span<const dhcp::Lease> leases, SteadyTime now);
+  // A sentence; empty: the files are current, or will be in a moment.
+  [[nodiscard]] const std::string& problem() const { return problem_; }
 
  private:
   bool stale_ = true;
-  bool failing_ = false;
+  std::string problem_;
   SteadyTime next_{};
 };
 

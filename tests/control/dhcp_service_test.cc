@@ -290,8 +290,11 @@ TEST_F(DhcpServiceTest, AnExportThatCouldNotBeWrittenIsWrittenWhenItCan) {
   const auto address = acquire(kVm1, mac_number(1));
   pass(seconds(2));
   EXPECT_FALSE(std::filesystem::exists(file));
+  ASSERT_EQ(service->notes().size(), 1u);
+  EXPECT_EQ(service->notes()[0].find("leases are not exported: " + file), 0u) << service->notes()[0];
   std::filesystem::create_directory(directory + "/exports");
   pass(seconds(2));
+  EXPECT_TRUE(service->notes().empty());
   std::stringstream text;
   text << std::ifstream(file).rdbuf();
   EXPECT_NE(text.str().find(net::to_string(address)), std::string::npos) << text.str();
