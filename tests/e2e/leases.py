@@ -20,6 +20,7 @@ from harness.waiting import Overdue, wait_until
 from harness.wire import ARP, IP, UDP, Wire
 
 from scapy.layers.dhcp import BOOTP, DHCP
+from scapy.layers.l2 import Dot1Q
 
 GATEWAY = "192.168.122.1"
 BOOT_URL = "http://192.168.122.9/boot.efi"
@@ -27,7 +28,12 @@ OFFER, ACK = 2, 5
 
 
 class Guest(Wire):
-    """A wire that asks for an address, under any MAC."""
+    """A wire that asks for an address, under any MAC; with a priority what it sends is tagged."""
+    priority = None
+
+    def to(self, *mac):
+        ethernet = super().to(*mac)
+        return ethernet if self.priority is None else ethernet / Dot1Q(vlan=0, prio=self.priority)
 
     def send_bootp(self, mac, source="0.0.0.0", ciaddr="0.0.0.0", behind=b""):
         """A message of BOOTP's shape; `behind` its header: the options."""
@@ -224,6 +230,17 @@ def names(lab):
                    lab.libvirt.read_text(), "both exports have the name", 10)
     answered = lab.vm1.ask("52:54:00:04:00:01", "discover", client_FQDN=b"\x05\0\0\x03vm2\x03lab\0")[2]
     check_equal(answered.get("client_FQDN"), b"\x0e\xff\xff\x03vm2\x03lab\0", "option 81 of the answer")
+
+
+@suite.test("a client whose messages are priority-tagged gets its address, and keeps it")
+def tagged(lab):
+    mac = "52:54:00:04:00:40"
+    lab.vm1.priority = 5
+    try:
+        address = lab.vm1.acquire(mac)
+        check_equal(lab.vm1.ask(mac, "request", source=address, ciaddr=address)[:2], (ACK, address), "the renewal")
+    finally:
+        lab.vm1.priority = None
 
 
 @suite.test("a name is the lease's of who said it last, and a reservation's name its client's alone")
