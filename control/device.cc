@@ -104,8 +104,8 @@ ifreq query_about(const DeviceRequest& request) {
   return query;
 }
 
-// Of DPDK an AF_PACKET device could not have one above 1500: it says that it takes no longer frames. A larger one
-// cannot stay: what is longer than a slot of the ring would arrive cut off.
+// Of DPDK an AF_PACKET device could not have one above 1500: it says that it takes no longer frames. A larger
+// one cannot stay: what is longer than a slot of the ring would arrive cut off.
 Result<void> give_mtu(int socket, const DeviceRequest& request) {
   ifreq query = query_about(request);
   if (ioctl(socket, SIOCGIFMTU, &query) == 0 && query.ifr_mtu == request.mtu) return {};
@@ -114,8 +114,8 @@ Result<void> give_mtu(int socket, const DeviceRequest& request) {
   if (ioctl(socket, SIOCSIFMTU, &query) != 0)
     return failure(request, fmt::format("interface {} does not take an MTU of {}: {}", request.device,
                                         request.mtu, error_text(errno)));
-  spdlog::warn("{}: the MTU of interface {} was {} and is {} now, as configured", request.name, request.device,
-               before, request.mtu);
+  spdlog::warn("{}: the MTU of interface {} was {} and is {} now, as configured", request.name,
+               request.device, before, request.mtu);
   return {};
 }
 

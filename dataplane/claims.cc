@@ -21,8 +21,8 @@ constexpr std::uint64_t kClaims = RTE_MBUF_F_RX_LRO | RTE_MBUF_F_RX_L4_CKSUM_MAS
 struct Found {
   UnfinishedHeaders headers;
   bool is_ip = false;
-  std::uint32_t end = 0;             // where IP says that the frame ends; 0: that cannot be
-  bool is_tcp_or_udp = false;        // whole, and within `end`
+  std::uint32_t end = 0;       // where IP says that the frame ends; 0: that cannot be
+  bool is_tcp_or_udp = false;  // whole, and within `end`
 };
 
 // 0 when IP says more than is there, or less than its own header.

@@ -2,6 +2,7 @@
 #include "dataplane/parse.h"
 
 #include <span>
+#include <utility>
 
 #include "conntrack/policy.h"
 #include "dataplane/net/checksum.h"
@@ -216,15 +217,6 @@ Frame frame_in(const rte_mbuf* mbuf) {
 }
 
 template <Direction direction>
-bool parse_frame(Burst& burst, unsigned i);
-
-template <Direction direction>
-[[gnu::cold, gnu::noinline]] bool parse_tagged(Burst& burst, unsigned i) {
-  return remove_priority_tags(burst.frames[i]) ? parse_frame<direction>(burst, i)
-                                               : unroutable(burst.packets[i], DropReason::VlanTagged);
-}
-
-template <Direction direction>
 bool parse_frame(Burst& burst, unsigned i) {
   const rte_mbuf* mbuf = burst.frames[i];
   ParsedPacket& packet = burst.packets[i] = {};
@@ -232,7 +224,7 @@ bool parse_frame(Burst& burst, unsigned i) {
   const auto* ethernet = view<EthernetHeader>(frame.head);
   if (ethernet == nullptr) return unroutable(packet, DropReason::Runt);
   // A kernel interface hands the tag over beside the frame instead of within it.
-  if ((mbuf->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0) return parse_tagged<direction>(burst, i);
+  if ((mbuf->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0) return unroutable(packet, DropReason::VlanTagged);
   switch (ethernet->ether_type()) {
     case net::EtherType::Ipv4:
       return parse_ipv4<direction>(frame, burst, i);
@@ -240,19 +232,30 @@ bool parse_frame(Burst& burst, unsigned i) {
       return parse_arp(frame, packet);
     case net::EtherType::Vlan:
     case net::EtherType::QinQ:
-      return parse_tagged<direction>(burst, i);
+      return unroutable(packet, DropReason::VlanTagged);
     default:
       return unroutable(packet, DropReason::EtherType);
   }
 }
 
+// The frame is to be read again: it has lost tags that say nothing.
+[[gnu::cold, gnu::noinline]] bool is_bare_now(Burst& burst, unsigned i) {
+  return burst.packets[i].fault == DropReason::VlanTagged && remove_priority_tags(burst.frames[i]);
+}
+
 }  // namespace
 
+// parse_frame is called at one place alone: that is what makes the compiler put it here as a whole.
 template <Direction direction>
 void parse(Burst& burst) {
   burst.has_fragments = false;
   burst.has_oversize = false;
-  for (unsigned i = 0; i < burst.count; ++i) parse_frame<direction>(burst, i);
+  for (unsigned i = 0; i < burst.count; ++i) {
+    bool is_first_reading = true;
+    while (!parse_frame<direction>(burst, i) && std::exchange(is_first_reading, false) &&
+           is_bare_now(burst, i)) {
+    }
+  }
 }
 
 template <Direction direction>

@@ -163,7 +163,8 @@ std::optional<Client::Heard> Client::heeded(ByteView frame) const {
   // sender.
   const net::Ipv4Addr expected = expected_server();
   const net::Ipv4Addr named = message->options.address(Option::ServerId).value_or(net::Ipv4Addr{});
-  const net::Ipv4Addr sender = datagram->source.address.is_hosts() ? datagram->source.address : net::Ipv4Addr{};
+  const net::Ipv4Addr sender =
+      datagram->source.address.is_hosts() ? datagram->source.address : net::Ipv4Addr{};
   const net::Ipv4Addr server = named.is_hosts() ? named : expected.is_unspecified() ? sender : expected;
   const bool is_right_server = expected.is_unspecified() || server == expected;
   if (!is_awaited(*message->type(), message->header.yiaddr) || !is_right_server) return std::nullopt;

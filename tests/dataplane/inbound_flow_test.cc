@@ -126,8 +126,8 @@ TEST_F(Forwards, AnswerASpentTtlThemselves) {
 
 TEST_F(Forwards, LetNoInsideOrImpossibleSourceIn) {
   for (const char* source :
-       {"192.168.122.11", "192.168.5.10", kExternal, "203.0.113.255", "127.0.0.1", "224.0.0.1",
-        "0.0.0.0", "169.254.9.9", "192.0.0.8", "240.0.0.1", "255.255.255.255"})
+       {"192.168.122.11", "192.168.5.10", kExternal, "203.0.113.255", "127.0.0.1", "224.0.0.1", "0.0.0.0",
+        "169.254.9.9", "192.0.0.8", "240.0.0.1", "255.255.255.255"})
     bed.exchange(kUplink,
                  Packet().from(kRouterMac, source, 4000).to(kUplinkMac, kExternal, 5353).udp().frame());
   EXPECT_EQ(bed.dropped(DropReason::SourceForeign), 11u);

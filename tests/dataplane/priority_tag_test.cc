@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Frames of VLAN 0 are read as untagged: what comes out is what comes out for the same frame without its tags.
+// Frames of VLAN 0 are read as untagged: what comes out is what comes out for the same frame without its
+// tags.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -44,21 +45,22 @@ struct Given {
 };
 
 std::vector<Given> frames() {
-  return {{"a VM's datagram", kVm1, outbound()},
-          {"the answer", kUplink, inbound()},
-          {"a VM's first fragment", kVm1, piece(outbound(), 0, 16)},
-          {"a VM asks for the gateway", kVm1,
-           arp(ArpOperation::Request, vm_mac(1), kVm1Address, {}, "192.168.122.1", net::kBroadcastMac)},
-          {"the router asks for us", kUplink,
-           arp(ArpOperation::Request, kRouterMac, "203.0.113.1", {}, kExternal, net::kBroadcastMac)},
-          {"the router answers", kUplink,
-           arp(ArpOperation::Reply, kRouterMac, "203.0.113.1", kUplinkMac, kExternal, kUplinkMac)},
-          {"a VM asks for a lease", kVm1,
-           Packet().from(vm_mac(1), "0.0.0.0", 68).to(net::kBroadcastMac, "255.255.255.255", 67).udp().frame()},
-          {"between VMs", kVm1,
-           Packet().from(vm_mac(1), kVm1Address, 1).to(vm_mac(2), "192.168.122.11", 2).udp().frame()},
-          {"to all VMs", kVm1,
-           Packet().from(vm_mac(1), kVm1Address, 1).to(net::kBroadcastMac, "192.168.122.255", 2).udp().frame()}};
+  return {
+      {"a VM's datagram", kVm1, outbound()},
+      {"the answer", kUplink, inbound()},
+      {"a VM's first fragment", kVm1, piece(outbound(), 0, 16)},
+      {"a VM asks for the gateway", kVm1,
+       arp(ArpOperation::Request, vm_mac(1), kVm1Address, {}, "192.168.122.1", net::kBroadcastMac)},
+      {"the router asks for us", kUplink,
+       arp(ArpOperation::Request, kRouterMac, "203.0.113.1", {}, kExternal, net::kBroadcastMac)},
+      {"the router answers", kUplink,
+       arp(ArpOperation::Reply, kRouterMac, "203.0.113.1", kUplinkMac, kExternal, kUplinkMac)},
+      {"a VM asks for a lease", kVm1,
+       Packet().from(vm_mac(1), "0.0.0.0", 68).to(net::kBroadcastMac, "255.255.255.255", 67).udp().frame()},
+      {"between VMs", kVm1,
+       Packet().from(vm_mac(1), kVm1Address, 1).to(vm_mac(2), "192.168.122.11", 2).udp().frame()},
+      {"to all VMs", kVm1,
+       Packet().from(vm_mac(1), kVm1Address, 1).to(net::kBroadcastMac, "192.168.122.255", 2).udp().frame()}};
 }
 
 // All that one testbed sends and punts for a frame.
@@ -129,11 +131,19 @@ TEST_F(PriorityTag, AtTheFramesEndIsReadNoFurther) {
 
 TEST_F(PriorityTag, OfASuperFrameIsTakenOffWithItsHeadersKnown) {
   Testbed bed;
-  bed.exchange(kVm1, Packet().from(vm_mac(1), kVm1Address, 40000).to(kRedMac, kServer, 80).payload(0)
-                         .tcp(TcpHeader::kSyn).frame());
+  bed.exchange(kVm1, Packet()
+                         .from(vm_mac(1), kVm1Address, 40000)
+                         .to(kRedMac, kServer, 80)
+                         .payload(0)
+                         .tcp(TcpHeader::kSyn)
+                         .frame());
   bed.take(kUplink);
-  const Bytes frame = Packet().from(vm_mac(1), kVm1Address, 40000).to(kRedMac, kServer, 80).payload(4'000)
-                          .tcp(TcpHeader::kAck).frame();
+  const Bytes frame = Packet()
+                          .from(vm_mac(1), kVm1Address, 40000)
+                          .to(kRedMac, kServer, 80)
+                          .payload(4'000)
+                          .tcp(TcpHeader::kAck)
+                          .frame();
   bed.put_unfinished(kVm1, tagged(frame, kPriority5), 1000);
   bed.run();
   const auto sent = bed.take(kUplink);
