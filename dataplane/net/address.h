@@ -80,7 +80,9 @@ class Ipv4Addr {
     return host() == 0xffff'ffff ? AddressKind::LimitedBroadcast : AddressKind::Reserved;
   }
   [[nodiscard]] constexpr bool is_multicast() const { return kind() == AddressKind::Multicast; }
-  [[nodiscard]] constexpr bool is_limited_broadcast() const { return kind() == AddressKind::LimitedBroadcast; }
+  [[nodiscard]] constexpr bool is_limited_broadcast() const {
+    return kind() == AddressKind::LimitedBroadcast;
+  }
   // One station may have it, on some link.
   [[nodiscard]] constexpr bool is_hosts() const {
     return kind() == AddressKind::Unicast || kind() == AddressKind::LinkLocal;
@@ -92,7 +94,8 @@ class Ipv4Addr {
 
  private:
   constexpr explicit Ipv4Addr(Be32 value) : value_(value) {}
-  // Within 192.0.0.0/24: DS-Lite's /29 (RFC 6333) and the anycast addresses of PCP (RFC 7723) and TURN (RFC 8155).
+  // Within 192.0.0.0/24: DS-Lite's /29 (RFC 6333) and the anycast addresses of PCP (RFC 7723) and TURN (RFC
+  // 8155).
   [[nodiscard]] constexpr bool is_assigned_to_hosts() const {
     const std::uint32_t last = host() & 0xff;
     return last < 8 || last == 9 || last == 10;
