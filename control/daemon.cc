@@ -114,9 +114,9 @@ Result<std::vector<std::string>> Daemon::take_over_file() {
 void Daemon::tick() {
   const SteadyTime now = std::chrono::steady_clock::now();
   slow_path_.poll(now, std::chrono::system_clock::now());
-  follow_resolvers(now);
   if (now >= next_second_) {
     next_second_ = now + std::chrono::seconds(1);
+    follow_resolvers(now);
     watch_workers();
     if (const auto news = exhaustion_.news(refused_by_worker(launched_))) spdlog::warn("{}", *news);
   }

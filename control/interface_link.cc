@@ -5,32 +5,17 @@
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <unistd.h>
-#include <utility>
 
 namespace vmnat::control {
 
 InterfaceLink::InterfaceLink(const std::string& interface)
     : socket_(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)), interface_(interface) {}
 
-InterfaceLink::InterfaceLink(InterfaceLink&& other) noexcept
-    : socket_(std::exchange(other.socket_, -1)), interface_(std::move(other.interface_)) {}
-
-InterfaceLink& InterfaceLink::operator=(InterfaceLink&& other) noexcept {
-  std::swap(socket_, other.socket_);
-  std::swap(interface_, other.interface_);
-  return *this;
-}
-
-InterfaceLink::~InterfaceLink() {
-  if (socket_ >= 0) close(socket_);
-}
-
 // IFF_RUNNING: netdevice(7), resources allocated; of Linux, the operational state of RFC 2863 is up.
 bool InterfaceLink::is_up() const {
   ifreq query{};
   std::strncpy(query.ifr_name, interface_.c_str(), IFNAMSIZ - 1);
-  return ioctl(socket_, SIOCGIFFLAGS, &query) == 0 && (query.ifr_flags & IFF_RUNNING) != 0;
+  return ioctl(socket_.number(), SIOCGIFFLAGS, &query) == 0 && (query.ifr_flags & IFF_RUNNING) != 0;
 }
 
 }  // namespace vmnat::control

@@ -4,22 +4,21 @@
 
 #include <string>
 
+#include "control/leases/lease_store.h"
+
 namespace vmnat::control {
 
 class InterfaceLink {
  public:
   InterfaceLink() = default;  // of no interface
   explicit InterfaceLink(const std::string& interface);
-  InterfaceLink(InterfaceLink&& other) noexcept;
-  InterfaceLink& operator=(InterfaceLink&& other) noexcept;
-  ~InterfaceLink();
 
-  [[nodiscard]] bool is_known() const { return socket_ >= 0; }
+  [[nodiscard]] bool is_known() const { return socket_.is_open(); }
   // False of one that is gone, too.
   [[nodiscard]] bool is_up() const;
 
  private:
-  int socket_ = -1;
+  FileDescriptor socket_;
   std::string interface_;
 };
 

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "dataplane/net/checksum.h"
+#include "dataplane/punt.h"
 
 namespace vmnat::dataplane {
 namespace {
@@ -53,20 +54,13 @@ void fill_checksums(Reset& reset) {
 }  // namespace
 
 rte_mbuf* reset_about(rte_mbuf* frame, const ParsedPacket& packet) {
-  rte_mbuf* answer = rte_pktmbuf_alloc(frame->pool);
-  if (answer == nullptr) return nullptr;
-  if (rte_pktmbuf_append(answer, sizeof(Reset)) == nullptr) {
-    rte_pktmbuf_free(answer);
-    return nullptr;
-  }
-  auto* reset = rte_pktmbuf_mtod(answer, Reset*);
   const net::EthernetHeader& ethernet = ethernet_of(frame);
-  *reset = {
+  Reset reset = {
       .ethernet = {.destination = ethernet.source, .source = ethernet.destination, .type = ethernet.type},
       .ip = ip_of(ipv4_of(frame)),
       .tcp = tcp_of(l4_of<TcpHeader>(frame, packet), segment_of(frame, packet))};
-  fill_checksums(*reset);
-  return answer;
+  fill_checksums(reset);
+  return buffer_with(std::as_bytes(std::span{&reset, 1}), frame->pool);
 }
 
 }  // namespace vmnat::dataplane
