@@ -5,8 +5,8 @@
 #include <array>
 #include <cstring>
 
-#include "dataplane/net/checksum.h"
-#include "dataplane/net/wire.h"
+#include "net/checksum.h"
+#include "net/wire.h"
 
 namespace vmnat::bench {
 namespace {

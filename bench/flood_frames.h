@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "dataplane/net/address.h"
+#include "net/address.h"
 
 namespace vmnat::bench {
 

@@ -15,7 +15,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "dataplane/net/address.h"
+#include "net/address.h"
 
 namespace vmnat::bench {
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "dataplane/net/checksum.h"
+#include "net/checksum.h"
 
 namespace vmnat::bench {
 namespace {

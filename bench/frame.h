@@ -25,7 +25,7 @@
 #include <vector>
 
 #include "bench/flows.h"
-#include "dataplane/net/wire.h"
+#include "net/wire.h"
 
 namespace vmnat::bench {
 

@@ -10,7 +10,7 @@
 #include <optional>
 #include <span>
 
-#include "dataplane/net/wire.h"
+#include "net/wire.h"
 
 namespace vmnat::bench {
 

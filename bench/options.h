@@ -9,7 +9,7 @@
 
 #include "bench/flows.h"
 #include "bench/frame_mix.h"
-#include "dataplane/net/address.h"
+#include "net/address.h"
 
 namespace vmnat::bench {
 

@@ -13,7 +13,7 @@
 
 #include "bench/frame.h"
 #include "bench/options.h"
-#include "dataplane/net/address.h"
+#include "net/address.h"
 
 struct rte_mbuf;
 struct rte_mempool;

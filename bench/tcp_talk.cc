@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "dataplane/net/checksum.h"
+#include "net/checksum.h"
 
 namespace vmnat::bench {
 namespace {

@@ -16,8 +16,8 @@
 #include <chrono>
 #include <cstdint>
 
-#include "dataplane/net/address.h"
-#include "dataplane/net/wire.h"
+#include "net/address.h"
+#include "net/wire.h"
 
 namespace vmnat::conntrack {
 

@@ -24,7 +24,7 @@
 
 #include "conntrack/flow_key.h"
 #include "conntrack/tcp_state.h"
-#include "dataplane/net/checksum.h"
+#include "net/checksum.h"
 
 namespace vmnat::conntrack {
 

@@ -16,8 +16,8 @@
 #include "control/result.h"
 #include "control/vhost_socket.h"
 #include "dataplane/device.h"
-#include "dataplane/net/address.h"
 #include "dataplane/offload.h"
+#include "net/address.h"
 
 struct rte_mempool;
 

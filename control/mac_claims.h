@@ -20,7 +20,7 @@
 #include <map>
 #include <vector>
 
-#include "dataplane/net/address.h"
+#include "net/address.h"
 
 namespace vmnat::control {
 

@@ -7,7 +7,7 @@
 #include <tuple>
 #include <utility>
 
-#include "dataplane/net/wire.h"
+#include "net/wire.h"
 
 namespace vmnat::control {
 namespace {

@@ -34,7 +34,7 @@
 
 #include "conntrack/session.h"
 #include "control/mac_claims.h"
-#include "dataplane/net/address.h"
+#include "net/address.h"
 
 namespace vmnat::control {
 

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "control/result.h"
-#include "dataplane/net/address.h"
+#include "net/address.h"
 
 namespace vmnat::control {
 

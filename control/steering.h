@@ -22,7 +22,7 @@
 #include <vector>
 
 #include "control/topology.h"
-#include "dataplane/net/wire.h"
+#include "net/wire.h"
 
 namespace vmnat::control {
 

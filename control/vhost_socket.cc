@@ -23,7 +23,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "dataplane/net/address.h"
+#include "net/address.h"
 
 namespace vmnat::control {
 namespace {

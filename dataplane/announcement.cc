@@ -3,7 +3,7 @@
 
 #include <cstring>
 
-#include "dataplane/net/wire.h"
+#include "net/wire.h"
 
 namespace vmnat::dataplane {
 namespace {

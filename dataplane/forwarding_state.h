@@ -15,8 +15,8 @@
 
 #include "conntrack/conntrack.h"
 #include "dataplane/counters.h"
-#include "dataplane/net/address.h"
 #include "dataplane/offload.h"
+#include "net/address.h"
 
 namespace vmnat::dataplane {
 

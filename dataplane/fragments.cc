@@ -3,9 +3,9 @@
 
 #include "dataplane/local.h"
 #include "dataplane/look_up.h"
-#include "dataplane/net/checksum.h"
 #include "dataplane/parse.h"
 #include "dataplane/pipeline.h"
+#include "net/checksum.h"
 
 namespace vmnat::dataplane {
 namespace {

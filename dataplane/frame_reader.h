@@ -9,7 +9,7 @@
 #include <cstring>
 #include <rte_mbuf.h>
 
-#include "dataplane/net/wire.h"
+#include "net/wire.h"
 
 namespace vmnat::dataplane {
 

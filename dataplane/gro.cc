@@ -6,7 +6,7 @@
 #include <rte_ip.h>
 
 #include "dataplane/claims.h"
-#include "dataplane/net/checksum.h"
+#include "net/checksum.h"
 
 namespace vmnat::dataplane {
 namespace {

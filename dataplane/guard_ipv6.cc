@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "dataplane/net/ipv6.h"
+#include "net/ipv6.h"
 
 namespace vmnat::dataplane {
 namespace {

@@ -5,8 +5,8 @@
 #include <span>
 
 #include "dataplane/deliver.h"
-#include "dataplane/net/checksum.h"
 #include "dataplane/new_flow.h"
+#include "net/checksum.h"
 
 namespace vmnat::dataplane {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <utility>
 
-#include "dataplane/net/checksum.h"
+#include "net/checksum.h"
 
 namespace vmnat::dataplane {
 namespace {

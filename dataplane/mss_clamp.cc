@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "dataplane/net/checksum.h"
-#include "dataplane/net/wire.h"
+#include "net/checksum.h"
+#include "net/wire.h"
 
 namespace vmnat::dataplane {
 namespace {

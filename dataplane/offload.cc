@@ -8,7 +8,7 @@
 #include <rte_tcp.h>
 #include <rte_udp.h>
 
-#include "dataplane/net/checksum.h"
+#include "net/checksum.h"
 
 namespace vmnat::dataplane {
 namespace {

@@ -6,7 +6,7 @@
 #include <span>
 
 #include "dataplane/deliver.h"
-#include "dataplane/net/checksum.h"
+#include "net/checksum.h"
 
 namespace vmnat::dataplane {
 namespace {

@@ -13,7 +13,7 @@
 #include "conntrack/flow_key.h"
 #include "conntrack/session.h"
 #include "dataplane/drop_reasons.h"
-#include "dataplane/net/wire.h"
+#include "net/wire.h"
 
 namespace vmnat::dataplane {
 

@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "conntrack/policy.h"
-#include "dataplane/net/checksum.h"
 #include "dataplane/priority_tag.h"
+#include "net/checksum.h"
 
 namespace vmnat::dataplane {
 namespace {

@@ -8,11 +8,11 @@
 
 #include "dataplane/inbound_flow.h"
 #include "dataplane/look_up.h"
-#include "dataplane/net/checksum.h"
 #include "dataplane/oversize.h"
 #include "dataplane/parse.h"
 #include "dataplane/tcp_reset.h"
 #include "dataplane/translate.h"
+#include "net/checksum.h"
 
 namespace vmnat::dataplane {
 namespace {

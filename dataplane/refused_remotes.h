@@ -14,7 +14,7 @@
 
 #include "conntrack/session.h"
 #include "dataplane/drop_reasons.h"
-#include "dataplane/net/address.h"
+#include "net/address.h"
 
 namespace vmnat::dataplane {
 

@@ -15,8 +15,8 @@
 #include <rte_ring_elem.h>
 #include <vector>
 
-#include "dataplane/net/address.h"
 #include "dataplane/packet.h"
+#include "net/address.h"
 
 struct rte_mbuf;
 

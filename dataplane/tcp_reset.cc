@@ -3,8 +3,8 @@
 
 #include <span>
 
-#include "dataplane/net/checksum.h"
 #include "dataplane/punt.h"
+#include "net/checksum.h"
 
 namespace vmnat::dataplane {
 namespace {

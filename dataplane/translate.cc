@@ -2,7 +2,7 @@
 #include "dataplane/translate.h"
 
 #include "dataplane/mss_clamp.h"
-#include "dataplane/net/checksum.h"
+#include "net/checksum.h"
 
 namespace vmnat::dataplane {
 namespace {

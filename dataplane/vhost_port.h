@@ -31,8 +31,8 @@
 #include "dataplane/announcement.h"
 #include "dataplane/counter.h"
 #include "dataplane/guest_memory.h"
-#include "dataplane/net/address.h"
 #include "dataplane/split_virtqueue.h"
+#include "net/address.h"
 
 namespace vmnat::dataplane {
 

@@ -12,8 +12,8 @@
 #include <span>
 #include <vector>
 
-#include "dataplane/net/address.h"
 #include "dhcp/settings.h"
+#include "net/address.h"
 
 namespace vmnat::dhcp {
 

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "dataplane/net/wire.h"
+#include "net/wire.h"
 
 namespace vmnat::dhcp {
 namespace {

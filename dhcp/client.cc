@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "dataplane/net/wire.h"
+#include "net/wire.h"
 
 namespace vmnat::dhcp {
 namespace {

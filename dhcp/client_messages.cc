@@ -5,8 +5,8 @@
 #include <bit>
 #include <cstring>
 
-#include "dataplane/net/wire.h"
 #include "dhcp/client.h"
+#include "net/wire.h"
 
 namespace vmnat::dhcp {
 namespace {

@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
-#include "dataplane/net/checksum.h"
-#include "dataplane/net/wire.h"
+#include "net/checksum.h"
+#include "net/wire.h"
 
 namespace vmnat::dhcp {
 namespace {

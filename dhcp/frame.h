@@ -10,9 +10,9 @@
 
 #include <variant>
 
-#include "dataplane/net/address.h"
 #include "dhcp/counters.h"
 #include "dhcp/message.h"
+#include "net/address.h"
 
 namespace vmnat::dhcp {
 

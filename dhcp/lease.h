@@ -12,8 +12,8 @@
 #include <string>
 #include <string_view>
 
-#include "dataplane/net/address.h"
 #include "dhcp/message.h"
+#include "net/address.h"
 
 namespace vmnat::dhcp {
 

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "dataplane/net/wire.h"
+#include "net/wire.h"
 
 namespace vmnat::dhcp {
 namespace {

@@ -20,9 +20,9 @@
 #include <string_view>
 #include <vector>
 
-#include "dataplane/net/address.h"
-#include "dataplane/net/byte_order.h"
 #include "dhcp/options.h"
+#include "net/address.h"
+#include "net/byte_order.h"
 
 namespace vmnat::dhcp {
 

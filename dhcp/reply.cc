@@ -6,9 +6,9 @@
 #include <bitset>
 #include <cstring>
 
-#include "dataplane/net/wire.h"
 #include "dhcp/boot.h"
 #include "dhcp/client_name.h"
+#include "net/wire.h"
 
 namespace vmnat::dhcp {
 namespace {

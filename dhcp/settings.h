@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
-#include "dataplane/net/address.h"
 #include "dhcp/message.h"
+#include "net/address.h"
 
 namespace vmnat::dhcp {
 

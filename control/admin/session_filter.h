@@ -8,7 +8,7 @@
 #include <string>
 
 #include "control/result.h"
-#include "dataplane/net/address.h"
+#include "net/address.h"
 
 namespace vmnat::admin {
 

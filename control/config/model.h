@@ -19,8 +19,8 @@
 #include <string_view>
 #include <vector>
 
-#include "dataplane/net/address.h"
-#include "dataplane/net/wire.h"
+#include "net/address.h"
+#include "net/wire.h"
 
 namespace vmnat::config {
 

@@ -7,8 +7,8 @@
 #include <set>
 #include <string>
 
-#include "dataplane/net/checksum.h"
-#include "dataplane/net/wire.h"
+#include "net/checksum.h"
+#include "net/wire.h"
 
 namespace vmnat::bench {
 namespace {

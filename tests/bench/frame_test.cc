@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 #include <stdexcept>
 
-#include "dataplane/net/checksum.h"
+#include "net/checksum.h"
 
 namespace vmnat::bench {
 namespace {

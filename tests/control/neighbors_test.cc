@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 #include <random>
 
-#include "dataplane/net/wire.h"
+#include "net/wire.h"
 
 namespace vmnat::control {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <gtest/gtest.h>
 
-#include "dataplane/net/wire.h"
+#include "net/wire.h"
 
 namespace vmnat::control {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "dataplane/net/wire.h"
+#include "net/wire.h"
 
 namespace vmnat::control {
 namespace {

@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 #include <random>
 
-#include "dataplane/net/checksum.h"
+#include "net/checksum.h"
 #include "tests/dataplane/testbed.h"
 
 namespace vmnat::test {

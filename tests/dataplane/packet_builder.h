@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "dataplane/net/wire.h"
+#include "net/wire.h"
 
 namespace vmnat::test {
 

@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "dataplane/net/wire.h"
 #include "dhcp/client.h"
+#include "net/wire.h"
 #include "tests/dhcp/request_frame.h"
 
 namespace vmnat::dhcp::test {

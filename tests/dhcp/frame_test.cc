@@ -5,8 +5,8 @@
 #include <functional>
 #include <gtest/gtest.h>
 
-#include "dataplane/net/checksum.h"
-#include "dataplane/net/wire.h"
+#include "net/checksum.h"
+#include "net/wire.h"
 #include "tests/dhcp/test_client.h"
 
 namespace vmnat::dhcp::test {

@@ -2,8 +2,8 @@
 // The traps that DHCP servers for VMs are known to fall into: a test for each, named after it.
 #include <gtest/gtest.h>
 
-#include "dataplane/net/wire.h"
 #include "dhcp/server.h"
+#include "net/wire.h"
 #include "tests/dhcp/test_client.h"
 
 namespace vmnat::dhcp::test {

@@ -12,7 +12,7 @@
 #include <random>
 #include <spdlog/spdlog.h>
 
-#include "dataplane/net/wire.h"
+#include "net/wire.h"
 #include "tests/dhcp/request_frame.h"
 #include "tests/fuzz/driver.h"
 #include "tests/fuzz/punts_bed.h"

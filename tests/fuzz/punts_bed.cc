@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "dataplane/net/wire.h"
+#include "net/wire.h"
 #include "tests/dhcp/request_frame.h"
 #include "tests/fuzz/driver.h"
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import gate
 from gate import CannotTell, Violation
 
-HOT_FOLDERS = ('dataplane', 'conntrack')
+HOT_FOLDERS = ('dataplane', 'conntrack', 'net')  # of net the functions that are not inline: text forms, all cold
 HOT_FLAGS = {'-fno-exceptions': 'cpp_eh=none', '-fno-rtti': 'cpp_rtti=false'}
 COLD_LIST = 'tests/gates/cold.txt'
 
@@ -104,7 +104,7 @@ def folders_without_hot(root, hot):
     wrong = []
     for folder in HOT_FOLDERS:
         files = [file for file in gate.sources(root, ('.cc',))
-                 if file.startswith(folder + '/') and not file.startswith('dataplane/net/')]
+                 if file.startswith(folder + '/') and folder != 'net']
         if files and not any(unit.file in files for unit in hot):
             wrong.append(Violation(folder, 1, 'holds sources, none of them hot: nothing was looked at'))
     return wrong

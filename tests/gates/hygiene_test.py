@@ -21,7 +21,7 @@ LINES = [
     ('conntrack/a.cc', 'auto n = reinterpret_cast<std::uintptr_t>(p);', ''),
     ('dhcp/a.cc', 'std::string_view s(reinterpret_cast<const char*>(p), n);', ''),
     ('dhcp/a.cc', 'auto* m = reinterpret_cast<const Message*>(p);', 'use net::view<T>'),
-    ('dataplane/net/wire.h', 'auto* p = reinterpret_cast<char*>(q);', ''),
+    ('net/wire.h', 'auto* p = reinterpret_cast<char*>(q);', ''),
     ('dataplane/parse.cc', 'auto* p = reinterpret_cast<char*>(q);', ''),
     ('dataplane/parse/frame.cc', 'auto* p = reinterpret_cast<char*>(q);', ''),
     ('tests/dhcp/a.cc', 'auto* p = reinterpret_cast<char*>(q);', ''),

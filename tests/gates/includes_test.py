@@ -12,8 +12,8 @@ def header(tree, file, *lines):
     """A header with its preamble: `lines` start in line 3. The tree gets a unit that tells the flags."""
     tree.write(file, LICENSE, '#pragma once', *lines)
     if not tree.entries:
-        tree.write('dataplane/net/flags.cc', LICENSE)
-        tree.unit('dataplane/net/flags.cc', '-isystem', str(tree.build / 'outside'))
+        tree.write('net/flags.cc', LICENSE)
+        tree.unit('net/flags.cc', '-isystem', str(tree.build / 'outside'))
 
 
 def outside(tree, *names):
@@ -24,10 +24,10 @@ def outside(tree, *names):
 @case('a tree that keeps the table passes')
 def _(tree):
     outside(tree, 'rte_mbuf.h', 'yaml-cpp/yaml.h', 'gtest/gtest.h')
-    header(tree, 'dataplane/net/wire.h', '#include <cstdint>', 'using U8 = std::uint8_t;')
+    header(tree, 'net/wire.h', '#include <cstdint>', 'using U8 = std::uint8_t;')
     header(tree, 'conntrack/table.h', '#include <span>', '', '#include "conntrack/key.h"')
-    header(tree, 'conntrack/key.h', '#include "dataplane/net/wire.h"', 'struct Key { U8 a; };')
-    header(tree, 'dhcp/server.h', '#include "dataplane/net/wire.h"')
+    header(tree, 'conntrack/key.h', '#include "net/wire.h"', 'struct Key { U8 a; };')
+    header(tree, 'dhcp/server.h', '#include "net/wire.h"')
     header(tree, 'dataplane/parse/parse.h', '#include <rte_mbuf.h>', '#include "conntrack/table.h"')
     header(tree, 'control/config/load.h', '#include <sys/socket.h>', '#include <yaml-cpp/yaml.h>',
            '#include "dataplane/parse/parse.h"', '#include "dhcp/server.h"')
@@ -37,8 +37,8 @@ def _(tree):
 
 # Who includes what, line 3 of a header, and what the gate says of it.
 FORBIDDEN = [
-    ('dataplane/net/a.h', '<rte_ether.h>', 'dataplane/net may not include DPDK <rte_ether.h>'),
-    ('dataplane/net/a.h', '"conntrack/b.h"', 'dataplane/net may not include conntrack "conntrack/b.h"'),
+    ('net/a.h', '<rte_ether.h>', 'net may not include DPDK <rte_ether.h>'),
+    ('net/a.h', '"conntrack/b.h"', 'net may not include conntrack "conntrack/b.h"'),
     ('conntrack/a.h', '<rte_mbuf.h>', 'conntrack may not include DPDK <rte_mbuf.h>'),
     ('conntrack/a.h', '<sys/socket.h>', 'conntrack may not include the system <sys/socket.h>'),
     ('conntrack/a.h', '<stdint.h>', 'conntrack may not include the system <stdint.h>; write <cstdint>'),

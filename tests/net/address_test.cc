@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "dataplane/net/address.h"
+#include "net/address.h"
 
 #include <gtest/gtest.h>
 #include <vector>

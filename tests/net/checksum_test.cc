@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The incremental checksum against full recomputation, on a million random headers.
-#include "dataplane/net/checksum.h"
+#include "net/checksum.h"
 
 #include <array>
 #include <gtest/gtest.h>
 #include <random>
 
-#include "dataplane/net/wire.h"
+#include "net/wire.h"
 
 namespace vmnat::net {
 namespace {

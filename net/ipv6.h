@@ -9,7 +9,7 @@
 
 #include <array>
 
-#include "dataplane/net/wire.h"
+#include "net/wire.h"
 
 namespace vmnat::net {
 

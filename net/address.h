@@ -13,7 +13,7 @@
 #include <string>
 #include <string_view>
 
-#include "dataplane/net/byte_order.h"
+#include "net/byte_order.h"
 
 namespace vmnat::net {
 

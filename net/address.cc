@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Text forms of addresses. Control and tests use them; the packet path never does.
-#include "dataplane/net/address.h"
+#include "net/address.h"
 
 #include <charconv>
 

@@ -14,8 +14,8 @@
 #include <span>
 #include <type_traits>
 
-#include "dataplane/net/address.h"
-#include "dataplane/net/byte_order.h"
+#include "net/address.h"
+#include "net/byte_order.h"
 
 namespace vmnat::net {
 

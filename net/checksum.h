@@ -14,9 +14,9 @@
 #include <cstring>
 #include <span>
 
-#include "dataplane/net/address.h"
-#include "dataplane/net/byte_order.h"
-#include "dataplane/net/wire.h"
+#include "net/address.h"
+#include "net/byte_order.h"
+#include "net/wire.h"
 
 namespace vmnat::net {
 
