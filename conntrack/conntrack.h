@@ -37,6 +37,9 @@
 #include <string>
 #include <utility>
 
+#include "base/ids.h"
+#include "base/random.h"
+#include "base/time.h"
 #include "conntrack/mappings.h"
 #include "conntrack/permissions.h"
 #include "conntrack/port_pool.h"

@@ -26,6 +26,7 @@
 #include <span>
 #include <vector>
 
+#include "base/ids.h"
 #include "conntrack/policy.h"
 #include "conntrack/reserved_array.h"
 

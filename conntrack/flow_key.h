@@ -13,26 +13,12 @@
 // the identifier is the local port and the remote port is 0.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 
 #include "net/address.h"
 #include "net/wire.h"
 
 namespace vmnat::conntrack {
-
-enum class Direction : std::uint8_t { Outbound, Inbound };
-
-// Time since start, read once a burst by the caller. 16 ticks a second: wraps after 8.5 years.
-struct Clock {
-  using rep = std::uint32_t;
-  using period = std::ratio<1, 16>;
-  using duration = std::chrono::duration<rep, period>;
-  using time_point = std::chrono::time_point<Clock>;
-  static constexpr bool is_steady = true;
-};
-using Time = Clock::time_point;
-using Ticks = Clock::duration;
 
 struct FlowKey {
   static constexpr std::uint64_t kRemoteMask = 0x00ff'ffff'ffff'ffff;  // address, port, protocol

@@ -11,13 +11,12 @@
 #include <span>
 #include <vector>
 
+#include "base/time.h"
 #include "conntrack/flow_key.h"
 
 namespace vmnat::conntrack {
 
-using WorkerIndex = std::uint8_t;
 using ExternalIndex = std::uint16_t;  // index into the list of external addresses
-inline constexpr WorkerIndex kNoWorker = 0xff;
 inline constexpr unsigned kMaxPolicies = 4096;
 inline constexpr unsigned kMaxExternalAddresses = 4096;
 

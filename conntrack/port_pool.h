@@ -13,6 +13,9 @@
 // A block whose last port is free again is given back when other workers could use it.
 #pragma once
 
+#include "base/ids.h"
+#include "base/random.h"
+#include "base/time.h"
 #include "conntrack/external_ports.h"
 #include "conntrack/hash.h"
 

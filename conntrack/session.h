@@ -22,16 +22,14 @@
 #include <atomic>
 #include <cstdint>
 
+#include "base/cache_line.h"
+#include "base/ids.h"
+#include "base/time.h"
 #include "conntrack/flow_key.h"
 #include "conntrack/tcp_state.h"
 #include "net/checksum.h"
 
 namespace vmnat::conntrack {
-
-inline constexpr std::size_t kCacheLineSize = 64;
-
-// Index of a port in the configuration's order; the dataplane gives it its meaning.
-using PortIndex = std::uint16_t;
 
 // What a frame needs to be translated one way. Addresses and ports replace the local endpoint's: the
 // source of outbound frames, the destination of inbound ones.

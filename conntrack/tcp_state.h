@@ -15,6 +15,7 @@
 #include <array>
 #include <cstdint>
 
+#include "base/ids.h"
 #include "conntrack/flow_key.h"
 
 namespace vmnat::conntrack {

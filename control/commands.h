@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/time.h"
 #include "control/admin/server.h"
 #include "control/resolver_watch.h"
 #include "control/slow_path.h"

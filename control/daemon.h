@@ -8,6 +8,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <memory>
 
+#include "base/time.h"
 #include "control/admin/server.h"
 #include "control/exhaustion.h"
 #include "control/resolver_watch.h"

@@ -17,6 +17,8 @@
 #include <string>
 #include <vector>
 
+#include "base/ids.h"
+#include "base/time.h"
 #include "control/config/model.h"
 #include "control/lease_exports.h"
 #include "control/lease_keeper.h"

@@ -5,7 +5,6 @@
 #include <bit>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <random>
 #include <rte_cycles.h>
 #include <rte_errno.h>
 #include <rte_launch.h>
@@ -13,6 +12,8 @@
 #include <rte_mbuf.h>
 #include <rte_ring.h>
 #include <spdlog/spdlog.h>
+
+#include "base/random_seed.h"
 
 namespace vmnat::control {
 namespace {
@@ -32,11 +33,6 @@ unsigned learn_ring_size(std::size_t ports) {
   return std::bit_ceil(static_cast<unsigned>(ports) * dataplane::kLearnedMacs + 1);
 }
 constexpr unsigned kUplinkPuntRingSize = std::bit_ceil(4 * dataplane::kUplinkPunts);
-
-std::uint64_t random_seed() {
-  std::random_device device;
-  return static_cast<std::uint64_t>(device()) << 32 | device();
-}
 
 // A buffer takes a whole frame where it can: chains are for jumbo frames of VMs.
 std::uint16_t data_room(const config::Config& config) {
@@ -162,7 +158,7 @@ void Launched::tell_placement(const EalPlan& eal) const {
     const int port_node = devices_[i].numa_node();
     std::vector<std::string> pollers;
     for (unsigned queue = 0; queue < devices_[i].queues(); ++queue) {
-      const conntrack::WorkerIndex worker = polling_worker(ports_[i], queue, worker_count);
+      const WorkerIndex worker = polling_worker(ports_[i], queue, worker_count);
       const unsigned cpu = eal.worker_cpus[worker];
       const int cpu_node = eal.worker_nodes[worker];
       pollers.push_back(
@@ -178,7 +174,7 @@ void Launched::tell_placement(const EalPlan& eal) const {
 }
 
 // VM ports whose sessions are this worker's: those it polls alone, and those that are spread over all.
-unsigned Launched::guests_of(conntrack::WorkerIndex worker, unsigned worker_count) const {
+unsigned Launched::guests_of(WorkerIndex worker, unsigned worker_count) const {
   unsigned guests = 0;
   for (std::size_t port = dataplane::kUplinkPort + 1; port < ports_.size(); ++port)
     guests += ports_[port].owner == worker || (worker_count > 1 && devices_[port].queues() > 1) ? 1 : 0;
@@ -246,7 +242,7 @@ Result<void> Launched::make_workers(const config::Config& config, const EalPlan&
   const auto external = plan_external_addresses(config);
   address_lists_ = plan_address_lists(config, external);
   const auto homes = steering_ ? plan_homes(steering_->queues, ports_[dataplane::kUplinkPort], worker_count)
-                               : std::vector<conntrack::WorkerIndex>{};
+                               : std::vector<WorkerIndex>{};
   external_ports_ = conntrack::ExternalPorts::create(external, worker_count, homes);
   if (external_ports_ == nullptr)
     return tl::unexpected(Error{"networks[].nat.addresses",
@@ -260,7 +256,7 @@ Result<void> Launched::make_workers(const config::Config& config, const EalPlan&
   std::vector<dataplane::Device> devices;
   for (Device& device : devices_) devices.push_back(device.for_workers());
   for (unsigned i = 0; i < worker_count; ++i) {
-    const auto index = static_cast<conntrack::WorkerIndex>(i);
+    const auto index = static_cast<WorkerIndex>(i);
     const PreferNode near_worker(eal.worker_nodes[i]);  // for the pages that construction touches
     dataplane::Worker::Settings settings{.index = index,
                                          .worker_count = worker_count,
@@ -307,9 +303,9 @@ Result<void> Launched::start_workers() {
   return {};
 }
 
-conntrack::Time Launched::now() const {
-  const std::uint64_t ticks = (rte_rdtsc() - start_tsc_) * conntrack::Ticks::period::den / rte_get_tsc_hz();
-  return conntrack::Time{conntrack::Ticks{static_cast<std::uint32_t>(ticks)}};
+Time Launched::now() const {
+  const std::uint64_t ticks = (rte_rdtsc() - start_tsc_) * Ticks::period::den / rte_get_tsc_hz();
+  return Time{Ticks{static_cast<std::uint32_t>(ticks)}};
 }
 
 std::uint64_t Launched::least_seen_generation() const {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/ids.h"
 #include "control/device.h"
 #include "control/eal.h"
 #include "control/nic_steering.h"
@@ -61,7 +62,7 @@ class Launched {
   // By network: what the policies of a configuration say with the external addresses of the start.
   [[nodiscard]] const AddressLists& address_lists() const { return address_lists_; }
   // The workers' time, now.
-  [[nodiscard]] conntrack::Time now() const;
+  [[nodiscard]] Time now() const;
   // Every worker has finished a poll with this generation of the forwarding state, or a later one.
   [[nodiscard]] std::uint64_t least_seen_generation() const;
   // Frees forwarding states that no worker can be using any more.
@@ -71,7 +72,7 @@ class Launched {
   Launched() = default;
   Result<void> make_pools(const config::Config& config, const EalPlan& eal);
   [[nodiscard]] std::vector<rte_mempool*> pools_by_queue(const PortPlan& port) const;
-  [[nodiscard]] unsigned guests_of(conntrack::WorkerIndex worker, unsigned worker_count) const;
+  [[nodiscard]] unsigned guests_of(WorkerIndex worker, unsigned worker_count) const;
   Result<void> open_devices(const config::Config& config, unsigned worker_count);
   void tell_placement(const EalPlan& eal) const;
   void steer_uplink(unsigned worker_count);

@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 
+#include "base/time.h"
 #include "control/config/model.h"
 #include "control/neighbors.h"
 #include "dhcp/lease.h"

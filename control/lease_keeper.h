@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "base/time.h"
 #include "control/leases/lease_store.h"
 #include "control/neighbors.h"
 

@@ -6,7 +6,6 @@
 namespace vmnat::control {
 
 using dataplane::NetworkIndex;
-using dataplane::PortIndex;
 
 bool MacLearning::learn(NetworkIndex network, net::MacAddr mac, PortIndex port) {
   const Key key{network, mac};

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/ids.h"
 #include "dataplane/forwarding_state.h"
 
 namespace vmnat::control {
@@ -21,22 +22,22 @@ class MacLearning {
   static constexpr std::size_t kMaxPerPort = 256;
 
   // True when something changed. The gateway's own MACs are not to be passed in.
-  bool learn(dataplane::NetworkIndex network, net::MacAddr mac, dataplane::PortIndex port);
+  bool learn(dataplane::NetworkIndex network, net::MacAddr mac, PortIndex port);
   // The MAC belongs to this port: it moves there if it was learned elsewhere.
-  void bring_home(dataplane::NetworkIndex network, net::MacAddr mac, dataplane::PortIndex port);
-  bool forget_port(dataplane::PortIndex port);
+  void bring_home(dataplane::NetworkIndex network, net::MacAddr mac, PortIndex port);
+  bool forget_port(PortIndex port);
 
   // The network's table for a forwarding state.
-  [[nodiscard]] dataplane::WordTable<dataplane::PortIndex> table(dataplane::NetworkIndex network) const;
+  [[nodiscard]] dataplane::WordTable<PortIndex> table(dataplane::NetworkIndex network) const;
   // The MAC that the port learned last; zero: none.
-  [[nodiscard]] net::MacAddr latest(dataplane::PortIndex port) const;
-  [[nodiscard]] std::vector<net::MacAddr> of_port(dataplane::PortIndex port) const;
+  [[nodiscard]] net::MacAddr latest(PortIndex port) const;
+  [[nodiscard]] std::vector<net::MacAddr> of_port(PortIndex port) const;
 
  private:
   using Key = std::pair<dataplane::NetworkIndex, net::MacAddr>;
-  void remove_from_port(dataplane::PortIndex port, const Key& key);
-  std::map<Key, dataplane::PortIndex> ports_;
-  std::unordered_map<dataplane::PortIndex, std::vector<Key>> by_port_;  // oldest first
+  void remove_from_port(PortIndex port, const Key& key);
+  std::map<Key, PortIndex> ports_;
+  std::unordered_map<PortIndex, std::vector<Key>> by_port_;  // oldest first
 };
 
 }  // namespace vmnat::control

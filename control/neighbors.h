@@ -32,15 +32,15 @@
 #include <utility>
 #include <vector>
 
+#include "base/ids.h"
+#include "base/time.h"
 #include "conntrack/session.h"
 #include "control/mac_claims.h"
 #include "net/address.h"
 
 namespace vmnat::control {
 
-using SteadyTime = std::chrono::steady_clock::time_point;
 using FrameBytes = std::vector<std::byte>;
-using conntrack::PortIndex;
 
 // Who has `target`? Asked by `own_address` at `own_mac`.
 FrameBytes arp_request(net::MacAddr own_mac, net::Ipv4Addr own_address, net::Ipv4Addr target,

@@ -107,7 +107,7 @@ PoolsPlan plan_pools(std::span<const int> worker_nodes, int control_node, unsign
   };
   for (std::size_t worker = 0; worker < worker_nodes.size(); ++worker) {
     plan.by_worker.push_back(pool_on(node_of(worker_nodes[worker])));
-    plan.pools[plan.by_worker.back()].workers.push_back(static_cast<conntrack::WorkerIndex>(worker));
+    plan.pools[plan.by_worker.back()].workers.push_back(static_cast<WorkerIndex>(worker));
   }
   const unsigned own = pool_on(node_of(control_node));
   plan.of_control = own < plan.pools.size() ? own : 0;

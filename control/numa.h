@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "base/ids.h"
 #include "conntrack/policy.h"
 
 namespace vmnat::control {
@@ -41,7 +42,7 @@ int numa_node_of_device(const std::string& device, const std::filesystem::path& 
 struct PoolPlan {
   int node = kNoNode;
   unsigned buffers = 0;
-  std::vector<conntrack::WorkerIndex> workers;
+  std::vector<WorkerIndex> workers;
 };
 struct PoolsPlan {
   std::vector<PoolPlan> pools;      // by node, ascending

@@ -18,6 +18,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/ids.h"
+#include "base/time.h"
 #include "control/neighbors.h"
 #include "dataplane/forwarding_state.h"
 #include "dhcp/lease_table.h"
@@ -37,7 +39,7 @@ class OfferChecks {
   struct Waiting {
     dataplane::NetworkIndex network = 0;
     net::Ipv4Addr address;
-    dataplane::PortIndex port = 0;
+    PortIndex port = 0;
     net::MacAddr client;  // with the key it tells the clients of a port apart
     dhcp::ClientKey key;
     FrameBytes frame;
@@ -81,7 +83,7 @@ class OfferChecks {
   std::vector<Waiting> waiting_;
   std::vector<Question> questions_;
   std::vector<SteadyTime> last_;  // by network: when it was asked
-  dhcp::PortBudget<SteadyTime, dataplane::PortIndex> budget_;
+  dhcp::PortBudget<SteadyTime, PortIndex> budget_;
   std::uint64_t asked_ = 0, skipped_ = 0;
 };
 

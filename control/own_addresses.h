@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/time.h"
 #include "control/neighbors.h"
 
 namespace vmnat::control {

@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/ids.h"
 #include "control/mac_learning.h"
 #include "control/topology.h"
 #include "dhcp/lease.h"

@@ -36,7 +36,7 @@ std::string protocol_text(net::Protocol protocol) {
   return std::to_string(static_cast<unsigned>(protocol));
 }
 
-double seconds(conntrack::Ticks ticks) {
+double seconds(Ticks ticks) {
   return std::chrono::duration<double>(ticks).count();
 }
 
@@ -100,9 +100,9 @@ class SessionCursor {
   }
 
   [[nodiscard]] Json to_json(const SessionView& view) const {
-    const conntrack::Time now = launched_.now();
-    const conntrack::Ticks idle = now > view.last_seen ? now - view.last_seen : conntrack::Ticks{0};
-    const conntrack::Ticks rest = view.expires > now ? view.expires - now : conntrack::Ticks{0};
+    const Time now = launched_.now();
+    const Ticks idle = now > view.last_seen ? now - view.last_seen : Ticks{0};
+    const Ticks rest = view.expires > now ? view.expires - now : Ticks{0};
     // ICMP's remote has no port of its own: the identifier stands for it (RFC 5508 section 3.1).
     net::Endpoint remote = view.remote;
     if (view.protocol == net::Protocol::Icmp) remote.port = view.external.port;

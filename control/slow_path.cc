@@ -317,8 +317,8 @@ void SlowPath::return_to_worker(std::span<const std::byte> frame) {
       frame, sizeof(net::EthernetHeader) + ip->header_length());  // or TCP: its ports
   const auto external = launched_.external_ports().index_of(ip->destination);
   if (udp == nullptr || !external) return;
-  const conntrack::WorkerIndex owner = launched_.external_ports().owner(*external, udp->destination_port);
-  if (owner == conntrack::kNoWorker) return;
+  const WorkerIndex owner = launched_.external_ports().owner(*external, udp->destination_port);
+  if (owner == kNoWorker) return;
   push(frame, {.port = kUplinkPort, .errand = dataplane::FrameNote::Errand::Inbound}, owner);
 }
 
@@ -326,8 +326,7 @@ void SlowPath::inject(std::span<const std::byte> frame, PortIndex port) {
   push(frame, {.port = port}, launched_.ports()[port].owner);
 }
 
-void SlowPath::push(std::span<const std::byte> frame, dataplane::FrameNote note,
-                    conntrack::WorkerIndex worker) {
+void SlowPath::push(std::span<const std::byte> frame, dataplane::FrameNote note, WorkerIndex worker) {
   rte_mbuf* buffer = dataplane::buffer_with(frame, launched_.packet_pool());
   if (buffer != nullptr) {
     dataplane::note_of(buffer) = note;

@@ -10,6 +10,8 @@
 #include <span>
 #include <vector>
 
+#include "base/ids.h"
+#include "base/time.h"
 #include "control/dhcp_service.h"
 #include "control/launch.h"
 #include "control/log_budget.h"
@@ -88,7 +90,7 @@ class SlowPath {
   void resolve_host(net::Ipv4Addr host, PortIndex from, SteadyTime now);
   void return_to_worker(std::span<const std::byte> frame);
   void return_unreachable(Neighbors& neighbors, dataplane::PuntReason reason);
-  void push(std::span<const std::byte> frame, dataplane::FrameNote note, conntrack::WorkerIndex worker);
+  void push(std::span<const std::byte> frame, dataplane::FrameNote note, WorkerIndex worker);
   void inject_on_network(std::span<const std::byte> frame, NetworkIndex network);
   [[nodiscard]] dataplane::WordTable<dataplane::InsideHost> hosts_of(NetworkIndex network,
                                                                      const dataplane::Network& state) const;

@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 
+#include "base/ids.h"
 #include "control/exhaustion.h"
 #include "control/launch.h"
 #include "control/slow_path.h"

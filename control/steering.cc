@@ -58,9 +58,9 @@ FlowRulePlan plan_flow_rules(unsigned queue_count) {
   return plan;
 }
 
-std::vector<conntrack::WorkerIndex> plan_homes(const BlockQueues& queues, const PortPlan& uplink,
-                                               unsigned worker_count) {
-  std::vector<conntrack::WorkerIndex> homes;
+std::vector<WorkerIndex> plan_homes(const BlockQueues& queues, const PortPlan& uplink,
+                                    unsigned worker_count) {
+  std::vector<WorkerIndex> homes;
   for (const std::uint16_t queue : queues) homes.push_back(polling_worker(uplink, queue, worker_count));
   return homes;
 }

@@ -21,6 +21,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/ids.h"
 #include "control/topology.h"
 #include "net/wire.h"
 
@@ -51,7 +52,6 @@ struct FlowRulePlan {
 FlowRulePlan plan_flow_rules(unsigned queue_count);
 
 // By port block: the worker that polls its queue; for ExternalPorts.
-std::vector<conntrack::WorkerIndex> plan_homes(const BlockQueues& queues, const PortPlan& uplink,
-                                               unsigned worker_count);
+std::vector<WorkerIndex> plan_homes(const BlockQueues& queues, const PortPlan& uplink, unsigned worker_count);
 
 }  // namespace vmnat::control

@@ -8,8 +8,8 @@
 namespace vmnat::control {
 namespace {
 
-conntrack::Ticks ticks(std::chrono::seconds time) {
-  return std::chrono::duration_cast<conntrack::Ticks>(time);
+Ticks ticks(std::chrono::seconds time) {
+  return std::chrono::duration_cast<Ticks>(time);
 }
 
 conntrack::Mapping mapping_of(config::Mapping mapping) {
@@ -118,7 +118,7 @@ std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_c
       ports.push_back({.name = port.name,
                        .network = static_cast<NetworkIndex>(i),
                        .config = &port,
-                       .owner = static_cast<conntrack::WorkerIndex>(ports.size() % worker_count)});
+                       .owner = static_cast<WorkerIndex>(ports.size() % worker_count)});
   return ports;
 }
 

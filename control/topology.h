@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/ids.h"
 #include "conntrack/conntrack.h"
 #include "control/config/model.h"
 #include "dataplane/forwarding_state.h"
@@ -15,14 +16,13 @@
 namespace vmnat::control {
 
 using dataplane::NetworkIndex;
-using dataplane::PortIndex;
 
 // A port of the configuration, by PortIndex. [0] is the uplink, whose `config` is null.
 struct PortPlan {
   std::string name;
   NetworkIndex network = dataplane::kNoNetwork;
   const config::VmPort* config = nullptr;
-  conntrack::WorkerIndex owner = 0;
+  WorkerIndex owner = 0;
 };
 
 // A port that leads to many hosts, or to a relay of theirs, rather than to one VM.
@@ -34,8 +34,8 @@ inline bool is_segment(const PortPlan& port) {
 }
 
 // Queues of a port go round the workers, from its owner on.
-inline conntrack::WorkerIndex polling_worker(const PortPlan& port, unsigned queue, unsigned worker_count) {
-  return static_cast<conntrack::WorkerIndex>((port.owner + queue) % worker_count);
+inline WorkerIndex polling_worker(const PortPlan& port, unsigned queue, unsigned worker_count) {
+  return static_cast<WorkerIndex>((port.owner + queue) % worker_count);
 }
 
 // Ports spread over the workers in turn. The uplink belongs to the first worker.

@@ -5,19 +5,14 @@
 #include <filesystem>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
-#include <random>
 #include <spdlog/spdlog.h>
 
+#include "base/random_seed.h"
 #include "control/config/values.h"
 #include "control/remembered_address.h"
 
 namespace vmnat::control {
 namespace {
-
-std::uint64_t random_seed() {
-  std::random_device device;
-  return static_cast<std::uint64_t>(device()) << 32 | device();
-}
 
 std::string text_of(net::Ipv4Addr address, std::string_view none) {
   return address.is_unspecified() ? std::string{none} : net::to_string(address);

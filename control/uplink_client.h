@@ -23,6 +23,7 @@
 #include <string>
 #include <vector>
 
+#include "base/time.h"
 #include "control/boot_clock.h"
 #include "control/config/model.h"
 #include "control/launch.h"

@@ -79,7 +79,7 @@ class VhostSocket {
   Settings settings_;
   bool is_registered_ = false;
   dataplane::VhostPort port_;
-  dataplane::Counter refused_connections_, refused_messages_;
+  Counter refused_connections_, refused_messages_;
 
   // Of the connection that is served.
   std::atomic<int> guest_{kNobody};

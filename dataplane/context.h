@@ -4,6 +4,9 @@
 
 #include <span>
 
+#include "base/ids.h"
+#include "base/time.h"
+#include "base/token_bucket.h"
 #include "conntrack/conntrack.h"
 #include "dataplane/counters.h"
 #include "dataplane/datagram_numbers.h"
@@ -13,7 +16,6 @@
 #include "dataplane/punt.h"
 #include "dataplane/refused_remotes.h"
 #include "dataplane/rings.h"
-#include "dataplane/token_bucket.h"
 #include "dataplane/transmit.h"
 
 namespace vmnat::dataplane {

@@ -15,15 +15,13 @@
 #include <cstdint>
 #include <memory>
 
+#include "base/cache_line.h"
+#include "base/counter.h"
 #include "conntrack/session.h"
-#include "dataplane/counter.h"
 #include "dataplane/drop_reasons.h"
 #include "dataplane/stage_cycles.h"
 
 namespace vmnat::dataplane {
-
-using conntrack::kCacheLineSize;
-using conntrack::PortIndex;
 
 struct alignas(kCacheLineSize) PortCounters {
   Counter rx_packets, rx_bytes;

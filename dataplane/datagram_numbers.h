@@ -11,6 +11,8 @@
 #include <array>
 #include <cstdint>
 
+#include "base/ids.h"
+#include "base/random.h"
 #include "conntrack/hash.h"
 #include "conntrack/policy.h"
 
@@ -19,9 +21,9 @@ namespace vmnat::dataplane {
 class DatagramNumbers {
  public:
   // `seed`, secret, is where the counters start (RFC 7739 is about why).
-  DatagramNumbers(std::uint64_t seed, conntrack::WorkerIndex worker, unsigned worker_count)
+  DatagramNumbers(std::uint64_t seed, WorkerIndex worker, unsigned worker_count)
       : hash_(seed), span_(0xffffu / worker_count), first_(1 + worker * span_) {
-    conntrack::Random random(seed);
+    Random random(seed);
     for (std::uint16_t& counter : counters_) counter = static_cast<std::uint16_t>(random.next() % span_);
   }
 

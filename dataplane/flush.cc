@@ -30,7 +30,7 @@ std::optional<std::uint64_t> FlushBox::answer_to(std::uint64_t ticket) const {
   return flushed_;
 }
 
-void FlushBox::flush_some(conntrack::Conntrack& conntrack, conntrack::Time now) {
+void FlushBox::flush_some(conntrack::Conntrack& conntrack, Time now) {
   if (cursor_ == 0) flushed_ = 0;
   flushed_ += conntrack.erase_if(cursor_, kRecordsPerPoll, now, [this](const conntrack::Session& session) {
     return selector_.matches(session);

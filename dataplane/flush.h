@@ -12,6 +12,8 @@
 #include <atomic>
 #include <optional>
 
+#include "base/ids.h"
+#include "base/time.h"
 #include "conntrack/conntrack.h"
 
 namespace vmnat::dataplane {
@@ -26,7 +28,7 @@ struct SessionSelector {
     }
   };
   std::optional<std::uint16_t> policy;
-  std::optional<conntrack::PortIndex> port;
+  std::optional<PortIndex> port;
   std::optional<net::Protocol> protocol;
   std::uint32_t states = ~std::uint32_t{0};  // a bit per SessionState
   std::optional<Endpoint> internal, external, remote;
@@ -50,7 +52,7 @@ class FlushBox {
     // Pairs with the release store of ask(): the selector is whole.
     return asked_.load(std::memory_order_acquire) != answered_.load(std::memory_order_relaxed);
   }
-  [[gnu::cold]] void flush_some(conntrack::Conntrack& conntrack, conntrack::Time now);
+  [[gnu::cold]] void flush_some(conntrack::Conntrack& conntrack, Time now);
 
  private:
   SessionSelector selector_;                // control writes while idle, the worker reads while asked

@@ -13,14 +13,13 @@
 #include <optional>
 #include <vector>
 
+#include "base/ids.h"
 #include "conntrack/conntrack.h"
 #include "dataplane/counters.h"
 #include "dataplane/offload.h"
 #include "net/address.h"
 
 namespace vmnat::dataplane {
-
-using conntrack::WorkerIndex;
 using NetworkIndex = std::uint16_t;
 
 inline constexpr PortIndex kUplinkPort = 0;  // VM ports follow, in the configuration's order

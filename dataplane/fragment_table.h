@@ -20,6 +20,8 @@
 #include <array>
 #include <memory>
 
+#include "base/ids.h"
+#include "base/time.h"
 #include "conntrack/hash.h"
 #include "dataplane/counters.h"
 #include "dataplane/forwarding_state.h"
@@ -68,7 +70,7 @@ class FragmentTable {
     Quota vm{512, 256};
     Quota uplink{2048, 512};
   };
-  static constexpr conntrack::Ticks kPatience{2 * conntrack::Ticks::period::den};
+  static constexpr Ticks kPatience{2 * Ticks::period::den};
 
   enum class Fate : std::uint8_t { Pass, Held, Refused };
   struct Verdict {

@@ -21,6 +21,7 @@
 // and port. Datagrams that leave whole keep theirs as well, whatever becomes of them on their way.
 #pragma once
 
+#include "base/ids.h"
 #include "dataplane/context.h"
 
 namespace vmnat::dataplane {

@@ -23,6 +23,7 @@
 
 #include <optional>
 
+#include "base/ids.h"
 #include "dataplane/context.h"
 
 namespace vmnat::dataplane {

@@ -12,6 +12,7 @@
 // Only for external addresses on the uplink's link; for others the router turns the frame round.
 #pragma once
 
+#include "base/ids.h"
 #include "dataplane/context.h"
 
 namespace vmnat::dataplane {

@@ -14,6 +14,7 @@
 
 #include <optional>
 
+#include "base/ids.h"
 #include "dataplane/context.h"
 
 namespace vmnat::dataplane {

@@ -4,6 +4,7 @@
 // The request's buffer becomes the answer and leaves by the port it came from.
 #pragma once
 
+#include "base/ids.h"
 #include "dataplane/context.h"
 
 namespace vmnat::dataplane {

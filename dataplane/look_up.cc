@@ -19,7 +19,7 @@ WorkerIndex port_owner(const Context& context, PortIndex from, const FlowKey& ke
   const auto address = context.external_ports.index_of(external.address);
   if (!address) return context.worker;
   const WorkerIndex owner = context.external_ports.owner(*address, external.port);
-  return owner == conntrack::kNoWorker ? context.worker : owner;
+  return owner == kNoWorker ? context.worker : owner;
 }
 
 template <Direction direction>

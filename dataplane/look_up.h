@@ -6,6 +6,7 @@
 // burst has a session and may be forwarded (TTL, MTU).
 #pragma once
 
+#include "base/ids.h"
 #include "dataplane/context.h"
 
 namespace vmnat::dataplane {

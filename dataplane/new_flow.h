@@ -8,6 +8,7 @@
 
 #include <optional>
 
+#include "base/ids.h"
 #include "dataplane/oversize.h"
 
 namespace vmnat::dataplane {

@@ -12,6 +12,7 @@
 // uplink in pieces has an identification of ours, as fragments.h says.
 #pragma once
 
+#include "base/ids.h"
 #include "dataplane/context.h"
 
 namespace vmnat::dataplane {

@@ -10,18 +10,15 @@
 #include <cstdint>
 #include <rte_mbuf.h>
 
+#include "base/ids.h"
 #include "conntrack/flow_key.h"
 #include "conntrack/session.h"
 #include "dataplane/drop_reasons.h"
 #include "net/wire.h"
 
 namespace vmnat::dataplane {
-
-using conntrack::Direction;
 using conntrack::FlowKey;
-using conntrack::PortIndex;
 using conntrack::Session;
-using conntrack::Time;
 
 inline constexpr unsigned kBurstSize = 32;
 inline constexpr std::uint32_t kShortestFrame = 60;  // of Ethernet, without FCS

@@ -8,6 +8,7 @@
 // Fragments of TCP, UDP and ICMP are only marked as such, and the burst as having some.
 #pragma once
 
+#include "base/ids.h"
 #include "dataplane/packet.h"
 
 namespace vmnat::dataplane {

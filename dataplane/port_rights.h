@@ -2,6 +2,7 @@
 // PortRights: which MACs and addresses a port may call its own; guard.h says how it comes to them.
 #pragma once
 
+#include "base/ids.h"
 #include "dataplane/forwarding_state.h"
 
 namespace vmnat::dataplane {

@@ -25,9 +25,11 @@
 #include <span>
 #include <vector>
 
+#include "base/ids.h"
+#include "base/time.h"
+#include "base/token_bucket.h"
 #include "dataplane/forwarding_state.h"
 #include "dataplane/packet.h"
-#include "dataplane/token_bucket.h"
 
 namespace vmnat::dataplane {
 
@@ -61,7 +63,7 @@ inline constexpr unsigned kLearnedMacs = 16;
 
 // So many of something a tick.
 constexpr TokenBucket tick_budget(unsigned at_once) {
-  return {at_once * static_cast<std::uint32_t>(conntrack::Clock::period::den), at_once};
+  return {at_once * static_cast<std::uint32_t>(Clock::period::den), at_once};
 }
 
 // How often each of the last punted targets was punted for in this tick; those that share a slot displace

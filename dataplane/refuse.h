@@ -24,6 +24,7 @@
 // and of the worker. Exhaustion is noted with its remote (refused_remotes.h).
 #pragma once
 
+#include "base/ids.h"
 #include "dataplane/context.h"
 
 namespace vmnat::dataplane {

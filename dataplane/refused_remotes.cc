@@ -4,7 +4,7 @@
 namespace vmnat::dataplane {
 namespace {
 
-std::uint64_t packed(net::Ipv4Addr remote, conntrack::PortIndex port, DropReason cause) {
+std::uint64_t packed(net::Ipv4Addr remote, PortIndex port, DropReason cause) {
   return remote.raw() | std::uint64_t{port} << 32 | static_cast<std::uint64_t>(cause) << 48;
 }
 
@@ -33,7 +33,7 @@ RefusedRemotes::Words& RefusedRemotes::row_for(net::Ipv4Addr remote) {
   return *least;
 }
 
-void RefusedRemotes::note(net::Ipv4Addr remote, conntrack::PortIndex port, DropReason cause) {
+void RefusedRemotes::note(net::Ipv4Addr remote, PortIndex port, DropReason cause) {
   const std::uint64_t sequence = sequence_.load(std::memory_order_relaxed);
   sequence_.store(sequence + 1, std::memory_order_relaxed);  // released by each word that follows
   Words& row = row_for(remote);
@@ -48,7 +48,7 @@ void RefusedRemotes::note(net::Ipv4Addr remote, conntrack::PortIndex port, DropR
 RefusedRemotes::Row RefusedRemotes::row_of(const Words& words) {
   const std::uint64_t who = words[0].load(std::memory_order_acquire);
   return {.remote = net::Ipv4Addr::from_raw(static_cast<std::uint32_t>(who)),
-          .port = static_cast<conntrack::PortIndex>(who >> 32),
+          .port = static_cast<PortIndex>(who >> 32),
           .cause = static_cast<DropReason>(who >> 48 & 0xff),
           .count = words[1].load(std::memory_order_acquire),
           .excess = words[2].load(std::memory_order_acquire)};

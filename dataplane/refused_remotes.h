@@ -12,6 +12,7 @@
 #include <array>
 #include <atomic>
 
+#include "base/ids.h"
 #include "conntrack/session.h"
 #include "dataplane/drop_reasons.h"
 #include "net/address.h"
@@ -29,9 +30,9 @@ class RefusedRemotes {
   static constexpr unsigned kRows = 16;
   struct Row {
     net::Ipv4Addr remote;
-    conntrack::PortIndex port = 0;  // the last refused frame came from it
-    DropReason cause{};             // of the last refusal
-    std::uint64_t count = 0;        // 0: the row is free
+    PortIndex port = 0;       // the last refused frame came from it
+    DropReason cause{};       // of the last refusal
+    std::uint64_t count = 0;  // 0: the row is free
     std::uint64_t excess = 0;
   };
   struct Copy {
@@ -40,7 +41,7 @@ class RefusedRemotes {
   };
 
   // The owning worker.
-  [[gnu::cold]] void note(net::Ipv4Addr remote, conntrack::PortIndex port, DropReason cause);
+  [[gnu::cold]] void note(net::Ipv4Addr remote, PortIndex port, DropReason cause);
 
   // Any thread.
   [[nodiscard]] Copy copied() const;

@@ -15,6 +15,7 @@
 #include <rte_ring_elem.h>
 #include <vector>
 
+#include "base/ids.h"
 #include "dataplane/packet.h"
 #include "net/address.h"
 

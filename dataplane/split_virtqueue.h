@@ -27,7 +27,7 @@
 
 #include <rte_mbuf.h>
 
-#include "dataplane/counter.h"
+#include "base/counter.h"
 #include "dataplane/guest_memory.h"
 #include "dataplane/virtio.h"
 

@@ -14,7 +14,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "dataplane/counter.h"
+#include "base/counter.h"
 #if VMNAT_STAGE_CYCLES
 #include <rte_cycles.h>
 #endif

@@ -7,6 +7,7 @@
 // (mss_clamp.h).
 #pragma once
 
+#include "base/ids.h"
 #include "dataplane/context.h"
 
 namespace vmnat::dataplane {

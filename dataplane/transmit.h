@@ -12,6 +12,7 @@
 #include <rte_mbuf.h>
 #include <span>
 
+#include "base/ids.h"
 #include "dataplane/counters.h"
 #include "dataplane/device.h"
 #include "dataplane/forwarding_state.h"

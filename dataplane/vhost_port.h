@@ -27,9 +27,10 @@
 #include <rte_vhost.h>
 #include <utility>
 
+#include "base/cache_line.h"
+#include "base/counter.h"
 #include "conntrack/session.h"
 #include "dataplane/announcement.h"
-#include "dataplane/counter.h"
 #include "dataplane/guest_memory.h"
 #include "dataplane/split_virtqueue.h"
 #include "net/address.h"
@@ -115,7 +116,7 @@ class VhostPort {
 
  private:
   static constexpr int kNobody = -1;
-  struct alignas(conntrack::kCacheLineSize) Ring {
+  struct alignas(kCacheLineSize) Ring {
     std::atomic<bool> in_use{false};
     std::atomic<bool> is_enabled{false};
     SplitVirtqueue queue;  // open when it is driven here

@@ -149,9 +149,9 @@ void Worker::send_injected(rte_mbuf** frames, unsigned count) {
 // Ticks since start. The division is done once a tick, not once a poll.
 void Worker::read_clock(std::uint64_t tsc) {
   if (tsc < next_tick_tsc_) return;
-  constexpr std::uint64_t kTicksPerSecond = conntrack::Ticks::period::den;
+  constexpr std::uint64_t kTicksPerSecond = Ticks::period::den;
   const std::uint64_t ticks = (tsc - settings_.start_tsc) * kTicksPerSecond / settings_.tsc_hz;
-  context_.now = Time{conntrack::Ticks{static_cast<std::uint32_t>(ticks)}};
+  context_.now = Time{Ticks{static_cast<std::uint32_t>(ticks)}};
   next_tick_tsc_ = settings_.start_tsc + (ticks + 1) * settings_.tsc_hz / kTicksPerSecond;
 }
 

@@ -12,6 +12,9 @@
 #include <memory>
 #include <vector>
 
+#include "base/cache_line.h"
+#include "base/counter.h"
+#include "base/ids.h"
 #include "dataplane/context.h"
 #include "dataplane/expiry_pace.h"
 #include "dataplane/fair_share.h"

@@ -38,20 +38,12 @@ bool Binding::means_the_same_as(const Binding& other) const {
          mtu == other.mtu;
 }
 
-Client::Client(const Settings& settings, std::uint64_t seed) : settings_(settings), random_state_(seed) {}
-
-// SplitMix64.
-std::uint64_t Client::random() {
-  std::uint64_t z = random_state_ += 0x9e3779b97f4a7c15;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-  return z ^ (z >> 31);
-}
+Client::Client(const Settings& settings, std::uint64_t seed) : settings_(settings), random_(seed) {}
 
 // Section 4.1: 4 s, doubled each time up to 64 s, randomised by one second either way.
 milliseconds Client::backoff() {
   const milliseconds middle = seconds(4) * (1u << std::min(attempt_, kLongestBackoff));
-  return middle - milliseconds(1000) + milliseconds(random() % 2001);
+  return middle - milliseconds(1000) + milliseconds(random_.next() % 2001);
 }
 
 void Client::start(std::optional<net::Ipv4Addr> remembered, ClientTime now) {
@@ -82,7 +74,7 @@ void Client::discover(ClientTime now) {
   begun_ = now;
   attempt_ = 0;
   lease_time_ = 0;
-  xid_ = static_cast<std::uint32_t>(random());
+  xid_ = static_cast<std::uint32_t>(random_.next());
   send(MessageType::Discover, now);
   next_ = now + backoff();
 }
@@ -96,7 +88,7 @@ void Client::reboot(net::Ipv4Addr address, ClientTime now) {
   attempt_ = 0;
   asked_ = address;
   server_ = {};
-  xid_ = static_cast<std::uint32_t>(random());
+  xid_ = static_cast<std::uint32_t>(random_.next());
   send(MessageType::Request, now);
   next_ = now + backoff();
 }
@@ -255,11 +247,11 @@ void Client::bind(Binding binding, ClientNews news) {
 // Section 4.4.5. advance() has seen to the end of the lease.
 void Client::watch_lease(ClientTime now) {
   if (state_ != ClientState::Rebinding && now >= binding_->rebind) {
-    if (state_ == ClientState::Bound) xid_ = static_cast<std::uint32_t>(random());
+    if (state_ == ClientState::Bound) xid_ = static_cast<std::uint32_t>(random_.next());
     state_ = ClientState::Rebinding;
   } else if (state_ == ClientState::Bound) {
     state_ = ClientState::Renewing;
-    xid_ = static_cast<std::uint32_t>(random());
+    xid_ = static_cast<std::uint32_t>(random_.next());
     begun_ = now;
   }
   ask_on(now, state_ == ClientState::Renewing ? binding_->rebind : binding_->expires);

@@ -28,6 +28,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/random.h"
 #include "dhcp/frame.h"
 
 namespace vmnat::dhcp {
@@ -140,7 +141,6 @@ class Client {
   void ask_on(ClientTime now, ClientTime until);
   void lose(ClientNews why);
   [[nodiscard]] std::chrono::milliseconds backoff();
-  std::uint64_t random();
 
   // client_messages.cc: what is said and understood
   void send(MessageType type, ClientTime now);
@@ -154,7 +154,7 @@ class Client {
   void set_times(Binding& binding, const OptionSet& options, std::uint32_t lease, ClientTime now);
 
   Settings settings_;
-  std::uint64_t random_state_;
+  Random random_;
   ClientState state_ = ClientState::Stopped;
   ClientTime next_ = ClientTime::max();
   ClientTime begun_{};  // of what field `secs` counts

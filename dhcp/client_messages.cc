@@ -231,7 +231,7 @@ void Client::set_times(Binding& binding, const OptionSet& options, std::uint32_t
   }
   using std::chrono::milliseconds;
   const milliseconds whole = std::chrono::seconds(lease);
-  const milliseconds early{random() % static_cast<std::uint64_t>(whole.count() / 64 + 1)};
+  const milliseconds early{random_.next() % static_cast<std::uint64_t>(whole.count() / 64 + 1)};
   const auto said = [&](Option code, milliseconds otherwise) -> milliseconds {
     const std::uint32_t value = options.long_value(code).value_or(0);
     return value > 0 && value < lease ? std::chrono::seconds(value) : otherwise;

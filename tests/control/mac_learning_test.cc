@@ -13,10 +13,10 @@ net::MacAddr mac(std::size_t number) {
 struct MacLearningTest : ::testing::Test {
   MacLearning macs;
   // The port that frames to the MAC go to; 0: it is not known.
-  dataplane::PortIndex port_of(dataplane::NetworkIndex network, net::MacAddr address) {
+  PortIndex port_of(dataplane::NetworkIndex network, net::MacAddr address) {
     const auto table = macs.table(network);
     const auto* found = table.find(address.as_word());
-    return found == nullptr ? dataplane::PortIndex{0} : *found;
+    return found == nullptr ? PortIndex{0} : *found;
   }
 };
 

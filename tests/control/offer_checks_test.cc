@@ -27,7 +27,7 @@ FrameBytes arp_of(net::MacAddr mac, net::Ipv4Addr address) {
 
 class OfferChecksTest : public testing::Test {
  protected:
-  bool add(net::MacAddr client = kClient, net::Ipv4Addr address = kAddress, dataplane::PortIndex port = 1,
+  bool add(net::MacAddr client = kClient, net::Ipv4Addr address = kAddress, PortIndex port = 1,
            unsigned per_second = 0) {
     return checks.add({.network = 0,
                        .address = address,
@@ -100,7 +100,7 @@ TEST_F(OfferChecksTest, ClientsBehindOneRelayWaitBesideEachOther) {
 }
 
 TEST_F(OfferChecksTest, APortThatAsksForManyCostsNoOtherPortItsChecks) {
-  for (dataplane::PortIndex port = 1; port <= 2; ++port)
+  for (PortIndex port = 1; port <= 2; ++port)
     for (unsigned i = 0; i < 200; ++i)
       EXPECT_EQ(add(client_number(i), address_number(i), port, OfferChecks::kOfAVm), i < 8);
   EXPECT_EQ(checks.skipped(), 2 * 192u);

@@ -19,7 +19,7 @@ struct Tables {
   Tables() {
     const conntrack::ExternalAddress address{.address = net::Ipv4Addr::of(203, 0, 113, 1)};
     ports = conntrack::ExternalPorts::create({&address, 1}, 2);
-    for (conntrack::WorkerIndex worker = 0; worker < 2; ++worker) {
+    for (WorkerIndex worker = 0; worker < 2; ++worker) {
       owned.push_back(
           conntrack::Conntrack::create({.capacity = 1u << 20, .worker = worker}, *ports, {&policy, 1}));
       all.push_back(owned.back().get());

@@ -29,7 +29,7 @@ TEST(DatagramNumbers, OfTwoWorkersAreNeverTheSame) {
     std::set<std::uint16_t> seen;
     const unsigned each = 65535 / workers;
     for (unsigned worker = 0; worker < workers; ++worker) {
-      DatagramNumbers numbers(worker, static_cast<conntrack::WorkerIndex>(worker), workers);
+      DatagramNumbers numbers(worker, static_cast<WorkerIndex>(worker), workers);
       for (unsigned i = 0; i < each; ++i) seen.insert(numbers.next(kRemote, kUdp));
     }
     EXPECT_EQ(seen.size(), std::size_t{each} * workers) << workers << " workers";

@@ -13,8 +13,8 @@ constexpr std::uint64_t kTscHz = 2'000'000'000;
 constexpr std::uint32_t kRecords = 65536;
 constexpr std::uint64_t kUdpSeconds = 300;
 
-conntrack::Time time_at(std::uint64_t tsc) {
-  return conntrack::Time{conntrack::Ticks{static_cast<std::uint32_t>(tsc * 16 / kTscHz)}};
+Time time_at(std::uint64_t tsc) {
+  return Time{Ticks{static_cast<std::uint32_t>(tsc * 16 / kTscHz)}};
 }
 
 // Seconds from the last session's time to its end, in a table that is full, polled each `period` ticks.

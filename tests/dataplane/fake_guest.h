@@ -148,7 +148,7 @@ class FakeGuest {
   std::uint64_t features_;
   std::uint16_t start_;
   std::uint16_t seen_;
-  dataplane::Counter deferrals_;
+  Counter deferrals_;
   dataplane::SplitVirtqueue queue_;
 };
 

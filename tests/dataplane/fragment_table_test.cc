@@ -19,8 +19,6 @@ using dataplane::Lead;
 using dataplane::PacketKind;
 using dataplane::Piece;
 using Fate = FragmentTable::Fate;
-using conntrack::Ticks;
-using conntrack::Time;
 
 constexpr std::size_t kPorts = 4;
 

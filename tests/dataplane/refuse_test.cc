@@ -2,7 +2,7 @@
 // The errors that the gateway sends itself: what they quote, from whom they come, how many go. Which refusal
 // is told and which is not stands beside the reasons, in pipeline_test.cc.
 
-#include "dataplane/token_bucket.h"
+#include "base/token_bucket.h"
 #include "tests/dataplane/fixture.h"
 
 namespace vmnat::test {
@@ -357,7 +357,7 @@ TEST(RefuseWorkers, AFrameThatWaitedInVainFindsTheWorkerOfItsSession) {
     bed.exchange(port, sent);
     const Bytes waiting = only(bed.take_punted());
     bed.change_state([&](dataplane::ForwardingState& state) {
-      state.ports[port].owner = static_cast<conntrack::WorkerIndex>(number % 3);
+      state.ports[port].owner = static_cast<WorkerIndex>(number % 3);
     });
     bed.return_unreachable(port, waiting, dataplane::PuntReason::HostUnresolved);
     bed.run();
@@ -371,9 +371,8 @@ TEST(RefuseWorkers, AFrameThatWaitedInVainFindsTheWorkerOfItsSession) {
 }
 
 TEST(TokenBucket, GivesItsBurstThenItsRateAndSavesNoMoreThanItsBurst) {
-  using conntrack::Ticks;
-  dataplane::TokenBucket bucket(16, 4);  // one a tick
-  conntrack::Time now{};
+  TokenBucket bucket(16, 4);  // one a tick
+  Time now{};
   const auto taken = [&] {
     unsigned count = 0;
     while (bucket.take(now)) ++count;

@@ -76,7 +76,7 @@ TEST(RefusedRemotes, AReaderSeesWholeRowsWhileTheWorkerWrites) {
   std::atomic<bool> stop{false};
   std::thread worker([&] {
     for (std::uint32_t i = 0; !stop.load(std::memory_order_relaxed); ++i)
-      refused.note(remote(i % 40), static_cast<conntrack::PortIndex>(i % 40), DropReason::NoPort);
+      refused.note(remote(i % 40), static_cast<PortIndex>(i % 40), DropReason::NoPort);
   });
   for (unsigned i = 0; i < 2000; ++i) {
     const auto copy = refused.copied();

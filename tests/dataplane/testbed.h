@@ -20,8 +20,6 @@
 
 namespace vmnat::test {
 
-using conntrack::PortIndex;
-
 inline constexpr net::MacAddr kUplinkMac{{0x02, 0, 0, 0, 0, 0xaa}};
 inline constexpr net::MacAddr kRouterMac{{0x02, 0, 0, 0, 0, 0xbb}};
 inline constexpr net::MacAddr kRedMac{{0x52, 0x54, 0, 0, 1, 1}};
@@ -56,8 +54,8 @@ class Testbed {
   struct Shape {
     unsigned workers = 1;
     conntrack::NatPolicy policy{};
-    unsigned uplink_queues = 1;                   // each way; they go round the workers
-    std::vector<conntrack::WorkerIndex> homes{};  // of the external ports' blocks
+    unsigned uplink_queues = 1;        // each way; they go round the workers
+    std::vector<WorkerIndex> homes{};  // of the external ports' blocks
     net::Ipv4Prefix uplink{net::Ipv4Addr::of(203, 0, 113, 2), 24};
     net::Ipv4Addr router = net::Ipv4Addr::of(203, 0, 113, 1);
     // Ports whose wire is a guest's rings, in the test's hands; they outlive the testbed.

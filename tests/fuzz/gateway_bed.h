@@ -17,9 +17,7 @@ class GatewayBed {
   explicit GatewayBed(const test::Testbed::Shape& shape);
 
   test::Testbed& bed() { return bed_; }
-  [[nodiscard]] const std::vector<std::pair<conntrack::PortIndex, test::Bytes>>& flows() const {
-    return flows_;
-  }
+  [[nodiscard]] const std::vector<std::pair<PortIndex, test::Bytes>>& flows() const { return flows_; }
   // All sessions end; then nothing may be left of the input.
   void finish();
 
@@ -28,7 +26,7 @@ class GatewayBed {
 
   unsigned workers_;
   test::Testbed bed_;
-  std::vector<std::pair<conntrack::PortIndex, test::Bytes>> flows_;
+  std::vector<std::pair<PortIndex, test::Bytes>> flows_;
   std::size_t buffers_ = 0;
   unsigned finished_ = 0;
 };

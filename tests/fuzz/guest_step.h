@@ -27,7 +27,7 @@ namespace vmnat::fuzz {
 inline constexpr unsigned kGuestKinds = 3;  // of gateways, by byte 0
 
 struct Step {
-  conntrack::PortIndex port = 0;
+  PortIndex port = 0;
   std::uint8_t mends = 0;
   GuestRings::Layout layout;
   dataplane::virtio::NetHeader header;
@@ -58,7 +58,7 @@ inline constexpr std::array kOffloads = {
             .segmentation = dataplane::virtio::NetHeader::kTcp4 | dataplane::virtio::NetHeader::kEcn},
     Offload{.segmentation = dataplane::virtio::NetHeader::kTcp4}};
 
-inline bool is_guest(conntrack::PortIndex port) {
+inline bool is_guest(PortIndex port) {
   return port == test::kVm1 || port == test::kVm2;
 }
 

@@ -241,7 +241,7 @@ class Origins {
 };
 
 // A session of an inbound segment, as far as one can tell: who sends, and to which VM and port.
-using Flow = std::tuple<conntrack::PortIndex, std::uint32_t, std::uint32_t>;
+using Flow = std::tuple<PortIndex, std::uint32_t, std::uint32_t>;
 Flow flow_of(const Output& output) {
   return {output.port, get32(output.frame, kIp + 12), get32(output.frame, ip_in(output.frame)->l4)};
 }

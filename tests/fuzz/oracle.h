@@ -12,7 +12,7 @@
 namespace vmnat::fuzz {
 
 struct Output {
-  conntrack::PortIndex port;
+  PortIndex port;
   test::Bytes frame;
   bool was_merged = false;  // a segment of a super-frame
 };

@@ -27,7 +27,6 @@ namespace vmnat::fuzz {
 
 using control::FrameBytes;
 using control::NetworkIndex;
-using control::PortIndex;
 
 class PuntsBed {
  public:
@@ -103,7 +102,7 @@ class PuntsBed {
   std::vector<control::PortPlan> ports_;
   dataplane::ForwardingState state_;
   dhcp::WallTime wall_;
-  control::SteadyTime now_;
+  SteadyTime now_;
   control::DhcpService dhcp_;
   control::Neighbors neighbors_;
   std::vector<control::Neighbors> inside_;

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-ROOMS = ('net', 'conntrack', 'dhcp', 'dataplane', 'control', 'bench', 'tests')
+ROOMS = ('base', 'net', 'conntrack', 'dhcp', 'dataplane', 'control', 'bench', 'tests')
 CPP_SUFFIXES = ('.h', '.cc')
 
 

@@ -37,7 +37,7 @@ RULES = (
     Rule('bytes are reinterpreted in the ground floor and the parse step alone',
          r'\breinterpret_cast\b' + HARMLESS_CASTS,
          'use net::view<T> or std::as_bytes; reinterpret_cast is for the parse step',
-         r'(net|conntrack|dhcp|dataplane|control)/.*', True,
+         r'(base|net|conntrack|dhcp|dataplane|control)/.*', True,
          {'net/': 'the checked views live there', 'dataplane/parse*': 'the parse step'}),
     Rule('the packet path takes no lock of DPDK, which would leave no symbol',
          r'\brte_(?:spinlock|rwlock|ticketlock|mcslock|seqlock)\w*', '{0}: give the data one owner instead',

@@ -24,13 +24,14 @@ class Room(NamedTuple):
 
 ANY = ('any',)
 STD = ('the standard library', 'CPU intrinsics')
-EVERYTHING = ('net', 'conntrack', 'dhcp', 'dataplane', 'control')
+EVERYTHING = ('base', 'net', 'conntrack', 'dhcp', 'dataplane', 'control')
 
 TABLE = {
-    'net': Room(('net',), STD),
-    'conntrack': Room(('conntrack', 'net'), STD),
-    'dhcp': Room(('dhcp', 'net'), STD),
-    'dataplane': Room(('dataplane', 'net', 'conntrack'), STD + ('DPDK',)),
+    'base': Room(('base',), STD),
+    'net': Room(('net', 'base'), STD),
+    'conntrack': Room(('conntrack', 'net', 'base'), STD),
+    'dhcp': Room(('dhcp', 'net', 'base'), STD),
+    'dataplane': Room(('dataplane', 'net', 'base', 'conntrack'), STD + ('DPDK',)),
     'control': Room(EVERYTHING, STD + (
         'DPDK', 'Boost', 'yaml-cpp', 'fmt', 'spdlog', 'nlohmann-json', 'CLI11', 'libexpected', 'libsystemd',
         'prometheus-cpp', 'libnuma', 'the system')),

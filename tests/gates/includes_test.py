@@ -37,6 +37,7 @@ def _(tree):
 
 # Who includes what, line 3 of a header, and what the gate says of it.
 FORBIDDEN = [
+    ('base/a.h', '"net/b.h"', 'base may not include net "net/b.h"'),
     ('net/a.h', '<rte_ether.h>', 'net may not include DPDK <rte_ether.h>'),
     ('net/a.h', '"conntrack/b.h"', 'net may not include conntrack "conntrack/b.h"'),
     ('conntrack/a.h', '<rte_mbuf.h>', 'conntrack may not include DPDK <rte_mbuf.h>'),

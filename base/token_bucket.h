@@ -8,9 +8,9 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "conntrack/flow_key.h"
+#include "base/time.h"
 
-namespace vmnat::dataplane {
+namespace vmnat {
 
 class TokenBucket {
  public:
@@ -18,7 +18,7 @@ class TokenBucket {
       : per_second_(per_second), full_(burst * kOne), filled_(full_) {}
 
   // True when one more, or so many at once, may be done now.
-  bool take(conntrack::Time now, std::uint32_t count = 1) {
+  bool take(Time now, std::uint32_t count = 1) {
     const std::uint64_t gained = std::uint64_t{(now - refilled_).count()} * per_second_;
     refilled_ = now;
     filled_ = std::min(full_, filled_ + gained);
@@ -29,12 +29,11 @@ class TokenBucket {
   }
 
  private:
-  static constexpr std::uint64_t kOne =
-      conntrack::Clock::period::den;  // a token, in what a tick brings of it
+  static constexpr std::uint64_t kOne = Clock::period::den;  // a token, in what a tick brings of it
   std::uint32_t per_second_;
   std::uint64_t full_;
   std::uint64_t filled_;
-  conntrack::Time refilled_{};
+  Time refilled_{};
 };
 
-}  // namespace vmnat::dataplane
+}  // namespace vmnat

@@ -5,7 +5,7 @@
 #include <atomic>
 #include <cstdint>
 
-namespace vmnat::dataplane {
+namespace vmnat {
 
 // An increment is a plain load, add and store.
 class Counter {
@@ -20,4 +20,4 @@ class Counter {
   std::atomic<std::uint64_t> value_{0};
 };
 
-}  // namespace vmnat::dataplane
+}  // namespace vmnat
