@@ -19,7 +19,7 @@
 
 #include "bench/flows.h"
 #include "bench/frame.h"
-#include "dataplane/pipeline.h"
+#include "dataplane/pipeline/pipeline.h"
 
 namespace vmnat::bench {
 namespace {

@@ -20,7 +20,7 @@
 
 #include "control/topology.h"
 #include "control/unix_socket.h"
-#include "dataplane/virtio.h"
+#include "dataplane/device/virtio.h"
 
 namespace vmnat::control {
 namespace {

@@ -15,8 +15,8 @@
 #include "control/numa.h"
 #include "control/result.h"
 #include "control/vhost_socket.h"
-#include "dataplane/device.h"
-#include "dataplane/offload.h"
+#include "dataplane/device/device.h"
+#include "dataplane/device/offload.h"
 #include "net/address.h"
 
 struct rte_mempool;

@@ -9,7 +9,7 @@
 
 #include "control/config/model.h"
 #include "control/topology.h"
-#include "dataplane/refused_remotes.h"
+#include "dataplane/context/refused_remotes.h"
 
 namespace vmnat::control {
 

@@ -16,7 +16,7 @@
 #include "control/state_publisher.h"
 #include "control/topology.h"
 #include "control/worker_flush.h"
-#include "dataplane/worker.h"
+#include "dataplane/worker/worker.h"
 
 namespace vmnat::control {
 

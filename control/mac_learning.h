@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "base/ids.h"
-#include "dataplane/forwarding_state.h"
+#include "dataplane/context/forwarding_state.h"
 
 namespace vmnat::control {
 

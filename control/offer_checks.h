@@ -21,7 +21,7 @@
 #include "base/ids.h"
 #include "base/time.h"
 #include "control/neighbors.h"
-#include "dataplane/forwarding_state.h"
+#include "dataplane/context/forwarding_state.h"
 #include "dhcp/lease_table.h"
 #include "dhcp/port_budget.h"
 

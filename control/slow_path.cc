@@ -109,7 +109,7 @@ void SlowPath::tell_workers(SteadyTime now) {
   }
 }
 
-// The worker tells their senders (dataplane/refuse.h).
+// The worker tells their senders (dataplane/detours/refuse.h).
 void SlowPath::return_unreachable(Neighbors& neighbors, PuntReason reason) {
   for (const auto& [frame, port] : neighbors.take_unreachable())
     push(frame, {.port = port, .punt = reason, .errand = dataplane::FrameNote::Errand::Unreachable},
@@ -281,7 +281,7 @@ void SlowPath::hear_uplink_arp(SteadyTime now) {
            net::to_string(claim->address));
 }
 
-// The switch lets no VM be the gateway (dataplane/guard.h): it is only told of.
+// The switch lets no VM be the gateway (dataplane/pipeline/guard.h): it is only told of.
 void SlowPath::hear_inside_arp(PortIndex port, SteadyTime now, dhcp::WallTime wall) {
   const PortPlan& plan = launched_.ports()[port];
   const net::Ipv4Addr gateway = launched_.states().current().networks[plan.network].gateway.address;

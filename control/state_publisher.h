@@ -9,7 +9,7 @@
 #include <deque>
 #include <memory>
 
-#include "dataplane/forwarding_state.h"
+#include "dataplane/context/forwarding_state.h"
 
 namespace vmnat::control {
 

@@ -11,7 +11,7 @@
 #include "base/ids.h"
 #include "conntrack/conntrack.h"
 #include "control/config/model.h"
-#include "dataplane/forwarding_state.h"
+#include "dataplane/context/forwarding_state.h"
 
 namespace vmnat::control {
 

@@ -20,7 +20,7 @@
 #include <rte_vhost.h>
 #include <string_view>
 
-#include "dataplane/vhost_port.h"
+#include "dataplane/device/vhost_port.h"
 
 namespace vmnat::control {
 

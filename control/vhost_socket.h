@@ -26,7 +26,7 @@
 #include "control/guest_faults.h"
 #include "control/result.h"
 #include "control/vhost_messages.h"
-#include "dataplane/vhost_port.h"
+#include "dataplane/device/vhost_port.h"
 
 namespace vmnat::control {
 

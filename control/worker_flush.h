@@ -9,7 +9,7 @@
 #include <optional>
 #include <vector>
 
-#include "dataplane/flush.h"
+#include "dataplane/worker/flush.h"
 
 namespace vmnat::control {
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a guest says of its frame: settled by the bytes, or dropped; and whatever it says, what leaves fits.
-#include "dataplane/claims.h"
+#include "dataplane/device/claims.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

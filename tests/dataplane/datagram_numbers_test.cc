@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "dataplane/datagram_numbers.h"
+#include "dataplane/context/datagram_numbers.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

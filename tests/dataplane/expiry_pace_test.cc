@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sessions end in time at whatever rate a worker polls.
-#include "dataplane/expiry_pace.h"
+#include "dataplane/worker/expiry_pace.h"
 
 #include <gtest/gtest.h>
 

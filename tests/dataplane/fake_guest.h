@@ -12,7 +12,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "dataplane/split_virtqueue.h"
+#include "dataplane/device/split_virtqueue.h"
 #include "tests/dataplane/packet_builder.h"
 
 namespace vmnat::test {

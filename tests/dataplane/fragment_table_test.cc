@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The fragment table alone, with the clock in hand: verdicts, bounds, and a model that remembers every byte.
-#include "dataplane/fragment_table.h"
+#include "dataplane/context/fragment_table.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -8,7 +8,7 @@
 #include <cstring>
 #include <gtest/gtest.h>
 
-#include "dataplane/frame_reader.h"
+#include "dataplane/frame/frame_reader.h"
 #include "tests/dataplane/testbed.h"
 
 namespace vmnat::test {

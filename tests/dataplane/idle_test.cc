@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "dataplane/idle.h"
+#include "dataplane/worker/idle.h"
 
 #include <gtest/gtest.h>
 

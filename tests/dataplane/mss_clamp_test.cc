@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The MSS of SYNs: the clamp alone on a table of options, and on the way through the NAT.
-#include "dataplane/mss_clamp.h"
+#include "dataplane/pipeline/mss_clamp.h"
 
 #include <cstring>
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The way to control under floods: whose frames come through, and what the others are told.
-#include "dataplane/punt.h"
+#include "dataplane/context/punt.h"
 
 #include "tests/dataplane/fixture.h"
 

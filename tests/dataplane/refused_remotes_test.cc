@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "dataplane/refused_remotes.h"
+#include "dataplane/context/refused_remotes.h"
 
 #include <gtest/gtest.h>
 #include <map>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Frames out of a guest's memory and into it, in whatever buffers it gives, good and bad.
-#include "dataplane/split_virtqueue.h"
+#include "dataplane/device/split_virtqueue.h"
 
 #include <bit>
 #include <csignal>
@@ -12,8 +12,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "dataplane/claims.h"
-#include "dataplane/offload.h"
+#include "dataplane/device/claims.h"
+#include "dataplane/device/offload.h"
 #include "tests/dataplane/fake_guest.h"
 #include "tests/dataplane/testbed.h"
 

@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "dataplane/worker.h"
+#include "dataplane/worker/worker.h"
 #include "tests/dataplane/packet_builder.h"
 
 namespace vmnat::test {

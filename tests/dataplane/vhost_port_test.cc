@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A guest's port as workers see it: what its VMM wants announced, and what becomes of frames for it.
-#include "dataplane/vhost_port.h"
+#include "dataplane/device/vhost_port.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -16,7 +16,7 @@
 #include <memory>
 #include <rte_mempool.h>
 
-#include "dataplane/virtio.h"
+#include "dataplane/device/virtio.h"
 #include "tests/fuzz/driver.h"
 #include "tests/fuzz/gateway.h"
 #include "tests/fuzz/gateway_bed.h"

@@ -13,7 +13,7 @@
 #include <memory>
 #include <vector>
 
-#include "dataplane/vhost_port.h"
+#include "dataplane/device/vhost_port.h"
 #include "tests/dataplane/packet_builder.h"
 
 namespace vmnat::fuzz {

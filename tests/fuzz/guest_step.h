@@ -18,7 +18,7 @@
 #include <span>
 #include <utility>
 
-#include "dataplane/virtio.h"
+#include "dataplane/device/virtio.h"
 #include "tests/dataplane/testbed.h"
 #include "tests/fuzz/guest_rings.h"
 

@@ -15,8 +15,8 @@
 #include <rte_mempool.h>
 #include <span>
 
-#include "dataplane/offload.h"
-#include "dataplane/split_virtqueue.h"
+#include "dataplane/device/offload.h"
+#include "dataplane/device/split_virtqueue.h"
 #include "tests/dataplane/fake_guest.h"
 #include "tests/dataplane/testbed.h"
 #include "tests/fuzz/driver.h"

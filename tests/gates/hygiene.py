@@ -38,7 +38,7 @@ RULES = (
          r'\breinterpret_cast\b' + HARMLESS_CASTS,
          'use net::view<T> or std::as_bytes; reinterpret_cast is for the parse step',
          r'(base|net|conntrack|dhcp|dataplane|control)/.*', True,
-         {'net/': 'the checked views live there', 'dataplane/parse*': 'the parse step'}),
+         {'net/': 'the checked views live there', 'dataplane/pipeline/parse*': 'the parse step'}),
     Rule('the packet path takes no lock of DPDK, which would leave no symbol',
          r'\brte_(?:spinlock|rwlock|ticketlock|mcslock|seqlock)\w*', '{0}: give the data one owner instead',
          r'(dataplane|conntrack)/.*', True, {}),

@@ -43,9 +43,9 @@ TABLE = {
 EXCUSED = {
     ('conntrack/reserved_array.cc', 'sys/mman.h'),  # tables are reserved pages, touched as they fill
     ('conntrack/reserved_array.cc', 'numaif.h'),    # on the worker's node
-    ('dataplane/split_virtqueue.cc', 'sys/eventfd.h'),  # a guest that sleeps is interrupted
-    ('dataplane/idle.cc', 'sys/prctl.h'),           # a worker that rests asks for exact sleeps
-    ('dataplane/idle.cc', 'time.h'),                # nanosleep
+    ('dataplane/device/split_virtqueue.cc', 'sys/eventfd.h'),  # a guest that sleeps is interrupted
+    ('dataplane/worker/idle.cc', 'sys/prctl.h'),           # a worker that rests asks for exact sleeps
+    ('dataplane/worker/idle.cc', 'time.h'),                # nanosleep
 }
 
 # Outside headers by how their path starts; what matches nothing is a header of the system.

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// ForwardingState: all that workers share with each other: networks, ports, policies, MAC addresses,
+// neighbours.
+//
+// An immutable snapshot. Control builds a new one for every change, publishes it through StatePublisher,
+// and frees the old one when every worker has passed a quiescent point. Workers only read, once a poll
+// through one acquire load, and never lock.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/ids.h"
+#include "conntrack/conntrack.h"
+#include "dataplane/context/counters.h"
+#include "dataplane/device/offload.h"
+#include "net/address.h"
+
+namespace vmnat::dataplane {
+using NetworkIndex = std::uint16_t;
+
+inline constexpr PortIndex kUplinkPort = 0;  // VM ports follow, in the configuration's order
+inline constexpr NetworkIndex kNoNetwork = 0xffff;
+
+// A fixed open-addressing table from a word (MAC or IPv4 address, never 0) to a value. Copies share it: a
+// state costs what has changed since the one before.
+template <typename Value>
+class WordTable {
+ public:
+  struct Entry {
+    std::uint64_t key = 0;
+    Value value{};
+  };
+
+  WordTable() = default;
+  // `entries` hold distinct keys other than 0. At most half of the slots are used.
+  explicit WordTable(const std::vector<Entry>& entries) {
+    std::size_t size = 4;
+    while (size < entries.size() * 2) size *= 2;
+    const auto slots = std::make_shared<Entry[]>(size);
+    mask_ = size - 1;
+    for (const Entry& entry : entries) {
+      std::size_t at = slot(entry.key);
+      while (slots[at].key != 0) at = (at + 1) & mask_;
+      slots[at] = entry;
+    }
+    slots_ = slots;
+  }
+
+  [[nodiscard]] const Value* find(std::uint64_t key) const {
+    if (slots_ == nullptr) return nullptr;
+    for (std::size_t at = slot(key);; at = (at + 1) & mask_) {
+      if (slots_[at].key == 0) return nullptr;  // first: an empty slot is nothing's, not 0's
+      if (slots_[at].key == key) return &slots_[at].value;
+    }
+  }
+
+ private:
+  [[nodiscard]] std::size_t slot(std::uint64_t key) const {
+    return (key * 0x9e3779b97f4a7c15u >> 32) & mask_;  // Fibonacci hashing
+  }
+  std::shared_ptr<const Entry[]> slots_;
+  std::size_t mask_ = 0;
+};
+
+// What a frame's sender is held against at a VM port, from little to much; guard.h.
+enum class Guard : std::uint8_t {
+  GatewayOnly,  // nobody is the gateway
+  Others,       // ... nor one of those that other ports own
+  OwnMac,       // ... and has a MAC of the port's own
+  OwnBoth,      // ... and an IPv4 address of the port's own
+};
+
+struct Port {
+  NetworkIndex network = kNoNetwork;  // kNoNetwork: the uplink
+  WorkerIndex owner = 0;              // the worker that polls its first queue
+  bool is_spread = false;             // other workers poll queues of it, too
+  std::uint8_t tx_queues = 1;         // open ones. One: the owner's; more: one each of as many workers
+  bool up = false;
+  bool is_segment = false;   // it leads to many hosts, or to a relay
+  std::uint16_t mtu = 1500;  // bytes of IP packet: what is longer does not leave by it, whatever it is
+  Offloads offloads;         // of the device: what it does for frames that it transmits
+  Guard guard = Guard::GatewayOnly;
+  bool is_guarded = false;  // guard: on. It is neither router nor DHCP server to its neighbours
+  // Nearly all frames have these: two compares instead of table look-ups. The MAC was last learned here, or
+  // is zero; the address, from Guard::Others on, goes with it.
+  net::MacAddr usual_mac;
+  net::Ipv4Addr usual_address;
+
+  // Which worker transmits what this one has for the port.
+  [[nodiscard]] WorkerIndex transmitter_for(WorkerIndex worker) const {
+    if (tx_queues <= 1) return owner;
+    return worker < tx_queues ? worker : static_cast<WorkerIndex>(worker % tx_queues);
+  }
+};
+
+// What the sender is told by ICMP when no session is to be had.
+enum class ExhaustionAnswer : std::uint8_t { Prohibited, HostUnreachable, Nothing };
+
+// A VM that inbound flows are opened to.
+struct InsideHost {
+  net::MacAddr mac;  // zero: not resolved
+  PortIndex port = 0;
+  bool is_silent = false;  // it was asked for, and has not answered: nothing waits for it
+  [[nodiscard]] bool is_resolved() const { return !mac.is_zero(); }
+};
+
+struct Network {
+  net::Ipv4Prefix gateway;  // the gateway's address with the network's prefix length
+  net::MacAddr mac;         // the gateway's
+  bool nat = true;          // false: isolated
+  bool dhcp = false;
+  bool awaits_arp = false;      // control asks who has an address: every reply is wanted
+  bool isolated_ports = false;  // VMs reach the gateway and what is behind it, not each other
+  std::uint16_t mtu = 1500;     // bytes of IPv4 packet
+  ExhaustionAnswer exhaustion_answer = ExhaustionAnswer::Prohibited;
+  bool resets_mid_stream = false;  // a VM's TCP without a session that is no SYN is answered by a RST
+  std::uint16_t most_mss = 0;      // of TCP connections through the NAT; 0: whatever they say
+  std::vector<PortIndex> ports;
+  WordTable<PortIndex> macs;    // learned: MAC -> port
+  WordTable<InsideHost> hosts;  // where forwards go to, by raw IPv4 address, resolved or not
+  // Who owns a MAC, or an address by its raw value: the port, kUplinkPort for what is the gateway's.
+  WordTable<PortIndex> mac_owners;
+  WordTable<PortIndex> address_owners;
+
+  // True for an address that a VM of this network may have.
+  [[nodiscard]] bool has_host(net::Ipv4Addr address) const {
+    return gateway.is_host(address) && address != gateway.address;
+  }
+};
+
+// A host on the uplink's link that was asked for.
+struct NextHop {
+  net::MacAddr mac;        // zero: not resolved
+  bool is_silent = false;  // it has not answered: nothing waits for it
+};
+
+// Without an address, while DHCP gives none, nothing is forwarded: `mtu` is then 0, so that frames of
+// sessions find themselves too big without being asked more.
+struct Uplink {
+  net::Ipv4Prefix address;  // unspecified: none
+  net::Ipv4Addr gateway;
+  net::MacAddr mac;
+  net::MacAddr gateway_mac;  // zero: not resolved
+  std::uint16_t mtu = 1500;  // bytes of IPv4 packet
+  // Control wants what comes for UDP port 68 and bears this transaction.
+  std::optional<std::uint32_t> dhcp_transaction;
+  // ... and whatever ARP says of this address, which is about to be ours; unspecified: there is none.
+  net::Ipv4Addr checked_address;
+  WordTable<NextHop> neighbors;  // on-link hosts by raw IPv4 address
+
+  [[nodiscard]] bool has_address() const { return !address.address.is_unspecified(); }
+  // False beyond the link when nobody is known to lead there.
+  [[nodiscard]] bool has_route(net::Ipv4Addr remote) const {
+    return !gateway.is_unspecified() || address.contains(remote);
+  }
+  // Of one that control asks for, zero when it is not resolved; nullptr: it asks for no such host.
+  [[nodiscard]] const net::MacAddr* asked_mac(net::Ipv4Addr host) const {
+    if (host.is_unspecified()) return nullptr;
+    if (host == gateway) return &gateway_mac;
+    const NextHop* neighbor = neighbors.find(host.raw());
+    return neighbor != nullptr ? &neighbor->mac : nullptr;
+  }
+  // MAC of the next hop towards `remote`; zero when it is not resolved.
+  [[nodiscard]] net::MacAddr next_hop_mac(net::Ipv4Addr remote) const {
+    if (!address.contains(remote)) return gateway_mac;
+    const NextHop* neighbor = neighbors.find(remote.raw());
+    return neighbor != nullptr ? neighbor->mac : net::MacAddr{};
+  }
+  // True for a host on the link that does not answer ARP. The gateway is never given up.
+  [[nodiscard]] bool is_silent(net::Ipv4Addr remote) const {
+    if (!address.contains(remote)) return false;
+    const NextHop* neighbor = neighbors.find(remote.raw());
+    return neighbor != nullptr && neighbor->is_silent;
+  }
+  [[nodiscard]] net::Ipv4Addr next_hop(net::Ipv4Addr remote) const {
+    return address.contains(remote) ? remote : gateway;
+  }
+};
+
+// Where an external endpoint leads that the configuration gives to a VM.
+struct Forward {
+  net::Endpoint to;
+  NetworkIndex network = 0;
+};
+
+struct ForwardingState {
+  std::uint64_t generation = 0;
+  Uplink uplink;
+  std::vector<Network> networks;
+  std::uint16_t smallest_mtu = 1500;  // of the networks: what is not larger fits all of them
+  std::vector<Port> ports;            // [kUplinkPort] is the uplink
+  // By network. Shared by states that differ in other things; never null once it has not been.
+  std::shared_ptr<const conntrack::NatPolicies> policies;
+  WordTable<Forward> forwards;               // by forward_word() of the external endpoint
+  WordTable<net::Endpoint> static_mappings;  // the external endpoint, by forward_word() of the forward's `to`
+
+  static std::uint64_t forward_word(net::Endpoint endpoint, net::Protocol protocol) {
+    return conntrack::FlowKey::of({}, endpoint, protocol).remote;
+  }
+  [[nodiscard]] const Forward* forward_of(net::Endpoint external, net::Protocol protocol) const {
+    return forwards.find(forward_word(external, protocol));
+  }
+  // The external endpoint of the forward that leads to this internal one: what the VM opens leaves by it.
+  [[nodiscard]] std::optional<net::Endpoint> static_mapping_of(net::Endpoint internal,
+                                                               net::Protocol protocol) const {
+    const net::Endpoint* external = static_mappings.find(forward_word(internal, protocol));
+    return external != nullptr ? std::optional{*external} : std::nullopt;
+  }
+
+  [[nodiscard]] NetworkIndex network_of(net::Ipv4Addr address) const {
+    for (std::size_t i = 0; i < networks.size(); ++i)
+      if (networks[i].gateway.contains(address)) return static_cast<NetworkIndex>(i);
+    return kNoNetwork;
+  }
+};
+
+}  // namespace vmnat::dataplane

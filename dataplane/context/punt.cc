@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/context/punt.h"
+
+#include <cstring>
+
+#include "dataplane/context/context.h"
+
+namespace vmnat::dataplane {
+
+bool TargetBudgets::take(net::Ipv4Addr target, PortIndex port, Time now) {
+  const std::uint64_t mixed =
+      (std::uint64_t{target.raw()} << 16 | port) * 0x9e37'79b9'7f4a'7c15u;  // Fibonacci hashing
+  Slot& slot = slots_[(mixed >> 32) % kSlots];
+  if (slot.target != target || slot.port != port || slot.tick != now) slot = {target, port, 0, now};
+  if (slot.count == kPuntsPerTarget) return false;
+  ++slot.count;
+  return true;
+}
+
+bool PuntBudgets::take(const ForwardingState& state, rte_mbuf* frame, PortIndex port, PuntReason reason,
+                       Time now) {
+  OfPort& of_port = ports_[port];
+  switch (reason) {
+    case PuntReason::Dhcp:
+      return (state.ports[port].is_segment ? of_port.segment_dhcp : of_port.dhcp).take(now);
+    case PuntReason::UplinkDhcp:
+      return of_port.dhcp.take(now);
+    case PuntReason::ArpReply:
+      return port == kUplinkPort ? take_arp(state.uplink, frame, now) : of_port.arp.take(now);
+    case PuntReason::NeighborUnresolved:
+      return targets_.take(state.uplink.next_hop(ipv4_of(frame).destination), port, now) &&
+             of_port.unresolved.take(now);
+    case PuntReason::HostUnresolved:
+      return targets_.take(note_of(frame).host, port, now) && of_port.unresolved.take(now);
+    case PuntReason::kCount:
+      break;
+  }
+  return false;
+}
+
+// Whoever confirms what is known of the router does no harm by it; whoever says something else of it, or of a
+// neighbour, is one of many.
+bool PuntBudgets::take_arp(const Uplink& uplink, rte_mbuf* frame, Time now) {
+  const auto& arp = *rte_pktmbuf_mtod_offset(frame, const net::ArpPacket*, sizeof(net::EthernetHeader));
+  const net::MacAddr* known = uplink.asked_mac(arp.sender_address);
+  if (arp.sender_address == uplink.gateway && known != nullptr && *known == arp.sender_mac)
+    return router_arp_.take(now);
+  if (!targets_.take(arp.sender_address, kUplinkPort, now)) return false;
+  return known != nullptr ? ports_[kUplinkPort].arp.take(now) : other_arp_.take(now);
+}
+
+void Context::punt(rte_mbuf* frame, PortIndex port, PuntReason reason) {
+  if (frame->nb_segs != 1 || is_super_frame(frame)) return drop(frame, port, DropReason::PuntSize);
+  if (!punt_budgets.take(*state, frame, port, reason, now)) return drop(frame, port, DropReason::PuntBudget);
+  if (is_unfinished(frame)) finish_checksum(frame);
+  note_of(frame).port = port;
+  note_of(frame).punt = reason;
+  const bool is_the_uplinks =
+      reason == PuntReason::UplinkDhcp || (reason == PuntReason::ArpReply && port == kUplinkPort);
+  FrameRing& ring = is_the_uplinks ? rings.uplink_punt : rings.punt;
+  if (!ring.push(frame)) return drop(frame, port, DropReason::PuntFull);
+  counters.punts[index_of(reason)].add(1);
+}
+
+rte_mbuf* buffer_with(std::span<const std::byte> frame, rte_mempool* pool) {
+  rte_mbuf* buffer = rte_pktmbuf_alloc(pool);
+  if (buffer == nullptr) return nullptr;
+  if (frame.size() > rte_pktmbuf_tailroom(buffer)) {
+    rte_pktmbuf_free(buffer);
+    return nullptr;
+  }
+  std::memcpy(rte_pktmbuf_append(buffer, static_cast<std::uint16_t>(frame.size())), frame.data(),
+              frame.size());
+  return buffer;
+}
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// Punt: a frame's way to the control thread, which none can fill for the others. Cold.
+//
+// Control is one thread, and a VM, or a stranger on the uplink, may send what is for control as fast as it
+// likes. So each port has a budget for each class of it, refilled once a tick of the workers' clock (1/16 s):
+// DHCP, ARP replies, and frames that wait for a MAC address, of which one destination gets eight a tick at
+// most. The budgets of all ports together fit into the ring, which control empties within a tick. What is
+// over is dropped as `punt_budget`. Example, 4 ports: 96 DHCP messages, 48 ARP replies and 48 unresolved
+// frames a tick of each, 1536, 768 and 768 a second; a VM that floods DHCP leaves room for 3 x 192 frames of
+// the others. A port that leads to many, a segment or a relay, may have six times as much of DHCP.
+//
+// What the uplink lives on goes by a ring of its own, emptied first: ARP replies that say what is known of
+// the router have a budget that nothing else takes from, as have those of neighbours that were asked, those
+// of others, and DHCP messages that bear our client's transaction.
+//
+// What the switch learns goes the same way, with a budget a port: a VM that makes up MACs costs neither the
+// others' their place in the ring nor control its time.
+//
+// Only frames of one buffer are taken: no ring holds more buffers than entries, and control never sees a
+// frame that it could not send. (A super-frame whose next hop is not resolved is dropped; TCP repeats it.)
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/time.h"
+#include "base/token_bucket.h"
+#include "dataplane/context/forwarding_state.h"
+#include "dataplane/frame/packet.h"
+
+namespace vmnat::dataplane {
+
+// Of a VM port, for each of its workers: so many punts a tick.
+struct PuntShares {
+  unsigned dhcp, segment_dhcp, arp, unresolved;
+
+  static constexpr PuntShares among(std::size_t ports) {
+    constexpr std::size_t kOfAll = 1536, kLeast = 24, kMost = 192;
+    constexpr unsigned kLeastOfSegment = 64;
+    const auto share =
+        static_cast<unsigned>(std::clamp(kOfAll / std::max<std::size_t>(ports, 1), kLeast, kMost));
+    return {.dhcp = share / 2,
+            .segment_dhcp = std::max(3 * share, kLeastOfSegment),
+            .arp = share / 4,
+            .unresolved = share / 4};
+  }
+  // Of so many ports, of which some are segments.
+  [[nodiscard]] constexpr std::size_t sum(std::size_t ports, std::size_t segments) const {
+    return ports * (dhcp + arp + unresolved) + segments * segment_dhcp;
+  }
+};
+// Of the uplink, a tick.
+inline constexpr unsigned kRouterArpPunts = 16, kAskedArpPunts = 64, kOtherArpPunts = 16,
+                          kUplinkDhcpPunts = 16;
+inline constexpr unsigned kUplinkPunts = kRouterArpPunts + kAskedArpPunts + kOtherArpPunts + kUplinkDhcpPunts;
+// A tick's punts of one port for one next hop, VM, or ARP sender.
+inline constexpr unsigned kPuntsPerTarget = 8;
+// A tick's reports of one port that a MAC was seen there, or says by ARP that it has an address.
+inline constexpr unsigned kLearnedMacs = 16;
+
+// So many of something a tick.
+constexpr TokenBucket tick_budget(unsigned at_once) {
+  return {at_once * static_cast<std::uint32_t>(Clock::period::den), at_once};
+}
+
+// How often each of the last punted targets was punted for in this tick; those that share a slot displace
+// each other, and are then bounded by their port's budget alone.
+class TargetBudgets {
+ public:
+  bool take(net::Ipv4Addr target, PortIndex port, Time now);
+
+ private:
+  static constexpr std::size_t kSlots = 64;
+  struct Slot {
+    net::Ipv4Addr target;
+    PortIndex port = 0;
+    std::uint16_t count = 0;
+    Time tick{};
+  };
+  std::array<Slot, kSlots> slots_{};
+};
+
+// One worker's.
+class PuntBudgets {
+ public:
+  explicit PuntBudgets(std::size_t port_count);
+
+  // True when the frame may go to control now.
+  bool take(const ForwardingState& state, rte_mbuf* frame, PortIndex port, PuntReason reason, Time now);
+  // True when control may be told now of a MAC at the port.
+  bool take_learned(PortIndex port, Time now) { return ports_[port].learned.take(now); }
+
+ private:
+  struct OfPort {
+    TokenBucket dhcp, segment_dhcp, arp, unresolved, learned;
+  };
+  bool take_arp(const Uplink& uplink, rte_mbuf* frame, Time now);
+
+  std::vector<OfPort> ports_;  // by PortIndex
+  TokenBucket router_arp_ = tick_budget(kRouterArpPunts);
+  TokenBucket other_arp_ = tick_budget(kOtherArpPunts);
+  TargetBudgets targets_;
+};
+
+// A frame of control's in a buffer of the pool; nullptr when there is none, or it does not fit into one.
+rte_mbuf* buffer_with(std::span<const std::byte> frame, rte_mempool* pool);
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// The only ways between threads: single-producer single-consumer rings of frames and messages.
+//
+//   worker -> control   punt, uplink_punt (frames), learn (source MAC seen on a port)
+//   control -> worker   inject (frames to transmit, or to look up again)
+//   worker -> worker    handoff[to] (frames for a queue or session owned elsewhere)
+//
+// A ring holds a power of two minus one entries; what does not fit is counted and dropped by the producer. So
+// that it does not hold many more buffers than entries, frames of several buffers (up to 33) are taken only
+// while few entries are used: at most some 4100 buffers are in a handoff ring of 2047 entries.
+#pragma once
+
+#include <cstdint>
+#include <rte_ring.h>
+#include <rte_ring_elem.h>
+#include <vector>
+
+#include "base/ids.h"
+#include "dataplane/frame/packet.h"
+#include "net/address.h"
+
+struct rte_mbuf;
+
+namespace vmnat::dataplane {
+
+// A view of an rte_ring of frames; control creates and frees the ring itself.
+class FrameRing {
+ public:
+  FrameRing() = default;
+  explicit FrameRing(rte_ring* ring) : ring_(ring) {}
+  bool push(rte_mbuf* frame) {
+    if (frame->nb_segs > 1 && rte_ring_count(ring_) >= kEntriesBeforeChains) return false;
+    return rte_ring_sp_enqueue(ring_, frame) == 0;
+  }
+  unsigned pop(rte_mbuf** frames, unsigned count) {
+    return rte_ring_sc_dequeue_burst_elem(ring_, frames, sizeof(rte_mbuf*), count, nullptr);
+  }
+  [[nodiscard]] bool is_empty() const { return rte_ring_empty(ring_) != 0; }
+
+ private:
+  static constexpr unsigned kEntriesBeforeChains = 64;
+  rte_ring* ring_ = nullptr;
+};
+
+// "This MAC address sends from this port." With an address: "... and says by ARP that it has this one", in a
+// frame that goes on.
+struct LearnedMac {
+  net::MacAddr mac;
+  PortIndex port = 0;
+  net::Ipv4Addr address{};
+};
+static_assert(sizeof(LearnedMac) == 12);
+
+class LearnRing {
+ public:
+  LearnRing() = default;
+  explicit LearnRing(rte_ring* ring) : ring_(ring) {}
+  bool push(const LearnedMac& learned) {
+    return rte_ring_sp_enqueue_elem(ring_, const_cast<LearnedMac*>(&learned), sizeof learned) == 0;
+  }
+  bool pop(LearnedMac& learned) { return rte_ring_sc_dequeue_elem(ring_, &learned, sizeof learned) == 0; }
+
+ private:
+  rte_ring* ring_ = nullptr;
+};
+
+// One worker's ends.
+struct Rings {
+  FrameRing punt;
+  FrameRing uplink_punt;  // what the uplink lives on; see punt.h
+  FrameRing inject;
+  LearnRing learn;
+  std::vector<FrameRing> handoff_to;    // by worker; own entry unused
+  std::vector<FrameRing> handoff_from;  // from the other workers
+};
+
+}  // namespace vmnat::dataplane

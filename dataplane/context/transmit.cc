@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/context/transmit.h"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#include "dataplane/frame/packet.h"
+
+namespace vmnat::dataplane {
+namespace {
+
+constexpr unsigned kMostTags = 2;  // VLAN tags that the MTU does not count
+
+// Bytes before the network header.
+std::uint32_t link_length(const rte_mbuf* frame) {
+  std::uint32_t length = sizeof(net::EthernetHeader);
+  for (unsigned tags = 0; tags < kMostTags; ++tags, length += 4) {
+    net::Be16 copy;
+    const auto* type =
+        static_cast<const net::Be16*>(rte_pktmbuf_read(frame, length - sizeof copy, sizeof copy, &copy));
+    if (type == nullptr || !net::is_vlan_tag(static_cast<net::EtherType>(type->host()))) break;
+  }
+  return length;
+}
+
+bool fits(const rte_mbuf* frame, std::uint16_t mtu) {
+  if (is_super_frame(frame)) return has_segments_up_to(frame, mtu);
+  return frame->pkt_len <= link_length(frame) + mtu;
+}
+
+// Into one buffer. False: there is none, or the frame has no room in it.
+bool join_buffers(rte_mbuf*& frame) {
+  if (rte_pktmbuf_linearize(frame) == 0) return true;
+  rte_mbuf* const copy = rte_pktmbuf_copy(frame, frame->pool, 0, UINT32_MAX);
+  if (copy == nullptr) return false;
+  if (copy->nb_segs > 1) {
+    rte_pktmbuf_free(copy);
+    return false;
+  }
+  rte_pktmbuf_free(std::exchange(frame, copy));
+  return true;
+}
+
+}  // namespace
+
+void Transmitter::flush(const ForwardingState& state) {
+  for (unsigned i = 0; i < dirty_count_; ++i) {
+    const PortIndex port = dirty_[i];
+    flush_port(port, state.ports[port]);
+    buffers_[port].is_listed = false;
+  }
+  dirty_count_ = 0;
+}
+
+void Transmitter::flush_port(PortIndex to, const Port& port) {
+  Buffer& buffer = buffers_[to];
+  if (buffer.count == 0) return;
+  StageClock clock(counters_.stages);
+  const std::uint16_t queue = port.tx_queues <= 1 ? 0 : worker_;
+  if (std::exchange(buffer.has_offload, false) && port.up) drop_unprepared(queue, buffer);
+  std::uint64_t bytes = 0;  // taken before the device owns the frames
+  for (unsigned i = 0; i < buffer.count; ++i) bytes += buffer.frames[i]->pkt_len;
+  const Transmission result =
+      port.up ? buffer.device.transmit(queue, buffer.frames, buffer.count) : Transmission{};
+  for (auto left = Transmission::first(buffer.count) & ~result.sent; left != 0; left &= left - 1) {
+    const auto i = static_cast<unsigned>(std::countr_zero(left));
+    bytes -= buffer.frames[i]->pkt_len;
+    const bool is_too_long = (result.too_long >> i & 1) != 0;
+    const DropReason full = is_too_long ? DropReason::GuestBuffers : DropReason::TxFull;
+    drop(buffer.frames[i], buffer.from[i], port.up ? full : DropReason::PortDown);
+  }
+  counters_.ports[to].tx_packets.add(static_cast<unsigned>(std::popcount(result.sent)));
+  counters_.ports[to].tx_bytes.add(bytes);
+  clock.lap(Stage::Transmit, buffer.count);
+  buffer.count = 0;
+}
+
+// What the device's own limits do not let through: its driver says so before the device stops over it.
+void Transmitter::drop_unprepared(std::uint16_t queue, Buffer& buffer) {
+  unsigned ready = 0;
+  for (;;) {
+    ready +=
+        buffer.device.prepare(queue, buffer.frames + ready, static_cast<std::uint16_t>(buffer.count - ready));
+    if (ready == buffer.count) return;
+    drop(buffer.frames[ready], buffer.from[ready], DropReason::Offload);
+    std::copy(buffer.frames + ready + 1, buffer.frames + buffer.count, buffer.frames + ready);
+    std::copy(buffer.from + ready + 1, buffer.from + buffer.count, buffer.from + ready);
+    --buffer.count;
+  }
+}
+
+void Transmitter::send_unusual(const Port& port, rte_mbuf* frame, PortIndex from, PortIndex to) {
+  if (!fits(frame, port.mtu)) return drop(frame, from, DropReason::TooBig);
+  if (is_unfinished(frame)) return send_unfinished(port, frame, from, to);
+  if (frame->nb_segs > port.offloads.most_buffers && !join_buffers(frame))
+    return drop(frame, from, DropReason::NoBuffer);
+  put(port, frame, from, to);
+}
+
+void Transmitter::send_unfinished(const Port& port, rte_mbuf* frame, PortIndex from, PortIndex to) {
+  if (prepare_to_leave(frame, port.offloads) == Remaining::Segments)
+    return send_in_segments(port, frame, from, to);
+  if (frame->nb_segs > port.offloads.most_buffers && !join_buffers(frame))
+    return drop(frame, from, DropReason::NoBuffer);
+  put(port, frame, from, to);
+  buffers_[to].has_offload = true;
+}
+
+// The frame counts for one of its segments, the others are made.
+void Transmitter::send_in_segments(const Port& port, rte_mbuf* frame, PortIndex from, PortIndex to) {
+  Segmenter segments(frame);
+  unsigned made = 0;
+  for (; segments.has_next(); ++made) {
+    rte_mbuf* segment = segments.next();
+    if (segment == nullptr) {
+      counters_.segments_made.add(made);
+      return drop(frame, from, DropReason::NoBuffer);
+    }
+    put(port, segment, from, to);
+  }
+  counters_.segments_made.add(made - 1);
+  rte_pktmbuf_free(frame);
+}
+
+void Transmitter::hand_off(rte_mbuf* frame, PortIndex from, PortIndex to, WorkerIndex owner) {
+  note_of(frame) = {.port = to, .from = from, .errand = FrameNote::Errand::Transmit};
+  if (!rings_.handoff_to[owner].push(frame)) return drop(frame, from, DropReason::HandoffFull);
+  counters_.handoff_frames.add(1);
+}
+
+void Transmitter::drop(rte_mbuf* frame, PortIndex from, DropReason reason) {
+  counters_.ports[from].drops[index_of(reason)].add(1);
+  rte_pktmbuf_free(frame);
+}
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// Transmit: per-port buffers of frames, flushed in bursts by the port's owner.
+//
+// A frame for a port owned by another worker crosses on the handoff ring and is buffered there. What a
+// port does not take is dropped and counted, never waited for: a slow VM costs only its own frames.
+//
+// Whatever road a frame has come, it fits the device that it leaves by: it is no longer than the port's MTU
+// with its link header, or a super-frame whose segments are not; in no more buffers than the device takes.
+#pragma once
+
+#include <memory>
+#include <rte_mbuf.h>
+#include <span>
+
+#include "base/ids.h"
+#include "dataplane/context/counters.h"
+#include "dataplane/context/forwarding_state.h"
+#include "dataplane/context/rings.h"
+#include "dataplane/device/device.h"
+#include "dataplane/device/offload.h"
+
+namespace vmnat::dataplane {
+
+class Transmitter {
+ public:
+  // `devices` by PortIndex. A transmit queue is one worker's: see Port::transmitter_for.
+  Transmitter(WorkerIndex worker, std::span<const Device> devices, WorkerCounters& counters, Rings& rings);
+
+  // Takes the frame over; `from` is the port that its drop would be charged to.
+  void send(const ForwardingState& state, rte_mbuf* frame, PortIndex from, PortIndex to) {
+    const Port& port = state.ports[to];
+    if (const WorkerIndex other = port.transmitter_for(worker_); other != worker_)
+      return hand_off(frame, from, to, other);
+    if (may_be_unfinished(frame->ol_flags) || frame->pkt_len > sizeof(net::EthernetHeader) + port.mtu ||
+        frame->nb_segs > port.offloads.most_buffers)
+      return send_unusual(port, frame, from, to);
+    put(port, frame, from, to);
+  }
+  // Hands all buffered frames to the devices; called at the end of every poll.
+  void flush(const ForwardingState& state);
+
+ private:
+  static constexpr unsigned kBufferSize = Transmission::kMostFrames;
+  struct Buffer {
+    Device device;
+    std::uint16_t count = 0;
+    bool is_listed = false;    // in dirty_
+    bool has_offload = false;  // some frame asks the device to do something
+    rte_mbuf* frames[kBufferSize];
+    PortIndex from[kBufferSize];
+  };
+
+  void put(const Port& port, rte_mbuf* frame, PortIndex from, PortIndex to) {
+    Buffer& buffer = buffers_[to];
+    if (buffer.count == kBufferSize) flush_port(to, port);
+    if (!buffer.is_listed) list(to);
+    buffer.from[buffer.count] = from;
+    buffer.frames[buffer.count++] = frame;
+  }
+  [[gnu::cold]] void send_unusual(const Port& port, rte_mbuf* frame, PortIndex from, PortIndex to);
+  [[gnu::cold]] void send_unfinished(const Port& port, rte_mbuf* frame, PortIndex from, PortIndex to);
+  [[gnu::cold]] void send_in_segments(const Port& port, rte_mbuf* frame, PortIndex from, PortIndex to);
+  void list(PortIndex port) {
+    buffers_[port].is_listed = true;
+    dirty_[dirty_count_++] = port;
+  }
+  void flush_port(PortIndex to, const Port& port);
+  [[gnu::cold]] void drop_unprepared(std::uint16_t queue, Buffer& buffer);
+  void hand_off(rte_mbuf* frame, PortIndex from, PortIndex to, WorkerIndex owner);
+  void drop(rte_mbuf* frame, PortIndex from, DropReason reason);
+
+  WorkerIndex worker_;
+  WorkerCounters& counters_;
+  Rings& rings_;
+  std::unique_ptr<Buffer[]> buffers_;   // by PortIndex
+  std::unique_ptr<PortIndex[]> dirty_;  // ports with buffered frames
+  unsigned dirty_count_ = 0;
+};
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/detours/fragments.h"
+
+#include "dataplane/detours/local.h"
+#include "dataplane/pipeline/look_up.h"
+#include "dataplane/pipeline/parse.h"
+#include "dataplane/pipeline/pipeline.h"
+#include "net/checksum.h"
+
+namespace vmnat::dataplane {
+namespace {
+
+constexpr unsigned kUnit = 8;  // RFC 791: of fragment offsets
+constexpr unsigned kLongestPayload = 65535 - sizeof(net::Ipv4Header);
+
+bool is_first(const net::Ipv4Header& ip) {
+  return ip.fragment_offset() == 0;
+}
+
+std::optional<DropReason> refusal_by_place(const net::Ipv4Header& ip) {
+  const auto length = static_cast<unsigned>(ip.total_length.host() - ip.header_length());
+  const unsigned begin = ip.fragment_offset() * kUnit;
+  if (length == 0 || begin + length > kLongestPayload || (ip.more_fragments() && length % kUnit != 0))
+    return DropReason::FragmentLength;
+  // RFC 3128: the first fragment has the whole TCP header, or is none that passes.
+  if (ip.protocol() == net::Protocol::Tcp && begin != 0 && begin < sizeof(net::TcpHeader))
+    return DropReason::FragmentTiny;
+  return std::nullopt;
+}
+
+// What the first fragment would be refused for, too, without a place in the table.
+template <Direction direction>
+std::optional<DropReason> refusal_by_address(const Context& context, PortIndex port,
+                                             const net::Ipv4Header& ip) {
+  const ForwardingState& state = *context.state;
+  if constexpr (direction == Direction::Outbound) {
+    if (!state.networks[state.ports[port].network].has_host(ip.source)) return DropReason::SourceForeign;
+  } else {
+    if (!context.external_ports.index_of(ip.destination)) return DropReason::NotExternal;
+  }
+  return std::nullopt;
+}
+
+Piece piece_of(const net::Ipv4Header& ip, PortIndex port, Direction direction) {
+  const unsigned begin = ip.fragment_offset() * kUnit;
+  const auto length = static_cast<unsigned>(ip.total_length.host() - ip.header_length());
+  return {.key = DatagramKey::of(ip, port, direction),
+          .port = port,
+          .direction = direction,
+          .begin = static_cast<std::uint16_t>(begin),
+          .end = static_cast<std::uint16_t>(begin + length),
+          .is_last = !ip.more_fragments()};
+}
+
+// The local endpoint is the source of outbound frames.
+template <Direction direction>
+FlowKey key_of(const net::Ipv4Header& ip, const Lead& lead) {
+  const bool is_outbound = direction == Direction::Outbound;
+  return FlowKey::of({is_outbound ? ip.source : ip.destination, lead.local_port},
+                     {is_outbound ? ip.destination : ip.source, lead.remote_port}, ip.protocol());
+}
+
+WorkerIndex gatherer_of(const Context& context, const net::Ipv4Header& ip) {
+  const std::uint64_t datagram = (std::uint64_t{ip.source.raw()} << 32 | ip.destination.raw()) ^
+                                 std::uint64_t{ip.identification.raw()} << 16 ^ ip.protocol_number;
+  return static_cast<WorkerIndex>((((datagram * 0x9e37'79b9'7f4a'7c15u) >> 32) * context.worker_count) >> 32);
+}
+
+// Makes a later fragment one of its datagram's packets.
+template <Direction direction>
+void follow(Burst& burst, unsigned i, const Lead& lead) {
+  const net::Ipv4Header& ip = ipv4_of(burst.frames[i]);
+  burst.packets[i] = {
+      .kind = lead.kind,
+      .l4_offset = static_cast<std::uint8_t>(sizeof(net::EthernetHeader) + ip.header_length()),
+      .total_length = ip.total_length.host(),
+      .new_id = lead.new_id};
+  burst.keys[i] = key_of<direction>(ip, lead);
+  FrameNote& note = note_of(burst.frames[i]);
+  note.new_id = lead.new_id;
+  note.kind = lead.kind;
+  note.local_port = lead.local_port;
+  note.remote_port = lead.remote_port;
+}
+
+template <Direction direction>
+Lead lead_of(Context& context, const Burst& burst, unsigned i) {
+  const net::Ipv4Header& ip = ipv4_of(burst.frames[i]);
+  const FlowKey& key = burst.keys[i];
+  const bool is_echo = is_echo_request(burst.frames[i], burst.packets[i]);
+  return {.local_port = key.local_endpoint().port,
+          .remote_port = key.remote_endpoint().port,
+          .new_id = direction == Direction::Outbound
+                        ? context.datagram_numbers.next(ip.destination, ip.protocol_number)
+                        : std::uint16_t{0},
+          .kind = is_echo ? PacketKind::LaterEchoFragment : PacketKind::LaterFragment};
+}
+
+template <Direction direction>
+FragmentTable::Verdict admit_first(Context& context, Burst& burst, unsigned i, const Piece& piece) {
+  burst.packets[i] = parse_first_fragment<direction>(burst.frames[i], burst.keys[i]);
+  ParsedPacket& packet = burst.packets[i];
+  if (packet.kind == PacketKind::Unroutable) {
+    const auto fault = packet.fault == DropReason::L4Header ? DropReason::FragmentTiny : packet.fault;
+    context.fragments.condemn(piece, fault, context.now);
+    return {FragmentTable::Fate::Refused, fault};
+  }
+  const auto verdict =
+      context.fragments.admit_first(piece, lead_of<direction>(context, burst, i), context.now);
+  packet.new_id = note_of(burst.frames[i]).new_id = verdict.lead.new_id;
+  return verdict;
+}
+
+// True when the frame goes on.
+template <Direction direction>
+bool collect(Context& context, Burst& burst, unsigned i) {
+  rte_mbuf* frame = burst.frames[i];
+  const net::Ipv4Header& ip = ipv4_of(frame);
+  context.counters.fragments_seen.add(1);
+  auto refusal = refusal_by_address<direction>(context, burst.port, ip);
+  if (!refusal) refusal = refusal_by_place(ip);
+  if (refusal) {
+    context.drop(frame, burst.port, *refusal);
+    return false;
+  }
+  const Piece piece = piece_of(ip, burst.port, direction);
+  const auto verdict = is_first(ip) ? admit_first<direction>(context, burst, i, piece)
+                                    : context.fragments.admit_later(piece, frame, context.now);
+  if (verdict.fate == FragmentTable::Fate::Refused) context.drop(frame, burst.port, verdict.reason);
+  if (verdict.fate != FragmentTable::Fate::Pass) return false;
+  if (!is_first(ip)) follow<direction>(burst, i, verdict.lead);
+  return true;
+}
+
+// Moves released frames of one port and direction into an empty burst.
+void fill(Context& context, Burst& burst, FragmentTable::Released released) {
+  burst.count = 0;
+  burst.port = released.port;
+  burst.has_fragments = true;
+  burst.has_oversize = false;
+  const Direction direction = released.direction;
+  for (;;) {
+    burst.frames[burst.count] = released.frame;
+    if (direction == Direction::Outbound)
+      follow<Direction::Outbound>(burst, burst.count, released.lead);
+    else
+      follow<Direction::Inbound>(burst, burst.count, released.lead);
+    ++burst.count;
+    const FragmentTable::Released* next = context.fragments.next_released();
+    if (burst.count == kBurstSize || next == nullptr || next->port != burst.port ||
+        next->direction != direction)
+      return;
+    released = context.fragments.take_released();
+  }
+}
+
+}  // namespace
+
+template <Direction direction>
+void gather_fragments(Context& context, Burst& burst) {
+  if (!context.state->ports[burst.port].is_spread) return;
+  constexpr auto errand = direction == Direction::Outbound ? FrameNote::Errand::OutboundFragment
+                                                           : FrameNote::Errand::InboundFragment;
+  unsigned kept = 0;
+  for (unsigned i = 0; i < burst.count; ++i) {
+    const WorkerIndex owner = burst.packets[i].kind == PacketKind::Fragment
+                                  ? gatherer_of(context, ipv4_of(burst.frames[i]))
+                                  : context.worker;
+    if (owner == context.worker)
+      burst.move(i, kept++);
+    else
+      hand_over(context, burst.frames[i], burst.port, owner, errand);
+  }
+  burst.count = static_cast<std::uint16_t>(kept);
+}
+
+template <Direction direction>
+void collect_fragments(Context& context, Burst& burst) {
+  unsigned kept = 0;
+  for (unsigned i = 0; i < burst.count; ++i)
+    if (burst.packets[i].kind != PacketKind::Fragment || collect<direction>(context, burst, i))
+      burst.move(i, kept++);
+  burst.count = static_cast<std::uint16_t>(kept);
+}
+
+template <Direction direction>
+void recall_fragments(Burst& burst) {
+  for (unsigned i = 0; i < burst.count; ++i) {
+    if (burst.packets[i].kind != PacketKind::Fragment) continue;
+    const FrameNote note = note_of(burst.frames[i]);
+    if (is_first(ipv4_of(burst.frames[i]))) {
+      burst.packets[i] = parse_first_fragment<direction>(burst.frames[i], burst.keys[i]);
+      burst.packets[i].new_id = note.new_id;
+    } else {
+      follow<direction>(burst, i,
+                        {.local_port = note.local_port,
+                         .remote_port = note.remote_port,
+                         .new_id = note.new_id,
+                         .kind = note.kind});
+    }
+  }
+}
+
+void renumber(Burst& burst) {
+  for (unsigned i = 0; i < burst.count; ++i) {
+    const std::uint16_t new_id = burst.packets[i].new_id;
+    if (new_id == 0) continue;
+    net::Ipv4Header& ip = ipv4_of(burst.frames[i]);
+    const auto number = net::Be16::from_host(new_id);
+    ip.checksum = net::ChecksumDelta::of(ip.identification.raw(), number.raw()).applied_to(ip.checksum);
+    ip.identification = number;
+  }
+}
+
+void forward_released(Context& context) {
+  Burst burst;
+  while (context.fragments.has_released()) {
+    const FragmentTable::Released first = context.fragments.take_released();
+    fill(context, burst, first);
+    if (first.direction == Direction::Outbound)
+      route_outbound(context, burst);
+    else
+      route_inbound(context, burst);
+  }
+}
+
+template void gather_fragments<Direction::Outbound>(Context&, Burst&);
+template void gather_fragments<Direction::Inbound>(Context&, Burst&);
+template void collect_fragments<Direction::Outbound>(Context&, Burst&);
+template void collect_fragments<Direction::Inbound>(Context&, Burst&);
+template void recall_fragments<Direction::Outbound>(Burst&);
+template void recall_fragments<Direction::Inbound>(Burst&);
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Hairpin: from one VM to another by way of an external address (RFC 4787 REQ-9, RFC 5508 REQ-7). Cold.
+//
+// The frame has gone the whole way out, up to the uplink; there it turns round and comes in, as if a router
+// had sent it back. So it takes two sessions and passes the receiver's filter, and the receiver sees the
+// sender's external address and port, from the same network or from another. Example, with 8080 forwarded to
+// .10:80:
+//
+//   192.168.122.11:5000 > 203.0.113.2:8080    out   203.0.113.2:5000 > 203.0.113.2:8080
+//                                             in    203.0.113.2:5000 > 192.168.122.10:80
+//
+// Only for external addresses on the uplink's link; for others the router turns the frame round.
+#pragma once
+
+#include "base/ids.h"
+#include "dataplane/context/context.h"
+
+namespace vmnat::dataplane {
+
+// True when a frame out for this address is to turn round.
+inline bool turns_round(const Context& context, net::Ipv4Addr remote) {
+  return context.external_ports.index_of(remote).has_value() &&
+         context.state->uplink.address.contains(remote);
+}
+
+// Takes a translated outbound frame in again; `from` is the sender's port.
+[[gnu::cold]] void turn_round(Context& context, rte_mbuf* frame, PortIndex from);
+
+}  // namespace vmnat::dataplane

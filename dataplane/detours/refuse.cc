@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/detours/refuse.h"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <span>
+
+#include "dataplane/detours/tcp_reset.h"
+#include "dataplane/pipeline/inbound_flow.h"
+#include "dataplane/pipeline/look_up.h"
+#include "dataplane/pipeline/oversize.h"
+#include "dataplane/pipeline/parse.h"
+#include "dataplane/pipeline/translate.h"
+#include "net/checksum.h"
+
+namespace vmnat::dataplane {
+namespace {
+
+using net::IcmpHeader;
+using net::IcmpType;
+using net::Ipv4Header;
+
+constexpr std::size_t kHeaders = sizeof(net::EthernetHeader) + sizeof(Ipv4Header) + sizeof(IcmpHeader);
+// RFC 1812 4.3.2.3: as much as fits in a packet of 576 bytes.
+constexpr std::size_t kMaxQuote = 576 - sizeof(Ipv4Header) - sizeof(IcmpHeader);
+constexpr std::uint8_t kTtl = 64;
+constexpr std::uint8_t kInternetworkControl = 0xc0;  // RFC 1812 4.3.2.5
+
+struct Answer {
+  IcmpType type;
+  std::uint8_t code;
+  std::uint16_t mtu = 0;
+};
+constexpr std::uint8_t kNetUnreachable = 0, kHostUnreachable = 1, kProtocolUnreachable = 2,
+                       kPortUnreachable = 3, kFragmentationNeeded = 4, kProhibited = 13;
+
+constexpr Answer unreachable(std::uint8_t code, std::uint16_t mtu = 0) {
+  return {IcmpType::DestinationUnreachable, code, mtu};
+}
+
+std::optional<Answer> answer_to_service(PacketKind kind) {
+  switch (kind) {
+    case PacketKind::Tcp:
+    case PacketKind::Udp:
+      return unreachable(kPortUnreachable);
+    case PacketKind::Other:
+      return unreachable(kProtocolUnreachable);
+    default:
+      return std::nullopt;
+  }
+}
+
+// A frame from the uplink is too big for the network that its session leads to.
+std::uint16_t mtu_asked_for(const Context& context, const Burst& burst, unsigned i) {
+  if (burst.port != kUplinkPort) return context.state->uplink.mtu;
+  return mtu_of_way_out(*context.state, Direction::Inbound, *burst.sessions[i]);
+}
+
+// RFC 5508 REQ-8 says prohibited, RFC 6888 REQ-11 host unreachable. Who is outside has no setting.
+std::optional<Answer> answer_to_exhaustion(const ForwardingState& state, PortIndex from) {
+  if (from == kUplinkPort) return unreachable(kProhibited);
+  switch (state.networks[state.ports[from].network].exhaustion_answer) {
+    case ExhaustionAnswer::HostUnreachable:
+      return unreachable(kHostUnreachable);
+    case ExhaustionAnswer::Nothing:
+      return std::nullopt;
+    case ExhaustionAnswer::Prohibited:
+      break;
+  }
+  return unreachable(kProhibited);
+}
+
+std::optional<Answer> answer_to(DropReason reason, const Context& context, const Burst& burst, unsigned i) {
+  const PacketKind kind = burst.packets[i].kind;
+  if (is_exhaustion(reason)) return answer_to_exhaustion(*context.state, burst.port);
+  switch (reason) {
+    case DropReason::TtlExpired:
+      return Answer{IcmpType::TimeExceeded, 0};
+    case DropReason::TooBig:
+      return unreachable(kFragmentationNeeded, mtu_asked_for(context, burst, i));
+    case DropReason::BetweenNetworks:
+    case DropReason::NoForwarding:
+      return unreachable(kProhibited);
+    case DropReason::NoUplinkAddress:
+    case DropReason::LinkLocal:
+    case DropReason::NoRoute:
+      return unreachable(kNetUnreachable);
+    case DropReason::HostUnresolved:
+    case DropReason::NeighborUnresolved:
+      return unreachable(kHostUnreachable);
+    case DropReason::GatewayService:
+      return answer_to_service(kind);
+    case DropReason::NoSession:
+      if (kind == PacketKind::Udp) return unreachable(kPortUnreachable);
+      return std::nullopt;
+    default:
+      return std::nullopt;
+  }
+}
+
+// The sender is a host of where the frame came from: nobody is answered in another's name.
+bool is_sender_credible(const Context& context, PortIndex from, net::Ipv4Addr sender) {
+  const ForwardingState& state = *context.state;
+  if (from == kUplinkPort) return is_credible_remote(context, sender);
+  return state.networks[state.ports[from].network].has_host(sender);
+}
+
+bool may_be_answered(const Context& context, rte_mbuf* frame, PacketKind kind, PortIndex from) {
+  const Ipv4Header& ip = ipv4_of(frame);
+  return kind != PacketKind::IcmpError && ip.fragment_offset() == 0 &&
+         !ethernet_of(frame).destination.is_group() && !ip.destination.is_multicast() &&
+         !ip.destination.is_limited_broadcast() && is_sender_credible(context, from, ip.source);
+}
+
+void write_message(std::span<std::byte> message, const Answer& answer, std::span<const std::byte> quote) {
+  auto& icmp = *net::mutable_view<IcmpHeader>(message);
+  icmp = {.type = answer.type, .code = answer.code, .sequence = net::Be16::from_host(answer.mtu)};
+  std::memcpy(message.data() + sizeof icmp, quote.data(), quote.size());
+  icmp.checksum = net::checksum_of(net::added_sum(message));
+}
+
+void write_ip(std::span<std::byte> packet, net::Ipv4Addr source, net::Ipv4Addr destination) {
+  auto& ip = *net::mutable_view<Ipv4Header>(packet);
+  ip = {.version_ihl = 0x45,
+        .tos = kInternetworkControl,
+        .total_length = net::Be16::from_host(static_cast<std::uint16_t>(packet.size())),
+        .ttl = kTtl,
+        .protocol_number = static_cast<std::uint8_t>(net::Protocol::Icmp),
+        .source = source,
+        .destination = destination};
+  ip.checksum = net::checksum_of(net::added_sum(packet.first(sizeof ip)));
+}
+
+// nullptr when there is no buffer for it.
+rte_mbuf* error_about(const Context& context, rte_mbuf* frame, std::uint16_t total_length, PortIndex from,
+                      const Answer& answer) {
+  const std::span<const std::byte> packet{
+      rte_pktmbuf_mtod_offset(frame, const std::byte*, sizeof(net::EthernetHeader)),
+      std::min<std::size_t>(total_length, frame->data_len - sizeof(net::EthernetHeader))};
+  const auto quote = packet.first(std::min(packet.size(), kMaxQuote));
+  rte_mbuf* error = rte_pktmbuf_alloc(frame->pool);
+  if (error == nullptr) return nullptr;
+  const std::size_t length = kHeaders + quote.size();
+  if (rte_pktmbuf_append(error, static_cast<std::uint16_t>(length)) == nullptr) {
+    rte_pktmbuf_free(error);
+    return nullptr;
+  }
+  const std::span<std::byte> bytes{rte_pktmbuf_mtod(error, std::byte*), length};
+  const net::EthernetHeader& ethernet = ethernet_of(frame);
+  ethernet_of(error) = {
+      .destination = ethernet.source, .source = ethernet.destination, .type = ethernet.type};
+  const ForwardingState& state = *context.state;
+  const Ipv4Header& ip = ipv4_of(frame);
+  const net::Ipv4Addr own_address =
+      from == kUplinkPort ? ip.destination : state.networks[state.ports[from].network].gateway.address;
+  const auto own_packet = bytes.subspan(sizeof ethernet);
+  write_message(own_packet.subspan(sizeof ip), answer, quote);
+  write_ip(own_packet, own_address, ip.source);
+  return error;
+}
+
+void send_error(Context& context, const Burst& burst, unsigned i, const Answer& answer) {
+  rte_mbuf* error = nullptr;
+  if (context.take_icmp_error(burst.port))
+    error = error_about(context, burst.frames[i], burst.packets[i].total_length, burst.port, answer);
+  if (error == nullptr) return context.counters.icmp_errors_suppressed.add(1);
+  context.counters.icmp_errors_sent.add(1);
+  context.transmitter.send(*context.state, error, burst.port, burst.port);
+}
+
+// One frame, parsed. Of a first fragment its transport header, too; later ones have no key.
+template <Direction direction>
+Burst burst_of(rte_mbuf* frame, PortIndex from) {
+  Burst alone;
+  alone.port = from;
+  alone.count = 1;
+  alone.frames[0] = frame;
+  parse<direction>(alone);
+  if (alone.packets[0].kind == PacketKind::Fragment && ipv4_of(frame).fragment_offset() == 0)
+    alone.packets[0] = parse_first_fragment<direction>(frame, alone.keys[0]);
+  return alone;
+}
+
+bool can_be_told(PacketKind kind) {
+  return kind != PacketKind::Unroutable && kind != PacketKind::Fragment && kind != PacketKind::IcmpError;
+}
+
+// A RST answers none, and a fragment does not say what it acknowledges the end of.
+bool is_to_be_reset(const Context& context, const Burst& burst, unsigned i) {
+  const ParsedPacket& packet = burst.packets[i];
+  if (burst.port == kUplinkPort || packet.kind != PacketKind::Tcp) return false;
+  const ForwardingState& state = *context.state;
+  return state.networks[state.ports[burst.port].network].resets_mid_stream &&
+         (packet.tcp_flags & net::TcpHeader::kRst) == 0 && !ipv4_of(burst.frames[i]).is_fragment();
+}
+
+void send_reset(Context& context, const Burst& burst, unsigned i) {
+  rte_mbuf* reset = nullptr;
+  if (context.take_icmp_error(burst.port)) reset = reset_about(burst.frames[i], burst.packets[i]);
+  if (reset == nullptr) return context.counters.tcp_resets_suppressed.add(1);
+  context.counters.tcp_resets_sent.add(1);
+  context.transmitter.send(*context.state, reset, burst.port, burst.port);
+}
+
+}  // namespace
+
+void refuse_translated(Context& context, rte_mbuf* frame, PortIndex from, const Session* session,
+                       DropReason reason) {
+  const Burst alone = burst_of<Direction::Outbound>(frame, from);
+  if (session == nullptr || !can_be_told(alone.packets[0].kind)) return context.drop(frame, from, reason);
+  undo_translation(frame, alone.packets[0], *session);
+  refuse(context, alone, 0, reason);
+}
+
+void refuse_unreachable(Context& context, rte_mbuf* frame, PortIndex from) {
+  const bool is_for_vm = note_of(frame).punt == PuntReason::HostUnresolved;
+  const DropReason reason = is_for_vm ? DropReason::HostUnresolved : DropReason::NeighborUnresolved;
+  if (from == kUplinkPort) {
+    const Burst alone = burst_of<Direction::Inbound>(frame, from);
+    if (!can_be_told(alone.packets[0].kind)) return context.drop(frame, from, reason);
+    return refuse(context, alone, 0, reason);
+  }
+  const Burst alone = burst_of<Direction::Outbound>(frame, from);
+  if (!can_be_told(alone.packets[0].kind)) return context.drop(frame, from, reason);
+  // The source is the external endpoint: the key is the one by which replies would find the session.
+  const FlowKey& key = alone.keys[0];
+  if (const WorkerIndex owner = outside_owner(context, key); owner != context.worker)
+    return hand_over(context, frame, from, owner, FrameNote::Errand::Unreachable);
+  const Session* session = context.conntrack.find(key);
+  const bool is_its_own = session != nullptr && !session->is_from_inside(key);
+  refuse_translated(context, frame, from, is_its_own ? session : nullptr, reason);
+}
+
+void refuse(Context& context, const Burst& burst, unsigned i, DropReason reason) {
+  rte_mbuf* frame = burst.frames[i];
+  const PacketKind kind = burst.packets[i].kind;
+  if (is_unfinished(frame)) finish_checksum(frame);  // an error quotes it
+  const auto answer = answer_to(reason, context, burst, i);
+  if (is_exhaustion(reason))
+    context.refused_remotes.note(burst.keys[i].remote_endpoint().address, burst.port, reason);
+  const bool is_reset = reason == DropReason::TcpNotSyn && is_to_be_reset(context, burst, i);
+  if ((answer || is_reset) && may_be_answered(context, frame, kind, burst.port)) {
+    if (is_reset)
+      send_reset(context, burst, i);
+    else
+      send_error(context, burst, i, *answer);
+  }
+  context.drop(frame, burst.port, reason);
+}
+
+}  // namespace vmnat::dataplane

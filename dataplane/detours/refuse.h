@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Refuse: a frame ends, and its sender is told why where an RFC asks for that. Cold, one frame at a time.
+//
+// The frame itself is dropped and counted under its reason. The ICMP error is a frame of its own, generated
+// here, and quotes the refused one as its sender knows it: refusals come before translation, or it is undone.
+// It leaves by the port and to the MAC address that the frame came from, from the address that the sender
+// asked of.
+//
+//   TTL expired                    11/0  time exceeded                      RFC 1812 5.3.1
+//   larger than the way out's MTU   3/4  fragmentation needed, its MTU      RFC 1191 3
+//   UDP to an external address      3/3  port unreachable                   RFC 1122 4.1.3.1
+//   a service the gateway has not   3/3, 3/2 for a protocol without ports   RFC 1122 3.2.2.1
+//   beyond the uplink's network, and no gateway leads there
+//                                   3/0  net unreachable                    RFC 1812 5.2.7.1
+//   for a VM, or a host or the router on the uplink's link, that answers no ARP
+//                                   3/1  host unreachable                   RFC 1812 5.2.7.1
+//   another or from an isolated network
+//                                   3/13 administratively prohibited        RFC 1812 5.2.7.1
+//   a VM's TCP of no connection     RST, where the network says so         RFC 9293 3.10.7.1 (tcp_reset.h)
+//   no port or session left         3/13, or 3/1 by nat.exhaustion_icmp     RFC 5508 REQ-8, RFC 6888 REQ-11
+//
+// Everything else is refused in silence. So is what no error may be about (RFC 1122 3.2.2): an ICMP error, a
+// later fragment, a group address, a sender that is not one host; and what is over the rate limits, of a port
+// and of the worker. Exhaustion is noted with its remote (refused_remotes.h).
+#pragma once
+
+#include "base/ids.h"
+#include "dataplane/context/context.h"
+
+namespace vmnat::dataplane {
+
+// Ends frame i of the burst, which parse has found to be IPv4.
+[[gnu::cold]] void refuse(Context& context, const Burst& burst, unsigned i, DropReason reason);
+
+// Ends a VM's frame that has been translated, by this session; nullptr: by one that is no more.
+[[gnu::cold]] void refuse_translated(Context& context, rte_mbuf* frame, PortIndex from,
+                                     const Session* session, DropReason reason);
+
+// Ends a frame that control has asked in vain for a MAC address for, at the worker of its session: a VM's
+// translated one for the uplink, or one of a remote or by hairpin for a VM.
+[[gnu::cold]] void refuse_unreachable(Context& context, rte_mbuf* frame, PortIndex from);
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// Device: where frames come from and go to, as the workers see it: a guest's rings, or else a DPDK port.
+#pragma once
+
+#include <cstdint>
+#include <rte_ethdev.h>
+
+#include "dataplane/device/vhost_port.h"
+
+namespace vmnat::dataplane {
+
+struct Device {
+  std::uint16_t port_id = 0;   // DPDK's, unless `vhost` is there
+  VhostPort* vhost = nullptr;  // outlives the workers
+
+  // At most `most` frames of a receive queue. DPDK ports have a pool of their own for it.
+  std::uint16_t receive(std::uint16_t queue, rte_mempool* vhost_pool, rte_mbuf** frames,
+                        std::uint16_t most) const {
+    if (vhost != nullptr) return vhost->receive(queue, vhost_pool, frames, most);
+    return rte_eth_rx_burst(port_id, queue, frames, most);
+  }
+  // How many frames, from the first on, the device would take as they are; it stops at one that it would
+  // not. For frames that leave something to it. Pseudo-header sums are made the device's own kind.
+  std::uint16_t prepare(std::uint16_t queue, rte_mbuf** frames, std::uint16_t count) const {
+    return vhost != nullptr ? count : rte_eth_tx_prepare(port_id, queue, frames, count);
+  }
+  // Which frames, of Transmission::kMostFrames at most, the device has taken over.
+  Transmission transmit(std::uint16_t queue, rte_mbuf** frames, std::uint16_t count) const {
+    if (vhost != nullptr) return vhost->transmit(queue, frames, count);
+    return {.sent = Transmission::first(rte_eth_tx_burst(port_id, queue, frames, count))};
+  }
+};
+
+}  // namespace vmnat::dataplane

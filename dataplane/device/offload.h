@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// Offload: what a guest has left for the device to do, passed on or done here. Cold, but for one test a
+// frame.
+//
+// A guest may send TCP and UDP with a checksum that covers the pseudo-header alone ("partial"), and TCP
+// super-frames of up to 64 KB that shall leave as segments (virtio 1.1, 5.1.6.2). The mbuf says so, in its
+// receive flags L4_CKSUM_NONE and LRO with tso_segsz, all the way through the pipeline. At the way out the
+// work is passed on where the device takes it, else done. Example, 40 KB of TCP in segments of 1448:
+//
+//   guest -> [eth][ip, tcp, 40 KB] -> a guest that takes TSO: one frame, nothing summed up
+//                                  -> any other device: 29 frames with finished checksums
+//
+// What a frame says of itself has been settled before (claims.h): an unfinished one is TCP or UDP over IP, as
+// long as IP says, all headers in its first buffer, at l2_len, l3_len and l4_len; a super-frame is TCP with
+// more payload than one segment. Translation need not know of any of it: the checksum is made from the
+// addresses and ports that the frame leaves with.
+#pragma once
+
+#include <cstdint>
+#include <rte_mbuf.h>
+
+#include "dataplane/device/virtio.h"
+
+namespace vmnat::dataplane {
+
+// What a device does by itself for frames that it transmits.
+struct Offloads {
+  bool checksums =
+      false;  // finishes partial checksums of TCP and UDP, or hands them to a guest that trusts them
+  bool tcp4_segments = false;
+  bool tcp6_segments = false;
+  std::uint16_t least_segment = 0;          // of a super-frame that it takes, bytes of payload
+  std::uint16_t most_buffers = UINT16_MAX;  // of a frame
+  bool operator==(const Offloads&) const = default;
+};
+
+// A NIC's verdict, L4_CKSUM_BAD or GOOD alone, is nothing that was left undone: NONE is both bits together.
+inline bool is_unfinished(const rte_mbuf* frame) {
+  return (frame->ol_flags & RTE_MBUF_F_RX_LRO) != 0 ||
+         (frame->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_NONE;
+}
+
+// Quick: of some that have a NIC's verdict, too.
+inline bool may_be_unfinished(std::uint64_t flags) {
+  return (flags & (RTE_MBUF_F_RX_LRO | RTE_MBUF_F_RX_L4_CKSUM_BAD)) != 0;
+}
+
+inline bool is_super_frame(const rte_mbuf* frame) {
+  return (frame->ol_flags & RTE_MBUF_F_RX_LRO) != 0;
+}
+
+// What a guest is told of a frame that was prepared to leave to it. Its pseudo-header's sum is made virtio's.
+[[gnu::cold]] virtio::NetHeader header_for_guest(rte_mbuf* frame);
+
+// Writes the checksum of a partial frame; for what does not leave by a device.
+[[gnu::cold]] void finish_checksum(rte_mbuf* frame);
+
+// A super-frame whose segments are IP packets of at most `mtu` bytes.
+[[gnu::cold]] bool has_segments_up_to(const rte_mbuf* frame, std::uint16_t mtu);
+
+// Where the headers of an unfinished frame lie, VLAN tags and IPv6 extension headers included: offsets.
+struct UnfinishedHeaders {
+  bool is_tcp = false;  // else UDP
+  bool is_ipv4 = false;
+  std::uint32_t l3 = 0, l4 = 0, payload = 0;
+};
+// Of the checksum, from the transport header on: bytes.
+constexpr std::uint16_t checksum_offset(bool is_tcp) {
+  return is_tcp ? 16 : 6;
+}
+// Says so of a frame for the device that it leaves by.
+void set_headers(rte_mbuf* frame, const UnfinishedHeaders& headers);
+
+// What remains to be done with an unfinished frame before a device with these offloads takes it.
+enum class Remaining : std::uint8_t {
+  Nothing,   // the work was done, or the frame is marked for the device to do it
+  Segments,  // cut it by Segmenter
+};
+[[gnu::cold]] Remaining prepare_to_leave(rte_mbuf* frame, Offloads offloads);
+
+// The segments of a super-frame, one after another, each in a buffer of its own with finished checksums.
+class Segmenter {
+ public:
+  explicit Segmenter(rte_mbuf* frame);
+  [[nodiscard]] bool has_next() const { return begin_ < payload_; }
+  rte_mbuf* next();  // nullptr: no buffer, or none that takes a segment
+
+ private:
+  rte_mbuf* frame_;
+  UnfinishedHeaders headers_;
+  std::uint32_t payload_;  // bytes of all segments
+  std::uint32_t begin_ = 0;
+  std::uint16_t number_ = 0;
+};
+
+}  // namespace vmnat::dataplane

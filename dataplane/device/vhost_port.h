@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+// VhostPort: the rings of a guest behind a vhost-user socket, as workers use them.
+//
+// Split virtqueues are driven here (split_virtqueue.h); others, and those of a guest that is being migrated,
+// by librte_vhost's bursts. librte_vhost's own thread talks with the guest's VMM (control/vhost_socket.h),
+// and must not change anything while a worker is at the rings. A worker marks the ring before it asks which
+// guest is there, and whether the ring is enabled; who wants the workers away changes that first, then waits
+// until no ring is marked:
+//
+//   worker                                 librte_vhost's thread
+//     ring.in_use = true                     pause(): guest = none
+//     guest? -> burst                        membarrier(2): workers see that, or their marks are seen here
+//     ring.in_use = false                    while (is_in_use()) wait
+//
+// So the worker pays two plain stores a burst, no fence.
+//
+// A VMM whose VM has come from another host asks that the network hears of it: the frame that says so comes
+// out of receive() like one of the VM's own, and is held against what the port owns like those.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cstdint>
+#include <rte_mbuf.h>
+#include <rte_vhost.h>
+#include <utility>
+
+#include "base/cache_line.h"
+#include "base/counter.h"
+#include "conntrack/session.h"
+#include "dataplane/device/announcement.h"
+#include "dataplane/device/guest_memory.h"
+#include "dataplane/device/split_virtqueue.h"
+#include "net/address.h"
+
+namespace vmnat::dataplane {
+
+class VhostPort {
+ public:
+  static constexpr unsigned kMostQueues = 64;  // pairs
+  static constexpr int kDrivenHere = -2;       // instead of librte_vhost's number of the guest
+
+  // A burst from the guest's transmit queue, in buffers of the pool. Workers, each for queues of its own.
+  std::uint16_t receive(std::uint16_t queue, rte_mempool* pool, rte_mbuf** frames, std::uint16_t most) {
+    const auto number = static_cast<std::uint16_t>(2 * queue + 1);
+    return at_ring(number, [=, this](int guest, Ring& ring) -> std::uint16_t {
+      if (queue == 0 && announced_.load(std::memory_order_relaxed) != 0) return announce(pool, frames);
+      if (guest == kDrivenHere) return ring.queue.take(pool, frames, most);
+      return rte_vhost_dequeue_burst(guest, number, pool, frames, most);
+    });
+  }
+  // What the guest's receive queue has taken was copied, and is freed here.
+  Transmission transmit(std::uint16_t queue, rte_mbuf** frames, std::uint16_t count) {
+    const auto number = static_cast<std::uint16_t>(2 * queue);
+    const Transmission result = at_ring(number, [=, this](int guest, Ring& ring) {
+      if (guest == kDrivenHere) return ring.queue.put(frames, count);
+      return enqueue(guest, number, frames, count);
+    });
+    if (result.sent == Transmission::first(count))
+      rte_pktmbuf_free_bulk(frames, count);
+    else
+      free_sent(result.sent, frames);
+    return result;
+  }
+
+  // librte_vhost's thread. `features` are virtio's, as negotiated; `guest` is its number there, whose bursts
+  // are to be used, or kDrivenHere.
+  //
+  //   attach() -> resume() -> [ pause(), until not is_in_use(): rings and memory may change -> resume() ] ...
+  //   pause(), until not is_in_use() -> detach()
+  void attach(std::uint64_t features) {
+    features_.store(features, std::memory_order_relaxed);
+    is_attached_.store(true, std::memory_order_release);
+  }
+  void detach() {
+    is_attached_.store(false, std::memory_order_relaxed);
+    features_.store(0, std::memory_order_relaxed);
+  }
+  void resume(int guest) { guest_.store(guest, std::memory_order_release); }
+  void pause() { guest_.store(kNobody, std::memory_order_relaxed); }
+  [[nodiscard]] bool is_paused() const { return has_guest() && guest_.load() == kNobody; }
+  [[nodiscard]] bool is_driven_here() const { return guest_.load() == kDrivenHere; }
+  [[nodiscard]] bool is_in_use() const {
+    return std::ranges::any_of(rings_,
+                               [](const Ring& ring) { return ring.in_use.load(std::memory_order_acquire); });
+  }
+  // While no worker is at the rings: the guest's memory, and the rings that are driven here.
+  GuestMemory& memory() { return memory_; }
+  SplitVirtqueue& queue(unsigned ring) { return rings_[ring].queue; }
+  // Rings 2q and 2q + 1 are the guest's receive and transmit queue q; those beyond kMostQueues stay unused.
+  void set_enabled(unsigned ring, bool is_enabled) {
+    if (ring < rings_.size()) rings_[ring].is_enabled.store(is_enabled, std::memory_order_relaxed);
+  }
+  // Where the ring's queue counts calls that a budget ended.
+  Counter& deferrals(unsigned ring) { return rings_[ring].deferrals; }
+  // The network is to hear once that this MAC is here; zero: no more.
+  void announce(net::MacAddr mac) { announced_.store(mac.as_word(), std::memory_order_relaxed); }
+
+  // Any thread.
+  [[nodiscard]] bool has_guest() const { return is_attached_.load(std::memory_order_acquire); }
+  [[nodiscard]] std::uint64_t features() const { return features_.load(std::memory_order_relaxed); }
+  // Calls that a budget of split_virtqueue.h ended with chains left, for the next one.
+  [[nodiscard]] std::uint64_t deferrals() const {
+    std::uint64_t sum = 0;
+    for (const Ring& ring : rings_) sum += ring.deferrals.get();
+    return sum;
+  }
+  // Of the guest's receive queues, how many from the first on are enabled.
+  [[nodiscard]] unsigned open_receive_queues() const {
+    unsigned open = 0;
+    while (open < kMostQueues && rings_[2 * open].is_enabled.load(std::memory_order_relaxed)) ++open;
+    return open;
+  }
+
+ private:
+  static constexpr int kNobody = -1;
+  struct alignas(kCacheLineSize) Ring {
+    std::atomic<bool> in_use{false};
+    std::atomic<bool> is_enabled{false};
+    SplitVirtqueue queue;  // open when it is driven here
+    Counter deferrals;
+  };
+
+  template <typename Burst>
+  auto at_ring(unsigned number, Burst burst) -> decltype(burst(0, std::declval<Ring&>())) {
+    Ring& ring = rings_[number];
+    ring.in_use.store(true, std::memory_order_relaxed);
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // pairs with the membarrier after a change
+    const int guest = guest_.load(std::memory_order_acquire);
+    const bool is_open = guest != kNobody && ring.is_enabled.load(std::memory_order_relaxed);
+    const auto result = is_open ? burst(guest, ring) : decltype(burst(guest, ring)){};
+    ring.in_use.store(false, std::memory_order_release);
+    return result;
+  }
+
+  [[gnu::cold]] std::uint16_t announce(rte_mempool* pool, rte_mbuf** frames) {
+    frames[0] = make_announcement(pool, announced_.exchange(0, std::memory_order_relaxed));
+    return frames[0] == nullptr ? 0 : 1;
+  }
+  // librte_vhost stops at a frame that its guest has no room for. When that takes the next one, it was the
+  // frame.
+  [[gnu::cold]] Transmission enqueue(int guest, std::uint16_t ring, rte_mbuf** frames, unsigned count) const {
+    Transmission result;
+    for (unsigned done = 0; done < count; ++done) {
+      const unsigned sent =
+          rte_vhost_enqueue_burst(guest, ring, frames + done, static_cast<std::uint16_t>(count - done));
+      if (sent == 0 && done > 0) break;
+      result.sent |= Transmission::first(sent) << done;
+      done += sent;
+    }
+    if ((features() & virtio::kMergeableBuffers) == 0)
+      result.too_long =
+          ~result.sent & Transmission::first(static_cast<unsigned>(std::bit_width(result.sent)));
+    return result;
+  }
+  [[gnu::cold]] static void free_sent(std::uint32_t sent, rte_mbuf** frames) {
+    for (; sent != 0; sent &= sent - 1) rte_pktmbuf_free(frames[std::countr_zero(sent)]);
+  }
+
+  std::atomic<int> guest_{kNobody};  // for workers
+  std::atomic<bool> is_attached_{false};
+  std::atomic<std::uint64_t> features_{0};
+  std::atomic<std::uint64_t> announced_{0};  // a MAC's word
+  GuestMemory memory_;
+  std::array<Ring, 2 * kMostQueues> rings_;
+};
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a frame carries with it on its way: ParsedPacket (result of the parse step), Burst (the frames in
+// play) and FrameNote (what is written on a frame that crosses to another thread).
+//
+// A step works over the whole burst. Frames that end in a step leave the burst; the rest close ranks, so
+// later steps see only frames still in play, in their order of arrival.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <rte_mbuf.h>
+
+#include "base/ids.h"
+#include "conntrack/flow_key.h"
+#include "conntrack/session.h"
+#include "dataplane/frame/drop_reasons.h"
+#include "net/wire.h"
+
+namespace vmnat::dataplane {
+using conntrack::FlowKey;
+using conntrack::Session;
+
+inline constexpr unsigned kBurstSize = 32;
+inline constexpr std::uint32_t kShortestFrame = 60;  // of Ethernet, without FCS
+
+// What the frame is, as far as the later steps care. From Tcp on, the FlowKey is filled in.
+enum class PacketKind : std::uint8_t {
+  Unroutable,  // `fault` says why; it may still be switched
+  Arp,
+  Tcp,
+  Udp,
+  IcmpRequest,  // echo and the other queries of RFC 792
+  IcmpReply,
+  Other,      // a protocol without ports: translated by address alone
+  IcmpError,  // about a packet that it quotes; the key, of the outer header, is never found
+  // Of TCP, UDP or ICMP, until the first fragment's ports are known: nothing else is filled in. See
+  // fragments.h
+  Fragment,
+  LaterFragment,      // of a datagram whose first fragment has given it its key: translated by address alone
+  LaterEchoFragment,  // the same, and the datagram is an echo request
+};
+
+struct ParsedPacket {
+  PacketKind kind = PacketKind::Unroutable;
+  DropReason fault = DropReason::Runt;  // meaningful when Unroutable
+  std::uint8_t tcp_flags = 0;           // meaningful when Tcp
+  std::uint8_t l4_offset = 0;           // bytes from the start of the frame: 34..74
+  std::uint16_t total_length = 0;       // bytes of the IPv4 packet
+  std::uint16_t new_id = 0;             // of the datagram, once translated; 0: its own
+};
+static_assert(sizeof(ParsedPacket) == 8);
+
+struct Burst {
+  PortIndex port = 0;  // where the frames came from
+  std::uint16_t count = 0;
+  bool has_fragments = false;        // set by parse
+  bool has_oversize = false;         // cleared by parse, set by look-up: frames to be cut
+  std::uint16_t tcp_data_count = 0;  // set by translate: frames of TCP too long to be but headers
+  rte_mbuf* frames[kBurstSize];
+  ParsedPacket packets[kBurstSize];
+  FlowKey keys[kBurstSize];
+  Session* sessions[kBurstSize];
+  net::L4Port probable_ports[kBurstSize];  // conntrack's, within look_up: of flows about to be opened
+
+  // Puts frame `from` on place `to` (to <= from). The session follows only where it is known already.
+  void move(unsigned from, unsigned to) {
+    if (from == to) return;
+    frames[to] = frames[from];
+    packets[to] = packets[from];
+    keys[to] = keys[from];
+    sessions[to] = sessions[from];
+  }
+};
+
+// Lies in the mbuf's private area; written by the thread that hands the frame over.
+struct FrameNote {
+  // Between workers, and from control. Fragments: not collected yet. Unreachable: control has asked in vain
+  // for what it was punted for.
+  enum class Errand : std::uint8_t {
+    Transmit,
+    Outbound,
+    Inbound,
+    OutboundFragment,
+    InboundFragment,
+    Unreachable
+  };
+  PortIndex port = 0;  // where it came from; Transmit: where it is to leave by
+  union {
+    PortIndex from = 0;    // Transmit: where it came from
+    std::uint16_t new_id;  // errands of a fragment: as in ParsedPacket
+  };
+  PuntReason punt{};
+  Errand errand{};
+  net::Ipv4Addr host{};  // punt HostUnresolved: who is asked for
+  PacketKind kind{};     // errands of a later fragment: what it is, and its datagram's ports
+  net::L4Port local_port{};
+  net::L4Port remote_port{};
+};
+static_assert(sizeof(FrameNote) <= 16);  // more would push the headers of received frames over a cache line
+inline constexpr std::size_t kPrivateSize =
+    (sizeof(FrameNote) + RTE_MBUF_PRIV_ALIGN - 1) & ~std::size_t{RTE_MBUF_PRIV_ALIGN - 1};
+
+inline FrameNote& note_of(rte_mbuf* frame) {
+  return *static_cast<FrameNote*>(rte_mbuf_to_priv(frame));
+}
+
+[[gnu::cold]] inline void trim_chain(rte_mbuf* frame, std::uint32_t length) {
+  std::uint32_t left = length;
+  rte_mbuf* last = frame;
+  std::uint16_t buffers = 1;
+  for (; last->data_len < left; last = last->next, ++buffers) left -= last->data_len;
+  last->data_len = static_cast<std::uint16_t>(left);
+  rte_pktmbuf_free(last->next);
+  last->next = nullptr;
+  frame->nb_segs = buffers;
+  frame->pkt_len = length;
+}
+
+// Cuts off what lies behind the first `length` bytes, of which there is one at least.
+inline void trim(rte_mbuf* frame, std::uint32_t length) {
+  if (frame->pkt_len <= length) return;
+  if (frame->nb_segs > 1) return trim_chain(frame, length);
+  frame->data_len = static_cast<std::uint16_t>(length);
+  frame->pkt_len = length;
+}
+
+// Header access for the steps after parse, which has checked that these bytes are there.
+inline net::EthernetHeader& ethernet_of(rte_mbuf* frame) {
+  return *rte_pktmbuf_mtod(frame, net::EthernetHeader*);
+}
+inline net::Ipv4Header& ipv4_of(rte_mbuf* frame) {
+  return *rte_pktmbuf_mtod_offset(frame, net::Ipv4Header*, sizeof(net::EthernetHeader));
+}
+// What is behind the IPv4 packet in its frame is for nobody who does not switch it: padding of the sender's
+// link, or what hides behind a short packet (RFC 1812 5.2.2).
+inline void trim_to_packet(rte_mbuf* frame) {
+  trim(frame, sizeof(net::EthernetHeader) + ipv4_of(frame).total_length.host());
+}
+template <net::WireFormat T>
+T& l4_of(rte_mbuf* frame, const ParsedPacket& packet) {
+  return *rte_pktmbuf_mtod_offset(frame, T*, packet.l4_offset);
+}
+inline conntrack::TcpSegment segment_of(rte_mbuf* frame, const ParsedPacket& packet) {
+  const auto& tcp = l4_of<net::TcpHeader>(frame, packet);
+  const auto before_payload = static_cast<std::uint32_t>(packet.l4_offset + tcp.header_length());
+  return {.sequence = tcp.sequence.host(),
+          .acknowledged = tcp.acknowledgment.host(),
+          .payload =
+              static_cast<std::uint32_t>(sizeof(net::EthernetHeader)) + packet.total_length - before_payload,
+          .flags = packet.tcp_flags};
+}
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/pipeline/deliver.h"
+
+#include "dataplane/detours/hairpin.h"
+#include "dataplane/detours/refuse.h"
+
+namespace vmnat::dataplane {
+namespace {
+
+std::optional<DropReason> refusal_of_way_out(const Uplink& uplink, net::Ipv4Addr remote) {
+  if (!uplink.has_address()) return DropReason::NoUplinkAddress;
+  if (!uplink.has_route(remote)) return DropReason::NoRoute;
+  if (uplink.is_silent(remote)) return DropReason::NeighborUnresolved;
+  return std::nullopt;
+}
+
+// Our own addresses are never resolved, so frames for them end up here, too.
+[[gnu::cold]] void deliver_unresolved(Context& context, const Burst& burst, unsigned i) {
+  rte_mbuf* frame = burst.frames[i];
+  const net::Ipv4Addr remote = ipv4_of(frame).destination;
+  if (turns_round(context, remote)) return turn_round(context, frame, burst.port);
+  if (const auto refusal = refusal_of_way_out(context.state->uplink, remote))
+    return refuse_translated(context, frame, burst.port, burst.sessions[i], *refusal);
+  context.punt(frame, burst.port, PuntReason::NeighborUnresolved);
+}
+
+}  // namespace
+
+void deliver_outbound(Context& context, Burst& burst) {
+  const Uplink& uplink = context.state->uplink;
+  for (unsigned i = 0; i < burst.count; ++i) {
+    rte_mbuf* frame = burst.frames[i];
+    const net::MacAddr next_hop = uplink.next_hop_mac(ipv4_of(frame).destination);
+    if (next_hop.is_zero()) {
+      deliver_unresolved(context, burst, i);
+      continue;
+    }
+    net::EthernetHeader& ethernet = ethernet_of(frame);
+    ethernet.destination = next_hop;
+    ethernet.source = uplink.mac;
+    context.transmitter.send(*context.state, frame, burst.port, kUplinkPort);
+  }
+}
+
+void deliver_inbound(Context& context, Burst& burst) {
+  const ForwardingState& state = *context.state;
+  for (unsigned i = 0; i < burst.count; ++i) {
+    const Session& session = *burst.sessions[i];
+    net::EthernetHeader& ethernet = ethernet_of(burst.frames[i]);
+    ethernet.destination = session.internal_mac();
+    ethernet.source = state.networks[state.ports[session.port()].network].mac;
+    context.transmitter.send(state, burst.frames[i], burst.port, session.port());
+  }
+}
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/pipeline/inbound_flow.h"
+
+#include "dataplane/detours/fragments.h"
+#include "dataplane/detours/icmp_error.h"
+#include "dataplane/detours/local.h"
+#include "dataplane/detours/refuse.h"
+#include "dataplane/pipeline/look_up.h"
+#include "dataplane/pipeline/new_flow.h"
+
+namespace vmnat::dataplane {
+namespace {
+
+// From the uplink somebody of there; from a VM, by hairpin, one of our own addresses, which it was given.
+bool is_remote_credible(const Context& context, const Burst& burst, unsigned i) {
+  const net::Ipv4Addr remote = burst.keys[i].remote_endpoint().address;
+  if (burst.port == kUplinkPort) return is_credible_remote(context, remote);
+  return context.external_ports.index_of(remote).has_value();
+}
+
+std::optional<DropReason> refusal_to_let_in(const Context& context, const Burst& burst, unsigned i,
+                                            NetworkIndex network) {
+  if (!is_remote_credible(context, burst, i)) return DropReason::SourceForeign;
+  const ParsedPacket& packet = burst.packets[i];
+  if (packet.kind == PacketKind::Tcp &&
+      !context.conntrack.may_open(net::Protocol::Tcp, packet.tcp_flags, network))
+    return DropReason::TcpNotSyn;
+  if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;
+  return std::nullopt;
+}
+
+// nullptr: nobody has asked for it.
+const InsideHost* asked_host(const Context& context, const Forward& target) {
+  return context.state->networks[target.network].hosts.find(target.to.address.raw());
+}
+
+const InsideHost* host_of(const Context& context, const Forward& target) {
+  const InsideHost* host = asked_host(context, target);
+  return host != nullptr && host->is_resolved() ? host : nullptr;
+}
+
+// Where the VM has answered ARP; before it has, whose address it is: it may have spoken first.
+std::optional<PortIndex> place_of(const Context& context, const Forward& forward) {
+  if (const InsideHost* host = host_of(context, forward)) return host->port;
+  const WordTable<PortIndex>& owners = context.state->networks[forward.network].address_owners;
+  const PortIndex* owner = owners.find(forward.to.address.raw());
+  return owner != nullptr && *owner != kUplinkPort ? std::optional{*owner} : std::nullopt;
+}
+
+Session* open_session(Context& context, const Burst& burst, unsigned i, const conntrack::InboundFlow& flow,
+                      NetworkIndex network) {
+  if (is_later_fragment(burst.packets[i])) {  // an earlier frame of the burst may have opened it
+    Session* session = context.conntrack.find(flow.key);
+    if (session == nullptr) context.drop(burst.frames[i], burst.port, DropReason::FragmentRefused);
+    return session;
+  }
+  const conntrack::Opened opened = context.conntrack.open_inbound(flow, network, context.now);
+  if (opened.session == nullptr) refuse(context, burst, i, reason_of(opened.verdict));
+  return opened.session;
+}
+
+conntrack::InboundFlow flow_to(const InsideHost& host, const Burst& burst, unsigned i) {
+  return {.key = burst.keys[i],
+          .forward_to = std::nullopt,
+          .port = host.port,
+          .mac = host.mac,
+          .tcp_flags = burst.packets[i].tcp_flags};
+}
+
+Session* session_of_forward(Context& context, const Burst& burst, unsigned i, const Forward& forward) {
+  // First of all: the session may be there already.
+  if (const WorkerIndex owner = forward_owner(context, forward); owner != context.worker) {
+    hand_over<Direction::Inbound>(context, burst.frames[i], burst.port, owner);
+    return nullptr;
+  }
+  const InsideHost* host = host_of(context, forward);
+  auto refusal = refusal_to_let_in(context, burst, i, forward.network);
+  if (!refusal && host == nullptr) refusal = DropReason::HostUnresolved;
+  if (refusal) {
+    refuse(context, burst, i, *refusal);
+    return nullptr;
+  }
+  conntrack::InboundFlow flow = flow_to(*host, burst, i);
+  flow.forward_to = forward.to;
+  return open_session(context, burst, i, flow, forward.network);
+}
+
+// Somebody inside has this external endpoint, but no session towards this remote. What the filter keeps out
+// is dropped in silence: an error would break what two peers behind NATs open to each other.
+Session* session_of_mapping(Context& context, const Burst& burst, unsigned i, const Forward& mapping) {
+  rte_mbuf* frame = burst.frames[i];
+  if (mapping.network == kNoNetwork || !context.conntrack.admits(burst.keys[i], mapping.network)) {
+    context.drop(frame, burst.port, DropReason::Filtered);
+    return nullptr;
+  }
+  if (const auto refusal = refusal_to_let_in(context, burst, i, mapping.network)) {
+    refuse(context, burst, i, *refusal);
+    return nullptr;
+  }
+  const InsideHost* host = asked_host(context, mapping);
+  if (host != nullptr && host->is_resolved())
+    return open_session(context, burst, i, flow_to(*host, burst, i), mapping.network);
+  if (host != nullptr && host->is_silent) {
+    refuse(context, burst, i, DropReason::HostUnresolved);
+    return nullptr;
+  }
+  // The first fragment waits alone: control knows frames by their ports.
+  if (is_later_fragment(burst.packets[i]))
+    context.drop(frame, burst.port, DropReason::HostUnresolved);
+  else
+    context.punt_for_host(frame, burst.port, mapping.to.address);
+  return nullptr;
+}
+
+// Where an external endpoint of ours leads.
+Session* session_of_external(Context& context, const Burst& burst, unsigned i) {
+  const FlowKey& key = burst.keys[i];
+  if (const Forward* forward = context.state->forward_of(key.local_endpoint(), key.protocol()))
+    return session_of_forward(context, burst, i, *forward);
+  const auto internal = context.conntrack.mapped_internal(key.local_endpoint(), key.protocol());
+  if (internal)
+    return session_of_mapping(context, burst, i, {*internal, context.state->network_of(internal->address)});
+  refuse(context, burst, i, DropReason::NoSession);
+  return nullptr;
+}
+
+}  // namespace
+
+bool is_credible_remote(const Context& context, net::Ipv4Addr remote) {
+  const ForwardingState& state = *context.state;
+  return remote.is_forwarded() && !state.uplink.address.is_edge(remote) &&
+         state.network_of(remote) == kNoNetwork && !context.external_ports.index_of(remote);
+}
+
+WorkerIndex forward_owner(const Context& context, const Forward& forward) {
+  const auto port = place_of(context, forward);
+  return port ? inside_owner(context, *port, forward.to) : context.worker;
+}
+
+template <>
+Session* session_after_miss<Direction::Inbound>(Context& context, Burst& burst, unsigned i) {
+  rte_mbuf* frame = burst.frames[i];
+  if (burst.packets[i].kind == PacketKind::IcmpError)
+    pass_icmp_error<Direction::Inbound>(context, burst, i);
+  else if (is_for_dhcp_client(context, frame, burst.packets[i], burst.port))
+    context.punt(frame, burst.port, PuntReason::UplinkDhcp);
+  else if (!context.state->uplink.has_address())
+    context.drop(frame, burst.port, DropReason::NoUplinkAddress);
+  else if (!context.external_ports.index_of(burst.keys[i].local_endpoint().address))
+    context.drop(frame, burst.port, DropReason::NotExternal);
+  else if (is_echo_request(frame, burst.packets[i]))
+    answer_echo(context, frame, burst.packets[i], burst.port);
+  else
+    return session_of_external(context, burst, i);
+  return nullptr;
+}
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/pipeline/new_flow.h"
+
+#include "dataplane/detours/fragments.h"
+#include "dataplane/detours/hairpin.h"
+#include "dataplane/detours/icmp_error.h"
+#include "dataplane/detours/local.h"
+#include "dataplane/detours/refuse.h"
+
+namespace vmnat::dataplane {
+namespace {
+
+// A frame for the gateway's own address.
+void serve_gateway(Context& context, const Network& network, Burst& burst, unsigned i) {
+  rte_mbuf* frame = burst.frames[i];
+  const ParsedPacket& packet = burst.packets[i];
+  if (is_echo_request(frame, packet)) return answer_echo(context, frame, packet, burst.port);
+  if (network.dhcp && is_dhcp_request(frame, packet))
+    return context.punt(frame, burst.port, PuntReason::Dhcp);  // RFC 2131 4.3.2 renewing
+  refuse(context, burst, i, DropReason::GatewayService);
+}
+
+// By what the address is, wherever it is.
+std::optional<DropReason> refused_kind(net::Ipv4Addr remote) {
+  switch (remote.kind()) {
+    case net::AddressKind::Multicast:
+    case net::AddressKind::LimitedBroadcast:
+      return DropReason::DestinationMulticast;
+    case net::AddressKind::LinkLocal:
+      return DropReason::LinkLocal;
+    case net::AddressKind::ThisNetwork:
+    case net::AddressKind::Loopback:
+    case net::AddressKind::ProtocolAssignment:
+    case net::AddressKind::Reserved:
+      return DropReason::DestinationInvalid;  // RFC 1812 5.3.7
+    case net::AddressKind::Unicast:
+      break;
+  }
+  return std::nullopt;
+}
+
+std::optional<DropReason> refused_destination(const Context& context, const Port& port,
+                                              net::Ipv4Addr remote) {
+  const ForwardingState& state = *context.state;
+  if (const auto refused = refused_kind(remote)) return refused;
+  if (state.uplink.address.is_edge(remote)) return DropReason::DestinationMulticast;
+  if (const NetworkIndex network = state.network_of(remote); network != kNoNetwork)
+    return network == port.network ? DropReason::DestinationInside : DropReason::BetweenNetworks;
+  return std::nullopt;
+}
+
+// Without a port there is nobody to turn round to; a router cannot be trusted to do it with our own address.
+bool is_lost_hairpin(const Context& context, const ParsedPacket& packet, net::Ipv4Addr remote) {
+  return context.external_ports.index_of(remote) &&
+         (packet.kind == PacketKind::Other || !turns_round(context, remote));
+}
+
+// The policy for a new outbound flow.
+std::optional<DropReason> refusal_to_open(const Context& context, const Burst& burst, unsigned i) {
+  const Port& port = context.state->ports[burst.port];
+  const Network& network = context.state->networks[port.network];
+  if (!network.has_host(burst.keys[i].local_endpoint().address)) return DropReason::SourceForeign;
+  if (burst.packets[i].kind == PacketKind::IcmpReply) return DropReason::IcmpType;
+  if (const auto refused = refused_destination(context, port, burst.keys[i].remote_endpoint().address))
+    return refused;
+  if (!network.nat) return DropReason::NoForwarding;
+  if (!context.state->uplink.has_address()) return DropReason::NoUplinkAddress;
+  if (is_lost_hairpin(context, burst.packets[i], burst.keys[i].remote_endpoint().address))
+    return DropReason::Hairpin;
+  if (!context.state->uplink.has_route(burst.keys[i].remote_endpoint().address)) return DropReason::NoRoute;
+  if (context.state->uplink.is_silent(burst.keys[i].remote_endpoint().address))
+    return DropReason::NeighborUnresolved;
+  if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;
+  if (const std::uint16_t mtu = context.state->uplink.mtu;
+      burst.packets[i].total_length > mtu && is_too_big(burst.frames[i], mtu))
+    return DropReason::TooBig;
+  return std::nullopt;
+}
+
+}  // namespace
+
+DropReason reason_of_mtu(const Uplink& uplink) {
+  return uplink.has_address() ? DropReason::TooBig : DropReason::NoUplinkAddress;
+}
+
+DropReason reason_of(conntrack::Verdict verdict) {
+  switch (verdict) {
+    case conntrack::Verdict::TcpNotSyn:
+      return DropReason::TcpNotSyn;
+    case conntrack::Verdict::SessionLimit:
+      return DropReason::SessionLimit;
+    case conntrack::Verdict::SessionRate:
+      return DropReason::SessionRate;
+    case conntrack::Verdict::TableFull:
+      return DropReason::SessionTableFull;
+    case conntrack::Verdict::Filtered:
+      return DropReason::Filtered;
+    default:
+      return DropReason::NoPort;
+  }
+}
+
+bool follow_vm(Context& context, Session& session, PortIndex from, net::MacAddr mac) {
+  const ForwardingState& state = *context.state;
+  if (state.ports[session.port()].network != state.ports[from].network) return false;
+  context.conntrack.move_to(session, from, mac);
+  return true;
+}
+
+template <>
+Session* session_after_miss<Direction::Outbound>(Context& context, Burst& burst, unsigned i) {
+  rte_mbuf* frame = burst.frames[i];
+  if (burst.packets[i].kind == PacketKind::IcmpError) {
+    pass_icmp_error<Direction::Outbound>(context, burst, i);
+    return nullptr;
+  }
+  const NetworkIndex network_index = context.state->ports[burst.port].network;
+  const Network& network = context.state->networks[network_index];
+  const FlowKey& key = burst.keys[i];
+  if (key.remote_endpoint().address == network.gateway.address) {
+    serve_gateway(context, network, burst, i);
+    return nullptr;
+  }
+  if (const auto refusal = refusal_to_open(context, burst, i)) {
+    refuse(context, burst, i, *refusal);
+    return nullptr;
+  }
+  if (is_echo_request(frame, burst.packets[i]) &&
+      context.external_ports.index_of(key.remote_endpoint().address)) {
+    answer_echo(context, frame, burst.packets[i], burst.port);
+    return nullptr;
+  }
+  if (is_later_fragment(burst.packets[i])) {
+    if (Session* session = context.conntrack.find(key)) return session;  // opened earlier in this burst
+    context.drop(frame, burst.port, DropReason::FragmentRefused);
+    return nullptr;
+  }
+  const conntrack::OutboundFlow flow{
+      .key = key,
+      .port = burst.port,
+      .mac = ethernet_of(frame).source,
+      .tcp_flags = burst.packets[i].tcp_flags,
+      .probable_port = burst.probable_ports[i],
+      .static_mapping = context.state->static_mapping_of(key.local_endpoint(), key.protocol())};
+  // One that an earlier frame of this burst has opened is given again.
+  const conntrack::Opened opened = context.conntrack.open_outbound(flow, network_index, context.now);
+  if (opened.session == nullptr) refuse(context, burst, i, reason_of(opened.verdict));
+  return opened.session;
+}
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Parse: bytes -> ParsedPacket and FlowKey. Nothing is read that may not be there.
+//
+// Every length that the packet claims (IHL, total length, TCP data offset, UDP length) is held against
+// the frame's real one, and the headers must lie in the first buffer segment. What is wrong is not
+// dropped here but noted as the packet's `fault`: a frame between two VMs is switched whatever it holds.
+// The key's local endpoint is the source for Outbound frames and the destination for Inbound ones.
+// Fragments of TCP, UDP and ICMP are only marked as such, and the burst as having some.
+#pragma once
+
+#include "base/ids.h"
+#include "dataplane/frame/packet.h"
+
+namespace vmnat::dataplane {
+
+template <Direction direction>
+void parse(Burst& burst);
+
+// What a first fragment, of kind Fragment so far, says of its datagram. Unroutable, fault L4Header: the
+// transport header is not whole, or wrong.
+template <Direction direction>
+[[gnu::cold]] ParsedPacket parse_first_fragment(rte_mbuf* frame, FlowKey& key);
+
+extern template void parse<Direction::Outbound>(Burst&);
+extern template void parse<Direction::Inbound>(Burst&);
+extern template ParsedPacket parse_first_fragment<Direction::Outbound>(rte_mbuf*, FlowKey&);
+extern template ParsedPacket parse_first_fragment<Direction::Inbound>(rte_mbuf*, FlowKey&);
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/pipeline/switch.h"
+
+#include <rte_ether.h>
+
+#include "dataplane/detours/local.h"
+#include "dataplane/pipeline/guard.h"
+
+namespace vmnat::dataplane {
+namespace {
+
+const net::ArpPacket& arp_of(rte_mbuf* frame) {
+  return *rte_pktmbuf_mtod_offset(frame, const net::ArpPacket*, sizeof(net::EthernetHeader));
+}
+
+bool is_arp_request_for(rte_mbuf* frame, const ParsedPacket& packet, net::Ipv4Addr address) {
+  return packet.kind == PacketKind::Arp && arp_of(frame).op() == net::ArpOperation::Request &&
+         arp_of(frame).target_address == address;
+}
+
+void report(Context& context, const LearnedMac& learned) {
+  if (!context.punt_budgets.take_learned(learned.port, context.now) || !context.rings.learn.push(learned))
+    context.counters.learn_missed.add(1);
+}
+
+// Control hears what it says of its sender; the frame goes on.
+[[gnu::cold]] void tell_of_arp(Context& context, rte_mbuf* frame, PortIndex from) {
+  report(context, {arp_of(frame).sender_mac, from, arp_of(frame).sender_address});
+}
+
+void punt_arp_reply(Context& context, rte_mbuf* frame, PortIndex from) {
+  trim(frame, kShortestFrame);
+  context.punt(frame, from, PuntReason::ArpReply);
+}
+
+void punt_packet(Context& context, rte_mbuf* frame, PortIndex from, PuntReason reason) {
+  trim_to_packet(frame);
+  context.punt(frame, from, reason);
+}
+
+// From a host that control asks for.
+bool is_awaited_reply(rte_mbuf* frame, const Network& network) {
+  const net::ArpPacket& arp = arp_of(frame);
+  return arp.op() == net::ArpOperation::Reply && !arp.sender_address.is_unspecified() &&
+         (network.awaits_arp || network.hosts.find(arp.sender_address.raw()) != nullptr);
+}
+
+// RFC 826: of a host that control asks for, any ARP packet says where it is.
+bool is_news_of_host(rte_mbuf* frame, const Network& network) {
+  const InsideHost* host = network.hosts.find(arp_of(frame).sender_address.raw());
+  return host != nullptr && host->mac != arp_of(frame).sender_mac;
+}
+
+// Tells control where a MAC address lives, unless everybody knows already.
+void learn(Context& context, const Port& port, PortIndex from, net::MacAddr mac) {
+  if (mac == port.usual_mac) return;
+  const PortIndex* known = context.state->networks[port.network].macs.find(mac.as_word());
+  if (known != nullptr && *known == from) return;
+  report(context, {mac, from});
+}
+
+// False: the frame came in another's name, and ended here.
+[[gnu::noinline]] bool admit_sender(Context& context, const Port& port, rte_mbuf* frame,
+                                    const ParsedPacket& packet, PortIndex from) {
+  if (const auto refusal = refusal_of_sender(*context.state, from, frame, packet)) {
+    const Network& network = context.state->networks[port.network];
+    if (packet.kind == PacketKind::Arp && arp_of(frame).sender_address == network.gateway.address)
+      tell_of_arp(context, frame, from);
+    context.drop(frame, from, *refusal);
+    return false;
+  }
+  learn(context, port, from, ethernet_of(frame).source);
+  return true;
+}
+
+// A frame of a routable kind that is for other VMs. False: it ended here.
+[[gnu::noinline]] bool admit_service(Context& context, rte_mbuf* frame, PortIndex from) {
+  const auto refusal = refusal_of_service(*context.state, from, frame);
+  if (refusal) context.drop(frame, from, *refusal);
+  return !refusal;
+}
+
+// What bridges keep to themselves, whatever port it came by (IEEE 802.1Q 8.6.3, IEEE 802.3 annex 31B).
+bool is_between_bridges(const net::EthernetHeader& ethernet) {
+  return ethernet.destination.is_reserved_group() || ethernet.ether_type() == net::EtherType::MacControl;
+}
+
+// A copy for every port of the network but the one it came from; the last port gets the frame itself.
+void flood(Context& context, const Network& network, rte_mbuf* frame, PortIndex from) {
+  if (!context.take_flood(from, frame->pkt_len)) return context.drop(frame, from, DropReason::FloodBudget);
+  const ForwardingState& state = *context.state;
+  const PortIndex* pending = nullptr;  // one port behind, so that the last one is known
+  for (const PortIndex& port : network.ports) {
+    if (port == from || !state.ports[port].up) continue;
+    if (pending != nullptr) {
+      context.counters.flood_copies.add(1);
+      rte_mbuf* copy = rte_pktmbuf_copy(frame, frame->pool, 0, UINT32_MAX);
+      if (copy != nullptr)
+        context.transmitter.send(state, copy, from, *pending);
+      else
+        context.counters.ports[from].drops[index_of(DropReason::NoBuffer)].add(1);
+    }
+    pending = &port;
+  }
+  if (pending == nullptr) return context.drop(frame, from, DropReason::NoListener);
+  context.transmitter.send(state, frame, from, *pending);
+}
+
+void switch_group(Context& context, const Network& network, rte_mbuf* frame, const ParsedPacket& packet,
+                  PortIndex from) {
+  if (packet.kind == PacketKind::Arp && is_news_of_host(frame, network)) tell_of_arp(context, frame, from);
+  if (is_arp_request_for(frame, packet, network.gateway.address))
+    return answer_arp(context, frame, from, network.mac);
+  if (network.dhcp && is_dhcp_request(frame, packet))
+    return punt_packet(context, frame, from, PuntReason::Dhcp);
+  if (network.isolated_ports) return context.drop(frame, from, DropReason::IsolatedPorts);
+  flood(context, network, frame, from);
+}
+
+void switch_unicast(Context& context, const Network& network, rte_mbuf* frame, PortIndex from) {
+  if (network.isolated_ports) return context.drop(frame, from, DropReason::IsolatedPorts);
+  const PortIndex* to = network.macs.find(ethernet_of(frame).destination.as_word());
+  if (to == nullptr) return flood(context, network, frame, from);
+  if (*to == from) return context.drop(frame, from, DropReason::SamePort);
+  context.transmitter.send(*context.state, frame, from, *to);
+}
+
+// ARP for the gateway's own MAC.
+void accept_arp_inside(Context& context, const Network& network, rte_mbuf* frame, const ParsedPacket& packet,
+                       PortIndex from) {
+  const bool is_news = is_news_of_host(frame, network);
+  if (is_arp_request_for(frame, packet, network.gateway.address)) {
+    if (is_news) tell_of_arp(context, frame, from);
+    return answer_arp(context, frame, from, network.mac);
+  }
+  if (is_news || is_awaited_reply(frame, network)) return punt_arp_reply(context, frame, from);
+  context.drop(frame, from, DropReason::ArpUnasked);
+}
+
+// A frame for the gateway's own MAC: true when it is to be routed, else it ended here.
+bool accept_for_gateway(Context& context, const Network& network, rte_mbuf* frame, const ParsedPacket& packet,
+                        PortIndex from) {
+  switch (packet.kind) {
+    case PacketKind::Unroutable:
+      context.drop(frame, from, packet.fault);
+      return false;
+    case PacketKind::Arp:
+      accept_arp_inside(context, network, frame, packet, from);
+      return false;
+    default:
+      trim_to_packet(frame);
+      return true;
+  }
+}
+
+// A kernel interface hands a tag over beside its frame, which would lose it. False: the frame ended here.
+[[gnu::cold]] bool restore_tag(Context& context, rte_mbuf* frame, PortIndex from) {
+  if ((frame->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) == 0 || rte_vlan_insert(&frame) == 0) return true;
+  context.drop(frame, from, DropReason::VlanTagged);
+  return false;
+}
+
+// True when the frame stays in the burst.
+bool switch_frame(Context& context, const Port& port, rte_mbuf* frame, const ParsedPacket& packet,
+                  PortIndex from) {
+  if (packet.kind == PacketKind::Unroutable && packet.fault == DropReason::Runt) {
+    context.drop(frame, from, DropReason::Runt);
+    return false;
+  }
+  const net::EthernetHeader& ethernet = ethernet_of(frame);
+  if (ethernet.source.is_group() || ethernet.source.is_zero()) {
+    context.drop(frame, from, DropReason::SourceMac);
+    return false;
+  }
+  const Network& network = context.state->networks[port.network];
+  if (!is_usual_sender(network, port, frame, packet) && !admit_sender(context, port, frame, packet, from))
+    return false;
+  if (ethernet.destination == network.mac) return accept_for_gateway(context, network, frame, packet, from);
+  if (is_between_bridges(ethernet)) {
+    context.drop(frame, from, DropReason::ReservedGroup);
+    return false;
+  }
+  if (may_be_service(frame, packet) && !admit_service(context, frame, from)) return false;
+  if (packet.kind == PacketKind::Unroutable && !restore_tag(context, frame, from)) return false;
+  if (ethernet_of(frame).destination.is_group())
+    switch_group(context, network, frame, packet, from);
+  else
+    switch_unicast(context, network, frame, from);
+  return false;
+}
+
+// What control has to hear of ARP on the uplink's link, in a request as in a reply, to whomever: answers to
+// what it asks, that one whom it knows has another MAC (RFC 826), and that another station has or is about to
+// take an address of ours (RFC 5227 sections 2.1.1 and 2.4).
+bool concerns_control(const Context& context, rte_mbuf* frame) {
+  const net::ArpPacket& arp = arp_of(frame);
+  const Uplink& uplink = context.state->uplink;
+  const bool is_reply = arp.op() == net::ArpOperation::Reply;
+  if (arp.sender_mac == uplink.mac || (!is_reply && arp.op() != net::ArpOperation::Request)) return false;
+  if (is_reply && ethernet_of(frame).destination == uplink.mac) return true;
+  const net::Ipv4Addr sender = arp.sender_address;
+  if (sender.is_unspecified())  // a probe
+    return uplink.checked_address == arp.target_address && !arp.target_address.is_unspecified();
+  if (sender == uplink.checked_address || context.external_ports.index_of(sender)) return true;
+  const net::MacAddr* known = uplink.asked_mac(sender);
+  return known != nullptr && (is_reply || *known != arp.sender_mac);
+}
+
+void accept_arp(Context& context, rte_mbuf* frame, PortIndex from) {
+  const net::ArpPacket& arp = arp_of(frame);
+  const bool is_heard = concerns_control(context, frame);
+  if (arp.op() == net::ArpOperation::Request && context.external_ports.index_of(arp.target_address)) {
+    if (is_heard) tell_of_arp(context, frame, from);
+    return answer_arp(context, frame, from, context.state->uplink.mac);
+  }
+  if (is_heard) return punt_arp_reply(context, frame, from);
+  context.drop(frame, from, DropReason::ArpUnasked);
+}
+
+// RFC 2131 section 4.1: a server may broadcast what it says to a client without an address.
+[[gnu::cold]] void accept_broadcast(Context& context, rte_mbuf* frame, const ParsedPacket& packet,
+                                    PortIndex from) {
+  if (ethernet_of(frame).destination == net::kBroadcastMac &&
+      is_for_dhcp_client(context, frame, packet, from))
+    return punt_packet(context, frame, from, PuntReason::UplinkDhcp);
+  context.drop(frame, from, DropReason::NotForUs);
+}
+
+bool accept_frame(Context& context, rte_mbuf* frame, const ParsedPacket& packet, PortIndex from) {
+  if (packet.kind == PacketKind::Arp) {
+    accept_arp(context, frame, from);
+    return false;
+  }
+  if (packet.kind == PacketKind::Unroutable) {
+    context.drop(frame, from, packet.fault);
+    return false;
+  }
+  if (ethernet_of(frame).destination != context.state->uplink.mac) {
+    accept_broadcast(context, frame, packet, from);
+    return false;
+  }
+  trim_to_packet(frame);
+  return true;
+}
+
+}  // namespace
+
+void switch_inside(Context& context, Burst& burst) {
+  const Port& port = context.state->ports[burst.port];
+  unsigned kept = 0;
+  for (unsigned i = 0; i < burst.count; ++i)
+    if (switch_frame(context, port, burst.frames[i], burst.packets[i], burst.port)) burst.move(i, kept++);
+  burst.count = static_cast<std::uint16_t>(kept);
+}
+
+void accept_uplink(Context& context, Burst& burst) {
+  unsigned kept = 0;
+  for (unsigned i = 0; i < burst.count; ++i)
+    if (accept_frame(context, burst.frames[i], burst.packets[i], burst.port)) burst.move(i, kept++);
+  burst.count = static_cast<std::uint16_t>(kept);
+}
+
+}  // namespace vmnat::dataplane

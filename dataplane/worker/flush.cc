@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/worker/flush.h"
+
+namespace vmnat::dataplane {
+
+bool SessionSelector::matches(const conntrack::Session& session) const {
+  return (!policy || *policy == session.policy()) && (!port || *port == session.port()) &&
+         (!protocol || *protocol == session.protocol()) &&
+         (states >> static_cast<unsigned>(session.state()) & 1) != 0 &&
+         (!internal || internal->matches(session.internal())) &&
+         (!external || external->matches(session.external())) &&
+         (!remote || remote->matches(session.remote()));
+}
+
+bool FlushBox::is_idle() const {
+  // Pairs with the release store of flush_some(): the worker has done with the selector.
+  return answered_.load(std::memory_order_acquire) == asked_.load(std::memory_order_relaxed);
+}
+
+std::uint64_t FlushBox::ask(const SessionSelector& selector) {
+  selector_ = selector;
+  const std::uint64_t ticket = asked_.load(std::memory_order_relaxed) + 1;
+  asked_.store(ticket, std::memory_order_release);
+  return ticket;
+}
+
+std::optional<std::uint64_t> FlushBox::answer_to(std::uint64_t ticket) const {
+  // Pairs with the release store of flush_some(): the number is final.
+  if (answered_.load(std::memory_order_acquire) != ticket) return std::nullopt;
+  return flushed_;
+}
+
+void FlushBox::flush_some(conntrack::Conntrack& conntrack, Time now) {
+  if (cursor_ == 0) flushed_ = 0;
+  flushed_ += conntrack.erase_if(cursor_, kRecordsPerPoll, now, [this](const conntrack::Session& session) {
+    return selector_.matches(session);
+  });
+  if (cursor_ == 0) answered_.store(asked_.load(std::memory_order_relaxed), std::memory_order_release);
+}
+
+}  // namespace vmnat::dataplane

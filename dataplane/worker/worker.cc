@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/worker/worker.h"
+
+#include <rte_cycles.h>
+
+#include "dataplane/detours/fragments.h"
+#include "dataplane/detours/refuse.h"
+#include "dataplane/device/claims.h"
+#include "dataplane/pipeline/pipeline.h"
+#include "dataplane/worker/idle.h"
+
+namespace vmnat::dataplane {
+namespace {
+
+constexpr std::uint64_t kBytesOfAFrame = 2048;  // for a port's share: a super-frame counts for so many
+
+}  // namespace
+
+void Worker::run() {
+  IdleRest::prepare_thread();
+  IdleRest rest;
+  std::uint64_t begin = rte_rdtsc();
+  while (!stop_.load(std::memory_order_relaxed)) {
+    const unsigned frames = poll_once(begin);
+    if (settings_.idle == Idle::Adaptive) rest.note_poll(frames);
+    const std::uint64_t end = rte_rdtsc();
+    counters_.total_cycles.add(end - begin);
+    if (frames != 0) counters_.busy_cycles.add(end - begin);
+    begin = end;
+  }
+  drain_rings();
+}
+
+unsigned Worker::poll_once(std::uint64_t tsc) {
+  // Before the state: control injects a frame after it has published what the frame needs.
+  rte_mbuf* injected[kBurstSize];
+  unsigned frames = settings_.rings.inject.pop(injected, kBurstSize);
+  // Pairs with the publisher's release store: the snapshot's contents are visible.
+  context_.state = settings_.published->load(std::memory_order_acquire);
+  const conntrack::NatPolicies* policies = context_.state->policies.get();
+  if (policies != policies_) adopt_policies(*policies);
+  read_clock(tsc);
+  if (frames != 0) send_injected(injected, frames);
+  for (std::size_t i = 0; i < shares_.size(); ++i) frames += receive(settings_.receive_queues[i], shares_[i]);
+  for (FrameRing& ring : settings_.rings.handoff_from) frames += take_handoffs(ring);
+  if (fragments_.has_released()) forward_released(context_);
+  transmitter_.flush(*context_.state);
+  if (flush_box_.has_work()) frames += flush_sessions();
+  if (inspection_box_.has_work()) inspection_box_.run(*conntrack_);
+  expire_sessions(tsc);
+  // Quiescent: nothing of this state is referred to any more. Pairs with the publisher's acquire load.
+  seen_generation_.store(context_.state->generation, std::memory_order_release);
+  polls_.add(1);
+  return frames;
+}
+
+// Of the burst just received from the device. What cannot be right leaves it.
+void Worker::settle_claims(const Device& device) {
+  unsigned kept = 0;
+  for (unsigned i = 0; i < burst_.count; ++i) {
+    rte_mbuf* frame = burst_.frames[i];
+    if (device.vhost == nullptr) frame->l2_len = 0;  // drivers may leave what was there before
+    if (is_unfinished(frame) && !settle(frame))
+      context_.drop(frame, burst_.port, DropReason::Offload);
+    else
+      burst_.frames[kept++] = frame;
+  }
+  burst_.count = static_cast<std::uint16_t>(kept);
+}
+
+// Frames that this worker has added to those that it received.
+std::uint64_t Worker::frames_made() const {
+  return counters_.segments_made.get() + counters_.fragments_made.get() + counters_.flood_copies.get() +
+         counters_.icmp_errors_sent.get() + counters_.tcp_resets_sent.get();
+}
+
+unsigned Worker::receive(const ReceiveQueue& queue, FairShare& share) {
+  if (!share.has_turn()) {
+    counters_.receive_deferred.add(1);
+    return 1;  // frames may be waiting: the worker does not rest
+  }
+  StageClock clock(counters_.stages);
+  burst_.port = queue.port;
+  burst_.count = queue.device.receive(queue.queue_id, queue.vhost_pool, burst_.frames, kBurstSize);
+  const unsigned received = burst_.count;
+  if (received == 0) return 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t flags = 0;
+  for (unsigned i = 0; i < received; ++i) {
+    bytes += burst_.frames[i]->pkt_len;
+    flags |= burst_.frames[i]->ol_flags;
+  }
+  counters_.ports[queue.port].rx_packets.add(received);
+  counters_.ports[queue.port].rx_bytes.add(bytes);
+  clock.lap(Stage::Receive, received);
+  if (may_be_unfinished(flags)) settle_claims(queue.device);
+  const std::uint64_t made_before = frames_made();
+  if (queue.port == kUplinkPort)
+    run_inbound(context_, burst_);
+  else
+    run_outbound(context_, burst_);
+  share.charge(frames_made() - made_before + bytes / kBytesOfAFrame);
+  return received;
+}
+
+unsigned Worker::take_handoffs(FrameRing& ring) {
+  rte_mbuf* frames[kBurstSize];
+  const unsigned count = ring.pop(frames, kBurstSize);
+  // Runs of one errand from one port make a burst.
+  FrameNote::Errand errand{};
+  burst_.count = 0;
+  for (unsigned i = 0; i < count; ++i) {
+    const FrameNote note = note_of(frames[i]);
+    if (note.errand == FrameNote::Errand::Transmit) {
+      transmitter_.send(*context_.state, frames[i], note.from, note.port);
+      continue;
+    }
+    if (note.port != burst_.port || note.errand != errand) resume_burst(errand);
+    burst_.port = note.port;
+    errand = note.errand;
+    burst_.frames[burst_.count++] = frames[i];
+  }
+  resume_burst(errand);
+  return count;
+}
+
+void Worker::resume_burst(FrameNote::Errand errand) {
+  if (burst_.count == 0) return;
+  resume(context_, burst_, errand);
+  burst_.count = 0;
+}
+
+void Worker::send_injected(rte_mbuf** frames, unsigned count) {
+  counters_.injected.add(count);
+  burst_.port = kUplinkPort;
+  burst_.count = 0;
+  for (unsigned i = 0; i < count; ++i) {
+    const FrameNote note = note_of(frames[i]);
+    if (note.errand == FrameNote::Errand::Inbound)
+      burst_.frames[burst_.count++] = frames[i];
+    else if (note.errand == FrameNote::Errand::Unreachable)
+      refuse_unreachable(context_, frames[i], note.port);
+    else
+      transmitter_.send(*context_.state, frames[i], note.port, note.port);
+  }
+  resume_burst(FrameNote::Errand::Inbound);
+}
+
+// Ticks since start. The division is done once a tick, not once a poll.
+void Worker::read_clock(std::uint64_t tsc) {
+  if (tsc < next_tick_tsc_) return;
+  constexpr std::uint64_t kTicksPerSecond = Ticks::period::den;
+  const std::uint64_t ticks = (tsc - settings_.start_tsc) * kTicksPerSecond / settings_.tsc_hz;
+  context_.now = Time{Ticks{static_cast<std::uint32_t>(ticks)}};
+  next_tick_tsc_ = settings_.start_tsc + (ticks + 1) * settings_.tsc_hz / kTicksPerSecond;
+}
+
+void Worker::expire_sessions(std::uint64_t tsc) {
+  if (!expiry_pace_.is_due(tsc)) return;
+  conntrack_->expire(context_.now, expiry_pace_.take(tsc));
+  fragments_.expire(context_.now);
+}
+
+// One is what is left to do, so that the worker does not rest.
+unsigned Worker::flush_sessions() {
+  flush_box_.flush_some(*conntrack_, context_.now);
+  return 1;
+}
+
+// Those of the state before stay in memory until the quiescent point of this poll.
+void Worker::adopt_policies(const conntrack::NatPolicies& policies) {
+  conntrack_->set_policies(policies);
+  policies_ = &policies;
+}
+
+void Worker::drain_rings() {
+  rte_mbuf* frames[kBurstSize];
+  const auto drain = [&](FrameRing& ring) {
+    while (const unsigned count = ring.pop(frames, kBurstSize)) rte_pktmbuf_free_bulk(frames, count);
+  };
+  for (FrameRing& ring : settings_.rings.handoff_from) drain(ring);
+  drain(settings_.rings.inject);
+  fragments_.clear();
+}
+
+}  // namespace vmnat::dataplane

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Worker: one lcore's endless poll over its receive queues and rings.
+//
+// Threads: everything in a Worker belongs to its own thread, except `counters()`, the control ends of the
+// rings and of the two boxes, `refused_remotes()` and `seen_generation()`, which control may use at any time.
+// One poll is: take the published state and the time; a burst from each receive queue; what other workers and
+// control handed over; transmit; a bounded bit of flushing and expiry; announce that this state is no longer
+// needed (quiescent point).
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "base/cache_line.h"
+#include "base/counter.h"
+#include "base/ids.h"
+#include "dataplane/context/context.h"
+#include "dataplane/worker/expiry_pace.h"
+#include "dataplane/worker/fair_share.h"
+#include "dataplane/worker/flush.h"
+#include "dataplane/worker/inspection.h"
+
+namespace vmnat::dataplane {
+
+// One receive queue that this worker polls.
+struct ReceiveQueue {
+  Device device;
+  std::uint16_t queue_id = 0;
+  PortIndex port = 0;
+  rte_mempool* vhost_pool = nullptr;  // for what comes from a guest's rings
+};
+
+enum class Idle : std::uint8_t { Poll, Adaptive };
+
+class Worker {
+ public:
+  struct Settings {
+    WorkerIndex index = 0;
+    unsigned worker_count = 1;
+    Idle idle = Idle::Adaptive;
+    std::vector<ReceiveQueue> receive_queues;
+    std::vector<Device> devices;  // by PortIndex
+    Rings rings;
+    const std::atomic<const ForwardingState*>* published = nullptr;  // outlives the worker
+    std::uint64_t start_tsc = 0;                                     // time zero of all workers
+    std::uint64_t tsc_hz = 0;
+    std::uint64_t seed = 0;  // secret and random
+  };
+
+  Worker(Settings settings, std::unique_ptr<conntrack::Conntrack> conntrack,
+         const conntrack::ExternalPorts& external_ports);
+
+  // Polls until request_stop(), then sends what is buffered and frees what waits in its rings.
+  void run();
+  void request_stop() { stop_.store(true, std::memory_order_relaxed); }
+
+  // One poll; the number of frames it found, and 1 while it flushes. `tsc` is the time stamp counter's value.
+  unsigned poll_once(std::uint64_t tsc);
+
+  // Any thread.
+  [[nodiscard]] const WorkerCounters& counters() const { return counters_; }
+  [[nodiscard]] const conntrack::Conntrack& conntrack() const { return *conntrack_; }
+  [[nodiscard]] const RefusedRemotes& refused_remotes() const { return refused_remotes_; }
+  [[nodiscard]] std::uint64_t seen_generation() const {
+    return seen_generation_.load(std::memory_order_acquire);
+  }
+  FlushBox& flush_box() { return flush_box_; }
+  InspectionBox& inspection_box() { return inspection_box_; }
+  // Polls done so far: grows as long as the worker lives.
+  [[nodiscard]] std::uint64_t polls() const { return polls_.get(); }
+
+ private:
+  unsigned receive(const ReceiveQueue& queue, FairShare& share);
+  [[gnu::cold]] void settle_claims(const Device& device);
+  [[nodiscard]] std::uint64_t frames_made() const;
+  unsigned take_handoffs(FrameRing& ring);
+  void send_injected(rte_mbuf** frames, unsigned count);
+  void resume_burst(FrameNote::Errand errand);
+  void read_clock(std::uint64_t tsc);
+  void expire_sessions(std::uint64_t tsc);
+  [[gnu::cold]] unsigned flush_sessions();
+  [[gnu::cold]] void adopt_policies(const conntrack::NatPolicies& policies);
+  void drain_rings();
+
+  Settings settings_;
+  std::unique_ptr<conntrack::Conntrack> conntrack_;
+  WorkerCounters counters_;
+  Transmitter transmitter_;
+  FragmentTable fragments_;
+  DatagramNumbers datagram_numbers_;
+  RefusedRemotes refused_remotes_;
+  PuntBudgets punt_budgets_;
+  std::vector<PortIcmpErrors> port_icmp_error_budgets_;
+  std::vector<FloodBudget> port_flood_budgets_;
+  std::vector<FairShare> shares_;  // by receive queue
+  Context context_;
+  Burst burst_;
+  std::uint64_t next_tick_tsc_ = 0;
+  ExpiryPace expiry_pace_;
+  Counter polls_;
+  FlushBox flush_box_;
+  InspectionBox inspection_box_;
+  const conntrack::NatPolicies* policies_ = nullptr;  // those of the state that were handed to conntrack
+  alignas(kCacheLineSize) std::atomic<std::uint64_t> seen_generation_{0};
+  std::atomic<bool> stop_{false};
+};
+
+}  // namespace vmnat::dataplane
