@@ -11,7 +11,7 @@
 #include <set>
 #include <sys/stat.h>
 
-#include "control/unix_socket.h"
+#include "control/system/unix_socket.h"
 
 namespace vmnat::admin {
 namespace {

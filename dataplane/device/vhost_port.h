@@ -2,10 +2,10 @@
 // VhostPort: the rings of a guest behind a vhost-user socket, as workers use them.
 //
 // Split virtqueues are driven here (split_virtqueue.h); others, and those of a guest that is being migrated,
-// by librte_vhost's bursts. librte_vhost's own thread talks with the guest's VMM (control/vhost_socket.h),
-// and must not change anything while a worker is at the rings. A worker marks the ring before it asks which
-// guest is there, and whether the ring is enabled; who wants the workers away changes that first, then waits
-// until no ring is marked:
+// by librte_vhost's bursts. librte_vhost's own thread talks with the guest's VMM
+// (control/devices/vhost_socket.h), and must not change anything while a worker is at the rings. A worker
+// marks the ring before it asks which guest is there, and whether the ring is enabled; who wants the workers
+// away changes that first, then waits until no ring is marked:
 //
 //   worker                                 librte_vhost's thread
 //     ring.in_use = true                     pause(): guest = none

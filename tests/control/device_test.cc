@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Devices that cannot be opened say why; a vhost-user port without a guest moves nothing.
-#include "control/device.h"
+#include "control/devices/device.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

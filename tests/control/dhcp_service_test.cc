@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // DHCP in the daemon's terms: frames by port in, replies and notes out; the disk, the clocks, who claims
 // what.
-#include "control/dhcp_service.h"
+#include "control/dhcp/dhcp_service.h"
 
 #include <csignal>
 #include <filesystem>

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "control/config/load.h"
-#include "control/dhcp_service.h"
+#include "control/dhcp/dhcp_service.h"
 
 namespace vmnat::control {
 namespace {

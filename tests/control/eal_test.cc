@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What DPDK is started with, for machines that need not exist.
-#include "control/eal.h"
+#include "control/devices/eal.h"
 
 #include <algorithm>
 #include <gmock/gmock.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/exhaustion.h"
+#include "control/watch/exhaustion.h"
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory of a guest that vanishes reads as zeroes, and its connection ends; any other SIGBUS ends the
 // process.
-#include "control/guest_faults.h"
+#include "control/devices/guest_faults.h"
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>

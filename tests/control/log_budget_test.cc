@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the log is spared, with a clock that the test owns.
-#include "control/log_budget.h"
+#include "control/log/log_budget.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lines of the log as programs read them, and which of DPDK's are worth how much.
-#include "control/log.h"
+#include "control/log/log.h"
 
 #include <algorithm>
 #include <gmock/gmock.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/mac_learning.h"
+#include "control/hosts/mac_learning.h"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Neighbors against a clock and a link that the test owns.
-#include "control/neighbors.h"
+#include "control/hosts/neighbors.h"
 
 #include <cstring>
 #include <gtest/gtest.h>

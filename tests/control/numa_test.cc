@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where CPUs and devices are, read from a made-up sysfs, and what is put where, for made-up machines.
-#include "control/numa.h"
+#include "control/devices/numa.h"
 
 #include <fstream>
 #include <gmock/gmock.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Addresses asked about before they are offered: who answers, who is silent, and how many fit.
-#include "control/offer_checks.h"
+#include "control/dhcp/offer_checks.h"
 
 #include <cstring>
 #include <gtest/gtest.h>

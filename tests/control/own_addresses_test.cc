@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // OwnAddresses against a clock that the test owns.
-#include "control/own_addresses.h"
+#include "control/hosts/own_addresses.h"
 
 #include <gtest/gtest.h>
 

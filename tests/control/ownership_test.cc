@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who owns what, from the configuration, leases and links; with the state that workers get as the answer.
-#include "control/ownership.h"
+#include "control/hosts/ownership.h"
 
 #include <gtest/gtest.h>
 #include <random>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a reload takes over, what it refuses, and in which words.
-#include "control/reload.h"
+#include "control/config/reload.h"
 
 #include <functional>
 #include <gmock/gmock.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which resolvers VMs are told by default, as the host's files change.
-#include "control/resolver_watch.h"
+#include "control/watch/resolver_watch.h"
 
 #include <filesystem>
 #include <fstream>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/state_publisher.h"
+#include "control/gateway/state_publisher.h"
 
 #include <gtest/gtest.h>
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Control's turns at populating the session tables: one worker after the other, bounded, quiet when refused.
-#include "control/table_pages.h"
+#include "control/gateway/table_pages.h"
 
 #include <algorithm>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
-#include "control/log.h"
+#include "control/log/log.h"
 
 namespace vmnat::control {
 namespace {

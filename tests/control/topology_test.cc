@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // From a configuration to port numbers, MAC addresses, external addresses and policies.
-#include "control/topology.h"
+#include "control/plan/topology.h"
 
 #include <gtest/gtest.h>
 

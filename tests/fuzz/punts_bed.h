@@ -17,11 +17,11 @@
 #include <string>
 #include <vector>
 
-#include "control/dhcp_service.h"
-#include "control/mac_learning.h"
-#include "control/neighbors.h"
-#include "control/ownership.h"
-#include "control/topology.h"
+#include "control/dhcp/dhcp_service.h"
+#include "control/hosts/mac_learning.h"
+#include "control/hosts/neighbors.h"
+#include "control/hosts/ownership.h"
+#include "control/plan/topology.h"
 
 namespace vmnat::fuzz {
 

@@ -33,7 +33,7 @@
 #include <thread>
 #include <unistd.h>
 
-#include "control/vhost_socket.h"
+#include "control/devices/vhost_socket.h"
 #include "tests/fuzz/driver.h"
 
 namespace {

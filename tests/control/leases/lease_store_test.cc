@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The lease store against crashes: what append() confirmed is there afterwards, whatever happened.
-#include "control/leases/lease_store.h"
+#include "control/dhcp/lease_store.h"
 
 #include <csignal>
 #include <fcntl.h>

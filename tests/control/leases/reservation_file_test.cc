@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/leases/reservation_file.h"
+#include "control/dhcp/reservation_file.h"
 
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
 
-#include "control/leases/whole_file.h"
+#include "control/system/whole_file.h"
 
 namespace vmnat::control {
 namespace {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Steering of devices: a real one that keeps its RSS key and table (net_null), and one without RSS (rings)
 // whose flow rules are this file's own: what an executable defines itself goes before the library's.
-#include "control/device.h"
+#include "control/devices/device.h"
 
 #include <cerrno>
 #include <dlfcn.h>
@@ -11,7 +11,7 @@
 #include <rte_ethdev.h>
 #include <rte_flow.h>
 
-#include "control/nic_steering.h"
+#include "control/devices/nic_steering.h"
 #include "tests/dataplane/testbed.h"
 
 namespace {

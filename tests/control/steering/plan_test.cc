@@ -6,7 +6,7 @@
 #include <rte_thash.h>
 #include <set>
 
-#include "control/steering.h"
+#include "control/plan/steering.h"
 
 namespace vmnat::control {
 namespace {

@@ -3,7 +3,7 @@
 #include <random>
 #include <rte_thash.h>
 
-#include "control/steering.h"
+#include "control/plan/steering.h"
 #include "tests/dataplane/fixture.h"
 
 namespace vmnat::test {

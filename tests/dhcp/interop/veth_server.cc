@@ -21,7 +21,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "control/leases/lease_store.h"
+#include "control/dhcp/lease_store.h"
 #include "dhcp/server.h"
 
 namespace {

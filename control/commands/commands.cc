@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/commands/commands.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "control/commands/dhcp_commands.h"
+#include "control/commands/invariants.h"
+#include "control/commands/session_flush.h"
+#include "control/commands/session_list.h"
+#include "control/commands/statistics.h"
+#include "control/config/dump.h"
+#include "control/version.h"
+
+namespace vmnat::control {
+namespace {
+
+using admin::Answer;
+using admin::Json;
+using dataplane::kUplinkPort;
+
+std::int64_t seconds_since(SteadyTime start) {
+  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - start).count();
+}
+
+Json text_or_null(net::MacAddr mac) {
+  return mac.is_zero() ? Json() : Json(net::to_string(mac));
+}
+
+Json text_or_null(net::Ipv4Addr address) {
+  return address.is_unspecified() ? Json() : Json(net::to_string(address));
+}
+
+const char* link_text(bool is_up) {
+  return is_up ? "up" : "down";
+}
+
+std::size_t lease_count(const Surroundings& at) {
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < at.config.networks.size(); ++i)
+    count += at.slow_path.dhcp().lease_count(static_cast<NetworkIndex>(i));
+  return count;
+}
+
+dhcp::WallTime wall_time(dhcp::ClientTime time) {
+  return std::chrono::system_clock::now() +
+         std::chrono::duration_cast<dhcp::WallTime::duration>(time - boot_time());
+}
+
+// What the uplink's DHCP client holds; null when the configuration gives the address.
+Json uplink_lease(const Surroundings& at) {
+  const auto& uplink = at.slow_path.uplink_client();
+  if (!uplink) return nullptr;
+  Json json{{"state", dhcp::name_of(uplink->client().state())}, {"server", nullptr}, {"expires", nullptr}};
+  if (const auto& lease = uplink->client().binding()) {
+    json["server"] = net::to_string(lease->server);
+    if (lease->expires != dhcp::ClientTime::max()) json["expires"] = rfc3339(wall_time(lease->expires));
+  }
+  return json;
+}
+
+net::Ipv4Addr rented_address(const Surroundings& at) {
+  const auto& uplink = at.slow_path.uplink_client();
+  return uplink ? uplink->rented() : net::Ipv4Addr{};
+}
+
+// Told to VMs whose network names none.
+Json resolvers_told(const Surroundings& at) {
+  const auto of_lease = at.slow_path.resolvers_of_lease();
+  Json list = Json::array();
+  for (const net::Ipv4Addr address : of_lease.empty() ? at.resolvers.of_host() : of_lease)
+    list.push_back(net::to_string(address));
+  return list;
+}
+
+Json notes_of_status(const Surroundings& at) {
+  Json notes = at.eal.notes;
+  for (const std::string& note : at.slow_path.dhcp().notes()) notes.push_back(note);
+  if (const auto& client = at.slow_path.uplink_client(); at.slow_path.is_waiting_for_lease())
+    notes.push_back(client->problem().empty()
+                        ? "the uplink has no address yet: nothing is forwarded until a DHCP server gives one"
+                        : client->problem() + "; nothing is forwarded");
+  else if (const std::string problem = resolver_problem(at.config, at.slow_path.resolvers_of_lease());
+           !problem.empty())
+    notes.push_back(problem);
+  return notes;
+}
+
+Answer status(const Surroundings& at) {
+  const dataplane::ForwardingState& state = at.launched.states().current();
+  std::size_t up = 0;
+  for (const dataplane::Port& port : state.ports) up += port.up ? 1 : 0;
+  return Answer::object({
+      {"version", kVersion},
+      {"state", "running"},
+      {"uptime_s", seconds_since(at.started)},
+      {"config", at.config_path},
+      {"workers", at.launched.workers().size()},
+      {"steering", at.launched.steering() ? Json(to_word(at.launched.steering()->way)) : Json()},
+      {"networks", at.config.networks.size()},
+      {"ports", {{"up", up}, {"total", state.ports.size()}}},
+      {"sessions", {{"active", active_sessions(at.launched)}, {"capacity", at.config.conntrack.sessions}}},
+      {"leases", lease_count(at)},
+      {"memory", {{"bytes", at.config.dataplane.memory.bytes}, {"hugepages", at.eal.uses_hugepages}}},
+      {"uplink",
+       {{"device", at.config.uplink.device},
+        {"link", link_text(state.ports[kUplinkPort].up)},
+        {"address", state.uplink.has_address() ? Json(net::to_string(state.uplink.address)) : Json()},
+        {"gateway", text_or_null(state.uplink.gateway)},
+        {"gateway_mac", text_or_null(state.uplink.gateway_mac)},
+        {"mac", net::to_string(state.uplink.mac)},
+        {"mtu", state.uplink.has_address() ? state.uplink.mtu : at.config.uplink.mtu},
+        {"dhcp", uplink_lease(at)}}},
+      {"resolvers", resolvers_told(at)},
+      {"notes", notes_of_status(at)},
+  });
+}
+
+const char* guard_text(dataplane::Guard guard) {
+  switch (guard) {
+    case dataplane::Guard::GatewayOnly:
+      break;
+    case dataplane::Guard::Others:
+      return "others";
+    case dataplane::Guard::OwnMac:
+      return "mac";
+    case dataplane::Guard::OwnBoth:
+      return "mac and address";
+  }
+  return "gateway";
+}
+
+// A segment may hold tens of thousands: `owns_total` counts those that are left out, too.
+constexpr std::size_t kMostOwned = 64;
+
+void add_owned(const Surroundings& at, PortIndex index, Json& json) {
+  const config::VmPort& config = *at.launched.ports()[index].config;
+  Json owns = Json::array();
+  const auto add = [&](net::MacAddr mac, net::Ipv4Addr address, const char* by) {
+    owns.push_back({{"mac", text_or_null(mac)}, {"address", text_or_null(address)}, {"by", by}});
+  };
+  if (config.mac || config.address)
+    add(config.mac.value_or(net::MacAddr{}), config.address.value_or(net::Ipv4Addr{}), "configuration");
+  const auto leases = at.slow_path.dhcp().leases_through(index);
+  json["owns_total"] = owns.size() + leases.size();
+  for (const dhcp::Lease* lease : leases)
+    if (owns.size() < kMostOwned) add(lease->mac, lease->address, "lease");
+  json["owns"] = std::move(owns);
+}
+
+// What the guard dropped, and what DHCP did not answer, by reason.
+Json refused_json(const Surroundings& at, PortIndex index, const PortTotals& totals) {
+  Json refused = Json::object();
+  for (const auto reason : {dataplane::DropReason::SpoofedMac, dataplane::DropReason::SpoofedAddress,
+                            dataplane::DropReason::RogueRouter, dataplane::DropReason::RogueDhcp})
+    if (const std::uint64_t count = totals.drops[index_of(reason)]; count != 0)
+      refused[std::string(dataplane::kDropNames[index_of(reason)])] = count;
+  const dhcp::IgnoredCounts ignored = at.slow_path.dhcp().ignored_from(index);
+  for (std::size_t i = 0; i < ignored.size(); ++i)
+    if (ignored[i] != 0) refused[fmt::format("dhcp.{}", dhcp::kIgnoredTexts[i].name)] = ignored[i];
+  return refused;
+}
+
+Json port_json(const Surroundings& at, PortIndex index) {
+  const PortPlan& plan = at.launched.ports()[index];
+  const dataplane::ForwardingState& state = at.launched.states().current();
+  const PortTotals totals = port_totals(at.launched, index);
+  Json drops = Json::object();
+  for (std::size_t i = 0; i < dataplane::kDropReasonCount; ++i)
+    if (totals.drops[i] != 0) drops[std::string(dataplane::kDropNames[i])] = totals.drops[i];
+  Json json{{"name", plan.name},
+            {"network", plan.config == nullptr ? "uplink" : at.config.networks[plan.network].name},
+            {"kind", at.launched.device(index).kind()},
+            {"link", link_text(state.ports[index].up)},
+            {"rx_packets", totals.rx_packets},
+            {"tx_packets", totals.tx_packets},
+            {"rx_bytes", totals.rx_bytes},
+            {"tx_bytes", totals.tx_bytes},
+            {"drops", drops}};
+  if (plan.config == nullptr) {
+    json["mac"] = net::to_string(state.uplink.mac);
+    json["address"] = text_or_null(state.uplink.address.address);
+    json["mtu"] = state.uplink.has_address() ? state.uplink.mtu : at.config.uplink.mtu;
+    return json;
+  }
+  json["mac"] = text_or_null(at.slow_path.macs().latest(index));
+  const auto address = at.slow_path.dhcp().address_of(index);
+  json["address"] = address ? Json(net::to_string(*address)) : Json();
+  json["mtu"] = at.config.networks[plan.network].mtu;
+  json["guard"] = guard_text(state.ports[index].guard);
+  add_owned(at, index, json);
+  json["refused"] = refused_json(at, index, totals);
+  if (!plan.config->vhost_user.empty()) {
+    json["socket"] = plan.config->vhost_user;
+    json["mode"] = config::to_word(plan.config->mode);
+    json["queues"] = plan.config->queues;
+    const VhostSocket& socket = *at.launched.device(index).vhost();
+    json["rings_deferred"] = socket.port().deferrals();
+    json["refused_connections"] = socket.refused_connections();
+    json["refused_messages"] = socket.refused_messages();
+  }
+  return json;
+}
+
+Answer ports(const Surroundings& at) {
+  Json list = Json::array();
+  for (std::size_t i = 0; i < at.launched.ports().size(); ++i)
+    list.push_back(port_json(at, static_cast<PortIndex>(i)));
+  return Answer::list_of(std::move(list));
+}
+
+Answer networks(const Surroundings& at) {
+  Json list = Json::array();
+  const dataplane::ForwardingState& state = at.launched.states().current();
+  for (std::size_t i = 0; i < at.config.networks.size(); ++i) {
+    const config::Network& network = at.config.networks[i];
+    Json external = Json::array();
+    for (const net::Ipv4Addr address : external_addresses_now(network, rented_address(at)))
+      external.push_back(net::to_string(address));
+    list.push_back({{"name", network.name},
+                    {"address", net::to_string(network.address)},
+                    {"mac", net::to_string(state.networks[i].mac)},
+                    {"mtu", network.mtu},
+                    {"forward", config::to_word(network.forward)},
+                    {"external", external},
+                    {"ports", network.ports.size()},
+                    {"leases", at.slow_path.dhcp().lease_count(static_cast<NetworkIndex>(i))}});
+  }
+  return Answer::list_of(std::move(list));
+}
+
+Answer counters(const Surroundings& at) {
+  Json object = Json::object();
+  for (const auto& [name, value] : all_counters(at.launched, at.slow_path)) object[name] = value;
+  return Answer::object(std::move(object));
+}
+
+double ratio(std::uint64_t part, std::uint64_t whole) {
+  return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
+}
+
+// Cycles a frame for each step, in a build that counts them.
+Json stages_of(const dataplane::WorkerCounters& counters) {
+  Json stages = Json::object();
+  const std::uint64_t misses = counters.stages.of(dataplane::Stage::NewFlow).cycles;
+  for (std::size_t i = 0; i < dataplane::kStageCount; ++i) {
+    dataplane::StageTotal total = counters.stages.of(static_cast<dataplane::Stage>(i));
+    if (static_cast<dataplane::Stage>(i) == dataplane::Stage::LookUp) total.cycles -= misses;
+    stages[std::string(dataplane::kStageNames[i])] = {
+        {"cycles_per_packet", ratio(total.cycles, total.packets)}, {"packets", total.packets}};
+  }
+  return stages;
+}
+
+Answer workers(const Surroundings& at) {
+  Json list = Json::array();
+  for (std::size_t i = 0; i < at.launched.workers().size(); ++i) {
+    const dataplane::Worker& worker = *at.launched.workers()[i];
+    const dataplane::WorkerCounters& counters = worker.counters();
+    std::uint64_t packets = 0;
+    for (std::size_t port = 0; port < at.launched.ports().size(); ++port)
+      packets += counters.ports[port].rx_packets.get();
+    list.push_back({{"worker", i},
+                    {"cpu", at.eal.worker_cpus[i]},
+                    {"busy_ratio", ratio(counters.busy_cycles.get(), counters.total_cycles.get())},
+                    {"cycles_per_packet", ratio(counters.busy_cycles.get(), packets)},
+                    {"packets", packets},
+                    {"sessions", worker.conntrack().statistics().active},
+                    {"handoff_ratio", ratio(counters.handoff_frames.get(), packets)}});
+    if constexpr (dataplane::kStageCyclesCounted) list.back()["stages"] = stages_of(counters);
+  }
+  return Answer::list_of(std::move(list));
+}
+
+void add_neighbors(const Neighbors& neighbors, const std::string& network, Json& list) {
+  for (const auto& [address, neighbor] : neighbors.all()) {
+    const bool is_known = !neighbor.mac.is_zero();
+    list.push_back({{"address", net::to_string(address)},
+                    {"mac", text_or_null(neighbor.mac)},
+                    {"network", network},
+                    {"state", to_string(neighbor.state)},
+                    {"age_s", is_known ? Json(seconds_since(neighbor.confirmed)) : Json()}});
+  }
+}
+
+Answer neighbors(const Surroundings& at) {
+  Json list = Json::array();
+  add_neighbors(at.slow_path.neighbors(), "uplink", list);
+  for (std::size_t i = 0; i < at.config.networks.size(); ++i)
+    add_neighbors(at.slow_path.inside()[i], at.config.networks[i].name, list);
+  for (const auto& [network, leases] : at.slow_path.dhcp().leases())
+    for (const dhcp::Lease& lease : leases)
+      if (lease.state == dhcp::LeaseState::Bound)
+        list.push_back({{"address", net::to_string(lease.address)},
+                        {"mac", text_or_null(lease.mac)},
+                        {"network", network},
+                        {"state", "leased"},
+                        {"age_s", nullptr}});
+  return Answer::list_of(std::move(list));
+}
+
+// `mac` and `port` are null while the VM does not answer ARP, `external` while DHCP gives no address.
+Answer forwards(const Surroundings& at) {
+  const dataplane::ForwardingState& state = at.launched.states().current();
+  Json list = Json::array();
+  for (const ForwardPlan& forward : plan_forwards(at.config, rented_address(at))) {
+    const auto* host = state.networks[forward.network].hosts.find(forward.to.address.raw());
+    const bool is_known = host != nullptr && host->is_resolved();
+    list.push_back(
+        {{"network", at.config.networks[forward.network].name},
+         {"protocol", config::to_word(forward.protocol)},
+         {"external",
+          forward.external.address.is_unspecified() ? Json() : Json(net::to_string(forward.external))},
+         {"internal", net::to_string(forward.to)},
+         {"port", is_known ? Json(at.launched.ports()[host->port].name) : Json()},
+         {"mac", is_known ? Json(net::to_string(host->mac)) : Json()}});
+  }
+  return Answer::list_of(std::move(list));
+}
+
+// The remotes that most sessions were refused towards; `excess`: by how much `refused` may be too high.
+Answer exhaustion(const Surroundings& at) {
+  Json list = Json::array();
+  for (const auto& row : most_refused(refused_by_worker(at.launched))) {
+    const PortPlan& port = at.launched.ports()[row.port];
+    list.push_back({{"remote", net::to_string(row.remote)},
+                    {"refused", row.count},
+                    {"excess", row.excess},
+                    {"network", port.config == nullptr ? "uplink" : at.config.networks[port.network].name},
+                    {"port", port.name},
+                    {"cause", std::string(dataplane::kDropNames[index_of(row.cause)])}});
+  }
+  return Answer::list_of(std::move(list));
+}
+
+}  // namespace
+
+void register_commands(admin::Server& server, const Surroundings& at) {
+  register_dhcp_commands(server, at.slow_path.dhcp());
+  using Simple = Answer (*)(const Surroundings&);
+  const auto add = [&](const char* name, Simple command) {
+    server.answer(name, [at, command](const Json&) { return Result<Answer>(command(at)); });
+  };
+  add("status", status);
+  add("ports", ports);
+  add("networks", networks);
+  add("counters", counters);
+  add("workers", workers);
+  add("neighbors", neighbors);
+  add("forwards", forwards);
+  add("exhaustion", exhaustion);
+  server.answer("sessions",
+                [at](const Json& arguments) { return list_sessions(at.config, at.launched, arguments); });
+  server.answer("reload", [at](const Json&) -> Result<Answer> {
+    auto changed = at.reload();
+    if (!changed) return tl::unexpected(changed.error());
+    return Answer::object({{"changed", std::move(*changed)}});
+  });
+  server.answer("invariants", [check = std::make_shared<InvariantsCheck>(at.launched)](const Json&) {
+    return check->start();
+  });
+  server.answer("flush", [flusher = std::make_shared<SessionFlusher>(at.config, at.launched)](
+                             const Json& arguments) { return flusher->flush(arguments); });
+  server.answer("config", [at](const Json&) {
+    return Result<Answer>(
+        Answer::object({{"file", at.config_path}, {"yaml", config::dump_config(at.config)}}));
+  });
+}
+
+}  // namespace vmnat::control

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// The admin commands about DHCP: leases and reservations, listed and changed by hand.
+#pragma once
+
+#include "control/admin/server.h"
+#include "control/dhcp/dhcp_service.h"
+
+namespace vmnat::control {
+
+// `leases`, `lease-release`, `reserve-add`, `reserve-del`; see admin/README.md. `dhcp` outlives the server.
+void register_dhcp_commands(admin::Server& server, DhcpService& dhcp);
+
+// "2026-01-01T12:00:00Z"
+std::string rfc3339(dhcp::WallTime time);
+
+}  // namespace vmnat::control

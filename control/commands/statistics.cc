@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/commands/statistics.h"
+
+namespace vmnat::control {
+namespace {
+
+using Named = std::map<std::string, std::uint64_t>;
+
+std::uint64_t punted_for(const Launched& launched, std::size_t reason) {
+  std::uint64_t sum = 0;
+  for (const auto& worker : launched.workers()) sum += worker->counters().punts[reason].get();
+  return sum;
+}
+
+void add_frames(const Launched& launched, Named& named) {
+  PortTotals sum;
+  for (std::size_t port = 0; port < launched.ports().size(); ++port) {
+    const PortTotals totals = port_totals(launched, static_cast<PortIndex>(port));
+    sum.rx_packets += totals.rx_packets;
+    sum.tx_packets += totals.tx_packets;
+    for (std::size_t i = 0; i < sum.drops.size(); ++i) sum.drops[i] += totals.drops[i];
+  }
+  named["received"] = sum.rx_packets;
+  named["transmitted"] = sum.tx_packets;
+  for (std::size_t i = 0; i < sum.drops.size(); ++i)
+    named["drop." + std::string(dataplane::kDropNames[i])] = sum.drops[i];
+  for (std::size_t i = 0; i < dataplane::kPuntReasonCount; ++i) {
+    named["punt." + std::string(dataplane::kPuntNames[i])] = punted_for(launched, i);
+    named["punted"] += punted_for(launched, i);
+  }
+  for (const auto& worker : launched.workers()) {
+    const dataplane::WorkerCounters& counters = worker->counters();
+    named["flood_copies"] += counters.flood_copies.get();
+    named["injected"] += counters.injected.get();
+    named["generated"] += counters.icmp_errors_sent.get() + counters.tcp_resets_sent.get() +
+                          counters.fragments_made.get() + counters.segments_made.get();
+    named["icmp_errors.sent"] += counters.icmp_errors_sent.get();
+    named["icmp_errors.suppressed"] += counters.icmp_errors_suppressed.get();
+    named["tcp_resets.sent"] += counters.tcp_resets_sent.get();
+    named["tcp_resets.suppressed"] += counters.tcp_resets_suppressed.get();
+    named["fragments.seen"] += counters.fragments_seen.get();
+    named["fragments.held"] += counters.fragments_held.get();
+    named["fragments.made"] += counters.fragments_made.get();
+    named["segments.made"] += counters.segments_made.get();
+    named["segments.merged"] += counters.segments_merged.get();
+    named["receive.deferred"] += counters.receive_deferred.get();
+    named["handoff.frames"] += counters.handoff_frames.get();
+    named["learn.missed"] += counters.learn_missed.get();
+  }
+}
+
+void add_vhost_ports(const Launched& launched, Named& named) {
+  std::uint64_t& deferred = named["rings.deferred"];
+  std::uint64_t& connections = named["vhost.refused_connections"];
+  std::uint64_t& messages = named["vhost.refused_messages"];
+  for (std::size_t port = 0; port < launched.ports().size(); ++port) {
+    const VhostSocket* const socket = launched.device(static_cast<PortIndex>(port)).vhost();
+    if (socket == nullptr) continue;
+    deferred += socket->port().deferrals();
+    connections += socket->refused_connections();
+    messages += socket->refused_messages();
+  }
+}
+
+void add_sessions(const Launched& launched, Named& named) {
+  for (const auto& worker : launched.workers()) {
+    const conntrack::Statistics statistics = worker->conntrack().statistics();
+    named["sessions.active"] += statistics.active;
+    named["sessions.created"] += statistics.created;
+    named["sessions.expired"] += statistics.expired;
+    named["sessions.flushed"] += statistics.erased;
+    named["sessions.early_dropped"] += statistics.early_dropped;
+    named["sessions.disbelieved"] += statistics.disbelieved;
+    named["sessions.overloaded"] += statistics.overloaded;
+    named["mappings.active"] += statistics.mappings;
+    for (unsigned external = 0; external < launched.external_ports().address_count(); ++external)
+      for (unsigned space = 0; space < conntrack::kPortSpaces; ++space)
+        named["ports.used"] += worker->conntrack().ports_used(static_cast<conntrack::ExternalIndex>(external),
+                                                              static_cast<conntrack::PortSpace>(space));
+  }
+}
+
+// Announcements of our addresses are requests, too.
+void add_neighbors(const SlowPath& slow_path, Named& named) {
+  const Neighbors::Counts& counts = slow_path.neighbors().counts();
+  named["neighbors.requests"] = counts.requests + slow_path.own_addresses().announcements();
+  named["neighbors.replies"] = counts.replies;
+  named["neighbors.resolved"] = counts.resolved;
+  named["neighbors.failed"] = counts.failed;
+  named["neighbors.waiting_dropped"] = counts.waiting_dropped;
+  named["neighbors.moved"] = counts.moved;
+  named["neighbors.claims_refuted"] = counts.claims_refuted;
+  named["neighbors.conflicts"] = slow_path.own_addresses().conflicts();
+}
+
+// VMs that inbound flows are for. A request is counted once for every port that it goes to.
+void add_inside_neighbors(const SlowPath& slow_path, Named& named) {
+  named["neighbors.inside.requests"] = slow_path.inside_requests();
+  named["neighbors.inside.conflicts"] = slow_path.gateway_conflicts();
+  for (const Neighbors& network : slow_path.inside()) {
+    named["neighbors.inside.replies"] += network.counts().replies;
+    named["neighbors.inside.resolved"] += network.counts().resolved;
+    named["neighbors.inside.failed"] += network.counts().failed;
+    named["neighbors.inside.waiting_dropped"] += network.counts().waiting_dropped;
+    named["neighbors.inside.moved"] += network.counts().moved;
+    named["neighbors.inside.claims_refuted"] += network.counts().claims_refuted;
+  }
+}
+
+void add_dhcp(const dhcp::Counters& counters, Named& named) {
+  for (std::size_t type = 0; type < counters.received.size(); ++type) {
+    const std::string name(type == 0 ? "bootp" : dhcp::name_of(static_cast<dhcp::MessageType>(type)));
+    named["dhcp.received." + name] = counters.received[type];
+    named["dhcp.sent." + name] = counters.sent[type];
+  }
+  for (std::size_t i = 0; i < dhcp::kIgnoredReasons; ++i)
+    named["dhcp.ignored." + std::string(dhcp::kIgnoredTexts[i].name)] = counters.ignored[i];
+}
+
+void add_uplink_client(const UplinkClient& uplink, Named& named) {
+  const dhcp::ClientCounters& counters = uplink.client().counters();
+  named["uplink.dhcp.sent"] = counters.sent;
+  named["uplink.dhcp.received"] = counters.received;
+  named["uplink.dhcp.ignored"] = counters.ignored;
+  named["uplink.dhcp.sessions_ended"] = uplink.sessions_ended();
+}
+
+}  // namespace
+
+PortTotals port_totals(const Launched& launched, PortIndex port) {
+  PortTotals totals;
+  for (const auto& worker : launched.workers()) {
+    const dataplane::PortCounters& counters = worker->counters().ports[port];
+    totals.rx_packets += counters.rx_packets.get();
+    totals.rx_bytes += counters.rx_bytes.get();
+    totals.tx_packets += counters.tx_packets.get();
+    totals.tx_bytes += counters.tx_bytes.get();
+    for (std::size_t i = 0; i < totals.drops.size(); ++i) totals.drops[i] += counters.drops[i].get();
+  }
+  return totals;
+}
+
+RefusedByWorker refused_by_worker(const Launched& launched) {
+  RefusedByWorker all;
+  for (const auto& worker : launched.workers()) all.push_back(worker->refused_remotes().copied());
+  return all;
+}
+
+std::uint64_t active_sessions(const Launched& launched) {
+  std::uint64_t active = 0;
+  for (const auto& worker : launched.workers()) active += worker->conntrack().statistics().active;
+  return active;
+}
+
+std::map<std::string, std::uint64_t> all_counters(const Launched& launched, const SlowPath& slow_path) {
+  Named named;
+  add_frames(launched, named);
+  add_vhost_ports(launched, named);
+  add_sessions(launched, named);
+  add_neighbors(slow_path, named);
+  add_inside_neighbors(slow_path, named);
+  add_dhcp(slow_path.dhcp().counters(), named);
+  named["dhcp.checks.asked"] = slow_path.dhcp().checks().asked();
+  named["dhcp.checks.in_use"] = slow_path.dhcp().claims_heeded();
+  named["dhcp.checks.claims_ignored"] = slow_path.dhcp().claims_ignored();
+  named["dhcp.checks.skipped"] = slow_path.dhcp().checks().skipped();
+  named["dhcp.journal.failures"] = slow_path.dhcp().journal_failures();
+  named["dhcp.journal.waiting"] = slow_path.dhcp().journal_waiting();
+  if (slow_path.uplink_client()) add_uplink_client(*slow_path.uplink_client(), named);
+  named["inject.dropped"] = slow_path.inject_dropped();
+  named["states.published"] = slow_path.rebuilt().states;
+  named["states.owner_tables"] = slow_path.rebuilt().owner_tables;
+  named["states.mac_tables"] = slow_path.rebuilt().mac_tables;
+  return named;
+}
+
+}  // namespace vmnat::control

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/daemon/daemon.h"
+
+#include <boost/asio/post.hpp>
+#include <cstdio>
+#include <ctime>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <systemd/sd-daemon.h>
+
+#include "control/commands/commands.h"
+#include "control/commands/statistics.h"
+#include "control/config/load.h"
+#include "control/config/reload.h"
+
+namespace vmnat::control {
+namespace {
+
+// The slow path's clock: what a DHCP or ARP answer waits for at most, and some 500 wake-ups a second.
+constexpr std::chrono::milliseconds kTick{2}, kQuietTick{8};
+// Of each tick at most, for pages of the session tables: frames that were punted meanwhile wait as long.
+constexpr std::chrono::milliseconds kPopulating{2};
+
+std::vector<const conntrack::Conntrack*> tables_of(const Launched& launched) {
+  std::vector<const conntrack::Conntrack*> tables;
+  for (const auto& worker : launched.workers()) tables.push_back(&worker->conntrack());
+  return tables;
+}
+
+}  // namespace
+
+Daemon::Daemon(config::Config& config, std::string config_path, Launched& launched)
+    : config_(config),
+      config_path_(std::move(config_path)),
+      launched_(launched),
+      stop_signals_(io_, SIGTERM, SIGINT),
+      hangup_signal_(io_, SIGHUP),
+      timer_(io_),
+      slow_path_(config, launched),
+      exhaustion_(config, launched.ports()),
+      resolvers_(config),
+      table_pages_(tables_of(launched)) {}
+
+Result<std::unique_ptr<Daemon>> Daemon::create(config::Config& config, const std::string& config_path,
+                                               const EalPlan& eal, Launched& launched) {
+  std::unique_ptr<Daemon> daemon(new Daemon(config, config_path, launched));
+  auto server = admin::Server::listen(daemon->io_, config.control.socket);
+  if (!server) return tl::unexpected(server.error());
+  daemon->admin_ = std::move(*server);
+  register_commands(*daemon->admin_, {.config = config,
+                                      .config_path = config_path,
+                                      .eal = eal,
+                                      .launched = launched,
+                                      .slow_path = daemon->slow_path_,
+                                      .resolvers = daemon->resolvers_,
+                                      .reload = [at = daemon.get()] { return at->reload(); },
+                                      .started = std::chrono::steady_clock::now()});
+  return daemon;
+}
+
+void Daemon::run() {
+  stop_signals_.async_wait([this](const boost::system::error_code& error, int signal) {
+    if (error) return;
+    spdlog::info("stops on signal {}", signal);
+    sd_notify(0, "STOPPING=1");
+    io_.stop();
+  });
+  wait_for_hangup();
+  boost::asio::post(io_, [] {
+    sd_notify(0, "READY=1");
+    fmt::print(stderr, "vmnatd ready\n");
+  });
+  tick();
+  io_.run();
+}
+
+void Daemon::wait_for_hangup() {
+  hangup_signal_.async_wait([this](const boost::system::error_code& error, int) {
+    if (error) return;
+    reload();
+    wait_for_hangup();
+  });
+}
+
+Result<std::vector<std::string>> Daemon::reload() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld", now.tv_sec * 1'000'000LL + now.tv_nsec / 1000);
+  auto changed = take_over_file();
+  if (!changed)
+    spdlog::error("reload refused: {}", to_string(changed.error()));
+  else if (changed->empty())
+    spdlog::info("reload: nothing has changed");
+  else
+    for (const std::string& change : *changed) spdlog::info("reload: {}", change);
+  sd_notify(0, "READY=1");
+  return changed;
+}
+
+Result<std::vector<std::string>> Daemon::take_over_file() {
+  const auto wanted = config::load_config(config_path_);
+  if (!wanted) {
+    std::vector<std::string> lines;
+    for (const config::Problem& problem : wanted.error()) lines.push_back(config::to_string(problem));
+    return tl::unexpected(Error{"", fmt::format("{}", fmt::join(lines, "\n"))});
+  }
+  Changes changes = compare(config_, *wanted);
+  if (!changes.restart.empty()) return tl::unexpected(Error{config_path_, restart_sentence(changes.restart)});
+  adopt_live(config_, *wanted);
+  if (!changes.live.empty()) slow_path_.adopt(config_);
+  return std::move(changes.live);
+}
+
+void Daemon::tick() {
+  const SteadyTime now = std::chrono::steady_clock::now();
+  slow_path_.poll(now, std::chrono::system_clock::now());
+  if (now >= next_second_) {
+    next_second_ = now + std::chrono::seconds(1);
+    follow_resolvers(now);
+    watch_workers();
+    if (const auto news = exhaustion_.news(refused_by_worker(launched_))) spdlog::warn("{}", *news);
+  }
+  const bool is_behind = table_pages_.populate(kPopulating);
+  timer_.expires_after(slow_path_.is_quiet(now) && !is_behind ? kQuietTick : kTick);
+  timer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) tick();
+  });
+}
+
+// While a lease is waited for, what it will name is not known.
+void Daemon::follow_resolvers(SteadyTime now) {
+  if (resolvers_.look(now)) slow_path_.dhcp().reconfigure();
+  if (slow_path_.is_waiting_for_lease()) return;
+  resolvers_.tell(resolver_problem(config_, slow_path_.resolvers_of_lease()));
+}
+
+// The service manager hears from us only while every worker goes on.
+void Daemon::watch_workers() {
+  bool all_alive = true;
+  polls_seen_.resize(launched_.workers().size());
+  for (std::size_t i = 0; i < polls_seen_.size(); ++i) {
+    const std::uint64_t polls = launched_.workers()[i]->polls();
+    all_alive &= polls != polls_seen_[i];
+    polls_seen_[i] = polls;
+  }
+  if (all_alive) sd_notify(0, "WATCHDOG=1");
+}
+
+}  // namespace vmnat::control

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Daemon: the control thread's event loop: signals, the slow path's clock, the admin socket, reloads,
+// systemd.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <memory>
+
+#include "base/time.h"
+#include "control/admin/server.h"
+#include "control/gateway/table_pages.h"
+#include "control/slow_path/slow_path.h"
+#include "control/watch/exhaustion.h"
+#include "control/watch/resolver_watch.h"
+
+namespace vmnat::control {
+
+class Daemon {
+ public:
+  // `config` is what was launched; reloads of its file write to it, and it outlives the daemon.
+  static Result<std::unique_ptr<Daemon>> create(config::Config& config, const std::string& config_path,
+                                                const EalPlan& eal, Launched& launched);
+
+  // Tells the world that it is ready, then serves until a signal asks it to stop.
+  void run();
+
+ private:
+  Daemon(config::Config& config, std::string config_path, Launched& launched);
+  void wait_for_hangup();
+  // What has changed, in sentences. An Error, one problem a line, means that nothing has.
+  Result<std::vector<std::string>> reload();
+  Result<std::vector<std::string>> take_over_file();
+  void tick();
+  void watch_workers();
+  void follow_resolvers(SteadyTime now);
+
+  config::Config& config_;  // what is in effect; a reload writes to it
+  std::string config_path_;
+  Launched& launched_;
+  boost::asio::io_context io_;
+  boost::asio::signal_set stop_signals_, hangup_signal_;
+  boost::asio::steady_timer timer_;
+  SlowPath slow_path_;
+  ExhaustionWatch exhaustion_;
+  ResolverWatch resolvers_;
+  TablePages table_pages_;
+  std::unique_ptr<admin::Server> admin_;
+  SteadyTime next_second_{};
+  std::vector<std::uint64_t> polls_seen_;  // by worker, at the last second
+};
+
+}  // namespace vmnat::control

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// vmnatd, from the command line to the last freed buffer.
+#include <csignal>
+#include <cstdio>
+#include <fmt/format.h>
+#include <rte_eal.h>
+
+#include "control/config/load.h"
+#include "control/daemon/daemon.h"
+#include "control/daemon/options.h"
+#include "control/devices/eal.h"
+#include "control/gateway/launch.h"
+#include "control/log/log.h"
+#include "control/version.h"
+
+namespace vmnat::control {
+namespace {
+
+int report_problems(const std::vector<config::Problem>& problems) {
+  for (const config::Problem& problem : problems) fmt::print(stderr, "{}\n", config::to_string(problem));
+  return kBadConfiguration;
+}
+
+int cannot_start(const Error& error) {
+  spdlog::error("cannot start: {}", to_string(error));
+  return kCannotStart;
+}
+
+int run(const Options& options) {
+  std::vector<config::Problem> notes;
+  auto config = config::load_config(options.config_path, {.notes = &notes});
+  if (!config) return report_problems(config.error());
+  if (options.check_only) {
+    report_problems(notes);
+    return kStopped;
+  }
+
+  start_log(options.log_level, options.log_format);
+  capture_dpdk_log();
+  spdlog::info("vmnatd {} starts with {}", kVersion, options.config_path);
+
+  std::signal(SIGPIPE, SIG_IGN);  // a VMM may interrupt its guest by a pipe that nobody reads any more
+  std::signal(SIGHUP, SIG_IGN);   // until the daemon listens: the file has just been read
+  const auto plan = plan_eal(*config, this_machine(*config));
+  if (!plan) return cannot_start(plan.error());
+  for (const std::string& note : plan->notes) spdlog::warn("{}", note);
+  if (auto started = start_eal(*plan); !started) return cannot_start(started.error());
+
+  // From here on every device is up and the workers forward frames.
+  auto launched = Launched::launch(*config, *plan);
+  if (!launched) return cannot_start(launched.error());
+
+  auto daemon = Daemon::create(*config, options.config_path, *plan, **launched);
+  if (!daemon) return cannot_start(daemon.error());
+  (*daemon)->run();
+
+  daemon->reset();
+  launched->reset();
+  rte_eal_cleanup();
+  spdlog::info("vmnatd stopped");
+  return kStopped;
+}
+
+}  // namespace
+}  // namespace vmnat::control
+
+int main(int argc, char** argv) {
+  try {
+    const auto parsed = vmnat::control::parse_options(argc, argv);
+    return parsed.options ? vmnat::control::run(*parsed.options) : parsed.exit_code;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "vmnatd: internal fault: {}\n", error.what());
+    return vmnat::control::kInternalFault;
+  }
+}

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/devices/device.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fmt/format.h>
+#include <net/if.h>
+#include <rte_bus.h>
+#include <rte_dev.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <spdlog/spdlog.h>
+#include <sstream>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <utility>
+
+#include "control/plan/topology.h"
+#include "control/system/unix_socket.h"
+#include "dataplane/device/virtio.h"
+
+namespace vmnat::control {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint16_t kReceiveDescriptors = 1024;
+constexpr std::uint16_t kTransmitDescriptors = 1024;
+constexpr std::uint16_t kLeastSegment = 256;  // NICs stop a queue that is given less ("malicious driver")
+constexpr std::uint64_t kChecksums = RTE_ETH_TX_OFFLOAD_UDP_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
+constexpr std::uint64_t kTransmitOffloads =
+    kChecksums | RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+
+std::string error_text(int negative_errno) {
+  return std::strerror(std::abs(negative_errno));
+}
+
+tl::unexpected<Error> failure(const DeviceRequest& request, std::string what) {
+  return tl::unexpected(Error{request.name, std::move(what)});
+}
+
+std::string too_few_queues(unsigned there, unsigned wanted) {
+  return fmt::format("has {} queue{}, {} are asked for", there, there == 1 ? "" : "s", wanted);
+}
+
+// Devargs that make DPDK create the device, and what the device is called there.
+struct Plan {
+  std::string devargs;
+  std::string kind;
+};
+
+struct VhostPlan {
+  std::string path;
+  config::VhostMode mode = config::VhostMode::Server;
+  unsigned queues = 1;
+};
+
+bool asks_for_vhost(const DeviceRequest& request) {
+  return !request.vhost_user.empty() || request.device.starts_with("net_vhost");
+}
+
+// "net_vhost0,iface=/run/x,queues=2,client=1", as DPDK's own driver of that name takes it.
+Result<VhostPlan> vhost_plan_of_devargs(const DeviceRequest& request) {
+  VhostPlan plan;
+  std::istringstream arguments(
+      request.device.substr(std::min(request.device.size(), request.device.find(','))));
+  std::string argument;
+  while (std::getline(arguments, argument, ',')) {
+    const std::string key = argument.substr(0, argument.find('='));
+    const std::string value = argument.substr(std::min(argument.size(), key.size() + 1));
+    if (key == "iface")
+      plan.path = value;
+    else if (key == "queues")
+      plan.queues = static_cast<unsigned>(std::strtoul(value.c_str(), nullptr, 10));
+    else if (key == "client")
+      plan.mode = value == "1" ? config::VhostMode::Client : config::VhostMode::Server;
+    else if (!key.empty())
+      return failure(request, fmt::format("net_vhost takes iface, queues and client here, not \"{}\"", key));
+  }
+  if (plan.path.empty()) return failure(request, "net_vhost needs iface=, the socket's path");
+  return plan;
+}
+
+Result<VhostPlan> plan_vhost(const DeviceRequest& request) {
+  VhostPlan plan{.path = request.vhost_user, .mode = request.mode, .queues = request.queues};
+  if (request.vhost_user.empty()) {
+    const auto parsed = vhost_plan_of_devargs(request);
+    if (!parsed) return parsed;
+    plan = *parsed;
+  }
+  std::error_code error;
+  fs::create_directories(fs::path(plan.path).parent_path(), error);
+  if (error)
+    return failure(request, fmt::format("cannot create the directory of {}: {}", plan.path, error.message()));
+  return plan;
+}
+
+ifreq query_about(const DeviceRequest& request) {
+  ifreq query{};
+  std::strncpy(query.ifr_name, request.device.c_str(), IFNAMSIZ - 1);
+  return query;
+}
+
+// Of DPDK an AF_PACKET device could not have one above 1500: it says that it takes no longer frames. A larger
+// one cannot stay: what is longer than a slot of the ring would arrive cut off.
+Result<void> give_mtu(int socket, const DeviceRequest& request) {
+  ifreq query = query_about(request);
+  if (ioctl(socket, SIOCGIFMTU, &query) == 0 && query.ifr_mtu == request.mtu) return {};
+  const int before = query.ifr_mtu;
+  query.ifr_mtu = request.mtu;
+  if (ioctl(socket, SIOCSIFMTU, &query) != 0)
+    return failure(request, fmt::format("interface {} does not take an MTU of {}: {}", request.device,
+                                        request.mtu, error_text(errno)));
+  spdlog::warn("{}: the MTU of interface {} was {} and is {} now, as configured", request.name,
+               request.device, before, request.mtu);
+  return {};
+}
+
+// The interface must be there, and up: an AF_PACKET socket receives nothing from one that is down.
+Result<void> bring_up(int socket, const DeviceRequest& request) {
+  ifreq query = query_about(request);
+  int status = ioctl(socket, SIOCGIFFLAGS, &query);
+  if (status == 0 && (query.ifr_flags & IFF_UP) == 0) {
+    query.ifr_flags = static_cast<short>(query.ifr_flags | IFF_UP);
+    status = ioctl(socket, SIOCSIFFLAGS, &query);
+  }
+  if (status == 0) return {};
+  if (errno == ENODEV)
+    return failure(request,
+                   fmt::format("there is no kernel interface {}; `ip link` lists them, and a NIC bound to a "
+                               "DPDK driver is named by its PCI address",
+                               request.device));
+  return failure(request, fmt::format("cannot bring interface {} up: {}", request.device, error_text(errno)));
+}
+
+Result<void> prepare_interface(const DeviceRequest& request) {
+  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return failure(request, "cannot open a socket: " + error_text(errno));
+  auto done = bring_up(fd, request);
+  if (done) done = give_mtu(fd, request);
+  close(fd);
+  return done;
+}
+
+Result<Plan> plan_interface(const DeviceRequest& request) {
+  if (request.device.size() >= IFNAMSIZ)
+    return failure(request, fmt::format("{} is neither a PCI address nor an interface name", request.device));
+  if (auto prepared = prepare_interface(request); !prepared) return tl::unexpected(prepared.error());
+  // A ring slot holds one frame and what the kernel says of it. Slots follow each other without a gap, so
+  // that they must fill blocks, which are whole pages: four slots of whole kilobytes do.
+  const unsigned slot = buffer_bytes(request.mtu);
+  return Plan{
+      fmt::format("net_af_packet{},iface={},qpairs=1,framesz={},blocksz={},framecnt={},qdisc_bypass=1",
+                  request.number, request.device, slot, 4 * slot, 1024),
+      "kernel"};
+}
+
+Result<Plan> plan_device(const DeviceRequest& request) {
+  switch (config::device_kind(request.device)) {
+    case config::DeviceKind::Pci:
+      return Plan{request.device, "pci"};
+    case config::DeviceKind::KernelInterface:
+      return plan_interface(request);
+    case config::DeviceKind::Devargs:
+      break;
+  }
+  return Plan{request.device, "devargs"};
+}
+
+// DPDK's port for the devargs: PCI devices were found when the EAL started, others are created now.
+Result<std::uint16_t> create_port(const DeviceRequest& request, const Plan& plan) {
+  const std::string name = plan.devargs.substr(0, plan.devargs.find(','));
+  std::uint16_t port_id = 0;
+  if (plan.kind == "pci") {
+    if (rte_eth_dev_get_port_by_name(name.c_str(), &port_id) == 0) return port_id;
+    return failure(request, fmt::format("DPDK does not drive {}; bind it: driverctl set-override {} vfio-pci",
+                                        name, name));
+  }
+  if (const int status = rte_dev_probe(plan.devargs.c_str()); status != 0)
+    return failure(request, fmt::format("DPDK cannot open \"{}\": {}{}", plan.devargs, error_text(status),
+                                        geteuid() == 0 ? "" : " (vmnatd does not run as root)"));
+  if (rte_eth_dev_get_port_by_name(name.c_str(), &port_id) != 0)
+    return failure(request, fmt::format("\"{}\" is no Ethernet device", plan.devargs));
+  return port_id;
+}
+
+// Of one frame. A driver that takes no chains reads beyond the first buffer as if it were whole.
+std::uint16_t most_buffers_of(const rte_eth_dev_info& info) {
+  if ((info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) == 0) return 1;
+  return info.tx_desc_lim.nb_seg_max == 0 ? UINT16_MAX : info.tx_desc_lim.nb_seg_max;
+}
+
+}  // namespace
+
+unsigned buffer_bytes(std::uint16_t mtu) {
+  constexpr unsigned headers = 256, unit = 1024, least = 2048;
+  return std::max(least, (mtu + headers + unit - 1) / unit * unit);
+}
+
+Result<Device> Device::open(const DeviceRequest& request, std::span<rte_mempool* const> pools) {
+  if (asks_for_vhost(request)) return open_vhost(request);
+  const auto plan = plan_device(request);
+  if (!plan) return tl::unexpected(plan.error());
+  const auto port_id = create_port(request, *plan);
+  if (!port_id) return tl::unexpected(port_id.error());
+  Device device(*port_id, plan->kind);
+  device.numa_node_ = numa_node_of_device(request.device);
+  if (plan->kind == "kernel") device.link_ = InterfaceLink(request.device);
+  if (auto started = device.start(request, pools); !started) return tl::unexpected(started.error());
+  return device;
+}
+
+Result<Device> Device::open_vhost(const DeviceRequest& request) {
+  const auto plan = plan_vhost(request);
+  if (!plan) return tl::unexpected(plan.error());
+  const unsigned most = std::min(plan->queues, dataplane::VhostPort::kMostQueues);
+  if (request.queues > most && !request.fewer_queues_will_do)
+    return failure(request, too_few_queues(most, request.queues));
+  const SocketDirectoryLock lock(plan->path);
+  if (plan->mode == config::VhostMode::Server)
+    if (auto cleared = remove_stale_socket(plan->path); !cleared) return tl::unexpected(cleared.error());
+  const unsigned queues = std::min(request.queues, most);
+  auto socket =
+      VhostSocket::open({.name = request.name, .path = plan->path, .mode = plan->mode, .queues = queues});
+  if (!socket) return tl::unexpected(socket.error());
+  Device device(kNone, "vhost-user");
+  device.vhost_ = std::move(*socket);
+  device.vhost_mac_ = mac_made_from(plan->path);
+  device.queues_ = static_cast<std::uint16_t>(queues);
+  return device;
+}
+
+// Transmit offloads are taken where there are any.
+Result<void> Device::start(const DeviceRequest& request, std::span<rte_mempool* const> pools) {
+  rte_eth_dev_info info{};
+  if (const int status = rte_eth_dev_info_get(port_id_, &info); status != 0)
+    return failure(request, "does not say what it can do: " + error_text(status));
+  transmit_offloads_ = info.tx_offload_capa & kTransmitOffloads;
+  most_buffers_ = most_buffers_of(info);
+  rss_table_capacity_ = info.reta_size;
+  const unsigned most = std::min(info.max_rx_queues, info.max_tx_queues);
+  if (request.queues > most && !request.fewer_queues_will_do)
+    return failure(request, too_few_queues(most, request.queues));
+  queues_ = static_cast<std::uint16_t>(std::min(request.queues, most));
+  rte_eth_conf conf{};
+  if (queues_ > 1 && info.flow_type_rss_offloads != 0) {
+    conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+    conf.rx_adv_conf.rss_conf.rss_hf =
+        info.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP);
+  }
+  conf.txmode.offloads = transmit_offloads_;
+  if (const int status = rte_eth_dev_configure(port_id_, queues_, queues_, &conf); status != 0)
+    return failure(request, "cannot be configured: " + error_text(status));
+  const int mtu_status = kind_ == "kernel" ? 0 : rte_eth_dev_set_mtu(port_id_, request.mtu);
+  if (mtu_status != 0 && mtu_status != -ENOTSUP)
+    return failure(request,
+                   fmt::format("does not take an MTU of {}: {}", request.mtu, error_text(mtu_status)));
+  std::uint16_t rx = kReceiveDescriptors;
+  std::uint16_t tx = kTransmitDescriptors;
+  rte_eth_dev_adjust_nb_rx_tx_desc(port_id_, &rx, &tx);
+  const int socket = rte_eth_dev_socket_id(port_id_);
+  const auto socket_id = static_cast<unsigned>(socket);
+  for (std::uint16_t queue = 0; queue < queues_; ++queue) {
+    if (const int status =
+            rte_eth_rx_queue_setup(port_id_, queue, rx, socket_id, nullptr, pools[queue % pools.size()]);
+        status != 0)
+      return failure(request, "receive queue cannot be set up: " + error_text(status));
+    if (const int status = rte_eth_tx_queue_setup(port_id_, queue, tx, socket_id, nullptr); status != 0)
+      return failure(request, "transmit queue cannot be set up: " + error_text(status));
+  }
+  if (const int status = rte_eth_dev_start(port_id_); status != 0)
+    return failure(request, "cannot be started: " + error_text(status));
+  if (request.promiscuous == Promiscuous::Yes) {
+    const int status = rte_eth_promiscuous_enable(port_id_);
+    if (status != 0 && status != -ENOTSUP)
+      return failure(request, "cannot receive for other MACs: " + error_text(status));
+  }
+  return {};
+}
+
+Device::Device(Device&& other) noexcept
+    : port_id_(std::exchange(other.port_id_, kNone)),
+      kind_(std::move(other.kind_)),
+      transmit_offloads_(other.transmit_offloads_),
+      most_buffers_(other.most_buffers_),
+      queues_(other.queues_),
+      rss_table_capacity_(other.rss_table_capacity_),
+      numa_node_(other.numa_node_),
+      link_(std::move(other.link_)),
+      vhost_(std::move(other.vhost_)),
+      vhost_mac_(other.vhost_mac_) {}
+
+Device::~Device() {
+  if (port_id_ == kNone) return;
+  rte_eth_dev_info info{};
+  const bool known = rte_eth_dev_info_get(port_id_, &info) == 0;
+  rte_eth_dev_stop(port_id_);
+  rte_eth_dev_close(port_id_);
+  if (known && info.device != nullptr && kind_ != "pci") rte_dev_remove(info.device);
+}
+
+net::MacAddr Device::mac() const {
+  if (vhost_ != nullptr) return vhost_mac_;
+  rte_ether_addr address{};
+  rte_eth_macaddr_get(port_id_, &address);
+  net::MacAddr mac;
+  std::memcpy(mac.bytes.data(), address.addr_bytes, mac.bytes.size());
+  return mac;
+}
+
+std::uint16_t Device::open_transmit_queues() const {
+  if (vhost_ == nullptr) return queues_;
+  return static_cast<std::uint16_t>(std::clamp<unsigned>(vhost_->port().open_receive_queues(), 1, queues_));
+}
+
+dataplane::Offloads Device::offloads() const {
+  if (vhost_ == nullptr) {
+    const bool checksums = (transmit_offloads_ & kChecksums) == kChecksums;
+    const bool segments = checksums && (transmit_offloads_ & RTE_ETH_TX_OFFLOAD_TCP_TSO) != 0;
+    return {.checksums = checksums,
+            .tcp4_segments = segments,
+            .tcp6_segments = segments,
+            .least_segment = kLeastSegment,
+            .most_buffers = most_buffers_};
+  }
+  const std::uint64_t features = vhost_->port().features();
+  const bool checksums = (features & dataplane::virtio::kGuestChecksums) != 0;
+  return {.checksums = checksums,
+          .tcp4_segments = checksums && (features & dataplane::virtio::kGuestTso4) != 0,
+          .tcp6_segments = checksums && (features & dataplane::virtio::kGuestTso6) != 0};
+}
+
+bool Device::is_up() const {
+  if (vhost_ != nullptr) return vhost_->port().has_guest();
+  if (link_.is_known()) return link_.is_up();
+  rte_eth_link link{};
+  return rte_eth_link_get_nowait(port_id_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+}
+
+}  // namespace vmnat::control

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// Device: what the configuration names, brought up: a vhost-user socket, or a DPDK port by PCI address, by
+// kernel interface (through an AF_PACKET socket) or by devargs. net_vhost in devargs is a vhost-user socket,
+// too.
+//
+// Failing to open one is answered with a sentence that says what to do.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+
+#include "control/config/model.h"
+#include "control/devices/numa.h"
+#include "control/devices/vhost_socket.h"
+#include "control/result.h"
+#include "control/system/interface_link.h"
+#include "dataplane/device/device.h"
+#include "dataplane/device/offload.h"
+#include "net/address.h"
+
+struct rte_mempool;
+
+namespace vmnat::control {
+
+enum class Promiscuous { No, Yes };
+
+struct DeviceRequest {
+  std::string name;        // for messages: "uplink", "port vm1"
+  unsigned number = 0;     // makes DPDK's device name unique
+  std::string vhost_user;  // socket path, or empty
+  config::VhostMode mode = config::VhostMode::Client;
+  std::string device;  // PCI address, interface or devargs, or empty
+  std::uint16_t mtu = 1500;
+  unsigned queues = 1;                // pairs
+  bool fewer_queues_will_do = false;  // as many as the device has, at most `queues`
+  Promiscuous promiscuous = Promiscuous::No;
+};
+
+// What holds a whole frame of that MTU, with Ethernet header, VLAN tag and the 100 bytes or so that a kernel
+// adds: a packet buffer's room for data, and a slot of a kernel interface's ring, which takes no smaller
+// buffers. A multiple of 1024.
+unsigned buffer_bytes(std::uint16_t mtu);
+
+class Device {
+ public:
+  // Opens, configures and starts. Receive queues take their buffers from the pools in turn.
+  static Result<Device> open(const DeviceRequest& request, std::span<rte_mempool* const> pools);
+  Device(Device&& other) noexcept;
+  Device& operator=(Device&&) = delete;
+  ~Device();  // stops and removes it; a vhost-user socket that it listens on goes with it
+
+  [[nodiscard]] dataplane::Device for_workers() {
+    return {.port_id = port_id_, .vhost = vhost_ == nullptr ? nullptr : &vhost_->port()};
+  }
+  [[nodiscard]] bool is_vhost() const { return vhost_ != nullptr; }
+  [[nodiscard]] std::uint16_t port_id() const { return port_id_; }  // DPDK's, of what is not vhost-user
+  [[nodiscard]] net::MacAddr mac() const;
+  [[nodiscard]] bool is_up() const;
+  [[nodiscard]] std::uint16_t queues() const { return queues_; }  // pairs
+  // Entries of its RSS table, as it spoke of them before it was configured.
+  [[nodiscard]] std::uint16_t rss_table_capacity() const { return rss_table_capacity_; }
+  // Transmit queues that are open now: all, but of a vhost-user port those that the guest has enabled.
+  [[nodiscard]] std::uint16_t open_transmit_queues() const;
+  // What it does for frames that it transmits; of a vhost-user port, what the guest has agreed to take.
+  [[nodiscard]] dataplane::Offloads offloads() const;
+  // nullptr for a DPDK port.
+  [[nodiscard]] const VhostSocket* vhost() const { return vhost_.get(); }
+  [[nodiscard]] int numa_node() const { return numa_node_; }       // kNoNode: not known, or none
+  [[nodiscard]] const std::string& kind() const { return kind_; }  // "vhost-user", "kernel", "pci", "devargs"
+
+ private:
+  Device(std::uint16_t port_id, std::string kind) : port_id_(port_id), kind_(std::move(kind)) {}
+  static Result<Device> open_vhost(const DeviceRequest& request);
+  Result<void> start(const DeviceRequest& request, std::span<rte_mempool* const> pools);
+  static constexpr std::uint16_t kNone = 0xffff;
+  std::uint16_t port_id_ = kNone;
+  std::string kind_;
+  std::uint64_t transmit_offloads_ = 0;      // DPDK's bits, as configured
+  std::uint16_t most_buffers_ = UINT16_MAX;  // of a frame that it transmits
+  std::uint16_t queues_ = 1;
+  std::uint16_t rss_table_capacity_ = 0;
+  int numa_node_ = kNoNode;
+  InterfaceLink link_;                  // of a kernel interface
+  std::unique_ptr<VhostSocket> vhost_;  // instead of a DPDK port
+  net::MacAddr vhost_mac_{};
+};
+
+}  // namespace vmnat::control

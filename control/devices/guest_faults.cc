@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/devices/guest_faults.h"
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <csignal>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+namespace vmnat::control {
+namespace {
+
+// librte_vhost's bound of sockets. The handler reads it at any time: pointers, each written as a whole.
+std::array<std::atomic<WatchedMemory*>, 1024> watched_memories;
+std::atomic<WatchedMemory*> memory_in_message{nullptr};
+std::atomic<pid_t> message_thread{0};
+
+bool cover_with_zeroes(std::uintptr_t begin, std::size_t bytes) {
+  return mmap(std::bit_cast<void*>(begin), bytes, PROT_READ | PROT_WRITE,
+              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED;
+}
+
+// A page whose size is not known: a part of a huge one cannot be covered.
+bool cover_page(std::uintptr_t address) {
+  for (const std::size_t size : {std::size_t{4} << 10, std::size_t{2} << 20, std::size_t{1} << 30})
+    if (cover_with_zeroes(address & ~(size - 1), size)) return true;
+  return false;
+}
+
+bool is_survived(std::uintptr_t address) {
+  for (const auto& entry : watched_memories)
+    if (WatchedMemory* const memory = entry.load(std::memory_order_acquire);
+        memory != nullptr && memory->cover(address))
+      return true;
+  WatchedMemory* const memory = memory_in_message.load(std::memory_order_acquire);
+  if (memory == nullptr || message_thread.load(std::memory_order_relaxed) != gettid()) return false;
+  if (!cover_page(address)) return false;
+  memory->note_fault();
+  return true;
+}
+
+// Nothing but system calls and atomics: it may interrupt anything.
+void on_bus_error(int, siginfo_t* fault, void*) {
+  const int error = errno;
+  if (!is_survived(reinterpret_cast<std::uintptr_t>(fault->si_addr))) std::signal(SIGBUS, SIG_DFL);
+  errno = error;  // the access is tried again: it succeeds, or ends the process
+}
+
+void install_handler() {
+  static const bool is_installed = [] {
+    struct sigaction action {};
+    action.sa_sigaction = on_bus_error;
+    action.sa_flags = SA_SIGINFO;
+    return sigaction(SIGBUS, &action, nullptr) == 0;
+  }();
+  static_cast<void>(is_installed);
+}
+
+}  // namespace
+
+WatchedMemory::WatchedMemory() {
+  install_handler();
+  for (auto& entry : watched_memories) {
+    WatchedMemory* none = nullptr;
+    if (entry.compare_exchange_strong(none, this)) return;
+  }
+}
+
+WatchedMemory::~WatchedMemory() {
+  for (auto& entry : watched_memories) {
+    WatchedMemory* self = this;
+    entry.compare_exchange_strong(self, nullptr);
+  }
+  WatchedMemory* self = this;
+  memory_in_message.compare_exchange_strong(self, nullptr);
+}
+
+void WatchedMemory::watch(void* begin, std::size_t bytes) {
+  const auto address = reinterpret_cast<std::uintptr_t>(begin);
+  const auto free = std::ranges::find_if(ranges_, [](const Range& range) { return range.end.load() == 0; });
+  if (free == ranges_.end()) return;
+  free->begin.store(address, std::memory_order_relaxed);
+  free->end.store(address + bytes, std::memory_order_release);
+}
+
+void WatchedMemory::forget() {
+  for (Range& range : ranges_) range.end.store(0, std::memory_order_release);
+}
+
+void WatchedMemory::expect_faults_of_this_thread() {
+  message_thread.store(gettid(), std::memory_order_relaxed);
+  memory_in_message.store(this, std::memory_order_release);
+}
+
+bool WatchedMemory::cover(std::uintptr_t address) {
+  for (const Range& range : ranges_) {
+    const std::uintptr_t end = range.end.load(std::memory_order_acquire);
+    const std::uintptr_t begin = range.begin.load(std::memory_order_relaxed);
+    if (end == 0 || address < begin || address >= end) continue;
+    if (!cover_with_zeroes(begin, end - begin)) return false;
+    note_fault();
+    return true;
+  }
+  return false;
+}
+
+void WatchedMemory::note_fault() {
+  has_vanished_.store(true, std::memory_order_release);
+  if (const int connection = connection_.load(std::memory_order_acquire); connection >= 0)
+    shutdown(connection, SHUT_RDWR);
+}
+
+}  // namespace vmnat::control

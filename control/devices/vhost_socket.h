@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// VhostSocket: a vhost-user socket, registered with librte_vhost, and the port behind it.
+//
+// librte_vhost has one thread for the messages of all sockets; it tells here when guests come, go, and enable
+// rings, which becomes the state of the dataplane::VhostPort that workers poll.
+//
+// A port serves one connection: others are refused, whoever they are (a second VMM, a port scan, a vmnatd
+// that looks whether the socket is free), and nothing that happens on them touches the port. A connection
+// whose peer has gone gives way at once, though its end has not been read yet: a VMM that is started anew
+// does not try twice.
+//
+//   QEMU 1 connects   new_connection(0)   served
+//   socat connects    new_connection(1)   refused: closed
+//   QEMU 1 is killed
+//   QEMU 2 connects   new_connection(1)   served: the peer of 0 has hung up
+//                     destroy_connection(0)   not the port's any more
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "control/config/model.h"
+#include "control/devices/guest_faults.h"
+#include "control/devices/vhost_messages.h"
+#include "control/result.h"
+#include "dataplane/device/vhost_port.h"
+
+namespace vmnat::control {
+
+class VhostSocket {
+ public:
+  struct Settings {
+    std::string name;  // for messages
+    std::string path;
+    config::VhostMode mode = config::VhostMode::Server;
+    unsigned queues = 1;  // pairs that workers poll; a VMM is told of no more
+  };
+  // In server mode the path must be free; in client mode librte_vhost connects, and connects again, whenever
+  // somebody listens.
+  static Result<std::unique_ptr<VhostSocket>> open(Settings settings);
+  VhostSocket(const VhostSocket&) = delete;
+  VhostSocket& operator=(const VhostSocket&) = delete;
+  ~VhostSocket();  // the guest is sent off; a socket that this listens on is removed
+
+  dataplane::VhostPort& port() { return port_; }
+  [[nodiscard]] const dataplane::VhostPort& port() const { return port_; }
+  // Connections that found the port served, and messages that made no sense or could do harm.
+  [[nodiscard]] std::uint64_t refused_connections() const { return refused_connections_.get(); }
+  [[nodiscard]] std::uint64_t refused_messages() const { return refused_messages_.get(); }
+
+  // librte_vhost's callbacks, with its number of the guest.
+  [[nodiscard]] bool serves(int guest) const { return guest_.load(std::memory_order_acquire) == guest; }
+  bool take_connection(int guest);
+  void end_connection();
+  rte_vhost_msg_result before(VhostMessage& message);
+  void after(const VhostMessage& message);
+  bool attach_guest();
+  void detach_guest();
+  void change_ring(std::uint16_t ring, bool is_enabled);
+
+ private:
+  static constexpr int kNobody = -1;
+
+  explicit VhostSocket(Settings settings) : settings_(std::move(settings)) {}
+  [[nodiscard]] int find_connection() const;
+  rte_vhost_msg_result refuse(VhostMessage& message, std::string_view why);
+  rte_vhost_msg_result answer(VhostMessage& message);
+  void withdraw();
+  void announce(const VhostMessage& message);
+  void hand_over();
+  void take_back();
+  void watch_memory();
+  [[nodiscard]] dataplane::SplitVirtqueue queue_of(std::uint16_t ring, std::uint64_t features);
+  bool may_log();
+
+  Settings settings_;
+  bool is_registered_ = false;
+  dataplane::VhostPort port_;
+  Counter refused_connections_, refused_messages_;
+
+  // Of the connection that is served.
+  std::atomic<int> guest_{kNobody};
+  int connection_ = -1;  // a descriptor of our own for it
+  std::optional<VhostConversation> conversation_;
+  WatchedMemory memory_;
+  std::chrono::steady_clock::time_point next_line_{};  // about what was refused, in the log
+};
+
+}  // namespace vmnat::control

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writing so that it holds: write, fdatasync; a new file gets fsync, rename, and fsync of its directory.
+#include "control/dhcp/lease_store.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fcntl.h>
+#include <filesystem>
+#include <optional>
+#include <unistd.h>
+#include <utility>
+
+namespace vmnat::control {
+namespace {
+
+constexpr std::size_t kReadChunk = 64 * 1024;
+
+// The whole file; nothing on an error, which is in errno.
+std::optional<dhcp::Bytes> read_all(int file) {
+  dhcp::Bytes bytes;
+  for (;;) {
+    const std::size_t end = bytes.size();
+    bytes.resize(end + kReadChunk);
+    const ssize_t count = ::read(file, bytes.data() + end, kReadChunk);
+    if (count < 0 && errno != EINTR) return std::nullopt;
+    bytes.resize(end + static_cast<std::size_t>(count > 0 ? count : 0));
+    if (count == 0) return bytes;
+  }
+}
+
+}  // namespace
+
+bool write_all(int file, dhcp::ByteView bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(file, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return false;
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
+  return true;
+}
+
+bool sync_directory_of(const std::string& path) {
+  const auto directory = std::filesystem::path{path}.parent_path();
+  const FileDescriptor file{
+      ::open(directory.empty() ? "." : directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  return file.is_open() && ::fsync(file.number()) == 0;
+}
+
+FileDescriptor::FileDescriptor(FileDescriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
+FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
+  std::swap(number_, other.number_);
+  return *this;
+}
+FileDescriptor::~FileDescriptor() {
+  if (is_open()) ::close(number_);
+}
+
+Error LeaseStore::failure(const char* what) const {
+  return {path_, std::string{what} + ": " + std::strerror(errno)};
+}
+
+Result<LeaseStore> LeaseStore::open(std::string path) {
+  LeaseStore store{std::move(path)};
+  std::size_t old_size = 0;  // of a journal
+  const FileDescriptor old{::open(store.path_.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (!old.is_open() && errno != ENOENT)
+    return tl::unexpected(store.failure("the lease journal cannot be opened"));
+  if (old.is_open()) {
+    const auto bytes = read_all(old.number());
+    if (!bytes) return tl::unexpected(store.failure("the lease journal cannot be read"));
+    dhcp::JournalContent content = dhcp::read_journal(*bytes);
+    if (!content.is_journal && !bytes->empty())
+      return tl::unexpected(
+          Error{store.path_, "is not a lease journal; move it away to start with no leases"});
+    store.found_ = std::move(content.leases);
+    store.damaged_bytes_ = content.damaged_bytes;
+    if (content.is_journal) old_size = bytes->size();
+  }
+  const auto written = store.compact(store.found_);
+  if (!written && !store.go_on_with_old(old_size)) return tl::unexpected(written.error());
+  return store;
+}
+
+// What is appended is found behind a damaged end, too. True when there is a file to append to.
+bool LeaseStore::go_on_with_old(std::size_t size) {
+  if (file_.is_open()) return true;
+  if (size == 0) return false;
+  file_ = FileDescriptor{::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC)};
+  size_ = compact_size_ = size;
+  return file_.is_open();
+}
+
+Result<void> LeaseStore::append(std::span<const dhcp::Lease> changes) {
+  if (changes.empty()) return {};
+  const dhcp::Bytes records = dhcp::journal_records(changes);
+  if (!write_all(file_.number(), records) || ::fdatasync(file_.number()) != 0) {
+    const Error error = failure("leases cannot be written");
+    // What was written of the records goes; if it does not, reading skips it.
+    if (::ftruncate(file_.number(), static_cast<off_t>(size_)) != 0) errno = 0;
+    return tl::unexpected(error);
+  }
+  size_ += records.size();
+  return {};
+}
+
+Result<void> LeaseStore::compact(std::span<const dhcp::Lease> leases) {
+  dhcp::Bytes bytes = dhcp::journal_header();
+  for (const dhcp::Lease& lease : leases) {
+    const bool lasts = lease.state != dhcp::LeaseState::Offered && lease.state != dhcp::LeaseState::Reserved;
+    if (!lasts) continue;
+    const dhcp::Bytes record = dhcp::journal_records({&lease, 1});
+    bytes.insert(bytes.end(), record.begin(), record.end());
+  }
+  const std::string fresh_path = path_ + ".new";
+  FileDescriptor fresh{::open(fresh_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600)};
+  if (!fresh.is_open() || !write_all(fresh.number(), bytes) || ::fsync(fresh.number()) != 0 ||
+      ::rename(fresh_path.c_str(), path_.c_str()) != 0) {
+    const Error error = failure("the lease journal cannot be written");
+    ::unlink(fresh_path.c_str());  // a full disk needs the room
+    return tl::unexpected(error);
+  }
+  // From here on the new file is the journal, also when the directory's sync fails.
+  file_ = std::move(fresh);
+  size_ = compact_size_ = bytes.size();
+  if (!sync_directory_of(path_)) return tl::unexpected(failure("the journal's directory cannot be synced"));
+  return {};
+}
+
+}  // namespace vmnat::control

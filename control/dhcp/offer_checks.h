@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// OfferChecks: addresses that are asked about by ARP before DHCP offers them, and the DISCOVERs that wait.
+//
+// Twice within 400 ms a network is asked who has the address. Nobody: the DISCOVER is answered with it.
+// Another station than the one that asks: with another address. So a guest that set an address by hand is not
+// given a rival.
+//
+// Each question goes to every VM of the network, so a port has a budget of them: a VM's 4 a second and 8 at
+// once, one with a segment or a relay behind it 64 and 128; 256 checks run at a time. What does not fit is
+// offered unchecked, as dnsmasq does under load, and counted. A client that repeats its DISCOVER meanwhile is
+// answered by its last one, and nobody is asked again. Example: 15 clients behind one relay ask in one burst:
+// 15 addresses are asked about, and 400 ms later there are 15 offers.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/time.h"
+#include "control/hosts/neighbors.h"
+#include "dataplane/context/forwarding_state.h"
+#include "dhcp/lease_table.h"
+#include "dhcp/port_budget.h"
+
+namespace vmnat::control {
+
+class OfferChecks {
+ public:
+  static constexpr std::chrono::milliseconds kPatience{400};
+  static constexpr std::size_t kAtOnce = 256;
+  // Checks a second that a port may cause.
+  static constexpr unsigned kOfAVm = 4;
+  static constexpr unsigned kOfASegment = 64;
+
+  // A DISCOVER that waits for its address.
+  struct Waiting {
+    dataplane::NetworkIndex network = 0;
+    net::Ipv4Addr address;
+    PortIndex port = 0;
+    net::MacAddr client;  // with the key it tells the clients of a port apart
+    dhcp::ClientKey key;
+    FrameBytes frame;
+    SteadyTime asked;
+    bool asked_twice = false;
+
+    [[nodiscard]] bool is_of_same_client(const Waiting& other) const {
+      return port == other.port && client == other.client && key == other.key;
+    }
+  };
+  struct Question {
+    dataplane::NetworkIndex network;
+    net::Ipv4Addr address;
+  };
+  // Who says by ARP that it has an address.
+  struct Claim {
+    net::MacAddr mac;
+    net::Ipv4Addr address;
+  };
+
+  // False: there are too many, in all or of its port, which may cause so many a second.
+  bool add(Waiting waiting, unsigned per_second);
+  static std::optional<Claim> claim_in(std::span<const std::byte> arp_frame);
+  // The one that waits for the address; nullptr: none.
+  [[nodiscard]] const Waiting* waiting_for(dataplane::NetworkIndex network, net::Ipv4Addr address) const;
+  // Ends the check of an address that is waited for.
+  Waiting take(dataplane::NetworkIndex network, net::Ipv4Addr address);
+  // Those whose addresses nobody has answered for, for long enough.
+  std::vector<Waiting> take_unanswered(SteadyTime now);
+  // What is to be asked now.
+  std::vector<Question> take_questions() { return std::exchange(questions_, {}); }
+  // Whether ARP replies of the network are waited for, or have been within some seconds.
+  [[nodiscard]] bool awaits_replies(dataplane::NetworkIndex network, SteadyTime now) const;
+
+  // DISCOVERs that wait.
+  [[nodiscard]] std::size_t running() const { return waiting_.size(); }
+  [[nodiscard]] std::uint64_t asked() const { return asked_; }
+  [[nodiscard]] std::uint64_t skipped() const { return skipped_; }
+
+ private:
+  std::vector<Waiting> waiting_;
+  std::vector<Question> questions_;
+  std::vector<SteadyTime> last_;  // by network: when it was asked
+  dhcp::PortBudget<SteadyTime, PortIndex> budget_;
+  std::uint64_t asked_ = 0, skipped_ = 0;
+};
+
+}  // namespace vmnat::control

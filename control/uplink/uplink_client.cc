@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/uplink/uplink_client.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "base/random_seed.h"
+#include "control/config/values.h"
+#include "control/uplink/remembered_address.h"
+
+namespace vmnat::control {
+namespace {
+
+std::string text_of(net::Ipv4Addr address, std::string_view none) {
+  return address.is_unspecified() ? std::string{none} : net::to_string(address);
+}
+
+std::string time_left(dhcp::ClientTime end) {
+  if (end == dhcp::ClientTime::max()) return "for ever";
+  return "for " + config::to_text(std::chrono::round<std::chrono::seconds>(end - boot_time()));
+}
+
+}  // namespace
+
+UplinkClient::UplinkClient(const config::Config& config, Launched& launched, Neighbors& neighbors,
+                           OwnAddresses& own_addresses)
+    : config_(config),
+      launched_(launched),
+      neighbors_(neighbors),
+      own_addresses_(own_addresses),
+      memory_path_(config.control.state_dir + "/uplink-address"),
+      client_({.mac = launched.states().current().uplink.mac, .mtu = config.uplink.mtu}, random_seed()) {}
+
+void UplinkClient::link_up() {
+  if (client_.state() != dhcp::ClientState::Stopped) return client_.link_returned(boot_time());
+  const auto remembered = remembered_address(memory_path_);
+  spdlog::info("uplink: asks for {} by DHCP",
+               remembered ? "its former address " + net::to_string(*remembered) : "an address");
+  client_.start(remembered, boot_time());
+}
+
+bool UplinkClient::advance(SteadyTime now) {
+  client_.advance(boot_time());
+  for (const dhcp::ClientNews news : client_.take_news()) tell(news, now);
+  log_.tell_suppressed(now);
+  const bool changed = settle(now);
+  send_output(now);
+  return changed;
+}
+
+// What a server, or another station on the link, makes happen may happen again and again.
+void UplinkClient::tell(dhcp::ClientNews news, SteadyTime now) {
+  const LogBudget::Subject lease{"lease", "uplink"}, conflict{"conflict", "uplink"};
+  switch (news) {
+    case dhcp::ClientNews::Bound:
+      return;  // told when it is in effect
+    case dhcp::ClientNews::Renewed:
+      return log_.log(spdlog::level::info, lease, now, "uplink: lease of {} renewed {} by {}",
+                      net::to_string(client_.binding()->address), time_left(client_.binding()->expires),
+                      net::to_string(client_.binding()->server));
+    case dhcp::ClientNews::Refused:
+      return log_.log(spdlog::level::warn, lease, now, "uplink: the DHCP server refuses {}; asks anew",
+                      in_effect_ ? net::to_string(in_effect_->address) : "the address that was asked for");
+    case dhcp::ClientNews::Conflict:
+      return log_.log(spdlog::level::warn, conflict, now,
+                      "uplink: another station has the address that DHCP gives; declined");
+    case dhcp::ClientNews::Expired:
+      return log_.log(spdlog::level::err, lease, now,
+                      "uplink: the lease of {} has expired, and no DHCP server answers",
+                      in_effect_ ? net::to_string(in_effect_->address) : "the uplink's address");
+    case dhcp::ClientNews::LeaseTimeMissing:
+      return log_.log(spdlog::level::warn, {"lease time", "uplink"}, now,
+                      "uplink: the DHCP server does not say how long the lease lasts (option 51); what it "
+                      "said last, or an hour, is taken");
+  }
+}
+
+// A renewal goes to the server's own MAC address or its router's, which may have to be asked for first.
+void UplinkClient::send_output(SteadyTime now) {
+  for (dhcp::ClientFrame& out : client_.take_output()) {
+    if (out.by_unicast_to.is_unspecified() || !in_effect_) {
+      neighbors_.send_as_is(std::move(out.frame));
+      continue;
+    }
+    const bool on_link = in_effect_->address.contains(out.by_unicast_to);
+    const net::Ipv4Addr next_hop = on_link ? out.by_unicast_to : in_effect_->router;
+    if (!next_hop.is_unspecified())
+      neighbors_.send_to(next_hop, std::move(out.frame), dataplane::kUplinkPort, now);
+  }
+}
+
+std::string UplinkClient::contradiction(const dhcp::Binding& binding) const {
+  for (const config::Network& network : config_.networks) {
+    if (network.address.overlaps(binding.address))
+      return fmt::format("DHCP gives the uplink {}, which overlaps network '{}' ({})",
+                         net::to_string(binding.address), network.name, net::to_string(network.address));
+    const auto external = config::external_addresses(network);
+    if (std::ranges::find(external, binding.address.address) != external.end())
+      return fmt::format("DHCP gives the uplink {}, which nat.addresses of network '{}' has, too",
+                         net::to_string(binding.address.address), network.name);
+  }
+  return {};
+}
+
+std::optional<dhcp::Binding> UplinkClient::usable_lease(SteadyTime now) {
+  const auto& lease = client_.binding();
+  const std::string problem = lease ? contradiction(*lease) : "";
+  if (problem != problem_ && !problem.empty())
+    log_.log(spdlog::level::err, {"contradiction", "uplink"}, now, "{}; nothing is forwarded", problem);
+  problem_ = problem;
+  return problem.empty() ? lease : std::nullopt;
+}
+
+// One step towards what the lease says. True: the workers need another state.
+bool UplinkClient::settle(SteadyTime now) {
+  if (phase_ == Phase::Quiescing) {
+    if (launched_.least_seen_generation() < awaited_state_) return false;
+    flush_ = std::make_shared<WorkerFlush>(
+        launched_, dataplane::SessionSelector{.external = {{.address = former_, .port = {}}}});
+    phase_ = Phase::Ending;
+  }
+  if (phase_ == Phase::Ending) {
+    const auto ended = flush_->poll();
+    if (!ended) return false;
+    flush_.reset();
+    sessions_ended_ += *ended;
+    log_.log(spdlog::level::info, {"address", "uplink"}, now, "uplink: {} is gone, and {} sessions with it",
+             net::to_string(former_), *ended);
+    launched_.rent_address({});
+    phase_ = Phase::Settled;
+  }
+  const auto lease = usable_lease(now);
+  if (in_effect_ && (!lease || lease->address.address != rented())) return give_up_address();
+  if (!lease) return false;
+  if (in_effect_ && in_effect_->means_the_same_as(*lease)) {
+    in_effect_ = lease;
+    return false;
+  }
+  return take(*lease, now);
+}
+
+bool UplinkClient::give_up_address() {
+  former_ = rented();
+  in_effect_.reset();
+  own_addresses_.withdraw(former_);
+  neighbors_.start_over({});
+  awaited_state_ = launched_.states().current().generation + 1;  // the one that is published for this
+  phase_ = Phase::Quiescing;
+  return true;
+}
+
+bool UplinkClient::take(const dhcp::Binding& lease, SteadyTime now) {
+  const bool is_new = !in_effect_;
+  const bool is_elsewhere =
+      is_new || in_effect_->address != lease.address || in_effect_->router != lease.router;
+  in_effect_ = lease;
+  if (is_new) launched_.rent_address(rented());
+  if (is_elsewhere) {
+    neighbors_.start_over(rented());
+    if (!lease.router.is_unspecified()) neighbors_.keep_resolved(lease.router, now);
+  }
+  if (is_new) {
+    own_addresses_.announce(rented(), now);
+    keep_in_mind(rented());
+  }
+  log_.log(spdlog::level::info, {"address", "uplink"}, now,
+           "uplink: {} {} from DHCP server {}, router {}, {}", is_new ? "has" : "has another lease of",
+           net::to_string(lease.address), net::to_string(lease.server), text_of(lease.router, "none"),
+           time_left(lease.expires));
+  return true;
+}
+
+void UplinkClient::keep_in_mind(net::Ipv4Addr address) const {
+  if (const auto kept = remember_address(memory_path_, address); !kept)
+    spdlog::warn("uplink: its address will not be asked for after a restart: {}", to_string(kept.error()));
+}
+
+void UplinkClient::describe(dataplane::ForwardingState& next) const {
+  dataplane::Uplink& uplink = next.uplink;
+  uplink.dhcp_transaction = client_.transaction();
+  uplink.checked_address = client_.checked();
+  set_forwards(plan_forwards(config_, rented()), next);
+  if (!in_effect_) {
+    uplink.address = {};
+    uplink.gateway = {};
+    uplink.mtu = 0;
+    return;
+  }
+  uplink.address = in_effect_->address;
+  uplink.gateway = in_effect_->router;
+  uplink.mtu = in_effect_->mtu == 0 ? config_.uplink.mtu : std::min(config_.uplink.mtu, in_effect_->mtu);
+}
+
+}  // namespace vmnat::control

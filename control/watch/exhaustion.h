@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Exhaustion: what control makes of the workers' refused sessions: the remotes most concerned, and a line for
+// the log.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "control/config/model.h"
+#include "control/plan/topology.h"
+#include "dataplane/context/refused_remotes.h"
+
+namespace vmnat::control {
+
+using RefusedByWorker = std::vector<dataplane::RefusedRemotes::Copy>;
+
+// All workers' rows as one list, most refusals first.
+std::vector<dataplane::RefusedRemotes::Row> most_refused(const RefusedByWorker& by_worker);
+
+// Called once a second, so that the log has a line a second at most:
+// "sessions refused: 1234 since the last word, at last network default, port vm1, to 198.51.100.7: no_port".
+class ExhaustionWatch {
+ public:
+  ExhaustionWatch(const config::Config& config, const std::vector<PortPlan>& ports)
+      : config_(config), ports_(ports) {}
+  std::optional<std::string> news(const RefusedByWorker& by_worker);
+
+ private:
+  const config::Config& config_;
+  const std::vector<PortPlan>& ports_;
+  std::vector<std::uint64_t> told_;  // by worker: refusals that were in a line
+};
+
+}  // namespace vmnat::control
