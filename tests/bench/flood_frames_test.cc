@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Floods are floods of what they say: frames that a gateway would take for good, each unlike the one before
 // where they are to vary.
-#include "bench/flood_frames.h"
+#include "bench/generator/flood_frames.h"
 
 #include <gtest/gtest.h>
 #include <set>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The plan of flows: tuples never repeat, stay in their prefixes, and do not depend on how many are asked
 // for.
-#include "bench/flows.h"
+#include "bench/generator/flows.h"
 
 #include <gtest/gtest.h>
 #include <set>

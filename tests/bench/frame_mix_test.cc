@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Frame sizes as they are asked for, and the IMIX cycle.
-#include "bench/frame_mix.h"
+#include "bench/generator/frame_mix.h"
 
 #include <algorithm>
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The generator's frames are valid, and no change that a faulty device could make to them goes unnoticed.
-#include "bench/frame.h"
+#include "bench/generator/frame.h"
 
 #include <functional>
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Quantiles of the histogram against those of the sorted values.
-#include "bench/histogram.h"
+#include "bench/generator/histogram.h"
 
 #include <algorithm>
 #include <cmath>

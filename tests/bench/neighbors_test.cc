@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The generator answers ARP for its hosts and its router, and learns the device's MAC.
-#include "bench/neighbors.h"
+#include "bench/generator/neighbors.h"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The pacer keeps its rate, gives up what waits too long, and does not blame the device for its own absence.
-#include "bench/pacer.h"
+#include "bench/generator/pacer.h"
 
 #include <gtest/gtest.h>
 #include <random>

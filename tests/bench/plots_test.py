@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""bench/run's pictures: well-formed, one line a device, nothing outside of its panel."""
+"""bench/runner/run's pictures: well-formed, one line a device, nothing outside of its panel."""
 import sys
 import tempfile
 import unittest
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench/runner"))
 from plots import count_text, latency_chart, nice_step, percentile_scale, rate_chart, write_plots  # noqa: E402
 from svg import LEFT, PANEL_HEIGHT, PANEL_WIDTH, TOP  # noqa: E402
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The search finds what simulated devices carry: exact ones, noisy ones, and those that never or always lose.
-#include "bench/search.h"
+#include "bench/generator/search.h"
 
 #include <algorithm>
 #include <gtest/gtest.h>

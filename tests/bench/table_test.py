@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""bench/run's arithmetic: medians over rounds, ratios within a round."""
+"""bench/runner/run's arithmetic: medians over rounds, ratios within a round."""
 import sys
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench/runner"))
 from report import text_of  # noqa: E402
 from table import LATENCY_FIELDS, merged_connections, merged_points, summary_of  # noqa: E402
 

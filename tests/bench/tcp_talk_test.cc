@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The talk of client and server ends complete after six segments, and nothing out of place is answered.
-#include "bench/tcp_talk.h"
+#include "bench/generator/tcp_talk.h"
 
 #include <gtest/gtest.h>
 #include <vector>

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rounds of sending what is missing.
+#include "bench/generator/learning.h"
+
+#include <fmt/format.h>
+#include <rte_cycles.h>
+
+#include "bench/generator/stream.h"
+
+namespace vmnat::bench {
+namespace {
+
+constexpr unsigned kRounds = 30;
+constexpr std::uint64_t kWindow = 512;    // frames under way
+constexpr double kStall = 0.002;          // seconds without progress: what is under way is lost
+constexpr double kPauseAfterLoss = 0.02;  // between rounds in which nothing at all came through
+constexpr std::uint64_t kPollsPerReport = 1 << 15;
+
+bool is_known(TestBed& bed, Direction direction, FlowNumber flow) {
+  return direction == Direction::Outbound ? bed.flows().is_learned(flow) : bed.flows().has_returned(flow);
+}
+
+std::vector<FlowNumber> missing_flows(TestBed& bed, Direction direction, FlowNumber count) {
+  std::vector<FlowNumber> missing;
+  for (FlowNumber flow = 0; flow < count; ++flow) {
+    const bool can_be_sent = direction == Direction::Outbound || bed.flows().is_learned(flow);
+    if (can_be_sent && !is_known(bed, direction, flow)) missing.push_back(flow);
+  }
+  return missing;
+}
+
+// Sends one frame of each flow, with at most kWindow unanswered; the time of the last arrival.
+std::uint64_t send_and_check(TestBed& bed, Direction direction, const std::vector<FlowNumber>& flows) {
+  const auto smallest = FrameMix::of_size(kSmallestFrame);
+  Stream stream(bed.sender(direction), row_of(bed, direction, smallest, flows, Repetition::Once),
+                Repetition::Once);
+  const auto stall_ticks = static_cast<std::uint64_t>(kStall * static_cast<double>(rte_get_tsc_hz()));
+  std::uint64_t settled = 0;  // frames that came back, or are given up
+  std::uint64_t polls = 0;
+  std::uint64_t last_arrival = rte_rdtsc();
+  while (!stream.is_finished()) {
+    if (stream.sent() < settled + kWindow) stream.send();
+    if (bed.progress().is_shown() && ++polls % kPollsPerReport == 0)
+      bed.progress().show(fmt::format("{} flows {}", stream.sent(), text_of(direction)));
+    const unsigned arrived = bed.receive_and_check();
+    settled += arrived;
+    if (arrived > 0) {
+      last_arrival = rte_rdtsc();
+    } else if (rte_rdtsc() - last_arrival > stall_ticks) {
+      settled = stream.sent();
+      last_arrival = rte_rdtsc();
+    }
+  }
+  poll_until(kStall * 5, [&] {
+    const unsigned arrived = bed.receive_and_check();
+    if (arrived > 0) last_arrival = rte_rdtsc();
+    settled += arrived;
+    return settled >= stream.sent();
+  });
+  return last_arrival;
+}
+
+struct SweepResult {
+  FlowNumber missing;
+  std::uint64_t retries;
+  double seconds;
+};
+
+SweepResult sweep(TestBed& bed, Direction direction, FlowNumber count) {
+  bed.sender(direction).prepare_load_pool(bed.frame_template(direction, kSmallestFrame));
+  SweepResult result{};
+  auto missing = missing_flows(bed, direction, count);
+  const std::uint64_t start = rte_rdtsc();
+  for (unsigned round = 0; round < kRounds && !missing.empty(); ++round) {
+    const std::size_t before = missing.size();
+    if (round > 0) result.retries += before;
+    const std::uint64_t last_arrival = send_and_check(bed, direction, missing);
+    result.seconds = static_cast<double>(last_arrival - start) / static_cast<double>(rte_get_tsc_hz());
+    missing = missing_flows(bed, direction, count);
+    if (missing.size() == before) poll_until(kPauseAfterLoss, [&] { return bed.receive_and_check(), false; });
+  }
+  result.missing = static_cast<FlowNumber>(missing.size());
+  return result;
+}
+
+}  // namespace
+
+LearningResult learn_flows(TestBed& bed, FlowNumber count) {
+  bed.flows().reserve_flows(count);
+  if (bed.options().mode == Mode::Forward) return {};
+  const auto unknown = static_cast<FlowNumber>(missing_flows(bed, Direction::Outbound, count).size());
+  // A first flow alone: the device resolves its next hops now, not under the burst.
+  sweep(bed, Direction::Outbound, 1);
+  const SweepResult out = sweep(bed, Direction::Outbound, count);
+  sweep(bed, Direction::Inbound, 1);
+  const SweepResult back = sweep(bed, Direction::Inbound, count);
+  bed.drain();
+  return {unknown - out.missing, out.missing, out.missing + back.missing, out.retries + back.retries,
+          out.seconds};
+}
+
+}  // namespace vmnat::bench

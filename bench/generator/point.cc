@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// The order of measurements at one point: rate, search, latency.
+#include "bench/generator/point.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace vmnat::bench {
+namespace {
+
+// The search looks from a thousandth of the first guess up to half more than it.
+constexpr double kLowestShare = 1e-3;
+constexpr double kHighestShare = 1.5;
+
+void show(TestBed& bed, const LoadPlan& plan, const std::string& what) {
+  bed.progress().show(
+      fmt::format("{} flows, {} bytes, {}: {}", plan.flows, plan.frames.name(), text_of(plan.traffic), what));
+}
+
+std::vector<LoadSample> measure_rate(TestBed& bed, const LoadPlan& plan, Load& load) {
+  std::vector<LoadSample> samples;
+  for (unsigned i = 0; i < bed.options().repeat; ++i) {
+    samples.push_back(load.run(bed.options().rate_mpps));
+    show(bed, plan, fmt::format("{:.2f} Mpps", samples.back().mpps()));
+  }
+  return samples;
+}
+
+SearchOutcome search_rates(TestBed& bed, const LoadPlan& plan, Load& load) {
+  const double guess = load.run(0).mpps();
+  const auto lanes = static_cast<double>(load.directions());
+  const auto measure = [&](double mpps) {
+    const LoadSample sample = load.run(mpps / lanes);
+    show(bed, plan, fmt::format("{:.3f} Mpps offered, {:.4f}% lost", mpps, sample.loss * 100));
+    return Trial{.load = mpps, .loss_ratio = sample.loss, .forwarded = sample.mpps()};
+  };
+  RateSearch search(measure,
+                    {.lowest = guess * kLowestShare, .highest = guess * kHighestShare, .first_guess = guess});
+  const Throughput ndr = search.find(kNdr);
+  const Throughput pdr = search.find(kPdr);
+  return {ndr, pdr, search.trials()};
+}
+
+// What shares of load refer to: PDR when there was a search, else the rate without limit.
+double highest_rate(const Point& point, Load& load) {
+  return point.search ? point.search->pdr.load : load.run(0).mpps();
+}
+
+LatencyRun measure_latency(TestBed& bed, const LatencyLoad& asked, double highest, Load& load) {
+  LatencyRun run{.asked = asked, .sample = {}, .latencies = {}};
+  const double mpps = asked.is_share ? asked.value * highest : asked.value;
+  show(bed, {}, fmt::format("latency at {:.3f} Mpps", mpps));
+  run.sample = load.run(mpps / static_cast<double>(load.directions()), &run.latencies);
+  return run;
+}
+
+}  // namespace
+
+Point measure_point(TestBed& bed, const LoadPlan& plan) {
+  Point point{.plan = plan, .samples = {}, .search = {}, .latency = {}};
+  {
+    Load load(bed, plan);
+    point.samples = measure_rate(bed, plan, load);
+    if (bed.options().search) point.search = search_rates(bed, plan, load);
+  }
+  if (bed.options().latency.empty()) return point;
+  Load load(bed, plan, Stamping::EachFrame);
+  const double highest = highest_rate(point, load);
+  for (const LatencyLoad& asked : bed.options().latency)
+    point.latency.push_back(measure_latency(bed, asked, highest, load));
+  return point;
+}
+
+}  // namespace vmnat::bench

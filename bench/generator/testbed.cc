@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checking single frames, and finding the device under test.
+#include "bench/generator/testbed.h"
+
+#include <rte_cycles.h>
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+#include <stdexcept>
+
+namespace vmnat::bench {
+namespace {
+
+constexpr double kLinkDeadline = 20;  // seconds
+constexpr double kResolveDeadline = 20;
+constexpr double kRequestInterval = 0.01;
+constexpr double kQuietTime = 0.01;  // no frame for so long: all have arrived
+
+std::uint64_t ticks_of(double seconds) {
+  return static_cast<std::uint64_t>(seconds * static_cast<double>(rte_get_tsc_hz()));
+}
+
+}  // namespace
+
+bool poll_until(double deadline_s, const std::function<bool()>& step) {
+  const std::uint64_t end = rte_rdtsc() + ticks_of(deadline_s);
+  while (!step())
+    if (rte_rdtsc() > end) return false;
+  return true;
+}
+
+const char* text_of(Direction direction) {
+  return direction == Direction::Outbound ? "outbound" : "inbound";
+}
+
+TestBed::TestBed(const Options& options, Progress& progress)
+    : options_(options),
+      progress_(progress),
+      plan_(options.flow_space),
+      vm_(vm_device_name(options), options.virtio.queue_size),
+      uplink_(uplink_device_name(options), options.virtio.queue_size),
+      host_side_(vm_.mac(), options.flow_space.network, options.flow_space.network.address),
+      router_side_(uplink_.mac(), {options.router, 32}, options.uplink_address) {
+  if (options.flows.back() > plan_.most_flows())
+    throw std::invalid_argument("--remotes holds fewer endpoints than --flows");
+}
+
+void TestBed::find_device() {
+  if (!poll_until(kLinkDeadline, [&] { return vm_.is_up() && uplink_.is_up(); }))
+    throw std::runtime_error("the link to the device under test does not come up");
+  if (options_.mode == Mode::Forward) return;
+
+  std::uint64_t next_request = 0;
+  const bool is_found = poll_until(kResolveDeadline, [&] {
+    if (rte_rdtsc() > next_request) {
+      next_request = rte_rdtsc() + ticks_of(kRequestInterval);
+      vm_.send(arp_request(vm_.mac(), plan_.host(0), host_side_.peer()).bytes());
+      uplink_.send(arp_request(uplink_.mac(), options_.router, router_side_.peer()).bytes());
+    }
+    receive_and_check();
+    return host_side_.peer_mac() && router_side_.peer_mac();
+  });
+  if (!is_found)
+    throw std::runtime_error("the device under test does not answer ARP for " +
+                             to_string(host_side_.peer_mac() ? router_side_.peer() : host_side_.peer()));
+}
+
+unsigned TestBed::receive_and_check() {
+  unsigned total = 0;
+  for (const Direction direction : {Direction::Outbound, Direction::Inbound}) {
+    rte_mbuf* frames[kBurst];
+    const std::uint16_t count = rte_eth_rx_burst(receiver(direction).id(), 0, frames, kBurst);
+    for (std::uint16_t i = 0; i < count; ++i) check(direction, bytes_of(frames[i]));
+    rte_pktmbuf_free_bulk(frames, count);
+    total += count;
+  }
+  return total;
+}
+
+void TestBed::drain() {
+  std::uint64_t quiet_since = rte_rdtsc();
+  while (rte_rdtsc() - quiet_since < ticks_of(kQuietTime))
+    if (receive_and_check() > 0) quiet_since = rte_rdtsc();
+}
+
+void TestBed::check(Direction direction, std::span<const std::byte> frame) {
+  const auto* ethernet = net::view<net::EthernetHeader>(frame);
+  if (ethernet != nullptr && ethernet->ether_type() == net::EtherType::Arp) {
+    const auto reply = neighbors_at(direction).answer(frame);
+    if (reply) receiver(direction).send(reply->bytes());
+    if (watcher_) watcher_(direction, frame);
+    return;
+  }
+  const ReceivedFrame received = read_frame(frame);
+  Fault fault = received.fault;
+  if (fault == Fault::None && received.flow >= flows_.size()) fault = Fault::Foreign;
+  if (fault == Fault::None)
+    fault = direction == Direction::Outbound ? fault_of_outbound(received) : fault_of_inbound(received);
+  if (fault == Fault::Foreign && watcher_) watcher_(direction, frame);
+  ++faults_[static_cast<std::size_t>(fault)];
+}
+
+bool TestBed::is_external(net::Ipv4Addr address) const {
+  return address >= options_.external_first && address <= options_.external_last;
+}
+
+Fault TestBed::fault_of_outbound(const ReceivedFrame& frame) {
+  if (frame.tuple.destination != plan_.remote(frame.flow)) return Fault::RemoteEndpoint;
+  if (options_.mode == Mode::Forward)
+    return frame.tuple.source == plan_.internal(frame.flow) ? Fault::None : Fault::InternalEndpoint;
+  if (!is_external(frame.tuple.source.address)) return Fault::ExternalAddress;
+  if (frame.tuple.source.port.host() < 1024) return Fault::ExternalPort;
+  if (frame.ttl != kSentTtl - 1) return Fault::Ttl;
+  return flows_.record_external(frame.flow, frame.tuple.source) ? Fault::None : Fault::Mapping;
+}
+
+Fault TestBed::fault_of_inbound(const ReceivedFrame& frame) {
+  if (frame.tuple.source != plan_.remote(frame.flow)) return Fault::RemoteEndpoint;
+  if (frame.tuple.destination != plan_.internal(frame.flow)) return Fault::InternalEndpoint;
+  if (options_.mode == Mode::Nat && frame.ttl != kSentTtl - 1) return Fault::Ttl;
+  flows_.record_return(frame.flow);
+  return Fault::None;
+}
+
+void TestBed::check_segment(Direction direction, std::span<const std::byte> frame) {
+  const auto segment = read_segment(frame);
+  Fault fault = segment ? checksum_fault_of(frame) : Fault::Foreign;
+  if (fault == Fault::None) fault = fault_of_segment(direction, *segment);
+  ++faults_[static_cast<std::size_t>(fault)];
+}
+
+Fault TestBed::fault_of_segment(Direction direction, const TcpSegment& segment) const {
+  const FlowNumber flow = segment.flow();
+  const bool is_outbound = direction == Direction::Outbound;
+  const auto [near, far] =
+      is_outbound ? segment.tuple : Tuple{segment.tuple.destination, segment.tuple.source};
+  if (flow >= flows_.size()) return Fault::Foreign;
+  if (far != plan_.remote(flow)) return Fault::RemoteEndpoint;
+  if (options_.mode == Mode::Forward || !is_outbound)
+    return near == plan_.internal(flow) ? Fault::None : Fault::InternalEndpoint;
+  if (!is_external(near.address)) return Fault::ExternalAddress;
+  return near.port.host() < 1024 ? Fault::ExternalPort : Fault::None;
+}
+
+bool AddressRange::holds(const std::byte* frame) const {
+  net::Be16 type;
+  net::Be32 address;
+  std::memcpy(&type, frame + offsetof(net::EthernetHeader, type), sizeof type);
+  std::memcpy(&address, frame + offset, sizeof address);
+  return type.host() == static_cast<std::uint16_t>(net::EtherType::Ipv4) &&
+         address.host() - first <= last - first;
+}
+
+AddressRange TestBed::expected_addresses(Direction direction) const {
+  constexpr std::size_t kAddresses = sizeof(net::EthernetHeader);
+  if (direction == Direction::Outbound && options_.mode == Mode::Nat)
+    return {kAddresses + offsetof(net::Ipv4Header, source), options_.external_first.host(),
+            options_.external_last.host()};
+  const net::Ipv4Prefix& network = options_.flow_space.network;
+  const std::size_t field = direction == Direction::Outbound ? offsetof(net::Ipv4Header, source)
+                                                             : offsetof(net::Ipv4Header, destination);
+  return {kAddresses + field, network.first().host(), network.broadcast().host()};
+}
+
+Tuple TestBed::tuple_of(Direction direction, FlowNumber flow) const {
+  if (direction == Direction::Outbound) return plan_.outbound(flow);
+  const bool is_translated = options_.mode == Mode::Nat;
+  return {plan_.remote(flow), is_translated ? flows_.external(flow) : plan_.internal(flow)};
+}
+
+net::MacAddr TestBed::next_hop(Direction direction) const {
+  const Port& to = direction == Direction::Outbound ? uplink_ : vm_;
+  const NeighborSide& side = direction == Direction::Outbound ? host_side_ : router_side_;
+  return side.peer_mac().value_or(to.mac());
+}
+
+FrameTemplate TestBed::frame_template(Direction direction, std::size_t wire_size) const {
+  const Port& from = direction == Direction::Outbound ? vm_ : uplink_;
+  return {wire_size, from.mac(), next_hop(direction)};
+}
+
+}  // namespace vmnat::bench

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+// Cost of a packet inside the worker: all steps of the pipeline over bursts of 32 hits (`outbound`,
+// `inbound`) or of 32 new UDP flows (`open`), without the devices.
+//
+//   pipeline_bench --benchmark_repetitions=5 --benchmark_report_aggregates_only
+//
+// Arguments are sessions; frames are of random sessions in a fixed order. `ticks` are TSC ticks a packet, of
+// the median burst: the machine is shared, and interrupted bursts shall not count. In a build with
+// -Dstage_cycles=true each step's share of the mean is printed, too.
+#include <algorithm>
+#include <benchmark/benchmark.h>
+#include <map>
+#include <random>
+#include <rte_cycles.h>
+#include <rte_eal.h>
+#include <rte_eth_ring.h>
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+
+#include "bench/generator/flows.h"
+#include "bench/generator/frame.h"
+#include "dataplane/pipeline/pipeline.h"
+
+namespace vmnat::bench {
+namespace {
+
+using namespace dataplane;
+
+constexpr net::MacAddr kGatewayMac{{0x52, 0x54, 0, 0, 1, 1}};
+constexpr net::MacAddr kVmMac{{0x52, 0x54, 0, 0xaa, 0, 1}};
+constexpr net::MacAddr kUplinkMac{{0x02, 0, 0, 0, 0, 0xaa}};
+constexpr net::MacAddr kRouterMac{{0x02, 0, 0, 0, 0, 0xbb}};
+constexpr PortIndex kVm = 1;
+constexpr std::size_t kWireSize = 64;
+constexpr unsigned kBuffers = 512;  // frames stay in the caches, as those that vhost has just copied do
+
+const FlowPlan& plan() {
+  static const FlowPlan plan({.network = net::parse_ipv4_prefix("192.168.122.1/24").value(),
+                              .remotes = net::parse_ipv4_prefix("100.64.0.0/10").value()});
+  return plan;
+}
+
+// A transmit queue that ends in a ring, which the benchmark empties.
+struct Wire {
+  explicit Wire(const char* name)
+      : ring(rte_ring_create(name, kBuffers * 2, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ)) {
+    const int made = rte_eth_from_rings(name, &ring, 1, &ring, 1, 0);
+    if (made < 0) std::abort();
+    port_id = static_cast<std::uint16_t>(made);
+    rte_eth_conf conf{};
+    rte_eth_dev_configure(port_id, 0, 1, &conf);
+    rte_eth_tx_queue_setup(port_id, 0, 64, 0, nullptr);
+    rte_eth_dev_start(port_id);
+  }
+  rte_ring* ring;
+  std::uint16_t port_id = 0;
+};
+
+// One worker's context with `sessions` open sessions, and the frames of both directions.
+class Gateway {
+ public:
+  explicit Gateway(std::uint32_t sessions)
+      : conntrack_(make_conntrack(sessions)),
+        counters_(2),
+        transmitter_(0, devices(), counters_, rings_),
+        context_{.state = &state_,
+                 .conntrack = *conntrack_,
+                 .external_ports = *external_ports_,
+                 .counters = counters_,
+                 .rings = rings_,
+                 .transmitter = transmitter_,
+                 .fragments = fragments_,
+                 .datagram_numbers = datagram_numbers_,
+                 .refused_remotes = refused_remotes_,
+                 .punt_budgets = punt_budgets_,
+                 .port_icmp_error_budgets = budgets_} {
+    state_.uplink = {.address = net::parse_ipv4_prefix("198.18.0.2/24").value(),
+                     .gateway = net::Ipv4Addr::of(198, 18, 0, 1),
+                     .mac = kUplinkMac,
+                     .gateway_mac = kRouterMac};
+    state_.networks = {{.gateway = plan().space().network, .mac = kGatewayMac, .ports = {kVm}}};
+    state_.ports = {{.up = true}, {.network = 0, .up = true, .usual_mac = kVmMac}};
+    plan_frames(sessions);
+  }
+
+  // Opens all sessions, in a random order, and gets their replies ready.
+  void open_sessions() {
+    for (std::size_t at = 0; at < outbound_.size(); at += kBurstSize) run_burst<Direction::Outbound>();
+    for (std::size_t i = 0; i < order_.size(); ++i) {
+      const Tuple tuple = plan().outbound(order_[i]);
+      const Session* session =
+          conntrack_->find(FlowKey::of(tuple.source, tuple.destination, net::Protocol::Udp));
+      if (session == nullptr) std::abort();
+      inbound_.push_back(inbound_frame_.patch_of({tuple.destination, session->external()}, order_[i]));
+    }
+    std::ranges::shuffle(inbound_, std::mt19937_64(order_.size()));
+  }
+  [[nodiscard]] std::size_t bursts() const { return outbound_.size() / kBurstSize; }
+
+  // Ticks that the pipeline took for one burst in this direction.
+  template <Direction direction>
+  std::uint64_t run_burst() {
+    constexpr bool is_outbound = direction == Direction::Outbound;
+    const std::vector<FlowPatch>& patches = is_outbound ? outbound_ : inbound_;
+    const FrameTemplate& frame = is_outbound ? outbound_frame_ : inbound_frame_;
+    if (rte_pktmbuf_alloc_bulk(pool(), burst_.frames, kBurstSize) != 0) std::abort();
+    for (unsigned i = 0; i < kBurstSize; ++i) {
+      auto* start =
+          reinterpret_cast<std::byte*>(rte_pktmbuf_append(burst_.frames[i], kWireSize - kFcsLength));
+      std::ranges::copy(frame.bytes(), start);
+      patches[at_ + i].apply_to(start);
+    }
+    at_ = at_ + 2 * kBurstSize > patches.size() ? 0 : at_ + kBurstSize;
+    burst_.port = is_outbound ? kVm : kUplinkPort;
+    burst_.count = kBurstSize;
+    const std::uint64_t begin = rte_rdtsc();
+    if constexpr (is_outbound)
+      run_outbound(context_, burst_);
+    else
+      run_inbound(context_, burst_);
+    const std::uint64_t ticks = rte_rdtsc() - begin;
+    transmitter_.flush(state_);
+    take_sent(is_outbound ? kUplinkPort : kVm);
+    return ticks;
+  }
+
+  void show_stages(benchmark::State& state) const {
+    if constexpr (kStageCyclesCounted)
+      for (unsigned i = 0; i < kStageCount; ++i) {
+        const StageTotal total = counters_.stages.of(static_cast<Stage>(i));
+        if (total.packets == 0) continue;
+        state.counters[std::string(kStageNames[i])] =
+            static_cast<double>(total.cycles) / static_cast<double>(total.packets);
+      }
+  }
+
+ private:
+  static rte_mempool* pool() {
+    static rte_mempool* pool = rte_pktmbuf_pool_create("frames", kBuffers - 1, 0, kPrivateSize,
+                                                       2048 + RTE_PKTMBUF_HEADROOM, SOCKET_ID_ANY);
+    if (pool == nullptr) std::abort();
+    return pool;
+  }
+  static std::span<Wire> wires() {
+    static std::array<Wire, 2> wires{Wire("uplink"), Wire("vm")};
+    return wires;
+  }
+  static std::array<Device, 2> devices() {
+    return {Device{.port_id = wires()[0].port_id}, Device{.port_id = wires()[1].port_id}};
+  }
+
+  std::unique_ptr<conntrack::Conntrack> make_conntrack(std::uint32_t sessions) {
+    const conntrack::ExternalAddress external{.address = net::Ipv4Addr::of(198, 18, 0, 2)};
+    external_ports_ = conntrack::ExternalPorts::create(std::span{&external, 1}, 1);
+    policy_.addresses = addresses_;
+    return conntrack::Conntrack::create(
+        {.capacity = std::max<std::uint32_t>(sessions, 4096), .seed = 42, .vm_ports = 2}, *external_ports_,
+        {&policy_, 1});
+  }
+
+  void plan_frames(std::uint32_t sessions) {
+    order_.resize(std::max(sessions, 4 * kBurstSize) / kBurstSize * kBurstSize);
+    for (std::size_t i = 0; i < order_.size(); ++i) order_[i] = static_cast<FlowNumber>(i % sessions);
+    std::ranges::shuffle(order_, std::mt19937_64(sessions));
+    for (const FlowNumber flow : order_)
+      outbound_.push_back(outbound_frame_.patch_of(plan().outbound(flow), flow));
+  }
+
+  void take_sent(PortIndex port) {
+    rte_mbuf* sent[kBurstSize];
+    const unsigned count =
+        rte_ring_sc_dequeue_burst(wires()[port].ring, reinterpret_cast<void**>(sent), kBurstSize, nullptr);
+    if (count != kBurstSize) std::abort();  // a hit that was not sent would make the figure worthless
+    rte_pktmbuf_free_bulk(sent, count);
+  }
+
+  FrameTemplate outbound_frame_{kWireSize, kVmMac, kGatewayMac};
+  FrameTemplate inbound_frame_{kWireSize, kRouterMac, kUplinkMac};
+  std::vector<FlowNumber> order_;
+  std::vector<FlowPatch> outbound_, inbound_;
+  std::size_t at_ = 0;
+  std::array<conntrack::ExternalIndex, 1> addresses_{0};
+  conntrack::NatPolicy policy_;
+  std::unique_ptr<conntrack::ExternalPorts> external_ports_;
+  std::unique_ptr<conntrack::Conntrack> conntrack_;
+  ForwardingState state_;
+  Rings rings_;
+  WorkerCounters counters_;
+  Transmitter transmitter_;
+  FragmentTable fragments_{{.ports = 2}, counters_};
+  DatagramNumbers datagram_numbers_{0, 0, 1};
+  RefusedRemotes refused_remotes_;
+  PuntBudgets punt_budgets_{2};
+  std::array<PortIcmpErrors, 2> budgets_;
+  Context context_;
+  Burst burst_;
+};
+
+// Filling takes longer than measuring: the last one asked for is kept.
+Gateway& gateway(std::uint32_t sessions) {
+  static std::map<std::uint32_t, Gateway> gateways;
+  if (!gateways.contains(sessions)) {
+    gateways.clear();
+    gateways.try_emplace(sessions, sessions);
+    gateways.at(sessions).open_sessions();
+  }
+  return gateways.at(sessions);
+}
+
+// Ticks a packet of the median burst.
+double median_ticks(std::vector<std::uint64_t>& bursts) {
+  const auto middle = bursts.begin() + static_cast<std::ptrdiff_t>(bursts.size() / 2);
+  std::ranges::nth_element(bursts, middle);
+  return static_cast<double>(*middle) / kBurstSize;
+}
+
+template <Direction direction>
+void hits(benchmark::State& state) {
+  Gateway& at = gateway(static_cast<std::uint32_t>(state.range(0)));
+  for (unsigned i = 0; i < 20'000; ++i) at.run_burst<direction>();
+  std::vector<std::uint64_t> all;
+  for (auto _ : state) {
+    all.push_back(at.run_burst<direction>());
+    state.SetIterationTime(static_cast<double>(all.back()) / static_cast<double>(rte_get_tsc_hz()));
+  }
+  state.counters["ticks"] = median_ticks(all);
+  at.show_stages(state);
+}
+
+// The second half of as many flows as the argument says, each new: the table fills up from one half to all.
+void opens(benchmark::State& state) {
+  std::vector<std::uint64_t> all;
+  for (auto _ : state) {
+    const auto gateway = std::make_unique<Gateway>(static_cast<std::uint32_t>(state.range(0)));
+    for (std::size_t i = 0; i < gateway->bursts() / 2; ++i) gateway->run_burst<Direction::Outbound>();
+    std::uint64_t sum = 0;
+    for (std::size_t i = gateway->bursts() / 2; i < gateway->bursts(); ++i) {
+      all.push_back(gateway->run_burst<Direction::Outbound>());
+      sum += all.back();
+    }
+    state.SetIterationTime(static_cast<double>(sum) / static_cast<double>(rte_get_tsc_hz()));
+  }
+  const double ticks = median_ticks(all);
+  state.counters["ticks"] = ticks;
+  state.counters["opened_per_second"] = static_cast<double>(rte_get_tsc_hz()) / ticks;
+}
+
+void sizes(benchmark::internal::Benchmark* benchmark) {
+  for (const int sessions : {1, 10'000, 100'000, 1'000'000}) benchmark->Arg(sessions);
+  benchmark->UseManualTime()->Iterations(50'000);
+}
+BENCHMARK(hits<Direction::Outbound>)->Name("outbound")->Apply(sizes);
+BENCHMARK(hits<Direction::Inbound>)->Name("inbound")->Apply(sizes);
+BENCHMARK(opens)->Name("open")->Arg(64 << 10)->Arg(1 << 20)->UseManualTime()->Iterations(1);
+
+bool start_eal() {
+  const char* arguments[] = {"pipeline_bench", "--no-huge",        "-m64", "--no-pci", "--no-shconf",
+                             "--no-telemetry", "--log-level=error"};
+  return rte_eal_init(static_cast<int>(std::size(arguments)), const_cast<char**>(arguments)) >= 0;
+}
+
+}  // namespace
+}  // namespace vmnat::bench
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv) || !vmnat::bench::start_eal()) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}
