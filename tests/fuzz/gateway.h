@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The packet path under any frames: real workers over ring devices (tests/dataplane/testbed.h), and an oracle
+// The packet path under any frames: real workers over ring devices (tests/support/testbed.h), and an oracle
 // that looks at every frame that comes out. outbound.cc and inbound.cc are the two fuzz targets.
 //
 // An input is a gateway and what is put into it:
@@ -24,7 +24,7 @@
 #include <span>
 #include <vector>
 
-#include "tests/dataplane/packet_builder.h"
+#include "tests/support/packet_builder.h"
 
 namespace vmnat::fuzz {
 

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "tests/dataplane/testbed.h"
+#include "tests/support/testbed.h"
 
 namespace vmnat::fuzz {
 

@@ -6,8 +6,8 @@
 #include <sstream>
 #include <stdexcept>
 
-#include "tests/dataplane/testbed.h"
 #include "tests/fuzz/gateway.h"
+#include "tests/support/testbed.h"
 
 namespace vmnat::fuzz {
 namespace {

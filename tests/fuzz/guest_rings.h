@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "dataplane/device/vhost_port.h"
-#include "tests/dataplane/packet_builder.h"
+#include "tests/support/packet_builder.h"
 
 namespace vmnat::fuzz {
 

@@ -19,8 +19,8 @@
 #include <utility>
 
 #include "dataplane/device/virtio.h"
-#include "tests/dataplane/testbed.h"
 #include "tests/fuzz/guest_rings.h"
+#include "tests/support/testbed.h"
 
 namespace vmnat::fuzz {
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <tuple>
 
-#include "tests/dataplane/testbed.h"
 #include "tests/fuzz/driver.h"
+#include "tests/support/testbed.h"
 
 namespace vmnat::fuzz {
 namespace {

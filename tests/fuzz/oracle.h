@@ -7,7 +7,7 @@
 
 #include "conntrack/flow_key.h"
 #include "conntrack/session.h"
-#include "tests/dataplane/packet_builder.h"
+#include "tests/support/packet_builder.h"
 
 namespace vmnat::fuzz {
 

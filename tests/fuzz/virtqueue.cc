@@ -17,9 +17,9 @@
 
 #include "dataplane/device/offload.h"
 #include "dataplane/device/split_virtqueue.h"
-#include "tests/dataplane/fake_guest.h"
-#include "tests/dataplane/testbed.h"
 #include "tests/fuzz/driver.h"
+#include "tests/support/fake_guest.h"
+#include "tests/support/testbed.h"
 
 namespace {
 

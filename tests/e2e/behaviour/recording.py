@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cases' frames as a corpus for the fuzzers of the packet path: tests/fuzz/corpus.hex.
 
-A line is a case, a word a frame: PORT:HEX, in the terms of tests/dataplane/testbed.h, whose networks and VMs these
+A line is a case, a word a frame: PORT:HEX, in the terms of tests/support/testbed.h, whose networks and VMs these
 addresses are nearly all of. Long frames and many of a kind are left out: a fuzzer makes its own.
 """
 

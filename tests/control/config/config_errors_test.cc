@@ -1,0 +1,490 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bad configuration files and every line that is said about them.
+//
+// Each row is a text and what stands around it: kUplink is one line, so most rows have their own text on
+// line 2. "later" in a name marks what is understood but not supported yet; the other checks already work.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "tests/support/config_text.h"
+
+namespace vmnat::config {
+namespace {
+
+enum class Around { Nothing, Uplink, Networks, UplinkAndNetworks, Network, Port, Dhcp, Nat };
+using enum Around;
+
+struct Row {
+  const char* says;
+  Around around;
+  const char* yaml;
+  const char* problems;  // LINE:COL: message, one a line
+};
+
+std::string network(const std::string& keys) {
+  return kUplink + "networks: [{name: a, address: 192.168.122.1/24, " + keys + "}]\n";
+}
+
+std::string text_of(const Row& row) {
+  const std::string yaml = row.yaml;
+  switch (row.around) {
+    case Nothing:
+      return yaml;
+    case Uplink:
+      return kUplink + yaml;
+    case Networks:
+      return yaml + kNetworks;
+    case UplinkAndNetworks:
+      return kUplink + yaml + "\n" + kNetworks;
+    case Network:
+      return network(yaml);
+    case Port:
+      return network("ports: [{" + yaml + "}]");
+    case Dhcp:
+      return network("dhcp: {" + yaml + "}");
+    case Nat:
+      return network("nat: {" + yaml + "}");
+  }
+  return yaml;
+}
+
+constexpr Row kFileRows[] = {
+    {"the file: empty", Nothing, "",
+     "1:1: key 'networks' is missing in the file\n"
+     "1:1: key 'uplink' is missing in the file"},
+    {"the file: a list", Nothing, "- a\n- b\n", "1:1: the file: must be a map (key: value), not a list"},
+    {"the file: a word", Nothing, "hello\n", "1:1: the file: must be a map (key: value), not 'hello'"},
+    {"the file: not YAML", Nothing, "uplink: {device: eth0\nnetworks: [\n",
+     "2:9: YAML: end of map flow not found"},
+    {"the file: a tab as indentation", Nothing, "uplink:\n\tdevice: eth0\n", "2:8: YAML: illegal map value"},
+    {"the file: two documents", Nothing,
+     "uplink: {device: eth0, address: 203.0.113.2/24, gateway: 203.0.113.1}\nnetworks: [{name: a, address: "
+     "192.168.122.1/24}]\n---\na: 1\n",
+     "4:1: YAML: a second document: a configuration is one document"},
+    {"the file: a key that is a list", Nothing, "[a, b]: 1\n", "1:1: YAML: a key must be a plain word"},
+    {"the file: sections missing", Nothing, "dataplane: {}\n",
+     "1:1: key 'networks' is missing in the file\n"
+     "1:1: key 'uplink' is missing in the file"},
+    {"unknown key, misspelt", UplinkAndNetworks, "dataplan: {}",
+     "2:1: unknown key 'dataplan' (did you mean 'dataplane'?)"},
+    {"unknown key, near nothing", UplinkAndNetworks, "firewall: {}", "2:1: unknown key 'firewall'"},
+    {"unknown key within an uplink", Networks,
+     "uplink: {device: eth0, adress: 203.0.113.2/24, gateway: 203.0.113.1}\n",
+     "1:9: key 'address' is missing in 'uplink'\n"
+     "1:24: unknown key 'adress' (did you mean 'address'?)"},
+    {"unknown key, shortened", Dhcp, "lease: 1h", "2:56: unknown key 'lease' (did you mean 'lease_time'?)"},
+    {"unknown key in a port", Port, "name: p, vhost_user: /a, que: 1",
+     "2:83: unknown key 'que' (did you mean 'queues'?)"},
+    {"key given twice", UplinkAndNetworks, "conntrack: {sessions: 2048}\nconntrack: {sessions: 4096}",
+     "3:1: key 'conntrack' is given twice"},
+    {"section that is a word", UplinkAndNetworks, "dataplane: fast",
+     "2:12: dataplane: must be a map (key: value), not 'fast'"},
+    {"section that is a list", UplinkAndNetworks, "control: [a]",
+     "2:10: control: must be a map (key: value), not a list"},
+    {"list that is a word", Uplink, "networks: default\n", "2:11: networks: must be a list, not 'default'"},
+    {"list element that is a word", Uplink, "networks: [default]\n",
+     "2:12: networks[0]: must be a map (key: value), not 'default'"},
+    {"list that is left empty", Uplink, "networks:\n", "2:1: networks: must be a list, not nothing"},
+    {"no network", Uplink, "networks: []\n", "2:11: networks: at least one network is needed"},
+    {"scalar that is a list", UplinkAndNetworks, "conntrack: {sessions: [1024]}",
+     "2:23: sessions: must be a single value, not a list"},
+    {"scalar that is left empty", UplinkAndNetworks, "conntrack: {sessions: }",
+     "2:13: sessions: must be a single value, not nothing"},
+};
+
+constexpr Row kMachineRows[] = {
+    {"workers: a number", UplinkAndNetworks, "dataplane: {workers: 2}",
+     "2:22: workers: must be a list or 'auto', not '2'"},
+    {"workers: none", UplinkAndNetworks, "dataplane: {workers: []}",
+     "2:22: workers: at least one CPU is needed"},
+    {"workers: twice the same CPU", UplinkAndNetworks, "dataplane: {workers: [1, 2, 1]}",
+     "2:29: workers: CPU 1 is already used at line 2"},
+    {"workers: no such CPU anywhere", UplinkAndNetworks, "dataplane: {workers: [4096]}",
+     "2:23: workers: must be between 0 and 1023, not 4096"},
+    {"workers: negative", UplinkAndNetworks, "dataplane: {workers: [-1]}",
+     "2:23: workers: '-1' is not a whole number"},
+    {"control_cpu: a worker's", UplinkAndNetworks, "dataplane: {workers: [1], control_cpu: 1}",
+     "2:40: control_cpu: CPU 1 is a worker's"},
+    {"memory: no unit", UplinkAndNetworks, "dataplane: {memory: 512}",
+     "2:21: memory: '512' is not a size (write 512M or 2G)"},
+    {"memory: too little", UplinkAndNetworks, "dataplane: {memory: 1M}",
+     "2:21: memory: must be between 64M and 1T, not 1M"},
+    {"memory: too much", UplinkAndNetworks, "dataplane: {memory: 9999999999999T}",
+     "2:21: memory: '9999999999999T' is too much"},
+    {"hugepages: unknown word", UplinkAndNetworks, "dataplane: {hugepages: maybe}",
+     "2:24: hugepages: 'maybe' is not one of: auto, required, off"},
+    {"idle: unknown word", UplinkAndNetworks, "dataplane: {idle: sleepy}",
+     "2:19: idle: 'sleepy' is not one of: adaptive, poll"},
+    {"eal: empty argument", UplinkAndNetworks, "dataplane: {eal: [\"\"]}", "2:19: eal: must not be empty"},
+    {"conntrack: too few sessions", UplinkAndNetworks, "conntrack: {sessions: 1000}",
+     "2:23: sessions: must be between 1024 and 268435456, not 1000"},
+    {"conntrack: too many sessions", UplinkAndNetworks, "conntrack: {sessions: 99999999999999999999}",
+     "2:23: sessions: '99999999999999999999' is not a whole number"},
+    {"control: relative socket", UplinkAndNetworks, "control: {socket: vmnat.sock}",
+     "2:19: socket: 'vmnat.sock' is not an absolute path"},
+    {"control: metrics without a port", UplinkAndNetworks, "control: {metrics: 127.0.0.1}",
+     "2:20: metrics: '127.0.0.1' is not an address with a port (write 192.168.122.10:80)"},
+    {"control: metrics, later", UplinkAndNetworks, "control: {metrics: 127.0.0.1:9469}",
+     "2:20: not supported yet: metrics"},
+    {"control: relative state_dir", UplinkAndNetworks, "control: {state_dir: state}",
+     "2:22: state_dir: 'state' is not an absolute path"},
+};
+
+constexpr Row kUplinkRows[] = {
+    {"uplink: keys missing", Networks, "uplink: {mtu: 1500}\n",
+     "1:9: key 'address' is missing in 'uplink'\n"
+     "1:9: key 'device' is missing in 'uplink'"},
+    {"uplink: device too long for an interface", Networks,
+     "uplink: {device: a-very-long-interface, address: 203.0.113.2/24, gateway: 203.0.113.1}\n",
+     "1:18: device: 'a-very-long-interface' is not a device (a PCI address, a kernel interface of at most 15 "
+     "characters, or DPDK devargs)"},
+    {"uplink: address without prefix", Networks,
+     "uplink: {device: eth0, address: 203.0.113.2, gateway: 203.0.113.1}\n",
+     "1:33: address: '203.0.113.2' is not an address with its prefix length (write 192.168.122.1/24)"},
+    {"uplink: address out of range", Networks,
+     "uplink: {device: eth0, address: 203.0.113.256/24, gateway: 203.0.113.1}\n",
+     "1:33: address: '203.0.113.256/24' is not an address with its prefix length (write 192.168.122.1/24)"},
+    {"uplink: network address", Networks,
+     "uplink: {device: eth0, address: 203.0.113.0/24, gateway: 203.0.113.1}\n",
+     "1:33: address: 203.0.113.0 is the network address of 203.0.113.0/24"},
+    {"uplink: broadcast address", Networks,
+     "uplink: {device: eth0, address: 203.0.113.255/24, gateway: 203.0.113.1}\n",
+     "1:33: address: 203.0.113.255 is the broadcast address of 203.0.113.0/24"},
+    {"uplink: multicast address", Networks,
+     "uplink: {device: eth0, address: 224.0.0.5/24, gateway: 203.0.113.1}\n",
+     "1:33: address: '224.0.0.5' is a multicast address"},
+    {"uplink: a /0", Networks, "uplink: {device: eth0, address: 203.0.113.2/0, gateway: 203.0.113.1}\n",
+     "1:33: address: the prefix length of an uplink is between 1 and 32\n"
+     "2:31: address: 192.168.122.1/24 overlaps the uplink's 203.0.113.2/0"},
+    {"uplink: the gateway of a /32 is a VM network's", Networks,
+     "uplink: {device: eth0, address: 203.0.113.2/32, gateway: 192.168.122.7}\n",
+     "2:31: address: 192.168.122.1/24 contains the uplink's gateway 192.168.122.7"},
+    {"uplink: an address of protocols", Networks,
+     "uplink: {device: eth0, address: 192.0.0.170/32, gateway: 203.0.113.1}\n",
+     "1:33: address: '192.0.0.170' is not an address that a host can have"},
+    {"network: link-local, and to be forwarded", Nothing,
+     "uplink: {device: eth0, address: 203.0.113.2/24, gateway: 203.0.113.1}\nnetworks: [{name: a, address: "
+     "169.254.7.1/24, ports: [{name: v, device: tap0}]}]\n",
+     "2:31: address: 169.254.7.1/24 is link-local, and nothing of it is ever forwarded (say forward: none)"},
+    {"uplink: gateway missing", Networks, "uplink: {device: eth0, address: 203.0.113.2/24}\n",
+     "1:9: key 'gateway' is missing in 'uplink'"},
+    {"uplink: gateway elsewhere", Networks,
+     "uplink: {device: eth0, address: 203.0.113.2/24, gateway: 203.0.114.1}\n",
+     "1:58: gateway: 203.0.114.1 is not within the uplink's network 203.0.113.0/24"},
+    {"uplink: gateway is itself", Networks,
+     "uplink: {device: eth0, address: 203.0.113.2/24, gateway: 203.0.113.2}\n",
+     "1:58: gateway: 203.0.113.2 is the uplink's own address"},
+    {"uplink: gateway is the broadcast address", Networks,
+     "uplink: {device: eth0, address: 203.0.113.2/24, gateway: 203.0.113.255}\n",
+     "1:58: gateway: 203.0.113.255 is the broadcast address of 203.0.113.0/24"},
+    {"uplink: gateway is no address", Networks,
+     "uplink: {device: eth0, address: 203.0.113.2/24, gateway: router}\n",
+     "1:58: gateway: 'router' is not an IPv4 address (write 192.168.122.1)"},
+    {"uplink: a forward of the DHCP client's port", Nothing,
+     "uplink: {device: eth0, address: dhcp}\nnetworks: [{name: a, address: 192.168.122.1/24, nat: {forwards: "
+     "[{protocol: udp, port: 68, to: 192.168.122.9:80}]}}]\n",
+     "2:88: port: udp port 68 is the uplink's own, because its address is dhcp"},
+    {"uplink: gateway beside DHCP", Networks, "uplink: {device: eth0, address: dhcp, gateway: 203.0.113.1}\n",
+     "1:48: gateway: comes from DHCP, because address is dhcp"},
+    {"uplink: group MAC", Networks,
+     "uplink: {device: eth0, address: 203.0.113.2/24, gateway: 203.0.113.1, mac: 01:00:5e:00:00:01}\n",
+     "1:76: mac: '01:00:5e:00:00:01' is a group (multicast or broadcast) MAC address"},
+    {"uplink: short MAC", Networks,
+     "uplink: {device: eth0, address: 203.0.113.2/24, gateway: 203.0.113.1, mac: 52:54:00:00:01}\n",
+     "1:76: mac: '52:54:00:00:01' is not a MAC address (write 52:54:00:12:34:56)"},
+    {"uplink: mtu too small", Networks,
+     "uplink: {device: eth0, address: 203.0.113.2/24, gateway: 203.0.113.1, mtu: 67}\n",
+     "1:76: mtu: must be between 68 and 9600, not 67"},
+    {"uplink: mtu too large", Networks,
+     "uplink: {device: eth0, address: 203.0.113.2/24, gateway: 203.0.113.1, mtu: 9601}\n",
+     "1:76: mtu: must be between 68 and 9600, not 9601"},
+    {"uplink: no queue", Networks,
+     "uplink: {device: eth0, address: 203.0.113.2/24, gateway: 203.0.113.1, queues: 0}\n",
+     "1:79: queues: must be between 1 and 64, not 0"},
+};
+
+constexpr Row kNetworkRows[] = {
+    {"network: name and address missing", Uplink, "networks: [{mtu: 1500}]\n",
+     "2:12: key 'address' is missing in 'networks[0]'\n"
+     "2:12: key 'name' is missing in 'networks[0]'"},
+    {"network: bad name", Uplink, "networks: [{name: my net, address: 192.168.122.1/24}]\n",
+     "2:19: name: 'my net' is not a name (1 to 63 of letters, digits, '-', '_', '.', starting with a letter "
+     "or digit)"},
+    {"network: named uplink", Uplink, "networks: [{name: uplink, address: 192.168.122.1/24}]\n",
+     "2:19: name: 'uplink' is the name of the uplink"},
+    {"network: names twice", Uplink,
+     "networks:\n- {name: a, address: 192.168.122.1/24}\n- {name: a, address: 192.168.5.1/24}\n",
+     "4:10: name: network 'a' is already used at line 3"},
+    {"network: overlapping", Uplink,
+     "networks:\n- {name: a, address: 192.168.122.1/24}\n- {name: b, address: 192.168.122.129/25}\n",
+     "4:22: address: 192.168.122.129/25 overlaps network 'a' (192.168.122.1/24)"},
+    {"network: overlapping the uplink", Uplink, "networks: [{name: a, address: 203.0.113.129/25}]\n",
+     "2:31: address: 203.0.113.129/25 overlaps the uplink's 203.0.113.2/24"},
+    {"network: its network address", Uplink, "networks: [{name: a, address: 192.168.122.0/24}]\n",
+     "2:31: address: 192.168.122.0 is the network address of 192.168.122.0/24"},
+    {"network: its broadcast address", Uplink, "networks: [{name: a, address: 192.168.122.255/24}]\n",
+     "2:31: address: 192.168.122.255 is the broadcast address of 192.168.122.0/24"},
+    {"network: too small", Uplink, "networks: [{name: a, address: 192.168.122.1/31}]\n",
+     "2:31: address: the prefix length of a network is between 8 and 30"},
+    {"network: too large", Uplink, "networks: [{name: a, address: 10.0.0.1/7}]\n",
+     "2:31: address: the prefix length of a network is between 8 and 30"},
+    {"network: the uplink's MAC", Nothing,
+     "uplink: {device: eth0, address: 203.0.113.2/24, gateway: 203.0.113.1, mac: "
+     "52:54:00:00:00:01}\nnetworks: [{name: a, address: 192.168.122.1/24, mac: 52:54:00:00:00:01}]\n",
+     "2:54: mac: 52:54:00:00:00:01 is already used at line 1"},
+    {"network: zero MAC", Network, "mac: 00:00:00:00:00:00",
+     "2:54: mac: '00:00:00:00:00:00' is the zero MAC address"},
+    {"network: mtu", Network, "mtu: 100000", "2:54: mtu: must be between 68 and 9600, not 100000"},
+    {"network: unknown forward", Network, "forward: routed",
+     "2:58: forward: 'routed' is not one of: nat, none"},
+    {"network: isolated, with nat", Network, "forward: none, nat: {}",
+     "2:69: nat: this network is isolated (forward: none)"},
+    {"network: isolated_ports neither true nor false", Network, "isolated_ports: yes",
+     "2:65: isolated_ports: 'yes' is not true or false"},
+};
+
+constexpr Row kPortRows[] = {
+    {"port: no name", Port, "vhost_user: /run/a", "2:57: key 'name' is missing in 'ports[0]'"},
+    {"port: bad name", Port, "name: -a, vhost_user: /run/a",
+     "2:64: name: '-a' is not a name (1 to 63 of letters, digits, '-', '_', '.', starting with a letter or "
+     "digit)"},
+    {"port: names twice over networks", Uplink,
+     "networks:\n- {name: a, address: 192.168.122.1/24, ports: [{name: p, vhost_user: /a}]}\n- {name: b, "
+     "address: 192.168.5.1/24, ports: [{name: p, vhost_user: /b}]}\n",
+     "4:53: name: port 'p' is already used at line 3"},
+    {"port: neither socket nor device", Port, "name: p",
+     "2:57: a port needs vhost_user (a socket) or device"},
+    {"port: both socket and device", Port, "name: p, vhost_user: /a, device: veth0",
+     "2:57: a port has vhost_user or device, not both"},
+    {"port: relative socket", Port, "name: p, vhost_user: run/a",
+     "2:79: vhost_user: 'run/a' is not an absolute path"},
+    {"port: socket path too long", Port,
+     "name: p, vhost_user: "
+     "/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+     "xxxxx",
+     "2:79: vhost_user: the path of a socket has at most 107 characters, this one has 108"},
+    {"port: the same socket twice", Network, "ports: [{name: p, vhost_user: /a}, {name: q, vhost_user: /a}]",
+     "2:106: vhost_user: socket /a is already used at line 2"},
+    {"port: the control socket", Port, "name: p, vhost_user: /run/vmnat/vmnat.sock",
+     "2:79: vhost_user: /run/vmnat/vmnat.sock is the control socket"},
+    {"port: the uplink's device", Port, "name: p, device: eth0",
+     "2:75: device: eth0 is already used at line 1"},
+    {"port: mode of a device", Port, "name: p, device: veth0, mode: server",
+     "2:88: mode: is for vhost_user ports"},
+    {"port: unknown mode", Port, "name: p, vhost_user: /a, mode: both",
+     "2:89: mode: 'both' is not one of: client, server"},
+    {"port: no such guard", Port, "name: p, vhost_user: /a, guard: strict",
+     "2:90: guard: 'strict' is not one of: on, off"},
+    {"port: neither relay nor not", Port, "name: p, vhost_user: /a, relay: some",
+     "2:90: relay: 'some' is not true or false"},
+    {"port: an address that no VM can have", Port, "name: p, vhost_user: /a, address: 192.168.122.1",
+     "2:92: address: 192.168.122.1 is the gateway's address"},
+    {"port: an address of elsewhere", Port, "name: p, vhost_user: /a, address: 192.168.5.7",
+     "2:92: address: 192.168.5.7 is not within 192.168.122.0/24"},
+    {"port: one address, two ports", Network,
+     "ports: [{name: p, vhost_user: /a, address: 192.168.122.7}, {name: q, vhost_user: /b, address: "
+     "192.168.122.7}]",
+     "2:143: ports: address 192.168.122.7 is already used at line 2"},
+    {"port: one MAC, two ports", Network,
+     "ports: [{name: p, vhost_user: /a, mac: 52:54:00:aa:00:01}, {name: q, vhost_user: /b, mac: "
+     "52:54:00:aa:00:01}]",
+     "2:139: ports: mac 52:54:00:aa:00:01 is already used at line 2"},
+    {"port: an address that is reserved for another", Network,
+     "ports: [{name: p, vhost_user: /a, address: 192.168.122.7}],\n  dhcp: {reservations: [{mac: "
+     "52:54:00:aa:00:01, address: 192.168.122.7}]}",
+     "3:59: address: 192.168.122.7 is that of port 'p', which is reserved already"},
+    {"port: no queue", Port, "name: p, vhost_user: /a, queues: 0",
+     "2:91: queues: must be between 1 and 64, not 0"},
+};
+
+constexpr Row kDhcpRows[] = {
+    {"dhcp: range outside", Dhcp, "ranges: [192.168.123.2-192.168.123.9]",
+     "2:65: ranges: 192.168.123.2-192.168.123.9 is not within 192.168.122.0/24"},
+    {"dhcp: range partly outside", Dhcp, "ranges: [192.168.122.250-192.168.123.9]",
+     "2:65: ranges: 192.168.122.250-192.168.123.9 is not within 192.168.122.0/24"},
+    {"dhcp: range reversed", Dhcp, "ranges: [192.168.122.9-192.168.122.2]",
+     "2:65: ranges: '192.168.122.9-192.168.122.2' is reversed: its end is before its start"},
+    {"dhcp: range up to the broadcast address", Dhcp, "ranges: [192.168.122.2-192.168.122.255]",
+     "2:65: ranges: 192.168.122.2-192.168.122.255 includes the network or broadcast address of "
+     "192.168.122.0/24"},
+    {"dhcp: range of the gateway alone", Dhcp, "ranges: [192.168.122.1]",
+     "2:65: ranges: 192.168.122.1 is only the gateway's address"},
+    {"dhcp: ranges overlapping", Dhcp, "ranges: [192.168.122.2-192.168.122.9, 192.168.122.9-192.168.122.12]",
+     "2:94: ranges: 192.168.122.9-192.168.122.12 overlaps 192.168.122.2-192.168.122.9"},
+    {"dhcp: range of words", Dhcp, "ranges: [most]",
+     "2:65: ranges: 'most' is not an address or a range of them (write 192.0.2.5 or 192.0.2.5-192.0.2.9)"},
+    {"dhcp: lease without a unit", Dhcp, "lease_time: 3600",
+     "2:68: lease_time: '3600' is not a lease time (write 30m, 12h, 7d or infinite)"},
+    {"dhcp: lease too short", Dhcp, "lease_time: 119s",
+     "2:68: lease_time: '119s' is too short: a lease lasts 2m or more"},
+    {"dhcp: lease too long", Dhcp, "lease_time: 50000d",
+     "2:68: lease_time: '50000d' is too long (write infinite)"},
+    {"dhcp: resolver on the loopback", Dhcp, "dns: [127.0.0.53]",
+     "2:62: dns: '127.0.0.53' is a loopback address"},
+    {"dhcp: the gateway as resolver", Dhcp, "dns: [192.168.122.1]",
+     "2:62: dns: 192.168.122.1 is the gateway, which offers no such service"},
+    {"dhcp: bad domain", Dhcp, "domain: lab..example",
+     "2:64: domain: 'lab..example' is not a domain name (write lab.example)"},
+    {"dhcp: reservation outside", Dhcp, "reservations: [{mac: 52:54:00:aa:00:01, address: 10.0.0.1}]",
+     "2:105: address: 10.0.0.1 is not within 192.168.122.0/24"},
+    {"dhcp: reservation of the gateway's address", Dhcp,
+     "reservations: [{mac: 52:54:00:aa:00:01, address: 192.168.122.1}]",
+     "2:105: address: 192.168.122.1 is the gateway's address"},
+    {"dhcp: reservations that are the same", Dhcp,
+     "reservations:\n  [{mac: 52:54:00:aa:00:01, address: 192.168.122.9, hostname: w},\n  {mac: "
+     "52:54:00:aa:00:01, address: 192.168.122.9, hostname: w}]",
+     "4:9: reservations: mac 52:54:00:aa:00:01 is already used at line 3\n"
+     "4:37: reservations: address 192.168.122.9 is already used at line 3\n"
+     "4:62: reservations: hostname 'w' is already used at line 3"},
+    {"dhcp: reservation for a port that is not there", Dhcp,
+     "reservations: [{port: vm9, address: 192.168.122.9}]", "2:78: port: network 'a' has no port 'vm9'"},
+    {"dhcp: two files for one architecture", Dhcp,
+     "boot: {server: 192.168.122.9, file: a, by_arch: [{arch: 7, file: b}, {arch: 7, file: c}]}",
+     "2:132: boot: arch 7 is already used at line 2"},
+    {"dhcp: a boot file that fits into no option", Dhcp,
+     "boot: {server: 192.168.122.9, file: a, ipxe: "
+     "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+     "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+     "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+     "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+     "}",
+     "2:101: ipxe: a boot file's name has at most 255 bytes, this one has 256"},
+    {"dhcp: identity of a sort that is not", Dhcp, "identity: hostname",
+     "2:66: identity: 'hostname' is not one of: mac, port, client-id"},
+    {"dhcp: one file for two exports", Dhcp, "exports: {dnsmasq: /run/x, libvirt: /run/x}",
+     "2:92: exports: file /run/x is already used at line 2"},
+    {"dhcp: reservation without a MAC", Dhcp, "reservations: [{address: 192.168.122.9}]",
+     "2:71: a reservation is for exactly one of mac and port"},
+    {"dhcp: bad hostname", Dhcp,
+     "reservations: [{mac: 52:54:00:aa:00:01, address: 192.168.122.9, hostname: a_b}]",
+     "2:130: hostname: 'a_b' is not a host name (1 to 63 of letters, digits and '-')"},
+    {"dhcp: route with host bits", Dhcp, "routes: [{to: 10.0.0.1/8, via: 192.168.122.5}]",
+     "2:70: to: '10.0.0.1/8' has bits set beyond its prefix length (did you mean 10.0.0.0/8?)"},
+    {"dhcp: route by a stranger", Dhcp, "routes: [{to: 10.0.0.0/8, via: 192.168.5.5}]",
+     "2:87: via: 192.168.5.5 is not within 192.168.122.0/24"},
+    {"dhcp: option code", Dhcp, "options: [{code: 255, text: a}]",
+     "2:73: code: must be between 1 and 254, not 255"},
+    {"dhcp: option twice in form", Dhcp, "options: [{code: 224, text: a, hex: \"00\"}]",
+     "2:66: an option has exactly one of text and hex"},
+    {"dhcp: option without a value", Dhcp, "options: [{code: 224}]",
+     "2:66: an option has exactly one of text and hex"},
+    {"dhcp: option with odd hex", Dhcp, "options: [{code: 224, hex: \"0a0\"}]",
+     "2:83: hex: '0a0' is not hexadecimal bytes (write 0a0b)"},
+    {"dhcp: option that has a key", Dhcp, "options: [{code: 6, hex: \"01020304\"}]",
+     "2:73: code: option 6 is decided by dhcp.dns"},
+};
+
+constexpr Row kNatRows[] = {
+    {"nat: ports below 1024", Nat, "ports: 1000-2000",
+     "2:62: ports: '1000-2000' goes below 1024: those ports are never given to VMs"},
+    {"nat: ports reversed", Nat, "ports: 3000-2000",
+     "2:62: ports: '3000-2000' is reversed: its end is before its start"},
+    {"nat: ports too high", Nat, "ports: 1024-65536",
+     "2:62: ports: '1024-65536' is not a port or a range of them (write 5060 or 5000-5100, within 1-65535)"},
+    {"nat: reserved ports outside", Nat, "ports: 2000-3000, reserved_ports: [1999]",
+     "2:90: reserved_ports: 1999 is not within ports 2000-3000"},
+    {"nat: all ports reserved", Nat, "ports: 2000-3000, reserved_ports: [2000-2500, 2501-3000]",
+     "2:89: reserved_ports: no port of 2000-3000 is left"},
+    {"nat: no address", Nat, "addresses: []", "2:66: addresses: at least one is needed (or 'uplink')"},
+    {"nat: address range reversed", Nat, "addresses: [203.0.113.9-203.0.113.5]",
+     "2:67: addresses: '203.0.113.9-203.0.113.5' is reversed: its end is before its start"},
+    {"nat: addresses overlapping", Nat, "addresses: [203.0.113.5-203.0.113.9, 203.0.113.7]",
+     "2:92: addresses: 203.0.113.7 overlaps 203.0.113.5-203.0.113.9"},
+    {"nat: address of an inside network", Nat, "addresses: [192.168.122.77]",
+     "2:67: addresses: 192.168.122.77 overlaps network 'a' (192.168.122.1/24)"},
+    {"nat: the uplink's gateway among the addresses", Nat, "addresses: [203.0.113.1-203.0.113.4]",
+     "2:67: addresses: 203.0.113.1-203.0.113.4 includes the uplink's gateway 203.0.113.1"},
+    {"nat: the uplink's broadcast address among the addresses", Nat,
+     "addresses: [203.0.113.250-203.0.113.255]",
+     "2:67: addresses: 203.0.113.250-203.0.113.255 includes 203.0.113.255, the network or broadcast address "
+     "of the uplink"},
+    {"nat: too many addresses", Nat, "addresses: [100.64.0.0-100.65.0.0]",
+     "2:66: addresses: at most 4096 are possible, these are 65537"},
+    {"nat: too many addresses of two networks together", Uplink,
+     "networks:\n- {name: a, address: 192.168.122.1/24, nat: {addresses: [100.64.0.0-100.64.15.254]}}\n- "
+     "{name: "
+     "b, address: 192.168.5.1/24, nat: {addresses: [100.64.15.250-100.64.16.255]}}\n",
+     "4:55: addresses: at most 4096 are possible for all networks and the uplink, with these it is 4353"},
+    {"nat: ports of two networks on one address that have none in common", Uplink,
+     "networks:\n- {name: a, address: 192.168.122.1/24, nat: {addresses: [203.0.113.9-203.0.113.12], ports: "
+     "1024-29999}}\n- {name: b, address: 192.168.5.1/24, nat: {addresses: [203.0.113.10], ports: "
+     "30000-65535}}\n",
+     "4:78: ports: 30000-65535 and the 1024-29999 of network 'a' have none in common, but an external "
+     "address: "
+     "give one of them another"},
+    {"nat: ports of two networks on the uplink's address that have none in common", Uplink,
+     "networks:\n- {name: a, address: 192.168.122.1/24, nat: {ports: 1024-29999}}\n- {name: b, address: "
+     "192.168.5.1/24, nat: {ports: 30000-65535}}\n",
+     "4:51: ports: 30000-65535 and the 1024-29999 of network 'a' have none in common, but an external "
+     "address: "
+     "give one of them another"},
+    {"nat: unknown mapping", Nat, "mapping: cone",
+     "2:64: mapping: 'cone' is not one of: endpoint-independent, endpoint-dependent"},
+    {"nat: unknown filtering", Nat, "filtering: open",
+     "2:66: filtering: 'open' is not one of: address-and-port-dependent, address-dependent, "
+     "endpoint-independent"},
+    {"nat: timeout of nothing", Nat, "timeouts: {udp: 0s}", "2:71: udp: '0s' is not between 1s and 30d"},
+    {"nat: timeout with units reversed", Nat, "timeouts: {udp: 4m2h}",
+     "2:71: udp: '4m2h' is not a duration (write 90s, 5m, 2h4m or 1d)"},
+    {"nat: negative limit", Nat, "limits: {sessions_per_port: -1}",
+     "2:83: sessions_per_port: '-1' is not a whole number"},
+    {"nat: an MSS that is too small", Nat, "mss_clamp: 100",
+     "2:66: mss_clamp: must be between 536 and 9560, not 100"},
+    {"nat: an MSS that is no number", Nat, "mss_clamp: big", "2:66: mss_clamp: 'big' is not a whole number"},
+    {"nat: no such way with mid-stream", Nat, "tcp_mid_stream: loose",
+     "2:71: tcp_mid_stream: 'loose' is not one of: reset, drop, pick-up"},
+    {"nat: no such answer to exhaustion", Nat, "exhaustion_icmp: none",
+     "2:72: exhaustion_icmp: 'none' is not one of: admin-prohibited, host-unreachable, off"},
+    {"nat: forwards that clash", Nat,
+     "forwards:\n  [{protocol: tcp, port: 80, to: 192.168.122.9:80},\n  {protocol: tcp, address: "
+     "203.0.113.2, port: 80, to: 192.168.122.10:80}]",
+     "4:47: port: tcp port 80 is already forwarded at line 3"},
+    {"nat: forward to elsewhere", Nat, "forwards: [{protocol: udp, port: 53, to: 192.168.5.9:53}]",
+     "2:96: to: 192.168.5.9 is not within network 'a' (192.168.122.1/24)"},
+    {"nat: forward to the gateway", Nat, "forwards: [{protocol: udp, port: 53, to: 192.168.122.1:53}]",
+     "2:96: to: 192.168.122.1 is the gateway's address"},
+    {"nat: forward of another protocol", Nat, "forwards: [{protocol: sctp, port: 53, to: 192.168.122.9:53}]",
+     "2:77: protocol: 'sctp' is not one of: tcp, udp"},
+    {"nat: forward without a port", Nat, "forwards: [{protocol: tcp, to: 192.168.122.9}]",
+     "2:66: key 'port' is missing in 'forwards[0]'\n"
+     "2:86: to: '192.168.122.9' is not an address with a port (write 192.168.122.10:80)"},
+    {"nat: forward on a foreign address", Nat,
+     "forwards: [{protocol: tcp, address: 203.0.113.77, port: 80, to: 192.168.122.9:80}]",
+     "2:91: address: 203.0.113.77 is not an external address of this network"},
+};
+
+class BadConfig : public testing::TestWithParam<Row> {};
+
+TEST_P(BadConfig, IsRefusedWithExactlyTheseLines) {
+  const auto loaded = load_text(text_of(GetParam()));
+  EXPECT_FALSE(loaded.has_value()) << GetParam().says;
+  std::string lines;
+  for (const std::string& line : problems_of(loaded)) lines += (lines.empty() ? "" : "\n") + line;
+  EXPECT_EQ(lines, GetParam().problems) << GetParam().says << "\n" << text_of(GetParam());
+}
+
+TEST(BadConfigPorts, MoreThanDpdkHasRoomForAreRefusedAtTheFirstTooMany) {
+  const auto with_ports = [](unsigned count) {
+    std::string text = kUplink + "networks:\n  - name: a\n    address: 192.168.122.1/24\n    ports:\n";
+    for (unsigned i = 1; i <= count; ++i)
+      text += fmt::format("      - {{name: vm{0}, device: veth{0}}}\n", i);
+    return load_text(text);
+  };
+  EXPECT_TRUE(with_ports(VMNAT_MOST_PORTS - 1).has_value()) << "with the uplink just as many";
+  EXPECT_EQ(
+      problems_of(with_ports(VMNAT_MOST_PORTS + 1)),
+      std::vector{fmt::format("{}:16: ports: DPDK has room for {} ports, the uplink among them; this one is "
+                              "too many",
+                              5 + VMNAT_MOST_PORTS, VMNAT_MOST_PORTS)});
+}
+
+INSTANTIATE_TEST_SUITE_P(File, BadConfig, testing::ValuesIn(kFileRows));
+INSTANTIATE_TEST_SUITE_P(Machine, BadConfig, testing::ValuesIn(kMachineRows));
+INSTANTIATE_TEST_SUITE_P(Uplink, BadConfig, testing::ValuesIn(kUplinkRows));
+INSTANTIATE_TEST_SUITE_P(Network, BadConfig, testing::ValuesIn(kNetworkRows));
+INSTANTIATE_TEST_SUITE_P(Port, BadConfig, testing::ValuesIn(kPortRows));
+INSTANTIATE_TEST_SUITE_P(Dhcp, BadConfig, testing::ValuesIn(kDhcpRows));
+INSTANTIATE_TEST_SUITE_P(Nat, BadConfig, testing::ValuesIn(kNatRows));
+
+}  // namespace
+}  // namespace vmnat::config

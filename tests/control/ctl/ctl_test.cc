@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+// vmnatctl against a server that answers as vmnatd would: output, errors and exit codes.
+#include <sstream>
+
+#include "control/admin/session_filter.h"
+#include "control/ctl/vmnatctl.h"
+#include "tests/support/admin_fixture.h"
+
+namespace vmnat::ctl {
+namespace {
+
+using admin::Answer;
+using nlohmann::json;
+
+struct Vmnatctl : testing::Test {
+  admin::TempDir dir;
+  const std::string path = dir / "vmnat.sock";
+  std::string out, err;
+
+  // Runs `vmnatctl --socket PATH arguments...`; what it printed is in `out` and `err`.
+  int run(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"--socket", path});
+    std::ostringstream out_stream, err_stream;
+    const int code = run_vmnatctl(arguments, out_stream, err_stream);
+    out = out_stream.str();
+    err = err_stream.str();
+    return code;
+  }
+};
+
+// Answers `sessions` and `flush` with the arguments themselves, so a test sees what was sent.
+void answer_with_arguments(admin::RunningServer& server) {
+  server.answer("sessions", [](const json& arguments) -> control::Result<Answer> {
+    if (const auto filter = admin::session_filter(arguments); !filter) return tl::unexpected(filter.error());
+    if (arguments.contains("count")) return Answer::object({{"count", 12345}});
+    return Answer::list_of(json::array({{{"network", arguments.dump()}}}));
+  });
+  server.answer("flush", [](const json& arguments) -> control::Result<Answer> {
+    if (const auto filter = admin::session_filter(arguments, "all"); !filter)
+      return tl::unexpected(filter.error());
+    return Answer::object({{"flushed", 3}});
+  });
+}
+
+TEST_F(Vmnatctl, PrintsListsAsTablesAndAsOneArray) {
+  admin::RunningServer server(path);
+  server.answer("neighbors", [](const json&) {
+    return Answer::list_of(
+        json::parse(R"([{"address":"10.0.0.1","age_s":1},{"address":"10.0.0.2","age_s":22}])"));
+  });
+  EXPECT_EQ(run({"neighbors"}), 0);
+  EXPECT_EQ(out,
+            "ADDRESS   MAC  NETWORK  STATE  AGE_S\n10.0.0.1  -    -        -          1\n10.0.0.2  -    -    "
+            "    -         22\n");
+  EXPECT_EQ(run({"--json", "neighbors"}), 0);
+  EXPECT_EQ(json::parse(out),
+            json::parse(R"([{"address":"10.0.0.1","age_s":1},{"address":"10.0.0.2","age_s":22}])"));
+  EXPECT_EQ(run({"neighbors", "--json"}), 0) << "the option may stand after the command";
+  EXPECT_EQ(json::parse(out).size(), 2u);
+}
+
+TEST_F(Vmnatctl, PrintsEmptyListsAsEmptyArrays) {
+  admin::RunningServer server(path);
+  server.answer("leases", [](const json&) { return Answer::list_of(json::array()); });
+  EXPECT_EQ(run({"--json", "leases"}), 0);
+  EXPECT_EQ(out, "[]\n");
+}
+
+TEST_F(Vmnatctl, PrintsObjects) {
+  admin::RunningServer server(path);
+  server.answer("counters", [](const json&) { return Answer::object({{"received", 7}}); });
+  server.answer("config", [](const json&) {
+    return Answer::object({{"file", "/f"}, {"yaml", "uplink:\n"}});
+  });
+  EXPECT_EQ(run({"counters"}), 0);
+  EXPECT_EQ(out, "received  7\n");
+  EXPECT_EQ(run({"--json", "counters"}), 0);
+  EXPECT_EQ(json::parse(out), json({{"received", 7}}));
+  EXPECT_EQ(run({"config"}), 0);
+  EXPECT_EQ(out, "uplink:\n");
+}
+
+TEST_F(Vmnatctl, PassesEveryFilterToTheDaemon) {
+  admin::RunningServer server(path);
+  answer_with_arguments(server);
+  EXPECT_EQ(run({"--json", "sessions", "--network", "a", "--port", "vm1", "--protocol", "tcp", "--internal",
+                 "10.0.0.1:80", "--external", "192.0.2.1", "--remote", "9.9.9.9:53", "--state", "established",
+                 "--limit", "5"}),
+            0);
+  const json sent = json::parse(json::parse(out).at(0).at("network").get<std::string>());
+  EXPECT_EQ(sent, json::parse(R"({"network":"a","port":"vm1","protocol":"tcp","internal":"10.0.0.1:80",
+    "external":"192.0.2.1","remote":"9.9.9.9:53","state":"established","limit":5})"));
+  EXPECT_EQ(run({"sessions", "--format", "json"}), 0);
+  EXPECT_EQ(json::parse(out).at(0).at("network"), "{}");
+}
+
+TEST_F(Vmnatctl, CountsSessions) {
+  admin::RunningServer server(path);
+  answer_with_arguments(server);
+  EXPECT_EQ(run({"sessions", "--count"}), 0);
+  EXPECT_EQ(out, "12345\n");
+  EXPECT_EQ(run({"--json", "sessions", "--count", "--protocol", "udp"}), 0);
+  EXPECT_EQ(json::parse(out), json({{"count", 12345}}));
+}
+
+TEST_F(Vmnatctl, WritesSessionsInConntracksFormat) {
+  admin::RunningServer server(path);
+  server.answer("sessions", [](const json&) {
+    return Answer::list_of(
+        json::parse(R"([{"protocol":"udp","internal":"10.0.0.1:5","external":"192.0.2.1:1024",
+      "remote":"9.9.9.9:53","expires_s":28,"packets_in":1,"bytes_in":60}])"));
+  });
+  EXPECT_EQ(run({"sessions", "--format", "conntrack"}), 0);
+  EXPECT_EQ(out,
+            "udp      17 28 src=10.0.0.1 dst=9.9.9.9 sport=5 dport=53 "
+            "src=9.9.9.9 dst=192.0.2.1 sport=53 dport=1024 packets=1 bytes=60 [ASSURED] mark=0 use=1\n");
+}
+
+TEST_F(Vmnatctl, FlushesWhatIsSelectedAndAllOnlyWhenAsked) {
+  admin::RunningServer server(path);
+  answer_with_arguments(server);
+  EXPECT_EQ(run({"flush"}), 2);
+  EXPECT_EQ(err, "flush: give a filter, or --all to end every session\n");
+  EXPECT_EQ(run({"flush", "--port", "vm1"}), 0);
+  EXPECT_EQ(out, "3 sessions ended\n");
+  EXPECT_EQ(run({"flush", "--all"}), 0);
+}
+
+TEST_F(Vmnatctl, MakesRecipesFromThePort) {
+  admin::RunningServer server(path);
+  server.answer("ports", [](const json&) {
+    return Answer::list_of(json::parse(R"([{"name":"vm1","socket":"/run/vm1.sock","mode":"client","queues":1},
+                                           {"name":"lab0","kind":"device"}])"));
+  });
+  EXPECT_EQ(run({"qemu-args", "vm1"}), 0);
+  EXPECT_NE(out.find("path=/run/vm1.sock,server=on,wait=off"), std::string::npos);
+  EXPECT_EQ(run({"libvirt-xml", "vm1", "--mac", "52:54:00:00:00:01"}), 0);
+  EXPECT_NE(out.find("<mac address='52:54:00:00:00:01'/>"), std::string::npos);
+  EXPECT_EQ(run({"--json", "qemu-args", "vm1"}), 0);
+  EXPECT_TRUE(json::parse(out).contains("qemu-args"));
+  EXPECT_EQ(run({"qemu-args", "vm9"}), 1);
+  EXPECT_EQ(err, "vmnatctl: there is no port 'vm9' (vmnatctl ports lists them)\n");
+  EXPECT_EQ(run({"qemu-args", "lab0"}), 1);
+  EXPECT_EQ(err, "vmnatctl: port 'lab0' is not a vhost-user port\n");
+}
+
+TEST_F(Vmnatctl, SaysWhenNoDaemonAnswers) {
+  EXPECT_EQ(run({"status"}), 3);
+  EXPECT_EQ(out, "");
+  EXPECT_EQ(err,
+            "vmnatctl: there is no socket " + path + " (is vmnatd running? its path is control.socket)\n");
+}
+
+TEST_F(Vmnatctl, GivesTheDaemonsOwnWordsOnRefusal) {
+  admin::RunningServer server(path);
+  EXPECT_EQ(run({"status"}), 1);
+  EXPECT_EQ(err, "vmnatctl: unknown command 'status'\n");
+}
+
+TEST_F(Vmnatctl, LeavesAnArrayOpenThatBrokeOff) {
+  admin::RunningServer server(path);
+  server.answer("leases", [](const json&) {
+    return Answer::list([n = 0](json& item) mutable {
+      if (n++ == 1) throw std::runtime_error("gone");
+      item = {{"address", "10.0.0.1"}};
+      return admin::Pull::Item;
+    });
+  });
+  EXPECT_EQ(run({"--json", "leases"}), 1);
+  EXPECT_TRUE(json::parse(out, nullptr, false).is_discarded()) << out;
+  EXPECT_EQ(err, "vmnatctl: the answer broke off: gone\n");
+}
+
+TEST_F(Vmnatctl, RefusesWrongUsageWithoutAskingTheDaemon) {
+  const std::vector<std::vector<std::string>> rows = {
+      {},
+      {"stat"},
+      {"status", "extra"},
+      {"sessions", "--protocol", "sctp"},
+      {"sessions", "--internal", "10.0.0"},
+      {"sessions", "--remote", "10.0.0.1:70000"},
+      {"sessions", "--limit", "0"},
+      {"sessions", "--format", "xml"},
+      {"sessions", "--count", "--format", "json"},
+      {"qemu-args"},
+      {"qemu-args", "vm1", "--mac", "01:00:5e:00:00:01"},
+      {"qemu-args", "vm1", "--memory", "lots"},
+  };
+  for (const auto& arguments : rows) {
+    EXPECT_EQ(run(arguments), 2) << (arguments.empty() ? "" : arguments.back());
+    EXPECT_EQ(out, "");
+    EXPECT_NE(err, "");
+  }
+  run({"sessions", "--protocol", "sctp"});
+  EXPECT_NE(err.find("'sctp' is not tcp, udp, icmp or a number up to 255"), std::string::npos) << err;
+}
+
+TEST_F(Vmnatctl, ExplainsItself) {
+  EXPECT_EQ(run({"--help"}), 0);
+  for (const char* command : {"status", "ports", "networks", "leases", "sessions", "counters", "workers",
+                              "neighbors", "forwards", "exhaustion", "invariants", "config", "reload",
+                              "flush", "lease", "reserve", "qemu-args", "libvirt-xml"})
+    EXPECT_NE(out.find(std::string{"\n  "} + command + " "), std::string::npos) << command;
+  EXPECT_EQ(run({"sessions", "--help"}), 0);
+  EXPECT_NE(out.find("--remote"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace vmnat::ctl

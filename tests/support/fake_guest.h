@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// FakeGuest: a guest's driver of one split virtqueue, of 8 descriptors unless a test wants more, with 256 KiB
+// of memory at two places.
+//
+//   guest.offer(3, {{.length = 72, .at = guest.place(bytes)}});   a chain that starts at descriptor 3
+//   guest.used()                                                  {head, length} of what came back
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <span>
+#include <stdexcept>
+#include <vector>
+
+#include "dataplane/device/split_virtqueue.h"
+#include "tests/support/packet_builder.h"
+
+namespace vmnat::test {
+
+class FakeGuest {
+ public:
+  static constexpr std::uint16_t kSize = 8;
+  static constexpr std::uint64_t kLow = 0x10000,
+                                 kHigh = 0x100000000;  // where its memory is, by its addresses
+  static constexpr std::uint64_t kBytes = 128 << 10;   // of each
+  struct Buffer {
+    std::uint64_t address = 0;
+    std::uint32_t length = 0;
+  };
+
+  explicit FakeGuest(std::uint64_t features = dataplane::virtio::kVersion1, std::uint16_t start = 0,
+                     std::uint16_t size = kSize)
+      : size_(size),
+        descriptors_(size),
+        available_(2u + size + 1),
+        used_(1u + 2 * size + 1),
+        low_(kBytes),
+        high_(kBytes),
+        features_(features),
+        start_(start),
+        seen_(start) {
+    memory_.count = 2;
+    memory_.regions[0] = {kLow, kBytes, low_.data()};
+    memory_.regions[1] = {kHigh, kBytes, high_.data()};
+    available_[1] = used_start().index = start;
+    reopen();
+  }
+  // As librte_vhost's thread does it after a message.
+  void reopen(int call_fd = -1) {
+    queue_ = dataplane::SplitVirtqueue(
+        {.descriptors = descriptors_.data(),
+         .available = reinterpret_cast<const dataplane::virtio::RingStart*>(available_.data()),
+         .used = &used_start(),
+         .size = size_,
+         .call_fd = call_fd,
+         .features = features_,
+         .next_available = start_,
+         .next_used = start_,
+         .deferrals = &deferrals_},
+        memory_);
+  }
+  dataplane::SplitVirtqueue& queue() { return queue_; }
+  [[nodiscard]] std::uint16_t size() const { return size_; }  // of the ring
+  [[nodiscard]] std::uint64_t deferrals() const { return deferrals_.get(); }
+
+  // Guest memory that nothing else uses yet, filled with the bytes.
+  Buffer place(const Bytes& bytes) {
+    const Buffer buffer = room(bytes.size());
+    std::copy(bytes.begin(), bytes.end(), here(buffer.address));
+    return buffer;
+  }
+  Buffer room(std::size_t bytes) {
+    const Buffer buffer{kLow + next_free_, static_cast<std::uint32_t>(bytes)};
+    next_free_ += bytes;
+    if (next_free_ > kBytes) throw std::length_error("the guest's memory is full");
+    return buffer;
+  }
+  // A frame of zeroes, at the same place each time.
+  static Buffer empty_frame() { return {kHigh, 72}; }
+  // The region above is two from there on, as after memory was added.
+  void split_high(std::uint64_t at) {
+    memory_.regions[2] = {kHigh + at, kBytes - at, high_.data() + at};
+    memory_.regions[1].bytes = at;
+    memory_.count = 3;
+  }
+  // The region below is here from now on, at the addresses as before.
+  void move_low(std::byte* to, std::uint64_t bytes) { memory_.regions[0] = {kLow, bytes, to}; }
+  std::byte* here(std::uint64_t address) {
+    return address >= kHigh ? high_.data() + (address - kHigh) : low_.data() + (address - kLow);
+  }
+  Bytes read(Buffer buffer) { return {here(buffer.address), here(buffer.address) + buffer.length}; }
+
+  dataplane::virtio::Descriptor& descriptor(unsigned number) { return descriptors_[number]; }
+  // A chain in consecutive descriptors from `head` on.
+  void offer(std::uint16_t head, const std::vector<Buffer>& chain) {
+    std::ranges::copy(linked(chain, head), descriptors_.begin() + head);
+    offer_head(head);
+  }
+  // A chain in a table of its own.
+  void offer_indirect(std::uint16_t head, const std::vector<Buffer>& chain) {
+    const auto entries = linked(chain, 0);
+    const auto bytes = std::as_bytes(std::span(entries));
+    const Buffer table = place({bytes.begin(), bytes.end()});
+    descriptor(head) = {table.address, table.length, dataplane::virtio::Descriptor::kIndirect, 0};
+    offer_head(head);
+  }
+  void offer_head(std::uint16_t head) {
+    std::uint16_t& index = available_[1];
+    available_[2 + index % size_] = head;
+    ++index;
+  }
+  void forbid_calls() { available_[0] = dataplane::virtio::RingStart::kNoInterrupt; }
+  void call_at(std::uint16_t used_index) { available_[2u + size_] = used_index; }
+
+  // What came back since the last time.
+  std::vector<dataplane::virtio::UsedElement> used() {
+    std::vector<dataplane::virtio::UsedElement> elements;
+    for (; seen_ != used_start().index; ++seen_) {
+      const std::uint32_t* const element = &used_[1 + 2 * (seen_ % size_)];
+      elements.push_back({.head = element[0], .length = element[1]});
+    }
+    return elements;
+  }
+
+ private:
+  // The buffers as descriptors of which each leads to the next one, the first standing at `first`.
+  static std::vector<dataplane::virtio::Descriptor> linked(const std::vector<Buffer>& chain,
+                                                           std::uint16_t first) {
+    std::vector<dataplane::virtio::Descriptor> descriptors;
+    for (const Buffer& buffer : chain)
+      descriptors.push_back({buffer.address, buffer.length, dataplane::virtio::Descriptor::kNext, ++first});
+    descriptors.back().flags = 0;
+    return descriptors;
+  }
+
+  dataplane::virtio::RingStart& used_start() {
+    return *reinterpret_cast<dataplane::virtio::RingStart*>(used_.data());
+  }
+
+  // Each by itself in memory, with nothing around that a wrong index could reach unnoticed by a sanitizer.
+  std::uint16_t size_;
+  std::vector<dataplane::virtio::Descriptor> descriptors_;
+  std::vector<std::uint16_t> available_;
+  std::vector<std::uint32_t> used_;
+  std::vector<std::byte> low_, high_;
+  std::uint64_t next_free_ = 0;
+  dataplane::GuestMemory memory_;
+  std::uint64_t features_;
+  std::uint16_t start_;
+  std::uint16_t seen_;
+  Counter deferrals_;
+  dataplane::SplitVirtqueue queue_;
+};
+
+}  // namespace vmnat::test

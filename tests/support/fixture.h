@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the tests over a Testbed share: who is who, looking into frames, and what holds after every test.
+//
+//   class Refuse : public OnTestbed {};
+//   TEST_F(Refuse, ...) { bed.exchange(kVm1, outbound().frame()); EXPECT_EQ(icmp(only(bed.take(kVm1))).type,
+//   ...
+#pragma once
+
+#include <algorithm>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <vector>
+
+#include "tests/support/testbed.h"
+
+namespace vmnat::test {
+
+inline constexpr const char* kExternal = "203.0.113.2";
+inline constexpr const char* kServer = "198.51.100.7";
+inline constexpr const char* kVm1Address = "192.168.122.10";
+
+inline net::Endpoint endpoint(const char* address, std::uint16_t port) {
+  return {net::parse_ipv4(address).value(), net::L4Port::from_host(port)};
+}
+
+// The one frame that is expected; an empty one, and a failure, when there are more or none.
+inline Bytes only(std::vector<Bytes> frames) {
+  EXPECT_EQ(frames.size(), 1u);
+  return frames.empty() ? Bytes(60) : frames.front();
+}
+
+inline const net::EthernetHeader& ethernet(const Bytes& frame) {
+  return *net::view<net::EthernetHeader>(frame);
+}
+inline const net::Ipv4Header& ip(const Bytes& frame) {
+  return *net::view<net::Ipv4Header>(frame, 14);
+}
+inline const net::IcmpHeader& icmp(const Bytes& frame) {  // of a packet without options
+  return *net::view<net::IcmpHeader>(frame, 34);
+}
+
+// As control does it: the first of several forwards to one endpoint is its mapping.
+struct ForwardRow {
+  net::Protocol protocol;
+  std::uint16_t port;  // of kExternal
+  net::Endpoint to;
+  dataplane::NetworkIndex network = 0;
+};
+inline void set_forwards(dataplane::ForwardingState& state, const std::vector<ForwardRow>& rows) {
+  std::vector<dataplane::WordTable<dataplane::Forward>::Entry> forwards;
+  std::vector<dataplane::WordTable<net::Endpoint>::Entry> mappings;
+  for (const ForwardRow& row : rows) {
+    const net::Endpoint external = endpoint(kExternal, row.port);
+    const std::uint64_t internal = dataplane::ForwardingState::forward_word(row.to, row.protocol);
+    forwards.push_back({dataplane::ForwardingState::forward_word(external, row.protocol),
+                        {.to = row.to, .network = row.network}});
+    if (std::ranges::none_of(mappings, [&](const auto& known) { return known.key == internal; }))
+      mappings.push_back({internal, external});
+  }
+  state.forwards = dataplane::WordTable<dataplane::Forward>(forwards);
+  state.static_mappings = dataplane::WordTable<net::Endpoint>(mappings);
+}
+
+// One worker, vm1 known to the switch. Afterwards every frame is accounted for and the tables agree.
+class OnTestbed : public ::testing::Test {
+ protected:
+  explicit OnTestbed(const conntrack::NatPolicy& policy = {}) : bed(1, policy) {}
+  void SetUp() override { bed.learn(kVm1, vm_mac(1)); }
+  void TearDown() override {
+    EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts());
+    std::string why;
+    EXPECT_TRUE(bed.worker(0).conntrack().check_invariants(&why)) << why;
+  }
+  Testbed bed;
+};
+
+}  // namespace vmnat::test
