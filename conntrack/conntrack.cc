@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lookup, policies, expiry and erasure. Opening sessions is in open.cc and admission.cc, what TCP segments do
-// to them in tcp_tracking.cc, creation in create.cc, reading them elsewhere in snapshot.cc.
+// Lookup, policies, expiry and erasure. Opening sessions is in conntrack_open.cc and conntrack_admission.cc, what TCP segments do
+// to them in conntrack_tcp_tracking.cc, creation in conntrack_create.cc, reading them elsewhere in conntrack_snapshot.cc.
 #include "conntrack/conntrack.h"
 
 #include <algorithm>

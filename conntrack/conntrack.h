@@ -26,7 +26,7 @@
 //
 // When the table fills, half-open sessions go first: those that nobody has answered, or that are closing.
 // Those that are assured (Session::is_assured) are never ended for others. Of a table of 4096 for 4 VMs, each
-// VM has 2048 at most (and remotes open 1024 to it at most), and is sure of 256: admission.cc.
+// VM has 2048 at most (and remotes open 1024 to it at most), and is sure of 256: conntrack_admission.cc.
 //
 // Threads: every member function belongs to the worker but those marked "any thread", which read whole
 // records without delaying it. create() runs on control; the functions that packets reach allocate nothing.
@@ -148,7 +148,7 @@ class Conntrack {
   }
 
   // A segment has passed: the state and the time of its session. A remote's that is not believed changes
-  // neither (tcp_tracking.cc).
+  // neither (conntrack_tcp_tracking.cc).
   template <Direction direction>
   void follow_tcp(Session& session, const TcpSegment& segment, Time now) {
     if (!session.is_flowing(segment.flags)) return advance<direction>(session, segment, now);

@@ -12,7 +12,7 @@
 //   outbound  | packets' low 18, bytes 46 |   inbound: the same
 //   tracked   | sequence 32, packets' middle 16 outbound, 16 inbound |
 //
-// `sequence`, of TCP alone: what tells the remote's segments from a stranger's (tcp_tracking.cc).
+// `sequence`, of TCP alone: what tells the remote's segments from a stranger's (conntrack_tcp_tracking.cc).
 //
 // Written by the owning worker only, each word by one release store (a plain mov). Readers on other threads
 // copy the record between two equal, even versions and two equal counts (copied()): they see it whole.

@@ -8,7 +8,7 @@
 //   PickedUpOutbound -segment in-> Established, PickedUpInbound -segment out-> Established: a connection
 //   older than its session (MidStream::PickUp). The VM's SYN, or its SYN+ACK, begins another one.
 //
-// The table is about segments that are believed; which of the remote's are is tcp_tracking.cc's. The state
+// The table is about segments that are believed; which of the remote's are is conntrack_tcp_tracking.cc's. The state
 // alone names the timeout, so expiry reads one byte.
 #pragma once
 

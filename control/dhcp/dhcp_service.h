@@ -63,7 +63,7 @@ class DhcpService {
   };
   std::vector<News> take_news();
 
-  // By hand, see dhcp_operations.cc. Errors say what stands against it, and nothing has changed then.
+  // By hand, see dhcp_service_operations.cc. Errors say what stands against it, and nothing has changed then.
   // Ends the lease of an address; answers whose it was.
   Result<dhcp::Lease> release(net::Ipv4Addr address);
   // Adds a reservation to those of the configuration, kept over restarts; answers its network's name.

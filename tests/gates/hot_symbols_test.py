@@ -98,12 +98,12 @@ def _(tree):
 
 @case('a cold source may allocate, and no hot object may call it')
 def _(tree):
-    tree.write(hot_symbols.COLD_LIST, '# reasons', '', 'conntrack/create.cc - control creates the tables')
-    hot_source(tree, 'conntrack/create.cc', 'int* create(int n) { return new int[n]; }', flags=['-O2'])
+    tree.write(hot_symbols.COLD_LIST, '# reasons', '', 'conntrack/conntrack_create.cc - control creates the tables')
+    hot_source(tree, 'conntrack/conntrack_create.cc', 'int* create(int n) { return new int[n]; }', flags=['-O2'])
     hot_source(tree, 'conntrack/a.cc', 'int find(int a) { return a + 1; }')
     tree.expect(hot_symbols.check)
     hot_source(tree, 'dataplane/b.cc', 'int* create(int n);', 'int* f() { return create(3) + 1; }')
-    tree.expect(hot_symbols.check, 'dataplane/b.cc:3: references create(int) of the cold conntrack/create.cc')
+    tree.expect(hot_symbols.check, 'dataplane/b.cc:3: references create(int) of the cold conntrack/conntrack_create.cc')
 
 
 TABLE = ['#include <vector>', 'struct Table {', '  explicit Table(unsigned n); ~Table();',
@@ -139,8 +139,8 @@ def _(tree):
 
 @case('a folder whose sources are all cold fails: nothing would have been looked at')
 def _(tree):
-    tree.write(hot_symbols.COLD_LIST, 'conntrack/create.cc - control creates the tables')
-    hot_source(tree, 'conntrack/create.cc', 'int* create(int n) { return new int[n]; }')
+    tree.write(hot_symbols.COLD_LIST, 'conntrack/conntrack_create.cc - control creates the tables')
+    hot_source(tree, 'conntrack/conntrack_create.cc', 'int* create(int n) { return new int[n]; }')
     tree.expect(hot_symbols.check, 'conntrack:1: holds sources, none of them hot')
 
 
