@@ -6,7 +6,8 @@
 
 namespace vmnat {
 
-// A port of the switch, a VM's or the uplink's, by its place in the configuration. A transport port is a net::L4Port.
+// A port of the switch, a VM's or the uplink's, by its place in the configuration. A transport port is a
+// net::L4Port.
 using PortIndex = std::uint16_t;
 
 using WorkerIndex = std::uint8_t;

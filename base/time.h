@@ -22,4 +22,8 @@ using Ticks = Clock::duration;
 // Control's.
 using SteadyTime = std::chrono::steady_clock::time_point;
 
+// Time as it passes for others: it goes on while this machine sleeps, and nobody sets it (CLOCK_BOOTTIME).
+struct BootClock;
+using BootTime = std::chrono::time_point<BootClock, std::chrono::nanoseconds>;
+
 }  // namespace vmnat

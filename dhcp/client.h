@@ -29,13 +29,13 @@
 #include <vector>
 
 #include "base/random.h"
+#include "base/time.h"
 #include "dhcp/frame.h"
 
 namespace vmnat::dhcp {
 
-// Time as it passes for the server: while this machine sleeps, too (CLOCK_BOOTTIME). Nobody reads it here.
-struct BootClock;
-using ClientTime = std::chrono::time_point<BootClock, std::chrono::nanoseconds>;
+// A lease goes on while this machine sleeps.
+using ClientTime = BootTime;
 
 // What a server has given. Times that never come are ClientTime::max().
 struct Binding {

@@ -68,6 +68,13 @@ std::optional<Ipv4Prefix> parse_ipv4_prefix(std::string_view text) {
   return Ipv4Prefix{*address, static_cast<std::uint8_t>(*length)};
 }
 
+MacAddr mac_made_from(std::string_view name) {
+  std::uint32_t hash = 2166136261u;  // FNV-1a: any fixed hash would do
+  for (const char c : name) hash = (hash ^ static_cast<std::uint8_t>(c)) * 16777619u;
+  return {{0x52, 0x54, 0x00, static_cast<std::uint8_t>(hash >> 16), static_cast<std::uint8_t>(hash >> 8),
+           static_cast<std::uint8_t>(hash)}};
+}
+
 std::string to_string(const MacAddr& mac) {
   static constexpr char kDigits[] = "0123456789abcdef";
   std::string text;

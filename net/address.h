@@ -179,6 +179,10 @@ std::optional<MacAddr> parse_mac(std::string_view text);
 std::optional<Ipv4Addr> parse_ipv4(std::string_view text);
 std::optional<Ipv4Prefix> parse_ipv4_prefix(std::string_view text);
 
+// For who has no MAC configured: the same for the same name at every start and on every machine, locally
+// administered, 52:54:00 as virtual NICs have.
+MacAddr mac_made_from(std::string_view name);
+
 std::string to_string(const MacAddr& mac);
 std::string to_string(Ipv4Addr address);
 std::string to_string(const Ipv4Prefix& prefix);

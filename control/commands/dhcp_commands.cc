@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "control/config/values.h"
+#include "control/dhcp/rfc3339.h"
 
 namespace vmnat::control {
 namespace {
@@ -110,10 +111,6 @@ Result<Answer> unreserve(DhcpService& dhcp, const Json& arguments) {
 }
 
 }  // namespace
-
-std::string rfc3339(dhcp::WallTime time) {
-  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", std::chrono::time_point_cast<std::chrono::seconds>(time));
-}
 
 void register_dhcp_commands(admin::Server& server, DhcpService& dhcp) {
   server.answer("leases", [&dhcp](const Json&) { return Result<Answer>(leases(dhcp)); });

@@ -10,7 +10,4 @@ namespace vmnat::control {
 // `leases`, `lease-release`, `reserve-add`, `reserve-del`; see admin/README.md. `dhcp` outlives the server.
 void register_dhcp_commands(admin::Server& server, DhcpService& dhcp);
 
-// "2026-01-01T12:00:00Z"
-std::string rfc3339(dhcp::WallTime time);
-
 }  // namespace vmnat::control

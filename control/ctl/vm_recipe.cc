@@ -5,15 +5,10 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "net/address.h"
+
 namespace vmnat::ctl {
 namespace {
-
-// 52:54:00 and three bytes of a hash (FNV-1a): the same name always has the same address, on every machine.
-std::string mac_for_name(std::string_view name) {
-  std::uint32_t hash = 2166136261u;
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;
-  return fmt::format("52:54:00:{:02x}:{:02x}:{:02x}", hash >> 16 & 255, hash >> 8 & 255, hash & 255);
-}
 
 std::string xml_attribute(const std::string& text) {
   std::string escaped;
@@ -47,7 +42,7 @@ VmRecipe recipe_for(const Json& port, const std::string& mac) {
     return port.contains(key) && port[key].is_number_integer() ? port[key].get<unsigned>() : otherwise;
   };
   VmRecipe recipe{.port = text("name"), .socket = text("socket"), .mac = mac.empty() ? text("mac") : mac};
-  if (recipe.mac.empty()) recipe.mac = mac_for_name(recipe.port);
+  if (recipe.mac.empty()) recipe.mac = net::to_string(net::mac_made_from(recipe.port));
   recipe.qemu_listens = text("mode") != "server";
   recipe.queues = number("queues", 1);
   recipe.mtu = number("mtu", 1500);

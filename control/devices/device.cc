@@ -18,7 +18,6 @@
 #include <unistd.h>
 #include <utility>
 
-#include "control/plan/topology.h"
 #include "control/system/unix_socket.h"
 #include "dataplane/device/virtio.h"
 
@@ -228,7 +227,7 @@ Result<Device> Device::open_vhost(const DeviceRequest& request) {
   if (!socket) return tl::unexpected(socket.error());
   Device device(kNone, "vhost-user");
   device.vhost_ = std::move(*socket);
-  device.vhost_mac_ = mac_made_from(plan->path);
+  device.vhost_mac_ = net::mac_made_from(plan->path);
   device.queues_ = static_cast<std::uint16_t>(queues);
   return device;
 }

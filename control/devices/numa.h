@@ -17,7 +17,6 @@
 #include <vector>
 
 #include "base/ids.h"
-#include "conntrack/policy.h"
 
 namespace vmnat::control {
 

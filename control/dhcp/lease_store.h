@@ -15,28 +15,10 @@
 #include <vector>
 
 #include "control/result.h"
+#include "control/system/file_descriptor.h"
 #include "dhcp/journal.h"
 
 namespace vmnat::control {
-
-// A file descriptor that closes itself.
-class FileDescriptor {
- public:
-  FileDescriptor() = default;
-  explicit FileDescriptor(int number) : number_(number) {}
-  FileDescriptor(FileDescriptor&& other) noexcept;
-  FileDescriptor& operator=(FileDescriptor&& other) noexcept;
-  ~FileDescriptor();
-  [[nodiscard]] int number() const { return number_; }
-  [[nodiscard]] bool is_open() const { return number_ >= 0; }
-
- private:
-  int number_ = -1;
-};
-
-bool write_all(int file, dhcp::ByteView bytes);
-// A rename is on the disk when its directory is.
-bool sync_directory_of(const std::string& path);
 
 class LeaseStore {
  public:

@@ -122,15 +122,8 @@ std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_c
   return ports;
 }
 
-net::MacAddr mac_made_from(std::string_view name) {
-  std::uint32_t hash = 2166136261u;  // FNV-1a: any fixed hash would do
-  for (const char c : name) hash = (hash ^ static_cast<std::uint8_t>(c)) * 16777619u;
-  return {{0x52, 0x54, 0x00, static_cast<std::uint8_t>(hash >> 16), static_cast<std::uint8_t>(hash >> 8),
-           static_cast<std::uint8_t>(hash)}};
-}
-
 net::MacAddr gateway_mac(const config::Network& network) {
-  return network.mac ? *network.mac : mac_made_from(network.name);
+  return network.mac ? *network.mac : net::mac_made_from(network.name);
 }
 
 std::vector<conntrack::ExternalAddress> plan_external_addresses(const config::Config& config) {

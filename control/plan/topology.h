@@ -41,10 +41,6 @@ inline WorkerIndex polling_worker(const PortPlan& port, unsigned queue, unsigned
 // Ports spread over the workers in turn. The uplink belongs to the first worker.
 std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_count);
 
-// For who has no MAC configured: the same at every start, locally administered, 52:54:00 as virtual NICs
-// have.
-net::MacAddr mac_made_from(std::string_view name);
-
 // The gateway's MAC on a network: configured, or made from the network's name.
 net::MacAddr gateway_mac(const config::Network& network);
 

@@ -5,10 +5,10 @@
 
 namespace vmnat::control {
 
-dhcp::ClientTime boot_time() {
+BootTime boot_time() {
   timespec now{};
   clock_gettime(CLOCK_BOOTTIME, &now);
-  return dhcp::ClientTime{std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec)};
+  return BootTime{std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec)};
 }
 
 }  // namespace vmnat::control

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The clock that a lease lasts by: it goes on while the machine sleeps, and nobody sets it.
 #pragma once
 
-#include "dhcp/client.h"
+#include "base/time.h"
 
 namespace vmnat::control {
 
-dhcp::ClientTime boot_time();
+BootTime boot_time();
 
 }  // namespace vmnat::control

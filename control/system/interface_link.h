@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "control/dhcp/lease_store.h"
+#include "control/system/file_descriptor.h"
 
 namespace vmnat::control {
 
