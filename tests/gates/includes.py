@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gate: folders include only what the include table of the design lets them know.
 
-The table below is the rule. A file belongs to the deepest folder of the table that holds it, so
-control/config is control. What an included header includes in turn is
-judged where that header stands; together the single steps hold for every chain of includes.
+The table below is the rule. A file belongs to the deepest folder of the table that holds it: control/config has walls
+of its own. What an included header includes in turn is judged where that header stands; together the single steps hold
+for every chain of includes.
 Headers must also compile alone; one that some .cc includes first has already shown that by being compiled.
 """
 import os
@@ -24,19 +24,76 @@ class Room(NamedTuple):
 
 ANY = ('any',)
 STD = ('the standard library', 'CPU intrinsics')
-EVERYTHING = ('base', 'net', 'conntrack', 'dhcp', 'dataplane', 'control')
+BELOW_DATAPLANE = ('base', 'net', 'conntrack')
+
+# What the rooms of the two large folders may include of their own folder. `.` is what stands in it without a room.
+INNER = {
+    'dataplane': {
+        'frame': (),
+        'device': ('frame',),
+        'context': ('frame', 'device'),
+        # One layer: a frame leaves the straight way for a detour, and some detours lead back to it.
+        'pipeline': ('frame', 'device', 'context', 'detours'),
+        'detours': ('frame', 'device', 'context', 'pipeline'),
+        'worker': ('frame', 'device', 'context', 'pipeline', 'detours'),
+    },
+    'control': {
+        '.': (),
+        'system': ('.',),
+        'log': ('.',),
+        'config': ('.',),
+        'plan': ('.', 'config'),
+        'devices': ('.', 'system', 'log', 'config', 'plan'),
+        'hosts': ('.', 'plan'),
+        'gateway': ('.', 'log', 'config', 'plan', 'devices'),
+        'dhcp': ('.', 'system', 'log', 'config', 'plan', 'hosts'),
+        'uplink': ('.', 'system', 'log', 'config', 'hosts', 'gateway'),
+        'slow_path': ('.', 'log', 'config', 'plan', 'hosts', 'gateway', 'dhcp', 'uplink'),
+        'watch': ('.', 'log', 'config', 'plan'),
+        'admin': ('.', 'system'),
+        'commands': ('.', 'config', 'admin', 'dhcp', 'gateway', 'slow_path', 'watch'),
+        'daemon': ('.', 'log', 'config', 'devices', 'gateway', 'slow_path', 'watch', 'admin', 'commands'),
+        'ctl': ('.', 'config', 'admin'),  # the other program
+    },
+}
+
+
+# Rooms that vmnatctl, or tests without DPDK, are made of.
+WITHOUT_DATAPLANE = {'control', 'control/system', 'control/config', 'control/admin', 'control/ctl'}
+
+
+def within(folder, name):
+    return folder if name == '.' else f'{folder}/{name}'
+
+
+def rooms_in(folder, below, outside):
+    rooms = {}
+    for name, others in INNER[folder].items():
+        room = within(folder, name)
+        own = (room,) + tuple(within(folder, other) for other in others)
+        if room in WITHOUT_DATAPLANE:
+            rooms[room] = Room(own + ('base', 'net'), tuple(group for group in outside if group != 'DPDK'))
+        else:
+            rooms[room] = Room(own + below, outside)
+    return rooms
+
+
+DATAPLANE = rooms_in('dataplane', BELOW_DATAPLANE, STD + ('DPDK',))
+BELOW_CONTROL = BELOW_DATAPLANE + ('dhcp',) + tuple(DATAPLANE)
+CONTROL = rooms_in('control', BELOW_CONTROL, STD + (
+    'DPDK', 'Boost', 'yaml-cpp', 'fmt', 'spdlog', 'nlohmann-json', 'CLI11', 'libexpected', 'libsystemd', 'libnuma',
+    'the system'))
+EVERYTHING = BELOW_CONTROL + tuple(CONTROL) + ('bench', 'tests')
 
 TABLE = {
     'base': Room(('base',), STD),
     'net': Room(('net', 'base'), STD),
     'conntrack': Room(('conntrack', 'net', 'base'), STD),
     'dhcp': Room(('dhcp', 'net', 'base'), STD),
-    'dataplane': Room(('dataplane', 'net', 'base', 'conntrack'), STD + ('DPDK',)),
-    'control': Room(EVERYTHING, STD + (
-        'DPDK', 'Boost', 'yaml-cpp', 'fmt', 'spdlog', 'nlohmann-json', 'CLI11', 'libexpected', 'libsystemd',
-        'prometheus-cpp', 'libnuma', 'the system')),
-    'bench': Room(EVERYTHING + ('bench', 'tests'), ANY),
-    'tests': Room(EVERYTHING + ('bench', 'tests'), ANY),
+    **DATAPLANE,
+    **CONTROL,
+    'bench': Room(EVERYTHING, ANY),
+    'tests': Room(EVERYTHING, ANY),
 }
 
 # Single headers beyond the table, file by file: what is cold and cannot be had otherwise.
@@ -77,6 +134,7 @@ STANDARD_HEADERS = frozenset('''
     type_traits typeindex typeinfo unordered_map unordered_set utility valarray variant vector version
 '''.split())
 
+PAGE = 'ARCHITECTURE.md'
 SECONDS_PER_HEADER = 120
 PARALLEL = 2
 
@@ -146,6 +204,32 @@ def project_includes(root, files):
                 if '/' not in path or not (room_of(path) or Path(root, path).exists()):
                     path = neighbour.as_posix()
                 wrong += judge_room(file, line, path)
+    return wrong
+
+
+def page_rows(text):
+    """{folder: (line, what its last cell names)} of ARCHITECTURE.md's tables of folders."""
+    found = {}
+    for line, match in gate.lines_with(r'(?m)^\| `([\w/]+)/` \|.*\|([^|\n]*)\|$', text):
+        found[match.group(1)] = (line, set(re.findall(r'`([\w/]+)`', match.group(2))))
+    return found
+
+
+def rooms_on_page(root):
+    """ARCHITECTURE.md says of each inner room what it may include of its own folder, as INNER does."""
+    if not Path(root, PAGE).is_file():
+        return []
+    rows, wrong = page_rows(gate.read(root, PAGE)), []
+    for folder, inner in INNER.items():
+        for name, others in inner.items():
+            if name == '.':
+                continue
+            siblings = {other for other in others if other != '.'}
+            line, named = rows.get(f'{folder}/{name}', (1, None))
+            if named != siblings:
+                says = 'nothing' if named is None else ', '.join(sorted(named)) or 'none'
+                wrong.append(Violation(PAGE, line, f'{folder}/{name}/ may include: {", ".join(sorted(siblings)) or "none"};'
+                                                   f' the page says: {says}'))
     return wrong
 
 
@@ -254,6 +338,7 @@ def check(root, build):
     return {
         'every source lies in a room of the include table': sources_in_rooms(root, files),
         'rooms include only the rooms that the table allows': project_includes(root, files),
+        'ARCHITECTURE.md says of the rooms what the table says': rooms_on_page(root),
         'rooms include only the outside headers that the table allows': outside_includes(root, files),
         'quoted includes are paths from the root of the project': quoted_paths(root, build, files),
         'every header is guarded by pragma once': pragma_once(root, files),

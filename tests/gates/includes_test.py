@@ -28,9 +28,10 @@ def _(tree):
     header(tree, 'conntrack/table.h', '#include <span>', '', '#include "conntrack/key.h"')
     header(tree, 'conntrack/key.h', '#include "net/wire.h"', 'struct Key { U8 a; };')
     header(tree, 'dhcp/server.h', '#include "net/wire.h"')
-    header(tree, 'dataplane/parse/parse.h', '#include <rte_mbuf.h>', '#include "conntrack/table.h"')
-    header(tree, 'control/config/load.h', '#include <sys/socket.h>', '#include <yaml-cpp/yaml.h>',
-           '#include "dataplane/parse/parse.h"', '#include "dhcp/server.h"')
+    header(tree, 'dataplane/frame/parse.h', '#include <rte_mbuf.h>', '#include "conntrack/table.h"')
+    header(tree, 'control/config/load.h', '#include <sys/socket.h>', '#include <yaml-cpp/yaml.h>')
+    header(tree, 'control/gateway/launch.h', '#include "control/config/load.h"',
+           '#include "dataplane/frame/parse.h"', '#include "dhcp/server.h"')
     header(tree, 'tests/conntrack/model.h', '#include <gtest/gtest.h>', '#include "control/config/load.h"')
     tree.expect(includes.check)
 
@@ -43,17 +44,19 @@ FORBIDDEN = [
     ('conntrack/a.h', '<rte_mbuf.h>', 'conntrack may not include DPDK <rte_mbuf.h>'),
     ('conntrack/a.h', '<sys/socket.h>', 'conntrack may not include the system <sys/socket.h>'),
     ('conntrack/a.h', '<stdint.h>', 'conntrack may not include the system <stdint.h>; write <cstdint>'),
-    ('conntrack/a.h', '"dataplane/b.h"', 'conntrack may not include dataplane "dataplane/b.h"'),
+    ('conntrack/a.h', '"dataplane/frame/b.h"', 'conntrack may not include dataplane/frame "dataplane/frame/b.h"'),
     ('conntrack/deep/a.h', '"control/b.h"', 'conntrack may not include control "control/b.h"'),
     ('dhcp/a.h', '<boost/asio.hpp>', 'dhcp may not include Boost <boost/asio.hpp>'),
     ('dhcp/a.h', '"conntrack/b.h"', 'dhcp may not include conntrack "conntrack/b.h"'),
-    ('dataplane/a.h', '<spdlog/spdlog.h>', 'dataplane may not include spdlog <spdlog/spdlog.h>'),
-    ('dataplane/a.h', '<fmt/core.h>', 'dataplane may not include fmt <fmt/core.h>'),
-    ('dataplane/a.h', '"control/config/b.h"', 'dataplane may not include control "control/config/b.h"'),
-    ('dataplane/a.h', '"dhcp/b.h"', 'dataplane may not include dhcp "dhcp/b.h"'),
-    ('control/admin/a.h', '<gtest/gtest.h>', 'control may not include GoogleTest <gtest/gtest.h>'),
-    ('control/admin/a.h', '"bench/b.h"', 'control may not include bench "bench/b.h"'),
-    ('control/admin/a.h', '"tests/net/b.h"', 'control may not include tests "tests/net/b.h"'),
+    ('dataplane/frame/a.h', '<spdlog/spdlog.h>', 'dataplane/frame may not include spdlog <spdlog/spdlog.h>'),
+    ('dataplane/worker/a.h', '<fmt/core.h>', 'dataplane/worker may not include fmt <fmt/core.h>'),
+    ('dataplane/context/a.h', '"control/config/b.h"', 'dataplane/context may not include control/config "control/config/b.h"'),
+    ('dataplane/pipeline/a.h', '"dhcp/b.h"', 'dataplane/pipeline may not include dhcp "dhcp/b.h"'),
+    ('control/ctl/a.h', '"dataplane/frame/b.h"', 'control/ctl may not include dataplane/frame "dataplane/frame/b.h"'),
+    ('control/config/a.h', '<rte_ether.h>', 'control/config may not include DPDK <rte_ether.h>'),
+    ('control/admin/a.h', '<gtest/gtest.h>', 'control/admin may not include GoogleTest <gtest/gtest.h>'),
+    ('control/admin/a.h', '"bench/b.h"', 'control/admin may not include bench "bench/b.h"'),
+    ('control/admin/a.h', '"tests/net/b.h"', 'control/admin may not include tests "tests/net/b.h"'),
 ]
 
 
@@ -71,6 +74,46 @@ def forbid(file, written, says):
 
 for row in FORBIDDEN:
     forbid(*row)
+
+
+@case('every inner wall: a room that includes all others is refused each that it may not know, and no other')
+def _(tree):
+    expected = []
+    for folder, inner in includes.INNER.items():
+        for name, allowed in inner.items():
+            room = includes.within(folder, name)
+            header(tree, f'{room}/own.h')
+            others = [other for other in inner if other != name]
+            header(tree, f'{room}/visitor.h', *(f'#include "{includes.within(folder, other)}/own.h"' for other in others))
+            expected += [f'{room}/visitor.h:{line}: {room} may not include {includes.within(folder, other)} '
+                         for line, other in enumerate(others, 3) if other not in allowed]
+    assert len(expected) > 100, len(expected)
+    tree.expect(includes.check, *expected)
+
+
+@case('rooms stand in floors: but for the pipeline and its detours, none may include one that may include it')
+def _(tree):
+    for folder, inner in includes.INNER.items():
+        floors, left = [], dict(inner)
+        while left:
+            floor = [name for name, others in left.items() if not (set(others) & set(left)) - {'pipeline', 'detours'}]
+            assert floor, f'{folder}: a circle among {", ".join(left)}'
+            floors.append(floor)
+            for name in floor:
+                del left[name]
+
+
+@case("ARCHITECTURE.md must name each inner room, with what it may include")
+def _(tree):
+    header(tree, 'base/ok.h')
+    rows = [f"| `{folder}/{name}/` | what it is | {', '.join(f'`{other}`' for other in others if other != '.')} |"
+            for folder, inner in includes.INNER.items() for name, others in inner.items() if name != '.']
+    tree.write('ARCHITECTURE.md', *rows)
+    tree.expect(includes.check)
+    rows[1] = '| `dataplane/device/` | what it is | `frame`, `worker` |'
+    tree.write('ARCHITECTURE.md', *rows[:-1])
+    tree.expect(includes.check, 'ARCHITECTURE.md:2: dataplane/device/ may include: frame; the page says: frame, worker',
+                'ARCHITECTURE.md:1: control/ctl/ may include: admin, config; the page says: nothing')
 
 
 @case('an include in a comment or a literal is none, one after them is found in its line')
@@ -149,7 +192,7 @@ def _(tree):
     result = subprocess.run([sys.executable, script, '--root', tree.root], capture_output=True, text=True, timeout=120)
     assert result.returncode == 1, result
     assert '\n# conntrack/a.h:3: conntrack may not include DPDK <rte_mbuf.h>' in result.stdout, result.stdout
-    assert result.stdout.startswith('1..7\n') and result.stdout.count('not ok') == 1, result.stdout
+    assert result.stdout.startswith('1..8\n') and result.stdout.count('not ok') == 1, result.stdout
 
 
 if __name__ == '__main__':
