@@ -151,6 +151,11 @@ def room_of(path):
     return None
 
 
+def is_ours(root, path):
+    """A header of the project; <net/if.h> is the system's."""
+    return bool(room_of(path)) and Path(root, path).exists()
+
+
 def group_of(header):
     if header in STANDARD_HEADERS:
         return 'the standard library'
@@ -198,7 +203,7 @@ def project_includes(root, files):
     for file in files:
         for line, written in includes_of(root, file):
             path = written.strip('"<>')
-            if room_of(file) and (written.startswith('"') or room_of(path)):
+            if room_of(file) and (written.startswith('"') or is_ours(root, path)):
                 # A name without folder is judged as the neighbour that the compiler would find.
                 neighbour = Path(file).parent / path
                 if '/' not in path or not (room_of(path) or Path(root, path).exists()):
@@ -237,7 +242,7 @@ def outside_includes(root, files):
     wrong = []
     for file in files:
         for line, written in includes_of(root, file):
-            if room_of(file) and written.startswith('<') and not room_of(written.strip('<>')):
+            if room_of(file) and written.startswith('<') and not is_ours(root, written.strip('<>')):
                 wrong += judge_outside(file, line, written.strip('<>'))
     return wrong
 
@@ -249,7 +254,7 @@ def quoted_paths(root, build, files):
         for line, written in includes_of(root, file):
             path = written[1:-1]
             if written.startswith('<'):
-                if room_of(path):
+                if is_ours(root, path):
                     wrong.append(Violation(file, line, f'headers of the project stand in quotes: "{path}"'))
             elif not written.startswith('"'):
                 wrong.append(Violation(file, line, f'include a file by its name, not by a macro: {written}'))

@@ -29,7 +29,7 @@ def _(tree):
     header(tree, 'conntrack/key.h', '#include "net/wire.h"', 'struct Key { U8 a; };')
     header(tree, 'dhcp/server.h', '#include "net/wire.h"')
     header(tree, 'dataplane/frame/parse.h', '#include <rte_mbuf.h>', '#include "conntrack/table.h"')
-    header(tree, 'control/config/load.h', '#include <sys/socket.h>', '#include <yaml-cpp/yaml.h>')
+    header(tree, 'control/config/load.h', '#include <sys/socket.h>', '#include <net/if.h>', '#include <yaml-cpp/yaml.h>')
     header(tree, 'control/gateway/launch.h', '#include "control/config/load.h"',
            '#include "dataplane/frame/parse.h"', '#include "dhcp/server.h"')
     header(tree, 'tests/conntrack/model.h', '#include <gtest/gtest.h>', '#include "control/config/load.h"')
