@@ -12,7 +12,7 @@ import gate
 from gate import Violation
 
 CPP = gate.CPP_SUFFIXES
-TEXT = CPP + ('.py', '.sh', '.md', '.yaml', '.yml', '.json', '.build', '.txt', '.service', 'run')
+TEXT = CPP + ('.py', '.sh', '.md', '.yaml', '.yml', '.json', '.build', '.txt', '.service', 'run', 'pre-commit', 'commit-msg')
 
 # Casts that read no header out of raw bytes: addresses for the kernel, vectors of the CPU, an address as a
 # number, checked bytes as text.
