@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Opening a session: the choice of an external endpoint, and the record. Once per session; nothing here
-// allocates, and every search is bounded. Whether there is room for it is admission.cc's to say.
+// allocates, and every search is bounded. Whether there is room for it is conntrack_admission.cc's to say.
 #include <algorithm>
 #include <bit>
 
