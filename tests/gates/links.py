@@ -19,7 +19,7 @@ FOLDERS = gate.ROOMS + ('configs', 'docs', 'tools')
 
 FENCE = re.compile(r'(?ms)^```.*?^```')
 INLINE = re.compile(r'`[^`\n]*`')
-LINK = r'\[[^\]\n]*\]\(([^)\s]+)\)'
+LINK = r'\[[^\]]*\]\(([^)\s]+)\)'
 HEADING = re.compile(r'(?m)^#+ +(.*?) *$')
 PATH = rf'`((?:{"|".join(FOLDERS)})/(?:[\w./-]*(?:\.\w+|/))?)`'
 CPP_FILE = r'(?<![\w./<"*-])(?!rte_)((?:[\w-]+/)*\w+\.(?:h|cc))\b(?!\.\w|-)'
