@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The plans against DPDK's own software RSS, and against the arithmetic of masks.
+#include "control/plan/steering.h"
+
 #include <algorithm>
 #include <gtest/gtest.h>
 #include <random>
 #include <rte_thash.h>
 #include <set>
-
-#include "control/plan/steering.h"
 
 namespace vmnat::control {
 namespace {
