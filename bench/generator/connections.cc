@@ -23,29 +23,31 @@ constexpr double kHighestShare = 2;
 // Hands out flows that were never used.
 class FreshFlows {
  public:
-  explicit FreshFlows(TestBed& bed) : bed_(bed), next_(bed.flows().size()) {}
+  explicit FreshFlows(Tester& tester) : tester_(tester), next_(tester.flows().size()) {}
   FlowNumber take(FlowNumber count) {
-    if (bed_.plan().most_flows() - next_ < count)
+    if (tester_.plan().most_flows() - next_ < count)
       throw std::runtime_error("--remotes holds too few endpoints for that many connection trials");
     const FlowNumber first = next_;
     next_ += count;
-    bed_.flows().reserve_flows(next_);
+    tester_.flows().reserve_flows(next_);
     return first;
   }
 
  private:
-  TestBed& bed_;
+  Tester& tester_;
   FlowNumber next_;
 };
 
 // One direction's frames as they arrive, counted.
 class Arrivals {
  public:
-  explicit Arrivals(TestBed& bed) : bed_(bed), expected_(bed.expected_addresses(Direction::Outbound)) {}
+  explicit Arrivals(Tester& tester)
+      : tester_(tester), expected_(tester.expected_addresses(Direction::Outbound)) {}
 
   unsigned receive() {
     rte_mbuf* frames[kBurst];
-    const std::uint16_t count = rte_eth_rx_burst(bed_.receiver(Direction::Outbound).id(), 0, frames, kBurst);
+    const std::uint16_t count =
+        rte_eth_rx_burst(tester_.receiver(Direction::Outbound).id(), 0, frames, kBurst);
     for (std::uint16_t i = 0; i < count; ++i) count_frame(bytes_of(frames[i]));
     if (count == 0) return 0;
     rte_pktmbuf_free_bulk(frames, count);
@@ -59,29 +61,30 @@ class Arrivals {
   void count_frame(std::span<const std::byte> frame) {
     const bool is_expected = frame.size() == kSmallestFrame - kFcsLength && expected_.holds(frame.data());
     if (is_expected) ++count_;
-    if (!is_expected || count_ % kSampledFrames == 0) bed_.check(Direction::Outbound, frame);
+    if (!is_expected || count_ % kSampledFrames == 0) tester_.check(Direction::Outbound, frame);
   }
 
-  TestBed& bed_;
+  Tester& tester_;
   AddressRange expected_;
   std::uint64_t count_ = 0;
   std::uint64_t last_ = 0;
 };
 
-ConnectionTrial run_trial(TestBed& bed, ConnectionKind kind, FreshFlows& fresh, double rate) {
-  const FlowNumber count = bed.options().connection_flows;
+ConnectionTrial run_trial(Tester& tester, ConnectionKind kind, FreshFlows& fresh, double rate) {
+  const FlowNumber count = tester.options().connection_flows;
   const ConnectionPlan plan{.first = fresh.take(count), .count = count, .rate = rate};
-  const ConnectionTrial trial = kind == ConnectionKind::UdpOpen ? open_udp(bed, plan) : talk_tcp(bed, plan);
-  bed.drain();
-  bed.progress().show(fmt::format("{}: {:.3f} M/s, {:.4f}% lost", text_of(kind), trial.millions_per_second(),
-                                  trial.loss() * 100));
+  const ConnectionTrial trial =
+      kind == ConnectionKind::UdpOpen ? open_udp(tester, plan) : talk_tcp(tester, plan);
+  tester.drain();
+  tester.progress().show(fmt::format("{}: {:.3f} M/s, {:.4f}% lost", text_of(kind),
+                                     trial.millions_per_second(), trial.loss() * 100));
   return trial;
 }
 
-SearchOutcome search_rates(TestBed& bed, ConnectionKind kind, FreshFlows& fresh, double guess) {
+SearchOutcome search_rates(Tester& tester, ConnectionKind kind, FreshFlows& fresh, double guess) {
   RateSearch search(
       [&](double rate) {
-        const ConnectionTrial trial = run_trial(bed, kind, fresh, rate);
+        const ConnectionTrial trial = run_trial(tester, kind, fresh, rate);
         return Trial{.load = rate, .loss_ratio = trial.loss(), .forwarded = trial.millions_per_second()};
       },
       {.lowest = guess * kLowestShare, .highest = guess * kHighestShare, .first_guess = guess});
@@ -92,15 +95,15 @@ SearchOutcome search_rates(TestBed& bed, ConnectionKind kind, FreshFlows& fresh,
 
 }  // namespace
 
-ConnectionTrial open_udp(TestBed& bed, const ConnectionPlan& plan) {
+ConnectionTrial open_udp(Tester& tester, const ConnectionPlan& plan) {
   std::vector<FlowNumber> flows(plan.count);
   std::iota(flows.begin(), flows.end(), plan.first);
   const auto smallest = FrameMix::of_size(kSmallestFrame);
-  Port& sender = bed.sender(Direction::Outbound);
-  sender.prepare_load_pool(bed.frame_template(Direction::Outbound, kSmallestFrame));
-  Stream stream(sender, row_of(bed, Direction::Outbound, smallest, flows, Repetition::Once),
+  Port& sender = tester.sender(Direction::Outbound);
+  sender.prepare_load_pool(tester.frame_template(Direction::Outbound, kSmallestFrame));
+  Stream stream(sender, row_of(tester, Direction::Outbound, smallest, flows, Repetition::Once),
                 Repetition::Once);
-  Arrivals arrivals(bed);
+  Arrivals arrivals(tester);
   OpeningPace pace(plan);
   while (!pace.is_over() && !stream.is_finished()) {
     const unsigned arrived = arrivals.receive();
@@ -112,21 +115,22 @@ ConnectionTrial open_udp(TestBed& bed, const ConnectionPlan& plan) {
   return pace.trial(arrivals.count(), arrivals.last());
 }
 
-std::vector<ConnectionPoint> measure_connections(TestBed& bed) {
+std::vector<ConnectionPoint> measure_connections(Tester& tester) {
   std::vector<ConnectionPoint> points;
-  FreshFlows fresh(bed);
-  for (const ConnectionKind kind : bed.options().connections) {
+  FreshFlows fresh(tester);
+  for (const ConnectionKind kind : tester.options().connections) {
     ConnectionPoint point{.kind = kind,
-                          .flows_per_trial = bed.options().connection_flows,
-                          .first = run_trial(bed, kind, fresh, 0),
+                          .flows_per_trial = tester.options().connection_flows,
+                          .first = run_trial(tester, kind, fresh, 0),
                           .trials = {},
                           .search = {}};
     double best = 0;
-    for (unsigned i = 0; i < bed.options().repeat; ++i) {
-      point.trials.push_back(run_trial(bed, kind, fresh, 0));
+    for (unsigned i = 0; i < tester.options().repeat; ++i) {
+      point.trials.push_back(run_trial(tester, kind, fresh, 0));
       best = std::max(best, point.trials.back().millions_per_second());
     }
-    if (bed.options().connection_search && best > 0) point.search = search_rates(bed, kind, fresh, best);
+    if (tester.options().connection_search && best > 0)
+      point.search = search_rates(tester, kind, fresh, best);
     points.push_back(std::move(point));
   }
   return points;

@@ -35,8 +35,8 @@ struct ConnectionPlan {
   FlowNumber count;
   double rate;
 };
-ConnectionTrial open_udp(TestBed& bed, const ConnectionPlan& plan);
-ConnectionTrial talk_tcp(TestBed& bed, const ConnectionPlan& plan);
+ConnectionTrial open_udp(Tester& tester, const ConnectionPlan& plan);
+ConnectionTrial talk_tcp(Tester& tester, const ConnectionPlan& plan);
 
 struct ConnectionPoint {
   ConnectionKind kind;
@@ -47,6 +47,6 @@ struct ConnectionPoint {
 };
 
 // All kinds that the options name. The flows used come after those of the steady loads.
-std::vector<ConnectionPoint> measure_connections(TestBed& bed);
+std::vector<ConnectionPoint> measure_connections(Tester& tester);
 
 }  // namespace vmnat::bench

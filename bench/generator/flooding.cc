@@ -21,13 +21,13 @@ std::uint64_t ticks_of(double seconds) {
 // A client on the victim's port that asks for an address again and again, and counts who answers.
 class DhcpClient {
  public:
-  explicit DhcpClient(TestBed& bed) : bed_(bed), port_(bed.sender(Direction::Outbound)) {
+  explicit DhcpClient(Tester& tester) : tester_(tester), port_(tester.sender(Direction::Outbound)) {
     discover_ = kDiscover.frame({.own = port_.mac()});
-    bed.watch_others([this](Direction direction, std::span<const std::byte> frame) {
+    tester.watch_others([this](Direction direction, std::span<const std::byte> frame) {
       if (direction == Direction::Inbound) note(frame);
     });
   }
-  ~DhcpClient() { bed_.watch_others({}); }
+  ~DhcpClient() { tester_.watch_others({}); }
   DhcpClient(const DhcpClient&) = delete;
   DhcpClient& operator=(const DhcpClient&) = delete;
 
@@ -55,7 +55,7 @@ class DhcpClient {
     ++answered_;
   }
 
-  TestBed& bed_;
+  Tester& tester_;
   Port& port_;
   std::vector<std::byte> discover_;
   std::uint32_t transaction_ = 0x10000000;
@@ -64,13 +64,13 @@ class DhcpClient {
   unsigned asked_ = 0, answered_ = 0;
 };
 
-FloodEnds ends_of(TestBed& bed, const Flooder& flooder) {
-  const Options& options = bed.options();
+FloodEnds ends_of(Tester& tester, const Flooder& flooder) {
+  const Options& options = tester.options();
   return {.own = flooder.mac(),
-          .gateway = bed.next_hop(Direction::Outbound),
+          .gateway = tester.next_hop(Direction::Outbound),
           .address = options.flooder,
           .gateway_address = options.flow_space.network.address,
-          .remote = bed.plan().remote(0).address,
+          .remote = tester.plan().remote(0).address,
           .silent = options.silent};
 }
 
@@ -90,8 +90,8 @@ nlohmann::json json_of(const FloodPhase& phase) {
 
 }  // namespace
 
-FloodResult measure_flood(TestBed& bed, Flooder& flooder) {
-  const Options& options = bed.options();
+FloodResult measure_flood(Tester& tester, Flooder& flooder) {
+  const Options& options = tester.options();
   const LoadPlan plan{.traffic = Traffic::Both,
                       .flows = options.flows.front(),
                       .frames = options.frames.front(),
@@ -100,10 +100,10 @@ FloodResult measure_flood(TestBed& bed, Flooder& flooder) {
   LoadPlan quiet = plan;
   quiet.seconds = std::min(plan.seconds, kQuietSeconds);
   FloodResult result{.flood = find_flood(options.flood)};
-  flooder.aim(ends_of(bed, flooder));
-  DhcpClient client(bed);
+  flooder.aim(ends_of(tester, flooder));
+  DhcpClient client(tester);
   const auto measure = [&](const LoadPlan& what, FloodPhase& phase, bool is_flooded) {
-    Load load(bed, what, Stamping::EachFrame);
+    Load load(tester, what, Stamping::EachFrame);
     load.accompany([&]() -> unsigned {
       client.turn();
       return is_flooded ? flooder.turn() : 0;

@@ -28,7 +28,7 @@ struct FloodResult {
 };
 
 // The flows of the first `--flows` are known.
-FloodResult measure_flood(TestBed& bed, Flooder& flooder);
+FloodResult measure_flood(Tester& tester, Flooder& flooder);
 
 std::string text_of(const FloodResult& result);
 std::string json_of(const FloodResult& result, const Options& options);

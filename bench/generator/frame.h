@@ -5,10 +5,9 @@
 // Every buffer gets the template once; a frame is then made by one 32-byte store (a FlowPatch, computed
 // beforehand):
 //
-//   0          14            24                                         42     44    48    52     56 60 |
-//   Ethernet | IPv4 ...TTL | IP sum, addresses, UDP header            | magic| flow| time| ~time| pattern ...
-//   |
-//                            |<------------------------- FlowPatch, 32 bytes ------------------>|
+//   0          14            24                               42      44     48     52      56      60
+//   | Ethernet | IPv4 to TTL | IP sum, addresses, UDP header | magic | flow | time | ~time | pattern ...
+//                            |<-------------- FlowPatch, 32 bytes ------------------------>|
 //
 // Sizes are as on the wire: a 64-byte frame is 60 bytes and the FCS. Both checksums are complete and valid. A
 // time stamp (the low 32 bits of the TSC) goes with its complement: both together add nothing to a one's

@@ -16,23 +16,24 @@ constexpr double kStall = 0.002;          // seconds without progress: what is u
 constexpr double kPauseAfterLoss = 0.02;  // between rounds in which nothing at all came through
 constexpr std::uint64_t kPollsPerReport = 1 << 15;
 
-bool is_known(TestBed& bed, Direction direction, FlowNumber flow) {
-  return direction == Direction::Outbound ? bed.flows().is_learned(flow) : bed.flows().has_returned(flow);
+bool is_known(Tester& tester, Direction direction, FlowNumber flow) {
+  return direction == Direction::Outbound ? tester.flows().is_learned(flow)
+                                          : tester.flows().has_returned(flow);
 }
 
-std::vector<FlowNumber> missing_flows(TestBed& bed, Direction direction, FlowNumber count) {
+std::vector<FlowNumber> missing_flows(Tester& tester, Direction direction, FlowNumber count) {
   std::vector<FlowNumber> missing;
   for (FlowNumber flow = 0; flow < count; ++flow) {
-    const bool can_be_sent = direction == Direction::Outbound || bed.flows().is_learned(flow);
-    if (can_be_sent && !is_known(bed, direction, flow)) missing.push_back(flow);
+    const bool can_be_sent = direction == Direction::Outbound || tester.flows().is_learned(flow);
+    if (can_be_sent && !is_known(tester, direction, flow)) missing.push_back(flow);
   }
   return missing;
 }
 
 // Sends one frame of each flow, with at most kWindow unanswered; the time of the last arrival.
-std::uint64_t send_and_check(TestBed& bed, Direction direction, const std::vector<FlowNumber>& flows) {
+std::uint64_t send_and_check(Tester& tester, Direction direction, const std::vector<FlowNumber>& flows) {
   const auto smallest = FrameMix::of_size(kSmallestFrame);
-  Stream stream(bed.sender(direction), row_of(bed, direction, smallest, flows, Repetition::Once),
+  Stream stream(tester.sender(direction), row_of(tester, direction, smallest, flows, Repetition::Once),
                 Repetition::Once);
   const auto stall_ticks = static_cast<std::uint64_t>(kStall * static_cast<double>(rte_get_tsc_hz()));
   std::uint64_t settled = 0;  // frames that came back, or are given up
@@ -40,9 +41,9 @@ std::uint64_t send_and_check(TestBed& bed, Direction direction, const std::vecto
   std::uint64_t last_arrival = rte_rdtsc();
   while (!stream.is_finished()) {
     if (stream.sent() < settled + kWindow) stream.send();
-    if (bed.progress().is_shown() && ++polls % kPollsPerReport == 0)
-      bed.progress().show(fmt::format("{} flows {}", stream.sent(), text_of(direction)));
-    const unsigned arrived = bed.receive_and_check();
+    if (tester.progress().is_shown() && ++polls % kPollsPerReport == 0)
+      tester.progress().show(fmt::format("{} flows {}", stream.sent(), text_of(direction)));
+    const unsigned arrived = tester.receive_and_check();
     settled += arrived;
     if (arrived > 0) {
       last_arrival = rte_rdtsc();
@@ -52,7 +53,7 @@ std::uint64_t send_and_check(TestBed& bed, Direction direction, const std::vecto
     }
   }
   poll_until(kStall * 5, [&] {
-    const unsigned arrived = bed.receive_and_check();
+    const unsigned arrived = tester.receive_and_check();
     if (arrived > 0) last_arrival = rte_rdtsc();
     settled += arrived;
     return settled >= stream.sent();
@@ -66,18 +67,19 @@ struct SweepResult {
   double seconds;
 };
 
-SweepResult sweep(TestBed& bed, Direction direction, FlowNumber count) {
-  bed.sender(direction).prepare_load_pool(bed.frame_template(direction, kSmallestFrame));
+SweepResult sweep(Tester& tester, Direction direction, FlowNumber count) {
+  tester.sender(direction).prepare_load_pool(tester.frame_template(direction, kSmallestFrame));
   SweepResult result{};
-  auto missing = missing_flows(bed, direction, count);
+  auto missing = missing_flows(tester, direction, count);
   const std::uint64_t start = rte_rdtsc();
   for (unsigned round = 0; round < kRounds && !missing.empty(); ++round) {
     const std::size_t before = missing.size();
     if (round > 0) result.retries += before;
-    const std::uint64_t last_arrival = send_and_check(bed, direction, missing);
+    const std::uint64_t last_arrival = send_and_check(tester, direction, missing);
     result.seconds = static_cast<double>(last_arrival - start) / static_cast<double>(rte_get_tsc_hz());
-    missing = missing_flows(bed, direction, count);
-    if (missing.size() == before) poll_until(kPauseAfterLoss, [&] { return bed.receive_and_check(), false; });
+    missing = missing_flows(tester, direction, count);
+    if (missing.size() == before)
+      poll_until(kPauseAfterLoss, [&] { return tester.receive_and_check(), false; });
   }
   result.missing = static_cast<FlowNumber>(missing.size());
   return result;
@@ -85,16 +87,16 @@ SweepResult sweep(TestBed& bed, Direction direction, FlowNumber count) {
 
 }  // namespace
 
-LearningResult learn_flows(TestBed& bed, FlowNumber count) {
-  bed.flows().reserve_flows(count);
-  if (bed.options().mode == Mode::Forward) return {};
-  const auto unknown = static_cast<FlowNumber>(missing_flows(bed, Direction::Outbound, count).size());
+LearningResult learn_flows(Tester& tester, FlowNumber count) {
+  tester.flows().reserve_flows(count);
+  if (tester.options().mode == Mode::Forward) return {};
+  const auto unknown = static_cast<FlowNumber>(missing_flows(tester, Direction::Outbound, count).size());
   // A first flow alone: the device resolves its next hops now, not under the burst.
-  sweep(bed, Direction::Outbound, 1);
-  const SweepResult out = sweep(bed, Direction::Outbound, count);
-  sweep(bed, Direction::Inbound, 1);
-  const SweepResult back = sweep(bed, Direction::Inbound, count);
-  bed.drain();
+  sweep(tester, Direction::Outbound, 1);
+  const SweepResult out = sweep(tester, Direction::Outbound, count);
+  sweep(tester, Direction::Inbound, 1);
+  const SweepResult back = sweep(tester, Direction::Inbound, count);
+  tester.drain();
   return {unknown - out.missing, out.missing, out.missing + back.missing, out.retries + back.retries,
           out.seconds};
 }

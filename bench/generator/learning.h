@@ -5,7 +5,7 @@
 // again, in rounds; a bounded window of frames is under way, so that a slow new-flow path is not overrun.
 #pragma once
 
-#include "bench/generator/testbed.h"
+#include "bench/generator/tester.h"
 
 namespace vmnat::bench {
 
@@ -18,6 +18,6 @@ struct LearningResult {
 };
 
 // Flows 0..count-1; those known already are not opened again. In mode forward there is nothing to learn.
-LearningResult learn_flows(TestBed& bed, FlowNumber count);
+LearningResult learn_flows(Tester& tester, FlowNumber count);
 
 }  // namespace vmnat::bench

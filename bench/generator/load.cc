@@ -47,39 +47,39 @@ std::vector<FlowNumber> order_of(const LoadPlan& plan, std::uint64_t seed) {
 
 }  // namespace
 
-Load::Load(TestBed& bed, const LoadPlan& plan, Stamping stamping) : bed_(bed), plan_(plan) {
+Load::Load(Tester& tester, const LoadPlan& plan, Stamping stamping) : tester_(tester), plan_(plan) {
   if (plan.traffic != Traffic::Inbound) add_lane(Direction::Outbound, stamping);
   if (plan.traffic != Traffic::Outbound) add_lane(Direction::Inbound, stamping);
 }
 
 void Load::add_lane(Direction direction, Stamping stamping) {
-  auto order = order_of(plan_, bed_.options().flow_space.seed);
+  auto order = order_of(plan_, tester_.options().flow_space.seed);
   std::erase_if(order, [&](FlowNumber flow) {
-    return bed_.options().mode == Mode::Nat && !bed_.flows().is_learned(flow);
+    return tester_.options().mode == Mode::Nat && !tester_.flows().is_learned(flow);
   });
-  bed_.sender(direction).prepare_load_pool(bed_.frame_template(direction, plan_.frames.largest()));
-  auto row = row_of(bed_, direction, plan_.frames, order, Repetition::Endless);
+  tester_.sender(direction).prepare_load_pool(tester_.frame_template(direction, plan_.frames.largest()));
+  auto row = row_of(tester_, direction, plan_.frames, order, Repetition::Endless);
   lanes_.push_back({.direction = direction,
-                    .expected = bed_.expected_addresses(direction),
-                    .stream = std::make_unique<Stream>(bed_.sender(direction), std::move(row),
+                    .expected = tester_.expected_addresses(direction),
+                    .stream = std::make_unique<Stream>(tester_.sender(direction), std::move(row),
                                                        Repetition::Endless, stamping),
                     .pacer = {}});
 }
 
 unsigned Load::receive(Lane& lane) {
   rte_mbuf* frames[kBurst];
-  const std::uint16_t count = rte_eth_rx_burst(bed_.receiver(lane.direction).id(), 0, frames, kBurst);
+  const std::uint16_t count = rte_eth_rx_burst(tester_.receiver(lane.direction).id(), 0, frames, kBurst);
   if (count == 0) return 0;
   const auto now = static_cast<std::uint32_t>(rte_rdtsc());
   for (std::uint16_t i = 0; i < count; ++i) __builtin_prefetch(rte_pktmbuf_mtod(frames[i], std::byte*));
-  if (lane.bursts++ % kSampledBursts == 0) bed_.check(lane.direction, bytes_of(frames[0]));
+  if (lane.bursts++ % kSampledBursts == 0) tester_.check(lane.direction, bytes_of(frames[0]));
   for (std::uint16_t i = 0; i < count; ++i) {
     const auto* frame = rte_pktmbuf_mtod(frames[i], const std::byte*);
     if (plan_.frames.has_length(frames[i]->pkt_len) && lane.expected.holds(frame)) {
       ++lane.received;
       if (latencies_ != nullptr) latencies_->frames.add(now - TimeStamp::read(frame));
     } else {
-      bed_.check(lane.direction, bytes_of(frames[i]));
+      tester_.check(lane.direction, bytes_of(frames[i]));
     }
   }
   rte_pktmbuf_free_bulk(frames, count);

@@ -17,7 +17,7 @@
 #include "bench/generator/histogram.h"
 #include "bench/generator/pacer.h"
 #include "bench/generator/stream.h"
-#include "bench/generator/testbed.h"
+#include "bench/generator/tester.h"
 
 namespace vmnat::bench {
 
@@ -50,7 +50,7 @@ struct Latencies {
 // A prepared load: buffers hold the template, patches are computed. `run` may be called repeatedly.
 class Load {
  public:
-  Load(TestBed& bed, const LoadPlan& plan, Stamping stamping = Stamping::None);
+  Load(Tester& tester, const LoadPlan& plan, Stamping stamping = Stamping::None);
   // `rate_mpps` per direction; 0: unlimited. `latencies` needs a load that stamps, and is added to.
   LoadSample run(double rate_mpps, Latencies* latencies = nullptr);
   // Has another party take its turn in each turn of the loop, in later runs; nothing: nobody.
@@ -93,7 +93,7 @@ class Load {
   static LoadSample sample_between(const Mark& from, const Mark& to);
   void add_loss(LoadSample& sample, std::uint64_t ticks) const;
 
-  TestBed& bed_;
+  Tester& tester_;
   LoadPlan plan_;
   std::vector<Lane> lanes_;
   Latencies* latencies_ = nullptr;

@@ -19,7 +19,7 @@
 #include "bench/generator/options.h"
 #include "bench/generator/point.h"
 #include "bench/generator/report.h"
-#include "bench/generator/testbed.h"
+#include "bench/generator/tester.h"
 
 namespace vmnat::bench {
 namespace {
@@ -28,32 +28,33 @@ void say(const Options& options, const std::string& text) {
   if (!options.quiet) fmt::print(stderr, "{}\n", text);
 }
 
-void learn(TestBed& bed, FlowNumber flows, Report& report) {
-  const LearningResult result = learn_flows(bed, flows);
-  if (bed.options().mode == Mode::Forward) return;
+void learn(Tester& tester, FlowNumber flows, Report& report) {
+  const LearningResult result = learn_flows(tester, flows);
+  if (tester.options().mode == Mode::Forward) return;
   report.learning.emplace_back(flows, result);
-  say(bed.options(), fmt::format("  {} flows opened, {} missing", result.opened, result.missing));
+  say(tester.options(), fmt::format("  {} flows opened, {} missing", result.opened, result.missing));
   if (result.missing == flows) throw std::runtime_error("no frame comes through the device under test");
 }
 
-Report run_all(TestBed& bed) {
-  const Options& options = bed.options();
+Report run_all(Tester& tester) {
+  const Options& options = tester.options();
   Report report{.conditions = current_conditions()};
   for (const FlowNumber flows : options.flows) {
-    learn(bed, flows, report);
+    learn(tester, flows, report);
     if (!options.steady_load) continue;
     for (const FrameMix& frames : options.frames)
       for (const Traffic traffic : options.traffic)
-        report.points.push_back(measure_point(bed, {.traffic = traffic,
-                                                    .flows = flows,
-                                                    .frames = frames,
-                                                    .order = options.order,
-                                                    .seconds = options.duration_s}));
+        report.points.push_back(measure_point(tester, {.traffic = traffic,
+                                                       .flows = flows,
+                                                       .frames = frames,
+                                                       .order = options.order,
+                                                       .seconds = options.duration_s}));
   }
-  report.connections = measure_connections(bed);
-  report.faults = bed.faults();
-  report.shared_tuples = bed.options().mode == Mode::Nat ? bed.flows().count_shared_tuples(bed.plan()) : 0;
-  report.dependent_mappings = bed.flows().count_dependent_mappings(options.flow_space.endpoints);
+  report.connections = measure_connections(tester);
+  report.faults = tester.faults();
+  report.shared_tuples =
+      tester.options().mode == Mode::Nat ? tester.flows().count_shared_tuples(tester.plan()) : 0;
+  report.dependent_mappings = tester.flows().count_dependent_mappings(options.flow_space.endpoints);
   return report;
 }
 
@@ -65,15 +66,15 @@ void write_json(const Options& options, const std::string& json) {
 }
 
 // A flood's faults are told by what comes through, and by what does not.
-int run_flood(TestBed& bed) {
-  const Options& options = bed.options();
+int run_flood(Tester& tester) {
+  const Options& options = tester.options();
   Flooder flooder(flooder_device_name(options), options.virtio.queue_size, *find_flood(options.flood));
   if (!poll_until(20, [&] { return flooder.is_up(); }))
     throw std::runtime_error("the flooder's link does not come up");
   Report unused;
-  learn(bed, options.flows.front(), unused);
-  const FloodResult result = measure_flood(bed, flooder);
-  bed.progress().clear();
+  learn(tester, options.flows.front(), unused);
+  const FloodResult result = measure_flood(tester, flooder);
+  tester.progress().clear();
   fmt::print("{}", text_of(result));
   write_json(options, json_of(result, options));
   return 0;
@@ -83,10 +84,10 @@ int run_flood(TestBed& bed) {
 int run_benchmark(const Options& options) {
   const Environment environment(options);
   Progress progress(options.label);
-  TestBed bed(options, progress);
-  bed.find_device();
-  if (!options.flood.empty()) return run_flood(bed);
-  const Report report = run_all(bed);
+  Tester tester(options, progress);
+  tester.find_device();
+  if (!options.flood.empty()) return run_flood(tester);
+  const Report report = run_all(tester);
   progress.clear();
   fmt::print("{}", text_of(report, options));
   write_json(options, json_of(report, options));

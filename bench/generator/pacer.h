@@ -7,8 +7,7 @@
 // generator's own absence (another process had its CPU): the schedule moves on by what is longer, so that the
 // generator's trouble is neither a burst nor loss.
 //
-//   1 frame a tick, patience 100: asked at 10, 10 are due; 10 taken; asked at 200, 100 are due and 90 given
-//   up
+//   1 frame a tick, patience 100: asked at 10, 10 are due; 10 taken; asked at 200, 100 are due, 90 given up
 #pragma once
 
 #include <algorithm>

@@ -12,26 +12,26 @@ namespace {
 constexpr double kLowestShare = 1e-3;
 constexpr double kHighestShare = 1.5;
 
-void show(TestBed& bed, const LoadPlan& plan, const std::string& what) {
-  bed.progress().show(
+void show(Tester& tester, const LoadPlan& plan, const std::string& what) {
+  tester.progress().show(
       fmt::format("{} flows, {} bytes, {}: {}", plan.flows, plan.frames.name(), text_of(plan.traffic), what));
 }
 
-std::vector<LoadSample> measure_rate(TestBed& bed, const LoadPlan& plan, Load& load) {
+std::vector<LoadSample> measure_rate(Tester& tester, const LoadPlan& plan, Load& load) {
   std::vector<LoadSample> samples;
-  for (unsigned i = 0; i < bed.options().repeat; ++i) {
-    samples.push_back(load.run(bed.options().rate_mpps));
-    show(bed, plan, fmt::format("{:.2f} Mpps", samples.back().mpps()));
+  for (unsigned i = 0; i < tester.options().repeat; ++i) {
+    samples.push_back(load.run(tester.options().rate_mpps));
+    show(tester, plan, fmt::format("{:.2f} Mpps", samples.back().mpps()));
   }
   return samples;
 }
 
-SearchOutcome search_rates(TestBed& bed, const LoadPlan& plan, Load& load) {
+SearchOutcome search_rates(Tester& tester, const LoadPlan& plan, Load& load) {
   const double guess = load.run(0).mpps();
   const auto lanes = static_cast<double>(load.directions());
   const auto measure = [&](double mpps) {
     const LoadSample sample = load.run(mpps / lanes);
-    show(bed, plan, fmt::format("{:.3f} Mpps offered, {:.4f}% lost", mpps, sample.loss * 100));
+    show(tester, plan, fmt::format("{:.3f} Mpps offered, {:.4f}% lost", mpps, sample.loss * 100));
     return Trial{.load = mpps, .loss_ratio = sample.loss, .forwarded = sample.mpps()};
   };
   RateSearch search(measure,
@@ -46,28 +46,28 @@ double highest_rate(const Point& point, Load& load) {
   return point.search ? point.search->pdr.load : load.run(0).mpps();
 }
 
-LatencyRun measure_latency(TestBed& bed, const LatencyLoad& asked, double highest, Load& load) {
+LatencyRun measure_latency(Tester& tester, const LatencyLoad& asked, double highest, Load& load) {
   LatencyRun run{.asked = asked, .sample = {}, .latencies = {}};
   const double mpps = asked.is_share ? asked.value * highest : asked.value;
-  show(bed, {}, fmt::format("latency at {:.3f} Mpps", mpps));
+  show(tester, {}, fmt::format("latency at {:.3f} Mpps", mpps));
   run.sample = load.run(mpps / static_cast<double>(load.directions()), &run.latencies);
   return run;
 }
 
 }  // namespace
 
-Point measure_point(TestBed& bed, const LoadPlan& plan) {
+Point measure_point(Tester& tester, const LoadPlan& plan) {
   Point point{.plan = plan, .samples = {}, .search = {}, .latency = {}};
   {
-    Load load(bed, plan);
-    point.samples = measure_rate(bed, plan, load);
-    if (bed.options().search) point.search = search_rates(bed, plan, load);
+    Load load(tester, plan);
+    point.samples = measure_rate(tester, plan, load);
+    if (tester.options().search) point.search = search_rates(tester, plan, load);
   }
-  if (bed.options().latency.empty()) return point;
-  Load load(bed, plan, Stamping::EachFrame);
+  if (tester.options().latency.empty()) return point;
+  Load load(tester, plan, Stamping::EachFrame);
   const double highest = highest_rate(point, load);
-  for (const LatencyLoad& asked : bed.options().latency)
-    point.latency.push_back(measure_latency(bed, asked, highest, load));
+  for (const LatencyLoad& asked : tester.options().latency)
+    point.latency.push_back(measure_latency(tester, asked, highest, load));
   return point;
 }
 

@@ -33,6 +33,6 @@ struct Point {
 };
 
 // Flows 0..plan.flows-1 are learned already.
-Point measure_point(TestBed& bed, const LoadPlan& plan);
+Point measure_point(Tester& tester, const LoadPlan& plan);
 
 }  // namespace vmnat::bench

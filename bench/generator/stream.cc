@@ -70,19 +70,19 @@ std::uint16_t Stream::send(std::uint64_t most) {
   return taken;
 }
 
-Row row_of(const TestBed& bed, Direction direction, const FrameMix& mix, const std::vector<FlowNumber>& flows,
-           Repetition repetition) {
+Row row_of(const Tester& tester, Direction direction, const FrameMix& mix,
+           const std::vector<FlowNumber>& flows, Repetition repetition) {
   Row row;
   std::vector<FrameTemplate> contents;
   for (const unsigned wire_size : mix.cycle()) {
-    contents.push_back(bed.frame_template(direction, wire_size));
+    contents.push_back(tester.frame_template(direction, wire_size));
     row.lengths.push_back(static_cast<std::uint16_t>(contents.back().length()));
   }
   const std::size_t count = repetition == Repetition::Endless ? mix.row_length(flows.size()) : flows.size();
   row.patches.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
     const FlowNumber flow = flows[i % flows.size()];
-    row.patches.push_back(contents[i % contents.size()].patch_of(bed.tuple_of(direction, flow), flow));
+    row.patches.push_back(contents[i % contents.size()].patch_of(tester.tuple_of(direction, flow), flow));
   }
   return row;
 }

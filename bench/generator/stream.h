@@ -12,7 +12,7 @@
 
 #include "bench/generator/frame.h"
 #include "bench/generator/ports.h"
-#include "bench/generator/testbed.h"
+#include "bench/generator/tester.h"
 
 namespace vmnat::bench {
 
@@ -62,7 +62,7 @@ class Stream {
 
 // Frames of these flows in this order; when it is to be repeated, lengthened by the first flows to whole
 // cycles.
-Row row_of(const TestBed& bed, Direction direction, const FrameMix& mix, const std::vector<FlowNumber>& flows,
-           Repetition repetition);
+Row row_of(const Tester& tester, Direction direction, const FrameMix& mix,
+           const std::vector<FlowNumber>& flows, Repetition repetition);
 
 }  // namespace vmnat::bench

@@ -23,12 +23,12 @@ constexpr double kDrainTime = 0.05;
 // One end of all connections: its port, and what waits to be sent there.
 class End {
  public:
-  End(TestBed& bed, Direction sends)
-      : bed_(bed),
+  End(Tester& tester, Direction sends)
+      : tester_(tester),
         sends_(sends),
-        port_(bed.sender(sends)),
-        frames_(port_.mac(), bed.next_hop(sends)),
-        expected_(bed.expected_addresses(arrives())) {}
+        port_(tester.sender(sends)),
+        frames_(port_.mac(), tester.next_hop(sends)),
+        expected_(tester.expected_addresses(arrives())) {}
   ~End() {
     for (rte_mbuf* buffer : pending_) rte_pktmbuf_free(buffer);
   }
@@ -79,9 +79,9 @@ class End {
     const auto segment = read_segment(bytes_of(buffer));
     const bool is_ours = segment && expected_.holds(rte_pktmbuf_mtod(buffer, const std::byte*));
     if (!is_ours) {
-      bed_.check(arrives(), bytes_of(buffer));
+      tester_.check(arrives(), bytes_of(buffer));
     } else if (received_++ % kSampledFrames == 0) {
-      bed_.check_segment(arrives(), bytes_of(buffer));
+      tester_.check_segment(arrives(), bytes_of(buffer));
     }
     const Answer answer = is_ours ? answer_to(*segment) : Answer{};
     std::array<rte_mbuf*, 2> buffers{buffer, nullptr};
@@ -89,7 +89,7 @@ class End {
     if (answer.count == 0) rte_pktmbuf_free(buffer);
   }
 
-  TestBed& bed_;
+  Tester& tester_;
   Direction sends_;
   Port& port_;
   TcpTemplate frames_;
@@ -101,14 +101,14 @@ class End {
 // Both ends, and how many connections have come to their end.
 class Talk {
  public:
-  explicit Talk(TestBed& bed) : client_(bed, Direction::Outbound), server_(bed, Direction::Inbound) {}
+  explicit Talk(Tester& tester) : client_(tester, Direction::Outbound), server_(tester, Direction::Inbound) {}
 
   // One turn: opens `count` connections from `first` on, answers what has come; the number of frames
   // received.
-  unsigned turn(TestBed& bed, FlowNumber first, std::uint64_t count) {
+  unsigned turn(Tester& tester, FlowNumber first, std::uint64_t count) {
     for (std::uint64_t i = 0; i < count; ++i) {
       const FlowNumber flow = first + static_cast<FlowNumber>(i);
-      client_.send(first_segment(bed.plan().outbound(flow), flow));
+      client_.send(first_segment(tester.plan().outbound(flow), flow));
     }
     unsigned received = client_.receive([](const TcpSegment& segment) { return client_answer(segment); });
     received += server_.receive([this](const TcpSegment& segment) {
@@ -150,17 +150,17 @@ class Window {
 
 }  // namespace
 
-ConnectionTrial talk_tcp(TestBed& bed, const ConnectionPlan& plan) {
-  Talk talk(bed);
+ConnectionTrial talk_tcp(Tester& tester, const ConnectionPlan& plan) {
+  Talk talk(tester);
   Window window;
   OpeningPace pace(plan);
   while (!pace.is_over()) {
     std::uint64_t count = std::min<std::uint64_t>(pace.due(), kBurst);
     if (plan.rate == 0) count = std::min(count, window.room(pace.taken(), talk));
-    const unsigned received = talk.turn(bed, plan.first + static_cast<FlowNumber>(pace.taken()), count);
+    const unsigned received = talk.turn(tester, plan.first + static_cast<FlowNumber>(pace.taken()), count);
     pace.took(count, received + count > 0);
   }
-  poll_until(kDrainTime, [&] { return talk.turn(bed, 0, 0), talk.completed() >= plan.count; });
+  poll_until(kDrainTime, [&] { return talk.turn(tester, 0, 0), talk.completed() >= plan.count; });
   return pace.trial(talk.completed(), talk.last());
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checking single frames, and finding the device under test.
-#include "bench/generator/testbed.h"
+#include "bench/generator/tester.h"
 
 #include <rte_cycles.h>
 #include <rte_ethdev.h>
@@ -32,7 +32,7 @@ const char* text_of(Direction direction) {
   return direction == Direction::Outbound ? "outbound" : "inbound";
 }
 
-TestBed::TestBed(const Options& options, Progress& progress)
+Tester::Tester(const Options& options, Progress& progress)
     : options_(options),
       progress_(progress),
       plan_(options.flow_space),
@@ -44,7 +44,7 @@ TestBed::TestBed(const Options& options, Progress& progress)
     throw std::invalid_argument("--remotes holds fewer endpoints than --flows");
 }
 
-void TestBed::find_device() {
+void Tester::find_device() {
   if (!poll_until(kLinkDeadline, [&] { return vm_.is_up() && uplink_.is_up(); }))
     throw std::runtime_error("the link to the device under test does not come up");
   if (options_.mode == Mode::Forward) return;
@@ -64,7 +64,7 @@ void TestBed::find_device() {
                              to_string(host_side_.peer_mac() ? router_side_.peer() : host_side_.peer()));
 }
 
-unsigned TestBed::receive_and_check() {
+unsigned Tester::receive_and_check() {
   unsigned total = 0;
   for (const Direction direction : {Direction::Outbound, Direction::Inbound}) {
     rte_mbuf* frames[kBurst];
@@ -76,13 +76,13 @@ unsigned TestBed::receive_and_check() {
   return total;
 }
 
-void TestBed::drain() {
+void Tester::drain() {
   std::uint64_t quiet_since = rte_rdtsc();
   while (rte_rdtsc() - quiet_since < ticks_of(kQuietTime))
     if (receive_and_check() > 0) quiet_since = rte_rdtsc();
 }
 
-void TestBed::check(Direction direction, std::span<const std::byte> frame) {
+void Tester::check(Direction direction, std::span<const std::byte> frame) {
   const auto* ethernet = net::view<net::EthernetHeader>(frame);
   if (ethernet != nullptr && ethernet->ether_type() == net::EtherType::Arp) {
     const auto reply = neighbors_at(direction).answer(frame);
@@ -99,11 +99,11 @@ void TestBed::check(Direction direction, std::span<const std::byte> frame) {
   ++faults_[static_cast<std::size_t>(fault)];
 }
 
-bool TestBed::is_external(net::Ipv4Addr address) const {
+bool Tester::is_external(net::Ipv4Addr address) const {
   return address >= options_.external_first && address <= options_.external_last;
 }
 
-Fault TestBed::fault_of_outbound(const ReceivedFrame& frame) {
+Fault Tester::fault_of_outbound(const ReceivedFrame& frame) {
   if (frame.tuple.destination != plan_.remote(frame.flow)) return Fault::RemoteEndpoint;
   if (options_.mode == Mode::Forward)
     return frame.tuple.source == plan_.internal(frame.flow) ? Fault::None : Fault::InternalEndpoint;
@@ -113,7 +113,7 @@ Fault TestBed::fault_of_outbound(const ReceivedFrame& frame) {
   return flows_.record_external(frame.flow, frame.tuple.source) ? Fault::None : Fault::Mapping;
 }
 
-Fault TestBed::fault_of_inbound(const ReceivedFrame& frame) {
+Fault Tester::fault_of_inbound(const ReceivedFrame& frame) {
   if (frame.tuple.source != plan_.remote(frame.flow)) return Fault::RemoteEndpoint;
   if (frame.tuple.destination != plan_.internal(frame.flow)) return Fault::InternalEndpoint;
   if (options_.mode == Mode::Nat && frame.ttl != kSentTtl - 1) return Fault::Ttl;
@@ -121,14 +121,14 @@ Fault TestBed::fault_of_inbound(const ReceivedFrame& frame) {
   return Fault::None;
 }
 
-void TestBed::check_segment(Direction direction, std::span<const std::byte> frame) {
+void Tester::check_segment(Direction direction, std::span<const std::byte> frame) {
   const auto segment = read_segment(frame);
   Fault fault = segment ? checksum_fault_of(frame) : Fault::Foreign;
   if (fault == Fault::None) fault = fault_of_segment(direction, *segment);
   ++faults_[static_cast<std::size_t>(fault)];
 }
 
-Fault TestBed::fault_of_segment(Direction direction, const TcpSegment& segment) const {
+Fault Tester::fault_of_segment(Direction direction, const TcpSegment& segment) const {
   const FlowNumber flow = segment.flow();
   const bool is_outbound = direction == Direction::Outbound;
   const auto [near, far] =
@@ -150,7 +150,7 @@ bool AddressRange::holds(const std::byte* frame) const {
          address.host() - first <= last - first;
 }
 
-AddressRange TestBed::expected_addresses(Direction direction) const {
+AddressRange Tester::expected_addresses(Direction direction) const {
   constexpr std::size_t kAddresses = sizeof(net::EthernetHeader);
   if (direction == Direction::Outbound && options_.mode == Mode::Nat)
     return {kAddresses + offsetof(net::Ipv4Header, source), options_.external_first.host(),
@@ -161,19 +161,19 @@ AddressRange TestBed::expected_addresses(Direction direction) const {
   return {kAddresses + field, network.first().host(), network.broadcast().host()};
 }
 
-Tuple TestBed::tuple_of(Direction direction, FlowNumber flow) const {
+Tuple Tester::tuple_of(Direction direction, FlowNumber flow) const {
   if (direction == Direction::Outbound) return plan_.outbound(flow);
   const bool is_translated = options_.mode == Mode::Nat;
   return {plan_.remote(flow), is_translated ? flows_.external(flow) : plan_.internal(flow)};
 }
 
-net::MacAddr TestBed::next_hop(Direction direction) const {
+net::MacAddr Tester::next_hop(Direction direction) const {
   const Port& to = direction == Direction::Outbound ? uplink_ : vm_;
   const NeighborSide& side = direction == Direction::Outbound ? host_side_ : router_side_;
   return side.peer_mac().value_or(to.mac());
 }
 
-FrameTemplate TestBed::frame_template(Direction direction, std::size_t wire_size) const {
+FrameTemplate Tester::frame_template(Direction direction, std::size_t wire_size) const {
   const Port& from = direction == Direction::Outbound ? vm_ : uplink_;
   return {wire_size, from.mac(), next_hop(direction)};
 }

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// TestBed: both sides of the device under test, what is known about its flows, and the check of single
-// frames.
+// Tester (RFC 2544): both sides of the device under test, what is known about its flows, and the check of
+// single frames.
 //
-//   generator's VM side  --outbound-->  device under test  --outbound-->  generator's uplink side (router,
-//   remotes)
-//                        <--inbound---                     <--inbound---
+//   generator's VM side  --outbound-->  device under test  --outbound-->  generator's uplink side
+//                        <--inbound---                     <--inbound---  (router and remotes)
 //
 // A frame is checked against the plan by the flow number in its payload: its tuple on the far side follows
 // from it. Under load most frames are only counted; see load.h.
@@ -37,9 +36,9 @@ struct AddressRange {
   [[nodiscard]] bool holds(const std::byte* frame) const;
 };
 
-class TestBed {
+class Tester {
  public:
-  TestBed(const Options& options, Progress& progress);
+  Tester(const Options& options, Progress& progress);
 
   // Waits for both links and finds the device's MAC on either side by ARP (mode nat). Throws when it does not
   // answer.
