@@ -81,7 +81,6 @@ struct Statistics {
   std::uint64_t disbelieved = 0;    // TCP segments of remotes that would have changed a session
   std::uint64_t overloaded = 0;     // sessions that were given a port that others have, too
   std::uint64_t mappings = 0;       // endpoint-independent
-  std::array<std::uint64_t, kVerdicts> verdicts{};
 };
 
 // One session as control shows it.
@@ -155,10 +154,6 @@ class Conntrack {
     session.track<direction>(segment);
     if (direction == Direction::Outbound) session.refresh(now);
   }
-  void follow_tcp(Session& session, Direction direction, const TcpSegment& segment, Time now) {
-    direction == Direction::Outbound ? follow_tcp<Direction::Outbound>(session, segment, now)
-                                     : follow_tcp<Direction::Inbound>(session, segment, now);
-  }
   // The VM was seen at this port with this MAC; nothing is written unless that is news.
   void move_to(Session& session, PortIndex port, net::MacAddr mac) {
     if (!session.is_at(port, mac)) move(session, port, mac);
@@ -178,12 +173,6 @@ class Conntrack {
   [[nodiscard]] std::uint32_t ports_used(ExternalIndex external, PortSpace space) const {
     return pool_.used(external, space);
   }
-  [[nodiscard]] std::uint32_t sessions_of(PortIndex port) const {
-    return sessions_of(port, Direction::Outbound) + sessions_of(port, Direction::Inbound);
-  }
-  [[nodiscard]] std::uint32_t sessions_of(PortIndex port, Direction opener) const {
-    return vm_ports_[port].opened_by[static_cast<unsigned>(opener)].sessions.load(std::memory_order_relaxed);
-  }
   [[nodiscard]] std::size_t memory_used() const;  // bytes of all tables touched so far; takes milliseconds
   // By table, the pages that the worker may touch soon; for LookAhead.
   static constexpr unsigned kExtents = 8;
@@ -192,7 +181,6 @@ class Conntrack {
   // Up to out.size() sessions from `cursor` on (0 at first); done when it returns fewer. A session that
   // lives throughout is seen exactly once, whatever happens to others meanwhile.
   std::size_t snapshot(std::uint32_t& cursor, std::span<SessionView> out) const;
-  [[nodiscard]] std::optional<SessionView> view_of(const FlowKey& key) const;
 
   // Index entries == 2 x sessions, ports used == slots used == what sessions add up to, and each part's own.
   // For tests and debugging, on the worker or while it rests; slow. `why` gets the first violation.
@@ -200,7 +188,7 @@ class Conntrack {
 
  private:
   struct Allowance {
-    std::atomic<std::uint32_t> sessions;
+    std::uint32_t sessions;
     std::uint32_t settled;  // when `debt` was last reduced, ticks
     std::uint64_t debt;     // sessions opened beyond the rate, in sixteenths of one
   };
@@ -210,7 +198,6 @@ class Conntrack {
   struct Counters {
     std::atomic<std::uint64_t> created, expired, erased, early_dropped, active, overloaded, mappings,
         disbelieved;
-    std::array<std::atomic<std::uint64_t>, kVerdicts> verdicts;
   };
   struct Choice {  // of an external endpoint
     ExternalIndex external = 0;
@@ -238,9 +225,15 @@ class Conntrack {
   [[gnu::cold]] void advance_outbound(Session& session, const TcpSegment& segment, Time now);
   [[gnu::cold]] void advance_inbound(Session& session, const TcpSegment& segment, Time now);
 
-  Opened refused(Verdict verdict);
+  static Opened refused(Verdict verdict) { return {nullptr, verdict}; }
   ExternalIndex probable_external(OutboundFlow& flow, const NatPolicy& policy, PortSpace space);
   TagIndex::Place prefetch_probable(OutboundFlow& flow, const NatPolicy& policy);
+  [[nodiscard]] std::uint32_t sessions_of(PortIndex port) const {
+    return sessions_of(port, Direction::Outbound) + sessions_of(port, Direction::Inbound);
+  }
+  [[nodiscard]] std::uint32_t sessions_of(PortIndex port, Direction opener) const {
+    return vm_ports_[port].opened_by[static_cast<unsigned>(opener)].sessions;
+  }
   [[nodiscard]] std::uint32_t most_sessions(Direction opener, const NatPolicy& policy) const;
   [[nodiscard]] bool has_room_for(PortIndex port) const;
   static bool pay(Allowance& allowance, std::uint64_t rate, Time now);

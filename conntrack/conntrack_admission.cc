@@ -28,13 +28,11 @@ constexpr unsigned kAhead = 4;           // records prefetched
 
 void Conntrack::enter_port(PortIndex port, Direction opener) {
   parts_taken_ += sessions_of(port) < part_ ? 1 : 0;
-  auto& sessions = vm_ports_[port].opened_by[static_cast<unsigned>(opener)].sessions;
-  sessions.store(sessions.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  ++vm_ports_[port].opened_by[static_cast<unsigned>(opener)].sessions;
 }
 
 void Conntrack::leave_port(PortIndex port, Direction opener) {
-  auto& sessions = vm_ports_[port].opened_by[static_cast<unsigned>(opener)].sessions;
-  sessions.store(sessions.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+  --vm_ports_[port].opened_by[static_cast<unsigned>(opener)].sessions;
   parts_taken_ -= sessions_of(port) < part_ ? 1 : 0;
 }
 

@@ -62,11 +62,6 @@ bool Conntrack::may_open(net::Protocol protocol, std::uint8_t tcp_flags, unsigne
          (policies_[policy_id].mid_stream == MidStream::PickUp && goes_on(tcp_flags));
 }
 
-Opened Conntrack::refused(Verdict verdict) {
-  add_one(counters_.verdicts[static_cast<unsigned>(verdict)]);
-  return {nullptr, verdict};
-}
-
 Opened Conntrack::open_outbound(const OutboundFlow& flow, unsigned policy_id, Time now) {
   if (Session* session = find(flow.key)) return {session, Verdict::Opened};
   const NatPolicy& policy = policies_[policy_id];
@@ -380,7 +375,6 @@ Opened Conntrack::open(const Session::Identity& identity, std::uint8_t flags, Se
   }
   add_one(counters_.created);
   add_one(counters_.active);
-  add_one(counters_.verdicts[static_cast<unsigned>(Verdict::Opened)]);
   return {&session, Verdict::Opened};
 }
 

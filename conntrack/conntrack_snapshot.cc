@@ -7,42 +7,18 @@
 
 namespace vmnat::conntrack {
 
-const char* to_string(Verdict verdict) {
-  switch (verdict) {
-    case Verdict::Opened:
-      return "opened";
-    case Verdict::TableFull:
-      return "table_full";
-    case Verdict::NoFreePort:
-      return "no_free_port";
-    case Verdict::SessionLimit:
-      return "session_limit";
-    case Verdict::SessionRate:
-      return "session_rate";
-    case Verdict::TcpNotSyn:
-      return "tcp_not_syn";
-    case Verdict::Filtered:
-      return "filtered";
-    case Verdict::OtherWorker:
-      return "other_worker";
-  }
-  return "unknown";
-}
-
 Statistics Conntrack::statistics() const {
   const auto read = [](const std::atomic<std::uint64_t>& counter) {
     return counter.load(std::memory_order_relaxed);
   };
-  Statistics result{.active = read(counters_.active),
-                    .created = read(counters_.created),
-                    .expired = read(counters_.expired),
-                    .erased = read(counters_.erased),
-                    .early_dropped = read(counters_.early_dropped),
-                    .disbelieved = read(counters_.disbelieved),
-                    .overloaded = read(counters_.overloaded),
-                    .mappings = read(counters_.mappings)};
-  std::ranges::transform(counters_.verdicts, result.verdicts.begin(), read);
-  return result;
+  return {.active = read(counters_.active),
+          .created = read(counters_.created),
+          .expired = read(counters_.expired),
+          .erased = read(counters_.erased),
+          .early_dropped = read(counters_.early_dropped),
+          .disbelieved = read(counters_.disbelieved),
+          .overloaded = read(counters_.overloaded),
+          .mappings = read(counters_.mappings)};
 }
 
 std::size_t Conntrack::memory_used() const {
@@ -96,18 +72,6 @@ std::size_t Conntrack::snapshot(std::uint32_t& cursor, std::span<SessionView> ou
     if (copy.in_use()) out[taken++] = view(copy);
   }
   return taken;
-}
-
-std::optional<SessionView> Conntrack::view_of(const FlowKey& key) const {
-  std::optional<SessionView> result;
-  const auto found = index_.find_shared(place(key), [&](std::uint32_t record) {
-    if (record >= capacity_) return false;
-    const Session copy = sessions_[record].copied();
-    if (!copy.in_use() || !copy.is_for(key)) return false;
-    result = view(copy);
-    return true;
-  });
-  return found == TagIndex::kNothing ? std::nullopt : result;
 }
 
 bool Conntrack::check_invariants(std::string* why) const {

@@ -61,8 +61,6 @@ enum class Verdict : std::uint8_t {
   Filtered,      // inbound: nothing is mapped there, or the mapping's filter does not let this remote in
   OtherWorker,   // protocols without ports: another worker has the sessions with this remote
 };
-inline constexpr unsigned kVerdicts = 8;
-const char* to_string(Verdict verdict);  // "opened", "table_full", "no_free_port", ...
 
 // TCP and UDP ports and ICMP identifiers are numbered apart (RFC 4787 REQ-1 holds per protocol).
 enum class PortSpace : std::uint8_t { Tcp, Udp, Icmp, None };

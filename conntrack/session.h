@@ -105,9 +105,6 @@ class alignas(kCacheLineSize) Session {
     if constexpr (direction == Direction::Outbound) return {external(), address, l4};
     return {internal(), address.negated(), l4.negated()};
   }
-  [[nodiscard]] Rewrite rewrite(Direction direction) const {
-    return direction == Direction::Outbound ? rewrite<Direction::Outbound>() : rewrite<Direction::Inbound>();
-  }
 
   // One packet of `bytes` was translated. ICMP errors are not counted: they keep nothing alive (RFC 5508
   // REQ-6).
@@ -118,13 +115,6 @@ class alignas(kCacheLineSize) Session {
   // again, does more than ask. After count().
   template <Direction direction>
   void keep_alive(Time now);
-  void count(Direction direction, std::uint32_t bytes) {
-    direction == Direction::Outbound ? count<Direction::Outbound>(bytes) : count<Direction::Inbound>(bytes);
-  }
-  void keep_alive(Direction direction, Time now) {
-    direction == Direction::Outbound ? keep_alive<Direction::Outbound>(now)
-                                     : keep_alive<Direction::Inbound>(now);
-  }
 
   // TCP. An acknowledgement of a connection that lives, or data: nothing but these is frequent.
   [[nodiscard]] bool is_flowing(std::uint8_t tcp_flags) const {

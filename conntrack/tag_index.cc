@@ -13,12 +13,6 @@ constexpr unsigned kMaxMoves = 3;
 constexpr std::uint32_t kOverflowOne = 1u << 24;
 constexpr std::uint32_t kOverflowCount = 0xffu << 24;
 
-// Each store is a plain mov on x86; the atomics are for find_shared on other threads.
-template <typename T>
-void store(T& at, T value, std::memory_order order = std::memory_order_release) {
-  std::atomic_ref(at).store(value, order);
-}
-
 }  // namespace
 
 // One bucket that the search for room has reached: entry `entry` of `parent`'s bucket could move here.
@@ -40,12 +34,12 @@ int TagIndex::free_entry(std::uint32_t bucket) const {
 }
 
 void TagIndex::put(std::uint32_t bucket, unsigned entry, std::uint16_t tag, std::uint32_t value) {
-  store(buckets_[bucket].values[entry], value);
-  store(buckets_[bucket].tags[entry], tag);  // release: a reader that sees the tag sees the value
+  buckets_[bucket].values[entry] = value;
+  buckets_[bucket].tags[entry] = tag;
 }
 
 void TagIndex::clear(std::uint32_t bucket, unsigned entry) {
-  store(buckets_[bucket].tags[entry], std::uint16_t{0});
+  buckets_[bucket].tags[entry] = 0;
 }
 
 // 255 entries moved out of one bucket do not happen by chance; the count then stays and so does the filter.
@@ -62,10 +56,7 @@ void TagIndex::remove_overflow(std::uint32_t bucket) {
   if ((overflow & kOverflowCount) == 0) overflow = 0;
 }
 
-// Written at its new place before it leaves the old one, within an odd `moves_`.
 void TagIndex::move(std::uint32_t from, unsigned entry, std::uint32_t to, unsigned free_entry) {
-  const std::uint32_t moves = moves_.load(std::memory_order_relaxed);
-  moves_.store(moves + 1, std::memory_order_relaxed);  // the release stores below keep it before them
   const std::uint16_t tag = buckets_[from].tags[entry];
   const std::uint32_t value = buckets_[from].values[entry];
   put(to, free_entry, tag, value ^ kSecondary);
@@ -75,7 +66,6 @@ void TagIndex::move(std::uint32_t from, unsigned entry, std::uint32_t to, unsign
   } else {
     add_overflow(from, tag);
   }
-  moves_.store(moves + 2, std::memory_order_release);
 }
 
 bool TagIndex::put_at_home(Place place, std::uint32_t value) {

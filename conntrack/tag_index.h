@@ -10,12 +10,10 @@
 //
 //   | 10 tags 20 | overflow filter 3, count 1 | 10 values 40: 1 secondary, 31 value |
 //
-// Memory: 6.4 bytes an entry when full; insertion succeeds beyond 97 % (tests/conntrack). One writer;
-// any thread may call `find_shared`, which sees every entry that is present during the whole call.
+// Memory: 6.4 bytes an entry when full; insertion succeeds beyond 97 % (tests/conntrack). One thread's alone.
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstdint>
 #include <immintrin.h>
 
@@ -78,10 +76,6 @@ class TagIndex {
     if (value != kNothing || !may_overflow(place)) return value;
     return find_in(other_bucket(place.bucket, place.tag), place.tag, is_it);
   }
-  // The same from any thread. `is_it` decides by itself whether what the value names is still the thing
-  // searched. Entries that move during the search make it start again.
-  template <typename Predicate>
-  [[nodiscard]] std::uint32_t find_shared(Place place, Predicate is_it) const;
 
   // False: no room within the bound of the search. The caller knows that the value is not there yet.
   bool insert(Place place, std::uint32_t value);
@@ -145,26 +139,6 @@ class TagIndex {
   ReservedArray<Bucket> buckets_;
   std::uint32_t bucket_count_ = 0;
   std::uint64_t size_ = 0;
-  std::atomic<std::uint32_t> moves_{0};  // odd while an entry moves; pairs with find_shared
 };
-
-template <typename Predicate>
-std::uint32_t TagIndex::find_shared(Place place, Predicate is_it) const {
-  const std::array buckets{place.bucket, other_bucket(place.bucket, place.tag)};
-  for (;;) {
-    const std::uint32_t before = moves_.load(std::memory_order_acquire);  // pairs with move()
-    for (const std::uint32_t bucket : buckets) {
-      Bucket& shared = const_cast<Bucket&>(buckets_[bucket]);  // atomic_ref<const T> comes with C++26
-      for (unsigned i = 0; i < kBucketEntries; ++i) {
-        // Acquire, here and below: the check of `moves_` comes after all reads.
-        if (std::atomic_ref(shared.tags[i]).load(std::memory_order_acquire) != place.tag) continue;
-        const std::uint32_t value =
-            std::atomic_ref(shared.values[i]).load(std::memory_order_acquire) & kValueMask;
-        if (is_it(value)) return value;
-      }
-    }
-    if ((before & 1) == 0 && moves_.load(std::memory_order_relaxed) == before) return kNothing;
-  }
-}
 
 }  // namespace vmnat::conntrack

@@ -307,6 +307,13 @@ void open_at_fill(benchmark::State& state) {
   }
 }
 
+template <Direction direction>
+void pass(Conntrack& conntrack, const FlowKey& key, const TcpSegment& segment) {
+  Session* session = conntrack.find(key);
+  session->count<direction>(60);
+  conntrack.follow_tcp<direction>(*session, segment, Time{});
+}
+
 // A whole TCP connection: SYN, SYN+ACK, ACK, FIN, FIN, ACK, and the session's end.
 void tcp_open_and_close(benchmark::State& state) {
   const auto sessions = static_cast<std::size_t>(state.range(0));
@@ -330,11 +337,9 @@ void tcp_open_and_close(benchmark::State& state) {
     const OutboundFlow& flow = flows[at++ % flows.size()];
     const Opened opened = table.conntrack->open_outbound(flow, 0, Time{});
     const FlowKey inbound = opened.session->inbound_key();
-    for (const auto& [direction, segment] : kSegments) {
-      Session* session = table.conntrack->find(direction == Direction::Outbound ? flow.key : inbound);
-      session->count(direction, 60);
-      table.conntrack->follow_tcp(*session, direction, segment, Time{});
-    }
+    for (const auto& [direction, segment] : kSegments)
+      direction == Direction::Outbound ? pass<Direction::Outbound>(*table.conntrack, flow.key, segment)
+                                       : pass<Direction::Inbound>(*table.conntrack, inbound, segment);
     table.conntrack->erase(*opened.session, Time{});
     ++meter.items;
   }

@@ -26,15 +26,15 @@ class Admission : public testing::Test {
   Session* open_answered(PortIndex port, unsigned i) {
     Session* session = open(port, i);
     if (session != nullptr)
-      for (const Direction direction : {kOut, kIn}) session->count(direction, 60);
+      for (const Direction direction : {kOut, kIn}) count(*session, direction, 60);
     return session;
   }
   Session* open_established(PortIndex port, unsigned i) {
     Session* session = open(port, i, kTcp);
     if (session == nullptr) return nullptr;
-    nat_->follow_tcp(*session, kOut, {100, 0, 0, kSyn}, {});
-    nat_->follow_tcp(*session, kIn, {900, 101, 0, kSyn | kAck}, {});
-    nat_->follow_tcp(*session, kOut, {101, 901, 0, kAck}, {});
+    follow_tcp(*nat_, *session, kOut, {100, 0, 0, kSyn}, {});
+    follow_tcp(*nat_, *session, kIn, {900, 101, 0, kSyn | kAck}, {});
+    follow_tcp(*nat_, *session, kOut, {101, 901, 0, kAck}, {});
     return session;
   }
   // How many are opened of so many flows that nobody answers.
@@ -57,7 +57,7 @@ class Admission : public testing::Test {
 
 TEST_F(Admission, AFloodOfOneVmTakesHalfOfTheTableAndReplacesItself) {
   EXPECT_EQ(flood(kFlooder, 6000), 6000u);
-  EXPECT_EQ(nat_->sessions_of(kFlooder), kCapacity / 2);
+  EXPECT_EQ(sessions_of(*nat_, kFlooder), kCapacity / 2);
   EXPECT_EQ(early_dropped(), 6000u - kCapacity / 2);
   EXPECT_NE(open(kVictim, 1), nullptr);
   EXPECT_EQ(nat_.broken_invariant(), "");
@@ -65,7 +65,7 @@ TEST_F(Admission, AFloodOfOneVmTakesHalfOfTheTableAndReplacesItself) {
 
 TEST_F(Admission, AFloodOfSynsToAForwardTakesAQuarterAndNothingOfTheVmsOwn) {
   EXPECT_EQ(flood_with_syns(6000), 6000u);
-  EXPECT_EQ(nat_->sessions_of(kFlooder), kCapacity / 4);
+  EXPECT_EQ(sessions_of(*nat_, kFlooder), kCapacity / 4);
   EXPECT_NE(open(kFlooder, 1), nullptr);
   EXPECT_NE(open(kVictim, 1), nullptr);
   EXPECT_EQ(flood(kFlooder, 2000), 2000u);
@@ -112,12 +112,12 @@ TEST_F(Admission, ASessionThatIsClosingOrResetGoesForANewOne) {
   for (const std::uint8_t last : {kFin, kRst}) {
     Nat nat({.capacity = 1});
     Session* session = nat.open(of_vm(1, 1), kRemote, kTcp);
-    nat->follow_tcp(*session, kOut, {100, 0, 0, kSyn}, {});
-    nat->follow_tcp(*session, kIn, {900, 101, 0, kSyn | kAck}, {});
-    nat->follow_tcp(*session, kOut, {101, 901, 0, kAck}, {});
+    follow_tcp(*nat, *session, kOut, {100, 0, 0, kSyn}, {});
+    follow_tcp(*nat, *session, kIn, {900, 101, 0, kSyn | kAck}, {});
+    follow_tcp(*nat, *session, kOut, {101, 901, 0, kAck}, {});
     EXPECT_EQ(nat.try_open(of_vm(1, 2), kRemote).verdict, Verdict::TableFull);
-    nat->follow_tcp(*session, kOut, {101, 901, 0, static_cast<std::uint8_t>(last | kAck)}, {});
-    nat->follow_tcp(*session, kIn, {901, 102, 0, static_cast<std::uint8_t>(last | kAck)}, {});
+    follow_tcp(*nat, *session, kOut, {101, 901, 0, static_cast<std::uint8_t>(last | kAck)}, {});
+    follow_tcp(*nat, *session, kIn, {901, 102, 0, static_cast<std::uint8_t>(last | kAck)}, {});
     EXPECT_EQ(nat.try_open(of_vm(1, 2), kRemote).verdict, Verdict::Opened);
     EXPECT_EQ(nat->statistics().early_dropped, 1u);
   }
@@ -145,27 +145,27 @@ TEST_F(Admission, WhatTheBurstInHandHasFoundIsNotDropped) {
 TEST_F(Admission, AVmWithFewSessionsLosesNoneToOneThatHasMore) {
   for (unsigned i = 0; i < 10; ++i) open(kVictim, i);
   for (const PortIndex port : {1, 3, 4}) flood(port, 3000);
-  EXPECT_EQ(nat_->sessions_of(kVictim), 10u);
+  EXPECT_EQ(sessions_of(*nat_, kVictim), 10u);
 }
 
 TEST_F(Admission, ALoneVmHasTheWholeTableAndItsRemotesHalf) {
   Nat nat({.capacity = 100});
   for (unsigned i = 0; i < 200; ++i) nat.try_forward(kService, kServer, spoofed(i), kTcp, kFlooder);
-  EXPECT_EQ(nat->sessions_of(kFlooder), 50u);
+  EXPECT_EQ(sessions_of(*nat, kFlooder), 50u);
   for (unsigned i = 0; i < 80; ++i) {
     Session* session = nat.open(of_vm(kFlooder, i), kRemote, kUdp, {}, kFlooder);
     ASSERT_NE(session, nullptr) << i;
-    for (const Direction direction : {kOut, kIn}) session->count(direction, 60);
+    for (const Direction direction : {kOut, kIn}) count(*session, direction, 60);
   }
-  EXPECT_EQ(nat->sessions_of(kFlooder, kOut), 80u);
-  EXPECT_EQ(nat->sessions_of(kFlooder, kIn), 20u);
+  EXPECT_EQ(sessions_of(*nat, kFlooder, kOut), 80u);
+  EXPECT_EQ(sessions_of(*nat, kFlooder, kIn), 20u);
   EXPECT_EQ(nat.broken_invariant(), "");
 }
 
 TEST_F(Admission, ALimitOfTheOperatorHoldsForBothAllowancesApart) {
   Nat nat({.capacity = 100, .guests = 4}, {.sessions_per_port = 10});
   for (unsigned i = 0; i < 30; ++i) nat.try_forward(kService, kServer, spoofed(i), kTcp, kFlooder);
-  EXPECT_EQ(nat->sessions_of(kFlooder, kIn), 10u);
+  EXPECT_EQ(sessions_of(*nat, kFlooder, kIn), 10u);
   for (unsigned i = 0; i < 10; ++i)
     EXPECT_NE(nat.open(of_vm(kFlooder, i), kRemote, kUdp, {}, kFlooder), nullptr);
   const auto dropped = nat->statistics().early_dropped;
@@ -177,7 +177,7 @@ TEST_F(Admission, ALimitOfTheOperatorHoldsForBothAllowancesApart) {
 TEST_F(Admission, AFloodOfRemotesDoesNotUseUpTheVmsRateOfNewSessions) {
   Nat nat({.capacity = 1000}, {.new_sessions_per_second = 10});
   for (unsigned i = 0; i < 100; ++i) nat.try_forward(kService, kServer, spoofed(i), kTcp, kFlooder);
-  EXPECT_EQ(nat->sessions_of(kFlooder, kIn), 10u);
+  EXPECT_EQ(sessions_of(*nat, kFlooder, kIn), 10u);
   EXPECT_EQ(nat.try_open(of_vm(kFlooder, 1), kRemote, kUdp, {}, kFlooder).verdict, Verdict::Opened);
 }
 
@@ -185,9 +185,9 @@ TEST_F(Admission, SpoofedDatagramsToAForwardThatAnswersStayWithinTheRemotesAllow
   for (unsigned i = 0; i < 3000; ++i) {
     Session* session = nat_.try_forward(kService, kServer, spoofed(i), kUdp, kFlooder).session;
     if (session == nullptr) continue;
-    for (const Direction direction : {kIn, kOut}) session->count(direction, 60);
+    for (const Direction direction : {kIn, kOut}) count(*session, direction, 60);
   }
-  EXPECT_EQ(nat_->sessions_of(kFlooder, kIn), kCapacity / 4);
+  EXPECT_EQ(sessions_of(*nat_, kFlooder, kIn), kCapacity / 4);
   EXPECT_NE(open(kFlooder, 1), nullptr);
   EXPECT_NE(open(kVictim, 1), nullptr);
 }

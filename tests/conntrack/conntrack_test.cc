@@ -63,7 +63,7 @@ TEST(Conntrack, RewritesBothWaysWithDeltasThatCancel) {
         protocol == kGre ? endpoint("192.168.122.10", 0) : endpoint("192.168.122.10", 2222);
     const net::Endpoint server = protocol == kTcp || protocol == kUdp ? kServer : endpoint("198.51.100.1", 0);
     const Session* session = nat.open(vm, server, protocol);
-    const Rewrite out = session->rewrite<Direction::Outbound>(), in = session->rewrite(Direction::Inbound);
+    const Rewrite out = session->rewrite<Direction::Outbound>(), in = rewrite_of(*session, Direction::Inbound);
     EXPECT_EQ(out.endpoint, session->external());
     EXPECT_EQ(in.endpoint, vm);
     const auto address = net::ChecksumDelta::of(vm.address, out.endpoint.address);
@@ -80,7 +80,7 @@ TEST(Conntrack, RewritesBothWaysWithDeltasThatCancel) {
 TEST(Conntrack, CountsBeyondThirtyTwoBits) {
   Session session;
   constexpr std::uint32_t kHuge = 0xffff'ffff;
-  for (unsigned i = 0; i < 1000; ++i) session.count(kIn, kHuge);
+  for (unsigned i = 0; i < 1000; ++i) count(session, kIn, kHuge);
   EXPECT_EQ(session.bytes(kIn), 1000ull * kHuge);
   EXPECT_EQ(session.packets(kIn), 1000u);
   EXPECT_EQ(session.bytes(kOut), 0u);
@@ -95,10 +95,10 @@ TEST(Conntrack, PacketsCarryIntoTheHighBitsOfTheirOwnDirection) {
     words[7] = middle_is_full ? 0xffff'ffff'1234'5678 : 0x1234'5678;
     auto session = std::bit_cast<Session>(words);
     const std::uint64_t before = middle_is_full ? 0x3'ffff'fffe : 0x3'fffe;
-    for (unsigned i = 0; i < 3; ++i) session.count(kOut, 10);
+    for (unsigned i = 0; i < 3; ++i) count(session, kOut, 10);
     EXPECT_EQ(session.packets(kOut), before + 3);
     EXPECT_EQ(session.packets(kIn), before);
-    for (unsigned i = 0; i < 5; ++i) session.count(kIn, 10);
+    for (unsigned i = 0; i < 5; ++i) count(session, kIn, 10);
     EXPECT_EQ(session.packets(kIn), before + 5);
     EXPECT_EQ(session.packets(kOut), before + 3);
     EXPECT_EQ(session.bytes(kOut), 30u);
@@ -137,8 +137,8 @@ TEST(Conntrack, ForwardsOpenFromOutsideAndTakeNoPort) {
       .key = FlowKey::of(external, kServer, kTcp), .forward_to = web, .port = 2, .tcp_flags = kSyn};
   const Opened opened = nat->open_inbound(flow, 0, {});
   ASSERT_EQ(opened.verdict, Verdict::Opened);
-  EXPECT_EQ(opened.session->rewrite(kIn).endpoint, web);
-  EXPECT_EQ(opened.session->rewrite(kOut).endpoint, external);
+  EXPECT_EQ(rewrite_of(*opened.session, kIn).endpoint, web);
+  EXPECT_EQ(rewrite_of(*opened.session, kOut).endpoint, external);
   EXPECT_EQ(opened.session->port(), 2);
   EXPECT_EQ(nat->ports_used(0, PortSpace::Tcp), 0u);
   EXPECT_EQ(nat.broken_invariant(), "");
@@ -201,8 +201,8 @@ TEST(Conntrack, FlushesWhatMatchesInPortions) {
   } while (cursor != 0);
   EXPECT_EQ(erased, 250u);
   EXPECT_EQ(calls, 10u);
-  EXPECT_EQ(nat->sessions_of(3), 0u);
-  EXPECT_EQ(nat->sessions_of(2), 250u);
+  EXPECT_EQ(sessions_of(*nat, 3), 0u);
+  EXPECT_EQ(sessions_of(*nat, 2), 250u);
   EXPECT_EQ(nat->statistics().erased, 250u);
   EXPECT_EQ(nat.broken_invariant(), "");
 }

@@ -96,8 +96,8 @@ TEST(Exhaustion, QuestionsToAResolverGiveTheirPortsBackInTime) {
     Session* session = nat.open(vm, resolver, kUdp, now);
     ASSERT_NE(session, nullptr) << i;
     for (const Direction direction : {kOut, kIn}) {
-      session->count(direction, 60);
-      session->keep_alive(direction, now);
+      count(*session, direction, 60);
+      keep_alive(*session, direction, now);
     }
     nat->expire(now, 1000);
     most = std::max(most, nat->statistics().active);

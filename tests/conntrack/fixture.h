@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "conntrack/conntrack.h"
+#include "tests/support/session_views.h"
 
 namespace vmnat::conntrack {
 
@@ -30,6 +31,33 @@ constexpr Time at_seconds(std::uint32_t seconds) {
 
 inline net::Endpoint endpoint(std::string_view address, unsigned port) {
   return {net::parse_ipv4(address).value(), net::L4Port::from_host(static_cast<std::uint16_t>(port))};
+}
+
+// What the packet path does by templates, with the direction as a value.
+inline Rewrite rewrite_of(const Session& session, Direction direction) {
+  return direction == kOut ? session.rewrite<kOut>() : session.rewrite<kIn>();
+}
+inline void count(Session& session, Direction direction, std::uint32_t bytes) {
+  direction == kOut ? session.count<kOut>(bytes) : session.count<kIn>(bytes);
+}
+inline void keep_alive(Session& session, Direction direction, Time now) {
+  direction == kOut ? session.keep_alive<kOut>(now) : session.keep_alive<kIn>(now);
+}
+inline void follow_tcp(Conntrack& conntrack, Session& session, Direction direction, const TcpSegment& segment,
+                       Time now) {
+  direction == kOut ? conntrack.follow_tcp<kOut>(session, segment, now)
+                    : conntrack.follow_tcp<kIn>(session, segment, now);
+}
+
+// Sessions of a VM's port; with `opener`, those that this side has opened.
+inline unsigned sessions_of(Conntrack& conntrack, PortIndex port, std::optional<Direction> opener = {}) {
+  unsigned count = 0;
+  std::uint32_t cursor = 0;
+  conntrack.erase_if(cursor, conntrack.capacity(), {}, [&](const Session& session) {
+    count += session.port() == port && session.opener() == opener.value_or(session.opener());
+    return false;
+  });
+  return count;
 }
 
 struct NatShape {

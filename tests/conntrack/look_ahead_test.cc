@@ -142,7 +142,7 @@ TEST(LookAhead, PermissionsHavePagesOnceTheyAreUsed) {
 TEST(LookAhead, LeavesWhatIsInTheTable) {
   Nat nat({.capacity = 1u << 16});
   Session* session = open_number(nat, 0);
-  session->count(kOut, 100);
+  count(*session, kOut, 100);
   LookAhead ahead(*nat);
   EXPECT_GT(look_ahead(ahead), 0u);
   EXPECT_EQ(nat->find(session->outbound_key()), session);

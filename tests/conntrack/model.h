@@ -14,6 +14,10 @@
 
 namespace vmnat::conntrack {
 
+inline std::string number_of(Verdict verdict) {
+  return "verdict " + std::to_string(static_cast<unsigned>(verdict));
+}
+
 class ModelNat {
  public:
   struct Flow {
@@ -54,7 +58,7 @@ class ModelNat {
     if (verdict == Verdict::TableFull)
       return sessions_.size() == shape_.capacity ? "" : "refused before the table is full";
     if (verdict == Verdict::NoFreePort) return why_refusal_is_wrong(flow);
-    if (verdict != Verdict::Opened) return to_string(verdict);
+    if (verdict != Verdict::Opened) return number_of(verdict);
     if (sessions_.size() == shape_.capacity) return "opened beyond the capacity";
     const net::Endpoint external = session->external();
     if (!pool_of(flow.protocol).contains(external)) return "not in the pool: " + net::to_string(external);
@@ -71,7 +75,7 @@ class ModelNat {
     if (verdict == Verdict::TableFull)
       return sessions_.size() == shape_.capacity ? "" : "refused before the table is full";
     if (verdict == Verdict::SessionLimit) return invited() >= half() ? "" : "refused before its half is full";
-    if (verdict != Verdict::Opened) return to_string(verdict);
+    if (verdict != Verdict::Opened) return number_of(verdict);
     if (session->internal() != *internal) return "let in to another internal endpoint";
     const Flow outbound{flow.protocol, *internal, flow.remote};
     add(outbound, flow.local, first_state(flow, Direction::Inbound), false, now);

@@ -37,11 +37,11 @@ class Connection {
     return see(kIn, {next[1] + off, next[0] + off, 0, flags});
   }
   SessionState see(Direction direction, const TcpSegment& segment) {
-    nat->follow_tcp(*session, direction, segment, now);
+    follow_tcp(*nat, *session, direction, segment, now);
     return session->state();
   }
   [[nodiscard]] Ticks life() {
-    const SessionView view = *nat->view_of(session->outbound_key());
+    const SessionView view = *view_of(*nat, session->outbound_key());
     return view.expires - view.last_seen;
   }
 
@@ -145,7 +145,7 @@ TEST(PickUp, OfRemotesIsCountedAgainstTheirShare) {
                            .tcp_flags = kAck};
     EXPECT_EQ(nat->open_inbound(flow, 0, {}).verdict, Verdict::Opened);
   }
-  EXPECT_EQ(nat->sessions_of(1, kIn), 16u) << "a quarter; the older ones went";
+  EXPECT_EQ(sessions_of(*nat, 1, kIn), 16u) << "a quarter; the older ones went";
 }
 
 }  // namespace

@@ -40,8 +40,8 @@ void write(Nat& nat, std::atomic<bool>& stop) {
     Session* session = nat.open(internal, remote_of(internal), kUdp, now);
     if (session == nullptr) continue;
     for (const Direction direction : {kOut, kIn}) {
-      session->count(direction, kPackets);
-      session->keep_alive(direction, now);
+      count(*session, direction, kPackets);
+      keep_alive(*session, direction, now);
     }
     nat->move_to(*session, static_cast<PortIndex>(random.next() % 4), net::MacAddr{{2, 0, 0, 0, 0, 1}});
     if (random.next() % 2 == 0) nat->erase(*session, now);
@@ -56,17 +56,11 @@ void read(Nat& nat, std::uint64_t wanted, std::atomic<std::uint64_t>& torn) {
   std::array<SessionView, 64> views;
   std::uint64_t seen = 0;
   std::uint32_t cursor = 0;
-  unsigned i = 0;
   while (seen < wanted) {
     const std::size_t count = nat->snapshot(cursor, views);
     for (std::size_t at = 0; at < count; ++at) torn += !is_whole(views[at]);
     seen += count;
     if (count < views.size()) cursor = 0;
-    const net::Endpoint internal = internal_number(i++);
-    if (const auto view = nat->view_of(FlowKey::of(internal, remote_of(internal), kUdp))) {
-      torn += !is_whole(*view) || view->internal != internal;
-      ++seen;
-    }
     const Statistics statistics = nat->statistics();
     torn += statistics.active > nat->capacity();
     torn += nat->ports_used(0, PortSpace::Udp) > 64512;
@@ -88,8 +82,7 @@ TEST(Shared, ReadersSeeWholeRecordsWhileTheWorkerWrites) {
   EXPECT_EQ(nat.broken_invariant(), "");
 }
 
-TEST(Shared, ASessionThatStaysIsFoundThroughAnyNumberOfMoves) {
-  // The index is nearly full, so that insertions move entries about; the one session must never be missed.
+TEST(Shared, ASessionThatStaysIsSeenOnceInEachRoundWhateverHappensToOthers) {
   Nat nat({.capacity = 2000});
   const net::Endpoint internal = internal_number(7);
   ASSERT_NE(nat.open(internal, remote_of(internal)), nullptr);
@@ -111,12 +104,12 @@ TEST(Shared, ASessionThatStaysIsFoundThroughAnyNumberOfMoves) {
       }
     }
   });
-  unsigned missed = 0;
-  for (unsigned i = 0; i < 200'000; ++i)
-    missed += !nat->view_of(FlowKey::of(internal, remote_of(internal), kUdp));
+  unsigned wrong = 0;
+  for (unsigned round = 0; round < 1000; ++round)
+    wrong += std::ranges::count(views_of(*nat), internal, &SessionView::internal) != 1;
   stop = true;
   writer.join();
-  EXPECT_EQ(missed, 0u);
+  EXPECT_EQ(wrong, 0u);
 }
 
 // Most blocks are at home with one worker, so that the others reach out for them.
@@ -177,7 +170,7 @@ TEST(SharedConntrack, PagesArePopulatedWhileTheWorkerOpensSessions) {
                                  net::L4Port::from_host(static_cast<std::uint16_t>(1024 + i / 1000))};
     Session* session = nat.open(internal, remote_of(internal));
     ASSERT_NE(session, nullptr);
-    session->count(kOut, kPackets);
+    count(*session, kOut, kPackets);
   }
   stop.store(true, std::memory_order_relaxed);
   control.join();

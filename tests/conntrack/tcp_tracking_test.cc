@@ -41,12 +41,12 @@ class Connection {
     return see(kIn, {sequence, acknowledged, payload, flags});
   }
   SessionState see(Direction direction, const TcpSegment& segment) {
-    session_->count(direction, 40 + segment.payload);
-    nat->follow_tcp(*session_, direction, segment, now);
+    count(*session_, direction, 40 + segment.payload);
+    follow_tcp(*nat, *session_, direction, segment, now);
     return session_->state();
   }
   // When it ends if nothing else is sent.
-  [[nodiscard]] Time end() { return nat->view_of(session_->outbound_key())->expires; }
+  [[nodiscard]] Time end() { return view_of(*nat, session_->outbound_key())->expires; }
   [[nodiscard]] Session& session() { return *session_; }
   [[nodiscard]] std::uint64_t disbelieved() { return nat->statistics().disbelieved; }
 

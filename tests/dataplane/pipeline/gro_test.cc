@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <random>
 
+#include "tests/support/session_views.h"
 #include "tests/support/testbed.h"
 
 namespace vmnat::test {
@@ -182,7 +183,8 @@ TEST_F(Gro, EachSegmentIsCountedForItsSession) {
   const auto endpoint = [](const char* address, std::uint16_t port) {
     return net::Endpoint{*net::parse_ipv4(address), net::L4Port::from_host(port)};
   };
-  const auto session = bed.worker(0).conntrack().view_of(
+  const auto session = view_of(
+      bed.worker(0).conntrack(),
       conntrack::FlowKey::of(endpoint(kExternal, kFlow), endpoint(kServer, 80), net::Protocol::Tcp));
   ASSERT_TRUE(session);
   EXPECT_EQ(session->packets_in, 3u);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // TCP without a session that is no SYN: answered by a RST, dropped, or picked up (nat.tcp_mid_stream).
 #include "tests/support/fixture.h"
+#include "tests/support/session_views.h"
 
 namespace vmnat::test {
 namespace {
@@ -139,7 +140,8 @@ TEST_F(MidStreamPickedUp, GoesOnFromTheSamePort) {
                             .acknowledgment(kSequence + 18)
                             .frame());
   EXPECT_EQ(bed.take(kVm1).size(), 1u);
-  const auto session = bed.worker(0).conntrack().view_of(
+  const auto session = view_of(
+      bed.worker(0).conntrack(),
       conntrack::FlowKey::of(endpoint(kVm1Address, 40000), endpoint(kServer, 443), net::Protocol::Tcp));
   EXPECT_EQ(session->state, conntrack::SessionState::Established);
 }
