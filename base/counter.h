@@ -10,10 +10,10 @@ namespace vmnat {
 // An increment is a plain load, add and store.
 class Counter {
  public:
-  void add(std::uint64_t amount) {
-    value_.store(value_.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
-  }
-  void set(std::uint64_t value) { value_.store(value, std::memory_order_relaxed); }  // of a gauge
+  void add(std::uint64_t amount) { set(get() + amount); }
+  // Of a gauge, which also falls.
+  void subtract(std::uint64_t amount) { set(get() - amount); }
+  void set(std::uint64_t value) { value_.store(value, std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t get() const { return value_.load(std::memory_order_relaxed); }
 
  private:

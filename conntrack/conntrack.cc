@@ -12,10 +12,6 @@ constexpr Ticks kTurn = std::chrono::seconds(4);  // every record is looked at w
 constexpr unsigned kSweepBatch = 32;              // expired sessions whose memory is fetched together
 constexpr unsigned kSweepAhead = 8;               // records prefetched by the sweep
 
-void add(std::atomic<std::uint64_t>& counter, std::uint64_t n) {  // single writer: no locked instruction
-  counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
-}
-
 Ticks timeout_for(TimeoutClass timeout, const Timeouts& timeouts) {
   switch (timeout) {
     case TimeoutClass::TcpEstablished:
@@ -135,7 +131,7 @@ unsigned Conntrack::expire(Time now, unsigned budget) {
     for (unsigned i = 0; i < count; ++i) remove(*ended[i], now);
     expired += count;
   }
-  if (expired > 0) add(counters_.expired, expired);
+  if (expired > 0) counters_.expired.add(expired);
   return expired;
 }
 
@@ -152,7 +148,7 @@ void Conntrack::prefetch_remove(const Session& session) const {
 
 void Conntrack::erase(Session& session, Time now) {
   remove(session, now);
-  add(counters_.erased, 1);
+  counters_.erased.add(1);
 }
 
 void Conntrack::remove(Session& session, Time now) {
@@ -164,7 +160,7 @@ void Conntrack::remove(Session& session, Time now) {
   leave_port(session.port(), session.opener());
   session.free(first_free_);
   first_free_ = record;
-  add(counters_.active, std::uint64_t{0} - 1);
+  counters_.active.subtract(1);
 }
 
 void Conntrack::release_external(const FlowKey& inbound, Time now) {
@@ -175,7 +171,7 @@ void Conntrack::release_external(const FlowKey& inbound, Time now) {
   planes_.note(RemotePlanes::key_of(inbound.remote, address), external.port, false);
   if (mappings_.remove_session({address, space, external.port}))
     pool_.release(address, space, external.port, now);
-  counters_.mappings.store(mappings_.size(), std::memory_order_relaxed);
+  counters_.mappings.set(mappings_.size());
 }
 
 void Conntrack::move(Session& session, PortIndex port, net::MacAddr mac) {

@@ -37,6 +37,7 @@
 #include <string>
 #include <utility>
 
+#include "base/counter.h"
 #include "base/ids.h"
 #include "base/random.h"
 #include "base/time.h"
@@ -196,8 +197,7 @@ class Conntrack {
     std::array<Allowance, 2> opened_by;
   };
   struct Counters {
-    std::atomic<std::uint64_t> created, expired, erased, early_dropped, active, overloaded, mappings,
-        disbelieved;
+    Counter created, expired, erased, early_dropped, active, overloaded, mappings, disbelieved;
   };
   struct Choice {  // of an external endpoint
     ExternalIndex external = 0;

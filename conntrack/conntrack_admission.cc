@@ -43,7 +43,7 @@ std::uint32_t Conntrack::most_sessions(Direction opener, const NatPolicy& policy
 
 // A port that has less than its part finds room as long as there is any; others leave the rest of all parts.
 bool Conntrack::has_room_for(PortIndex port) const {
-  const std::uint64_t free = capacity_ - counters_.active.load(std::memory_order_relaxed);
+  const std::uint64_t free = capacity_ - counters_.active.get();
   const std::uint64_t kept = all_parts_ - std::min(all_parts_, parts_taken_);
   return free > (sessions_of(port) < part_ ? 0 : kept);
 }
@@ -98,8 +98,7 @@ bool Conntrack::drop_early(Time now, Predicate yields) {
   }
   if (chosen == nullptr) return false;
   remove(*chosen, now);
-  auto& dropped = counters_.early_dropped;
-  dropped.store(dropped.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  counters_.early_dropped.add(1);
   return true;
 }
 

@@ -51,10 +51,6 @@ bool goes_on(std::uint8_t tcp_flags) {
          (tcp_flags & (net::TcpHeader::kSyn | net::TcpHeader::kRst)) == 0;
 }
 
-void add_one(std::atomic<std::uint64_t>& counter) {
-  counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-}
-
 }  // namespace
 
 bool Conntrack::may_open(net::Protocol protocol, std::uint8_t tcp_flags, unsigned policy_id) const {
@@ -265,7 +261,7 @@ bool Conntrack::overload(const FlowKey& outbound, const NatPolicy& policy, Choic
     choice.external = external;
     choice.port = *port;
     choice.flags |= Session::kPrivatePort;
-    add_one(counters_.overloaded);
+    counters_.overloaded.add(1);
     return true;
   }
   return false;
@@ -362,7 +358,7 @@ Opened Conntrack::open(const Session::Identity& identity, std::uint8_t flags, Se
     const ExternalIndex external = *ports_.index_of(identity.external.address);
     mappings_.add_session({external, space, identity.external.port});
     planes_.note(RemotePlanes::key_of(inbound.remote, external), identity.external.port, true);
-    counters_.mappings.store(mappings_.size(), std::memory_order_relaxed);
+    counters_.mappings.set(mappings_.size());
   }
   if (!insert(session)) {
     release_external(inbound, now);
@@ -373,8 +369,8 @@ Opened Conntrack::open(const Session::Identity& identity, std::uint8_t flags, Se
   if (policies_[identity.policy].filtering == Filtering::AddressDependent && permissions_.grant(inbound)) {
     session.add(Session::kPermits);
   }
-  add_one(counters_.created);
-  add_one(counters_.active);
+  counters_.created.add(1);
+  counters_.active.add(1);
   return {&session, Verdict::Opened};
 }
 

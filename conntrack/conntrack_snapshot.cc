@@ -8,17 +8,14 @@
 namespace vmnat::conntrack {
 
 Statistics Conntrack::statistics() const {
-  const auto read = [](const std::atomic<std::uint64_t>& counter) {
-    return counter.load(std::memory_order_relaxed);
-  };
-  return {.active = read(counters_.active),
-          .created = read(counters_.created),
-          .expired = read(counters_.expired),
-          .erased = read(counters_.erased),
-          .early_dropped = read(counters_.early_dropped),
-          .disbelieved = read(counters_.disbelieved),
-          .overloaded = read(counters_.overloaded),
-          .mappings = read(counters_.mappings)};
+  return {.active = counters_.active.get(),
+          .created = counters_.created.get(),
+          .expired = counters_.expired.get(),
+          .erased = counters_.erased.get(),
+          .early_dropped = counters_.early_dropped.get(),
+          .disbelieved = counters_.disbelieved.get(),
+          .overloaded = counters_.overloaded.get(),
+          .mappings = counters_.mappings.get()};
 }
 
 std::size_t Conntrack::memory_used() const {

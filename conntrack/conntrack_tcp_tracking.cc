@@ -111,8 +111,7 @@ void Conntrack::advance_inbound(Session& session, const TcpSegment& segment, Tim
   // That what the VM asked for is open is the VM's to say: its third segment follows anyway.
   if (is_opening(state) && is_live(next) && session.opener() == Direction::Outbound) return;
   if (!is_believable(session, segment, next)) {
-    auto& disbelieved = counters_.disbelieved;
-    disbelieved.store(disbelieved.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    counters_.disbelieved.add(1);
     return;
   }
   learn_from_remote(session, segment, next);

@@ -155,8 +155,7 @@ void PortPool::mark_used(ExternalIndex external, PortSpace space, unsigned port)
   words.resting &= ~bit(port);
   words.rested &= ~bit(port);
   note_block(external, space, port / kBlockPorts);
-  Space& sets = space_of(external, space);
-  sets.used.store(sets.used.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  space_of(external, space).used.add(1);
 }
 
 // Free, perhaps resting, in a block of ours.
@@ -259,8 +258,7 @@ void PortPool::release(ExternalIndex external, PortSpace space, net::L4Port port
   words.used &= ~bit(port.host());
   words.resting |= bit(port.host());
   note_block(external, space, block);
-  Space& sets = space_of(external, space);
-  sets.used.store(sets.used.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+  space_of(external, space).used.subtract(1);
   if (words.used == 0 && ports_.worker_count() > 1) give_back_if_empty(external, block);
 }
 

@@ -13,6 +13,7 @@
 // A block whose last port is free again is given back when other workers could use it.
 #pragma once
 
+#include "base/counter.h"
 #include "base/ids.h"
 #include "base/random.h"
 #include "base/time.h"
@@ -51,7 +52,7 @@ class PortPool {
   }
   // Ports with sessions; any thread.
   [[nodiscard]] std::uint32_t used(ExternalIndex external, PortSpace space) const {
-    return space_of(external, space).used.load(std::memory_order_relaxed);
+    return static_cast<std::uint32_t>(space_of(external, space).used.get());
   }
   [[nodiscard]] std::size_t memory_used() const { return held_.memory_used() + spaces_.memory_used(); }
   // Every count and set against the blocks themselves; for tests and debugging.
@@ -66,7 +67,7 @@ class PortPool {
     BlockSet open;     // blocks with a port that is free and does not rest
     BlockSet resting;  // blocks with a resting port
     std::uint64_t period;
-    std::atomic<std::uint32_t> used;
+    Counter used;
   };
 
   [[nodiscard]] const Space& space_of(ExternalIndex external, PortSpace space) const {
