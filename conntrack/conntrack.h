@@ -41,6 +41,7 @@
 #include "base/ids.h"
 #include "base/random.h"
 #include "base/time.h"
+#include "base/token_bucket.h"
 #include "conntrack/mappings.h"
 #include "conntrack/permissions.h"
 #include "conntrack/port_pool.h"
@@ -190,8 +191,7 @@ class Conntrack {
  private:
   struct Allowance {
     std::uint32_t sessions;
-    std::uint32_t settled;  // when `debt` was last reduced, ticks
-    std::uint64_t debt;     // sessions opened beyond the rate, in sixteenths of one
+    DebtBucket opened_lately;
   };
   struct VmPort {  // what remotes open to a VM takes nothing from what it opens itself
     std::array<Allowance, 2> opened_by;
@@ -236,7 +236,6 @@ class Conntrack {
   }
   [[nodiscard]] std::uint32_t most_sessions(Direction opener, const NatPolicy& policy) const;
   [[nodiscard]] bool has_room_for(PortIndex port) const;
-  static bool pay(Allowance& allowance, std::uint64_t rate, Time now);
   Verdict admit(PortIndex port, Direction opener, const NatPolicy& policy, Time now);
   template <typename Predicate>
   bool drop_early(Time now, Predicate yields);

@@ -19,7 +19,6 @@
 namespace vmnat::conntrack {
 namespace {
 
-constexpr std::uint64_t kRateUnit = Clock::period::den;
 constexpr std::uint32_t kLookedAt = 64;  // records, for one to drop
 constexpr unsigned kToChooseFrom = 4;    // the one that has been silent longest
 constexpr unsigned kAhead = 4;           // records prefetched
@@ -48,24 +47,14 @@ bool Conntrack::has_room_for(PortIndex port) const {
   return free > (sessions_of(port) < part_ ? 0 : kept);
 }
 
-// The rate is a leaky bucket of one second's worth of sessions (RFC 6888 REQ-4 and REQ-5).
-bool Conntrack::pay(Allowance& allowance, std::uint64_t rate, Time now) {
-  if (rate == 0) return true;
-  const std::uint32_t ticks = now.time_since_epoch().count();
-  const std::uint64_t paid = (ticks - allowance.settled) * rate;
-  allowance.debt -= std::min(allowance.debt, paid);
-  allowance.settled = ticks;
-  if (allowance.debt + kRateUnit > rate * kRateUnit) return false;
-  allowance.debt += kRateUnit;
-  return true;
-}
-
 Verdict Conntrack::admit(PortIndex port, Direction opener, const NatPolicy& policy, Time now) {
   Allowance& allowance = vm_ports_[port].opened_by[static_cast<unsigned>(opener)];
   const bool is_used_up = sessions_of(port, opener) >= most_sessions(opener, policy);
   if (is_used_up && opener == Direction::Outbound && policy.sessions_per_port != 0)
     return Verdict::SessionLimit;
-  if (!pay(allowance, policy.new_sessions_per_second, now)) return Verdict::SessionRate;
+  // RFC 6888 REQ-4 and REQ-5: a bucket of one second's worth of sessions.
+  const std::uint32_t rate = policy.new_sessions_per_second;
+  if (rate != 0 && !allowance.opened_lately.take(now, rate, rate)) return Verdict::SessionRate;
   const auto is_of_allowance = [&](const Session& session) {
     return session.port() == port && session.opener() == opener;
   };

@@ -26,6 +26,7 @@
 #include <span>
 #include <vector>
 
+#include "base/fibonacci_hash.h"
 #include "base/ids.h"
 #include "conntrack/policy.h"
 #include "conntrack/reserved_array.h"
@@ -120,7 +121,9 @@ class ExternalPorts {
 
  private:
   static constexpr std::uint16_t kNoIndex = 0xffff;
-  static std::uint32_t hash_of(net::Ipv4Addr address) { return address.host() * 0x9e37'79b1u; }
+  static std::uint32_t hash_of(net::Ipv4Addr address) {
+    return static_cast<std::uint32_t>(fibonacci_hash(address.host()) >> 32);
+  }
 
   ExternalPorts() = default;
   bool reserve(std::size_t addresses);
