@@ -51,6 +51,19 @@ bool goes_on(std::uint8_t tcp_flags) {
          (tcp_flags & (net::TcpHeader::kSyn | net::TcpHeader::kRst)) == 0;
 }
 
+// The policy's first external address that serves: the paired one is asked first, then those after it, round
+// to it again.
+template <typename Serves>
+std::optional<ExternalIndex> first_address(const NatPolicy& policy, net::Ipv4Addr internal, Serves serves) {
+  const std::size_t count = policy.addresses.size();
+  std::size_t at = Conntrack::paired(internal, count);
+  for (std::size_t left = count; left > 0; --left) {
+    if (serves(policy.addresses[at])) return policy.addresses[at];
+    at = at + 1 == count ? 0 : at + 1;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 bool Conntrack::may_open(net::Protocol protocol, std::uint8_t tcp_flags, unsigned policy_id) const {
@@ -165,15 +178,13 @@ void Conntrack::prefetch_open(std::span<OutboundFlow> flows, unsigned policy_id)
 // The first address of the flow's order that has a port, as take_new_port would find it.
 ExternalIndex Conntrack::probable_external(OutboundFlow& flow, const NatPolicy& policy, PortSpace space) {
   const net::Endpoint internal = flow.key.local_endpoint();
-  const std::size_t first = paired(internal.address, policy.addresses.size());
-  for (std::size_t i = 0, at = first; i < policy.addresses.size(); ++i) {
-    if (const auto port = pool_.probable(policy.addresses[at], space, internal.port)) {
-      flow.probable_port = *port;
-      return policy.addresses[at];
-    }
-    at = at + 1 == policy.addresses.size() ? 0 : at + 1;
-  }
-  return policy.addresses[first];
+  const auto has_port = [&](ExternalIndex external) {
+    const auto port = pool_.probable(external, space, internal.port);
+    if (port) flow.probable_port = *port;
+    return port.has_value();
+  };
+  const auto paired_one = policy.addresses[paired(internal.address, policy.addresses.size())];
+  return first_address(policy, internal.address, has_port).value_or(paired_one);
 }
 
 TagIndex::Place Conntrack::prefetch_probable(OutboundFlow& flow, const NatPolicy& policy) {
@@ -234,37 +245,32 @@ Verdict Conntrack::choose_external(const OutboundFlow& flow, const NatPolicy& po
 bool Conntrack::take_new_port(const OutboundFlow& flow, const NatPolicy& policy, Time now, Choice& choice) {
   const net::Endpoint internal = flow.key.local_endpoint();
   const PortSpace space = port_space(flow.key.protocol());
-  std::size_t at = paired(internal.address, policy.addresses.size());
-  for (std::size_t i = 0; i < policy.addresses.size(); ++i) {
-    const ExternalIndex external = policy.addresses[at];
-    at = at + 1 == policy.addresses.size() ? 0 : at + 1;
-    const auto port = pool_.allocate(external, space, {internal.port, flow.probable_port}, now);
-    if (!port) continue;
-    choice.external = external;
-    choice.port = *port;
-    if ((choice.flags & Session::kPrivatePort) == 0 && !mappings_.bind({external, space, *port}, internal)) {
-      choice.flags |= Session::kPrivatePort;
-    }
-    return true;
-  }
-  return false;
+  const auto external = first_address(policy, internal.address, [&](ExternalIndex candidate) {
+    const auto port = pool_.allocate(candidate, space, {internal.port, flow.probable_port}, now);
+    if (port) choice.port = *port;
+    return port.has_value();
+  });
+  if (!external) return false;
+  choice.external = *external;
+  const bool is_shared = (choice.flags & Session::kPrivatePort) == 0;
+  if (is_shared && !mappings_.bind({*external, space, choice.port}, internal))
+    choice.flags |= Session::kPrivatePort;
+  return true;
 }
 
 bool Conntrack::overload(const FlowKey& outbound, const NatPolicy& policy, Choice& choice) {
-  std::size_t at = paired(outbound.local_endpoint().address, policy.addresses.size());
-  for (std::size_t i = 0; i < policy.addresses.size(); ++i) {
-    const ExternalIndex external = policy.addresses[at];
-    at = at + 1 == policy.addresses.size() ? 0 : at + 1;
-    auto port = overloadable_port(external, outbound);
-    if (!port) port = exact_overloadable_port(external, outbound);
-    if (!port) continue;
-    choice.external = external;
-    choice.port = *port;
-    choice.flags |= Session::kPrivatePort;
-    counters_.overloaded.add(1);
-    return true;
-  }
-  return false;
+  const net::Ipv4Addr internal = outbound.local_endpoint().address;
+  const auto external = first_address(policy, internal, [&](ExternalIndex candidate) {
+    auto port = overloadable_port(candidate, outbound);
+    if (!port) port = exact_overloadable_port(candidate, outbound);
+    if (port) choice.port = *port;
+    return port.has_value();
+  });
+  if (!external) return false;
+  choice.external = *external;
+  choice.flags |= Session::kPrivatePort;
+  counters_.overloaded.add(1);
+  return true;
 }
 
 // Any held port towards this remote: a remote that few sessions go to is met at the first try.
@@ -318,15 +324,13 @@ std::uint64_t Conntrack::taken_towards(std::uint64_t remote, ExternalIndex exter
 // One session for each (external address, remote, protocol): there is no port to tell two apart.
 Verdict Conntrack::choose_portless(const FlowKey& outbound, const NatPolicy& policy, Choice& choice) {
   if (ports_.portless_owner(outbound.remote_endpoint().address) != worker_) return Verdict::OtherWorker;
-  std::size_t at = paired(outbound.local_endpoint().address, policy.addresses.size());
-  for (std::size_t i = 0; i < policy.addresses.size(); ++i) {
-    const ExternalIndex external = policy.addresses[at];
-    at = at + 1 == policy.addresses.size() ? 0 : at + 1;
-    if (is_taken({outbound.remote, FlowKey::pack({ports_.address(external), net::L4Port{}})})) continue;
-    choice.external = external;
-    return Verdict::Opened;
-  }
-  return Verdict::NoFreePort;
+  const net::Ipv4Addr internal = outbound.local_endpoint().address;
+  const auto external = first_address(policy, internal, [&](ExternalIndex candidate) {
+    return !is_taken({outbound.remote, FlowKey::pack({ports_.address(candidate), net::L4Port{}})});
+  });
+  if (!external) return Verdict::NoFreePort;
+  choice.external = *external;
+  return Verdict::Opened;
 }
 
 Session& Conntrack::take_record() {
