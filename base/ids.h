@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What all floors of the house count by: ports of the switch, workers, and the two ways through the NAT.
+// Indices that all floors share: ports of the switch, workers, and the two directions through the NAT.
 #pragma once
 
 #include <cstdint>

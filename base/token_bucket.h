@@ -12,11 +12,11 @@
 
 namespace vmnat {
 
-// A bucket that is told its numbers at each use, because they may change. It keeps what has been taken and has
-// not come back since: all zeroes is a full bucket.
+// A bucket that is told its numbers at each use, because they may change. It keeps how much has been taken
+// and not come back since, so all zeroes is a full bucket.
 class DebtBucket {
  public:
-  // True when one more, or `count` at once, may be done now.
+  // Whether one more, or `count` at once, may be done now.
   bool take(Time now, std::uint64_t per_second, std::uint64_t burst, std::uint32_t count = 1) {
     debt_ -= std::min(debt_, std::uint64_t{(now - paid_at_).count()} * per_second);
     paid_at_ = now;
@@ -27,7 +27,7 @@ class DebtBucket {
   }
 
  private:
-  static constexpr std::uint64_t kOne = Clock::period::den;  // a token, in what a tick brings of it
+  static constexpr std::uint64_t kOne = Clock::period::den;  // a token: one a second is one unit a tick
   std::uint64_t debt_ = 0;
   Time paid_at_{};
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lookup, policies, expiry and erasure. Opening sessions is in conntrack_open.cc and conntrack_admission.cc, what TCP segments do
-// to them in conntrack_tcp_tracking.cc, creation in conntrack_create.cc, reading them elsewhere in conntrack_snapshot.cc.
+// Lookup, policies, expiry and erasure. The rest of Conntrack: conntrack_open.cc and conntrack_admission.cc
+// (opening sessions), conntrack_tcp_tracking.cc (what TCP segments do to them), conntrack_create.cc,
+// conntrack_snapshot.cc (reading them on other threads).
 #include "conntrack/conntrack.h"
 
 #include <algorithm>
@@ -50,8 +51,9 @@ Session* Conntrack::find(const FlowKey& key) {
   return found == TagIndex::kNothing ? nullptr : &sessions_[found];
 }
 
-// (1) all hashes, buckets on their way; (2) all tags, sessions on their way, and the second bucket of the
-// few keys that may be there; (3) their tags; (4) all sessions compared.
+// In stages over the whole burst: (1) hash all keys and prefetch their buckets; (2) compare all tags and
+// prefetch the sessions, and the second buckets of the few keys that may be there; (3) compare the tags of
+// those; (4) compare all sessions.
 unsigned Conntrack::find_burst(std::span<const FlowKey> keys, Session** found) {
   std::array<TagIndex::Place, kMaxBurst> places;
   std::array<std::uint32_t, kMaxBurst> candidates;
@@ -157,7 +159,7 @@ void Conntrack::remove(Session& session, Time now) {
   index_.erase(place(session.inbound_key()), record);
   if (session.has(Session::kPermits)) permissions_.withdraw(session.inbound_key());
   release_external(session.inbound_key(), now);
-  leave_port(session.port(), session.opener());
+  leave_port(session.vm_port(), session.opener());
   session.free(first_free_);
   first_free_ = record;
   counters_.active.subtract(1);
@@ -174,10 +176,10 @@ void Conntrack::release_external(const FlowKey& inbound, Time now) {
   counters_.mappings.set(mappings_.size());
 }
 
-void Conntrack::move(Session& session, PortIndex port, net::MacAddr mac) {
-  leave_port(session.port(), session.opener());
-  enter_port(port, session.opener());
-  session.set_place(port, mac);
+void Conntrack::move(Session& session, PortIndex vm_port, net::MacAddr mac) {
+  leave_port(session.vm_port(), session.opener());
+  enter_port(vm_port, session.opener());
+  session.set_place(vm_port, mac);
 }
 
 }  // namespace vmnat::conntrack

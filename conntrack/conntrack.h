@@ -10,23 +10,30 @@
 //   open_outbound(flow, policy_id, now)        cold: a frame from a VM without a session
 //   expire(now, budget)                        each poll: bounded work, all sessions seen within 4 s
 //
-// Theory of operation. Records stand in one array; a TagIndex finds a record by its outbound key (internal,
-// remote) and by its inbound key (external, remote). A new TCP, UDP or ICMP query session takes the external
-// endpoint of its internal endpoint's mapping (endpoint-independent), else a new port: of the paired address
-// (a hash of the internal address, RFC 6888 REQ-2), of the other addresses, at last by overload: a port that
-// others have towards other remotes. Refused only when no legal tuple is left. Example, one address:
+// Theory of operation. Records stand in one array. A TagIndex finds a record by its outbound key (internal,
+// remote) and by its inbound key (external, remote). A new TCP, UDP or ICMP query session needs an external
+// endpoint. It gets the first of these that can be had:
+//
+//   1. the endpoint of its internal endpoint's mapping, if mapping is endpoint-independent and one exists,
+//   2. a port without sessions (port_pool.h) on the paired address: a hash of the internal one chooses it
+//      (RFC 6888 REQ-2),
+//   3. a port without sessions, on the other addresses in turn,
+//   4. by overload, a port that has sessions, but none towards this remote; again the paired address first.
+//
+// It is refused only when no legal tuple is left. Example, one address:
 //
 //   192.168.122.10:40000 -> 198.51.100.1:443   opens 203.0.113.2:40000, bound to 192.168.122.10:40000
 //   192.168.122.10:40000 -> 198.51.100.2:443   shares it: 203.0.113.2:40000
 //   192.168.122.11:40000 -> 198.51.100.1:443   another port: 203.0.113.2:51613
 //
-// A static forward is a mapping, too: what a VM opens from the internal endpoint of one leaves by its
-// external endpoint, whatever `mapping` says, and has one session with what the same remote sends to the
-// forward.
+// A static forward is a mapping, too. What a VM opens from a forward's internal endpoint leaves by the
+// forward's external endpoint, whatever `mapping` says. It is one session with what the same remote sends to
+// the forward.
 //
-// When the table fills, half-open sessions go first: those that nobody has answered, or that are closing.
-// Those that are assured (Session::is_assured) are never ended for others. Of a table of 4096 for 4 VMs, each
-// VM has 2048 at most (and remotes open 1024 to it at most), and is sure of 256: conntrack_admission.cc.
+// When the table fills, half-open sessions go first: those that nobody has answered, and those that are
+// closing. Sessions that are assured (Session::is_assured) are never ended for others. Of a table of 4096 for
+// 4 VMs, each VM has 2048 at most (and remotes open 1024 to it at most), and is sure of 256
+// (conntrack_admission.cc).
 //
 // Threads: every member function belongs to the worker but those marked "any thread", which read whole
 // records without delaying it. create() runs on control; the functions that packets reach allocate nothing.
@@ -52,19 +59,19 @@ namespace vmnat::conntrack {
 
 struct OutboundFlow {
   FlowKey key;  // (internal, remote)
-  PortIndex port = 0;
+  PortIndex vm_port = 0;
   net::MacAddr mac;
   std::uint8_t tcp_flags = 0;
   net::L4Port probable_port{};                    // set by prefetch_open
   std::optional<net::Endpoint> static_mapping{};  // external endpoint of the forward to `key`'s internal one
 };
 
-// A frame from outside without a session: (external, remote). `forward_to`: the internal endpoint of a
-// static forward; without it an existing mapping and its policy's filtering decide.
+// A frame from outside without a session: (external, remote). `forward_to`: the internal endpoint of a static
+// forward. Without it, an existing mapping and its policy's filtering decide.
 struct InboundFlow {
   FlowKey key;
   std::optional<net::Endpoint> forward_to;
-  PortIndex port = 0;  // of the VM, if known; else set by move_to
+  PortIndex vm_port = 0;  // if known; else move_to sets it
   net::MacAddr mac;
   std::uint8_t tcp_flags = 0;
 };
@@ -79,9 +86,9 @@ struct Statistics {
   std::uint64_t created = 0;
   std::uint64_t expired = 0;
   std::uint64_t erased = 0;         // by flush
-  std::uint64_t early_dropped = 0;  // half-open ones, for new sessions
-  std::uint64_t disbelieved = 0;    // TCP segments of remotes that would have changed a session
-  std::uint64_t overloaded = 0;     // sessions that were given a port that others have, too
+  std::uint64_t early_dropped = 0;  // half-open, ended for a new session
+  std::uint64_t disbelieved = 0;    // TCP segments of remotes that were not believed
+  std::uint64_t overloaded = 0;     // sessions whose port had others
   std::uint64_t mappings = 0;       // endpoint-independent
 };
 
@@ -93,7 +100,7 @@ struct SessionView {
   net::Protocol protocol;
   SessionState state;
   std::uint16_t policy;
-  PortIndex port;
+  PortIndex vm_port;
   Time last_seen;
   Time expires;
   std::uint64_t packets_out, packets_in, bytes_out, bytes_in;
@@ -105,14 +112,14 @@ class Conntrack {
     std::uint32_t capacity = 65536;  // sessions, at most 2^30
     std::uint64_t seed = 0;          // secret and random; equal seeds and calls give equal results
     WorkerIndex worker = 0;
-    unsigned vm_ports = 1;  // PortIndex below this
-    unsigned guests = 1;    // of them, those whose sessions this worker has: they share the table
+    unsigned vm_ports = 1;  // each vm_port is below this
+    unsigned guests = 1;    // VM ports whose sessions this worker has: they share the table
     Placement placement = Pages::Huge;
   };
   static constexpr unsigned kMaxBurst = 64;
 
-  // nullptr: capacity or policies out of bounds, or no memory. `ports` and the policies' memory must outlive
-  // it.
+  // nullptr: capacity or policies out of bounds, or no memory. `ports` and the memory of the policies must
+  // outlive it.
   static std::unique_ptr<Conntrack> create(const Settings& settings, ExternalPorts& ports,
                                            std::span<const NatPolicy> policies);
   // After a reload: the policies by id. Existing sessions keep their endpoints and take the new timeouts.
@@ -123,50 +130,50 @@ class Conntrack {
   unsigned find_burst(std::span<const FlowKey> keys, Session** found);
   [[nodiscard]] Session* find(const FlowKey& key);
 
-  // Of the burst whose sessions are opened from here on: no early drop touches these. Until it is called
-  // again.
+  // Sessions of the present burst: no early drop ends them. Holds until the next call.
   void spare(std::span<Session* const> in_play) { in_play_ = in_play; }
-  // For a frame without a session; one that an earlier frame of the burst has opened is given again.
+  // For a frame without a session. If an earlier frame of the burst has opened it meanwhile, it is returned.
   Opened open_outbound(const OutboundFlow& flow, unsigned policy_id, Time now);
   Opened open_inbound(const InboundFlow& flow, unsigned policy_id, Time now);
-  // Starts the memory reads of open_outbound for up to kMaxBurst new flows of one network and settles on
-  // their probable ports; call it before the first of them is opened.
+  // Starts the memory reads of open_outbound for up to kMaxBurst new flows of one network, and chooses their
+  // probable ports. Called before the first of them is opened.
   void prefetch_open(std::span<OutboundFlow> flows, unsigned policy_id);
 
-  // The internal endpoint that inbound frames to this external endpoint of a mapping reach, filter aside.
+  // The internal endpoint that a mapping's external endpoint leads to, whatever the filter says.
   [[nodiscard]] std::optional<net::Endpoint> mapped_internal(net::Endpoint external,
                                                              net::Protocol protocol) const;
 
-  // Whether such a packet may open a session: of TCP a SYN, or what goes on where that is picked up.
+  // Whether such a packet may open a session. Of TCP: a SYN, or a segment of a connection that goes on, where
+  // the policy picks these up.
   [[nodiscard]] bool may_open(net::Protocol protocol, std::uint8_t tcp_flags, unsigned policy_id) const;
-  // Which of so many external addresses an internal one stays on, if it has a free port. The same on all
-  // workers and after a restart.
+  // Which of `addresses` external addresses an internal one stays on as long as there is a free port. The
+  // same on all workers and after a restart.
   static std::size_t paired(net::Ipv4Addr internal, std::size_t addresses);
 
-  // The policy's filter lets this remote send to a mapping that it has no session with (RFC 4787 section 5).
+  // Whether the policy's filter lets this remote send to a mapping without a session (RFC 4787 section 5).
   [[nodiscard]] bool admits(const FlowKey& inbound, unsigned policy_id) const {
     return is_let_in(inbound, policies_[policy_id].filtering);
   }
 
-  // A segment has passed: the state and the time of its session. A remote's that is not believed changes
-  // neither (conntrack_tcp_tracking.cc).
+  // A segment has passed: it may change its session's state, and renew its time. A segment of the remote that
+  // is not believed does neither (conntrack_tcp_tracking.cc).
   template <Direction direction>
   void follow_tcp(Session& session, const TcpSegment& segment, Time now) {
     if (!session.is_flowing(segment.flags)) return advance<direction>(session, segment, now);
     session.track<direction>(segment);
     if (direction == Direction::Outbound) session.refresh(now);
   }
-  // The VM was seen at this port with this MAC; nothing is written unless that is news.
-  void move_to(Session& session, PortIndex port, net::MacAddr mac) {
-    if (!session.is_at(port, mac)) move(session, port, mac);
+  // The VM was seen at this port with this MAC. Writes nothing unless that is new.
+  void move_to(Session& session, PortIndex vm_port, net::MacAddr mac) {
+    if (!session.is_at(vm_port, mac)) move(session, vm_port, mac);
   }
 
-  // Looks at up to `budget` records, as many as are due for a turn of 4 s; the sessions that timed out are
-  // erased. Returns how many.
+  // Looks at up to `budget` records, at a pace of one turn in 4 s, and erases the sessions that have timed
+  // out. Returns how many.
   unsigned expire(Time now, unsigned budget);
   void erase(Session& session, Time now);
-  // Looks at up to `budget` records from `cursor` on (0 at first) and erases those that match; done when
-  // cursor is 0 again. For flush: control sends the predicate, the worker calls this each poll.
+  // Looks at up to `budget` records from `cursor` on (0 at first) and erases those that match. Done when
+  // `cursor` is 0 again. For flush: control sends the predicate, the worker calls this at each poll.
   template <typename Predicate>
   unsigned erase_if(std::uint32_t& cursor, unsigned budget, Time now, Predicate matches);
 
@@ -175,17 +182,19 @@ class Conntrack {
   [[nodiscard]] std::uint32_t ports_used(ExternalIndex external, PortSpace space) const {
     return pool_.used(external, space);
   }
-  [[nodiscard]] std::size_t memory_used() const;  // bytes of all tables touched so far; takes milliseconds
-  // By table, the pages that the worker may touch soon; for LookAhead.
+  // Bytes of all tables touched so far; for benchmarks and tests, takes milliseconds.
+  [[nodiscard]] std::size_t memory_used() const;
+  // The pages of each table that the worker may touch soon; for LookAhead.
   static constexpr unsigned kExtents = 8;
   [[nodiscard]] std::array<Extent, kExtents> touched_soon() const;
   [[nodiscard]] std::uint32_t capacity() const { return capacity_; }
-  // Up to out.size() sessions from `cursor` on (0 at first); done when it returns fewer. A session that
-  // lives throughout is seen exactly once, whatever happens to others meanwhile.
+  // Up to out.size() sessions from `cursor` on (0 at first); done when it returns fewer. A session that lives
+  // throughout is seen exactly once, whatever happens to others meanwhile.
   std::size_t snapshot(std::uint32_t& cursor, std::span<SessionView> out) const;
 
-  // Index entries == 2 x sessions, ports used == slots used == what sessions add up to, and each part's own.
-  // For tests and debugging, on the worker or while it rests; slow. `why` gets the first violation.
+  // Index entries == 2 x sessions, ports used == slots used == the sums over the sessions, and each part's
+  // own invariants. For debugging and tests, on the worker or while it rests; slow. `why` gets the first
+  // violation.
   [[nodiscard]] bool check_invariants(std::string* why) const;
 
  private:
@@ -193,8 +202,8 @@ class Conntrack {
     std::uint32_t sessions;
     DebtBucket opened_lately;
   };
-  struct VmPort {  // what remotes open to a VM takes nothing from what it opens itself
-    std::array<Allowance, 2> opened_by;
+  struct VmPort {
+    std::array<Allowance, 2> opened_by;  // what remotes open to a VM takes nothing from what it opens itself
   };
   struct Counters {
     Counter created, expired, erased, early_dropped, active, overloaded, mappings, disbelieved;
@@ -228,20 +237,20 @@ class Conntrack {
   static Opened refused(Verdict verdict) { return {nullptr, verdict}; }
   ExternalIndex probable_external(OutboundFlow& flow, const NatPolicy& policy, PortSpace space);
   TagIndex::Place prefetch_probable(OutboundFlow& flow, const NatPolicy& policy);
-  [[nodiscard]] std::uint32_t sessions_of(PortIndex port) const {
-    return sessions_of(port, Direction::Outbound) + sessions_of(port, Direction::Inbound);
+  [[nodiscard]] std::uint32_t sessions_of(PortIndex vm_port) const {
+    return sessions_of(vm_port, Direction::Outbound) + sessions_of(vm_port, Direction::Inbound);
   }
-  [[nodiscard]] std::uint32_t sessions_of(PortIndex port, Direction opener) const {
-    return vm_ports_[port].opened_by[static_cast<unsigned>(opener)].sessions;
+  [[nodiscard]] std::uint32_t sessions_of(PortIndex vm_port, Direction opener) const {
+    return vm_ports_[vm_port].opened_by[static_cast<unsigned>(opener)].sessions;
   }
   [[nodiscard]] std::uint32_t most_sessions(Direction opener, const NatPolicy& policy) const;
-  [[nodiscard]] bool has_room_for(PortIndex port) const;
-  Verdict admit(PortIndex port, Direction opener, const NatPolicy& policy, Time now);
+  [[nodiscard]] bool has_room_for(PortIndex vm_port) const;
+  Verdict admit(PortIndex vm_port, Direction opener, const NatPolicy& policy, Time now);
   template <typename Predicate>
   bool drop_early(Time now, Predicate yields);
   [[nodiscard]] bool is_in_play(const Session& session) const;
-  void enter_port(PortIndex port, Direction opener);
-  void leave_port(PortIndex port, Direction opener);
+  void enter_port(PortIndex vm_port, Direction opener);
+  void leave_port(PortIndex vm_port, Direction opener);
   Opened open(const Session::Identity& identity, std::uint8_t flags, SessionState state, Time now);
   bool claim_port(const FlowKey& inbound);
   [[nodiscard]] bool is_let_in(const FlowKey& inbound, Filtering filtering) const;
@@ -258,8 +267,8 @@ class Conntrack {
 
   bool insert(const Session& session);
   Session& take_record();
-  void settle(Session& session, PortIndex port, net::MacAddr mac);
-  void move(Session& session, PortIndex port, net::MacAddr mac);
+  void attach(Session& session, PortIndex vm_port, net::MacAddr mac);
+  void move(Session& session, PortIndex vm_port, net::MacAddr mac);
   void remove(Session& session, Time now);
   void prefetch_remove(const Session& session) const;
   void release_external(const FlowKey& inbound, Time now);
@@ -285,10 +294,10 @@ class Conntrack {
   Permissions permissions_;
   ReservedArray<VmPort> vm_ports_;
   unsigned vm_port_count_;
-  std::array<std::uint32_t, 2> shares_;  // of the table, for one port, by opener
-  std::uint32_t part_;                   // that each port is sure of
-  std::uint64_t all_parts_;              // of those ports
-  std::uint64_t parts_taken_ = 0;        // of that, by sessions
+  std::array<std::uint32_t, 2> shares_;  // most sessions of a VM port, by opener (conntrack_admission.cc)
+  std::uint32_t part_;                   // sessions that each VM port is sure of
+  std::uint64_t all_parts_;              // the sum of the parts
+  std::uint64_t parts_taken_ = 0;        // how much of the sum is in use
   std::span<Session* const> in_play_;
   std::uint32_t drop_position_ = 0;                     // where the last look for a session to drop ended
   ReservedArray<std::atomic<std::uint32_t>> timeouts_;  // [policy][state], ticks

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opening a session: the choice of an external endpoint, and the record. Once per session; nothing here
-// allocates, and every search is bounded. Whether there is room for it is conntrack_admission.cc's to say.
+// Opening a session: the choice of an external endpoint, and the record. Runs once per session. Nothing here
+// allocates, and every search is bounded. Whether there is room for the session is decided in
+// conntrack_admission.cc.
 #include <algorithm>
 #include <bit>
 
@@ -9,7 +10,7 @@
 namespace vmnat::conntrack {
 namespace {
 
-constexpr unsigned kOverloadTries = 8;  // random ones, before a plane is consulted
+constexpr unsigned kOverloadTries = 8;  // random ones, before a plane is made (remote_planes.h)
 
 bool is_well_known(net::L4Port port) {
   return port.host() < 1024;  // RFC 6335 section 6
@@ -40,7 +41,7 @@ SessionState first_state(net::Protocol protocol, const Opening& opening) {
   return SessionState::OpenOther;
 }
 
-// SYN and neither ACK, RST nor FIN: no other segment starts a connection.
+// A SYN without ACK, RST and FIN: no other segment starts a connection.
 bool starts_connection(std::uint8_t tcp_flags) {
   return tcp_event(tcp_flags) == TcpEvent::Syn && (tcp_flags & net::TcpHeader::kFin) == 0;
 }
@@ -51,7 +52,7 @@ bool goes_on(std::uint8_t tcp_flags) {
          (tcp_flags & (net::TcpHeader::kSyn | net::TcpHeader::kRst)) == 0;
 }
 
-// The policy's first external address that serves: the paired one is asked first, then those after it, round
+// The policy's first external address that serves. The paired one is asked first, then those after it, round
 // to it again.
 template <typename Serves>
 std::optional<ExternalIndex> first_address(const NatPolicy& policy, net::Ipv4Addr internal, Serves serves) {
@@ -76,7 +77,7 @@ Opened Conntrack::open_outbound(const OutboundFlow& flow, unsigned policy_id, Ti
   const NatPolicy& policy = policies_[policy_id];
   const net::Protocol protocol = flow.key.protocol();
   if (!may_open(protocol, flow.tcp_flags, policy_id)) return refused(Verdict::TcpNotSyn);
-  Verdict verdict = admit(flow.port, Direction::Outbound, policy, now);
+  Verdict verdict = admit(flow.vm_port, Direction::Outbound, policy, now);
   if (verdict != Verdict::Opened) return refused(verdict);
   Choice choice;
   verdict = choose_external(flow, policy, now, choice);
@@ -88,7 +89,7 @@ Opened Conntrack::open_outbound(const OutboundFlow& flow, unsigned policy_id, Ti
                                    .policy = static_cast<std::uint16_t>(policy_id)};
   const Opening opening{Direction::Outbound, flow.tcp_flags, is_well_known(identity.remote.port)};
   const Opened opened = open(identity, choice.flags, first_state(protocol, opening), now);
-  if (opened.session != nullptr) settle(*opened.session, flow.port, flow.mac);
+  if (opened.session != nullptr) attach(*opened.session, flow.vm_port, flow.mac);
   return opened;
 }
 
@@ -99,7 +100,7 @@ Opened Conntrack::open_inbound(const InboundFlow& flow, unsigned policy_id, Time
   if (!may_open(protocol, flow.tcp_flags, policy_id)) return refused(Verdict::TcpNotSyn);
   const auto internal = admitted_internal(flow, policy);
   if (!internal) return refused(Verdict::Filtered);
-  const Verdict verdict = admit(flow.port, Direction::Inbound, policy, now);
+  const Verdict verdict = admit(flow.vm_port, Direction::Inbound, policy, now);
   if (verdict != Verdict::Opened) return refused(verdict);
   if (!claim_port(flow.key)) return refused(Verdict::NoFreePort);
   const Session::Identity identity{.internal = *internal,
@@ -110,11 +111,11 @@ Opened Conntrack::open_inbound(const InboundFlow& flow, unsigned policy_id, Time
   // A forward stays when its sessions end, so RFC 4787 REQ-5 asks nothing of them; a mapping does not.
   const Opening opening{Direction::Inbound, flow.tcp_flags, flow.forward_to && is_well_known(internal->port)};
   const Opened opened = open(identity, Session::kInvited, first_state(protocol, opening), now);
-  if (opened.session != nullptr) settle(*opened.session, flow.port, flow.mac);
+  if (opened.session != nullptr) attach(*opened.session, flow.vm_port, flow.mac);
   return opened;
 }
 
-// Who the frame from outside is for, if it may come in at all.
+// The internal endpoint that the frame from outside is for, if it may come in at all.
 std::optional<net::Endpoint> Conntrack::admitted_internal(const InboundFlow& flow, const NatPolicy& policy) {
   const net::Endpoint external = flow.key.local_endpoint();
   if (!ports_.index_of(external.address)) return std::nullopt;
@@ -128,7 +129,8 @@ std::optional<net::Endpoint> Conntrack::admitted_internal(const InboundFlow& flo
   return internal;
 }
 
-// A forward's port is reserved as a rule; one that is not is taken from the pool by its first session.
+// The port of a forward is reserved, as a rule. If it is not, the forward's first session takes it from the
+// pool.
 bool Conntrack::claim_port(const FlowKey& inbound) {
   const PortSpace space = port_space(inbound.protocol());
   if (space == PortSpace::None) return true;
@@ -141,7 +143,7 @@ bool Conntrack::claim_port(const FlowKey& inbound) {
 bool Conntrack::is_let_in(const FlowKey& inbound, Filtering filtering) const {
   switch (filtering) {
     case Filtering::AddressAndPortDependent:
-      return false;  // only remotes with a session, and those have one
+      return false;  // a remote that is let in has a session
     case Filtering::AddressDependent:
       return permissions_.is_granted(inbound);
     case Filtering::EndpointIndependent:
@@ -158,8 +160,8 @@ std::optional<net::Endpoint> Conntrack::mapped_internal(net::Endpoint external,
   return mappings_.internal_of({*address, space, external.port});
 }
 
-// (1) the primary buckets of all three keys and the port's slot; (2) the other buckets of those that are
-// full.
+// In two stages: (1) prefetch the primary buckets of all three keys and the port's slot; (2) prefetch the
+// other buckets of those that are full.
 void Conntrack::prefetch_open(std::span<OutboundFlow> flows, unsigned policy_id) {
   const NatPolicy& policy = policies_[policy_id];
   if (policy.addresses.empty()) return;
@@ -175,7 +177,7 @@ void Conntrack::prefetch_open(std::span<OutboundFlow> flows, unsigned policy_id)
   }
 }
 
-// The first address of the flow's order that has a port, as take_new_port would find it.
+// The external address that take_new_port would find, in all probability; its port becomes the flow's.
 ExternalIndex Conntrack::probable_external(OutboundFlow& flow, const NatPolicy& policy, PortSpace space) {
   const net::Endpoint internal = flow.key.local_endpoint();
   const auto has_port = [&](ExternalIndex external) {
@@ -203,15 +205,15 @@ TagIndex::Place Conntrack::prefetch_probable(OutboundFlow& flow, const NatPolicy
   return inbound;
 }
 
-// RFC 6888 REQ-2, RFC 4787 REQ-2: an internal address stays on one external address, without state, on all
-// workers and through restarts: the hash has a fixed seed.
+// RFC 6888 REQ-2, RFC 4787 REQ-2: an internal address stays on one external address. That needs no state,
+// since the hash has a fixed seed: all workers agree, also after a restart.
 std::size_t Conntrack::paired(net::Ipv4Addr internal, std::size_t addresses) {
   static constexpr FlowHash hash(6888);
   return addresses <= 1 ? 0 : hash({internal.raw(), 0}) % addresses;
 }
 
-// RFC 4787 REQ-1: the forward is the internal endpoint's mapping. False: its port has a session towards this
-// very remote, of another VM that it led to once.
+// RFC 4787 REQ-1: the forward is the internal endpoint's mapping. False: the forward's port has a session
+// towards this very remote, of another VM that it used to lead to.
 bool Conntrack::choose_static(const OutboundFlow& flow, Choice& choice) {
   const auto external = ports_.index_of(flow.static_mapping->address);
   const FlowKey inbound{flow.key.remote, FlowKey::pack(*flow.static_mapping)};
@@ -235,13 +237,13 @@ Verdict Conntrack::choose_external(const OutboundFlow& flow, const NatPolicy& po
     choice.port = mapping->port;
     const net::Endpoint external{ports_.address(mapping->external), mapping->port};
     if (!is_taken({outbound.remote, FlowKey::pack(external)})) return Verdict::Opened;
-    choice.flags |= Session::kPrivatePort;  // someone overloads the mapping's port towards this very remote
+    choice.flags |= Session::kPrivatePort;  // an overload has the mapping's port towards this very remote
   }
   if (take_new_port(flow, policy, now, choice)) return Verdict::Opened;
   return policy.overload && overload(outbound, policy, choice) ? Verdict::Opened : Verdict::NoFreePort;
 }
 
-// A port without sessions: of the paired address, else of the next one that has any. No tuple can clash.
+// A port without sessions. No tuple can clash with it.
 bool Conntrack::take_new_port(const OutboundFlow& flow, const NatPolicy& policy, Time now, Choice& choice) {
   const net::Endpoint internal = flow.key.local_endpoint();
   const PortSpace space = port_space(flow.key.protocol());
@@ -273,10 +275,11 @@ bool Conntrack::overload(const FlowKey& outbound, const NatPolicy& policy, Choic
   return true;
 }
 
-// Any held port towards this remote: a remote that few sessions go to is met at the first try.
+// A held port that is free towards this remote, by chance: where few sessions go to it, the first try finds
+// one.
 std::optional<net::L4Port> Conntrack::overloadable_port(ExternalIndex external, const FlowKey& outbound) {
   if (planes_.find(RemotePlanes::key_of(outbound.remote, external)) != nullptr)
-    return std::nullopt;  // exact is faster
+    return std::nullopt;  // then the exact search is faster
   for (unsigned i = 0; i < kOverloadTries; ++i) {
     const auto port = pool_.random_held(external, random_.next());
     if (!port) return std::nullopt;
@@ -321,7 +324,7 @@ std::uint64_t Conntrack::taken_towards(std::uint64_t remote, ExternalIndex exter
   return taken;
 }
 
-// One session for each (external address, remote, protocol): there is no port to tell two apart.
+// One session for each (external address, remote, protocol): no port tells two apart.
 Verdict Conntrack::choose_portless(const FlowKey& outbound, const NatPolicy& policy, Choice& choice) {
   if (ports_.portless_owner(outbound.remote_endpoint().address) != worker_) return Verdict::OtherWorker;
   const net::Ipv4Addr internal = outbound.local_endpoint().address;
@@ -344,7 +347,7 @@ Session& Conntrack::take_record() {
   return sessions_[record];
 }
 
-// Both keys of a new session; neither when there is no room for both.
+// Enters both keys of a new session, or neither when there is no room for both.
 bool Conntrack::insert(const Session& session) {
   const TagIndex::Place outbound = place(session.outbound_key());
   if (!index_.insert(outbound, number(session))) return false;
@@ -370,17 +373,16 @@ Opened Conntrack::open(const Session::Identity& identity, std::uint8_t flags, Se
     first_free_ = number(session);
     return refused(Verdict::TableFull);
   }
-  if (policies_[identity.policy].filtering == Filtering::AddressDependent && permissions_.grant(inbound)) {
+  if (policies_[identity.policy].filtering == Filtering::AddressDependent && permissions_.grant(inbound))
     session.add(Session::kPermits);
-  }
   counters_.created.add(1);
   counters_.active.add(1);
   return {&session, Verdict::Opened};
 }
 
-void Conntrack::settle(Session& session, PortIndex port, net::MacAddr mac) {
-  session.set_place(port, mac);
-  enter_port(port, session.opener());
+void Conntrack::attach(Session& session, PortIndex vm_port, net::MacAddr mac) {
+  session.set_place(vm_port, mac);
+  enter_port(vm_port, session.opener());
 }
 
 }  // namespace vmnat::conntrack

@@ -52,7 +52,7 @@ SessionView Conntrack::view(const Session& copy) const {
           .protocol = copy.protocol(),
           .state = copy.state(),
           .policy = copy.policy(),
-          .port = copy.port(),
+          .vm_port = copy.vm_port(),
           .last_seen = copy.last_seen(),
           .expires = copy.last_seen() + timeout_of(copy),
           .packets_out = copy.packets(Direction::Outbound),
@@ -83,7 +83,7 @@ bool Conntrack::check_invariants(std::string* why) const {
     const Session& session = sessions_[record];
     if (!session.in_use()) continue;
     ++active;
-    ++by_port[session.port()][static_cast<unsigned>(session.opener())];
+    ++by_port[session.vm_port()][static_cast<unsigned>(session.opener())];
     const auto is_it = [&](std::uint32_t value) { return value == record; };
     for (const FlowKey& key : {session.outbound_key(), session.inbound_key()}) {
       if (index_.find(place(key), is_it) == TagIndex::kNothing) return fails("a session is not in the index");
@@ -91,17 +91,16 @@ bool Conntrack::check_invariants(std::string* why) const {
     }
   }
   std::uint64_t free_records = 0;
-  for (std::uint32_t record = first_free_; record != kNoRecord && free_records <= end; ++free_records) {
+  for (std::uint32_t record = first_free_; record != kNoRecord && free_records <= end; ++free_records)
     record = sessions_[record].next_free();
-  }
   if (active + free_records != end) return fails("a record is neither in use nor free");
   if (active != statistics().active) return fails("the count of sessions is wrong");
   std::uint64_t parts_taken = 0;
-  for (PortIndex port = 0; port < vm_port_count_; ++port) {
-    if (sessions_of(port, Direction::Outbound) != by_port[port][0] ||
-        sessions_of(port, Direction::Inbound) != by_port[port][1])
+  for (PortIndex vm_port = 0; vm_port < vm_port_count_; ++vm_port) {
+    if (sessions_of(vm_port, Direction::Outbound) != by_port[vm_port][0] ||
+        sessions_of(vm_port, Direction::Inbound) != by_port[vm_port][1])
       return fails("a port's count of sessions is wrong");
-    parts_taken += std::min(sessions_of(port), part_);
+    parts_taken += std::min(sessions_of(vm_port), part_);
   }
   if (parts_taken != parts_taken_) return fails("the parts that ports are sure of are miscounted");
   if (index_.size() != 2 * active || !index_.check_invariants())
@@ -110,11 +109,9 @@ bool Conntrack::check_invariants(std::string* why) const {
   if (!slots) return fails("a mapping is inconsistent");
   if (!pool_.check_invariants()) return fails("the port pool is inconsistent");
   std::uint64_t ports = 0;
-  for (unsigned external = 0; external < ports_.address_count(); ++external) {
-    for (unsigned space = 0; space < kPortSpaces; ++space) {
+  for (unsigned external = 0; external < ports_.address_count(); ++external)
+    for (unsigned space = 0; space < kPortSpaces; ++space)
       ports += ports_used(static_cast<ExternalIndex>(external), static_cast<PortSpace>(space));
-    }
-  }
   if (ports > *slots) return fails("a port is used and has no session");
   return true;
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which segments of the remote are believed, and what they change. Once or twice in a connection's life.
+// Which segments of the remote are believed, and what they change. Runs once or twice in a connection's life.
 //
-// Frames from outside name the remote, which need not have sent them. So what ends, shortens or opens a
-// connection has to show that its sender has seen the other direction, as RFC 5961 and Linux's conntrack ask.
-// One number a session will do, for the VM's own segments need no proof: the switch knows its port.
+// A frame from outside names the remote, which need not have sent it. So a segment that ends, shortens or
+// opens a connection has to show that its sender has seen the other direction, as RFC 5961 and Linux's
+// conntrack ask. One number a session suffices: the VM's own segments need no proof, since the switch knows
+// their port.
 //
 //   VM      SYN 100                          sequence 101: what the answer has to acknowledge
 //   remote  SYN 900, ACK 101                 believed: the VM's number is acknowledged
@@ -12,21 +13,21 @@
 //   stranger RST 70000                       not 1001: nothing changes. The frame passes; the VM decides
 //   remote  RST 1001                         believed: Reset
 //
-// A RST has to be exact. One that is not, of a remote whose data were lost, is answered by the VM (the
-// challenge of RFC 5961 section 3.2), and the RST that this brings is. A FIN may be ahead of what has come in
-// order, by as much as may be on its way, for it is not repeated once it has been acknowledged; by itself it
-// shortens nothing. A wrong one that was believed all the same is found out by what the VM acknowledges
-// beyond it.
+// A RST has to be exact. A RST that is not exact, of a remote whose data were lost, makes the VM send a
+// challenge (RFC 5961 section 3.2); the remote answers it by an exact RST, which is believed. A FIN may be
+// ahead of what has come in order, by as much as may be on its way: it is not repeated once it has been
+// acknowledged, and by itself it shortens nothing. When a false FIN has been believed, what the VM
+// acknowledges beyond it shows that.
 //
-// A connection that is picked up in mid-stream has no SYN to acknowledge. The VM says what it expects next; a
-// segment of the remote that is near to that shows that the connection goes on, and a RST that is exact that
-// it does not.
+// A connection that is picked up in mid-stream has no SYN to acknowledge. Here the VM says which number it
+// expects next. A segment of the remote near to that number shows that the connection goes on; a RST with
+// exactly that number shows that it does not.
 //
 //   VM      data [500, 600), ACK 901         PickedUpOutbound; sequence 901
 //   remote  ACK 600, data [901, 1001)        near 901: Established
 //
-// The time of a session is the VM's to renew: it acknowledges whatever it is sent, as long as it knows of
-// the connection. So no remote keeps a session that the VM has ended, or one that nobody has answered.
+// Only the VM renews the time of a session: it acknowledges what it is sent as long as it knows of the
+// connection. So no remote keeps a session that the VM has ended, or one that nobody has answered.
 #include "conntrack/conntrack.h"
 
 namespace vmnat::conntrack {
@@ -37,12 +38,12 @@ constexpr std::uint32_t kOnItsWay = 4u << 20;    // bytes: Linux lets a VM's rec
 constexpr std::uint32_t kRepeated = 64u << 10;   // of a FIN that is sent again with data before it
 constexpr std::uint32_t kEarlyData = 64u << 10;  // sent with a SYN (RFC 7413), acknowledged or not
 
-// Of a connection that opens: whoever has not seen the VM's SYN cannot acknowledge it.
+// A connection that opens: whoever has not seen the VM's SYN cannot acknowledge it.
 bool acknowledges_syn(const Session& session, const TcpSegment& segment) {
   return segment.has(net::TcpHeader::kAck) && segment.acknowledged - session.sequence() <= kEarlyData;
 }
 
-// sequence() is what the remote sends next.
+// In these states sequence() is the number that the remote sends next.
 bool is_followed(SessionState state) {
   return is_live(state) || state == SessionState::PickedUpOutbound;
 }
@@ -63,7 +64,7 @@ bool is_believable(const Session& session, const TcpSegment& segment, SessionSta
   }
 }
 
-// What the VM's segment says of the remote's numbers.
+// Notes what the VM's segment says of the remote's numbers.
 void learn_from_vm(Session& session, const TcpSegment& segment, SessionState next) {
   if (is_opening(next)) {
     if (segment.has(net::TcpHeader::kSyn)) session.set_sequence(segment.sequence + 1);
@@ -86,7 +87,7 @@ void learn_from_remote(Session& session, const TcpSegment& segment, SessionState
     session.track<Direction::Inbound>(segment);
 }
 
-// A remote that has closed has nothing more to be acknowledged.
+// A remote that has closed sends nothing more that could be acknowledged.
 bool shows_that_it_lives(const Session& session, const TcpSegment& segment) {
   return session.state() == SessionState::Closing && tcp_event(segment.flags) == TcpEvent::Segment &&
          segment.has(net::TcpHeader::kAck) && session.sequence() - segment.acknowledged > kOnItsWay;
@@ -97,7 +98,7 @@ bool shows_that_it_lives(const Session& session, const TcpSegment& segment) {
 void Conntrack::advance_outbound(Session& session, const TcpSegment& segment, Time now) {
   const SessionState state = session.state();
   SessionState next = tcp_state_after(state, Direction::Outbound, segment.flags);
-  // Of a connection that was half closed by the VM, as a rule, nothing else could be taken for its end.
+  // The end was believed by mistake; as a rule, only of a connection that the VM had half closed.
   if (shows_that_it_lives(session, segment))
     next = segment.payload != 0 ? SessionState::Established : SessionState::FinOutbound;
   learn_from_vm(session, segment, next);
@@ -108,7 +109,7 @@ void Conntrack::advance_outbound(Session& session, const TcpSegment& segment, Ti
 void Conntrack::advance_inbound(Session& session, const TcpSegment& segment, Time now) {
   const SessionState state = session.state();
   const SessionState next = tcp_state_after(state, Direction::Inbound, segment.flags);
-  // That what the VM asked for is open is the VM's to say: its third segment follows anyway.
+  // The VM's third segment, which follows anyway, says that the connection is open.
   if (is_opening(state) && is_live(next) && session.opener() == Direction::Outbound) return;
   if (!is_believable(session, segment, next)) {
     counters_.disbelieved.add(1);

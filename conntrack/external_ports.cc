@@ -22,14 +22,14 @@ std::unique_ptr<ExternalPorts> ExternalPorts::create(std::span<const ExternalAdd
   if (std::ranges::any_of(homes, [&](WorkerIndex home) { return home >= workers; })) return nullptr;
   std::unique_ptr<ExternalPorts> ports(new ExternalPorts);
   ports->workers_ = workers;
-  ports->settle_homes(homes);
+  ports->set_homes(homes);
   if (!ports->reserve(addresses.size())) return nullptr;
   for (const ExternalAddress& address : addresses)
     if (!ports->add(address)) return nullptr;
   return ports;
 }
 
-void ExternalPorts::settle_homes(std::span<const WorkerIndex> homes) {
+void ExternalPorts::set_homes(std::span<const WorkerIndex> homes) {
   homes_.assign(workers_, {});
   for (unsigned block = 0; block < homes.size(); ++block)
     homes_[homes[block]][block / 64] |= std::uint64_t{1} << (block % 64);
@@ -59,10 +59,10 @@ bool ExternalPorts::reserve(std::size_t addresses) {
   index_by_hash_.assign(std::bit_ceil(addresses * 2 + 1), kNoIndex);
   addresses_ = ReservedArray<std::atomic<std::uint32_t>>(addresses);
   owners_ = ReservedArray<std::atomic<WorkerIndex>>(addresses * kBlocks);
-  unleased_ = ReservedArray<std::atomic<std::uint64_t>>(addresses * kBlockWords);
+  unassigned_ = ReservedArray<std::atomic<std::uint64_t>>(addresses * kBlockWords);
   allowed_ = ReservedArray<std::uint64_t>(addresses * kBlocks);
   blocks_ = ReservedArray<PortBlock>(addresses * kBlocks * kPortSpaces);
-  if (!addresses_.reserved() || !owners_.reserved() || !unleased_.reserved() || !allowed_.reserved() ||
+  if (!addresses_.reserved() || !owners_.reserved() || !unassigned_.reserved() || !allowed_.reserved() ||
       !blocks_.reserved())
     return false;
   constexpr std::size_t kFromStart = 4u << 20;  // 42 addresses; of more, workers touch the rest themselves
@@ -73,18 +73,16 @@ bool ExternalPorts::reserve(std::size_t addresses) {
 
 void ExternalPorts::allow_ports(ExternalIndex external, const ExternalAddress& address) {
   std::uint64_t* allowed = &allowed_[external * kBlocks];
-  for (unsigned port = address.first_port; port <= address.last_port; ++port) {
+  for (unsigned port = address.first_port; port <= address.last_port; ++port)
     allowed[port / kBlockPorts] |= std::uint64_t{1} << (port % kBlockPorts);
-  }
-  for (const unsigned port : address.reserved) {
+  for (const unsigned port : address.reserved)
     allowed[port / kBlockPorts] &= ~(std::uint64_t{1} << (port % kBlockPorts));
-  }
   for (unsigned block = 0; block < kBlocks; ++block) {
     owners_[external * kBlocks + block].store(kNoWorker, std::memory_order_relaxed);
     if (allowed[block] == 0) continue;
     ++block_counts_[external];
-    unleased_[external * kBlockWords + block / 64].fetch_or(std::uint64_t{1} << (block % 64),
-                                                            std::memory_order_relaxed);
+    unassigned_[external * kBlockWords + block / 64].fetch_or(std::uint64_t{1} << (block % 64),
+                                                              std::memory_order_relaxed);
   }
 }
 

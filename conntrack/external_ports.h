@@ -1,22 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// ExternalPorts: the external addresses and who may give out which of their ports; shared by all workers.
+// ExternalPorts: the external addresses, and which worker gives out which of their ports. All workers share
+// it.
 //
-// Each address has 1024 blocks of 64 ports. A block is leased to one worker, for all protocols, and only
-// that worker allocates in it: two workers can never choose the same external endpoint, without a lock.
-// Leasing and giving back is one atomic operation on the block's bit and happens once in up to 64 x 3 ports;
-// `owner()`, asked for each inbound frame of several workers, is one relaxed load.
+// Each address has 1024 blocks of 64 ports. A block is assigned to one worker, for all protocols, and only
+// that worker allocates in it. So two workers never choose the same external endpoint, and need no lock.
+// Assigning a block, or giving it back, is one atomic operation on the block's bit, once in up to 64 x 3
+// ports. Finding a port's `owner()`, asked for each inbound frame where there are several workers, is one
+// relaxed load.
 //
 //   owner map, one byte a block:  203.0.113.2: | 0xff x 16 (ports below 1024) | 0 | 0 | 1 | 0xff | 1 | ...
 //
-// Whoever holds a lease reads and writes the block's words (`block()`), nobody else; a lease's acquire pairs
-// with the release of the worker that had it before. Protocols without ports belong to `portless_owner`.
+// A worker holds the blocks that are assigned to it. Only the holder reads and writes a block's words
+// (`block()`): the acquire of an assignment pairs with the release of the holder before. Protocols without
+// ports have no blocks; their sessions belong to `portless_owner`.
 //
-// A NIC may bring the replies to some ports straight to one worker: those blocks are at home there, and
-// leased to others only when nothing else is left. Replies to them then cross between workers, as without
-// such a NIC.
+// Some NICs deliver all replies to a port to one and the same queue. The home of a block is the worker that
+// polls that queue. A block is assigned to another worker only when nothing else is left; its replies then
+// cross between workers, as they do behind any other NIC.
 //
-// One of the addresses may be rented: what a DHCP server gives for a while. It is listed as 0.0.0.0, has its
-// ports and its index from the start, and gets its value, and others later, by `set_rented`.
+// One of the addresses may be rented: a DHCP server gives it for a while (`uplink.address: dhcp`). A rented
+// address is listed as 0.0.0.0. It has its ports and its index from the start; `set_rented` gives it a value,
+// and another one later.
 #pragma once
 
 #include <array>
@@ -56,16 +60,16 @@ class ExternalPorts {
 
   using BlockSet = std::array<std::uint64_t, kBlockWords>;  // a bit a block
 
-  // nullptr: no address, more than kMaxExternalAddresses, an empty range, an address twice, no worker or
-  // more than 254, a home of none of them, or no memory. `homes`: of each of the kBlocks blocks, of all
-  // addresses, the worker; empty: any block is as good as any other. Called by control; lasts as long as its
+  // nullptr: no address, more than kMaxExternalAddresses, an empty range, an address twice, no worker, more
+  // than 254 workers, a home that is none of them, or no memory. `homes` names the home of each of the
+  // kBlocks blocks, on all addresses alike; empty: no block has a home. Called by control. Outlives its
   // workers.
   static std::unique_ptr<ExternalPorts> create(std::span<const ExternalAddress> addresses, unsigned workers,
                                                std::span<const WorkerIndex> homes = {});
 
-  // The rented address is this one from now on; 0.0.0.0: there is none. For control, while no session has the
-  // one before and no worker opens any: each has seen a ForwardingState that forbids it, and the one that
-  // allows it again is published after this.
+  // Sets the value of the rented address; 0.0.0.0: it has none. For control, while no session has the former
+  // value and no worker opens sessions: every worker has seen a ForwardingState that forbids it, and the
+  // state that allows it again is published afterwards.
   void set_rented(net::Ipv4Addr address) {
     addresses_[rented_].store(address.raw(), std::memory_order_relaxed);
   }
@@ -77,31 +81,32 @@ class ExternalPorts {
   }
   [[nodiscard]] std::optional<ExternalIndex> index_of(net::Ipv4Addr address) const;
 
-  // Blocks with any port to give.
+  // Blocks with a port that may be given out.
   [[nodiscard]] unsigned block_count(ExternalIndex external) const { return block_counts_[external]; }
 
   // The worker that allocates in the port's block, or kNoWorker.
   [[nodiscard]] WorkerIndex owner(ExternalIndex external, net::L4Port port) const {
     return owners_[external * kBlocks + port.host() / kBlockPorts].load(std::memory_order_relaxed);
   }
-  // Protocols without ports: all sessions with a remote are one worker's, so both ways find it by the frame.
+  // Of protocols without ports: all sessions with a remote belong to one worker. Frames of both directions
+  // name it by the remote's address.
   [[nodiscard]] WorkerIndex portless_owner(net::Ipv4Addr remote) const {
     return static_cast<WorkerIndex>((hash_of(remote) >> 16) % workers_);
   }
 
-  // The blocks that the worker prefers; all for one that has none of its own.
+  // The blocks whose home is this worker; all blocks, where it is the home of none.
   [[nodiscard]] const BlockSet& home_of(WorkerIndex worker) const { return homes_[worker]; }
 
-  // For workers: any free block, one at home if there is any; one at home; or the one named. `salt` is
-  // random: of the blocks that come into question each is as likely (RFC 6056).
-  std::optional<unsigned> lease_any(ExternalIndex external, WorkerIndex worker, std::uint64_t salt);
-  std::optional<unsigned> lease_at_home(ExternalIndex external, WorkerIndex worker, std::uint64_t salt) {
-    return lease_among(homes_[worker], external, worker, salt);
+  // For workers, a block that nobody holds: any, preferably one that is at home; one that is at home; or the
+  // one that is named. `salt` is random and makes each block in question equally likely (RFC 6056).
+  std::optional<unsigned> assign_any(ExternalIndex external, WorkerIndex worker, std::uint64_t salt);
+  std::optional<unsigned> assign_at_home(ExternalIndex external, WorkerIndex worker, std::uint64_t salt) {
+    return assign_among(homes_[worker], external, worker, salt);
   }
-  bool lease(ExternalIndex external, unsigned block, WorkerIndex worker);
+  bool assign(ExternalIndex external, unsigned block, WorkerIndex worker);
   void give_back(ExternalIndex external, unsigned block);
 
-  // The holder's words of a leased block.
+  // For the holder of the block.
   PortBlock& block(ExternalIndex external, PortSpace space, unsigned block) {
     return blocks_[(external * kPortSpaces + static_cast<unsigned>(space)) * kBlocks + block];
   }
@@ -113,7 +118,7 @@ class ExternalPorts {
     return allowed_[external * kBlocks + block];
   }
   [[nodiscard]] std::size_t memory_used() const {
-    return owners_.memory_used() + unleased_.memory_used() + allowed_.memory_used() + blocks_.memory_used();
+    return owners_.memory_used() + unassigned_.memory_used() + allowed_.memory_used() + blocks_.memory_used();
   }
   [[nodiscard]] bool is_allowed(ExternalIndex external, net::L4Port port) const {
     return allowed(external, port.host() / kBlockPorts) >> (port.host() % kBlockPorts) & 1;
@@ -129,9 +134,9 @@ class ExternalPorts {
   bool reserve(std::size_t addresses);
   bool add(const ExternalAddress& address);
   void allow_ports(ExternalIndex external, const ExternalAddress& address);
-  void settle_homes(std::span<const WorkerIndex> homes);
-  std::optional<unsigned> lease_among(const BlockSet& blocks, ExternalIndex external, WorkerIndex worker,
-                                      std::uint64_t salt);
+  void set_homes(std::span<const WorkerIndex> homes);
+  std::optional<unsigned> assign_among(const BlockSet& blocks, ExternalIndex external, WorkerIndex worker,
+                                       std::uint64_t salt);
 
   unsigned workers_ = 0;
   std::vector<BlockSet> homes_;                          // by worker
@@ -140,7 +145,7 @@ class ExternalPorts {
   std::vector<std::uint16_t> index_by_hash_;  // open addressing, at most half full; kNoIndex: empty
   ExternalIndex rented_ = kNoIndex;           // is not in the hash table
   ReservedArray<std::atomic<WorkerIndex>> owners_;
-  ReservedArray<std::atomic<std::uint64_t>> unleased_;  // bit per block
+  ReservedArray<std::atomic<std::uint64_t>> unassigned_;  // bit per block
   ReservedArray<std::uint64_t> allowed_;
   ReservedArray<PortBlock> blocks_;
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// FlowKey: what a session is found by, in either direction: two words, compared without a branch.
+// FlowKey: the key by which a session is found, in either direction. Two words, compared without a branch.
 //
 // RFC 4787's three endpoints: internal X:x (the VM), external X':x' (what the world sees), remote Y:y.
 // Outbound frames carry (internal, remote), inbound ones (external, remote). `remote` is common to both:
@@ -7,10 +7,10 @@
 //   remote:  | remote address 32 | remote port 16 | protocol 8 | 0 |     (low bits first, wire order inside)
 //   local:   | internal or external address 32 | port or ICMP identifier 16 | 0 |
 //
-// The high bits are zero in a key; in a Session the same words carry passengers there and are masked.
-// Inside networks overlap neither each other nor the external addresses (configuration checks it), so a
-// key names its direction by itself. Protocols without ports use port 0 on both sides; for ICMP queries
-// the identifier is the local port and the remote port is 0.
+// The high bits are zero in a key. In a Session the high bits of the same words hold other fields, which are
+// masked out. Inside networks overlap neither each other nor the external addresses (configuration checks
+// it), so a key tells its direction by itself. Protocols without ports use port 0 on both sides; for ICMP
+// queries the identifier is the local port and the remote port is 0.
 #pragma once
 
 #include <cstdint>

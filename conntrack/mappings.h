@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Mappings: which internal endpoint has which external port, and how many sessions use it.
+// Mappings: which internal endpoint has which external port, and how many sessions use that port.
 //
-// One slot of 8 bytes for each (external address, protocol, port), found by position from the outside and
-// through a TagIndex from the inside:
+// One slot of 8 bytes for each (external address, protocol, port). Inbound, a slot is found by its position;
+// outbound, by a TagIndex over the internal endpoints:
 //
-//   slot  | internal address 32, port 16 | sessions 15, more 1 |      more: the rest stands in another array
+//   slot  | internal address 32, port 16 | sessions 15, more 1 |
 //
-// An endpoint-independent mapping (RFC 4787 REQ-1) is a slot with an internal endpoint; all sessions of that
-// endpoint share it. Sessions that overload the port or are endpoint-dependent count in the slot as well:
-// the port is free again when the last session of any kind has gone, so a mapping outlives its own sessions
-// while others overload its port. Slots without an internal endpoint are not in the index.
+// `sessions` counts to 32767. With `more` set it is the low part of the count, whose high part stands in an
+// array of its own.
+//
+// An endpoint-independent mapping (RFC 4787 REQ-1) is a slot with an internal endpoint: all sessions of that
+// endpoint share the slot. Sessions that overload the port or are endpoint-dependent are counted in the slot,
+// too. The port is free again when the last session of any kind has gone. So a mapping outlives its own
+// sessions while others overload its port. Slots without an internal endpoint are not in the index.
 #pragma once
 
 #include <array>
@@ -55,12 +58,14 @@ class Mappings {
   [[nodiscard]] std::size_t memory_used() const {
     return index_.memory_used() + slots_.memory_used() + more_sessions_.memory_used();
   }
-  // Any thread: of the index and of each protocol's slots, what is touched soon when so many ports are used.
+  // Any thread. With so many ports used: the pages of the index and of each protocol's slots that are touched
+  // soon.
   [[nodiscard]] std::array<Extent, 1 + kPortSpaces> touched_soon(
       const std::array<std::uint64_t, kPortSpaces>& ports_used) const;
   // Endpoint-independent mappings.
   [[nodiscard]] std::uint64_t size() const { return index_.size(); }
-  // Slots in use, all bound ones in the index and nothing else there. O(ports); for tests and debugging.
+  // The number of slots in use; nothing unless exactly the bound slots are in the index. O(ports); for tests
+  // and debugging.
   [[nodiscard]] std::optional<std::uint64_t> used_slots_if_consistent() const;
 
  private:

@@ -21,11 +21,10 @@ bool Permissions::grant(const FlowKey& inbound) {
   if (at >= grants_.size()) return false;
   const FlowKey group = grouped(inbound);
   if (!index_.insert(place(group), at)) return false;
-  if (at == used) {
+  if (at == used)
     used_.store(used + 1, std::memory_order_relaxed);
-  } else {
+  else
     first_free_ = grants_[at].sessions;
-  }
   grants_[at] = {group.remote, static_cast<std::uint32_t>(group.local), 1};
   return true;
 }

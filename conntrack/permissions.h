@@ -27,7 +27,7 @@ class Permissions {
   [[nodiscard]] bool is_granted(const FlowKey& inbound) const { return find(inbound) != TagIndex::kNothing; }
   [[nodiscard]] std::size_t memory_used() const { return index_.memory_used() + grants_.memory_used(); }
   [[nodiscard]] std::uint64_t size() const { return index_.size(); }
-  // Any thread: what is touched soon of the index and of the records. Nothing before the first grant.
+  // Any thread. The pages of index and records that are touched soon; none before the first grant.
   [[nodiscard]] std::array<Extent, 2> touched_soon() const {
     const std::uint32_t used = used_.load(std::memory_order_relaxed);
     if (used == 0) return {};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // NatPolicy: how one network's flows are translated; and Verdict: what became of a new flow.
 //
-// Built by control from the configuration, immutable afterwards; a reload publishes new ones, sessions that
-// exist keep their endpoints. A policy's id is its index in the list.
+// Control builds policies from the configuration; they are immutable afterwards. A reload publishes new ones,
+// and sessions that exist keep their endpoints. A policy's id is its index in the list.
 #pragma once
 
 #include <array>
@@ -20,12 +20,12 @@ using ExternalIndex = std::uint16_t;  // index into the list of external address
 inline constexpr unsigned kMaxPolicies = 4096;
 inline constexpr unsigned kMaxExternalAddresses = 4096;
 
-// RFC 4787 section 4.1: is the external endpoint the same whatever the remote is?
+// RFC 4787 section 4.1: whether the external endpoint is the same for all remotes.
 enum class Mapping : std::uint8_t { EndpointIndependent, EndpointDependent };
 // RFC 4787 section 5: who may send to a mapping.
 enum class Filtering : std::uint8_t { AddressAndPortDependent, AddressDependent, EndpointIndependent };
 
-// A TCP segment in mid-stream without a session: refused, or taken for a connection that goes on.
+// A TCP segment in mid-stream without a session is refused, or taken for one of a connection that goes on.
 enum class MidStream : std::uint8_t { Refuse, PickUp };
 
 struct Timeouts {
@@ -41,7 +41,7 @@ struct NatPolicy {
   std::span<const ExternalIndex> addresses;  // must outlive the policy
   Mapping mapping = Mapping::EndpointIndependent;
   Filtering filtering = Filtering::AddressAndPortDependent;
-  bool overload = true;  // go on by remote endpoint when no address has a free port
+  bool overload = true;  // when no address has a free port, give one again towards another remote
   MidStream mid_stream = MidStream::Refuse;
   Timeouts timeouts{};
   std::uint32_t sessions_per_port = 0;        // 0: no limit
@@ -64,7 +64,7 @@ enum class Verdict : std::uint8_t {
 
 // TCP and UDP ports and ICMP identifiers are numbered apart (RFC 4787 REQ-1 holds per protocol).
 enum class PortSpace : std::uint8_t { Tcp, Udp, Icmp, None };
-inline constexpr unsigned kPortSpaces = 3;
+inline constexpr auto kPortSpaces = static_cast<unsigned>(PortSpace::None);
 
 constexpr PortSpace port_space(net::Protocol protocol) {
   switch (protocol) {

@@ -12,7 +12,7 @@ constexpr unsigned kBlockPorts = ExternalPorts::kBlockPorts;
 constexpr unsigned kBlockWords = ExternalPorts::kBlockWords;
 constexpr Ticks kRest = std::chrono::seconds(120);  // RFC 6888 REQ-8
 constexpr int kBlocksToChooseFrom = 16;
-constexpr unsigned kLeasesPerPort = 4;  // tries to find a leased block with rested ports
+constexpr unsigned kBlocksTried = 4;  // new blocks for one port; what rests there may leave none open
 
 constexpr std::uint64_t bit(unsigned i) {
   return std::uint64_t{1} << (i % 64);
@@ -35,7 +35,7 @@ constexpr PortPool::BlockSet kAllBlocks = [] {
   return all;
 }();
 
-// One that is in both sets.
+// A random block that is in both sets.
 std::optional<unsigned> random_block(const PortPool::BlockSet& set, const PortPool::BlockSet& among,
                                      std::uint64_t random) {
   for (unsigned i = 0; i < kBlockWords; ++i) {
@@ -61,7 +61,7 @@ PortPool::PortPool(ExternalPorts& ports, WorkerIndex worker, std::uint64_t seed)
       spaces_(std::size_t{ports.address_count()} * kPortSpaces) {
   if (!reserved()) return;
   // One block each from the start: a worker without any could not even overload.
-  for (unsigned i = 0; i < ports.address_count(); ++i) lease_another(static_cast<ExternalIndex>(i));
+  for (unsigned i = 0; i < ports.address_count(); ++i) hold_another(static_cast<ExternalIndex>(i));
 }
 
 net::L4Port PortPool::random_port_of(unsigned block, std::uint64_t ports, std::uint64_t random) {
@@ -106,31 +106,31 @@ void PortPool::hold(ExternalIndex external, unsigned block) {
     note_block(external, static_cast<PortSpace>(space), block);
 }
 
-bool PortPool::lease_another(ExternalIndex external) {
-  const auto block = ports_.lease_any(external, worker_, random_.next());
+bool PortPool::hold_another(ExternalIndex external) {
+  const auto block = ports_.assign_any(external, worker_, random_.next());
   if (block) hold(external, *block);
   return block.has_value();
 }
 
-// Preserving ports and choosing at random scatter leases; beyond its fair share of the blocks a worker takes
-// more only when it needs them.
+// Preserved and random ports are spread over many blocks. So beyond its fair share of the blocks a worker
+// takes more only when it needs them.
 bool PortPool::has_less_than_its_share(ExternalIndex external) const {
   return held_[external].count * ports_.worker_count() < ports_.block_count(external);
 }
 
-// One more block while there are few to choose from. Other workers cannot reach what is leased ahead, so it
-// is less when there are any, and at home only.
-void PortPool::lease_ahead(ExternalIndex external, PortSpace space) {
+// One more block, while there are few to choose from. Blocks that are held ahead are out of reach for other
+// workers: so there are fewer of them where there are other workers, and only those at home.
+void PortPool::hold_ahead(ExternalIndex external, PortSpace space) {
   const BlockSet& open = space_of(external, space).open;
   int count = 0;
   for (unsigned word = 0; word < kBlockWords; ++word) count += std::popcount(open[word] & home_[word]);
   const int wanted = ports_.worker_count() == 1 ? kBlocksToChooseFrom : kBlocksToChooseFrom / 4;
   if (count >= wanted || !has_less_than_its_share(external)) return;
-  if (const auto block = ports_.lease_at_home(external, worker_, random_.next())) hold(external, *block);
+  if (const auto block = ports_.assign_at_home(external, worker_, random_.next())) hold(external, *block);
 }
 
-// To have just this port. Not in a block that is another worker's home.
-bool PortPool::may_lease_for(ExternalIndex external, net::L4Port wanted) const {
+// Whether a block may be assigned to this worker for just this port: not when another worker is its home.
+bool PortPool::may_hold_for(ExternalIndex external, net::L4Port wanted) const {
   const unsigned block = wanted.host() / kBlockPorts;
   return !is_held(external, block) && (home_[block / 64] & bit(block)) != 0 &&
          has_less_than_its_share(external);
@@ -139,7 +139,7 @@ bool PortPool::may_lease_for(ExternalIndex external, net::L4Port wanted) const {
 bool PortPool::preserve(ExternalIndex external, PortSpace space, net::L4Port wanted, std::uint64_t period) {
   const unsigned block = wanted.host() / kBlockPorts;
   if (!is_held(external, block)) {
-    if (!may_lease_for(external, wanted) || !ports_.lease(external, block, worker_)) return false;
+    if (!may_hold_for(external, wanted) || !ports_.assign(external, block, worker_)) return false;
     hold(external, block);
   }
   const PortBlock& words = current_block(external, space, block, period);
@@ -158,13 +158,13 @@ void PortPool::mark_used(ExternalIndex external, PortSpace space, unsigned port)
   space_of(external, space).used.add(1);
 }
 
-// Free, perhaps resting, in a block of ours.
+// Free, perhaps resting, in a held block.
 bool PortPool::is_free(ExternalIndex external, PortSpace space, net::L4Port port) const {
   const unsigned block = port.host() / kBlockPorts;
   return is_held(external, block) && (free_in(external, space, block) & bit(port.host())) != 0;
 }
 
-// Free and at rest no longer, in a block of ours.
+// Free and no longer resting, in a held block.
 bool PortPool::is_open(ExternalIndex external, PortSpace space, net::L4Port port) const {
   const unsigned block = port.host() / kBlockPorts;
   if (!is_held(external, block)) return false;
@@ -190,13 +190,13 @@ std::optional<net::L4Port> PortPool::random_open(ExternalIndex external, PortSpa
 }
 
 std::optional<net::L4Port> PortPool::probable(ExternalIndex external, PortSpace space, net::L4Port internal) {
-  if (may_lease_for(external, internal) || is_open(external, space, internal)) return internal;
-  lease_ahead(external, space);
+  if (may_hold_for(external, internal) || is_open(external, space, internal)) return internal;
+  hold_ahead(external, space);
   const auto port = find_open(external, space);
   return port ? port : find_resting(external, space);
 }
 
-// The ports that rest longest go first.
+// Ports that have rested longest go first.
 std::optional<net::L4Port> PortPool::find_resting(ExternalIndex external, PortSpace space) {
   const auto block = random_block(space_of(external, space).resting, kAllBlocks, random_.next());
   if (!block) return std::nullopt;
@@ -206,7 +206,7 @@ std::optional<net::L4Port> PortPool::find_resting(ExternalIndex external, PortSp
   return random_port_of(*block, older != 0 ? older : free, random_.next());
 }
 
-// Once in a period and at most 1024 blocks: those whose ports have rested are open again.
+// Once in a period, and for at most 1024 blocks: those whose ports have rested are open again.
 void PortPool::end_rest(ExternalIndex external, PortSpace space, std::uint64_t period) {
   Space& sets = space_of(external, space);
   if (sets.period == period) return;
@@ -226,12 +226,12 @@ std::optional<net::L4Port> PortPool::allocate(ExternalIndex external, PortSpace 
     mark_used(external, space, wish.probable.host());
     return wish.probable;
   }
-  lease_ahead(external, space);
+  hold_ahead(external, space);
   if (const auto port = random_open(external, space)) return port;
   end_rest(external, space, period);
-  for (unsigned i = 0; i < kLeasesPerPort; ++i) {
+  for (unsigned i = 0; i < kBlocksTried; ++i) {
     if (const auto port = random_open(external, space)) return port;
-    if (!lease_another(external)) break;
+    if (!hold_another(external)) break;
   }
   if (const auto port = random_open(external, space)) return port;
   auto port = std::optional(wish.probable);
@@ -243,7 +243,7 @@ std::optional<net::L4Port> PortPool::allocate(ExternalIndex external, PortSpace 
 bool PortPool::take(ExternalIndex external, PortSpace space, net::L4Port port) {
   const unsigned block = port.host() / kBlockPorts;
   if (!is_held(external, block)) {
-    if (!ports_.lease(external, block, worker_)) return false;
+    if (!ports_.assign(external, block, worker_)) return false;
     hold(external, block);
   }
   if ((free_in(external, space, block) & bit(port.host())) == 0) return false;
@@ -264,9 +264,8 @@ void PortPool::release(ExternalIndex external, PortSpace space, net::L4Port port
 
 void PortPool::give_back_if_empty(ExternalIndex external, unsigned block) {
   if (held_[external].count == 1) return;
-  for (unsigned space = 0; space < kPortSpaces; ++space) {
+  for (unsigned space = 0; space < kPortSpaces; ++space)
     if (ports_.block(external, static_cast<PortSpace>(space), block).used != 0) return;
-  }
   for (unsigned space = 0; space < kPortSpaces; ++space) {
     put(space_of(external, static_cast<PortSpace>(space)).open, block, false);
     put(space_of(external, static_cast<PortSpace>(space)).resting, block, false);

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// PortPool: one worker's external ports, given out one by one from the blocks it has leased.
+// PortPool: gives out one worker's external ports, one by one, from the blocks that the worker holds.
 //
-// All sets of blocks are bit sets of 16 words, so every step is a rotated bit scan and costs the same at
-// any fill. The order of preference for a new port of one address:
-//   1. the internal port itself (RFC 4787 section 4.2.1 allows it; fewest surprises), unless its
-//      replies would come to another worker,
-//   2. a random free port that does not rest, in a random leased block (RFC 6056), at home rather than not;
-//      some blocks are leased ahead, so that there are a thousand to choose from,
-//   3. the same in a block leased now,
-//   4. a port that still rests: freed ports rest 120 to 240 s (RFC 6888 REQ-8), but not at the price of
-//      refusing a flow.
-// A block whose last port is free again is given back when other workers could use it.
+// A freed port rests for 120 to 240 s before it is given to another session (RFC 6888 REQ-8). A port that is
+// free and does not rest is open. All sets of blocks are bit sets of 16 words, so every step is a rotated bit
+// scan and costs the same at any fill. The order of preference for a new port of one address:
+//
+//   1. the internal port itself, if it is open (RFC 4787 section 4.2.1 allows it, it surprises least), unless
+//      another worker is the home of its block,
+//   2. a random open port of a random held block (RFC 6056), preferably of a block that is at home here; some
+//      blocks are held ahead of need, so that there are a thousand ports to choose from,
+//   3. the same, after one more block has been assigned,
+//   4. a port that still rests: that is better than to refuse the flow.
+//
+// When the last port of a block is freed, the block is given back, if other workers could use it.
 #pragma once
 
 #include "base/counter.h"
@@ -31,19 +33,19 @@ class PortPool {
 
   struct Wish {
     net::L4Port internal;    // the port to preserve; 0: none
-    net::L4Port probable{};  // from probable(): taken if the internal one is not to be had and this still is
+    net::L4Port probable{};  // from probable(): the second choice, if it is still open
   };
-  // A port that no session has, or nothing when the address has none for this worker.
+  // A port that no session has; nothing when this worker can get none of the address.
   std::optional<net::L4Port> allocate(ExternalIndex external, PortSpace space, Wish wish, Time now);
-  // What allocate() would probably give; takes nothing.
+  // A port that allocate() would probably give. Takes nothing.
   std::optional<net::L4Port> probable(ExternalIndex external, PortSpace space, net::L4Port internal);
   void release(ExternalIndex external, PortSpace space, net::L4Port port, Time now);
-  // Takes exactly this port (static forwards); false when it is used, not allowed or another worker's.
+  // Takes exactly this port (static forwards). False: it is used, not allowed, or another worker's.
   bool take(ExternalIndex external, PortSpace space, net::L4Port port);
 
-  // Any port of the held blocks that may be given out, used or not.
+  // Any port of the held blocks that may be given out, whether it is used or not.
   [[nodiscard]] std::optional<net::L4Port> random_held(ExternalIndex external, std::uint64_t random) const;
-  // One of the block's ports that are set in `ports`, which is not 0.
+  // One of the ports of the block that are set in `ports`, which is not 0.
   static net::L4Port random_port_of(unsigned block, std::uint64_t ports, std::uint64_t random);
 
   [[nodiscard]] const BlockSet& held(ExternalIndex external) const { return held_[external].blocks; }
@@ -64,7 +66,7 @@ class PortPool {
     std::uint32_t count;
   };
   struct Space {       // of one address and protocol
-    BlockSet open;     // blocks with a port that is free and does not rest
+    BlockSet open;     // blocks with an open port
     BlockSet resting;  // blocks with a resting port
     std::uint64_t period;
     Counter used;
@@ -85,13 +87,13 @@ class PortPool {
   std::optional<net::L4Port> find_resting(ExternalIndex external, PortSpace space);
   void end_rest(ExternalIndex external, PortSpace space, std::uint64_t period);
   void hold(ExternalIndex external, unsigned block);
-  bool lease_another(ExternalIndex external);
-  void lease_ahead(ExternalIndex external, PortSpace space);
+  bool hold_another(ExternalIndex external);
+  void hold_ahead(ExternalIndex external, PortSpace space);
   void give_back_if_empty(ExternalIndex external, unsigned block);
   void note_block(ExternalIndex external, PortSpace space, unsigned block);
   PortBlock& current_block(ExternalIndex external, PortSpace space, unsigned block, std::uint64_t period);
   void mark_used(ExternalIndex external, PortSpace space, unsigned port);
-  [[nodiscard]] bool may_lease_for(ExternalIndex external, net::L4Port wanted) const;
+  [[nodiscard]] bool may_hold_for(ExternalIndex external, net::L4Port wanted) const;
   [[nodiscard]] bool has_less_than_its_share(ExternalIndex external) const;
 
   ExternalPorts& ports_;

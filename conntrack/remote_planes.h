@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // RemotePlanes: which ports of an external address are taken towards one remote endpoint.
 //
-// When all ports of an address have sessions, a port may be used once more towards another remote
-// (overload). Random tries find one while the remote is rare; for a remote with many sessions a plane of
-// 65536 bits is kept, filled block by block from the session table when a block is first asked about, and
-// exact from then on. So the search never gives up while a legal tuple is left, and says "none" for a
-// remote that has them all after 16 words.
+// When all ports of an address have sessions, a port may be given to one more session, towards another
+// remote: that is overload. Where few sessions go to the remote, random tries find such a port. Where many
+// do, a plane is kept: a bit map of the 65536 ports that are taken towards this remote. A block of it is
+// filled from the session table when it is first asked about, and exact from then on. So the search finds a
+// port as long as a legal tuple is left; where all are taken, 16 words say so.
 //
-// At most 64 planes (8 KiB each) are kept, the least recently used of a set of four makes room.
+// At most 64 planes of 8 KiB are kept, in sets of four. In a full set the least recently used plane makes
+// room.
 #pragma once
 
 #include "conntrack/external_ports.h"
@@ -41,7 +42,7 @@ class RemotePlanes {
   [[nodiscard]] Plane* find(const Key& key);
   Plane& find_or_add(const Key& key);
 
-  // A session to this remote opened or closed at the port: planes stay exact.
+  // A session to this remote has opened at the port, or closed. Keeps planes exact.
   void note(const Key& key, net::L4Port port, bool taken);
 
  private:

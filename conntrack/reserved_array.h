@@ -19,7 +19,7 @@ namespace vmnat::conntrack {
 
 enum class Pages : unsigned char { Small, Huge };
 
-// Of what kind pages are, and whose CPU they shall be near.
+// The kind of pages, and the NUMA node that they shall be on.
 struct Placement {
   static constexpr int kAnyNode = -1;
   constexpr Placement(Pages kind = Pages::Small, int node = kAnyNode) : pages(kind), numa_node(node) {}
@@ -29,7 +29,7 @@ struct Placement {
   int numa_node;  // preferred, not demanded, whoever touches them first
 };
 
-// An array's pages, of which the first `soon` bytes may be touched any time.
+// The pages of an array, of which the first `soon` bytes may be touched at any time.
 struct Extent {
   std::byte* start = nullptr;
   std::size_t bytes = 0;
@@ -39,10 +39,11 @@ struct Extent {
 // Zeroed pages, or nullptr when the address space or the limits of the process do not suffice.
 void* reserve_pages(std::size_t bytes, Placement placement);
 void release_pages(void* at, std::size_t bytes);
-// Gives pages to what has none yet, from a page's start on; what is there stays as it is, whoever writes to
-// it meanwhile. 0, or the system's error: EINVAL from Linux before 5.14, which has no such call.
+// Gives pages to memory that has none yet, from the start of a page on. Memory that has pages stays as it is,
+// whoever writes to it meanwhile. 0, or the system's error: EINVAL from Linux before 5.14, which has no such
+// call.
 int populate_pages(std::byte* at, std::size_t bytes);
-// Of the pages, what has been touched.
+// How many bytes of them have been touched.
 std::size_t resident_bytes(const void* at, std::size_t bytes);
 
 template <typename T>
@@ -63,13 +64,13 @@ class ReservedArray {
   T* data() { return elements_.get(); }
   [[nodiscard]] const T* data() const { return elements_.get(); }
 
-  // Of `count` elements from `first` on, `soon` bytes are touched soon.
+  // The pages of `count` elements from `first` on, of which `soon` bytes are touched soon.
   [[nodiscard]] Extent part(std::size_t first, std::size_t count, std::size_t soon) const {
     return {static_cast<std::byte*>(static_cast<void*>(elements_.get() + first)), count * sizeof(T),
             std::min(soon, count * sizeof(T))};
   }
   [[nodiscard]] Extent front(std::size_t soon) const { return part(0, size(), soon); }
-  // The same of an array that fills in order, with `used` elements so far.
+  // The same for an array that fills in order and has `used` elements so far.
   [[nodiscard]] Extent filling(std::size_t used) const {
     constexpr std::size_t kAhead = 8u << 20;  // session records: 131 072, 43 ms at 3 M a second
     return front(used * sizeof(T) + kAhead);

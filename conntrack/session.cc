@@ -39,9 +39,9 @@ void Session::add(Flag flag) {
   finish_writing(activity_ | static_cast<std::uint64_t>(flag) << kFlagShift);
 }
 
-void Session::set_place(PortIndex port, net::MacAddr mac) {
+void Session::set_place(PortIndex vm_port, net::MacAddr mac) {
   start_writing();
-  store(internal_, (internal_ & FlowKey::kLocalMask) | std::uint64_t{port} << 48);
+  store(internal_, (internal_ & FlowKey::kLocalMask) | std::uint64_t{vm_port} << 48);
   store(place_, (place_ & ~FlowKey::kLocalMask) | mac.as_word());
   finish_writing(activity_);
 }
@@ -53,7 +53,7 @@ void Session::free(std::uint32_t next_free) {
   finish_writing(activity_);
 }
 
-// The low bits have run over into the bytes.
+// The low bits of the packets have run over into the bytes.
 void Session::carry(unsigned direction, std::uint64_t counted) {
   const unsigned shift = middle_shift(direction);
   const std::uint64_t middle_mask = std::uint64_t{(1u << kMiddleBits) - 1} << shift;
@@ -68,8 +68,8 @@ void Session::carry(unsigned direction, std::uint64_t counted) {
   finish_writing(activity_);
 }
 
-// The VM has acknowledged more than has come in order; what came out of order is not remembered. After a FIN
-// nothing more comes: then that was somebody else's.
+// The VM has acknowledged more than has come in order: segments that came out of order are not remembered.
+// After the remote's FIN nothing more can come, so that FIN was somebody else's.
 void Session::catch_up(std::uint32_t acknowledged) {
   set_sequence(acknowledged);
   if (state() == SessionState::FinInbound) set_state(SessionState::Established);

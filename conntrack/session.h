@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // Session: one conntrack record for both directions, in one cache line.
 //
-// It holds the three endpoints, the rewrite of either direction (decided once, when the session opens),
-// where inbound frames go, the TCP state, and what is counted. Eight words, low bits first:
+// It holds the three endpoints, the rewrite of either direction (decided once, when the session opens), where
+// inbound frames go, the TCP state, and what is counted. Eight words, low bits first:
 //
 //   remote    | address 32, port 16, protocol 8, state 4, packets' highest 2 outbound, 2 inbound |
-//   internal  | address 32, port 16, port of the VM 16   |      when free: index of the next free record
+//   internal  | address 32, port 16, VM port 16          |      when free: index of the next free record
 //   external  | address 32, port 16, address delta 16    |
 //   place     | MAC of the VM 48, L4 delta 16            |
 //   activity  | last seen 32, policy 12, flags 4, version 16 |
 //   outbound  | packets' low 18, bytes 46 |   inbound: the same
 //   tracked   | sequence 32, packets' middle 16 outbound, 16 inbound |
 //
-// `sequence`, of TCP alone: what tells the remote's segments from a stranger's (conntrack_tcp_tracking.cc).
+// `sequence` is TCP's alone: it tells the remote's segments from a stranger's (conntrack_tcp_tracking.cc).
+// The VM port is the switch's port that the VM is behind.
 //
-// Written by the owning worker only, each word by one release store (a plain mov). Readers on other threads
-// copy the record between two equal, even versions and two equal counts (copied()): they see it whole.
+// Only the owning worker writes, each word by one release store (a plain mov). Readers on other threads copy
+// the record between two equal, even versions and two equal counts (copied()), so they see it whole.
 #pragma once
 
 #include <array>
@@ -31,12 +32,12 @@
 
 namespace vmnat::conntrack {
 
-// What a frame needs to be translated one way. Addresses and ports replace the local endpoint's: the
-// source of outbound frames, the destination of inbound ones.
+// How to translate a frame in one direction. `endpoint` replaces the local one: the source of outbound
+// frames, the destination of inbound ones.
 struct Rewrite {
   net::Endpoint endpoint;
-  net::ChecksumDelta address_delta;  // IPv4 header; L4 checksums kept partial by the sender
-  net::ChecksumDelta l4_delta;  // address and port: finished TCP/UDP checksums. ICMP: the identifier alone
+  net::ChecksumDelta address_delta;  // for the IPv4 header, and for L4 checksums that the sender left partial
+  net::ChecksumDelta l4_delta;       // for finished L4 checksums: address and port; of ICMP the identifier
 };
 
 class alignas(kCacheLineSize) Session {
@@ -51,8 +52,8 @@ class alignas(kCacheLineSize) Session {
   };
   enum Flag : std::uint8_t {
     kSpoken = 1,       // the VM has sent: inbound packets may keep the session alive (RFC 4787 REQ-6)
-    kPrivatePort = 2,  // endpoint-dependent: the session is no user of its internal endpoint's mapping
-    kPermits = 4,      // grants its remote's address (address-dependent filtering)
+    kPrivatePort = 2,  // endpoint-dependent: it has a port of its own, not its internal endpoint's mapping
+    kPermits = 4,      // lets its remote's address in (address-dependent filtering)
     kInvited = 8       // the remote opened it
   };
 
@@ -62,7 +63,7 @@ class alignas(kCacheLineSize) Session {
   [[nodiscard]] net::Protocol protocol() const { return FlowKey{remote_, 0}.protocol(); }
   [[nodiscard]] SessionState state() const { return static_cast<SessionState>(remote_ >> 56 & 0xf); }
   [[nodiscard]] bool in_use() const { return state() != SessionState::Free; }
-  [[nodiscard]] PortIndex port() const { return static_cast<PortIndex>(internal_ >> 48); }
+  [[nodiscard]] PortIndex vm_port() const { return static_cast<PortIndex>(internal_ >> 48); }
   [[nodiscard]] net::MacAddr internal_mac() const;
   [[nodiscard]] std::uint16_t policy() const { return (activity_ >> 32) & 0xfff; }
   [[nodiscard]] bool has(Flag flag) const { return (activity_ >> 44) & flag; }
@@ -72,8 +73,8 @@ class alignas(kCacheLineSize) Session {
 
   // Who opened it: the VM, or the remote.
   [[nodiscard]] Direction opener() const { return has(kInvited) ? Direction::Inbound : Direction::Outbound; }
-  // Both sides want it: a TCP connection that is open, or an exchange that was answered. Never ended for
-  // another (Conntrack::drop_early).
+  // Both sides want it: an open TCP connection, or an exchange that was answered. It is never ended for
+  // another session (Conntrack::drop_early).
   [[nodiscard]] bool is_assured() const {
     if (is_tcp(state())) return is_live(state());
     return traffic_[0] != 0 && traffic_[1] != 0;
@@ -93,7 +94,7 @@ class alignas(kCacheLineSize) Session {
     return other_remote == 0 && (other_internal == 0 || other_external == 0);
   }
 
-  // Of a key that the session is for: whether it is the outbound one.
+  // For a key that is_for(): whether it is the outbound key.
   [[nodiscard]] bool is_from_inside(const FlowKey& key) const {
     return ((internal_ ^ key.local) & FlowKey::kLocalMask) == 0;
   }
@@ -110,42 +111,42 @@ class alignas(kCacheLineSize) Session {
   // REQ-6).
   template <Direction direction>
   void count(std::uint32_t bytes);
-  // Not of TCP: outbound packets keep the session alive, inbound ones once the VM has answered (RFC 4787
-  // REQ-6: a stranger cannot hold a mapping open by itself). Whoever has asked and been answered, and sends
-  // again, does more than ask. After count().
+  // Called after count(), not for TCP. Outbound packets keep the session alive; inbound ones do once the VM
+  // has sent, so that no stranger holds a mapping open by itself (RFC 4787 REQ-6). A side that asked a
+  // question, was answered and sends again turns AskedUdp into OpenUdp.
   template <Direction direction>
   void keep_alive(Time now);
 
-  // TCP. An acknowledgement of a connection that lives, or data: nothing but these is frequent.
+  // TCP: an acknowledgement or data of a live connection. Only these are frequent.
   [[nodiscard]] bool is_flowing(std::uint8_t tcp_flags) const {
     using Tcp = net::TcpHeader;
     return (tcp_flags & (Tcp::kSyn | Tcp::kFin | Tcp::kRst | Tcp::kAck)) == Tcp::kAck && is_live(state());
   }
-  // Of such a segment: what the remote sends next goes on from here. Data that come in order say it, and
-  // what the VM acknowledges, unless that only lags behind.
+  // From such a segment, the number that the remote sends next: from data that come in order, and from what
+  // the VM acknowledges, unless that only lags behind.
   template <Direction direction>
   void track(const TcpSegment& segment);
-  // The last segment that counted, of the VM as a rule (Conntrack::follow_tcp).
+  // The session's time begins anew. For TCP, where only some segments renew it (Conntrack::follow_tcp).
   void refresh(Time now);
 
   // For Conntrack: the writer's side.
   void open(const Identity& identity, SessionState state, std::uint8_t flags, Time now);
   void set_state(SessionState state);
-  // While the connection opens: what the remote has to acknowledge. From then on: the sequence number that
-  // its next segment has if nothing is lost.
+  // While the connection opens: the number that the remote has to acknowledge. Afterwards: the sequence
+  // number of the remote's next segment, if nothing is lost.
   [[nodiscard]] std::uint32_t sequence() const { return static_cast<std::uint32_t>(tracked_); }
   void set_sequence(std::uint32_t sequence) {
     store(tracked_, (tracked_ & ~std::uint64_t{0xffff'ffff}) | sequence);
   }
   void add(Flag flag);
-  void set_place(PortIndex port, net::MacAddr mac);
-  [[nodiscard]] bool is_at(PortIndex port, net::MacAddr mac) const {
-    return ((place_ ^ mac.as_word()) & FlowKey::kLocalMask) == 0 && this->port() == port;
+  void set_place(PortIndex vm_port, net::MacAddr mac);
+  [[nodiscard]] bool is_at(PortIndex vm_port, net::MacAddr mac) const {
+    return ((place_ ^ mac.as_word()) & FlowKey::kLocalMask) == 0 && this->vm_port() == vm_port;
   }
   void free(std::uint32_t next_free);
   [[nodiscard]] std::uint32_t next_free() const { return static_cast<std::uint32_t>(internal_); }
 
-  // A whole copy of the record, from any thread. Waits for no one: tries again while the owner writes.
+  // A whole copy of the record, for any thread. Holds nobody up: it tries again while the owner writes.
   [[nodiscard]] Session copied() const;
 
  private:
@@ -155,7 +156,7 @@ class alignas(kCacheLineSize) Session {
   static constexpr unsigned kFlagShift = 44;
   static constexpr unsigned kLowBits = 18, kMiddleBits = 16, kHighBits = 2;  // of packets
   static constexpr std::uint64_t kLowMask = (std::uint64_t{1} << kLowBits) - 1;
-  // Of the VM's acknowledgements, behind what has come: no receive window in use is larger.
+  // How far the VM's acknowledgements lag behind what has come, at most: no receive window is larger.
   static constexpr std::uint32_t kLag = 64u << 20;
   using Words = std::array<std::uint64_t, 8>;
 

@@ -61,11 +61,10 @@ void TagIndex::move(std::uint32_t from, unsigned entry, std::uint32_t to, unsign
   const std::uint32_t value = buckets_[from].values[entry];
   put(to, free_entry, tag, value ^ kSecondary);
   clear(from, entry);
-  if (value & kSecondary) {
+  if (value & kSecondary)
     remove_overflow(to);  // back home
-  } else {
+  else
     add_overflow(from, tag);
-  }
 }
 
 bool TagIndex::put_at_home(Place place, std::uint32_t value) {

@@ -53,7 +53,8 @@ class TagIndex {
     return spread >= bucket ? spread - bucket : spread + bucket_count_ - bucket;
   }
   void prefetch(std::uint32_t bucket) const { __builtin_prefetch(&buckets_[bucket]); }
-  // For an insertion, once the primary bucket is there: the other one will be needed when that is full.
+  // For an insertion, once the primary bucket is in the cache: the other one is needed when the primary is
+  // full.
   void prefetch_room(Place place) const {
     if (matches(place.bucket, 0) == 0) prefetch(other_bucket(place.bucket, place.tag));
   }
@@ -62,7 +63,7 @@ class TagIndex {
   [[nodiscard]] std::uint32_t matches(std::uint32_t bucket, std::uint16_t tag) const {
     return match_bits(buckets_[bucket], tag);
   }
-  // False: no entry whose primary bucket this is, with this tag, lives in the other bucket.
+  // False: no entry with this tag and this primary bucket stands in the other bucket.
   [[nodiscard]] bool may_overflow(Place place) const {
     return (buckets_[place.bucket].overflow & filter_bit(place.tag)) != 0;
   }
@@ -78,14 +79,14 @@ class TagIndex {
     return find_in(other_bucket(place.bucket, place.tag), place.tag, is_it);
   }
 
-  // False: no room within the bound of the search. The caller knows that the value is not there yet.
+  // False: the bounded search has found no room. The value must not be there yet.
   bool insert(Place place, std::uint32_t value);
   // False: there is no such entry.
   bool erase(Place place, std::uint32_t value);
 
   [[nodiscard]] std::size_t memory_used() const { return buckets_.memory_used(); }
-  // What is touched soon: after the first insertion everything, for each touches a page anywhere, and some
-  // hundreds touch them all; before, as much as a table of a million sessions needs.
+  // The pages that are touched soon. After the first insertion all of them: each insertion touches a page
+  // anywhere, so that some hundreds touch all. Before it, as much as a table of a million sessions needs.
   [[nodiscard]] Extent touched_soon(std::uint64_t insertions) const {
     constexpr std::size_t kFromStart = 18u << 20;  // 2 M entries
     return buckets_.front(insertions == 0 ? kFromStart : SIZE_MAX);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a session has seen so far, and what a TCP segment makes of it: RFC 7857 section 2, one table.
+// The states of a session, and how TCP segments change them: RFC 7857 section 2 as one table.
 //
 //   SynOutbound -SYN+ACK in-> SynAcknowledged -ACK-> Established -FIN one way-> FinOutbound / FinInbound
 //   -FIN the other way-> Closing.   RST: Reset, from which the VM's later segments bring a live connection
@@ -8,8 +8,8 @@
 //   PickedUpOutbound -segment in-> Established, PickedUpInbound -segment out-> Established: a connection
 //   older than its session (MidStream::PickUp). The VM's SYN, or its SYN+ACK, begins another one.
 //
-// The table is about segments that are believed; which of the remote's are is conntrack_tcp_tracking.cc's. The state
-// alone names the timeout, so expiry reads one byte.
+// The table is about segments that are believed; conntrack_tcp_tracking.cc decides which of the remote's are.
+// The timeout follows from the state alone, so expiry reads one byte.
 #pragma once
 
 #include <array>
@@ -31,14 +31,14 @@ enum class SessionState : std::uint8_t {
   FinInbound,        // the remote has closed its direction
   Closing,           // both have, or one has and then reset
   Reset,             // a RST was seen, perhaps a forged one
-  PickedUpOutbound,  // the VM goes on with a connection that nobody knows of
+  PickedUpOutbound,  // the VM goes on with a connection that has no session
   PickedUpInbound,   // the remote does
   OpenUdp,
-  AskedUdp,  // a question to a well-known service, and its answers; OpenUdp once there is another one
+  AskedUdp,  // a question to a well-known service, and its answers; after a second question OpenUdp
   OpenIcmp,
   OpenOther,
 };
-inline constexpr unsigned kSessionStates = 16;
+inline constexpr auto kSessionStates = static_cast<unsigned>(SessionState::OpenOther) + 1;
 
 enum class TimeoutClass : std::uint8_t { TcpEstablished, TcpTransitory, Udp, UdpAnswered, Icmp, Other };
 
@@ -73,7 +73,7 @@ constexpr bool is_tcp(SessionState state) {
 constexpr bool is_opening(SessionState state) {
   return state != SessionState::Free && state < SessionState::Established;
 }
-// Both sides may expect the other to be there. One comparison: the states stand together.
+// Both sides may expect the other to be there. The states are neighbours, so one comparison suffices.
 constexpr bool is_live(SessionState state) {
   return static_cast<unsigned>(state) - static_cast<unsigned>(SessionState::Established) <= 2;
 }
@@ -83,7 +83,7 @@ constexpr bool is_ending(SessionState state) {
   return state == SessionState::Closing || state == SessionState::Reset;
 }
 
-// Of a segment, what a session looks at.
+// The fields of a segment that a session looks at.
 struct TcpSegment {
   std::uint32_t sequence;
   std::uint32_t acknowledged;  // meaningful with ACK
@@ -91,7 +91,7 @@ struct TcpSegment {
   std::uint8_t flags;
 
   [[nodiscard]] constexpr bool has(std::uint8_t flag) const { return (flags & flag) != 0; }
-  // Of the next one: SYN and FIN have a number, too (RFC 9293 section 3.4).
+  // The sequence number of the next segment: SYN and FIN have a number, too (RFC 9293 section 3.4).
   [[nodiscard]] constexpr std::uint32_t end() const {
     return sequence + payload + has(net::TcpHeader::kSyn) + has(net::TcpHeader::kFin);
   }
@@ -99,7 +99,7 @@ struct TcpSegment {
 
 // What a segment says, the strongest flag first: RST over SYN over FIN.
 enum class TcpEvent : std::uint8_t { Syn, SynAck, Segment, Fin, Rst };
-inline constexpr unsigned kTcpEvents = 5;
+inline constexpr auto kTcpEvents = static_cast<unsigned>(TcpEvent::Rst) + 1;
 
 constexpr TcpEvent tcp_event(std::uint8_t flags) {
   if (flags & net::TcpHeader::kRst) return TcpEvent::Rst;

@@ -36,7 +36,7 @@ inline ByteView bytes_of(std::string_view text) {
 enum class Op : std::uint8_t { Request = 1, Reply = 2 };
 
 enum class MessageType : std::uint8_t { Discover = 1, Offer, Request, Decline, Ack, Nak, Release, Inform };
-inline constexpr std::size_t kMessageTypes = 8;
+inline constexpr auto kMessageTypes = static_cast<std::size_t>(MessageType::Inform);
 std::string_view name_of(MessageType type);  // "discover", "offer", ...
 
 // RFC 2131 figure 1, with the magic cookie of RFC 2132 section 2 behind it.

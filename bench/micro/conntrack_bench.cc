@@ -122,12 +122,11 @@ class RteHash {
     for (std::size_t i = 0; i < keys.size(); ++i) pointers[i] = &keys[i];
     std::uint64_t hits = 0;
     rte_hash_lookup_bulk_data(table_, pointers.data(), static_cast<std::uint32_t>(keys.size()), &hits, found);
-    for (std::size_t i = 0; i < keys.size(); ++i) {
+    for (std::size_t i = 0; i < keys.size(); ++i)
       if ((hits >> i & 1) == 0)
         found[i] = nullptr;
       else
         __builtin_prefetch(found[i], 1);
-    }
   }
 
  private:
@@ -218,9 +217,8 @@ void open_new(benchmark::State& state) {
       for (unsigned i = 0; i < kBurst; ++i) keys[i] = flows[at + i].key;
       table.conntrack->find_burst(keys, found.data());
       table.conntrack->prefetch_open(std::span(flows).subspan(at, kBurst), 0);
-      for (unsigned i = 0; i < kBurst; ++i) {
+      for (unsigned i = 0; i < kBurst; ++i)
         benchmark::DoNotOptimize(table.conntrack->open_outbound(flows[at + i], 0, Time{}));
-      }
     }
     meter.items += static_cast<std::int64_t>(sessions);
     state.PauseTiming();
@@ -287,9 +285,8 @@ void open_at_fill(benchmark::State& state) {
   const auto filled_ports = static_cast<std::size_t>(64512 * state.range(0) / 100);
   std::size_t number = 0;
   std::vector<Session*> open;
-  while (table.conntrack->ports_used(0, PortSpace::Udp) < filled_ports) {
+  while (table.conntrack->ports_used(0, PortSpace::Udp) < filled_ports)
     open.push_back(table.conntrack->open_outbound(flow_number(number++, random), 0, Time{}).session);
-  }
   constexpr unsigned kBatch = 256;
   std::array<Session*, kBatch> batch;
   std::array<OutboundFlow, kBatch> flows;
@@ -400,9 +397,8 @@ void register_all() {
     benchmark::RegisterBenchmark("open_and_expire", open_and_expire)->Arg(size);
     benchmark::RegisterBenchmark("tcp_open_and_close", tcp_open_and_close)->Arg(size);
   }
-  for (const std::int64_t percent : {0, 50, 90, 99, 100}) {
+  for (const std::int64_t percent : {0, 50, 90, 99, 100})
     benchmark::RegisterBenchmark("open_at_fill", open_at_fill)->Arg(percent);
-  }
 }
 
 }  // namespace

@@ -83,7 +83,7 @@ class SessionCursor {
   }
 
   [[nodiscard]] const std::string& port_name(const SessionView& view) const {
-    return launched_.ports()[view.port].name;
+    return launched_.ports()[view.vm_port].name;
   }
   [[nodiscard]] const std::string& network_name(const SessionView& view) const {
     return config_.networks[view.policy].name;

@@ -175,7 +175,7 @@ bool belongs_to(const Context& context, const Burst& burst, unsigned i, const Qu
   // Outside the packet was known by its external endpoint, to a VM by its internal one.
   if (session.is_from_inside(quote.key) != (direction == Direction::Outbound)) return false;
   const std::vector<Port>& ports = context.state->ports;
-  return direction == Direction::Inbound || ports[session.port()].network == ports[burst.port].network;
+  return direction == Direction::Inbound || ports[session.vm_port()].network == ports[burst.port].network;
 }
 
 template <Direction direction>

@@ -28,7 +28,7 @@ unsigned mergeable_payload(const ForwardingState& state, const Burst& burst, uns
   const ParsedPacket& packet = burst.packets[i];
   rte_mbuf* frame = burst.frames[i];
   if (packet.kind != PacketKind::Tcp || (packet.tcp_flags & ~TcpHeader::kPsh) != TcpHeader::kAck) return 0;
-  if (!state.ports[burst.sessions[i]->port()].offloads.tcp4_segments) return 0;
+  if (!state.ports[burst.sessions[i]->vm_port()].offloads.tcp4_segments) return 0;
   if (packet.l4_offset != kTcpOffset || frame->pkt_len != kIpOffset + packet.total_length) return 0;
   if (is_unfinished(frame) || ipv4_of(frame).is_fragment()) return 0;
   const std::size_t headers = kTcpOffset + tcp_of(frame).header_length();

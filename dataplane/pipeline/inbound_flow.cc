@@ -62,7 +62,7 @@ Session* open_session(Context& context, const Burst& burst, unsigned i, const co
 conntrack::InboundFlow flow_to(const InsideHost& host, const Burst& burst, unsigned i) {
   return {.key = burst.keys[i],
           .forward_to = std::nullopt,
-          .port = host.port,
+          .vm_port = host.port,
           .mac = host.mac,
           .tcp_flags = burst.packets[i].tcp_flags};
 }

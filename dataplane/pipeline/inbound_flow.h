@@ -13,7 +13,7 @@
 // Forwarded ports are reserved: no other VM's flows are given them. What the forward's VM itself opens from
 // the internal endpoint leaves by the external one (RFC 4787 REQ-1), and is one session with what that remote
 // sends to the forward. The session lives on the worker of the VM's endpoint, so that the VM's answers find
-// it; with several workers, frames that steering has brought to the one that leases the port's block cross
+// it; with several workers, frames that steering has brought to the holder of the port's block cross
 // once more.
 #pragma once
 

@@ -102,7 +102,7 @@ DropReason reason_of(conntrack::Verdict verdict) {
 
 bool follow_vm(Context& context, Session& session, PortIndex from, net::MacAddr mac) {
   const ForwardingState& state = *context.state;
-  if (state.ports[session.port()].network != state.ports[from].network) return false;
+  if (state.ports[session.vm_port()].network != state.ports[from].network) return false;
   context.conntrack.move_to(session, from, mac);
   return true;
 }
@@ -137,7 +137,7 @@ Session* session_after_miss<Direction::Outbound>(Context& context, Burst& burst,
   }
   const conntrack::OutboundFlow flow{
       .key = key,
-      .port = burst.port,
+      .vm_port = burst.port,
       .mac = ethernet_of(frame).source,
       .tcp_flags = burst.packets[i].tcp_flags,
       .probable_port = burst.probable_ports[i],

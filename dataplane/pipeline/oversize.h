@@ -21,7 +21,7 @@ namespace vmnat::dataplane {
 inline std::uint16_t mtu_of_way_out(const ForwardingState& state, Direction direction,
                                     const Session& session) {
   return direction == Direction::Outbound ? state.uplink.mtu
-                                          : state.networks[state.ports[session.port()].network].mtu;
+                                          : state.networks[state.ports[session.vm_port()].network].mtu;
 }
 
 // A frame larger than the MTU that must not be cut. A super-frame leaves in segments and is as large as

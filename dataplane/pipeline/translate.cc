@@ -68,7 +68,7 @@ void rewrite_l4(rte_mbuf* frame, const ParsedPacket& packet, const conntrack::Re
 
 [[gnu::cold]] void clamp_segment_size(const ForwardingState& state, const Session& session, rte_mbuf* frame,
                                       const ParsedPacket& packet) {
-  const std::uint16_t most = state.networks[state.ports[session.port()].network].most_mss;
+  const std::uint16_t most = state.networks[state.ports[session.vm_port()].network].most_mss;
   if (most == 0) return;
   clamp_mss({rte_pktmbuf_mtod_offset(frame, std::byte*, packet.l4_offset),
              static_cast<std::size_t>(frame->data_len - packet.l4_offset)},

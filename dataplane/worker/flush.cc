@@ -4,7 +4,7 @@
 namespace vmnat::dataplane {
 
 bool SessionSelector::matches(const conntrack::Session& session) const {
-  return (!policy || *policy == session.policy()) && (!port || *port == session.port()) &&
+  return (!policy || *policy == session.policy()) && (!port || *port == session.vm_port()) &&
          (!protocol || *protocol == session.protocol()) &&
          (states >> static_cast<unsigned>(session.state()) & 1) != 0 &&
          (!internal || internal->matches(session.internal())) &&

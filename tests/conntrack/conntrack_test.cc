@@ -63,7 +63,8 @@ TEST(Conntrack, RewritesBothWaysWithDeltasThatCancel) {
         protocol == kGre ? endpoint("192.168.122.10", 0) : endpoint("192.168.122.10", 2222);
     const net::Endpoint server = protocol == kTcp || protocol == kUdp ? kServer : endpoint("198.51.100.1", 0);
     const Session* session = nat.open(vm, server, protocol);
-    const Rewrite out = session->rewrite<Direction::Outbound>(), in = rewrite_of(*session, Direction::Inbound);
+    const Rewrite out = session->rewrite<Direction::Outbound>(),
+                  in = rewrite_of(*session, Direction::Inbound);
     EXPECT_EQ(out.endpoint, session->external());
     EXPECT_EQ(in.endpoint, vm);
     const auto address = net::ChecksumDelta::of(vm.address, out.endpoint.address);
@@ -134,12 +135,12 @@ TEST(Conntrack, ForwardsOpenFromOutsideAndTakeNoPort) {
   Nat nat({.reserved = {8080}});
   const net::Endpoint external = endpoint("203.0.113.1", 8080), web = endpoint("192.168.122.10", 80);
   const InboundFlow flow{
-      .key = FlowKey::of(external, kServer, kTcp), .forward_to = web, .port = 2, .tcp_flags = kSyn};
+      .key = FlowKey::of(external, kServer, kTcp), .forward_to = web, .vm_port = 2, .tcp_flags = kSyn};
   const Opened opened = nat->open_inbound(flow, 0, {});
   ASSERT_EQ(opened.verdict, Verdict::Opened);
   EXPECT_EQ(rewrite_of(*opened.session, kIn).endpoint, web);
   EXPECT_EQ(rewrite_of(*opened.session, kOut).endpoint, external);
-  EXPECT_EQ(opened.session->port(), 2);
+  EXPECT_EQ(opened.session->vm_port(), 2);
   EXPECT_EQ(nat->ports_used(0, PortSpace::Tcp), 0u);
   EXPECT_EQ(nat.broken_invariant(), "");
   nat->erase(*opened.session, {});
@@ -196,7 +197,7 @@ TEST(Conntrack, FlushesWhatMatchesInPortions) {
   std::uint32_t cursor = 0;
   unsigned erased = 0, calls = 0;
   do {
-    erased += nat->erase_if(cursor, 100, {}, [](const Session& session) { return session.port() == 3; });
+    erased += nat->erase_if(cursor, 100, {}, [](const Session& session) { return session.vm_port() == 3; });
     ++calls;
   } while (cursor != 0);
   EXPECT_EQ(erased, 250u);
@@ -221,7 +222,7 @@ TEST(Conntrack, ShowsEverySessionOnceThroughACursor) {
     for (std::size_t i = 0; i < count; ++i) {
       EXPECT_TRUE(seen.insert(views[i].internal).second);
       EXPECT_EQ(views[i].remote, kServer);
-      EXPECT_EQ(views[i].port, 3);
+      EXPECT_EQ(views[i].vm_port, 3);
       EXPECT_EQ(views[i].expires, at_seconds(305));
     }
   }

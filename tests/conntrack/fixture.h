@@ -50,11 +50,11 @@ inline void follow_tcp(Conntrack& conntrack, Session& session, Direction directi
 }
 
 // Sessions of a VM's port; with `opener`, those that this side has opened.
-inline unsigned sessions_of(Conntrack& conntrack, PortIndex port, std::optional<Direction> opener = {}) {
+inline unsigned sessions_of(Conntrack& conntrack, PortIndex vm_port, std::optional<Direction> opener = {}) {
   unsigned count = 0;
   std::uint32_t cursor = 0;
   conntrack.erase_if(cursor, conntrack.capacity(), {}, [&](const Session& session) {
-    count += session.port() == port && session.opener() == opener.value_or(session.opener());
+    count += session.vm_port() == vm_port && session.opener() == opener.value_or(session.opener());
     return false;
   });
   return count;
@@ -79,9 +79,8 @@ class Nat {
  public:
   explicit Nat(const NatShape& shape = {}, NatPolicy policy = {}) : policy_(policy) {
     std::vector<ExternalAddress> addresses;
-    for (unsigned i = 0; i < shape.addresses; ++i) {
+    for (unsigned i = 0; i < shape.addresses; ++i)
       addresses.push_back({external_address(i), shape.first_port, shape.last_port, shape.reserved});
-    }
     indices_.resize(shape.addresses);
     std::iota(indices_.begin(), indices_.end(), ExternalIndex{0});
     policy_.addresses = indices_;
@@ -107,20 +106,21 @@ class Nat {
   [[nodiscard]] const NatPolicy& policy() const { return policy_; }
 
   Opened try_open(net::Endpoint internal, net::Endpoint remote, net::Protocol protocol = kUdp, Time now = {},
-                  PortIndex port = 0) {
-    const OutboundFlow flow{.key = FlowKey::of(internal, remote, protocol), .port = port, .tcp_flags = kSyn};
+                  PortIndex vm_port = 0) {
+    const OutboundFlow flow{
+        .key = FlowKey::of(internal, remote, protocol), .vm_port = vm_port, .tcp_flags = kSyn};
     return workers_[0]->open_outbound(flow, 0, now);
   }
   Session* open(net::Endpoint internal, net::Endpoint remote, net::Protocol protocol = kUdp, Time now = {},
-                PortIndex port = 0) {
-    return try_open(internal, remote, protocol, now, port).session;
+                PortIndex vm_port = 0) {
+    return try_open(internal, remote, protocol, now, vm_port).session;
   }
   // By a forward to `internal`.
   Opened try_forward(net::Endpoint external, net::Endpoint internal, net::Endpoint remote,
-                     net::Protocol protocol, PortIndex port, Time now = {}) {
+                     net::Protocol protocol, PortIndex vm_port, Time now = {}) {
     const InboundFlow flow{.key = FlowKey::of(external, remote, protocol),
                            .forward_to = internal,
-                           .port = port,
+                           .vm_port = vm_port,
                            .tcp_flags = kSyn};
     return workers_[0]->open_inbound(flow, 0, now);
   }
@@ -139,16 +139,14 @@ class Nat {
   // A complete turn of the sweep at `now`.
   unsigned expire_all(Time now) {
     unsigned expired = 0;
-    for (unsigned second = 0; second < 9; ++second) {
+    for (unsigned second = 0; second < 9; ++second)
       expired += workers_[0]->expire(now + Ticks{std::chrono::seconds(second)}, ~0u);
-    }
     return expired;
   }
   [[nodiscard]] std::string broken_invariant() const {
     std::string why;
-    for (const auto& worker : workers_) {
+    for (const auto& worker : workers_)
       if (!worker->check_invariants(&why)) return why;
-    }
     return "";
   }
 

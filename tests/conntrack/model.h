@@ -183,9 +183,8 @@ class ModelNat {
     if (has_ports(flow.protocol) && used_ports(flow.protocol) < pool_.size())
       return "refused while a port is free";
     if (has_ports(flow.protocol) && !policy_.overload) return "";
-    for (const net::Endpoint& external : pool_of(flow.protocol)) {
+    for (const net::Endpoint& external : pool_of(flow.protocol))
       if (!is_taken(flow, external)) return "refused while a tuple is free: " + net::to_string(external);
-    }
     return "";
   }
   [[nodiscard]] std::optional<net::Endpoint> admitted(const Flow& inbound) const {

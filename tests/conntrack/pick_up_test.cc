@@ -141,7 +141,7 @@ TEST(PickUp, OfRemotesIsCountedAgainstTheirShare) {
   for (unsigned i = 0; i < 64; ++i) {
     const InboundFlow flow{.key = FlowKey::of(kService, endpoint("198.51.100.1", 1000 + i), kTcp),
                            .forward_to = kServer,
-                           .port = 1,
+                           .vm_port = 1,
                            .tcp_flags = kAck};
     EXPECT_EQ(nat->open_inbound(flow, 0, {}).verdict, Verdict::Opened);
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// External ports: leases, what is given and in which order, rest, and several workers on one address.
+// External ports: assigned blocks, what is given and in which order, rest, and several workers on one address.
 #include "conntrack/port_pool.h"
 
 #include <algorithm>
@@ -89,16 +89,16 @@ TEST(ExternalPorts, FindsEachOfManyAddresses) {
   }
 }
 
-TEST(ExternalPorts, NamesTheOwnerOfEveryLeasedPort) {
+TEST(ExternalPorts, NamesTheOwnerOfEveryAssignedPort) {
   const auto ports = one_address(1024, 65535, 2);
   EXPECT_EQ(ports->owner(0, net::L4Port::from_host(5000)), kNoWorker);
-  ASSERT_TRUE(ports->lease(0, 5000 / 64, 1));
-  EXPECT_FALSE(ports->lease(0, 5000 / 64, 0));
+  ASSERT_TRUE(ports->assign(0, 5000 / 64, 1));
+  EXPECT_FALSE(ports->assign(0, 5000 / 64, 0));
   EXPECT_EQ(ports->owner(0, net::L4Port::from_host(5000)), 1);
   EXPECT_EQ(ports->owner(0, net::L4Port::from_host(5000 / 64 * 64 + 64)), kNoWorker);
   ports->give_back(0, 5000 / 64);
   EXPECT_EQ(ports->owner(0, net::L4Port::from_host(5000)), kNoWorker);
-  EXPECT_FALSE(ports->lease(0, 1, 0));  // below 1024: never anyone's
+  EXPECT_FALSE(ports->assign(0, 1, 0));  // below 1024: never anyone's
 }
 
 TEST(PortPool, GivesEveryAllowedPortOnceAndNoOther) {
@@ -163,9 +163,8 @@ TEST(PortPool, RestedPortsAreGivenAgain) {
     const Time now = at_seconds(round * 241);
     const std::set<unsigned> taken = take_all(pool, now);
     EXPECT_EQ(taken.size(), 128u);
-    for (const unsigned port : taken) {
+    for (const unsigned port : taken)
       pool.release(0, kSpace, net::L4Port::from_host(static_cast<std::uint16_t>(port)), now);
-    }
     // Within the rest, the pool yields; after it, a preferred port is plainly free.
     const auto wanted = net::L4Port::from_host(1100);
     EXPECT_EQ(pool.allocate(0, kSpace, {wanted}, now + Ticks{std::chrono::seconds(240)}), wanted);
@@ -191,9 +190,8 @@ TEST(PortPool, BlocksMoveToTheWorkerThatNeedsThem) {
   const std::set<unsigned> of_first = take_all(first);
   EXPECT_EQ(of_first.size(), 9u * 64);  // all but the block that each worker always has
   EXPECT_EQ(take_all(second).size(), 64u);
-  for (const unsigned port : of_first) {
+  for (const unsigned port : of_first)
     first.release(0, kSpace, net::L4Port::from_host(static_cast<std::uint16_t>(port)), {});
-  }
   EXPECT_EQ(take_all(second).size(), 8u * 64);
   EXPECT_EQ(take_all(first).size(), 64u);
   EXPECT_TRUE(first.check_invariants());
@@ -255,16 +253,16 @@ TEST(ExternalPorts, EveryBlockAtHomeIsAsLikely) {
   std::vector<WorkerIndex> homes(ExternalPorts::kBlocks, 1);
   for (const unsigned block : {16u, 17u, 18u, 19u, 30u, 31u, 200u, 1000u}) homes[block] = 0;
   const auto ports = one_address(1024, 65535, 2, {}, homes);
-  std::map<unsigned, unsigned> leased;
+  std::map<unsigned, unsigned> assigned;
   Random random(7);
   for (unsigned i = 0; i < 8000; ++i) {
-    const auto block = ports->lease_any(0, 0, random.next());
+    const auto block = ports->assign_any(0, 0, random.next());
     ASSERT_TRUE(block);
-    ++leased[*block];
+    ++assigned[*block];
     ports->give_back(0, *block);
   }
-  EXPECT_EQ(leased.size(), 8u);
-  for (const auto& [block, times] : leased) {
+  EXPECT_EQ(assigned.size(), 8u);
+  for (const auto& [block, times] : assigned) {
     EXPECT_EQ(homes[block], 0);
     EXPECT_NEAR(times, 1000, 150) << block;  // five standard deviations
   }
@@ -309,12 +307,11 @@ TEST(PortPool, PreservingPortsLeavesOtherWorkersTheirShare) {
   const auto ports = one_address(1024, 65535, 4);
   PortPool greedy(*ports, 0, 1);
   Random random(5);
-  for (unsigned i = 0; i < 5000; ++i) {
+  for (unsigned i = 0; i < 5000; ++i)
     greedy.allocate(0, kSpace, {net::L4Port::from_host(static_cast<std::uint16_t>(random.next()))}, {});
-  }
-  unsigned leased = 0;
-  for (unsigned block = 0; block < ExternalPorts::kBlocks; ++block) leased += greedy.is_held(0, block);
-  EXPECT_LE(leased, ExternalPorts::kBlocks / 4);
+  unsigned assigned = 0;
+  for (unsigned block = 0; block < ExternalPorts::kBlocks; ++block) assigned += greedy.is_held(0, block);
+  EXPECT_LE(assigned, ExternalPorts::kBlocks / 4);
 }
 
 }  // namespace

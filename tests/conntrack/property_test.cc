@@ -162,7 +162,7 @@ class Walk {
     const FlowKey key = FlowKey::of(flow.local, flow.remote, flow.protocol);
     if (model_.find(flow) != nullptr) return known_packet(flow, kOut);
     if (nat_->find(key) != nullptr) return "found a session that the model does not have";
-    const OutboundFlow frame{.key = key, .port = static_cast<PortIndex>(random_() % 4), .tcp_flags = kSyn};
+    const OutboundFlow frame{.key = key, .vm_port = static_cast<PortIndex>(random_() % 4), .tcp_flags = kSyn};
     const Opened opened = nat_->open_outbound(frame, 0, now_);
     seen_.insert(opened.verdict);
     if (const std::string wrong = early_drop(opened); !wrong.empty()) return wrong;
@@ -262,10 +262,9 @@ class Walk {
     nat_.expire_all(now_);
     if (nat_->statistics().active != 0) return "sessions are left at the end";
     for (unsigned address = 0; address < what_.shape.addresses; ++address) {
-      for (const PortSpace space : {PortSpace::Tcp, PortSpace::Udp, PortSpace::Icmp}) {
+      for (const PortSpace space : {PortSpace::Tcp, PortSpace::Udp, PortSpace::Icmp})
         if (nat_->ports_used(static_cast<ExternalIndex>(address), space) != 0)
           return "ports are left at the end";
-      }
     }
     return nat_.broken_invariant() + unreached();
   }
@@ -282,9 +281,8 @@ class Property : public testing::TestWithParam<Case> {};
 
 TEST_P(Property, AnswersAreWhatTheModelAllows) {
   constexpr std::uint64_t kSeeds = 3;
-  for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
+  for (std::uint64_t seed = 1; seed <= kSeeds; ++seed)
     ASSERT_EQ(Walk(GetParam(), seed).run(steps_of_a_case() / kSeeds), "") << "seed " << seed;
-  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Property, testing::ValuesIn(cases()),

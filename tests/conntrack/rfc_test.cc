@@ -157,9 +157,8 @@ TEST(Rfc4787, Req3_NoPortIsOverloadedWhileOneIsFree) {
 
 TEST(Rfc4787, Req3a_PortsBelow1024AreNeverGiven) {
   Nat nat({.capacity = 3000});
-  for (unsigned port = 1; port < 1024; ++port) {
+  for (unsigned port = 1; port < 1024; ++port)
     EXPECT_GE(nat.open(endpoint("192.168.122.10", port), kA)->external().port.host(), 1024);
-  }
 }
 
 // The first datagram of that side, or its next one.
@@ -480,7 +479,7 @@ TEST(Rfc6888, Req4_ASessionThatMovesCountsWhereItIs) {
   nat->move_to(*session, 2, net::MacAddr{{2, 0, 0, 0, 0, 1}});
   EXPECT_EQ(sessions_of(*nat, 1), 0u);
   EXPECT_EQ(sessions_of(*nat, 2), 1u);
-  EXPECT_EQ(session->port(), 2);
+  EXPECT_EQ(session->vm_port(), 2);
   EXPECT_EQ(session->internal_mac(), (net::MacAddr{{2, 0, 0, 0, 0, 1}}));
   nat->erase(*session, {});
   EXPECT_EQ(sessions_of(*nat, 2), 0u);
@@ -523,9 +522,8 @@ TEST(Rfc6888, Req11_AFullTableRefusesAndEndsNoAnsweredSession) {
     for (const Direction direction : {kOut, kIn}) count(*sessions.back(), direction, 60);
   }
   EXPECT_EQ(nat.try_open(kVm, kA).verdict, Verdict::TableFull);
-  for (unsigned i = 0; i < 100; ++i) {
+  for (unsigned i = 0; i < 100; ++i)
     EXPECT_EQ(nat->find(FlowKey::of(endpoint("192.168.122.10", 2000 + i), kA, kUdp)), sessions[i]);
-  }
   nat->erase(*sessions[50], {});
   EXPECT_EQ(nat.try_open(kVm, kA).verdict, Verdict::Opened);
   EXPECT_EQ(nat.broken_invariant(), "");

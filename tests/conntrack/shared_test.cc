@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Several threads: readers see whole records while the worker writes, and workers lease blocks at once.
+// Several threads: readers see whole records while the worker writes, and workers take blocks at once.
 // Built a second time with ThreadSanitizer (conntrack_tsan_test).
 #include <atomic>
 #include <set>
@@ -113,7 +113,7 @@ TEST(Shared, ASessionThatStaysIsSeenOnceInEachRoundWhateverHappensToOthers) {
 }
 
 // Most blocks are at home with one worker, so that the others reach out for them.
-TEST(Shared, WorkersLeaseAndGiveBackBlocksAtOnce) {
+TEST(Shared, WorkersTakeAndGiveBackBlocksAtOnce) {
   constexpr unsigned kWorkers = 3;
   std::vector<WorkerIndex> homes(ExternalPorts::kBlocks);
   for (unsigned block = 0; block < homes.size(); ++block) homes[block] = block % 2 ? block / 2 % kWorkers : 0;

@@ -184,13 +184,12 @@ TEST(TcpState, RstOutweighsSynAndSynOutweighsFin) {
   using Tcp = net::TcpHeader;
   for (unsigned flags = 0; flags < 256; ++flags) {
     const TcpEvent event = tcp_event(static_cast<std::uint8_t>(flags));
-    if (flags & Tcp::kRst) {
+    if (flags & Tcp::kRst)
       EXPECT_EQ(event, TcpEvent::Rst);
-    } else if (flags & Tcp::kSyn) {
+    else if (flags & Tcp::kSyn)
       EXPECT_EQ(event, flags & Tcp::kAck ? TcpEvent::SynAck : TcpEvent::Syn);
-    } else {
+    else
       EXPECT_EQ(event, flags & Tcp::kFin ? TcpEvent::Fin : TcpEvent::Segment);
-    }
   }
 }
 
