@@ -40,7 +40,7 @@ std::variant<Datagram, Ignored> parse_frame(ByteView frame, ChecksumState checks
   const auto& ip = *net::view<net::Ipv4Header>(packet);
   if (ip.protocol() != net::Protocol::Udp) return Ignored::MalformedFrame;
   if (ip.is_fragment()) return Ignored::Fragment;
-  if (net::folded(net::added_sum(packet.first(ip.header_length()))) != 0xffff) return Ignored::BadChecksum;
+  if (!net::is_intact(net::added_sum(packet.first(ip.header_length())))) return Ignored::BadChecksum;
 
   ByteView segment = packet.subspan(ip.header_length());
   const auto* udp = net::view<net::UdpHeader>(segment);
@@ -48,7 +48,7 @@ std::variant<Datagram, Ignored> parse_frame(ByteView frame, ChecksumState checks
     return Ignored::MalformedFrame;
   segment = segment.first(udp->length.host());
   const bool has_sum = checksum == ChecksumState::Full && udp->checksum.raw() != 0;  // RFC 768: 0 is none
-  if (has_sum && net::folded(udp_sum(ip, segment)) != 0xffff) return Ignored::BadChecksum;
+  if (has_sum && !net::is_intact(udp_sum(ip, segment))) return Ignored::BadChecksum;
 
   const auto& ethernet = *net::view<net::EthernetHeader>(frame);
   return Datagram{ethernet.source,
@@ -84,8 +84,7 @@ Frame framed(const Datagram& datagram) {
   const auto segment = packet.subspan(sizeof(ip));
   auto& udp = *net::mutable_view<net::UdpHeader>(segment);
   udp = {datagram.source.port, datagram.destination.port, net::Be16::from_host(udp_length), {}};
-  const net::Be16 sum = net::checksum_of(udp_sum(ip, segment));
-  udp.checksum = sum.raw() == 0 ? net::Be16::from_raw(0xffff) : sum;  // RFC 768: 0 would say "none"
+  udp.checksum = net::udp_checksum_of(udp_sum(ip, segment));
   return frame;
 }
 

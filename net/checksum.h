@@ -112,6 +112,16 @@ inline std::uint64_t plain_header_sum(const Ipv4Header& header) {
 constexpr Be16 checksum_of(std::uint64_t sum) {
   return Be16::from_raw(static_cast<std::uint16_t>(~folded(sum)));
 }
+// The same for UDP, where a computed 0 is sent as 0xffff: a field of 0 says that there is no checksum (RFC
+// 768).
+constexpr Be16 udp_checksum_of(std::uint64_t sum) {
+  const Be16 checksum = checksum_of(sum);
+  return checksum.raw() == 0 ? Be16::from_raw(0xffff) : checksum;
+}
+// Whether a sum is right that was taken over all that a checksum covers, with its field (RFC 1071 section 1).
+constexpr bool is_intact(std::uint64_t sum) {
+  return folded(sum) == 0xffff;
+}
 
 // Sum of the TCP/UDP pseudo-header (RFC 793 section 3.1, RFC 768). `l4_length` in bytes.
 constexpr std::uint64_t pseudo_header_sum(Ipv4Addr from, Ipv4Addr to, std::uint8_t protocol,

@@ -92,8 +92,7 @@ FlowPatch FrameTemplate::patch_of(const Tuple& tuple, FlowNumber flow) const {
   ip.checksum = net::checksum_of(net::added_sum(std::span{frame}.subspan(kIpOffset, sizeof ip)));
   udp.source_port = tuple.source.port;
   udp.destination_port = tuple.destination.port;
-  const net::Be16 sum = net::checksum_of(udp_sum(frame, tuple, bytes_.size() - kUdpOffset) + tail_sum_);
-  udp.checksum = sum.raw() == 0 ? net::Be16::from_raw(0xffff) : sum;  // RFC 768
+  udp.checksum = net::udp_checksum_of(udp_sum(frame, tuple, bytes_.size() - kUdpOffset) + tail_sum_);
 
   FlowPatch patch;
   std::copy(frame.begin() + FlowPatch::kOffset, frame.end(), patch.bytes.begin());
@@ -119,9 +118,9 @@ ReceivedFrame read_frame(std::span<const std::byte> frame) {
   const std::size_t end = kIpOffset + ip->total_length.host();
   if (end != frame.size() || udp->length.host() != end - kUdpOffset || !pattern_holds(frame)) {
     result.fault = Fault::Payload;
-  } else if (net::folded(net::added_sum(frame.subspan(kIpOffset, sizeof *ip))) != 0xffff) {
+  } else if (!net::is_intact(net::added_sum(frame.subspan(kIpOffset, sizeof *ip)))) {
     result.fault = Fault::IpChecksum;
-  } else if (net::folded(udp_sum(frame, result.tuple, end - kUdpOffset)) != 0xffff) {
+  } else if (!net::is_intact(udp_sum(frame, result.tuple, end - kUdpOffset))) {
     result.fault = Fault::UdpChecksum;
   }
   return result;

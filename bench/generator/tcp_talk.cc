@@ -107,8 +107,8 @@ std::optional<TcpSegment> read_segment(std::span<const std::byte> frame) {
 
 Fault checksum_fault_of(std::span<const std::byte> frame) {
   const auto& ip = *net::view<net::Ipv4Header>(frame, kIpOffset);
-  if (net::folded(net::plain_header_sum(ip)) != 0xffff) return Fault::IpChecksum;
-  const bool is_right = net::folded(tcp_sum(ip, frame.subspan(kTcpOffset, sizeof(TcpHeader)))) == 0xffff;
+  if (!net::is_intact(net::plain_header_sum(ip))) return Fault::IpChecksum;
+  const bool is_right = net::is_intact(tcp_sum(ip, frame.subspan(kTcpOffset, sizeof(TcpHeader))));
   return is_right ? Fault::None : Fault::TcpChecksum;
 }
 

@@ -39,7 +39,7 @@ constexpr bool is_passed_on(IcmpType type) {
 }
 
 bool is_right(std::span<const std::byte> bytes) {
-  return net::folded(net::added_sum(bytes)) == 0xffff;
+  return net::is_intact(net::added_sum(bytes));
 }
 
 // The whole ICMP message; empty when it does not lie in the first segment.

@@ -40,11 +40,11 @@ bool has_good_checksum(rte_mbuf* frame) {
   const auto length = static_cast<std::uint16_t>(frame->pkt_len - kTcpOffset);
   const std::uint64_t sum = net::pseudo_header_sum(ip.source, ip.destination, ip.protocol_number, length);
   if (frame->nb_segs == 1)
-    return net::folded(net::added_sum({rte_pktmbuf_mtod_offset(frame, const std::byte*, kTcpOffset), length},
-                                      sum)) == 0xffff;
+    return net::is_intact(
+        net::added_sum({rte_pktmbuf_mtod_offset(frame, const std::byte*, kTcpOffset), length}, sum));
   std::uint16_t rest = 0;
   rte_raw_cksum_mbuf(frame, kTcpOffset, length, &rest);
-  return net::folded(sum + rest) == 0xffff;
+  return net::is_intact(sum + rest);
 }
 
 // A segment, and those that were appended to it.

@@ -49,7 +49,7 @@ bool unroutable(ParsedPacket& packet, DropReason fault) {
 }
 
 [[gnu::cold]] bool has_good_long_checksum(const Frame& frame, const Ipv4Header& ip) {
-  return net::folded(net::added_sum(frame.head.subspan(kIpOffset, ip.header_length()))) == 0xffff;
+  return net::is_intact(net::added_sum(frame.head.subspan(kIpOffset, ip.header_length())));
 }
 
 bool parse_tcp(const Frame& frame, std::size_t at, std::size_t l4_length, ParsedPacket& packet,
@@ -189,7 +189,7 @@ bool parse_ipv4(const Frame& frame, Burst& burst, unsigned i) {
     return unroutable(packet, DropReason::IpHeader);
   if (frame.head.size() < kIpOffset + header_length) return unroutable(packet, DropReason::HeadersSplit);
   // RFC 1812 5.2.2
-  if (is_plain ? net::folded(net::plain_header_sum(*ip)) != 0xffff : !has_good_long_checksum(frame, *ip))
+  if (is_plain ? !net::is_intact(net::plain_header_sum(*ip)) : !has_good_long_checksum(frame, *ip))
     return unroutable(packet, DropReason::IpChecksum);
   if (!is_plain && !are_acceptable(frame.head.subspan(kIpOffset, header_length).subspan(sizeof(Ipv4Header))))
     return unroutable(packet, DropReason::IpOptions);
