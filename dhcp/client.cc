@@ -24,7 +24,7 @@ constexpr unsigned kLongestPenalty = 6;  // 64 s after many NAKs in a row
 
 }  // namespace
 
-std::string_view name_of(ClientState state) {
+std::string_view to_string(ClientState state) {
   static constexpr std::string_view kNames[] = {
 #define VMNAT_X(enumerator, name) name,
       VMNAT_DHCP_CLIENT_STATES(VMNAT_X)

@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // A DHCP client for one interface, as a function of (event, now, random): RFC 2131's client side.
 //
-// It holds the protocol's state and nothing else: no socket, no clock. The caller tells it what happens and
-// sends what it asks for; what it holds is `binding()`:
+// It holds the protocol's state and nothing else: no socket, no clock. The caller tells it what happens,
+// sends the frames that it asks for, and uses the lease in `binding()`:
 //
 //   client.start(remembered, now);                       the link is up
 //   client.receive(frame, now), receive_arp(frame, now)  frames for UDP port 68, ARP
 //   client.advance(now);                                 at next_action() or any time later
 //   for (ClientFrame& out : client.take_output()) ...
 //
-// clang-format off
 //   Init -> Selecting -> Requesting -> Checking -> Bound -> Renewing -> Rebinding -> Init (lease is over)
 //              ^                          ^  '-> conflict: DECLINE, Init     |            |
 //   Rebooting -+---------- ACK -----------'                                  '-- ACK -----+-> Bound
-// clang-format on
 //
 // A NAK leads to Init from everywhere but Init, Selecting and Checking. Requests are repeated after 4, 8, 16,
 // 32, 64 s, each give or take one (section 4.1). Checking is RFC 5227's probe with shorter waits: three
@@ -37,7 +35,7 @@ namespace vmnat::dhcp {
 // A lease goes on while this machine sleeps.
 using ClientTime = BootTime;
 
-// What a server has given. Times that never come are ClientTime::max().
+// A lease as the client uses it. Times that never come are ClientTime::max().
 struct Binding {
   net::Ipv4Prefix address;
   net::Ipv4Addr router;  // unspecified: none was told
@@ -47,7 +45,7 @@ struct Binding {
   ClientTime renew, rebind, expires;
 
   bool operator==(const Binding&) const = default;
-  // Whether both say the same but for the times.
+  // Whether both are the same but for their times.
   [[nodiscard]] bool means_the_same_as(const Binding& other) const;
 };
 
@@ -67,15 +65,15 @@ enum class ClientState : std::uint8_t {
   VMNAT_DHCP_CLIENT_STATES(VMNAT_X)
 #undef VMNAT_X
 };
-std::string_view name_of(ClientState state);
+std::string_view to_string(ClientState state);
 
-// What its owner may want to log.
+// Events that the owner may log.
 enum class ClientNews : std::uint8_t { Bound, Renewed, Refused, Conflict, Expired, LeaseTimeMissing };
 
 struct ClientFrame {
   Frame frame;
-  // Unspecified: the frame is complete. Else it goes to this address by IP, and its destination MAC is for
-  // the caller to fill in.
+  // Unspecified: the frame is complete. Else it goes to this address by IP, and the caller fills in its
+  // destination MAC.
   net::Ipv4Addr by_unicast_to;
 };
 
@@ -95,7 +93,8 @@ class Client {
 
   // From Stopped: asks for the address that it had before a restart (RFC 2131 section 3.2), or for any.
   void start(std::optional<net::Ipv4Addr> remembered, ClientTime now);
-  // The link was down and is up again: it may be another one. A lease is confirmed and used meanwhile.
+  // The link was down and is up again, and may be another one. The client asks for its lease to be confirmed,
+  // and uses it meanwhile.
   void link_returned(ClientTime now);
   void receive(ByteView frame, ClientTime now);
   void receive_arp(ByteView frame, ClientTime now);
@@ -111,11 +110,12 @@ class Client {
   // Held in Bound, Renewing, Rebinding, and in Rebooting after link_returned(); else nothing.
   [[nodiscard]] const std::optional<Binding>& binding() const { return binding_; }
   [[nodiscard]] const ClientCounters& counters() const { return counters_; }
-  // The address that others are asked about before it is used: all that ARP says of it is wanted.
+  // The address that other stations are asked about before it is used. The caller gives all ARP about it to
+  // receive_arp.
   [[nodiscard]] net::Ipv4Addr checked() const {
     return candidate_ ? candidate_->address.address : net::Ipv4Addr{};
   }
-  // What every reply that is heeded bears.
+  // The transaction identifier: a reply without it is not heeded.
   [[nodiscard]] std::uint32_t transaction() const { return xid_; }
 
  private:
@@ -157,13 +157,13 @@ class Client {
   Random random_;
   ClientState state_ = ClientState::Stopped;
   ClientTime next_ = ClientTime::max();
-  ClientTime begun_{};  // of what field `secs` counts
+  ClientTime begun_{};  // field `secs` counts from here
   unsigned attempt_ = 0;
   unsigned refusals_ = 0;  // NAKs since the last lease
   std::uint32_t xid_ = 0;
-  net::Ipv4Addr asked_;               // the address offered, remembered or wished for
-  net::Ipv4Addr server_;              // whose offer was taken; unspecified: it has no name
-  std::uint32_t lease_time_ = 0;      // seconds, as said last by it; 0: never
+  net::Ipv4Addr asked_;               // the address that was offered, or had before
+  net::Ipv4Addr server_;              // its offer was taken; unspecified: it has not named itself
+  std::uint32_t lease_time_ = 0;      // seconds, as the server said last; 0: it never has
   std::optional<Binding> candidate_;  // acknowledged, being checked
   std::optional<Binding> binding_;
   ClientTime claimed_ = ClientTime::min();  // another station said that it has the address

@@ -153,7 +153,7 @@ net::Ipv4Addr Client::expected_server() const {
 // The message, when it answers what we have said last, and comes from the server that we speak with. From
 // which port it comes is the server's affair: RFC 2131 section 4.1 fixes the destination's.
 std::optional<Client::Heard> Client::heeded(ByteView frame) const {
-  const auto parsed = parse_frame(frame, ChecksumState::Full);
+  const auto parsed = parse_frame(frame);
   const auto* datagram = std::get_if<Datagram>(&parsed);
   if (datagram == nullptr || datagram->destination.port != kClientPort) return std::nullopt;
   auto message = parse_message(datagram->payload);

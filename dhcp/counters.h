@@ -2,14 +2,13 @@
 // What a DHCP server counts: messages by type in both directions, and every frame left unanswered by its
 // reason. One table makes the enum, the names of the counters and the sentences of the documentation.
 //
-// received = answered + settled without an answer (release, decline) + ignored, always: tests hold it. A
-// frame that is postponed counts when it is given once more.
+// Each frame is counted once: as sent, concluded or ignored. A frame whose answer waits for a check
+// (Server::Check) is counted when it is given again.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <numeric>
 #include <optional>
 #include <string_view>
 
@@ -55,9 +54,6 @@ inline constexpr IgnoredText kIgnoredTexts[] = {
 #undef VMNAT_X
 };
 inline constexpr std::size_t kIgnoredReasons = std::size(kIgnoredTexts);
-constexpr IgnoredText text_of(Ignored reason) {
-  return kIgnoredTexts[static_cast<std::size_t>(reason)];
-}
 
 using IgnoredCounts = std::array<std::uint64_t, kIgnoredReasons>;
 
@@ -67,28 +63,11 @@ constexpr std::size_t kind_of(std::optional<MessageType> type) {
 }
 
 struct Counters {
-  std::uint64_t frames = 0;                                 // given to the server
   std::array<std::uint64_t, kMessageTypes + 1> received{};  // by MessageType; [0]: BOOTP's
   std::array<std::uint64_t, kMessageTypes + 1> sent{};
   IgnoredCounts ignored{};
-  std::uint64_t settled = 0;           // releases and declines that took effect, and offers turned down
-  std::uint64_t postponed = 0;         // until it is known whether the address is free
+  std::uint64_t concluded = 0;         // releases and declines that took effect: they have no answer
   std::uint64_t options_left_out = 0;  // did not fit into what the client takes
-  std::uint64_t clock_steps = 0;       // the wall clock was set
-
-  [[nodiscard]] std::uint64_t received_of(MessageType type) const {
-    return received[static_cast<std::size_t>(type)];
-  }
-  [[nodiscard]] std::uint64_t sent_of(MessageType type) const { return sent[static_cast<std::size_t>(type)]; }
-  [[nodiscard]] std::uint64_t ignored_for(Ignored reason) const {
-    return ignored[static_cast<std::size_t>(reason)];
-  }
-  [[nodiscard]] std::uint64_t sent_total() const {
-    return std::accumulate(sent.begin(), sent.end(), std::uint64_t{0});
-  }
-  [[nodiscard]] std::uint64_t ignored_total() const {
-    return std::accumulate(ignored.begin(), ignored.end(), std::uint64_t{0});
-  }
 };
 
 }  // namespace vmnat::dhcp

@@ -34,7 +34,7 @@ std::uint64_t udp_sum(const net::Ipv4Header& ip, ByteView segment) {
 
 }  // namespace
 
-std::variant<Datagram, Ignored> parse_frame(ByteView frame, ChecksumState checksum) {
+std::variant<Datagram, Ignored> parse_frame(ByteView frame) {
   const ByteView packet = ipv4_datagram(frame);
   if (packet.empty()) return Ignored::MalformedFrame;
   const auto& ip = *net::view<net::Ipv4Header>(packet);
@@ -47,7 +47,7 @@ std::variant<Datagram, Ignored> parse_frame(ByteView frame, ChecksumState checks
   if (udp == nullptr || udp->length.host() < sizeof(*udp) || udp->length.host() > segment.size())
     return Ignored::MalformedFrame;
   segment = segment.first(udp->length.host());
-  const bool has_sum = checksum == ChecksumState::Full && udp->checksum.raw() != 0;  // RFC 768: 0 is none
+  const bool has_sum = udp->checksum.raw() != 0;  // RFC 768
   if (has_sum && !net::is_intact(udp_sum(ip, segment))) return Ignored::BadChecksum;
 
   const auto& ethernet = *net::view<net::EthernetHeader>(frame);

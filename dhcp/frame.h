@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way between a DHCP message and an Ethernet frame: framing, checksums, and where a reply goes.
+// Between a DHCP message and an Ethernet frame: framing, checksums, and where a reply goes.
 //
 //   | EthernetHeader 14 | Ipv4Header 20.. | UdpHeader 8 | DHCP message 300.. |
 //
-// Received frames are read through checked views only. Replies carry a full and valid UDP checksum: many
-// clients read raw sockets and drop a datagram whose sum was left to hardware, or is wrong.
-// Which address a reply goes to is RFC 2131 section 4.1's decision, in `reply_target`.
+// Received frames are read through checked views only. Replies carry a full UDP checksum: many clients read
+// raw sockets, and drop a datagram whose checksum was left to hardware or is wrong. `reply_target` decides
+// which address a reply goes to (RFC 2131 section 4.1).
 #pragma once
 
 #include <variant>
@@ -22,10 +22,6 @@ inline constexpr auto kServerPort = net::L4Port::from_host(67);
 inline constexpr auto kClientPort = net::L4Port::from_host(68);
 inline constexpr auto kBroadcastAddress = net::Ipv4Addr::of(255, 255, 255, 255);
 
-// Whether the UDP checksum of a received frame is there. A VM's driver may leave it to hardware: the field
-// then holds the sum of the pseudo-header alone, and only the one who received the frame knows.
-enum class ChecksumState : std::uint8_t { Full, Partial };
-
 // One UDP datagram, as found in a frame. `payload` points into the frame.
 struct Datagram {
   net::MacAddr source_mac;
@@ -36,7 +32,7 @@ struct Datagram {
 };
 
 // Reads a frame that starts with its Ethernet header (no VLAN tag); bytes behind the IP datagram are padding.
-std::variant<Datagram, Ignored> parse_frame(ByteView frame, ChecksumState checksum);
+std::variant<Datagram, Ignored> parse_frame(ByteView frame);
 
 // Writes the frame that carries `payload`, with valid IP and UDP checksums (never 0, "none").
 Frame framed(const Datagram& datagram);

@@ -3,7 +3,7 @@
 //
 //   Offered --REQUEST--> Bound --RELEASE--> Released      (kept: the same VM gets the same address again)
 //      | 60 s              |--time is up--> Expired       (likewise)
-//      v                   '--DECLINE-----> Declined --probation is over--> forgotten
+//      v                   '--DECLINE-----> Declined --time is up--> forgotten
 //   forgotten
 #pragma once
 
@@ -19,10 +19,10 @@ namespace vmnat::dhcp {
 
 using WallTime = std::chrono::system_clock::time_point;
 
-// The end of an infinite lease: a whole second, as late as a WallTime can be (the year 2262).
+// The end of a lease without end: a whole second, as late as a WallTime can be (the year 2262).
 inline constexpr WallTime kNever = std::chrono::floor<std::chrono::seconds>(WallTime::max());
 
-// A time later, or earlier, by this much; what would be after the last one, and kNever itself, is kNever.
+// The time moved by this much, either way. kNever stays kNever, and so does what would come after it.
 constexpr WallTime moved(WallTime time, WallTime::duration by) {
   if (time == kNever || (by.count() > 0 && time > kNever - by)) return kNever;
   return time + by;
@@ -37,9 +37,9 @@ enum class LeaseState : std::uint8_t {
   Declined = 5,
   Reserved = 6,  // in listings only: a reservation whose VM has no lease now
 };
-std::string_view name_of(LeaseState state);  // "offered", "bound", ...
+std::string_view to_string(LeaseState state);  // "offered", "bound", ...
 
-// Whether the address is out of the pool in this state.
+// Whether nobody else may have the address in this state.
 constexpr bool is_active(LeaseState state) {
   return state == LeaseState::Offered || state == LeaseState::Bound || state == LeaseState::Declined;
 }
@@ -50,7 +50,7 @@ struct Lease {
   std::string hostname;  // as client_name.h has it; may be empty
   Bytes client_id;       // option 61 as sent, at most 255 bytes
   std::string port;      // name of the port that it was leased through
-  WallTime expires;      // end of the offer, lease or probation; without meaning for Reserved
+  WallTime expires;      // of the offer, the lease, or the time out of the pool; no meaning for Reserved
   LeaseState state = LeaseState::Offered;
 
   bool operator==(const Lease&) const = default;

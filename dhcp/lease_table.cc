@@ -7,7 +7,7 @@
 
 namespace vmnat::dhcp {
 
-std::string_view name_of(LeaseState state) {
+std::string_view to_string(LeaseState state) {
   switch (state) {
     case LeaseState::Offered:
       return "offered";
@@ -126,10 +126,6 @@ void LeaseTable::shift_ends(WallTime::duration by) {
     record.lease.expires = moved(record.lease.expires, by);
     ends_.emplace(record.lease.expires, address);
   }
-}
-
-std::optional<WallTime> LeaseTable::next_end() const {
-  return ends_.empty() ? std::nullopt : std::optional{ends_.begin()->first};
 }
 
 std::optional<net::Ipv4Addr> LeaseTable::first_over(WallTime now) const {

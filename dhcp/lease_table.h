@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The lease records of one network, found by address, by client, by port and by their end; and the pool, kept
-// equal to them: an address is taken there as long as its record here is active.
+// The lease records of one network, found by address, by client, by port and by their end; and the pool of
+// addresses. An address is taken in the pool exactly as long as its record is active.
 //
-// A client has at most one record, an address too. Records that are over (Released, Expired) stay until the
-// address is given to another client: so a VM that comes back finds its address again.
-// The key of a record says whose it is: bytes made of MAC, client-id or port, see Identity. A record with an
-// empty key is nobody's: a Declined one, or one whose client goes by another record.
-// A name is one lease's: of Bound records no two have the same (client_name.h, name_key).
-// A port holds its active records, and those alone: example, vm1 with a lease of aa:..:01 for .10 and a claim
-// on .20 (Declined) holds both addresses, and the MAC aa:..:01.
+// A client has at most one record, and so has an address. Records that are over (Released, Expired) stay
+// until the address is given to another client: so a VM that comes back finds its address again. The key of a
+// record says whose it is, in bytes made of MAC, client-id or port (Identity). A record with an empty key is
+// nobody's: one that is Declined, or whose client has another record. A name belongs to one lease: no two
+// Bound records have the same name (client_name.h, name_key). A port holds the active records, and only
+// these. Example, vm1 with a lease of aa:..:01 for .10 and a claim on .20 (Declined) holds both addresses,
+// and the MAC aa:..:01.
 #pragma once
 
 #include <map>
@@ -32,7 +32,7 @@ class LeaseTable {
   struct Record {
     Lease lease;
     ClientKey key;
-    bool awaits_check = false;  // an offer that is made once it is known that nobody has the address
+    bool awaits_check = false;  // an offer that waits for a check whether somebody uses the address
     [[nodiscard]] bool is_held() const { return is_active(lease.state); }
   };
 
@@ -48,7 +48,7 @@ class LeaseTable {
   [[nodiscard]] const std::set<net::Ipv4Addr>& held_through(const std::string& port) const;
   // Whether a lease or an offer of this MAC is held through another port than this.
   [[nodiscard]] bool is_held_elsewhere(net::MacAddr mac, const std::string& port) const;
-  // Addresses that are out of the pool because somebody uses them who has no lease; by whom a port has it.
+  // Addresses that are out of the pool because a station without a lease uses them; of these, a port's own.
   [[nodiscard]] std::size_t declined() const { return declined_; }
   [[nodiscard]] std::size_t declined_through(const std::string& port) const;
   [[nodiscard]] std::size_t bound() const { return bound_; }
@@ -58,7 +58,6 @@ class LeaseTable {
   void forget(net::Ipv4Addr address);
   // Moves the end of every active record, when the wall clock was moved.
   void shift_ends(WallTime::duration by);
-  [[nodiscard]] std::optional<WallTime> next_end() const;
   // The address whose record ends first, when that is not after `now`.
   [[nodiscard]] std::optional<net::Ipv4Addr> first_over(WallTime now) const;
 
@@ -69,11 +68,11 @@ class LeaseTable {
     std::set<net::Ipv4Addr> held;
     std::size_t declined = 0;  // of these
   };
-  // What is counted of a record; `sign`: it comes or goes.
+  // Counts a record in (`sign` 1) or out (-1).
   void count(const Lease& lease, int sign);
   void link(const Record& record);
   void unlink(const Record& record);
-  // What the record's name is found by; empty when it has none.
+  // The key of the record's name; empty when it has none.
   [[nodiscard]] static std::string name_of_lease(const Lease& lease);
   [[nodiscard]] std::string check_record(const Record& record) const;
 

@@ -52,7 +52,7 @@ std::vector<ByteView> option_regions(const MessageHeader& header, ByteView optio
 
 }  // namespace
 
-std::string_view name_of(MessageType type) {
+std::string_view to_string(MessageType type) {
   static constexpr std::string_view kNames[] = {"discover", "offer", "request", "decline",
                                                 "ack",      "nak",   "release", "inform"};
   return kNames[static_cast<std::size_t>(type) - 1];

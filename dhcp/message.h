@@ -37,7 +37,7 @@ enum class Op : std::uint8_t { Request = 1, Reply = 2 };
 
 enum class MessageType : std::uint8_t { Discover = 1, Offer, Request, Decline, Ack, Nak, Release, Inform };
 inline constexpr auto kMessageTypes = static_cast<std::size_t>(MessageType::Inform);
-std::string_view name_of(MessageType type);  // "discover", "offer", ...
+std::string_view to_string(MessageType type);  // "discover", "offer", ...
 
 // RFC 2131 figure 1, with the magic cookie of RFC 2132 section 2 behind it.
 struct MessageHeader {

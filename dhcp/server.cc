@@ -11,7 +11,6 @@ Server::Server(NetworkSettings settings, std::uint64_t seed)
 }
 
 std::optional<Frame> Server::answer(ByteView frame, const Ingress& ingress, WallTime now) {
-  ++counters_.frames;
   check_.reset();
   expire(now);
   const std::string port{ingress.port};
@@ -19,7 +18,7 @@ std::optional<Frame> Server::answer(ByteView frame, const Ingress& ingress, Wall
   if (!ingress.is_repeated && !budget_.take(port, limits.messages_per_second, now))
     return ignore(Ignored::RateLimit, port);
 
-  const auto parsed = parse_frame(frame, ingress.checksum);
+  const auto parsed = parse_frame(frame);
   if (const auto* reason = std::get_if<Ignored>(&parsed)) return ignore(*reason, port);
   const auto& datagram = std::get<Datagram>(parsed);
   if (const auto reason = fault_of(datagram)) return ignore(*reason, port);
@@ -27,20 +26,24 @@ std::optional<Frame> Server::answer(ByteView frame, const Ingress& ingress, Wall
   if (!message) return ignore(Ignored::NotDhcp, port);
   if (const auto reason = fault_of(*message, datagram, ingress)) return ignore(*reason, port);
 
-  ++counters_.received[kind_of(message->type())];
   const Request request{
       *message, datagram,
       port,     key_of(message->header.chaddr, message->options.bytes(Option::ClientId), ingress.port),
       limits,   now};
-  return conclude(request, decide(request));
+  Verdict verdict = decide(request);
+  if (auto* check = std::get_if<Check>(&verdict)) {
+    check_ = std::move(*check);
+    return std::nullopt;
+  }
+  ++counters_.received[kind_of(message->type())];
+  return conclude(request, verdict);
 }
 
 std::optional<Frame> Server::conclude(const Request& request, const Verdict& verdict) {
   if (const auto* reason = std::get_if<Ignored>(&verdict)) return ignore(*reason, request.port);
-  if (const auto* check = std::get_if<Check>(&verdict)) return postpone(*check, request.message);
   const auto* plan = std::get_if<ReplyPlan>(&verdict);
   if (plan == nullptr) {
-    ++counters_.settled;
+    ++counters_.concluded;
     return std::nullopt;
   }
   ++counters_.sent[kind_of(plan->type)];
@@ -58,19 +61,9 @@ IgnoredCounts Server::ignored_from(const std::string& port) const {
   return found == ignored_by_port_.end() ? IgnoredCounts{} : found->second;
 }
 
-// The frame is counted when it is given once more.
-std::optional<Frame> Server::postpone(Check check, const Message& message) {
-  --counters_.frames;
-  --counters_.received[kind_of(message.type())];
-  ++counters_.postponed;
-  check_ = std::move(check);
-  return std::nullopt;
-}
-
 void Server::clock_was_set(WallTime::duration by) {
   table_.shift_ends(by);
   for (auto& [address, until] : known_free_) until = moved(until, by);
-  ++counters_.clock_steps;
 }
 
 std::optional<Ignored> Server::fault_of(const Datagram& datagram) const {

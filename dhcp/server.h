@@ -3,28 +3,30 @@
 // (RFC 951) for clients that an address is reserved for.
 //
 // It owns the leases and nothing else: no socket, no clock, no randomness. The caller gives it each frame
-// received for UDP port 67, sends back what it answers on the same port, and keeps `take_changes()` on
-// stable storage before the answer leaves; so a lease is not lost once ACKed, as far as the caller's storage
-// takes it:
+// received for UDP port 67 and sends the answer back on the same port. Before the answer leaves, the caller
+// puts `take_changes()` on stable storage: so no lease is lost once it was ACKed, as far as the storage
+// holds.
 //
 //   if (auto reply = server.answer(frame, {.port = "vm1"}, now)) {
 //     store.append(server.take_changes());   // one write and fsync for a whole burst of frames
 //     send("vm1", *reply);
 //   }
 //
-// Whose: a client, its MAC and its address belong to the port that holds them, from the offer until the lease
-// ends, whether the port is up or down. Example, vm1 with a lease of aa:..:01 for .10: whatever comes by
-// vm2's port with that MAC, or for that client (option 61, a relay's message), is held_elsewhere; once the
-// lease is over, released, or ended by hand, vm2 may have it. Relays, and bridges that send under a MAC of
-// their own, are heeded where `Ingress` says so.
+// To whom: a client, its MAC and its address belong to the port that holds them, from the offer until the
+// lease ends, whether the port is up or down. Example, vm1 with a lease of aa:..:01 for .10: what comes by
+// vm2's port with that MAC, or for that client (option 61, a relay's message), is refused as held_elsewhere.
+// When the lease has run out, was released, or was ended by hand, vm2 may have it. Relays, and bridges that
+// send under a MAC of their own, are heeded where `Ingress` says so.
 //
-// Names are what clients say of themselves, and the last one who says a name has it: as with dnsmasq a VM
-// that is made anew has its name although the old one's lease still runs. A reservation's name is its
-// client's alone.
+// Names: clients say their own. The last client that says a name has it, as with dnsmasq: a VM that is made
+// anew gets its name although the old VM's lease still runs. The name of a reservation belongs to its client
+// alone.
 //
-// Which address: the VM's reservation, else the one it had, else the one it asks for, else the first free
-// one from an offset hashed from its identity: the same VM gets the same address without any record, as long
-// as `seed` stays the same. One thread uses a server at a time.
+// Which address: the VM's reservation, else the one that it had, else the one that it asks for, else the
+// first free one from an offset hashed from its identity. So a VM gets the same address without any record,
+// as long as `seed` stays the same.
+//
+// Threads: one at a time.
 #pragma once
 
 #include <map>
@@ -47,14 +49,13 @@ namespace vmnat::dhcp {
 
 // Where a frame came in.
 struct Ingress {
-  std::string_view port;  // name of the network's port
-  ChecksumState checksum = ChecksumState::Full;
+  std::string_view port;                            // name of the network's port
   std::optional<PortLimits> limits = std::nullopt;  // else those of the settings
   bool may_relay = false;                           // messages for others (giaddr, chaddr) are heeded
-  bool is_repeated = false;  // given once more after a check: the port's budget was charged before
+  bool is_repeated = false;                         // given again after a Check: the port has paid for it
 };
 
-// Who says by ARP that it has an address, and what its port may ask for.
+// Who says by ARP that it has an address, and the limits of its port.
 struct Claim {
   net::MacAddr mac;
   std::string port;
@@ -65,51 +66,48 @@ class Server {
  public:
   Server(NetworkSettings settings, std::uint64_t seed);
 
-  // The frame to send back on the same port, or nothing: then a counter says why. When the wall clock was
-  // set, clock_was_set() says so first.
+  // The frame to send back on the same port. Nothing: a counter says why, or a check is to be made
+  // (take_check). When the wall clock was set, clock_was_set() is called first.
   std::optional<Frame> answer(ByteView frame, const Ingress& ingress, WallTime now);
 
-  // With check_before_offer: the address that the last frame would have been offered, had it been known to be
-  // free. It is held for the client meanwhile, but the frame has no answer yet: ask who has the address, say
-  // mark_free or mark_in_use, and give the frame once more.
+  // With check_before_offer: the address that the last frame would be offered, if nobody uses it. The server
+  // keeps the address for the client meanwhile. The caller asks who has the address, calls mark_free or
+  // mark_in_use, and gives the frame again, as `is_repeated`.
   struct Check {
     net::Ipv4Addr address;
     net::MacAddr client;  // chaddr
     ClientKey key;        // with the MAC: tells the clients of a port apart
   };
   std::optional<Check> take_check() { return std::exchange(check_, std::nullopt); }
-  // Nobody answers for the address: it may be offered for half a minute without being asked about again.
+  // Nobody answers for the address: for half a minute it may be offered without another check.
   void mark_free(net::Ipv4Addr address, WallTime now);
 
-  // Leases that were bound, released or declined since the last call, in this order; for the journal.
+  // Leases that were bound, released or declined since the last call, in this order. For the journal.
   std::vector<Lease> take_changes();
-  // Leases whose time was over since the last call; the journal knows their ends.
+  // Leases that have run out since the last call. The journal knows their ends.
   std::vector<Lease> take_expired() { return std::exchange(expired_, {}); }
-  // Takes over leases from before a restart, one an address. What lies outside of the network is left out;
-  // answers how many were taken. `now` may be years behind or ahead of their ends: none lasts longer than if
-  // it began now.
+  // Takes over leases from before a restart, one an address, and returns how many. Leaves out what is not of
+  // this network. `now` may be years before or after their ends: none lasts longer than if it began now.
   std::size_t load(std::span<const Lease> leases, WallTime now);
 
-  // When the next offer, lease or probation ends. `expire` may be called then or later, or never: `answer`
-  // does it too.
-  [[nodiscard]] std::optional<WallTime> next_expiry() const { return table_.next_end(); }
-  // Ends what is over; answers how many records.
+  // Ends the offers, leases and probations that are over; returns how many. `answer` does so, too.
   std::size_t expire(WallTime now);
   // The wall clock was set forward, or back: what a lease has left stays as it was.
   void clock_was_set(WallTime::duration by);
   // Ends the lease of an address by hand; false when nobody holds it.
   bool release(net::Ipv4Addr address);
-  // Whether a port may keep one more address out of the pool by claiming it. Its claims count as its leases
-  // do; and a VM's port has an eighth of the pool and 16 addresses at most, one without a limit half of the
-  // pool, and all together half of it: who claims everything keeps little from the others.
+  // Whether a port may keep one more address out of the pool by claiming it. Claims count as leases of the
+  // port do. Besides, a VM's port may claim an eighth of the pool and 16 addresses at most, a port without a
+  // limit half of the pool, and all ports together half of it: a port that claims everything leaves most to
+  // the others.
   [[nodiscard]] bool may_claim(const std::string& port, const PortLimits& limits) const;
-  // The address was seen in use by a station that has no lease for it: not given out for a while. False, and
-  // nothing happens, when it may not claim it, or when a client holds the address.
+  // A station that has no lease for the address uses it: the address is not given out for a while. False, and
+  // nothing happens, when the station may not claim it, or a client holds it.
   bool mark_in_use(net::Ipv4Addr address, const Claim& claim, WallTime now);
-  // New settings, same leases. What no longer fits is refused at its next renewal.
+  // New settings, same leases. A lease that no longer fits is refused at its next renewal.
   void reconfigure(NetworkSettings settings);
 
-  // All records by address, and reservations without a lease as Reserved.
+  // All records by address; reservations without a lease as Reserved.
   [[nodiscard]] std::vector<Lease> leases() const;
   [[nodiscard]] const LeaseTable& table() const { return table_; }
   [[nodiscard]] const Counters& counters() const { return counters_; }
@@ -131,12 +129,11 @@ class Server {
     [[nodiscard]] const MessageHeader& header() const { return message.header; }
     [[nodiscard]] const OptionSet& options() const { return message.options; }
   };
-  // monostate: settled, nothing to say. Check: nothing to say yet.
+  // monostate: the message took effect and has no answer. Check: the answer has to wait.
   using Verdict = std::variant<std::monostate, ReplyPlan, Ignored, Check>;
 
   // server.cc: from frame to decision and back.
   std::optional<Frame> ignore(Ignored reason, const std::string& port);
-  std::optional<Frame> postpone(Check check, const Message& message);
   [[nodiscard]] std::optional<Ignored> fault_of(const Datagram& datagram) const;
   [[nodiscard]] std::optional<Ignored> fault_of(const Message& message, const Datagram& datagram,
                                                 const Ingress& ingress) const;

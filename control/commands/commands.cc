@@ -52,7 +52,7 @@ dhcp::WallTime wall_time(dhcp::ClientTime time) {
 Json uplink_lease(const Surroundings& at) {
   const auto& uplink = at.slow_path.uplink_client();
   if (!uplink) return nullptr;
-  Json json{{"state", dhcp::name_of(uplink->client().state())}, {"server", nullptr}, {"expires", nullptr}};
+  Json json{{"state", dhcp::to_string(uplink->client().state())}, {"server", nullptr}, {"expires", nullptr}};
   if (const auto& lease = uplink->client().binding()) {
     json["server"] = net::to_string(lease->server);
     if (lease->expires != dhcp::ClientTime::max()) json["expires"] = rfc3339(wall_time(lease->expires));

@@ -34,7 +34,7 @@ Json lease_json(const DhcpService& dhcp, const std::string& network, const dhcp:
           {"client_id", text_or_null(hex(lease.client_id))},
           {"port", text_or_null(lease.port)},
           {"expires", ends ? Json(rfc3339(lease.expires)) : Json()},
-          {"state", dhcp::name_of(lease.state)},
+          {"state", dhcp::to_string(lease.state)},
           {"reservation", text_or_null(std::string{dhcp.reservation_of(network, lease.address)})}};
 }
 

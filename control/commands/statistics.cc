@@ -109,7 +109,7 @@ void add_inside_neighbors(const SlowPath& slow_path, Named& named) {
 
 void add_dhcp(const dhcp::Counters& counters, Named& named) {
   for (std::size_t type = 0; type < counters.received.size(); ++type) {
-    const std::string name(type == 0 ? "bootp" : dhcp::name_of(static_cast<dhcp::MessageType>(type)));
+    const std::string name(type == 0 ? "bootp" : dhcp::to_string(static_cast<dhcp::MessageType>(type)));
     named["dhcp.received." + name] = counters.received[type];
     named["dhcp.sent." + name] = counters.sent[type];
   }

@@ -340,13 +340,11 @@ dhcp::Counters DhcpService::counters() const {
   };
   for (const auto& [network, instance] : servers_) {
     const dhcp::Counters& counters = instance.server.counters();
-    total.frames += counters.frames;
     add(total.received, counters.received);
     add(total.sent, counters.sent);
     add(total.ignored, counters.ignored);
-    total.settled += counters.settled;
+    total.concluded += counters.concluded;
     total.options_left_out += counters.options_left_out;
-    total.clock_steps += counters.clock_steps;
   }
   return total;
 }

@@ -41,7 +41,7 @@ struct ClientBench {
     said.clear();
     probes.clear();
     for (ClientFrame& out : client.take_output()) {
-      const auto parsed = parse_frame(out.frame, ChecksumState::Full);
+      const auto parsed = parse_frame(out.frame);
       const auto* datagram = std::get_if<Datagram>(&parsed);
       if (datagram == nullptr) {
         probes.push_back(std::move(out.frame));

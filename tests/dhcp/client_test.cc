@@ -125,20 +125,20 @@ constexpr Row kRows[] = {
 
 std::string heard(const ClientBench& bench) {
   std::string all;
-  for (const Said& said : bench.said) all += std::string{name_of(said.message.type().value())};
+  for (const Said& said : bench.said) all += std::string{to_string(said.message.type().value())};
   for (std::size_t i = 0; i < bench.probes.size(); ++i) all += "probe";
   return all;
 }
 
 TEST(DhcpClientStates, EachEventInEachStateLeadsWhereTheRfcSays) {
   for (const Row& row : kRows) {
-    SCOPED_TRACE(std::string{name_of(row.in)} + ", event " + std::to_string(static_cast<int>(row.event)));
+    SCOPED_TRACE(std::string{to_string(row.in)} + ", event " + std::to_string(static_cast<int>(row.event)));
     ClientBench bench;
     bench.bring_to(row.in);
     ASSERT_EQ(bench.client.state(), row.in);
     play(bench, row.event);
     bench.collect();
-    EXPECT_EQ(name_of(bench.client.state()), name_of(row.out));
+    EXPECT_EQ(to_string(bench.client.state()), to_string(row.out));
     EXPECT_EQ(heard(bench), row.says);
     const bool holds = row.out == State::Bound || row.out == State::Renewing || row.out == State::Rebinding;
     if (row.out != State::Rebooting) {

@@ -16,13 +16,9 @@ const net::MacAddr kVm1 = mac("52:54:00:aa:00:01"), kVm2 = mac("52:54:00:aa:00:0
                    kVm3 = mac("52:54:00:aa:00:03");
 
 struct IdentityTest : testing::Test {
-  void TearDown() override {
-    EXPECT_EQ(server.check_invariants(), "");
-    const Counters& counters = server.counters();
-    EXPECT_EQ(counters.frames, counters.sent_total() + counters.settled + counters.ignored_total());
-  }
+  void TearDown() override { EXPECT_EQ(server.check_invariants(), ""); }
   void use(const NetworkSettings& changed) { server = Server{changed, 1}; }
-  std::uint64_t refused() const { return server.counters().ignored_for(Ignored::HeldElsewhere); }
+  std::uint64_t refused() const { return ignored_for(server, Ignored::HeldElsewhere); }
   Lease lease_of(net::Ipv4Addr address) const {
     const auto* record = server.table().at(address);
     return record == nullptr ? Lease{} : record->lease;
@@ -92,7 +88,7 @@ TEST_F(IdentityTest, ARelaysMessagesAreHeededOnlyWhereItMayRelay) {
       relayed(vm2.selecting(address), kVm1).unicast_to(settings.gateway_mac, settings.gateway.address);
   EXPECT_FALSE(vm2.ask(request));
   EXPECT_FALSE(vm2.ask(relayed(vm2.discover(), kVm3)));
-  EXPECT_EQ(server.counters().ignored_for(Ignored::NoRelay), 2u);
+  EXPECT_EQ(ignored_for(server, Ignored::NoRelay), 2u);
   vm2.may_relay = true;
   EXPECT_FALSE(vm2.ask(request));
   EXPECT_EQ(refused(), 1u) << "nor does it speak for what another port holds";
@@ -107,7 +103,7 @@ TEST_F(IdentityTest, ABridgesStationsAreHeededEachForItselfWhereItsPortMayRelay)
     return request;
   };
   EXPECT_FALSE(vm2.ask(bridged(vm2.discover(), kVm3)));
-  EXPECT_EQ(server.counters().ignored_for(Ignored::ForeignMac), 1u);
+  EXPECT_EQ(ignored_for(server, Ignored::ForeignMac), 1u);
   vm2.may_relay = true;
   std::set<net::Ipv4Addr> addresses;
   for (unsigned i = 0; i < 10; ++i) {
@@ -247,7 +243,7 @@ TEST_F(ClaimsTest, ClaimsCountAsLeasesOfTheirPortDo) {
   const PortLimits limits{.messages_per_second = 0, .leases = 4};
   EXPECT_FALSE(server.answer(discover.frame(), {.port = "vm2", .limits = limits}, at_second(0)));
   EXPECT_FALSE(server.take_check());
-  EXPECT_EQ(server.counters().ignored_for(Ignored::PortLimit), 1u);
+  EXPECT_EQ(ignored_for(server, Ignored::PortLimit), 1u);
   const auto later = at_second(600);  // the probation is over
   EXPECT_FALSE(server.answer(discover.frame(), {.port = "vm2", .limits = limits}, later));
   EXPECT_TRUE(server.take_check());

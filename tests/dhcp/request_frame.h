@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "dhcp/server.h"
+#include "net/wire.h"
 
 namespace vmnat::dhcp::test {
 
@@ -49,6 +50,12 @@ inline NetworkSettings default_network() {
           .dns = {ip("9.9.9.9")},
           .domain = "lab.example",
           .limits = {.messages_per_second = 0}};
+}
+
+// So that changed bytes are read as well: a checksum of 0 is none (RFC 768).
+inline void without_udp_checksum(std::span<std::byte> frame) {
+  constexpr std::size_t kUdpOffset = sizeof(net::EthernetHeader) + sizeof(net::Ipv4Header);
+  if (auto* udp = net::mutable_view<net::UdpHeader>(frame, kUdpOffset)) udp->checksum = {};
 }
 
 struct RawOptionValue {

@@ -131,7 +131,8 @@ class Scenario {
       frame[at % frame.size()] = std::byte{next_()};
     }
     frame.erase(frame.end() - next_() % 64, frame.end());
-    server_.answer(frame, {.port = "p0", .checksum = ChecksumState::Partial}, server_now());
+    without_udp_checksum(frame);
+    server_.answer(frame, {.port = "p0"}, server_now());
     keep_journal();
   }
 
@@ -214,7 +215,7 @@ class Scenario {
   }
 
   void note_reply(Client& client, unsigned number, const Frame& frame, std::string_view port) {
-    const auto parsed = parse_frame(frame, ChecksumState::Full);
+    const auto parsed = parse_frame(frame);
     const auto* datagram = std::get_if<Datagram>(&parsed);
     const auto message = datagram != nullptr ? parse_message(datagram->payload) : std::nullopt;
     if (!message || !message->type()) return fail(number, "got a reply that is none");

@@ -8,6 +8,7 @@
 
 #include <cstdlib>
 #include <gtest/gtest.h>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <utility>
@@ -29,10 +30,23 @@ struct Reply {
   [[nodiscard]] const OptionSet& options() const { return message.options; }
 };
 
+inline std::uint64_t ignored_for(const Server& server, Ignored reason) {
+  return server.counters().ignored[static_cast<std::size_t>(reason)];
+}
+
+// Frames that the server has answered, concluded or ignored.
+inline std::uint64_t frames_done(const Server& server) {
+  const Counters& counters = server.counters();
+  const auto sum = [](const auto& counts) {
+    return std::accumulate(counts.begin(), counts.end(), std::uint64_t{0});
+  };
+  return sum(counters.sent) + counters.concluded + sum(counters.ignored);
+}
+
 inline std::optional<Reply> read_reply(std::optional<Frame> frame) {
   if (!frame) return std::nullopt;
   Reply reply{std::move(*frame), {}, {}};
-  const auto parsed = parse_frame(reply.frame, ChecksumState::Full);
+  const auto parsed = parse_frame(reply.frame);
   EXPECT_TRUE(std::holds_alternative<Datagram>(parsed)) << "reply frame is not valid";
   reply.datagram = std::get<Datagram>(parsed);
   reply.message = parse_message(reply.datagram.payload).value();
@@ -84,7 +98,11 @@ class TestClient {
   }
 
   std::optional<Reply> ask(const RequestFrame& request) {
-    return read_reply(server_.answer(request.frame(), {.port = port_, .may_relay = may_relay}, now));
+    const std::uint64_t done = frames_done(server_);
+    auto reply = server_.answer(request.frame(), {.port = port_, .may_relay = may_relay}, now);
+    const bool may_wait = !reply && server_.settings().check_before_offer;
+    EXPECT_TRUE(frames_done(server_) == done + 1 || (may_wait && frames_done(server_) == done));
+    return read_reply(std::move(reply));
   }
   // DISCOVER, OFFER, REQUEST, ACK: the address, or nothing when the server does not play along.
   std::optional<net::Ipv4Addr> acquire() {

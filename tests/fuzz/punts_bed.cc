@@ -87,7 +87,7 @@ PuntsBed::PuntsBed(std::uint8_t setup)
 
 void PuntsBed::dhcp(std::span<const FrameBytes> burst, PortIndex port) {
   for (const FrameBytes& frame : burst) {
-    const auto parsed = dhcp::parse_frame(frame, dhcp::ChecksumState::Full);
+    const auto parsed = dhcp::parse_frame(frame);
     if (const auto* datagram = std::get_if<dhcp::Datagram>(&parsed))
       if (const auto* header = net::view<dhcp::MessageHeader>(datagram->payload))
         asked_[port].insert(header->xid.host());
@@ -254,7 +254,7 @@ void PuntsBed::check_service(bool time_has_passed) {
 void PuntsBed::check_reply(const control::DhcpService::Reply& reply) {
   expect(reply.port != kUplinkPort && reply.port < kPorts, "a reply leaves by no VM's port");
   expect(reply.frame.size() <= kLongestFrame, "a reply is too long");
-  const auto parsed = dhcp::parse_frame(reply.frame, dhcp::ChecksumState::Full);
+  const auto parsed = dhcp::parse_frame(reply.frame);
   const auto* datagram = std::get_if<dhcp::Datagram>(&parsed);
   expect(datagram != nullptr, "a reply is malformed");
   expect(datagram->source_mac == gateway_mac(reply.port), "a reply has another's MAC");

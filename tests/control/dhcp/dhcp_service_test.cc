@@ -92,7 +92,7 @@ struct DhcpServiceTest : testing::Test {
   std::vector<Answer> answers() {
     std::vector<Answer> all;
     for (const auto& [port, frame] : service->take_replies()) {
-      const auto parsed = dhcp::parse_frame(frame, dhcp::ChecksumState::Full);
+      const auto parsed = dhcp::parse_frame(frame);
       const auto& datagram = std::get<dhcp::Datagram>(parsed);
       const auto message = dhcp::parse_message(datagram.payload).value();
       all.push_back({*message.type(), message.header.yiaddr, message.header.chaddr, datagram.destination});
@@ -145,7 +145,6 @@ TEST_F(DhcpServiceTest, AStepOfTheWallClockEndsNoLeaseAndProlongsNone) {
     pass(seconds(600));
     EXPECT_EQ(state_of(address), LeaseState::Bound) << step.count();
   }
-  EXPECT_EQ(service->counters().clock_steps, 3u);
   const dhcp::Lease& lease = *service->leases_through(kVm1).at(0);
   EXPECT_EQ(lease.expires, wall + seconds(1800)) << "by the clock that others read";
   pass(seconds(1799));

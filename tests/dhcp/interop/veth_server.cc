@@ -23,6 +23,7 @@
 
 #include "control/dhcp/lease_store.h"
 #include "dhcp/server.h"
+#include "tests/dhcp/request_frame.h"
 
 namespace {
 
@@ -62,8 +63,9 @@ class PacketSocket {
     pollfd event{socket_, POLLIN, 0};
     return poll(&event, 1, 200) > 0;
   }
-  // The next frame, empty when there is none; and whether its UDP checksum was left to hardware.
-  dhcp::ByteView receive(dhcp::ChecksumState& checksum) {
+  // The next frame, empty when there is none. A UDP checksum that was left to hardware is taken for none (RFC
+  // 768).
+  dhcp::ByteView receive() {
     iovec part{buffer_.data(), buffer_.size()};
     alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(tpacket_auxdata))> control{};
     msghdr message{};
@@ -73,14 +75,14 @@ class PacketSocket {
     message.msg_controllen = control.size();
     const ssize_t size = recvmsg(socket_, &message, MSG_DONTWAIT);
     if (size <= 0) return {};
-    checksum = dhcp::ChecksumState::Full;
+    const auto frame = std::span(buffer_).first(static_cast<std::size_t>(size));
     if (const cmsghdr* header = CMSG_FIRSTHDR(&message);
         header != nullptr && header->cmsg_type == PACKET_AUXDATA) {
       tpacket_auxdata aux;
       std::memcpy(&aux, CMSG_DATA(header), sizeof(aux));
-      if ((aux.tp_status & TP_STATUS_CSUMNOTREADY) != 0) checksum = dhcp::ChecksumState::Partial;
+      if ((aux.tp_status & TP_STATUS_CSUMNOTREADY) != 0) dhcp::test::without_udp_checksum(frame);
     }
-    return dhcp::ByteView{buffer_}.first(static_cast<std::size_t>(size));
+    return frame;
   }
   void send(dhcp::ByteView frame) const {
     if (::send(socket_, frame.data(), frame.size(), 0) < 0) std::perror("send");
@@ -123,7 +125,7 @@ dhcp::NetworkSettings settings_from(char** argv, net::MacAddr mac) {
 void print_counters(const dhcp::Server& server) {
   const dhcp::Counters& counters = server.counters();
   for (unsigned type = 1; type <= dhcp::kMessageTypes; ++type) {
-    const auto name = dhcp::name_of(static_cast<dhcp::MessageType>(type));
+    const auto name = dhcp::to_string(static_cast<dhcp::MessageType>(type));
     if (counters.received[type] + counters.sent[type] > 0)
       std::printf("%s: received %lu sent %lu\n", std::string{name}.c_str(), counters.received[type],
                   counters.sent[type]);
@@ -140,7 +142,7 @@ int list_journal(const char* path) {
   for (const dhcp::Lease& lease : store->found()) {
     const auto expires = std::chrono::duration_cast<std::chrono::seconds>(lease.expires.time_since_epoch());
     std::printf("%s %s %s %ld %s\n", net::to_string(lease.address).c_str(), net::to_string(lease.mac).c_str(),
-                std::string{dhcp::name_of(lease.state)}.c_str(), static_cast<long>(expires.count()),
+                std::string{dhcp::to_string(lease.state)}.c_str(), static_cast<long>(expires.count()),
                 lease.hostname.empty() ? "*" : lease.hostname.c_str());
   }
   return 0;
@@ -170,11 +172,10 @@ int main(int argc, char** argv) {
   while (g_stop == 0) {
     if (!socket->wait()) continue;
     for (int i = 0; i < kBurst; ++i) {
-      dhcp::ChecksumState checksum{};
-      const auto frame = socket->receive(checksum);
+      const auto frame = socket->receive();
       if (frame.empty()) break;
-      if (auto reply = server.answer(frame, {.port = argv[1], .checksum = checksum, .may_relay = true},
-                                     std::chrono::system_clock::now()))
+      if (auto reply =
+              server.answer(frame, {.port = argv[1], .may_relay = true}, std::chrono::system_clock::now()))
         replies.push_back(std::move(*reply));
     }
     const auto changes = server.take_changes();
