@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The addresses that one network may give out, and which of them are free: two bits an address.
+// The addresses that one network may give out, and which of them are free: three bits an address.
 //
-// The ranges are laid end to end and numbered from 0; a search for a free address starts anywhere and looks
-// at 64 addresses a step, so even a full /16 is searched in about a thousand steps. Addresses that somebody
-// had before (`remember`) are given to another only when no fresh one is left.
+// The ranges are laid end to end, and their addresses numbered from 0. A search for a free address starts
+// anywhere and looks at 64 addresses a step, so a full /16 is searched in about a thousand steps. An address
+// that somebody had before (`remember`) is given to another only when no fresh one is left.
 // Example: ranges .2-.3 and .10-.11: .3 has number 1, .10 number 2; find_free(1) is .3, when taken .10.
 #pragma once
 
@@ -28,9 +28,9 @@ class AddressPool {
   [[nodiscard]] bool contains(net::Ipv4Addr address) const;  // in a range and not blocked
   [[nodiscard]] bool is_free(net::Ipv4Addr address) const;   // contained and not taken
 
-  // Takes the address out for good: reserved, or in use by something that no client is.
+  // Takes the address out for good: it is reserved, or the gateway's own.
   void block(net::Ipv4Addr address);
-  // Addresses out of the ranges are heeded nowhere: nothing happens.
+  // Nothing happens to an address that is in no range.
   void take(net::Ipv4Addr address);
   void give_back(net::Ipv4Addr address);
   void remember(net::Ipv4Addr address);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The leases in the two forms that tools around libvirt read: as text, for a file that control replaces.
+// The leases in the two forms that tools around libvirt read: as text, for files that control replaces.
 //
 //   dnsmasq's lease file      1700003600 52:54:00:00:00:01 192.168.122.5 vm1 01:52:54:00:00:00:01
-//   libvirt's BRIDGE.status   [{"ip-address": "192.168.122.5", "mac-address": ..., "expiry-time":
-//   1700003600}]
+//   libvirt's BRIDGE.status   [{"ip-address": "192.168.122.5", "mac-address": "52:54:00:00:00:01",
+//                               "hostname": "vm1", "expiry-time": 1700003600}]
 //
-// Only bound leases are in them; one that never ends has 0 for its end. Hostnames hold no character that
-// either form would have to escape.
+// Both hold bound leases alone; the end of a lease without end is 0. Hostnames hold no character that either
+// form would have to escape.
 #pragma once
 
 #include <span>

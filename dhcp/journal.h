@@ -3,12 +3,12 @@
 //
 //   "vmnat-leases 1\n" | record | record | ...
 //   record: marker 4 | length of body 2 | CRC-32C of the body 4 | body      (little-endian)
-//   body:   state 1 | address 4 | mac 6 | expires 8 (ms since 1970) | port, hostname, client_id: length 1 +
-//   bytes
+//   body:   state 1 | address 4 | mac 6 | expires 8 (ms since 1970) | texts
+//   texts:  port, hostname, client_id, each as length 1 | bytes
 //
-// The last record of an address is what counts. A record that was not written whole, or was damaged since,
-// fails its checksum and is skipped up to the next marker: it costs itself and nothing else.
-// Appending is all that happens to a journal; writing it anew with one record per address compacts it.
+// The last record of an address counts. A record that was not written whole, or was damaged since, fails its
+// checksum, and reading goes on at the next marker: only that record is lost. A journal only ever grows;
+// writing it anew, with one record an address, compacts it.
 #pragma once
 
 #include <span>

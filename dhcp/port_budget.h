@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// How often each port may have something done: a token bucket a port, so that one VM's flood costs its own
-// port.
+// PortBudget: how often each port may have something done. One token bucket a port, so that a VM's flood
+// costs only its own port.
 //
 // A bucket holds two seconds' worth and fills at `per_second`. Example at 100 messages a second: a quiet port
-// may send 200 at once, then one every 10 ms. Time that goes backwards gives nothing and takes nothing.
-// Ports are those of the configuration, so there are few buckets and none is ever removed.
+// may send 200 at once, then one every 10 ms. Time that goes backwards gives nothing and takes nothing. There
+// are as few buckets as ports in the configuration, and none is ever removed.
 #pragma once
 
 #include <algorithm>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// From a decision to the bytes that say it: which fields and options a reply carries.
+// From a decision to the bytes that say it: the fields and options of a reply.
 //
-// RFC 2131 table 3 says what must be there; the rest goes by what the client asks for in option 55 (without
-// one: all that there is). Options stand in the order of their importance, so when the client takes few
-// bytes it is the unimportant that is left out. A BOOTP client gets what fits into the 64 bytes of its vendor
-// field (RFC 1497), and nothing that is DHCP's own.
+// RFC 2131 table 3 says what must be there. The rest is what the client asks for in option 55, or all there
+// is when it has no option 55. Options stand in the order of their importance: when the client takes few
+// bytes, the unimportant ones are left out. A BOOTP client gets what fits into the 64 bytes of its vendor
+// field (RFC 1497), and no option that is DHCP's own.
 #pragma once
 
 #include <chrono>

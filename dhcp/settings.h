@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one network's DHCP server is told by its owner: plain values, filled by control from the
-// configuration.
+// The settings of one network's DHCP server: plain values, which control fills from the configuration.
 //
 // Example: gateway 192.168.122.1/24, ranges {.2-.254}: every VM gets an address of the range, router and
 // server identifier are 192.168.122.1. The server itself takes the network's first and last address, the
@@ -32,8 +31,8 @@ struct Reservation {
   std::string hostname;
 };
 
-// By what a client is told from another (RFC 2131 section 2 leaves it to the server's configuration). Clones
-// of one image often share a client-id, so it is not the default.
+// How clients are told apart (RFC 2131 section 2 leaves it to the server's configuration). Clones of one
+// image often share a client-id, so it is not the default.
 enum class Identity : std::uint8_t {
   Mac,       // chaddr
   ClientId,  // option 61, chaddr without one
@@ -45,7 +44,7 @@ struct Route {
   net::Ipv4Addr via;
 };
 
-// An option given raw in the configuration; it stands in for the built-in one of the same code.
+// An option that the configuration gives as bytes. It replaces the built-in one of the same code.
 struct RawOption {
   std::uint8_t code;
   Bytes value;
@@ -54,14 +53,14 @@ struct RawOption {
 
 // Network boot: the first entry that fits is taken (boot.h).
 struct Boot {
-  bool for_ipxe = false;                      // for iPXE alone; else for any client
-  std::optional<std::uint16_t> architecture;  // for this one alone
+  bool for_ipxe = false;                      // only for iPXE; else for any client
+  std::optional<std::uint16_t> architecture;  // only for this one
   net::Ipv4Addr server;                       // siaddr
   std::string server_name;                    // sname and option 66; the server's address in text when empty
   std::string file;                           // file and option 67; at most 255 bytes
 };
 
-// RFC 2131 section 3.3: a lease for ever.
+// RFC 2131 section 3.3: a lease without end.
 inline constexpr std::chrono::seconds kInfiniteLease{0xffffffff};
 
 // What one port may ask for; 0: no limit.
@@ -82,7 +81,7 @@ struct NetworkSettings {
   std::vector<AddressRange> ranges;
   std::chrono::seconds lease_time{3600};   // or kInfiniteLease
   std::chrono::seconds offer_time{60};     // how long an offer keeps its address
-  std::chrono::seconds decline_time{600};  // how long an address found in use stays out of the pool
+  std::chrono::seconds decline_time{600};  // how long an address that is in use stays out of the pool
   std::vector<net::Ipv4Addr> dns;
   std::string domain;
   std::vector<std::string> search;
@@ -93,7 +92,7 @@ struct NetworkSettings {
   std::vector<Boot> boot;
   std::vector<RawOption> options;
   std::vector<Reservation> reservations;
-  std::vector<NetworkPort> ports;  // all there are; empty: they are not known, and a MAC is any port's
+  std::vector<NetworkPort> ports;  // all of the network; empty: not known, and a MAC may be on any port
   Identity identity = Identity::Mac;
   bool authoritative = true;        // NAK what cannot be right, instead of silence
   bool rapid_commit = true;         // RFC 4039: two messages instead of four, for clients that ask
