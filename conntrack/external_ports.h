@@ -127,7 +127,7 @@ class ExternalPorts {
  private:
   static constexpr std::uint16_t kNoIndex = 0xffff;
   static std::uint32_t hash_of(net::Ipv4Addr address) {
-    return static_cast<std::uint32_t>(fibonacci_hash(address.host()) >> 32);
+    return fibonacci_hash(address.host());
   }
 
   ExternalPorts() = default;

@@ -49,7 +49,7 @@ class TagIndex {
     return {scaled(static_cast<std::uint32_t>(hash >> 32)), tag == 0 ? std::uint16_t{1} : tag};
   }
   [[nodiscard]] std::uint32_t other_bucket(std::uint32_t bucket, std::uint16_t tag) const {
-    const std::uint32_t spread = scaled(static_cast<std::uint32_t>(fibonacci_hash(tag) >> 32));
+    const std::uint32_t spread = scaled(fibonacci_hash(tag));
     return spread >= bucket ? spread - bucket : spread + bucket_count_ - bucket;
   }
   void prefetch(std::uint32_t bucket) const { __builtin_prefetch(&buckets_[bucket]); }

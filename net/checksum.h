@@ -75,6 +75,10 @@ class ChecksumDelta {
   std::uint16_t value_ = 0;
 };
 
+// One hop: the TTL stands in the low byte of its word of the sum, so one less is the same delta whatever the
+// TTL.
+inline constexpr ChecksumDelta kHopDelta = ChecksumDelta::of(std::uint16_t{2}, std::uint16_t{1});
+
 // RFC 1624 section 4's worked example: HC = 0xDD2F, m = 0x5555, m' = 0x3285 gives HC' = 0x0000.
 static_assert(ChecksumDelta::of(std::uint16_t{0x5555}, std::uint16_t{0x3285})
                   .applied_to(Be16::from_raw(0xdd2f))
@@ -121,6 +125,13 @@ constexpr Be16 udp_checksum_of(std::uint64_t sum) {
 // Whether a sum is right that was taken over all that a checksum covers, with its field (RFC 1071 section 1).
 constexpr bool is_intact(std::uint64_t sum) {
   return folded(sum) == 0xffff;
+}
+
+// Writes the checksum of an IPv4 header; its options lie behind it.
+inline void write_checksum(Ipv4Header& header) {
+  header.checksum = {};
+  header.checksum =
+      checksum_of(added_sum({reinterpret_cast<const std::byte*>(&header), header.header_length()}));
 }
 
 // Sum of the TCP/UDP pseudo-header (RFC 793 section 3.1, RFC 768). `l4_length` in bytes.

@@ -113,6 +113,7 @@ struct Ipv4Header {
   [[nodiscard]] constexpr Protocol protocol() const { return static_cast<Protocol>(protocol_number); }
 };
 static_assert(sizeof(Ipv4Header) == 20 && alignof(Ipv4Header) == 1);
+inline constexpr std::uint8_t kInitialTtl = 64;  // of packets of ours (RFC 1700)
 static_assert(Ipv4Header{.version_ihl = 0x46}.header_length() == 24);
 
 // RFC 9293 section 3.1.

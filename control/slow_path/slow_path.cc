@@ -7,6 +7,8 @@
 #include <spdlog/spdlog.h>
 #include <utility>
 
+#include "dataplane/frame/new_frame.h"
+
 namespace vmnat::control {
 namespace {
 
@@ -327,7 +329,7 @@ void SlowPath::inject(std::span<const std::byte> frame, PortIndex port) {
 }
 
 void SlowPath::push(std::span<const std::byte> frame, dataplane::FrameNote note, WorkerIndex worker) {
-  rte_mbuf* buffer = dataplane::buffer_with(frame, launched_.packet_pool());
+  rte_mbuf* buffer = dataplane::new_frame(frame, launched_.packet_pool());
   if (buffer != nullptr) {
     dataplane::note_of(buffer) = note;
     if (launched_.rings()[worker].inject.push(buffer)) return;

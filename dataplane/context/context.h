@@ -72,10 +72,7 @@ struct Context {
   }
 
   // The frame's end: freed, and counted against the port it came from.
-  void drop(rte_mbuf* frame, PortIndex port, DropReason reason) {
-    counters.ports[port].drops[index_of(reason)].add(1);
-    rte_pktmbuf_free(frame);
-  }
+  void drop(rte_mbuf* frame, PortIndex port, DropReason reason) { counters.drop(frame, port, reason); }
 
   // The frame waits with control until `host`, an inside address, is in the forwarding state; then it comes
   // back to be looked up again.

@@ -14,10 +14,11 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <rte_mbuf.h>
 
 #include "base/cache_line.h"
 #include "base/counter.h"
-#include "conntrack/session.h"
+#include "base/ids.h"
 #include "dataplane/context/stage_cycles.h"
 #include "dataplane/frame/drop_reasons.h"
 
@@ -31,6 +32,13 @@ struct alignas(kCacheLineSize) PortCounters {
 
 struct alignas(kCacheLineSize) WorkerCounters {
   explicit WorkerCounters(std::size_t port_count) : ports(std::make_unique<PortCounters[]>(port_count)) {}
+
+  // A frame's end, charged to this port.
+  void count_drop(PortIndex port, DropReason reason) { ports[port].drops[index_of(reason)].add(1); }
+  void drop(rte_mbuf* frame, PortIndex port, DropReason reason) {
+    count_drop(port, reason);
+    rte_pktmbuf_free(frame);
+  }
 
   std::array<Counter, kPuntReasonCount> punts;
   Counter flood_copies;            // frames made by copying for all but the first port of a flood

@@ -13,6 +13,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/fibonacci_hash.h"
 #include "base/ids.h"
 #include "conntrack/conntrack.h"
 #include "dataplane/context/counters.h"
@@ -59,9 +60,7 @@ class WordTable {
   }
 
  private:
-  [[nodiscard]] std::size_t slot(std::uint64_t key) const {
-    return (key * 0x9e3779b97f4a7c15u >> 32) & mask_;  // Fibonacci hashing
-  }
+  [[nodiscard]] std::size_t slot(std::uint64_t key) const { return fibonacci_hash(key) & mask_; }
   std::shared_ptr<const Entry[]> slots_;
   std::size_t mask_ = 0;
 };
@@ -211,6 +210,12 @@ struct ForwardingState {
     return external != nullptr ? std::optional{*external} : std::nullopt;
   }
 
+  // Of a VM port.
+  [[nodiscard]] const Network& network_at(PortIndex port) const { return networks[ports[port].network]; }
+  // The egress MTU of a port: bytes of the largest IPv4 packet that leaves by it uncut.
+  [[nodiscard]] std::uint16_t egress_mtu(PortIndex port) const {
+    return port == kUplinkPort ? uplink.mtu : network_at(port).mtu;
+  }
   [[nodiscard]] NetworkIndex network_of(net::Ipv4Addr address) const {
     for (std::size_t i = 0; i < networks.size(); ++i)
       if (networks[i].gateway.contains(address)) return static_cast<NetworkIndex>(i);

@@ -187,8 +187,7 @@ void FragmentTable::drop_held(Datagram& datagram, DropReason reason) {
     Share& share = shares_[datagram.port];
     share.buffers = static_cast<std::uint16_t>(share.buffers - frame->nb_segs);
     count_held(-1);
-    counters_.ports[datagram.port].drops[dataplane::index_of(reason)].add(1);
-    rte_pktmbuf_free(frame);
+    counters_.drop(frame, datagram.port, reason);
   }
   datagram.first_held = datagram.last_held = kNone;
 }

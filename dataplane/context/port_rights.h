@@ -10,7 +10,7 @@ namespace vmnat::dataplane {
 class PortRights {
  public:
   PortRights(const ForwardingState& state, PortIndex port)
-      : network_(state.networks[state.ports[port].network]),
+      : network_(state.network_at(port)),
         port_(port),
         guard_(state.ports[port].guard),
         is_guarded_(state.ports[port].is_guarded) {}

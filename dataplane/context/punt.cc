@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/context/punt.h"
 
-#include <cstring>
-
+#include "base/fibonacci_hash.h"
 #include "dataplane/context/context.h"
 
 namespace vmnat::dataplane {
 
 bool TargetBudgets::take(net::Ipv4Addr target, PortIndex port, Time now) {
-  const std::uint64_t mixed =
-      (std::uint64_t{target.raw()} << 16 | port) * 0x9e37'79b9'7f4a'7c15u;  // Fibonacci hashing
-  Slot& slot = slots_[(mixed >> 32) % kSlots];
+  Slot& slot = slots_[fibonacci_hash(std::uint64_t{target.raw()} << 16 | port) % kSlots];
   if (slot.target != target || slot.port != port || slot.tick != now) slot = {target, port, 0, now};
   if (slot.count == kPuntsPerTarget) return false;
   ++slot.count;
@@ -60,18 +57,6 @@ void Context::punt(rte_mbuf* frame, PortIndex port, PuntReason reason) {
   FrameRing& ring = is_the_uplinks ? rings.uplink_punt : rings.punt;
   if (!ring.push(frame)) return drop(frame, port, DropReason::PuntFull);
   counters.punts[index_of(reason)].add(1);
-}
-
-rte_mbuf* buffer_with(std::span<const std::byte> frame, rte_mempool* pool) {
-  rte_mbuf* buffer = rte_pktmbuf_alloc(pool);
-  if (buffer == nullptr) return nullptr;
-  if (frame.size() > rte_pktmbuf_tailroom(buffer)) {
-    rte_pktmbuf_free(buffer);
-    return nullptr;
-  }
-  std::memcpy(rte_pktmbuf_append(buffer, static_cast<std::uint16_t>(frame.size())), frame.data(),
-              frame.size());
-  return buffer;
 }
 
 }  // namespace vmnat::dataplane

@@ -22,7 +22,6 @@
 
 #include <array>
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "base/ids.h"
@@ -104,8 +103,5 @@ class PuntBudgets {
   TokenBucket other_arp_ = tick_budget(kOtherArpPunts);
   TargetBudgets targets_;
 };
-
-// A frame of control's in a buffer of the pool; nullptr when there is none, or it does not fit into one.
-rte_mbuf* buffer_with(std::span<const std::byte> frame, rte_mempool* pool);
 
 }  // namespace vmnat::dataplane

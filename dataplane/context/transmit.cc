@@ -129,9 +129,4 @@ void Transmitter::hand_off(rte_mbuf* frame, PortIndex from, PortIndex to, Worker
   counters_.handoff_frames.add(1);
 }
 
-void Transmitter::drop(rte_mbuf* frame, PortIndex from, DropReason reason) {
-  counters_.ports[from].drops[index_of(reason)].add(1);
-  rte_pktmbuf_free(frame);
-}
-
 }  // namespace vmnat::dataplane

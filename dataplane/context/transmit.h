@@ -67,7 +67,7 @@ class Transmitter {
   void flush_port(PortIndex to, const Port& port);
   [[gnu::cold]] void drop_unprepared(std::uint16_t queue, Buffer& buffer);
   void hand_off(rte_mbuf* frame, PortIndex from, PortIndex to, WorkerIndex owner);
-  void drop(rte_mbuf* frame, PortIndex from, DropReason reason);
+  void drop(rte_mbuf* frame, PortIndex from, DropReason reason) { counters_.drop(frame, from, reason); }
 
   WorkerIndex worker_;
   WorkerCounters& counters_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/detours/fragments.h"
 
+#include "base/fibonacci_hash.h"
 #include "dataplane/detours/local.h"
 #include "dataplane/pipeline/look_up.h"
 #include "dataplane/pipeline/parse.h"
@@ -32,9 +33,8 @@ std::optional<DropReason> refusal_by_place(const net::Ipv4Header& ip) {
 template <Direction direction>
 std::optional<DropReason> refusal_by_address(const Context& context, PortIndex port,
                                              const net::Ipv4Header& ip) {
-  const ForwardingState& state = *context.state;
   if constexpr (direction == Direction::Outbound) {
-    if (!state.networks[state.ports[port].network].has_host(ip.source)) return DropReason::SourceForeign;
+    if (!context.state->network_at(port).has_host(ip.source)) return DropReason::SourceForeign;
   } else {
     if (!context.external_ports.index_of(ip.destination)) return DropReason::NotExternal;
   }
@@ -63,7 +63,7 @@ FlowKey key_of(const net::Ipv4Header& ip, const Lead& lead) {
 WorkerIndex gatherer_of(const Context& context, const net::Ipv4Header& ip) {
   const std::uint64_t datagram = (std::uint64_t{ip.source.raw()} << 32 | ip.destination.raw()) ^
                                  std::uint64_t{ip.identification.raw()} << 16 ^ ip.protocol_number;
-  return static_cast<WorkerIndex>((((datagram * 0x9e37'79b9'7f4a'7c15u) >> 32) * context.worker_count) >> 32);
+  return static_cast<WorkerIndex>(scaled_below(context.worker_count, fibonacci_hash(datagram)));
 }
 
 // Makes a later fragment one of its datagram's packets.
@@ -161,26 +161,20 @@ void gather_fragments(Context& context, Burst& burst) {
   if (!context.state->ports[burst.port].is_spread) return;
   constexpr auto errand = direction == Direction::Outbound ? FrameNote::Errand::OutboundFragment
                                                            : FrameNote::Errand::InboundFragment;
-  unsigned kept = 0;
-  for (unsigned i = 0; i < burst.count; ++i) {
-    const WorkerIndex owner = burst.packets[i].kind == PacketKind::Fragment
-                                  ? gatherer_of(context, ipv4_of(burst.frames[i]))
-                                  : context.worker;
-    if (owner == context.worker)
-      burst.move(i, kept++);
-    else
-      hand_over(context, burst.frames[i], burst.port, owner, errand);
-  }
-  burst.count = static_cast<std::uint16_t>(kept);
+  burst.keep_if([&](unsigned i) {
+    if (burst.packets[i].kind != PacketKind::Fragment) return true;
+    const WorkerIndex gatherer = gatherer_of(context, ipv4_of(burst.frames[i]));
+    if (gatherer == context.worker) return true;
+    hand_over(context, burst.frames[i], burst.port, gatherer, errand);
+    return false;
+  });
 }
 
 template <Direction direction>
 void collect_fragments(Context& context, Burst& burst) {
-  unsigned kept = 0;
-  for (unsigned i = 0; i < burst.count; ++i)
-    if (burst.packets[i].kind != PacketKind::Fragment || collect<direction>(context, burst, i))
-      burst.move(i, kept++);
-  burst.count = static_cast<std::uint16_t>(kept);
+  burst.keep_if([&](unsigned i) {
+    return burst.packets[i].kind != PacketKind::Fragment || collect<direction>(context, burst, i);
+  });
 }
 
 template <Direction direction>

@@ -145,7 +145,7 @@ void rewrite_message(IcmpHeader& icmp, Quote& quote, const Rewrite& rewrite) {
 // Whoever sent the error, it goes on in the name of the session's address (RFC 5508 REQ-5).
 template <Direction direction>
 void rewrite_outer(Ipv4Header& ip, net::Ipv4Addr address) {
-  ChecksumDelta changes = ChecksumDelta::of(std::uint16_t{2}, std::uint16_t{1});  // TTL, as in translate
+  ChecksumDelta changes = net::kHopDelta;
   change(direction == Direction::Inbound ? ip.destination : ip.source, address, changes);
   ip.ttl = static_cast<std::uint8_t>(ip.ttl - 1);
   ip.checksum = changes.applied_to(ip.checksum);
@@ -159,8 +159,7 @@ std::optional<DropReason> refusal_of_frame(const Context& context, const Burst& 
   if constexpr (direction == Direction::Inbound) {
     if (!context.external_ports.index_of(ip.destination)) return DropReason::NotExternal;
   } else {
-    if (!state.networks[state.ports[burst.port].network].has_host(ip.source))
-      return DropReason::SourceForeign;
+    if (!state.network_at(burst.port).has_host(ip.source)) return DropReason::SourceForeign;
     if (burst.packets[i].total_length > state.uplink.mtu) return reason_of_mtu(state.uplink);
   }
   if (ip.ttl <= 1) return DropReason::TtlExpired;

@@ -8,7 +8,6 @@
 namespace vmnat::dataplane {
 namespace {
 
-constexpr std::uint8_t kTtl = 64;
 constexpr std::uint16_t kDhcpServerPort = 67, kDhcpClientPort = 68;
 
 void return_to_sender(rte_mbuf* frame, net::MacAddr from) {
@@ -76,10 +75,8 @@ void answer_echo(Context& context, rte_mbuf* frame, const ParsedPacket& packet, 
   return_to_sender(frame, ethernet_of(frame).destination);
   net::Ipv4Header& ip = ipv4_of(frame);
   std::swap(ip.source, ip.destination);
-  ip.ttl = kTtl;
-  ip.checksum = {};
-  ip.checksum = net::checksum_of(net::added_sum(
-      {rte_pktmbuf_mtod_offset(frame, const std::byte*, sizeof(net::EthernetHeader)), ip.header_length()}));
+  ip.ttl = net::kInitialTtl;
+  net::write_checksum(ip);
   if (packet.kind == PacketKind::IcmpRequest) make_reply(l4_of<net::IcmpHeader>(frame, packet));
   context.transmitter.send(*context.state, frame, port, port);
 }

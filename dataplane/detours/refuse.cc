@@ -7,9 +7,9 @@
 #include <span>
 
 #include "dataplane/detours/tcp_reset.h"
+#include "dataplane/frame/new_frame.h"
 #include "dataplane/pipeline/inbound_flow.h"
 #include "dataplane/pipeline/look_up.h"
-#include "dataplane/pipeline/oversize.h"
 #include "dataplane/pipeline/parse.h"
 #include "dataplane/pipeline/translate.h"
 #include "net/checksum.h"
@@ -24,7 +24,6 @@ using net::Ipv4Header;
 constexpr std::size_t kHeaders = sizeof(net::EthernetHeader) + sizeof(Ipv4Header) + sizeof(IcmpHeader);
 // RFC 1812 4.3.2.3: as much as fits in a packet of 576 bytes.
 constexpr std::size_t kMaxQuote = 576 - sizeof(Ipv4Header) - sizeof(IcmpHeader);
-constexpr std::uint8_t kTtl = 64;
 constexpr std::uint8_t kInternetworkControl = 0xc0;  // RFC 1812 4.3.2.5
 
 struct Answer {
@@ -51,16 +50,15 @@ std::optional<Answer> answer_to_service(PacketKind kind) {
   }
 }
 
-// A frame from the uplink is too big for the network that its session leads to.
-std::uint16_t mtu_asked_for(const Context& context, const Burst& burst, unsigned i) {
-  if (burst.port != kUplinkPort) return context.state->uplink.mtu;
-  return mtu_of_way_out(*context.state, Direction::Inbound, *burst.sessions[i]);
+// The egress MTU that the frame exceeds. A frame from the uplink leaves by its session's port.
+std::uint16_t exceeded_mtu(const Context& context, const Burst& burst, unsigned i) {
+  return context.state->egress_mtu(burst.port != kUplinkPort ? kUplinkPort : burst.sessions[i]->vm_port());
 }
 
 // RFC 5508 REQ-8 says prohibited, RFC 6888 REQ-11 host unreachable. Who is outside has no setting.
 std::optional<Answer> answer_to_exhaustion(const ForwardingState& state, PortIndex from) {
   if (from == kUplinkPort) return unreachable(kProhibited);
-  switch (state.networks[state.ports[from].network].exhaustion_answer) {
+  switch (state.network_at(from).exhaustion_answer) {
     case ExhaustionAnswer::HostUnreachable:
       return unreachable(kHostUnreachable);
     case ExhaustionAnswer::Nothing:
@@ -78,7 +76,7 @@ std::optional<Answer> answer_to(DropReason reason, const Context& context, const
     case DropReason::TtlExpired:
       return Answer{IcmpType::TimeExceeded, 0};
     case DropReason::TooBig:
-      return unreachable(kFragmentationNeeded, mtu_asked_for(context, burst, i));
+      return unreachable(kFragmentationNeeded, exceeded_mtu(context, burst, i));
     case DropReason::BetweenNetworks:
     case DropReason::NoForwarding:
       return unreachable(kProhibited);
@@ -101,9 +99,8 @@ std::optional<Answer> answer_to(DropReason reason, const Context& context, const
 
 // The sender is a host of where the frame came from: nobody is answered in another's name.
 bool is_sender_credible(const Context& context, PortIndex from, net::Ipv4Addr sender) {
-  const ForwardingState& state = *context.state;
   if (from == kUplinkPort) return is_credible_remote(context, sender);
-  return state.networks[state.ports[from].network].has_host(sender);
+  return context.state->network_at(from).has_host(sender);
 }
 
 bool may_be_answered(const Context& context, rte_mbuf* frame, PacketKind kind, PortIndex from) {
@@ -125,11 +122,11 @@ void write_ip(std::span<std::byte> packet, net::Ipv4Addr source, net::Ipv4Addr d
   ip = {.version_ihl = 0x45,
         .tos = kInternetworkControl,
         .total_length = net::Be16::from_host(static_cast<std::uint16_t>(packet.size())),
-        .ttl = kTtl,
+        .ttl = net::kInitialTtl,
         .protocol_number = static_cast<std::uint8_t>(net::Protocol::Icmp),
         .source = source,
         .destination = destination};
-  ip.checksum = net::checksum_of(net::added_sum(packet.first(sizeof ip)));
+  net::write_checksum(ip);
 }
 
 // nullptr when there is no buffer for it.
@@ -139,21 +136,16 @@ rte_mbuf* error_about(const Context& context, rte_mbuf* frame, std::uint16_t tot
       rte_pktmbuf_mtod_offset(frame, const std::byte*, sizeof(net::EthernetHeader)),
       std::min<std::size_t>(total_length, frame->data_len - sizeof(net::EthernetHeader))};
   const auto quote = packet.first(std::min(packet.size(), kMaxQuote));
-  rte_mbuf* error = rte_pktmbuf_alloc(frame->pool);
-  if (error == nullptr) return nullptr;
   const std::size_t length = kHeaders + quote.size();
-  if (rte_pktmbuf_append(error, static_cast<std::uint16_t>(length)) == nullptr) {
-    rte_pktmbuf_free(error);
-    return nullptr;
-  }
+  rte_mbuf* error = new_frame(length, frame->pool);
+  if (error == nullptr) return nullptr;
   const std::span<std::byte> bytes{rte_pktmbuf_mtod(error, std::byte*), length};
   const net::EthernetHeader& ethernet = ethernet_of(frame);
   ethernet_of(error) = {
       .destination = ethernet.source, .source = ethernet.destination, .type = ethernet.type};
-  const ForwardingState& state = *context.state;
   const Ipv4Header& ip = ipv4_of(frame);
   const net::Ipv4Addr own_address =
-      from == kUplinkPort ? ip.destination : state.networks[state.ports[from].network].gateway.address;
+      from == kUplinkPort ? ip.destination : context.state->network_at(from).gateway.address;
   const auto own_packet = bytes.subspan(sizeof ethernet);
   write_message(own_packet.subspan(sizeof ip), answer, quote);
   write_ip(own_packet, own_address, ip.source);
@@ -172,10 +164,7 @@ void send_error(Context& context, const Burst& burst, unsigned i, const Answer& 
 // One frame, parsed. Of a first fragment its transport header, too; later ones have no key.
 template <Direction direction>
 Burst burst_of(rte_mbuf* frame, PortIndex from) {
-  Burst alone;
-  alone.port = from;
-  alone.count = 1;
-  alone.frames[0] = frame;
+  Burst alone = Burst::of(frame, from);
   parse<direction>(alone);
   if (alone.packets[0].kind == PacketKind::Fragment && ipv4_of(frame).fragment_offset() == 0)
     alone.packets[0] = parse_first_fragment<direction>(frame, alone.keys[0]);
@@ -190,8 +179,7 @@ bool can_be_told(PacketKind kind) {
 bool is_to_be_reset(const Context& context, const Burst& burst, unsigned i) {
   const ParsedPacket& packet = burst.packets[i];
   if (burst.port == kUplinkPort || packet.kind != PacketKind::Tcp) return false;
-  const ForwardingState& state = *context.state;
-  return state.networks[state.ports[burst.port].network].resets_mid_stream &&
+  return context.state->network_at(burst.port).resets_mid_stream &&
          (packet.tcp_flags & net::TcpHeader::kRst) == 0 && !ipv4_of(burst.frames[i]).is_fragment();
 }
 

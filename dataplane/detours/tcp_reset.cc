@@ -3,7 +3,7 @@
 
 #include <span>
 
-#include "dataplane/context/punt.h"
+#include "dataplane/frame/new_frame.h"
 #include "net/checksum.h"
 
 namespace vmnat::dataplane {
@@ -12,7 +12,6 @@ namespace {
 using net::Ipv4Header;
 using net::TcpHeader;
 
-constexpr std::uint8_t kTtl = 64;
 constexpr std::uint16_t kDontFragment = 0x4000;  // so that no identification is needed: RFC 6864 section 4.1
 
 struct Reset {
@@ -37,18 +36,18 @@ Ipv4Header ip_of(const Ipv4Header& about) {
   return {.version_ihl = 0x45,
           .total_length = net::Be16::from_host(sizeof(Ipv4Header) + sizeof(TcpHeader)),
           .fragment = net::Be16::from_host(kDontFragment),
-          .ttl = kTtl,
+          .ttl = net::kInitialTtl,
           .protocol_number = static_cast<std::uint8_t>(net::Protocol::Tcp),
           .source = about.destination,
           .destination = about.source};
 }
 
 void fill_checksums(Reset& reset) {
-  const auto bytes = std::as_bytes(std::span{&reset, 1}).subspan(sizeof reset.ethernet);
-  reset.ip.checksum = net::checksum_of(net::added_sum(bytes.first(sizeof reset.ip)));
-  reset.tcp.checksum = net::checksum_of(net::added_sum(
-      bytes.last(sizeof reset.tcp), net::pseudo_header_sum(reset.ip.source, reset.ip.destination,
-                                                           reset.ip.protocol_number, sizeof reset.tcp)));
+  net::write_checksum(reset.ip);
+  reset.tcp.checksum =
+      net::checksum_of(net::added_sum(std::as_bytes(std::span{&reset.tcp, 1}),
+                                      net::pseudo_header_sum(reset.ip.source, reset.ip.destination,
+                                                             reset.ip.protocol_number, sizeof reset.tcp)));
 }
 
 }  // namespace
@@ -60,7 +59,7 @@ rte_mbuf* reset_about(rte_mbuf* frame, const ParsedPacket& packet) {
       .ip = ip_of(ipv4_of(frame)),
       .tcp = tcp_of(l4_of<TcpHeader>(frame, packet), segment_of(frame, packet))};
   fill_checksums(reset);
-  return buffer_with(std::as_bytes(std::span{&reset, 1}), frame->pool);
+  return new_frame(std::as_bytes(std::span{&reset, 1}), frame->pool);
 }
 
 }  // namespace vmnat::dataplane

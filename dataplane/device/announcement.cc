@@ -3,6 +3,8 @@
 
 #include <cstring>
 
+#include "dataplane/frame/new_frame.h"
+#include "dataplane/frame/packet.h"
 #include "net/wire.h"
 
 namespace vmnat::dataplane {
@@ -10,7 +12,6 @@ namespace {
 
 constexpr std::uint16_t kReverseArp = 0x8035;    // EtherType
 constexpr std::uint16_t kReverseArpRequest = 3;  // operation
-constexpr std::uint16_t kShortestFrame = 60;     // of Ethernet, without its checksum
 
 struct Announcement {
   net::EthernetHeader ethernet;
@@ -21,7 +22,7 @@ static_assert(sizeof(Announcement) == 42);
 }  // namespace
 
 rte_mbuf* make_announcement(rte_mempool* pool, std::uint64_t mac_word) {
-  rte_mbuf* const frame = rte_pktmbuf_alloc(pool);
+  rte_mbuf* const frame = new_frame(kShortestFrame, pool);
   if (frame == nullptr) return nullptr;
   net::MacAddr mac;
   std::memcpy(mac.bytes.data(), &mac_word, mac.bytes.size());
@@ -41,8 +42,6 @@ rte_mbuf* make_announcement(rte_mempool* pool, std::uint64_t mac_word) {
   auto* const bytes = rte_pktmbuf_mtod(frame, std::byte*);
   std::memset(bytes, 0, kShortestFrame);
   std::memcpy(bytes, &content, sizeof content);
-  frame->data_len = kShortestFrame;
-  frame->pkt_len = kShortestFrame;
   return frame;
 }
 

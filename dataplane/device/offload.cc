@@ -8,6 +8,7 @@
 #include <rte_tcp.h>
 #include <rte_udp.h>
 
+#include "dataplane/frame/new_frame.h"
 #include "net/checksum.h"
 
 namespace vmnat::dataplane {
@@ -132,13 +133,9 @@ rte_mbuf* Segmenter::next() {
   const std::uint32_t size = std::min<std::uint32_t>(frame_->tso_segsz, payload_ - begin_);
   const bool is_last = begin_ + size == payload_;
   const std::uint32_t length = headers_.payload + size;
-  rte_mbuf* segment = rte_pktmbuf_alloc(frame_->pool);
+  rte_mbuf* segment = new_frame(length, frame_->pool);
   if (segment == nullptr) return nullptr;
-  if (length > rte_pktmbuf_tailroom(segment)) {
-    rte_pktmbuf_free(segment);
-    return nullptr;
-  }
-  auto* const start = rte_pktmbuf_append(segment, static_cast<std::uint16_t>(length));
+  auto* const start = rte_pktmbuf_mtod(segment, char*);
   std::memcpy(start, rte_pktmbuf_mtod(frame_, const char*), headers_.payload);
   const void* payload = rte_pktmbuf_read(frame_, headers_.payload + begin_, size, start + headers_.payload);
   if (payload != start + headers_.payload) std::memcpy(start + headers_.payload, payload, size);

@@ -62,6 +62,24 @@ struct Burst {
   Session* sessions[kBurstSize];
   net::L4Port probable_ports[kBurstSize];  // conntrack's, within look_up: of flows about to be opened
 
+  // A burst of one frame, of which nothing is known yet.
+  static Burst of(rte_mbuf* frame, PortIndex port) {
+    Burst burst;
+    burst.port = port;
+    burst.count = 1;
+    burst.frames[0] = frame;
+    return burst;
+  }
+
+  // Closes ranks: frames that `stays(i)` is false of have ended, and leave the burst.
+  template <typename Stays>
+  void keep_if(Stays stays) {
+    unsigned kept = 0;
+    for (unsigned i = 0; i < count; ++i)
+      if (stays(i)) move(i, kept++);
+    count = static_cast<std::uint16_t>(kept);
+  }
+
   // Puts frame `from` on place `to` (to <= from). The session follows only where it is known already.
   void move(unsigned from, unsigned to) {
     if (from == to) return;

@@ -48,7 +48,7 @@ void deliver_inbound(Context& context, Burst& burst) {
     const Session& session = *burst.sessions[i];
     net::EthernetHeader& ethernet = ethernet_of(burst.frames[i]);
     ethernet.destination = session.internal_mac();
-    ethernet.source = state.networks[state.ports[session.vm_port()].network].mac;
+    ethernet.source = state.network_at(session.vm_port()).mac;
     context.transmitter.send(state, burst.frames[i], burst.port, session.vm_port());
   }
 }

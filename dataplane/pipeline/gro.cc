@@ -160,13 +160,12 @@ class Merging {
 
 void merge_segments(Context& context, Burst& burst) {
   Merging merging;
-  unsigned kept = 0;
-  for (unsigned i = 0; i < burst.count; ++i)
-    if (!merging.take(burst.sessions[i], burst.frames[i], mergeable_payload(*context.state, burst, i)))
-      burst.move(i, kept++);
+  const unsigned entered = burst.count;
+  burst.keep_if([&](unsigned i) {
+    return !merging.take(burst.sessions[i], burst.frames[i], mergeable_payload(*context.state, burst, i));
+  });
   merging.seal_all();
-  context.counters.segments_merged.add(burst.count - kept);
-  burst.count = static_cast<std::uint16_t>(kept);
+  context.counters.segments_merged.add(entered - burst.count);
 }
 
 }  // namespace vmnat::dataplane

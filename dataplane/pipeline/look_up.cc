@@ -4,6 +4,7 @@
 #include <array>
 #include <span>
 
+#include "base/fibonacci_hash.h"
 #include "dataplane/detours/icmp_error.h"
 #include "dataplane/detours/refuse.h"
 #include "dataplane/pipeline/inbound_flow.h"
@@ -86,8 +87,8 @@ template <Direction direction>
 WorkerIndex inside_owner(const Context& context, PortIndex port, net::Endpoint internal) {
   const Port& of = context.state->ports[port];
   if (!of.is_spread) return of.owner;
-  const std::uint64_t mixed = FlowKey::pack(internal) * 0x9e37'79b9'7f4a'7c15u;  // Fibonacci hashing
-  return static_cast<WorkerIndex>(((mixed >> 32) * context.worker_count) >> 32);
+  return static_cast<WorkerIndex>(
+      scaled_below(context.worker_count, fibonacci_hash(FlowKey::pack(internal))));
 }
 
 WorkerIndex outside_owner(const Context& context, const FlowKey& key) {
@@ -111,30 +112,24 @@ void hand_over(Context& context, rte_mbuf* frame, PortIndex from, WorkerIndex ow
 template <Direction direction>
 void steer(Context& context, Burst& burst) {
   if (context.worker_count == 1) return;
-  unsigned kept = 0;
-  for (unsigned i = 0; i < burst.count; ++i) {
+  burst.keep_if([&](unsigned i) {
     const WorkerIndex owner = session_owner<direction>(context, burst, i);
-    if (owner == context.worker)
-      burst.move(i, kept++);
-    else
-      hand_over<direction>(context, burst.frames[i], burst.port, owner);
-  }
-  burst.count = static_cast<std::uint16_t>(kept);
+    if (owner == context.worker) return true;
+    hand_over<direction>(context, burst.frames[i], burst.port, owner);
+    return false;
+  });
 }
 
 template <Direction direction>
 void look_up(Context& context, Burst& burst) {
   if (context.conntrack.find_burst(std::span{burst.keys, burst.count}, burst.sessions) < burst.count)
     open_missed<direction>(context, burst);
-  unsigned kept = 0;
-  for (unsigned i = 0; i < burst.count; ++i) {
-    if (burst.sessions[i] == nullptr) continue;  // the frame ended in open_missed
-    if (const auto refusal = refusal_to_forward<direction>(context, burst, i))
-      refuse(context, burst, i, *refusal);
-    else
-      burst.move(i, kept++);
-  }
-  burst.count = static_cast<std::uint16_t>(kept);
+  burst.keep_if([&](unsigned i) {
+    if (burst.sessions[i] == nullptr) return false;  // the frame ended in open_missed
+    const auto refusal = refusal_to_forward<direction>(context, burst, i);
+    if (refusal) refuse(context, burst, i, *refusal);
+    return !refusal;
+  });
 }
 
 template void steer<Direction::Outbound>(Context&, Burst&);

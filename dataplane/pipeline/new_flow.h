@@ -54,11 +54,9 @@ inline std::optional<DropReason> refusal_to_forward<Direction::Inbound>(Context&
   if (burst.sessions[i]->is_from_inside(burst.keys[i])) return DropReason::NotExternal;
   if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;
   const std::uint16_t length = burst.packets[i].total_length;
-  if (length > context.state->smallest_mtu &&
-      length > mtu_of_way_out(*context.state, Direction::Inbound, *burst.sessions[i]))
-    return refusal_of_oversize(burst, i,
-                               mtu_of_way_out(*context.state, Direction::Inbound, *burst.sessions[i]));
-  return std::nullopt;
+  if (length <= context.state->smallest_mtu) return std::nullopt;
+  const std::uint16_t mtu = context.state->egress_mtu(burst.sessions[i]->vm_port());
+  return length > mtu ? refusal_of_oversize(burst, i, mtu) : std::nullopt;
 }
 
 }  // namespace vmnat::dataplane

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <span>
 
+#include "dataplane/frame/new_frame.h"
 #include "dataplane/pipeline/deliver.h"
 #include "net/checksum.h"
 
@@ -51,13 +52,9 @@ Header later_header_of(const Header& first) {
 
 // The piece with bytes [begin, begin + size) of the frame's payload; nullptr when there is no buffer.
 rte_mbuf* piece_of(rte_mbuf* frame, const Header& header, std::size_t begin, std::size_t size, bool is_last) {
-  rte_mbuf* piece = rte_pktmbuf_alloc(frame->pool);
-  if (piece == nullptr) return nullptr;
   const std::size_t headers = kIpOffset + header.length;
-  if (rte_pktmbuf_append(piece, static_cast<std::uint16_t>(headers + size)) == nullptr) {
-    rte_pktmbuf_free(piece);
-    return nullptr;
-  }
+  rte_mbuf* piece = new_frame(headers + size, frame->pool);
+  if (piece == nullptr) return nullptr;
   const Ipv4Header& whole = ipv4_of(frame);
   ethernet_of(piece) = ethernet_of(frame);
   Ipv4Header& ip = ipv4_of(piece);
@@ -66,9 +63,7 @@ rte_mbuf* piece_of(rte_mbuf* frame, const Header& header, std::size_t begin, std
   const bool has_more = !is_last || whole.more_fragments();
   ip.fragment = net::Be16::from_host(static_cast<std::uint16_t>((whole.fragment_offset() + begin / kUnit) |
                                                                 (has_more ? kMoreFragments : 0u)));
-  ip.checksum = {};
-  ip.checksum = net::checksum_of(
-      net::added_sum({rte_pktmbuf_mtod_offset(piece, const std::byte*, kIpOffset), header.length}));
+  net::write_checksum(ip);
   std::byte* const to = rte_pktmbuf_mtod_offset(piece, std::byte*, headers);
   const auto from = static_cast<std::uint32_t>(kIpOffset + whole.header_length() + begin);
   const void* bytes = rte_pktmbuf_read(frame, from, static_cast<std::uint32_t>(size), to);
@@ -152,7 +147,8 @@ template <Direction direction>
 void deliver_in_pieces(Context& context, Burst& burst) {
   Delivery<direction> delivery(context, burst.port);
   for (unsigned i = 0; i < burst.count; ++i) {
-    const std::uint16_t mtu = mtu_of_way_out(*context.state, direction, *burst.sessions[i]);
+    const PortIndex to = direction == Direction::Outbound ? kUplinkPort : burst.sessions[i]->vm_port();
+    const std::uint16_t mtu = context.state->egress_mtu(to);
     if (burst.packets[i].total_length <= mtu || leaves_in_segments(burst.frames[i], mtu))
       delivery.add(burst.frames[i], burst.sessions[i]);
     else

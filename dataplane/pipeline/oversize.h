@@ -17,13 +17,6 @@
 
 namespace vmnat::dataplane {
 
-// The largest IPv4 packet on the way that a packet of this session takes.
-inline std::uint16_t mtu_of_way_out(const ForwardingState& state, Direction direction,
-                                    const Session& session) {
-  return direction == Direction::Outbound ? state.uplink.mtu
-                                          : state.networks[state.ports[session.vm_port()].network].mtu;
-}
-
 // A frame larger than the MTU that must not be cut. A super-frame leaves in segments and is as large as
 // these.
 [[gnu::cold]] bool is_too_big(rte_mbuf* frame, std::uint16_t mtu);

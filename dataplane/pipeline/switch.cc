@@ -98,7 +98,7 @@ void flood(Context& context, const Network& network, rte_mbuf* frame, PortIndex 
       if (copy != nullptr)
         context.transmitter.send(state, copy, from, *pending);
       else
-        context.counters.ports[from].drops[index_of(DropReason::NoBuffer)].add(1);
+        context.counters.count_drop(from, DropReason::NoBuffer);
     }
     pending = &port;
   }
@@ -247,17 +247,13 @@ bool accept_frame(Context& context, rte_mbuf* frame, const ParsedPacket& packet,
 
 void switch_inside(Context& context, Burst& burst) {
   const Port& port = context.state->ports[burst.port];
-  unsigned kept = 0;
-  for (unsigned i = 0; i < burst.count; ++i)
-    if (switch_frame(context, port, burst.frames[i], burst.packets[i], burst.port)) burst.move(i, kept++);
-  burst.count = static_cast<std::uint16_t>(kept);
+  burst.keep_if(
+      [&](unsigned i) { return switch_frame(context, port, burst.frames[i], burst.packets[i], burst.port); });
 }
 
 void accept_uplink(Context& context, Burst& burst) {
-  unsigned kept = 0;
-  for (unsigned i = 0; i < burst.count; ++i)
-    if (accept_frame(context, burst.frames[i], burst.packets[i], burst.port)) burst.move(i, kept++);
-  burst.count = static_cast<std::uint16_t>(kept);
+  burst.keep_if(
+      [&](unsigned i) { return accept_frame(context, burst.frames[i], burst.packets[i], burst.port); });
 }
 
 }  // namespace vmnat::dataplane

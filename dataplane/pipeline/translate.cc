@@ -7,9 +7,6 @@
 namespace vmnat::dataplane {
 namespace {
 
-// TTL stands in the low byte of its checksum word: one less is the same delta whatever the TTL.
-constexpr net::ChecksumDelta kTtlDelta = net::ChecksumDelta::of(std::uint16_t{2}, std::uint16_t{1});
-
 constexpr std::uint16_t kLongestHeaders = 20 + 60;  // of IPv4 without options, and TCP with all that fit
 
 constexpr std::uint8_t kDccp = 33, kUdpLite = 136;
@@ -18,7 +15,7 @@ template <Direction direction>
 void rewrite_ip(net::Ipv4Header& ip, const conntrack::Rewrite& rewrite) {
   (direction == Direction::Outbound ? ip.source : ip.destination) = rewrite.endpoint.address;
   ip.ttl = static_cast<std::uint8_t>(ip.ttl - 1);
-  ip.checksum = (rewrite.address_delta + kTtlDelta).applied_to(ip.checksum);
+  ip.checksum = (rewrite.address_delta + net::kHopDelta).applied_to(ip.checksum);
 }
 
 // Of the protocols without ports that we know, two have a checksum that covers the addresses: UDP-Lite (RFC
@@ -68,7 +65,7 @@ void rewrite_l4(rte_mbuf* frame, const ParsedPacket& packet, const conntrack::Re
 
 [[gnu::cold]] void clamp_segment_size(const ForwardingState& state, const Session& session, rte_mbuf* frame,
                                       const ParsedPacket& packet) {
-  const std::uint16_t most = state.networks[state.ports[session.vm_port()].network].most_mss;
+  const std::uint16_t most = state.network_at(session.vm_port()).most_mss;
   if (most == 0) return;
   clamp_mss({rte_pktmbuf_mtod_offset(frame, std::byte*, packet.l4_offset),
              static_cast<std::size_t>(frame->data_len - packet.l4_offset)},
@@ -100,12 +97,11 @@ void translate(Context& context, Burst& burst) {
 }
 
 void undo_translation(rte_mbuf* frame, const ParsedPacket& packet, const Session& session) {
-  constexpr net::ChecksumDelta kTtlBack = net::ChecksumDelta::of(std::uint16_t{1}, std::uint16_t{2});
   const conntrack::Rewrite back = session.rewrite<Direction::Inbound>();  // of what went out
   net::Ipv4Header& ip = ipv4_of(frame);
   ip.source = back.endpoint.address;
   ip.ttl = static_cast<std::uint8_t>(ip.ttl + 1);
-  ip.checksum = (back.address_delta + kTtlBack).applied_to(ip.checksum);
+  ip.checksum = (back.address_delta + net::kHopDelta.negated()).applied_to(ip.checksum);
   rewrite_l4<Direction::Outbound>(frame, packet, back);
 }
 

@@ -182,24 +182,6 @@ TEST(PuntShares, OfAllPortsTogetherFitIntoARingOfSomeThousandBuffers) {
   }
 }
 
-// Control's frames are copies of what guests sent: 16 bits do not hold their lengths.
-TEST(BufferWith, TakesNoFrameThatDoesNotFitWhateverItsLengthsLowBits) {
-  rte_mempool* pool = packet_pool();
-  const unsigned before = rte_mempool_avail_count(pool);
-  for (std::size_t size = 65'535; size <= 65'536 + 64; ++size)
-    EXPECT_EQ(dataplane::buffer_with(Bytes(size), pool), nullptr) << size;
-  EXPECT_EQ(dataplane::buffer_with(Bytes(2049), pool), nullptr);
-  EXPECT_EQ(dataplane::buffer_with(Bytes(1u << 20), pool), nullptr);
-  EXPECT_EQ(rte_mempool_avail_count(pool), before) << "every buffer came back";
-  Bytes frame(2048);
-  frame.back() = std::byte{0x5a};
-  rte_mbuf* buffer = dataplane::buffer_with(frame, pool);
-  ASSERT_NE(buffer, nullptr);
-  EXPECT_EQ(buffer->pkt_len, 2048u);
-  EXPECT_EQ(rte_pktmbuf_mtod(buffer, const std::byte*)[2047], std::byte{0x5a});
-  rte_pktmbuf_free(buffer);
-}
-
 TEST(FrameRing, HoldsFramesOfManyBuffersOnlyWhileItHoldsFewFrames) {
   packet_pool();
   rte_ring* ring = rte_ring_create("chains", 1024, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// Frames that vmnat makes itself, of one buffer each.
+#pragma once
+
+#include <cstddef>
+#include <rte_mbuf.h>
+#include <span>
+
+namespace vmnat::dataplane {
+
+// A frame of so many bytes, to be written. nullptr: no buffer is to be had, or none holds as much.
+rte_mbuf* new_frame(std::size_t length, rte_mempool* pool);
+// The same, with these bytes.
+rte_mbuf* new_frame(std::span<const std::byte> bytes, rte_mempool* pool);
+
+}  // namespace vmnat::dataplane
