@@ -145,8 +145,8 @@ class Gateway {
     static std::array<Wire, 2> wires{Wire("uplink"), Wire("vm")};
     return wires;
   }
-  static std::array<Device, 2> devices() {
-    return {Device{.port_id = wires()[0].port_id}, Device{.port_id = wires()[1].port_id}};
+  static std::array<BurstPort, 2> devices() {
+    return {BurstPort{.port_id = wires()[0].port_id}, BurstPort{.port_id = wires()[1].port_id}};
   }
 
   std::unique_ptr<conntrack::Conntrack> make_conntrack(std::uint32_t sessions) {

@@ -15,7 +15,7 @@
 #include "control/devices/vhost_socket.h"
 #include "control/result.h"
 #include "control/system/interface_link.h"
-#include "dataplane/device/device.h"
+#include "dataplane/device/burst_port.h"
 #include "dataplane/device/offload.h"
 #include "net/address.h"
 
@@ -50,7 +50,7 @@ class Device {
   Device& operator=(Device&&) = delete;
   ~Device();  // stops and removes it; a vhost-user socket that it listens on goes with it
 
-  [[nodiscard]] dataplane::Device for_workers() {
+  [[nodiscard]] dataplane::BurstPort for_workers() {
     return {.port_id = port_id_, .vhost = vhost_ == nullptr ? nullptr : &vhost_->port()};
   }
   [[nodiscard]] bool is_vhost() const { return vhost_ != nullptr; }

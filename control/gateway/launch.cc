@@ -253,7 +253,7 @@ Result<void> Launched::make_workers(const config::Config& config, const EalPlan&
 
   auto rings = make_rings(worker_count);
   if (!rings) return tl::unexpected(rings.error());
-  std::vector<dataplane::Device> devices;
+  std::vector<dataplane::BurstPort> devices;
   for (Device& device : devices_) devices.push_back(device.for_workers());
   for (unsigned i = 0; i < worker_count; ++i) {
     const auto index = static_cast<WorkerIndex>(i);

@@ -16,7 +16,7 @@
 #include "dataplane/context/counters.h"
 #include "dataplane/context/forwarding_state.h"
 #include "dataplane/context/rings.h"
-#include "dataplane/device/device.h"
+#include "dataplane/device/burst_port.h"
 #include "dataplane/device/offload.h"
 
 namespace vmnat::dataplane {
@@ -24,7 +24,7 @@ namespace vmnat::dataplane {
 class Transmitter {
  public:
   // `devices` by PortIndex. A transmit queue is one worker's: see Port::transmitter_for.
-  Transmitter(WorkerIndex worker, std::span<const Device> devices, WorkerCounters& counters, Rings& rings);
+  Transmitter(WorkerIndex worker, std::span<const BurstPort> devices, WorkerCounters& counters, Rings& rings);
 
   // Takes the frame over; `from` is the port that its drop would be charged to.
   void send(const ForwardingState& state, rte_mbuf* frame, PortIndex from, PortIndex to) {
@@ -42,7 +42,7 @@ class Transmitter {
  private:
   static constexpr unsigned kBufferSize = Transmission::kMostFrames;
   struct Buffer {
-    Device device;
+    BurstPort device;
     std::uint16_t count = 0;
     bool is_listed = false;    // in dirty_
     bool has_offload = false;  // some frame asks the device to do something

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/detours/hairpin.h"
 
-#include "dataplane/detours/fragments.h"
+#include "dataplane/pipeline/fragments.h"
 #include "dataplane/pipeline/parse.h"
 #include "dataplane/pipeline/pipeline.h"
 

@@ -5,7 +5,7 @@
 #include <span>
 
 #include "dataplane/pipeline/deliver.h"
-#include "dataplane/pipeline/new_flow.h"
+#include "dataplane/pipeline/outbound_flow.h"
 #include "net/checksum.h"
 
 namespace vmnat::dataplane {

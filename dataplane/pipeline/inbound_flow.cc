@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/pipeline/inbound_flow.h"
 
-#include "dataplane/detours/fragments.h"
 #include "dataplane/detours/icmp_error.h"
 #include "dataplane/detours/local.h"
 #include "dataplane/detours/refuse.h"
+#include "dataplane/pipeline/fragments.h"
 #include "dataplane/pipeline/look_up.h"
-#include "dataplane/pipeline/new_flow.h"
+#include "dataplane/pipeline/outbound_flow.h"
 
 namespace vmnat::dataplane {
 namespace {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Inbound flow: what becomes of a frame from the uplink without a session. Cold, one frame at a time; the
-// function itself, session_after_miss<Direction::Inbound>, is declared in new_flow.h.
+// function itself, session_after_miss<Direction::Inbound>, is declared in outbound_flow.h.
 //
 // Only replies come in (RFC 4787 REQ-8), unless the network's filtering or a forward says otherwise. With
 // address-dependent filtering every port of a remote may send to a mapping that it was sent to from, with

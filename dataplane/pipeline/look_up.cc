@@ -8,7 +8,7 @@
 #include "dataplane/detours/icmp_error.h"
 #include "dataplane/detours/refuse.h"
 #include "dataplane/pipeline/inbound_flow.h"
-#include "dataplane/pipeline/new_flow.h"
+#include "dataplane/pipeline/outbound_flow.h"
 
 namespace vmnat::dataplane {
 namespace {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/pipeline/pipeline.h"
 
-#include "dataplane/detours/fragments.h"
 #include "dataplane/detours/refuse.h"
 #include "dataplane/pipeline/deliver.h"
+#include "dataplane/pipeline/fragments.h"
 #include "dataplane/pipeline/gro.h"
 #include "dataplane/pipeline/look_up.h"
 #include "dataplane/pipeline/oversize.h"

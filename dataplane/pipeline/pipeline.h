@@ -10,7 +10,7 @@
 //   steer         |      (several workers) to the owner of the session         look_up.h
 //   look up       |               session by key                  |            look_up.h
 //   new flow      |  no session: policy, address, port, rewrite   |  forward, filter, refuse   (cold)
-//                 |                                               |            new_flow.h, inbound_flow.h
+//                 |                                               |            outbound_flow.h, inbound_flow.h
 //   translate     |      addresses, ports, checksums, TTL, TCP state           translate.h
 //   cut           |  what is too big for its way out              |            oversize.h (cold)
 //   GRO           |                                               |  TCP segments -> one frame, for guests

@@ -3,9 +3,9 @@
 
 #include <rte_cycles.h>
 
-#include "dataplane/detours/fragments.h"
 #include "dataplane/detours/refuse.h"
 #include "dataplane/device/claims.h"
+#include "dataplane/pipeline/fragments.h"
 #include "dataplane/pipeline/pipeline.h"
 #include "dataplane/worker/idle.h"
 
@@ -55,7 +55,7 @@ unsigned Worker::poll_once(std::uint64_t tsc) {
 }
 
 // Of the burst just received from the device. What cannot be right leaves it.
-void Worker::settle_claims(const Device& device) {
+void Worker::settle_claims(const BurstPort& device) {
   unsigned kept = 0;
   for (unsigned i = 0; i < burst_.count; ++i) {
     rte_mbuf* frame = burst_.frames[i];

@@ -25,7 +25,7 @@ namespace vmnat::dataplane {
 
 // One receive queue that this worker polls.
 struct ReceiveQueue {
-  Device device;
+  BurstPort device;
   std::uint16_t queue_id = 0;
   PortIndex port = 0;
   rte_mempool* vhost_pool = nullptr;  // for what comes from a guest's rings
@@ -40,7 +40,7 @@ class Worker {
     unsigned worker_count = 1;
     Idle idle = Idle::Adaptive;
     std::vector<ReceiveQueue> receive_queues;
-    std::vector<Device> devices;  // by PortIndex
+    std::vector<BurstPort> devices;  // by PortIndex
     Rings rings;
     const std::atomic<const ForwardingState*>* published = nullptr;  // outlives the worker
     std::uint64_t start_tsc = 0;                                     // time zero of all workers
@@ -72,7 +72,7 @@ class Worker {
 
  private:
   unsigned receive(const ReceiveQueue& queue, FairShare& share);
-  [[gnu::cold]] void settle_claims(const Device& device);
+  [[gnu::cold]] void settle_claims(const BurstPort& device);
   [[nodiscard]] std::uint64_t frames_made() const;
   unsigned take_handoffs(FrameRing& ring);
   void send_injected(rte_mbuf** frames, unsigned count);

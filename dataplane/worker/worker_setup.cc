@@ -18,7 +18,7 @@ FragmentTable::Settings with_places_for_all(FragmentTable::Settings settings) {
 
 }  // namespace
 
-Transmitter::Transmitter(WorkerIndex worker, std::span<const Device> devices, WorkerCounters& counters,
+Transmitter::Transmitter(WorkerIndex worker, std::span<const BurstPort> devices, WorkerCounters& counters,
                          Rings& rings)
     : worker_(worker),
       counters_(counters),

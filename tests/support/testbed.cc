@@ -188,10 +188,10 @@ void Testbed::make_rings(unsigned worker_count) {
 }
 
 void Testbed::make_workers(const Shape& shape) {
-  std::vector<Device> devices;
+  std::vector<BurstPort> devices;
   for (unsigned port = 0; port < kPortCount; ++port)
-    devices.push_back(wires_[port] ? Device{.port_id = wires_[port]->port_id}
-                                   : Device{.vhost = shape.guests[port]});
+    devices.push_back(wires_[port] ? BurstPort{.port_id = wires_[port]->port_id}
+                                   : BurstPort{.vhost = shape.guests[port]});
   for (unsigned i = 0; i < shape.workers; ++i) {
     Worker::Settings settings{.index = static_cast<WorkerIndex>(i),
                               .worker_count = shape.workers,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Device: where frames come from and go to, as the workers see it: a guest's rings, or else a DPDK port.
+// BurstPort: a port as workers see it. They receive and transmit bursts there, by a guest's rings or by DPDK.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace vmnat::dataplane {
 
-struct Device {
+struct BurstPort {
   std::uint16_t port_id = 0;   // DPDK's, unless `vhost` is there
   VhostPort* vhost = nullptr;  // outlives the workers
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "dataplane/detours/fragments.h"
+#include "dataplane/pipeline/fragments.h"
 
 #include "base/fibonacci_hash.h"
 #include "dataplane/detours/local.h"

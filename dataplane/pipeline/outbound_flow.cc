@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "dataplane/pipeline/new_flow.h"
+#include "dataplane/pipeline/outbound_flow.h"
 
-#include "dataplane/detours/fragments.h"
 #include "dataplane/detours/hairpin.h"
 #include "dataplane/detours/icmp_error.h"
 #include "dataplane/detours/local.h"
 #include "dataplane/detours/refuse.h"
+#include "dataplane/pipeline/fragments.h"
 
 namespace vmnat::dataplane {
 namespace {
