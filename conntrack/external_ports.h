@@ -126,9 +126,7 @@ class ExternalPorts {
 
  private:
   static constexpr std::uint16_t kNoIndex = 0xffff;
-  static std::uint32_t hash_of(net::Ipv4Addr address) {
-    return fibonacci_hash(address.host());
-  }
+  static std::uint32_t hash_of(net::Ipv4Addr address) { return fibonacci_hash(address.host()); }
 
   ExternalPorts() = default;
   bool reserve(std::size_t addresses);

@@ -59,6 +59,12 @@ struct Context {
   std::span<FloodBudget> port_flood_budgets;          // the same
   TokenBucket icmp_error_budget{kIcmpErrorsPerSecond, kIcmpErrorsAtOnce};
 
+  // True for an address that a frame from the uplink may come from: of one host, neither inside nor ours.
+  [[nodiscard]] bool is_credible_remote(net::Ipv4Addr remote) const {
+    return remote.is_forwarded() && !state->uplink.address.is_edge(remote) &&
+           state->network_of(remote) == kNoNetwork && !external_ports.index_of(remote);
+  }
+
   // True when one more error may be sent about a frame from this port.
   bool take_icmp_error(PortIndex port) {
     PortIcmpErrors& budget = port_icmp_error_budgets[port];

@@ -5,7 +5,6 @@
 #include <span>
 
 #include "dataplane/pipeline/deliver.h"
-#include "dataplane/pipeline/outbound_flow.h"
 #include "net/checksum.h"
 
 namespace vmnat::dataplane {
@@ -155,12 +154,13 @@ void rewrite_outer(Ipv4Header& ip, net::Ipv4Addr address) {
 template <Direction direction>
 std::optional<DropReason> refusal_of_frame(const Context& context, const Burst& burst, unsigned i) {
   const Ipv4Header& ip = ipv4_of(burst.frames[i]);
-  const ForwardingState& state = *context.state;
   if constexpr (direction == Direction::Inbound) {
     if (!context.external_ports.index_of(ip.destination)) return DropReason::NotExternal;
   } else {
+    const ForwardingState& state = *context.state;
     if (!state.network_at(burst.port).has_host(ip.source)) return DropReason::SourceForeign;
-    if (burst.packets[i].total_length > state.uplink.mtu) return reason_of_mtu(state.uplink);
+    if (!state.uplink.has_address()) return DropReason::NoUplinkAddress;
+    if (burst.packets[i].total_length > state.uplink.mtu) return DropReason::TooBig;
   }
   if (ip.ttl <= 1) return DropReason::TtlExpired;
   return std::nullopt;

@@ -8,9 +8,8 @@
 
 #include "dataplane/detours/tcp_reset.h"
 #include "dataplane/frame/new_frame.h"
-#include "dataplane/pipeline/inbound_flow.h"
-#include "dataplane/pipeline/look_up.h"
 #include "dataplane/pipeline/parse.h"
+#include "dataplane/pipeline/steer.h"
 #include "dataplane/pipeline/translate.h"
 #include "net/checksum.h"
 
@@ -99,7 +98,7 @@ std::optional<Answer> answer_to(DropReason reason, const Context& context, const
 
 // The sender is a host of where the frame came from: nobody is answered in another's name.
 bool is_sender_credible(const Context& context, PortIndex from, net::Ipv4Addr sender) {
-  if (from == kUplinkPort) return is_credible_remote(context, sender);
+  if (from == kUplinkPort) return context.is_credible_remote(sender);
   return context.state->network_at(from).has_host(sender);
 }
 
@@ -192,6 +191,23 @@ void send_reset(Context& context, const Burst& burst, unsigned i) {
 }
 
 }  // namespace
+
+DropReason reason_of(conntrack::Verdict verdict) {
+  switch (verdict) {
+    case conntrack::Verdict::TcpNotSyn:
+      return DropReason::TcpNotSyn;
+    case conntrack::Verdict::SessionLimit:
+      return DropReason::SessionLimit;
+    case conntrack::Verdict::SessionRate:
+      return DropReason::SessionRate;
+    case conntrack::Verdict::TableFull:
+      return DropReason::SessionTableFull;
+    case conntrack::Verdict::Filtered:
+      return DropReason::Filtered;
+    default:
+      return DropReason::NoPort;
+  }
+}
 
 void refuse_translated(Context& context, rte_mbuf* frame, PortIndex from, const Session* session,
                        DropReason reason) {

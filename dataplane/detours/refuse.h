@@ -29,6 +29,9 @@
 
 namespace vmnat::dataplane {
 
+// Why conntrack has opened no session.
+[[gnu::cold]] DropReason reason_of(conntrack::Verdict verdict);
+
 // Ends frame i of the burst, which parse has found to be IPv4.
 [[gnu::cold]] void refuse(Context& context, const Burst& burst, unsigned i, DropReason reason);
 

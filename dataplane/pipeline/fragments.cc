@@ -3,9 +3,9 @@
 
 #include "base/fibonacci_hash.h"
 #include "dataplane/detours/local.h"
-#include "dataplane/pipeline/look_up.h"
 #include "dataplane/pipeline/parse.h"
 #include "dataplane/pipeline/pipeline.h"
+#include "dataplane/pipeline/steer.h"
 #include "net/checksum.h"
 
 namespace vmnat::dataplane {

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/pipeline/inbound_flow.h"
 
+#include <optional>
+
 #include "dataplane/detours/icmp_error.h"
 #include "dataplane/detours/local.h"
 #include "dataplane/detours/refuse.h"
 #include "dataplane/pipeline/fragments.h"
-#include "dataplane/pipeline/look_up.h"
-#include "dataplane/pipeline/outbound_flow.h"
+#include "dataplane/pipeline/steer.h"
 
 namespace vmnat::dataplane {
 namespace {
@@ -14,7 +15,7 @@ namespace {
 // From the uplink somebody of there; from a VM, by hairpin, one of our own addresses, which it was given.
 bool is_remote_credible(const Context& context, const Burst& burst, unsigned i) {
   const net::Ipv4Addr remote = burst.keys[i].remote_endpoint().address;
-  if (burst.port == kUplinkPort) return is_credible_remote(context, remote);
+  if (burst.port == kUplinkPort) return context.is_credible_remote(remote);
   return context.external_ports.index_of(remote).has_value();
 }
 
@@ -32,19 +33,6 @@ std::optional<DropReason> refusal_to_let_in(const Context& context, const Burst&
 // nullptr: nobody has asked for it.
 const InsideHost* asked_host(const Context& context, const Forward& target) {
   return context.state->networks[target.network].hosts.find(target.to.address.raw());
-}
-
-const InsideHost* host_of(const Context& context, const Forward& target) {
-  const InsideHost* host = asked_host(context, target);
-  return host != nullptr && host->is_resolved() ? host : nullptr;
-}
-
-// Where the VM has answered ARP; before it has, whose address it is: it may have spoken first.
-std::optional<PortIndex> place_of(const Context& context, const Forward& forward) {
-  if (const InsideHost* host = host_of(context, forward)) return host->port;
-  const WordTable<PortIndex>& owners = context.state->networks[forward.network].address_owners;
-  const PortIndex* owner = owners.find(forward.to.address.raw());
-  return owner != nullptr && *owner != kUplinkPort ? std::optional{*owner} : std::nullopt;
 }
 
 Session* open_session(Context& context, const Burst& burst, unsigned i, const conntrack::InboundFlow& flow,
@@ -70,12 +58,12 @@ conntrack::InboundFlow flow_to(const InsideHost& host, const Burst& burst, unsig
 Session* session_of_forward(Context& context, const Burst& burst, unsigned i, const Forward& forward) {
   // First of all: the session may be there already.
   if (const WorkerIndex owner = forward_owner(context, forward); owner != context.worker) {
-    hand_over<Direction::Inbound>(context, burst.frames[i], burst.port, owner);
+    hand_over(context, burst.frames[i], burst.port, owner, FrameNote::Errand::Inbound);
     return nullptr;
   }
-  const InsideHost* host = host_of(context, forward);
+  const InsideHost* host = asked_host(context, forward);
   auto refusal = refusal_to_let_in(context, burst, i, forward.network);
-  if (!refusal && host == nullptr) refusal = DropReason::HostUnresolved;
+  if (!refusal && (host == nullptr || !host->is_resolved())) refusal = DropReason::HostUnresolved;
   if (refusal) {
     refuse(context, burst, i, *refusal);
     return nullptr;
@@ -126,19 +114,7 @@ Session* session_of_external(Context& context, const Burst& burst, unsigned i) {
 
 }  // namespace
 
-bool is_credible_remote(const Context& context, net::Ipv4Addr remote) {
-  const ForwardingState& state = *context.state;
-  return remote.is_forwarded() && !state.uplink.address.is_edge(remote) &&
-         state.network_of(remote) == kNoNetwork && !context.external_ports.index_of(remote);
-}
-
-WorkerIndex forward_owner(const Context& context, const Forward& forward) {
-  const auto port = place_of(context, forward);
-  return port ? inside_owner(context, *port, forward.to) : context.worker;
-}
-
-template <>
-Session* session_after_miss<Direction::Inbound>(Context& context, Burst& burst, unsigned i) {
+Session* open_inbound_flow(Context& context, Burst& burst, unsigned i) {
   rte_mbuf* frame = burst.frames[i];
   if (burst.packets[i].kind == PacketKind::IcmpError)
     pass_icmp_error<Direction::Inbound>(context, burst, i);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inbound flow: what becomes of a frame from the uplink without a session. Cold, one frame at a time; the
-// function itself, session_after_miss<Direction::Inbound>, is declared in outbound_flow.h.
+// Inbound flow: what becomes of a frame from the uplink, or by hairpin, that has no session. Cold, one frame
+// at a time.
 //
 // Only replies come in (RFC 4787 REQ-8), unless the network's filtering or a forward says otherwise. With
 // address-dependent filtering every port of a remote may send to a mapping that it was sent to from, with
@@ -17,15 +17,12 @@
 // once more.
 #pragma once
 
-#include "base/ids.h"
 #include "dataplane/context/context.h"
 
 namespace vmnat::dataplane {
 
-// An address that a frame from the uplink may come from: one host, neither inside nor ours.
-bool is_credible_remote(const Context& context, net::Ipv4Addr remote);
-
-// The worker that has the sessions of a forward; the calling one while nobody knows where the VM is.
-WorkerIndex forward_owner(const Context& context, const Forward& forward);
+// The session for frame i of the burst, opened if policy allows. nullptr: the frame has ended, answered,
+// punted, handed over to the forward's worker, or dropped with the reason.
+[[gnu::cold]] Session* open_inbound_flow(Context& context, Burst& burst, unsigned i);
 
 }  // namespace vmnat::dataplane

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/pipeline/outbound_flow.h"
 
+#include <optional>
+
 #include "dataplane/detours/hairpin.h"
 #include "dataplane/detours/icmp_error.h"
 #include "dataplane/detours/local.h"
 #include "dataplane/detours/refuse.h"
 #include "dataplane/pipeline/fragments.h"
+#include "dataplane/pipeline/oversize.h"
 
 namespace vmnat::dataplane {
 namespace {
@@ -79,36 +82,7 @@ std::optional<DropReason> refusal_to_open(const Context& context, const Burst& b
 
 }  // namespace
 
-DropReason reason_of_mtu(const Uplink& uplink) {
-  return uplink.has_address() ? DropReason::TooBig : DropReason::NoUplinkAddress;
-}
-
-DropReason reason_of(conntrack::Verdict verdict) {
-  switch (verdict) {
-    case conntrack::Verdict::TcpNotSyn:
-      return DropReason::TcpNotSyn;
-    case conntrack::Verdict::SessionLimit:
-      return DropReason::SessionLimit;
-    case conntrack::Verdict::SessionRate:
-      return DropReason::SessionRate;
-    case conntrack::Verdict::TableFull:
-      return DropReason::SessionTableFull;
-    case conntrack::Verdict::Filtered:
-      return DropReason::Filtered;
-    default:
-      return DropReason::NoPort;
-  }
-}
-
-bool follow_vm(Context& context, Session& session, PortIndex from, net::MacAddr mac) {
-  const ForwardingState& state = *context.state;
-  if (state.ports[session.vm_port()].network != state.ports[from].network) return false;
-  context.conntrack.move_to(session, from, mac);
-  return true;
-}
-
-template <>
-Session* session_after_miss<Direction::Outbound>(Context& context, Burst& burst, unsigned i) {
+Session* open_outbound_flow(Context& context, Burst& burst, unsigned i) {
   rte_mbuf* frame = burst.frames[i];
   if (burst.packets[i].kind == PacketKind::IcmpError) {
     pass_icmp_error<Direction::Outbound>(context, burst, i);

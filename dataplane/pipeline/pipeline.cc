@@ -8,6 +8,7 @@
 #include "dataplane/pipeline/look_up.h"
 #include "dataplane/pipeline/oversize.h"
 #include "dataplane/pipeline/parse.h"
+#include "dataplane/pipeline/steer.h"
 #include "dataplane/pipeline/switch.h"
 #include "dataplane/pipeline/translate.h"
 

@@ -7,7 +7,7 @@
 //   parse         |  bytes -> ParsedPacket + FlowKey              |            parse.h
 //   switch        |  to another VM, flood, or for us: go on       |  for us?   switch.h
 //   collect       |  fragments only: the first decides, the others follow it       fragments.h (cold)
-//   steer         |      (several workers) to the owner of the session         look_up.h
+//   steer         |      (several workers) to the owner of the session         steer.h
 //   look up       |               session by key                  |            look_up.h
 //   new flow      |  no session: policy, address, port, rewrite   |  forward, filter, refuse   (cold)
 //                 |                                               |            outbound_flow.h, inbound_flow.h
