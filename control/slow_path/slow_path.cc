@@ -99,7 +99,7 @@ void SlowPath::tell_workers(SteadyTime now) {
   for (const auto& [port, frame] : replies) inject(frame, port);
   for (const FrameBytes& frame : own_addresses_.take_output()) inject(frame, kUplinkPort);
   for (const FrameBytes& frame : neighbors_.take_output()) inject(frame, kUplinkPort);
-  return_unreachable(neighbors_, PuntReason::NeighborUnresolved);
+  return_unreachable(neighbors_, dataplane::DropReason::NeighborUnresolved);
   for (const auto& [network, address] : dhcp_.checks().take_questions()) {
     const dataplane::Network& on = launched_.states().current().networks[network];
     inject_on_network(arp_request(on.mac, on.gateway.address, address, net::kBroadcastMac), network);
@@ -107,14 +107,14 @@ void SlowPath::tell_workers(SteadyTime now) {
   for (std::size_t i = 0; i < inside_.size(); ++i) {
     for (const FrameBytes& frame : inside_[i].take_output())
       inject_on_network(frame, static_cast<NetworkIndex>(i));
-    return_unreachable(inside_[i], PuntReason::HostUnresolved);
+    return_unreachable(inside_[i], dataplane::DropReason::HostUnresolved);
   }
 }
 
-// The worker tells their senders (dataplane/detours/refuse.h).
-void SlowPath::return_unreachable(Neighbors& neighbors, PuntReason reason) {
+// The worker tells their senders (dataplane/pipeline/unreachable.h).
+void SlowPath::return_unreachable(Neighbors& neighbors, dataplane::DropReason reason) {
   for (const auto& [frame, port] : neighbors.take_unreachable())
-    push(frame, {.port = port, .punt = reason, .errand = dataplane::FrameNote::Errand::Unreachable},
+    push(frame, {.port = port, .errand = dataplane::FrameNote::Errand::Unreachable, .reason = reason},
          launched_.ports()[port].owner);
 }
 
@@ -325,7 +325,7 @@ void SlowPath::return_to_worker(std::span<const std::byte> frame) {
 }
 
 void SlowPath::inject(std::span<const std::byte> frame, PortIndex port) {
-  push(frame, {.port = port}, launched_.ports()[port].owner);
+  push(frame, {.port = port, .from = port}, launched_.ports()[port].owner);
 }
 
 void SlowPath::push(std::span<const std::byte> frame, dataplane::FrameNote note, WorkerIndex worker) {

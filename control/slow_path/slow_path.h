@@ -89,7 +89,7 @@ class SlowPath {
   void inject(std::span<const std::byte> frame, PortIndex port);
   void resolve_host(net::Ipv4Addr host, PortIndex from, SteadyTime now);
   void return_to_worker(std::span<const std::byte> frame);
-  void return_unreachable(Neighbors& neighbors, dataplane::PuntReason reason);
+  void return_unreachable(Neighbors& neighbors, dataplane::DropReason reason);
   void push(std::span<const std::byte> frame, dataplane::FrameNote note, WorkerIndex worker);
   void inject_on_network(std::span<const std::byte> frame, NetworkIndex network);
   [[nodiscard]] dataplane::WordTable<dataplane::InsideHost> hosts_of(NetworkIndex network,

@@ -10,6 +10,7 @@
 #include "conntrack/conntrack.h"
 #include "dataplane/context/counters.h"
 #include "dataplane/context/datagram_numbers.h"
+#include "dataplane/context/errand_queue.h"
 #include "dataplane/context/forwarding_state.h"
 #include "dataplane/context/fragment_table.h"
 #include "dataplane/context/punt.h"
@@ -58,6 +59,7 @@ struct Context {
   std::span<PortIcmpErrors> port_icmp_error_budgets;  // by PortIndex
   std::span<FloodBudget> port_flood_budgets;          // the same
   TokenBucket icmp_error_budget{kIcmpErrorsPerSecond, kIcmpErrorsAtOnce};
+  ErrandQueue errands;
 
   // True for an address that a frame from the uplink may come from: of one host, neither inside nor ours.
   [[nodiscard]] bool is_credible_remote(net::Ipv4Addr remote) const {
@@ -79,6 +81,12 @@ struct Context {
 
   // The frame's end: freed, and counted against the port it came from.
   void drop(rte_mbuf* frame, PortIndex port, DropReason reason) { counters.drop(frame, port, reason); }
+
+  // The frame goes on by this errand, at this worker, once the burst in work is used up.
+  [[gnu::cold]] void queue_errand(rte_mbuf* frame, const FrameNote& note) {
+    note_of(frame) = note;
+    if (!errands.push(frame)) drop(frame, note.port, DropReason::HandoffFull);
+  }
 
   // The frame waits with control until `host`, an inside address, is in the forwarding state; then it comes
   // back to be looked up again.

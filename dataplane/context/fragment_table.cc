@@ -38,20 +38,22 @@ void FragmentTable::condemn(const Piece& piece, DropReason reason, Time now) {
   if (Datagram* datagram = find_or_add(piece, now)) condemn(*datagram, reason);
 }
 
-FragmentTable::Released FragmentTable::take_released() {
-  const Index taken = first_released_;
-  const Released release = held_[taken].release;
-  first_released_ = free_held(taken);
-  if (first_released_ == kNone) last_released_ = kNone;
-  return release;
+unsigned FragmentTable::take_released(rte_mbuf** frames, unsigned most) {
+  unsigned count = 0;
+  while (count < most && has_released()) {
+    frames[count++] = held_[first_released_].frame;
+    first_released_ = free_held(first_released_);
+  }
+  if (!has_released()) last_released_ = kNone;
+  return count;
 }
 
 void FragmentTable::clear() {
-  while (has_released()) rte_pktmbuf_free(take_released().frame);
+  for (rte_mbuf* frame = nullptr; take_released(&frame, 1) == 1;) rte_pktmbuf_free(frame);
   for (std::size_t port = 0; port < settings_.ports; ++port)
     for (Index at = shares_[port].oldest; at != kNone; at = datagrams_[at].newer)
       for (Index& held = datagrams_[at].first_held; held != kNone; held = free_held(held))
-        rte_pktmbuf_free(held_[held].release.frame);
+        rte_pktmbuf_free(held_[held].frame);
 }
 
 FragmentTable::Index& FragmentTable::bucket_of(const DatagramKey& key) {
@@ -146,7 +148,10 @@ FragmentTable::Verdict FragmentTable::hold(Datagram& datagram, const Piece& piec
   }
   const Index index = free_held_;
   free_held_ = held_[index].next;
-  held_[index] = {.release = {frame, piece.port, piece.direction, {}}, .next = kNone};
+  held_[index] = {.frame = frame, .port = piece.port, .next = kNone};
+  note_of(frame) = {.port = piece.port,
+                    .errand = piece.direction == Direction::Outbound ? FrameNote::Errand::ReleasedOutbound
+                                                                     : FrameNote::Errand::ReleasedInbound};
   (datagram.last_held == kNone ? datagram.first_held : held_[datagram.last_held].next) = index;
   datagram.last_held = index;
   Share& share = shares_[piece.port];
@@ -170,10 +175,10 @@ bool FragmentTable::make_room_for_frame(const Datagram& keep, unsigned buffers) 
 void FragmentTable::release_held(Datagram& datagram) {
   if (datagram.first_held == kNone) return;
   for (Index at = datagram.first_held; at != kNone; at = held_[at].next) {
-    Held& held = held_[at];
-    held.release.lead = datagram.lead;
+    rte_mbuf* frame = held_[at].frame;
+    datagram.lead.write(note_of(frame));
     Share& share = shares_[datagram.port];
-    share.buffers = static_cast<std::uint16_t>(share.buffers - held.release.frame->nb_segs);
+    share.buffers = static_cast<std::uint16_t>(share.buffers - frame->nb_segs);
     count_held(-1);
   }
   (last_released_ == kNone ? first_released_ : held_[last_released_].next) = datagram.first_held;
@@ -183,7 +188,7 @@ void FragmentTable::release_held(Datagram& datagram) {
 
 void FragmentTable::drop_held(Datagram& datagram, DropReason reason) {
   for (Index at = datagram.first_held; at != kNone; at = free_held(at)) {
-    rte_mbuf* frame = held_[at].release.frame;
+    rte_mbuf* frame = held_[at].frame;
     Share& share = shares_[datagram.port];
     share.buffers = static_cast<std::uint16_t>(share.buffers - frame->nb_segs);
     count_held(-1);
@@ -250,7 +255,7 @@ unsigned FragmentTable::expire_port(PortIndex port, Time now, unsigned budget) {
 // Returns what came after it.
 FragmentTable::Index FragmentTable::free_held(Index held) {
   const Index next = held_[held].next;
-  frame_places_.give_back(--shares_[held_[held].release.port].frames);
+  frame_places_.give_back(--shares_[held_[held].port].frames);
   held_[held].next = free_held_;
   free_held_ = held;
   return next;

@@ -53,6 +53,19 @@ struct Lead {
   net::L4Port remote_port;
   std::uint16_t new_id = 0;  // as in ParsedPacket
   PacketKind kind{};         // of the later fragments
+
+  static Lead read(const FrameNote& note) {
+    return {.local_port = note.local_port,
+            .remote_port = note.remote_port,
+            .new_id = note.new_id,
+            .kind = note.kind};
+  }
+  void write(FrameNote& note) const {
+    note.local_port = local_port;
+    note.remote_port = remote_port;
+    note.new_id = new_id;
+    note.kind = kind;
+  }
 };
 
 class FragmentTable {
@@ -78,12 +91,6 @@ class FragmentTable {
     DropReason reason{};  // Refused
     Lead lead{};          // Pass
   };
-  struct Released {
-    rte_mbuf* frame;
-    PortIndex port;
-    Direction direction;
-    Lead lead;
-  };
 
   FragmentTable(Settings settings, WorkerCounters& counters);
   FragmentTable(const FragmentTable&) = delete;
@@ -96,12 +103,9 @@ class FragmentTable {
   // The first fragment is not to go on for this reason, and no other fragment will.
   void condemn(const Piece& piece, DropReason reason, Time now);
 
-  // Frames whose lead has come, in their order of arrival.
+  // Frames whose lead has come, in their order of arrival; their notes hold the errand and the lead.
   [[nodiscard]] bool has_released() const { return first_released_ != kNone; }
-  [[nodiscard]] const Released* next_released() const {
-    return has_released() ? &held_[first_released_].release : nullptr;
-  }
-  Released take_released();
+  unsigned take_released(rte_mbuf** frames, unsigned most);
 
   // Drops what has waited in vain: a bounded piece of work.
   void expire(Time now) {
@@ -110,7 +114,6 @@ class FragmentTable {
   void clear();  // frees all frames, uncounted
 
   [[nodiscard]] unsigned datagrams() const { return in_use_; }
-  [[nodiscard]] unsigned frames_held() const { return frames_held_; }
 
  private:
   using Index = std::uint16_t;
@@ -138,7 +141,8 @@ class FragmentTable {
     std::array<Run, kRuns> run;
   };
   struct Held {
-    Released release;
+    rte_mbuf* frame;
+    PortIndex port;
     Index next;  // in its datagram, in the released ones, or free
   };
   struct Share {  // of a port

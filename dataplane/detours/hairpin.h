@@ -23,7 +23,7 @@ inline bool turns_round(const Context& context, net::Ipv4Addr remote) {
          context.state->uplink.address.contains(remote);
 }
 
-// Takes a translated outbound frame in again; `from` is the sender's port.
+// Queues a translated outbound frame, to come in again; `from` is the sender's port.
 [[gnu::cold]] void turn_round(Context& context, rte_mbuf* frame, PortIndex from);
 
 }  // namespace vmnat::dataplane

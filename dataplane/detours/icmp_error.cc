@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <span>
 
-#include "dataplane/pipeline/deliver.h"
 #include "net/checksum.h"
 
 namespace vmnat::dataplane {
@@ -195,31 +194,28 @@ std::optional<FlowKey> quoted_key(rte_mbuf* frame, const ParsedPacket& packet) {
 }
 
 template <Direction direction>
-void pass_icmp_error(Context& context, const Burst& burst, unsigned i) {
+Session* translate_icmp_error(Context& context, const Burst& burst, unsigned i) {
   rte_mbuf* frame = burst.frames[i];
   const std::span<std::byte> message = message_of(frame, burst.packets[i]);
   Quote quote;
   auto refusal = refusal_of_frame<direction>(context, burst, i);
   if (!refusal) refusal = refusal_of_message<direction>(message, quote);
-  if (refusal) return context.drop(frame, burst.port, *refusal);
-  Session* session = context.conntrack.find(quote.key);
-  if (session == nullptr || !belongs_to<direction>(context, burst, i, quote, *session))
-    return context.drop(frame, burst.port, DropReason::IcmpError);  // RFC 5508 REQ-4: silently
-
+  Session* session = refusal ? nullptr : context.conntrack.find(quote.key);
+  if (!refusal && (session == nullptr || !belongs_to<direction>(context, burst, i, quote, *session)))
+    refusal = DropReason::IcmpError;  // RFC 5508 REQ-4: silently
+  if (refusal) {
+    context.drop(frame, burst.port, *refusal);
+    return nullptr;
+  }
   const Rewrite rewrite = session->rewrite<direction>();
   rewrite_message<direction>(*mutable_view<IcmpHeader>(message), quote, rewrite);
   rewrite_outer<direction>(ipv4_of(frame), rewrite.endpoint.address);
-  Burst alone;
-  alone.port = burst.port;
-  alone.count = 1;
-  alone.frames[0] = frame;
-  alone.sessions[0] = session;
-  direction == Direction::Inbound ? deliver_inbound(context, alone) : deliver_outbound(context, alone);
+  return session;
 }
 
 template std::optional<FlowKey> quoted_key<Direction::Outbound>(rte_mbuf*, const ParsedPacket&);
 template std::optional<FlowKey> quoted_key<Direction::Inbound>(rte_mbuf*, const ParsedPacket&);
-template void pass_icmp_error<Direction::Outbound>(Context&, const Burst&, unsigned);
-template void pass_icmp_error<Direction::Inbound>(Context&, const Burst&, unsigned);
+template Session* translate_icmp_error<Direction::Outbound>(Context&, const Burst&, unsigned);
+template Session* translate_icmp_error<Direction::Inbound>(Context&, const Burst&, unsigned);
 
 }  // namespace vmnat::dataplane

@@ -19,9 +19,10 @@
 
 namespace vmnat::dataplane {
 
-// Takes frame i, of kind IcmpError, out of the burst: sent on, translated, or dropped with the reason.
+// Translates frame i, of kind IcmpError, to be delivered by the session that it returns. nullptr: the frame
+// was dropped with the reason.
 template <Direction direction>
-[[gnu::cold]] void pass_icmp_error(Context& context, const Burst& burst, unsigned i);
+[[gnu::cold]] Session* translate_icmp_error(Context& context, const Burst& burst, unsigned i);
 
 // The internal (Outbound) or external (Inbound) endpoint and the protocol of the session that the error is
 // about, as a look-up key; nothing when it quotes no packet that could have one.

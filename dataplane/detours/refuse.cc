@@ -8,9 +8,6 @@
 
 #include "dataplane/detours/tcp_reset.h"
 #include "dataplane/frame/new_frame.h"
-#include "dataplane/pipeline/parse.h"
-#include "dataplane/pipeline/steer.h"
-#include "dataplane/pipeline/translate.h"
 #include "net/checksum.h"
 
 namespace vmnat::dataplane {
@@ -160,20 +157,6 @@ void send_error(Context& context, const Burst& burst, unsigned i, const Answer& 
   context.transmitter.send(*context.state, error, burst.port, burst.port);
 }
 
-// One frame, parsed. Of a first fragment its transport header, too; later ones have no key.
-template <Direction direction>
-Burst burst_of(rte_mbuf* frame, PortIndex from) {
-  Burst alone = Burst::of(frame, from);
-  parse<direction>(alone);
-  if (alone.packets[0].kind == PacketKind::Fragment && ipv4_of(frame).fragment_offset() == 0)
-    alone.packets[0] = parse_first_fragment<direction>(frame, alone.keys[0]);
-  return alone;
-}
-
-bool can_be_told(PacketKind kind) {
-  return kind != PacketKind::Unroutable && kind != PacketKind::Fragment && kind != PacketKind::IcmpError;
-}
-
 // A RST answers none, and a fragment does not say what it acknowledges the end of.
 bool is_to_be_reset(const Context& context, const Burst& burst, unsigned i) {
   const ParsedPacket& packet = burst.packets[i];
@@ -207,33 +190,6 @@ DropReason reason_of(conntrack::Verdict verdict) {
     default:
       return DropReason::NoPort;
   }
-}
-
-void refuse_translated(Context& context, rte_mbuf* frame, PortIndex from, const Session* session,
-                       DropReason reason) {
-  const Burst alone = burst_of<Direction::Outbound>(frame, from);
-  if (session == nullptr || !can_be_told(alone.packets[0].kind)) return context.drop(frame, from, reason);
-  undo_translation(frame, alone.packets[0], *session);
-  refuse(context, alone, 0, reason);
-}
-
-void refuse_unreachable(Context& context, rte_mbuf* frame, PortIndex from) {
-  const bool is_for_vm = note_of(frame).punt == PuntReason::HostUnresolved;
-  const DropReason reason = is_for_vm ? DropReason::HostUnresolved : DropReason::NeighborUnresolved;
-  if (from == kUplinkPort) {
-    const Burst alone = burst_of<Direction::Inbound>(frame, from);
-    if (!can_be_told(alone.packets[0].kind)) return context.drop(frame, from, reason);
-    return refuse(context, alone, 0, reason);
-  }
-  const Burst alone = burst_of<Direction::Outbound>(frame, from);
-  if (!can_be_told(alone.packets[0].kind)) return context.drop(frame, from, reason);
-  // The source is the external endpoint: the key is the one by which replies would find the session.
-  const FlowKey& key = alone.keys[0];
-  if (const WorkerIndex owner = outside_owner(context, key); owner != context.worker)
-    return hand_over(context, frame, from, owner, FrameNote::Errand::Unreachable);
-  const Session* session = context.conntrack.find(key);
-  const bool is_its_own = session != nullptr && !session->is_from_inside(key);
-  refuse_translated(context, frame, from, is_its_own ? session : nullptr, reason);
 }
 
 void refuse(Context& context, const Burst& burst, unsigned i, DropReason reason) {

@@ -35,12 +35,4 @@ namespace vmnat::dataplane {
 // Ends frame i of the burst, which parse has found to be IPv4.
 [[gnu::cold]] void refuse(Context& context, const Burst& burst, unsigned i, DropReason reason);
 
-// Ends a VM's frame that has been translated, by this session; nullptr: by one that is no more.
-[[gnu::cold]] void refuse_translated(Context& context, rte_mbuf* frame, PortIndex from,
-                                     const Session* session, DropReason reason);
-
-// Ends a frame that control has asked in vain for a MAC address for, at the worker of its session: a VM's
-// translated one for the uplink, or one of a remote or by hairpin for a VM.
-[[gnu::cold]] void refuse_unreachable(Context& context, rte_mbuf* frame, PortIndex from);
-
 }  // namespace vmnat::dataplane

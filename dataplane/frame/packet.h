@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a frame carries with it on its way: ParsedPacket (result of the parse step), Burst (the frames in
-// play) and FrameNote (what is written on a frame that crosses to another thread).
+// play) and FrameNote (written on a frame that another thread, or the same worker later, takes up again).
 //
 // A step works over the whole burst. Frames that end in a step leave the burst; the rest close ranks, so
 // later steps see only frames still in play, in their order of arrival.
@@ -23,7 +23,7 @@ using conntrack::Session;
 inline constexpr unsigned kBurstSize = 32;
 inline constexpr std::uint32_t kShortestFrame = 60;  // of Ethernet, without FCS
 
-// What the frame is, as far as the later steps care. From Tcp on, the FlowKey is filled in.
+// The frame's kind, as far as later steps distinguish it. From Tcp on, the FlowKey is filled in.
 enum class PacketKind : std::uint8_t {
   Unroutable,  // `fault` says why; it may still be switched
   Arp,
@@ -31,11 +31,9 @@ enum class PacketKind : std::uint8_t {
   Udp,
   IcmpRequest,  // echo and the other queries of RFC 792
   IcmpReply,
-  Other,      // a protocol without ports: translated by address alone
-  IcmpError,  // about a packet that it quotes; the key, of the outer header, is never found
-  // Of TCP, UDP or ICMP, until the first fragment's ports are known: nothing else is filled in. See
-  // fragments.h
-  Fragment,
+  Other,              // a protocol without ports: translated by address alone
+  IcmpError,          // about a packet that it quotes; the key, of the outer header, is never found
+  Fragment,           // of TCP, UDP or ICMP, without a key: its first fragment's ports are not known yet
   LaterFragment,      // of a datagram whose first fragment has given it its key: translated by address alone
   LaterEchoFragment,  // the same, and the datagram is an echo request
 };
@@ -54,28 +52,30 @@ struct Burst {
   PortIndex port = 0;  // where the frames came from
   std::uint16_t count = 0;
   bool has_fragments = false;        // set by parse
-  bool has_oversize = false;         // cleared by parse, set by look-up: frames to be cut
-  std::uint16_t tcp_data_count = 0;  // set by translate: frames of TCP too long to be but headers
+  bool has_oversize = false;         // cleared by parse, set by look_up: some frame is to be cut
+  std::uint16_t tcp_data_count = 0;  // set by translate: TCP frames longer than any headers
   rte_mbuf* frames[kBurstSize];
   ParsedPacket packets[kBurstSize];
   FlowKey keys[kBurstSize];
   Session* sessions[kBurstSize];
   net::L4Port probable_ports[kBurstSize];  // conntrack's, within look_up: of flows about to be opened
 
-  // A burst of one frame, of which nothing is known yet.
-  static Burst of(rte_mbuf* frame, PortIndex port) {
+  // A burst of one frame, to be delivered.
+  static Burst of(rte_mbuf* frame, PortIndex port, Session* session) {
     Burst burst;
     burst.port = port;
     burst.count = 1;
     burst.frames[0] = frame;
+    burst.sessions[0] = session;
     return burst;
   }
 
   // Closes ranks: frames that `stays(i)` is false of have ended, and leave the burst.
   template <typename Stays>
   void keep_if(Stays stays) {
+    const unsigned entered = count;
     unsigned kept = 0;
-    for (unsigned i = 0; i < count; ++i)
+    for (unsigned i = 0; i < entered; ++i)
       if (stays(i)) move(i, kept++);
     count = static_cast<std::uint16_t>(kept);
   }
@@ -90,17 +90,18 @@ struct Burst {
   }
 };
 
-// Lies in the mbuf's private area; written by the thread that hands the frame over.
+// Lies in the mbuf's private area, for whoever takes the frame over: another thread, or its own worker later.
 struct FrameNote {
-  // Between workers, and from control. Fragments: not collected yet. Unreachable: control has asked in vain
-  // for what it was punted for.
+  // What is left to do with the frame.
   enum class Errand : std::uint8_t {
-    Transmit,
-    Outbound,
+    Transmit,  // to leave by the port
+    Outbound,  // to be looked up, at the worker of its session
     Inbound,
-    OutboundFragment,
-    InboundFragment,
-    Unreachable
+    RouteOutbound,  // all that follows the switch
+    RouteInbound,
+    ReleasedOutbound,  // the same, for a fragment that has waited: the note holds its key
+    ReleasedInbound,
+    Unreachable,  // to end, for this reason: nothing leads on
   };
   PortIndex port = 0;  // where it came from; Transmit: where it is to leave by
   union {
@@ -109,6 +110,7 @@ struct FrameNote {
   };
   PuntReason punt{};
   Errand errand{};
+  DropReason reason{};   // Unreachable
   net::Ipv4Addr host{};  // punt HostUnresolved: who is asked for
   PacketKind kind{};     // errands of a later fragment: what it is, and its datagram's ports
   net::L4Port local_port{};
@@ -149,8 +151,8 @@ inline net::EthernetHeader& ethernet_of(rte_mbuf* frame) {
 inline net::Ipv4Header& ipv4_of(rte_mbuf* frame) {
   return *rte_pktmbuf_mtod_offset(frame, net::Ipv4Header*, sizeof(net::EthernetHeader));
 }
-// What is behind the IPv4 packet in its frame is for nobody who does not switch it: padding of the sender's
-// link, or what hides behind a short packet (RFC 1812 5.2.2).
+// Cuts off the bytes behind the IPv4 packet, before it is routed: padding of the sender's link, or data that
+// hides behind a short packet (RFC 1812 5.2.2).
 inline void trim_to_packet(rte_mbuf* frame) {
   trim(frame, sizeof(net::EthernetHeader) + ipv4_of(frame).total_length.host());
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/pipeline/deliver.h"
 
+#include <optional>
+
 #include "dataplane/detours/hairpin.h"
-#include "dataplane/detours/refuse.h"
 
 namespace vmnat::dataplane {
 namespace {
@@ -15,24 +16,24 @@ std::optional<DropReason> refusal_of_way_out(const Uplink& uplink, net::Ipv4Addr
 }
 
 // Our own addresses are never resolved, so frames for them end up here, too.
-[[gnu::cold]] void deliver_unresolved(Context& context, const Burst& burst, unsigned i) {
-  rte_mbuf* frame = burst.frames[i];
+[[gnu::cold]] void deliver_unresolved(Context& context, rte_mbuf* frame, PortIndex from) {
   const net::Ipv4Addr remote = ipv4_of(frame).destination;
-  if (turns_round(context, remote)) return turn_round(context, frame, burst.port);
+  if (turns_round(context, remote)) return turn_round(context, frame, from);
   if (const auto refusal = refusal_of_way_out(context.state->uplink, remote))
-    return refuse_translated(context, frame, burst.port, burst.sessions[i], *refusal);
-  context.punt(frame, burst.port, PuntReason::NeighborUnresolved);
+    return context.queue_errand(frame,
+                                {.port = from, .errand = FrameNote::Errand::Unreachable, .reason = *refusal});
+  context.punt(frame, from, PuntReason::NeighborUnresolved);
 }
 
 }  // namespace
 
-void deliver_outbound(Context& context, Burst& burst) {
+void deliver_outbound(Context& context, const Burst& burst) {
   const Uplink& uplink = context.state->uplink;
   for (unsigned i = 0; i < burst.count; ++i) {
     rte_mbuf* frame = burst.frames[i];
     const net::MacAddr next_hop = uplink.next_hop_mac(ipv4_of(frame).destination);
     if (next_hop.is_zero()) {
-      deliver_unresolved(context, burst, i);
+      deliver_unresolved(context, frame, burst.port);
       continue;
     }
     net::EthernetHeader& ethernet = ethernet_of(frame);
@@ -42,7 +43,7 @@ void deliver_outbound(Context& context, Burst& burst) {
   }
 }
 
-void deliver_inbound(Context& context, Burst& burst) {
+void deliver_inbound(Context& context, const Burst& burst) {
   const ForwardingState& state = *context.state;
   for (unsigned i = 0; i < burst.count; ++i) {
     const Session& session = *burst.sessions[i];

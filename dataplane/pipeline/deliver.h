@@ -9,7 +9,7 @@
 
 namespace vmnat::dataplane {
 
-void deliver_outbound(Context& context, Burst& burst);
-void deliver_inbound(Context& context, Burst& burst);
+void deliver_outbound(Context& context, const Burst& burst);
+void deliver_inbound(Context& context, const Burst& burst);
 
 }  // namespace vmnat::dataplane

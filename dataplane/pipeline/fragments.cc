@@ -4,7 +4,6 @@
 #include "base/fibonacci_hash.h"
 #include "dataplane/detours/local.h"
 #include "dataplane/pipeline/parse.h"
-#include "dataplane/pipeline/pipeline.h"
 #include "dataplane/pipeline/steer.h"
 #include "net/checksum.h"
 
@@ -76,11 +75,7 @@ void follow(Burst& burst, unsigned i, const Lead& lead) {
       .total_length = ip.total_length.host(),
       .new_id = lead.new_id};
   burst.keys[i] = key_of<direction>(ip, lead);
-  FrameNote& note = note_of(burst.frames[i]);
-  note.new_id = lead.new_id;
-  note.kind = lead.kind;
-  note.local_port = lead.local_port;
-  note.remote_port = lead.remote_port;
+  lead.write(note_of(burst.frames[i]));
 }
 
 template <Direction direction>
@@ -98,7 +93,7 @@ Lead lead_of(Context& context, const Burst& burst, unsigned i) {
 
 template <Direction direction>
 FragmentTable::Verdict admit_first(Context& context, Burst& burst, unsigned i, const Piece& piece) {
-  burst.packets[i] = parse_first_fragment<direction>(burst.frames[i], burst.keys[i]);
+  parse_first_fragment<direction>(burst, i);
   ParsedPacket& packet = burst.packets[i];
   if (packet.kind == PacketKind::Unroutable) {
     const auto fault = packet.fault == DropReason::L4Header ? DropReason::FragmentTiny : packet.fault;
@@ -111,9 +106,9 @@ FragmentTable::Verdict admit_first(Context& context, Burst& burst, unsigned i, c
   return verdict;
 }
 
-// True when the frame goes on.
+// True when the frame goes on, with its key.
 template <Direction direction>
-bool collect(Context& context, Burst& burst, unsigned i) {
+bool assign_key(Context& context, Burst& burst, unsigned i) {
   rte_mbuf* frame = burst.frames[i];
   const net::Ipv4Header& ip = ipv4_of(frame);
   context.counters.fragments_seen.add(1);
@@ -132,35 +127,13 @@ bool collect(Context& context, Burst& burst, unsigned i) {
   return true;
 }
 
-// Moves released frames of one port and direction into an empty burst.
-void fill(Context& context, Burst& burst, FragmentTable::Released released) {
-  burst.count = 0;
-  burst.port = released.port;
-  burst.has_fragments = true;
-  burst.has_oversize = false;
-  const Direction direction = released.direction;
-  for (;;) {
-    burst.frames[burst.count] = released.frame;
-    if (direction == Direction::Outbound)
-      follow<Direction::Outbound>(burst, burst.count, released.lead);
-    else
-      follow<Direction::Inbound>(burst, burst.count, released.lead);
-    ++burst.count;
-    const FragmentTable::Released* next = context.fragments.next_released();
-    if (burst.count == kBurstSize || next == nullptr || next->port != burst.port ||
-        next->direction != direction)
-      return;
-    released = context.fragments.take_released();
-  }
-}
-
 }  // namespace
 
 template <Direction direction>
-void gather_fragments(Context& context, Burst& burst) {
+void send_to_gatherer(Context& context, Burst& burst) {
   if (!context.state->ports[burst.port].is_spread) return;
-  constexpr auto errand = direction == Direction::Outbound ? FrameNote::Errand::OutboundFragment
-                                                           : FrameNote::Errand::InboundFragment;
+  constexpr auto errand =
+      direction == Direction::Outbound ? FrameNote::Errand::RouteOutbound : FrameNote::Errand::RouteInbound;
   burst.keep_if([&](unsigned i) {
     if (burst.packets[i].kind != PacketKind::Fragment) return true;
     const WorkerIndex gatherer = gatherer_of(context, ipv4_of(burst.frames[i]));
@@ -171,26 +144,22 @@ void gather_fragments(Context& context, Burst& burst) {
 }
 
 template <Direction direction>
-void collect_fragments(Context& context, Burst& burst) {
+void assign_keys(Context& context, Burst& burst) {
   burst.keep_if([&](unsigned i) {
-    return burst.packets[i].kind != PacketKind::Fragment || collect<direction>(context, burst, i);
+    return burst.packets[i].kind != PacketKind::Fragment || assign_key<direction>(context, burst, i);
   });
 }
 
 template <Direction direction>
-void recall_fragments(Burst& burst) {
+void restore_keys(Burst& burst) {
   for (unsigned i = 0; i < burst.count; ++i) {
     if (burst.packets[i].kind != PacketKind::Fragment) continue;
     const FrameNote note = note_of(burst.frames[i]);
     if (is_first(ipv4_of(burst.frames[i]))) {
-      burst.packets[i] = parse_first_fragment<direction>(burst.frames[i], burst.keys[i]);
+      parse_first_fragment<direction>(burst, i);
       burst.packets[i].new_id = note.new_id;
     } else {
-      follow<direction>(burst, i,
-                        {.local_port = note.local_port,
-                         .remote_port = note.remote_port,
-                         .new_id = note.new_id,
-                         .kind = note.kind});
+      follow<direction>(burst, i, Lead::read(note));
     }
   }
 }
@@ -206,23 +175,11 @@ void renumber(Burst& burst) {
   }
 }
 
-void forward_released(Context& context) {
-  Burst burst;
-  while (context.fragments.has_released()) {
-    const FragmentTable::Released first = context.fragments.take_released();
-    fill(context, burst, first);
-    if (first.direction == Direction::Outbound)
-      route_outbound(context, burst);
-    else
-      route_inbound(context, burst);
-  }
-}
-
-template void gather_fragments<Direction::Outbound>(Context&, Burst&);
-template void gather_fragments<Direction::Inbound>(Context&, Burst&);
-template void collect_fragments<Direction::Outbound>(Context&, Burst&);
-template void collect_fragments<Direction::Inbound>(Context&, Burst&);
-template void recall_fragments<Direction::Outbound>(Burst&);
-template void recall_fragments<Direction::Inbound>(Burst&);
+template void send_to_gatherer<Direction::Outbound>(Context&, Burst&);
+template void send_to_gatherer<Direction::Inbound>(Context&, Burst&);
+template void assign_keys<Direction::Outbound>(Context&, Burst&);
+template void assign_keys<Direction::Inbound>(Context&, Burst&);
+template void restore_keys<Direction::Outbound>(Burst&);
+template void restore_keys<Direction::Inbound>(Burst&);
 
 }  // namespace vmnat::dataplane

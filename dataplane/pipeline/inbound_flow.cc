@@ -6,6 +6,7 @@
 #include "dataplane/detours/icmp_error.h"
 #include "dataplane/detours/local.h"
 #include "dataplane/detours/refuse.h"
+#include "dataplane/pipeline/deliver.h"
 #include "dataplane/pipeline/fragments.h"
 #include "dataplane/pipeline/steer.h"
 
@@ -116,9 +117,10 @@ Session* session_of_external(Context& context, const Burst& burst, unsigned i) {
 
 Session* open_inbound_flow(Context& context, Burst& burst, unsigned i) {
   rte_mbuf* frame = burst.frames[i];
-  if (burst.packets[i].kind == PacketKind::IcmpError)
-    pass_icmp_error<Direction::Inbound>(context, burst, i);
-  else if (is_for_dhcp_client(context, frame, burst.packets[i], burst.port))
+  if (burst.packets[i].kind == PacketKind::IcmpError) {
+    if (Session* session = translate_icmp_error<Direction::Inbound>(context, burst, i))
+      deliver_inbound(context, Burst::of(frame, burst.port, session));
+  } else if (is_for_dhcp_client(context, frame, burst.packets[i], burst.port))
     context.punt(frame, burst.port, PuntReason::UplinkDhcp);
   else if (!context.state->uplink.has_address())
     context.drop(frame, burst.port, DropReason::NoUplinkAddress);

@@ -32,10 +32,9 @@ template <Direction direction>
   StageClock clock(context.counters.stages);
   unsigned missed = 0;
   if constexpr (direction == Direction::Outbound) prefetch_openings(context, burst);
+  context.conntrack.spare(std::span{burst.sessions, burst.count});
   for (unsigned i = 0; i < burst.count; ++i) {
     if (burst.sessions[i] != nullptr) continue;
-    // Anew for each: an ICMP error turns round as a burst of its own.
-    context.conntrack.spare(std::span{burst.sessions, burst.count});
     burst.sessions[i] = direction == Direction::Outbound ? open_outbound_flow(context, burst, i)
                                                          : open_inbound_flow(context, burst, i);
     ++missed;

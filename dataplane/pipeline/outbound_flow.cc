@@ -7,6 +7,7 @@
 #include "dataplane/detours/icmp_error.h"
 #include "dataplane/detours/local.h"
 #include "dataplane/detours/refuse.h"
+#include "dataplane/pipeline/deliver.h"
 #include "dataplane/pipeline/fragments.h"
 #include "dataplane/pipeline/oversize.h"
 
@@ -85,7 +86,8 @@ std::optional<DropReason> refusal_to_open(const Context& context, const Burst& b
 Session* open_outbound_flow(Context& context, Burst& burst, unsigned i) {
   rte_mbuf* frame = burst.frames[i];
   if (burst.packets[i].kind == PacketKind::IcmpError) {
-    pass_icmp_error<Direction::Outbound>(context, burst, i);
+    if (Session* session = translate_icmp_error<Direction::Outbound>(context, burst, i))
+      deliver_outbound(context, Burst::of(frame, burst.port, session));
     return nullptr;
   }
   const NetworkIndex network_index = context.state->ports[burst.port].network;

@@ -259,16 +259,16 @@ void parse(Burst& burst) {
 }
 
 template <Direction direction>
-ParsedPacket parse_first_fragment(rte_mbuf* frame, FlowKey& key) {
-  const Ipv4Header& ip = ipv4_of(frame);
-  ParsedPacket packet;
-  parse_transport<direction, Extent::FirstFragment>(frame_in(frame), ip, ip.header_length(), packet, key);
-  return packet;
+void parse_first_fragment(Burst& burst, unsigned i) {
+  const Ipv4Header& ip = ipv4_of(burst.frames[i]);
+  burst.packets[i] = {};
+  parse_transport<direction, Extent::FirstFragment>(frame_in(burst.frames[i]), ip, ip.header_length(),
+                                                    burst.packets[i], burst.keys[i]);
 }
 
 template void parse<Direction::Outbound>(Burst&);
 template void parse<Direction::Inbound>(Burst&);
-template ParsedPacket parse_first_fragment<Direction::Outbound>(rte_mbuf*, FlowKey&);
-template ParsedPacket parse_first_fragment<Direction::Inbound>(rte_mbuf*, FlowKey&);
+template void parse_first_fragment<Direction::Outbound>(Burst&, unsigned);
+template void parse_first_fragment<Direction::Inbound>(Burst&, unsigned);
 
 }  // namespace vmnat::dataplane

@@ -16,14 +16,14 @@ namespace vmnat::dataplane {
 template <Direction direction>
 void parse(Burst& burst);
 
-// What a first fragment, of kind Fragment so far, says of its datagram. Unroutable, fault L4Header: the
-// transport header is not whole, or wrong.
+// Frame i is a first fragment, of kind Fragment so far: what it says of its datagram. Unroutable, fault
+// L4Header: the transport header is not whole, or wrong.
 template <Direction direction>
-[[gnu::cold]] ParsedPacket parse_first_fragment(rte_mbuf* frame, FlowKey& key);
+[[gnu::cold]] void parse_first_fragment(Burst& burst, unsigned i);
 
 extern template void parse<Direction::Outbound>(Burst&);
 extern template void parse<Direction::Inbound>(Burst&);
-extern template ParsedPacket parse_first_fragment<Direction::Outbound>(rte_mbuf*, FlowKey&);
-extern template ParsedPacket parse_first_fragment<Direction::Inbound>(rte_mbuf*, FlowKey&);
+extern template void parse_first_fragment<Direction::Outbound>(Burst&, unsigned);
+extern template void parse_first_fragment<Direction::Inbound>(Burst&, unsigned);
 
 }  // namespace vmnat::dataplane

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/pipeline/pipeline.h"
 
-#include "dataplane/detours/refuse.h"
 #include "dataplane/pipeline/deliver.h"
 #include "dataplane/pipeline/fragments.h"
 #include "dataplane/pipeline/gro.h"
@@ -11,108 +10,155 @@
 #include "dataplane/pipeline/steer.h"
 #include "dataplane/pipeline/switch.h"
 #include "dataplane/pipeline/translate.h"
+#include "dataplane/pipeline/unreachable.h"
 
 namespace vmnat::dataplane {
 namespace {
 
+using Errand = FrameNote::Errand;
+
+constexpr Direction direction_of(Errand errand) {
+  return errand == Errand::RouteOutbound || errand == Errand::ReleasedOutbound || errand == Errand::Outbound
+             ? Direction::Outbound
+             : Direction::Inbound;
+}
+
+// The first step after parse.
+enum class Entry : std::uint8_t { Switch, Keys, KeptKeys, LookUp, Unreachable };
+
+// Tells the stage clock of each step that has ended, for the frames that entered it.
+class Laps {
+ public:
+  Laps(Context& context, const Burst& burst)
+      : clock_(context.counters.stages), burst_(burst), entered_(burst.count) {}
+  void end(Stage stage) {
+    clock_.lap(stage, entered_);
+    entered_ = burst_.count;
+  }
+
+ private:
+  StageClock clock_;
+  const Burst& burst_;
+  unsigned entered_;
+};
+
 template <Direction direction>
-void deliver(Context& context, Burst& burst, StageClock& clock) {
+void switch_burst(Context& context, Burst& burst) {
+  direction == Direction::Outbound ? switch_inside(context, burst) : accept_uplink(context, burst);
+}
+
+template <Direction direction>
+void deliver(Context& context, Burst& burst, Laps& laps) {
   if (burst.has_oversize) return deliver_in_pieces<direction>(context, burst);
   if constexpr (direction == Direction::Outbound) return deliver_outbound(context, burst);
   if (burst.tcp_data_count >= kFewestToMerge) {
-    const unsigned entered = burst.count;
     merge_segments(context, burst);
-    clock.lap(Stage::Gro, entered);
+    laps.end(Stage::Gro);
   }
   deliver_inbound(context, burst);
 }
 
-// From where the frames' sessions are at this worker.
-template <Direction direction>
-void finish(Context& context, Burst& burst, StageClock& clock) {
-  unsigned entered = burst.count;
-  look_up<direction>(context, burst);
-  clock.lap(Stage::LookUp, entered);
-  entered = burst.count;
-  translate<direction>(context, burst);
-  clock.lap(Stage::Translate, entered);
-  if (direction == Direction::Outbound && burst.has_fragments) renumber(burst);
-  deliver<direction>(context, burst, clock);
-  clock.lap(Stage::Deliver, entered);
-}
-
-template <Direction direction>
-void route(Context& context, Burst& burst, StageClock& clock) {
-  const unsigned entered = burst.count;
-  steer<direction>(context, burst);
-  clock.lap(Stage::Steer, entered);
-  finish<direction>(context, burst, clock);
-}
-
-template <Direction direction>
+// The whole way of a burst, from its entry on.
+template <Direction direction, Entry entry>
 void run(Context& context, Burst& burst) {
-  StageClock clock(context.counters.stages);
-  const unsigned entered = burst.count;
+  Laps laps(context, burst);
   parse<direction>(burst);
-  clock.lap(Stage::Parse, entered);
-  if constexpr (direction == Direction::Outbound)
-    switch_inside(context, burst);
-  else
-    accept_uplink(context, burst);
-  clock.lap(Stage::Switch, entered);
-  if (burst.has_fragments) gather_fragments<direction>(context, burst);
-  if (burst.has_fragments) collect_fragments<direction>(context, burst);
-  route<direction>(context, burst, clock);
+  laps.end(Stage::Parse);
+  if constexpr (entry == Entry::Unreachable) return end_unreachable<direction>(context, burst);
+  if constexpr (entry == Entry::Switch) {
+    switch_burst<direction>(context, burst);
+    laps.end(Stage::Switch);
+    if (burst.has_fragments) send_to_gatherer<direction>(context, burst);
+  }
+  if (burst.has_fragments)
+    entry <= Entry::Keys ? assign_keys<direction>(context, burst) : restore_keys<direction>(burst);
+  if constexpr (entry != Entry::LookUp) {
+    steer<direction>(context, burst);
+    laps.end(Stage::Steer);
+  }
+  look_up<direction>(context, burst);
+  laps.end(Stage::LookUp);
+  translate<direction>(context, burst);
+  laps.end(Stage::Translate);
+  if (direction == Direction::Outbound && burst.has_fragments) renumber(burst);
+  deliver<direction>(context, burst, laps);
+  laps.end(Stage::Deliver);
 }
 
-template <Direction direction>
-void resume(Context& context, Burst& burst) {
-  StageClock clock(context.counters.stages);
-  parse<direction>(burst);
-  clock.lap(Stage::Parse, burst.count);
-  if (burst.has_fragments) recall_fragments<direction>(burst);
-  finish<direction>(context, burst, clock);
+template <Entry entry>
+void run(Context& context, Burst& burst, Direction direction) {
+  direction == Direction::Outbound ? run<Direction::Outbound, entry>(context, burst)
+                                   : run<Direction::Inbound, entry>(context, burst);
 }
 
-template <Direction direction>
-void resume_fragments(Context& context, Burst& burst) {
-  StageClock clock(context.counters.stages);
-  parse<direction>(burst);
-  collect_fragments<direction>(context, burst);
-  route<direction>(context, burst, clock);
+void carry_out(Context& context, Burst& burst, Errand errand) {
+  switch (errand) {
+    case Errand::Transmit:
+      return;  // no step is left
+    case Errand::RouteOutbound:
+    case Errand::RouteInbound:
+      return run<Entry::Keys>(context, burst, direction_of(errand));
+    case Errand::ReleasedOutbound:
+    case Errand::ReleasedInbound:
+      return run<Entry::KeptKeys>(context, burst, direction_of(errand));
+    case Errand::Outbound:
+    case Errand::Inbound:
+      return run<Entry::LookUp>(context, burst, direction_of(errand));
+    case Errand::Unreachable:
+      return run<Entry::Unreachable>(context, burst,
+                                     burst.port == kUplinkPort ? Direction::Inbound : Direction::Outbound);
+  }
+}
+
+// Runs of one errand from one port make a burst.
+void carry_out(Context& context, Burst& burst, rte_mbuf* const* frames, unsigned count) {
+  Errand errand{};
+  burst.count = 0;
+  for (unsigned i = 0; i < count; ++i) {
+    const FrameNote note = note_of(frames[i]);
+    if (note.errand == Errand::Transmit) {
+      context.transmitter.send(*context.state, frames[i], note.from, note.port);
+      continue;
+    }
+    if (burst.count != 0 && (note.port != burst.port || note.errand != errand)) {
+      carry_out(context, burst, errand);
+      burst.count = 0;
+    }
+    burst.port = note.port;
+    errand = note.errand;
+    burst.frames[burst.count++] = frames[i];
+  }
+  if (burst.count != 0) carry_out(context, burst, errand);
+}
+
+// What a burst has queued goes on. What has turned round comes first: it queues nothing more.
+[[gnu::cold]] void carry_out_queued(Context& context, Burst& burst) {
+  rte_mbuf* frames[kBurstSize];
+  for (;;) {
+    unsigned count = context.errands.pop(frames, kBurstSize);
+    if (count == 0) count = context.fragments.take_released(frames, kBurstSize);
+    if (count == 0) return;
+    carry_out(context, burst, frames, count);
+  }
+}
+
+void end_burst(Context& context, Burst& burst) {
+  if (!context.errands.is_empty() || context.fragments.has_released()) carry_out_queued(context, burst);
 }
 
 }  // namespace
 
 void run_outbound(Context& context, Burst& burst) {
-  run<Direction::Outbound>(context, burst);
+  run<Direction::Outbound, Entry::Switch>(context, burst);
+  end_burst(context, burst);
 }
 void run_inbound(Context& context, Burst& burst) {
-  run<Direction::Inbound>(context, burst);
+  run<Direction::Inbound, Entry::Switch>(context, burst);
+  end_burst(context, burst);
 }
-void route_outbound(Context& context, Burst& burst) {
-  StageClock clock(context.counters.stages);
-  route<Direction::Outbound>(context, burst, clock);
-}
-void route_inbound(Context& context, Burst& burst) {
-  StageClock clock(context.counters.stages);
-  route<Direction::Inbound>(context, burst, clock);
-}
-void resume(Context& context, Burst& burst, FrameNote::Errand errand) {
-  switch (errand) {
-    case FrameNote::Errand::Transmit:
-      break;  // no step of the pipeline is left
-    case FrameNote::Errand::Outbound:
-      return resume<Direction::Outbound>(context, burst);
-    case FrameNote::Errand::Inbound:
-      return resume<Direction::Inbound>(context, burst);
-    case FrameNote::Errand::OutboundFragment:
-      return resume_fragments<Direction::Outbound>(context, burst);
-    case FrameNote::Errand::InboundFragment:
-      return resume_fragments<Direction::Inbound>(context, burst);
-    case FrameNote::Errand::Unreachable:
-      for (unsigned i = 0; i < burst.count; ++i) refuse_unreachable(context, burst.frames[i], burst.port);
-  }
+void run_errands(Context& context, Burst& burst, rte_mbuf* const* frames, unsigned count) {
+  carry_out(context, burst, frames, count);
+  end_burst(context, burst);
 }
 
 }  // namespace vmnat::dataplane

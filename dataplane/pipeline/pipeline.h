@@ -1,43 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
-// A packet's way, step by step; one file a step, each step over the whole burst.
+// A packet's way, step by step: one file a step, each step over the whole burst. pipeline.cc is this table.
 //
-// clang-format off
-//              VM port                                         uplink
-//                 |                                               |
-//   parse         |  bytes -> ParsedPacket + FlowKey              |            parse.h
-//   switch        |  to another VM, flood, or for us: go on       |  for us?   switch.h
-//   collect       |  fragments only: the first decides, the others follow it       fragments.h (cold)
-//   steer         |      (several workers) to the owner of the session         steer.h
-//   look up       |               session by key                  |            look_up.h
-//   new flow      |  no session: policy, address, port, rewrite   |  forward, filter, refuse   (cold)
-//                 |                                               |            outbound_flow.h, inbound_flow.h
-//   translate     |      addresses, ports, checksums, TTL, TCP state           translate.h
-//   cut           |  what is too big for its way out              |            oversize.h (cold)
-//   GRO           |                                               |  TCP segments -> one frame, for guests
-//                 |                                               |  that take it    gro.h
-//   deliver       |  next hop's MAC -> uplink                     |  VM's MAC  deliver.h
-//   transmit      v      per-port buffers, one tx burst a port and poll        transmit.h
-// clang-format on
+//               VM port                               uplink                           file
+//   parse       bytes -> ParsedPacket, FlowKey        the same                         parse.h
+//   switch      to the gateway: on; to VMs: sent      to our MAC: on                   switch.h, guard.h
+//   fragments   together at one worker, where each gets its datagram's key or waits    fragments.h (cold)
+//   steer       with several workers, to the owner of the session                      steer.h
+//   look up     the session by its key; TTL, size     the same                         look_up.h
+//     missing   policy, address, port                 forward, filter                  outbound_flow.h,
+//                                                                                      inbound_flow.h (cold)
+//   translate   address, port, checksums, TTL, TCP state; the MSS of a SYN             translate.h
+//     fragments the datagram's new number                                              fragments.h (cold)
+//   cut         frames above the egress MTU           the same                         oversize.h (cold)
+//   merge                                             TCP, for guests that take it     gro.h
+//   deliver     MAC of the next hop                   MAC of the VM                    deliver.h
+//   transmit    a buffer for each port; one transmit burst a port and poll             transmit.h
 //
-// Beside the way: offload.h (what guests leave to the device), local.h (ARP and ping answered in place),
-// icmp_error.h (errors of others, translated by the packet that they quote), refuse.h (our own ICMP errors),
-// hairpin.h (out and in again), and the punt ring to the control thread. Frames leave the burst where they
-// end; every end is counted (drop_reasons.h, counters.h).
+// A burst with a frame to be cut is not merged. Frames leave the burst where they end, and every end is
+// counted (drop_reasons.h, counters.h). The ends beside the way are in detours/: answers in place, refusals
+// with their ICMP errors, errors of others, hairpins.
+//
+// A frame that has to pass through steps again carries an errand (FrameNote), which says where it enters:
+//
+//   RouteOutbound, RouteInbound         fragments   from the worker that received it; a hairpin: RouteInbound
+//   ReleasedOutbound, ReleasedInbound   fragments   a fragment that has waited, and whose key is known now
+//   Outbound, Inbound                   look up     from the worker that received it, or from control
+//   Unreachable                         unreachable.h ends it after parse, with an ICMP error (cold)
+//   Transmit                            transmit    from the worker that received it, or made by control
 #pragma once
 
 #include "dataplane/context/context.h"
 
 namespace vmnat::dataplane {
 
-// `burst` holds frames just received from one port (VM port or uplink); it is used up.
+// A burst of frames just received from one port, a VM's or the uplink. It is used up, and what it has queued
+// has been carried out.
 void run_outbound(Context& context, Burst& burst);
 void run_inbound(Context& context, Burst& burst);
 
-// What follows switching: for fragments that have waited, too.
-void route_outbound(Context& context, Burst& burst);
-void route_inbound(Context& context, Burst& burst);
-
-// The rest of it for frames that another worker received and handed over, or control gives back.
-void resume(Context& context, Burst& burst, FrameNote::Errand errand);
+// Carries out the errands of frames that another worker hands over or control gives back. The burst is room
+// to work in.
+void run_errands(Context& context, Burst& burst, rte_mbuf* const* frames, unsigned count);
 
 }  // namespace vmnat::dataplane

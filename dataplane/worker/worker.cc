@@ -3,9 +3,7 @@
 
 #include <rte_cycles.h>
 
-#include "dataplane/detours/refuse.h"
 #include "dataplane/device/claims.h"
-#include "dataplane/pipeline/fragments.h"
 #include "dataplane/pipeline/pipeline.h"
 #include "dataplane/worker/idle.h"
 
@@ -40,10 +38,9 @@ unsigned Worker::poll_once(std::uint64_t tsc) {
   const conntrack::NatPolicies* policies = context_.state->policies.get();
   if (policies != policies_) adopt_policies(*policies);
   read_clock(tsc);
-  if (frames != 0) send_injected(injected, frames);
+  if (frames != 0) take_injected(injected, frames);
   for (std::size_t i = 0; i < shares_.size(); ++i) frames += receive(settings_.receive_queues[i], shares_[i]);
   for (FrameRing& ring : settings_.rings.handoff_from) frames += take_handoffs(ring);
-  if (fragments_.has_released()) forward_released(context_);
   transmitter_.flush(*context_.state);
   if (flush_box_.has_work()) frames += flush_sessions();
   if (inspection_box_.has_work()) inspection_box_.run(*conntrack_);
@@ -106,44 +103,13 @@ unsigned Worker::receive(const ReceiveQueue& queue, FairShare& share) {
 unsigned Worker::take_handoffs(FrameRing& ring) {
   rte_mbuf* frames[kBurstSize];
   const unsigned count = ring.pop(frames, kBurstSize);
-  // Runs of one errand from one port make a burst.
-  FrameNote::Errand errand{};
-  burst_.count = 0;
-  for (unsigned i = 0; i < count; ++i) {
-    const FrameNote note = note_of(frames[i]);
-    if (note.errand == FrameNote::Errand::Transmit) {
-      transmitter_.send(*context_.state, frames[i], note.from, note.port);
-      continue;
-    }
-    if (note.port != burst_.port || note.errand != errand) resume_burst(errand);
-    burst_.port = note.port;
-    errand = note.errand;
-    burst_.frames[burst_.count++] = frames[i];
-  }
-  resume_burst(errand);
+  if (count != 0) run_errands(context_, burst_, frames, count);
   return count;
 }
 
-void Worker::resume_burst(FrameNote::Errand errand) {
-  if (burst_.count == 0) return;
-  resume(context_, burst_, errand);
-  burst_.count = 0;
-}
-
-void Worker::send_injected(rte_mbuf** frames, unsigned count) {
+void Worker::take_injected(rte_mbuf** frames, unsigned count) {
   counters_.injected.add(count);
-  burst_.port = kUplinkPort;
-  burst_.count = 0;
-  for (unsigned i = 0; i < count; ++i) {
-    const FrameNote note = note_of(frames[i]);
-    if (note.errand == FrameNote::Errand::Inbound)
-      burst_.frames[burst_.count++] = frames[i];
-    else if (note.errand == FrameNote::Errand::Unreachable)
-      refuse_unreachable(context_, frames[i], note.port);
-    else
-      transmitter_.send(*context_.state, frames[i], note.port, note.port);
-  }
-  resume_burst(FrameNote::Errand::Inbound);
+  run_errands(context_, burst_, frames, count);
 }
 
 // Ticks since start. The division is done once a tick, not once a poll.

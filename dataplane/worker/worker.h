@@ -75,8 +75,7 @@ class Worker {
   [[gnu::cold]] void settle_claims(const BurstPort& device);
   [[nodiscard]] std::uint64_t frames_made() const;
   unsigned take_handoffs(FrameRing& ring);
-  void send_injected(rte_mbuf** frames, unsigned count);
-  void resume_burst(FrameNote::Errand errand);
+  void take_injected(rte_mbuf** frames, unsigned count);
   void read_clock(std::uint64_t tsc);
   void expire_sessions(std::uint64_t tsc);
   [[gnu::cold]] unsigned flush_sessions();

@@ -32,9 +32,8 @@ INNER = {
         'frame': (),
         'device': ('frame',),
         'context': ('frame', 'device'),
-        # One layer: a frame leaves the straight way for a detour, and some detours lead back to it.
+        'detours': ('frame', 'device', 'context'),
         'pipeline': ('frame', 'device', 'context', 'detours'),
-        'detours': ('frame', 'device', 'context', 'pipeline'),
         'worker': ('frame', 'device', 'context', 'pipeline', 'detours'),
     },
     'control': {

@@ -295,7 +295,7 @@ std::vector<LearnedMac> Testbed::take_learned() {
 
 void Testbed::inject(PortIndex port, const Bytes& frame) {
   rte_mbuf* buffer = buffer_of(frame, 2048, pool_);
-  note_of(buffer) = {.port = port};
+  note_of(buffer) = {.port = port, .from = port};
   if (!worker_rings_[published_.load()->ports[port].owner].inject.push(buffer))
     throw std::runtime_error("ring full");
 }
@@ -306,9 +306,9 @@ void Testbed::return_inbound(unsigned worker, const Bytes& frame) {
   if (!worker_rings_[worker].inject.push(buffer)) throw std::runtime_error("ring full");
 }
 
-void Testbed::return_unreachable(PortIndex port, const Bytes& frame, PuntReason reason) {
+void Testbed::return_unreachable(PortIndex port, const Bytes& frame, DropReason reason) {
   rte_mbuf* buffer = buffer_of(frame, 2048, pool_);
-  note_of(buffer) = {.port = port, .punt = reason, .errand = FrameNote::Errand::Unreachable};
+  note_of(buffer) = {.port = port, .errand = FrameNote::Errand::Unreachable, .reason = reason};
   if (!worker_rings_[published_.load()->ports[port].owner].inject.push(buffer))
     throw std::runtime_error("ring full");
 }

@@ -85,7 +85,7 @@ class Testbed {
   void inject(PortIndex port, const Bytes& frame);
   void return_inbound(unsigned worker, const Bytes& frame);  // as control does with one that waited for a VM
   // ... and with one that it has asked in vain for.
-  void return_unreachable(PortIndex port, const Bytes& frame, dataplane::PuntReason reason);
+  void return_unreachable(PortIndex port, const Bytes& frame, dataplane::DropReason reason);
   void advance(std::chrono::seconds time);    // the clock; sessions expire in the next run
   void pass(std::chrono::milliseconds time);  // all of it at once, then one poll
   // Publishes a changed state.

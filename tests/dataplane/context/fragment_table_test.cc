@@ -57,7 +57,8 @@ class FragmentTableTest : public ::testing::Test {
   }
   unsigned take_released() {
     unsigned count = 0;
-    for (; table.has_released(); ++count) rte_pktmbuf_free(table.take_released().frame);
+    for (rte_mbuf* released = nullptr; table.take_released(&released, 1) == 1; ++count)
+      rte_pktmbuf_free(released);
     return count;
   }
   void wait(unsigned ticks) {
@@ -101,13 +102,16 @@ TEST_F(FragmentTableTest, HoldsWhatComesBeforeTheFirstAndReleasesItInItsOrder) {
   EXPECT_EQ(counters.fragments_held.get(), 2u);
   EXPECT_EQ(first(piece(1, 0, 16), 77), Fate::Pass);
   EXPECT_EQ(counters.fragments_held.get(), 0u);
-  for (rte_mbuf* const expected : held) {
-    ASSERT_TRUE(table.has_released());
-    const auto released = table.take_released();
-    EXPECT_EQ(released.frame, expected);
-    EXPECT_EQ(released.port, 1);
-    EXPECT_EQ(released.lead.local_port.host(), 77);
-    rte_pktmbuf_free(released.frame);
+  EXPECT_TRUE(table.has_released());
+  rte_mbuf* released[3];
+  ASSERT_EQ(table.take_released(released, 3), 2u);
+  for (unsigned i = 0; i < 2; ++i) {
+    EXPECT_EQ(released[i], held[i]);
+    const dataplane::FrameNote note = dataplane::note_of(released[i]);
+    EXPECT_EQ(note.port, 1);
+    EXPECT_EQ(note.errand, dataplane::FrameNote::Errand::ReleasedOutbound);
+    EXPECT_EQ(note.local_port.host(), 77);
+    rte_pktmbuf_free(released[i]);
   }
   EXPECT_FALSE(table.has_released());
   EXPECT_EQ(table.datagrams(), 0u);
@@ -169,7 +173,7 @@ TEST_F(FragmentTableTest, ForgetsADatagramTwoSecondsAfterItsLatestFragment) {
   wait(1);
   EXPECT_EQ(table.datagrams(), 1u) << "the second one is gone, in silence";
   wait(patience - 2);
-  EXPECT_EQ(table.frames_held(), 2u);
+  EXPECT_EQ(counters.fragments_held.get(), 2u);
   wait(1);
   EXPECT_EQ(table.datagrams(), 0u);
   EXPECT_EQ(dropped(1, DropReason::FragmentTimeout), 2u);
@@ -179,7 +183,7 @@ TEST_F(FragmentTableTest, ForgetsADatagramTwoSecondsAfterItsLatestFragment) {
 TEST_F(FragmentTableTest, MakesRoomAtThePortsOwnExpense) {
   EXPECT_EQ(later(piece(1, 16, 24, false, 2)), Fate::Held);
   for (std::uint16_t id = 0; id < 40; ++id) EXPECT_EQ(later(piece(id, 16, 24)), Fate::Held);
-  EXPECT_EQ(table.frames_held(), 6u);
+  EXPECT_EQ(counters.fragments_held.get(), 6u);
   EXPECT_EQ(dropped(1, DropReason::FragmentQuota), 35u);
   for (std::uint16_t id = 35; id < 40; ++id) EXPECT_EQ(first(piece(id, 0, 16)), Fate::Pass) << "the newest";
   EXPECT_EQ(take_released(), 5u);
@@ -194,7 +198,7 @@ TEST_F(FragmentTableTest, CondemnsADatagramThatAloneIsMoreThanMayWait) {
   EXPECT_EQ(later(piece(1, 400, 408)), Fate::Refused);
   EXPECT_EQ(last.reason, DropReason::FragmentQuota);
   EXPECT_EQ(dropped(1, DropReason::FragmentQuota), 5u);
-  EXPECT_EQ(table.frames_held(), 0u);
+  EXPECT_EQ(counters.fragments_held.get(), 0u);
 }
 
 TEST_F(FragmentTableTest, KeepsEachPortItsPartWhateverTheOthersHold) {
@@ -214,7 +218,7 @@ TEST_F(FragmentTableTest, KeepsEachPortItsPartWhateverTheOthersHold) {
 TEST_F(FragmentTableTest, KeepsEachPortPlacesForFramesThatWait) {
   for (const PortIndex port : {1, 2, 0})
     for (std::uint16_t id = 0; id < 20; ++id) later(piece(id, 16, 24, false, port));
-  EXPECT_EQ(table.frames_held(), 11u) << "one is kept for port 3";
+  EXPECT_EQ(counters.fragments_held.get(), 11u) << "one is kept for port 3";
   EXPECT_EQ(later(piece(1, 16, 24, false, 3)), Fate::Held);
   EXPECT_EQ(first(piece(1, 0, 16, false, 3)), Fate::Pass);
   EXPECT_EQ(take_released(), 1u);
@@ -243,7 +247,9 @@ TEST_F(FragmentTableTest, AFloodOfAllOtherPortsDeniesNoneItsFragments) {
     EXPECT_EQ(roomy.admit_later(piece(1, 16, 24, true, victim), early, now).fate, Fate::Held) << ports;
     EXPECT_EQ(roomy.admit_first(piece(1, 0, 16, false, victim), lead(1), now).fate, Fate::Pass) << ports;
     ASSERT_TRUE(roomy.has_released());
-    rte_pktmbuf_free(roomy.take_released().frame);
+    rte_mbuf* released = nullptr;
+    EXPECT_EQ(roomy.take_released(&released, 1), 1u);
+    rte_pktmbuf_free(released);
     roomy.clear();
   }
 }
@@ -320,8 +326,8 @@ TEST_F(FragmentTableTest, AgreesWithAModelThatRemembersEveryByte) {
       ASSERT_EQ(verdict.lead.local_port.host(), id);
       ++passed;
     }
-    while (roomy.has_released()) rte_pktmbuf_free(roomy.take_released().frame);
-    ASSERT_EQ(roomy.frames_held(), model.held());
+    for (rte_mbuf* released = nullptr; roomy.take_released(&released, 1) == 1;) rte_pktmbuf_free(released);
+    ASSERT_EQ(counters.fragments_held.get(), model.held());
     if (below(400) == 0) {  // all at once, so that the model need not know the order
       now += FragmentTable::kPatience;
       for (unsigned i = 0; i < 8 * kPorts; ++i) roomy.expire(now);

@@ -187,5 +187,56 @@ TEST(Hairpin, IsTwoHops) {
   expect_sound(bed);
 }
 
+// Forwards to external addresses, which control never makes: what has turned round comes in and goes out no
+// more.
+TEST(Hairpin, TurnsNoFrameRoundTwice) {
+  for (const unsigned workers : {1u, 3u}) {
+    Testbed bed(workers);
+    bed.learn(kVm1, vm_mac(1));
+    bed.change_state([](ForwardingState& state) {
+      const net::Endpoint there = endpoint(kExternal, 7002), back = endpoint(kExternal, 7001);
+      set_forwards(state, {{net::Protocol::Udp, 7001, there}, {net::Protocol::Udp, 7002, back}});
+      state.networks[0].hosts =
+          WordTable<InsideHost>({{there.address.raw(), {.mac = vm_mac(1), .port = kVm1}}});
+    });
+    bed.exchange(kVm1, kOne.to(kExternal, 7001, 5000).udp().ttl(255).frame());
+    const Bytes received = only(bed.take(kVm1));
+    EXPECT_EQ(destination_of(received), endpoint(kExternal, 7002));
+    EXPECT_EQ(ip(received).ttl, 253);
+    EXPECT_THAT(bed.take(kUplink), IsEmpty());
+    expect_sound(bed);
+  }
+}
+
+TEST(Hairpin, KeepsTheOrderOfAFlow) {
+  for (const unsigned workers : {1u, 3u}) {
+    Testbed bed(workers);
+    forward_to_vm1(bed);
+    for (std::uint16_t number = 0; number < 100; ++number)
+      bed.put(kVm2, kTwo.to(kExternal, 5353, 5000).udp().identification(number).frame());
+    bed.run();
+    const std::vector<Bytes> received = bed.take(kVm1);
+    ASSERT_EQ(received.size(), 100u);
+    for (std::uint16_t number = 0; number < 100; ++number)
+      EXPECT_EQ(ip(received[number]).identification.host(), number);
+    expect_sound(bed);
+  }
+}
+
+// Two datagrams of 64 KB are 2730 pieces for the uplink's smallest MTU.
+TEST(Hairpin, OfMorePiecesThanMayWaitDropsTheRest) {
+  Testbed bed;
+  forward_to_vm1(bed);
+  bed.change_state([](ForwardingState& state) { state.uplink.mtu = 68; });
+  const std::size_t buffers = bed.free_buffers();
+  const auto pieces = 2 * ((65000 + 8 + 47) / 48);
+  for (int i = 0; i < 2; ++i) bed.put(kVm2, kTwo.to(kExternal, 5353, 5000).udp().payload(65000).frame());
+  bed.run();
+  EXPECT_EQ(bed.dropped(DropReason::HandoffFull), pieces - dataplane::ErrandQueue::kCapacity);
+  EXPECT_THAT(bed.take(kVm1), ::testing::Not(IsEmpty()));
+  EXPECT_EQ(bed.free_buffers(), buffers);
+  expect_sound(bed);
+}
+
 }  // namespace
 }  // namespace vmnat::test

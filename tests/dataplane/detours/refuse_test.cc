@@ -104,7 +104,7 @@ TEST_F(Refuse, AFrameThatWaitedInVainIsToldOfAsItsVmSentIt) {
     bed.exchange(kVm1, sent);
     const Bytes waiting = only(bed.take_punted());
     EXPECT_EQ(to_string(source_of(waiting).address), kExternal);
-    bed.return_unreachable(kVm1, waiting, dataplane::PuntReason::NeighborUnresolved);
+    bed.return_unreachable(kVm1, waiting, dataplane::DropReason::NeighborUnresolved);
     bed.run();
     const Bytes error = only(bed.take(kVm1));
     EXPECT_EQ(icmp(error).type, IcmpType::DestinationUnreachable);
@@ -125,9 +125,9 @@ TEST_F(Refuse, AWaitingFrameWhoseSessionIsNoMoreEndsInSilence) {
   const Bytes waiting = only(bed.take_punted());
   for (const PortIndex port : {kVm1, kVm2})
     bed.return_unreachable(port, outbound(5001).from(vm_mac(1), kExternal, 5001).frame(),
-                           dataplane::PuntReason::NeighborUnresolved);
-  bed.return_unreachable(kVm4, waiting, dataplane::PuntReason::NeighborUnresolved);
-  bed.return_unreachable(kVm1, Bytes(60), dataplane::PuntReason::NeighborUnresolved);
+                           dataplane::DropReason::NeighborUnresolved);
+  bed.return_unreachable(kVm4, waiting, dataplane::DropReason::NeighborUnresolved);
+  bed.return_unreachable(kVm1, Bytes(60), dataplane::DropReason::NeighborUnresolved);
   bed.run();
   for (const PortIndex port : {kVm1, kVm2, kVm4}) EXPECT_THAT(bed.take(port), IsEmpty());
   EXPECT_EQ(bed.dropped(DropReason::NeighborUnresolved), 4u)
@@ -138,7 +138,7 @@ TEST_F(Refuse, TheErrorsAboutWaitingFramesAreBoundedAsAllAre) {
   bed.exchange(kVm1, outbound(5000).to(kRedMac, "203.0.113.77", 80).frame());
   const Bytes waiting = only(bed.take_punted());
   for (unsigned i = 0; i < 3 * kBurst; ++i) {
-    bed.return_unreachable(kVm1, waiting, dataplane::PuntReason::NeighborUnresolved);
+    bed.return_unreachable(kVm1, waiting, dataplane::DropReason::NeighborUnresolved);
     bed.run();
   }
   EXPECT_EQ(bed.take(kVm1).size(), kBurst);
@@ -147,7 +147,7 @@ TEST_F(Refuse, TheErrorsAboutWaitingFramesAreBoundedAsAllAre) {
 
 TEST_F(Refuse, ARemotesFrameForAVmThatIsNotThereIsToldOf) {
   const Bytes waiting = inbound().to(kUplinkMac, kExternal, 40000).frame();
-  bed.return_unreachable(kUplink, waiting, dataplane::PuntReason::HostUnresolved);
+  bed.return_unreachable(kUplink, waiting, dataplane::DropReason::HostUnresolved);
   bed.run();
   const Bytes error = only(bed.take(kUplink));
   EXPECT_EQ(icmp(error).code, 1);
@@ -359,7 +359,7 @@ TEST(RefuseWorkers, AFrameThatWaitedInVainFindsTheWorkerOfItsSession) {
     bed.change_state([&](dataplane::ForwardingState& state) {
       state.ports[port].owner = static_cast<WorkerIndex>(number % 3);
     });
-    bed.return_unreachable(port, waiting, dataplane::PuntReason::HostUnresolved);
+    bed.return_unreachable(port, waiting, dataplane::DropReason::HostUnresolved);
     bed.run();
     EXPECT_EQ(bed.worker(0).counters().icmp_errors_sent.get() +
                   bed.worker(1).counters().icmp_errors_sent.get() +
