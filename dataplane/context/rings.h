@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The only ways between threads: single-producer single-consumer rings of frames and messages.
+// Rings: single-producer single-consumer rings of frames and messages, the only ways between threads.
 //
 //   worker -> control   punt, uplink_punt (frames), learn (source MAC seen on a port)
-//   control -> worker   inject (frames to transmit, or to look up again)
-//   worker -> worker    handoff[to] (frames for a queue or session owned elsewhere)
+//   control -> worker   inject (frames with an errand)
+//   worker -> worker    handoff[to] (frames with an errand, for a queue or session that the other one owns)
 //
-// A ring holds a power of two minus one entries; what does not fit is counted and dropped by the producer. So
-// that it does not hold many more buffers than entries, frames of several buffers (up to 33) are taken only
-// while few entries are used: at most some 4100 buffers are in a handoff ring of 2047 entries.
+// A ring holds a power of two minus one entries; a producer drops and counts a frame that does not fit. So
+// that a ring does not hold many more buffers than entries, it takes frames of several buffers (up to 33)
+// only while few entries are used: at most some 4100 buffers are in a handoff ring of 2047 entries.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +35,6 @@ class FrameRing {
   unsigned pop(rte_mbuf** frames, unsigned count) {
     return rte_ring_sc_dequeue_burst_elem(ring_, frames, sizeof(rte_mbuf*), count, nullptr);
   }
-  [[nodiscard]] bool is_empty() const { return rte_ring_empty(ring_) != 0; }
 
  private:
   static constexpr unsigned kEntriesBeforeChains = 64;

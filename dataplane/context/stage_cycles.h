@@ -21,28 +21,27 @@
 
 namespace vmnat::dataplane {
 
-#define VMNAT_STAGES(X)     \
-  X(Receive, "receive")     \
-  X(Parse, "parse")         \
-  X(Switch, "switch")       \
-  X(Steer, "steer")         \
-  X(LookUp, "look_up")      \
-  X(NewFlow, "new_flow")    \
-  X(Translate, "translate") \
-  X(Gro, "gro")             \
-  X(Deliver, "deliver")     \
-  X(Transmit, "transmit")
-enum class Stage : std::uint8_t {
-#define X(name, text) name,
-  VMNAT_STAGES(X)
-#undef X
-};
-inline constexpr std::string_view kStageNames[] = {
-#define X(name, text) text,
-    VMNAT_STAGES(X)
-#undef X
-};
-inline constexpr std::size_t kStageCount = std::size(kStageNames);
+#define VMNAT_STAGES(ROW)     \
+  ROW(Receive, "receive")     \
+  ROW(Parse, "parse")         \
+  ROW(Switch, "switch")       \
+  ROW(Steer, "steer")         \
+  ROW(LookUp, "look_up")      \
+  ROW(NewFlow, "new_flow")    \
+  ROW(Translate, "translate") \
+  ROW(Gro, "gro")             \
+  ROW(Deliver, "deliver")     \
+  ROW(Transmit, "transmit")
+
+#define VMNAT_ENUMERATOR(id, name) id,
+#define VMNAT_NAME(id, name) name,
+
+enum class Stage : std::uint8_t { VMNAT_STAGES(VMNAT_ENUMERATOR) kCount };
+inline constexpr std::size_t kStageCount = static_cast<std::size_t>(Stage::kCount);
+inline constexpr std::array<std::string_view, kStageCount> kStageNames{VMNAT_STAGES(VMNAT_NAME)};
+
+#undef VMNAT_ENUMERATOR
+#undef VMNAT_NAME
 
 // TSC cycles, and the frames that they were spent on.
 struct StageTotal {
