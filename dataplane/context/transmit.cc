@@ -123,9 +123,13 @@ void Transmitter::send_in_segments(const Port& port, rte_mbuf* frame, PortIndex 
   rte_pktmbuf_free(frame);
 }
 
-void Transmitter::hand_off(rte_mbuf* frame, PortIndex from, PortIndex to, WorkerIndex owner) {
+void Transmitter::send_by(WorkerIndex other, rte_mbuf* frame, PortIndex from, PortIndex to) {
   note_of(frame) = {.port = to, .from = from, .errand = FrameNote::Errand::Transmit};
-  if (!rings_.handoff_to[owner].push(frame)) return drop(frame, from, DropReason::HandoffFull);
+  hand_over(frame, from, other);
+}
+
+void Transmitter::hand_over(rte_mbuf* frame, PortIndex from, WorkerIndex to) {
+  if (!rings_.handoff_to[to].push(frame)) return drop(frame, from, DropReason::HandoffFull);
   counters_.handoff_frames.add(1);
 }
 

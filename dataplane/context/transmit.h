@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Transmit: per-port buffers of frames, flushed in bursts by the port's owner.
 //
-// A frame for a port owned by another worker crosses on the handoff ring and is buffered there. What a
-// port does not take is dropped and counted, never waited for: a slow VM costs only its own frames.
+// A frame for a port owned by another worker crosses on the handoff ring and is buffered there. A frame that
+// a port does not take is dropped and counted, never waited for: a slow VM costs only its own frames.
 //
-// Whatever road a frame has come, it fits the device that it leaves by: it is no longer than the port's MTU
-// with its link header, or a super-frame whose segments are not; in no more buffers than the device takes.
+// Every frame that is sent fits its device, whatever way it came: it is no longer than the port's MTU and its
+// link header, or a super-frame whose segments are not, and lies in no more buffers than the device takes.
 #pragma once
 
 #include <memory>
@@ -30,12 +30,14 @@ class Transmitter {
   void send(const ForwardingState& state, rte_mbuf* frame, PortIndex from, PortIndex to) {
     const Port& port = state.ports[to];
     if (const WorkerIndex other = port.transmitter_for(worker_); other != worker_)
-      return hand_off(frame, from, to, other);
+      return send_by(other, frame, from, to);
     if (may_be_unfinished(frame->ol_flags) || frame->pkt_len > sizeof(net::EthernetHeader) + port.mtu ||
         frame->nb_segs > port.offloads.most_buffers)
       return send_unusual(port, frame, from, to);
     put(port, frame, from, to);
   }
+  // Hands a frame over to another worker, which carries out the errand on the frame's note.
+  void hand_over(rte_mbuf* frame, PortIndex from, WorkerIndex to);
   // Hands all buffered frames to the devices; called at the end of every poll.
   void flush(const ForwardingState& state);
 
@@ -66,7 +68,7 @@ class Transmitter {
   }
   void flush_port(PortIndex to, const Port& port);
   [[gnu::cold]] void drop_unprepared(std::uint16_t queue, Buffer& buffer);
-  void hand_off(rte_mbuf* frame, PortIndex from, PortIndex to, WorkerIndex owner);
+  void send_by(WorkerIndex other, rte_mbuf* frame, PortIndex from, PortIndex to);
   void drop(rte_mbuf* frame, PortIndex from, DropReason reason) { counters_.drop(frame, from, reason); }
 
   WorkerIndex worker_;

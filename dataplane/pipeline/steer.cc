@@ -76,8 +76,7 @@ void hand_over(Context& context, rte_mbuf* frame, PortIndex from, WorkerIndex ow
                FrameNote::Errand errand) {
   note_of(frame).port = from;  // a fragment's note holds more
   note_of(frame).errand = errand;
-  if (!context.rings.handoff_to[owner].push(frame)) return context.drop(frame, from, DropReason::HandoffFull);
-  context.counters.handoff_frames.add(1);
+  context.transmitter.hand_over(frame, from, owner);
 }
 
 template <Direction direction>

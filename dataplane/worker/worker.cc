@@ -51,18 +51,15 @@ unsigned Worker::poll_once(std::uint64_t tsc) {
   return frames;
 }
 
-// Of the burst just received from the device. What cannot be right leaves it.
+// Of the burst just received from the device. Frames whose claims cannot be right leave it.
 void Worker::settle_claims(const BurstPort& device) {
-  unsigned kept = 0;
-  for (unsigned i = 0; i < burst_.count; ++i) {
+  burst_.keep_if([&](unsigned i) {
     rte_mbuf* frame = burst_.frames[i];
     if (device.vhost == nullptr) frame->l2_len = 0;  // drivers may leave what was there before
-    if (is_unfinished(frame) && !settle(frame))
-      context_.drop(frame, burst_.port, DropReason::Offload);
-    else
-      burst_.frames[kept++] = frame;
-  }
-  burst_.count = static_cast<std::uint16_t>(kept);
+    if (!is_unfinished(frame) || settle(frame)) return true;
+    context_.drop(frame, burst_.port, DropReason::Offload);
+    return false;
+  });
 }
 
 // Frames that this worker has added to those that it received.

@@ -3,9 +3,15 @@
 //
 // Threads: everything in a Worker belongs to its own thread, except `counters()`, the control ends of the
 // rings and of the two boxes, `refused_remotes()` and `seen_generation()`, which control may use at any time.
-// One poll is: take the published state and the time; a burst from each receive queue; what other workers and
-// control handed over; transmit; a bounded bit of flushing and expiry; announce that this state is no longer
-// needed (quiescent point).
+// One poll, in this order (poll_once):
+//
+//   take what control has injected off its ring; then the published state, and the time
+//   carry out the errands of injected frames
+//   a burst from each receive queue through the pipeline
+//   carry out the errands of frames that other workers have handed over
+//   transmit
+//   a bounded bit of flushing; an inspection; a bounded bit of expiry
+//   announce that this state is no longer needed (quiescent point)
 #pragma once
 
 #include <atomic>
@@ -51,11 +57,12 @@ class Worker {
   Worker(Settings settings, std::unique_ptr<conntrack::Conntrack> conntrack,
          const conntrack::ExternalPorts& external_ports);
 
-  // Polls until request_stop(), then sends what is buffered and frees what waits in its rings.
+  // Polls until request_stop(), then frees the frames that wait in its rings and tables.
   void run();
   void request_stop() { stop_.store(true, std::memory_order_relaxed); }
 
-  // One poll; the number of frames it found, and 1 while it flushes. `tsc` is the time stamp counter's value.
+  // One poll; returns the number of frames that it found, and one more while it flushes. `tsc` is the time
+  // stamp counter's value.
   unsigned poll_once(std::uint64_t tsc);
 
   // Any thread.
