@@ -19,7 +19,7 @@
 #include <utility>
 
 #include "control/system/unix_socket.h"
-#include "dataplane/device/virtio.h"
+#include "dataplane/device/offload.h"
 
 namespace vmnat::control {
 namespace {
@@ -325,11 +325,7 @@ dataplane::Offloads Device::offloads() const {
             .least_segment = kLeastSegment,
             .most_buffers = most_buffers_};
   }
-  const std::uint64_t features = vhost_->port().features();
-  const bool checksums = (features & dataplane::virtio::kGuestChecksums) != 0;
-  return {.checksums = checksums,
-          .tcp4_segments = checksums && (features & dataplane::virtio::kGuestTso4) != 0,
-          .tcp6_segments = checksums && (features & dataplane::virtio::kGuestTso6) != 0};
+  return dataplane::offloads_of_guest(vhost_->port().features());
 }
 
 bool Device::is_up() const {

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Offload: what a guest has left for the device to do, passed on or done here. Cold, but for one test a
-// frame.
+// Offload: checksums and segmentation that a guest has left to its device. They are passed on to the device
+// that the frame leaves by, or done here. Cold, but for one test a frame.
 //
 // A guest may send TCP and UDP with a checksum that covers the pseudo-header alone ("partial"), and TCP
 // super-frames of up to 64 KB that shall leave as segments (virtio 1.1, 5.1.6.2). The mbuf says so, in its
-// receive flags L4_CKSUM_NONE and LRO with tso_segsz, all the way through the pipeline. At the way out the
-// work is passed on where the device takes it, else done. Example, 40 KB of TCP in segments of 1448:
+// receive flags L4_CKSUM_NONE and LRO with tso_segsz, all the way through the pipeline. The transmitter
+// passes the work on where the device takes it, else does it. Example, 40 KB of TCP in segments of 1448:
 //
 //   guest -> [eth][ip, tcp, 40 KB] -> a guest that takes TSO: one frame, nothing summed up
 //                                  -> any other device: 29 frames with finished checksums
 //
-// What a frame says of itself has been settled before (claims.h): an unfinished one is TCP or UDP over IP, as
-// long as IP says, all headers in its first buffer, at l2_len, l3_len and l4_len; a super-frame is TCP with
-// more payload than one segment. Translation need not know of any of it: the checksum is made from the
-// addresses and ports that the frame leaves with.
+// The frame's claims are settled before (claims.h): an unfinished frame is TCP or UDP over IP, as long as IP
+// says, with all headers in its first buffer, at l2_len, l3_len and l4_len; a super-frame is TCP with more
+// payload than one segment. Translation need not know of offloads: the checksum is made from the addresses
+// and ports that the frame leaves with.
 #pragma once
 
 #include <cstdint>
@@ -25,14 +25,21 @@ namespace vmnat::dataplane {
 
 // What a device does by itself for frames that it transmits.
 struct Offloads {
-  bool checksums =
-      false;  // finishes partial checksums of TCP and UDP, or hands them to a guest that trusts them
+  bool checksums = false;  // finishes partial checksums of TCP and UDP; or is a guest, which trusts them
   bool tcp4_segments = false;
   bool tcp6_segments = false;
   std::uint16_t least_segment = 0;          // of a super-frame that it takes, bytes of payload
   std::uint16_t most_buffers = UINT16_MAX;  // of a frame
   bool operator==(const Offloads&) const = default;
 };
+
+// Of a guest with these features of virtio.
+constexpr Offloads offloads_of_guest(std::uint64_t features) {
+  const bool checksums = (features & virtio::kGuestChecksums) != 0;
+  return {.checksums = checksums,
+          .tcp4_segments = checksums && (features & virtio::kGuestTso4) != 0,
+          .tcp6_segments = checksums && (features & virtio::kGuestTso6) != 0};
+}
 
 // A NIC's verdict, L4_CKSUM_BAD or GOOD alone, is nothing that was left undone: NONE is both bits together.
 inline bool is_unfinished(const rte_mbuf* frame) {
