@@ -31,7 +31,7 @@ struct PortIcmpErrors {
   TokenBucket shared{120, 15};
 };
 
-// What floods reach every VM of a network, which did not ask for it: of one port so much a second.
+// A flood reaches every VM of a network, which did not ask for it. One port may flood so much a second.
 inline constexpr std::uint32_t kPortFloodsPerSecond = 10'000;  // frames
 inline constexpr std::uint32_t kPortFloodsAtOnce = 2'000;
 inline constexpr std::uint32_t kPortFloodBytesPerSecond = 25'000'000;
@@ -88,8 +88,8 @@ struct Context {
     if (!errands.push(frame)) drop(frame, note.port, DropReason::HandoffFull);
   }
 
-  // The frame waits with control until `host`, an inside address, is in the forwarding state; then it comes
-  // back to be looked up again.
+  // The frame waits with control until `host`, an inside address, is in the forwarding state. Then control
+  // gives it back, to be looked up again.
   void punt_for_host(rte_mbuf* frame, PortIndex port, net::Ipv4Addr host) {
     note_of(frame).host = host;
     punt(frame, port, PuntReason::HostUnresolved);

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a worker counts. One writer (the worker), any number of relaxed readers (control), who see each
-// counter whole, not all of them at one instant.
+// Counters: one writer (the worker), any number of relaxed readers (control), who see each counter whole, not
+// all of them at one instant.
 //
-// The invariant that tests hold once traffic rests, summed over workers and ports:
+// Invariant once traffic rests, summed over workers and ports; every test checks it:
 //   received + flood_copies + injected + generated
 //       = transmitted + punted + dropped + fragments held + segments merged
 // `generated` are the frames that workers make themselves: ICMP errors, TCP resets, and the pieces or
 // segments of a frame that is cut, beyond the first, which counts for the frame. A frame that is refused with
-// an answer is dropped all the same, under its reason; the answer is a frame more, on both sides. Drops are
-// charged to the port a frame came from (for injected frames: the port it was to leave by).
+// an ICMP error is dropped all the same, under its reason; the error is one more frame on both sides. Drops
+// are charged to the port that a frame came from; of frames that control injects, to the port it was to leave
+// by.
 #pragma once
 
 #include <array>
@@ -44,20 +45,20 @@ struct alignas(kCacheLineSize) WorkerCounters {
   Counter flood_copies;            // frames made by copying for all but the first port of a flood
   Counter injected;                // frames of the control thread
   Counter icmp_errors_sent;        // generated, about frames that were refused
-  Counter icmp_errors_suppressed;  // not, for their common rate limit or for want of a buffer
+  Counter icmp_errors_suppressed;  // not generated: over the rate limit, or no buffer
   Counter tcp_resets_sent;         // generated, about a VM's segments of no connection
-  Counter tcp_resets_suppressed;   // not, for the same
+  Counter tcp_resets_suppressed;   // not generated, for the same reasons
   Counter fragments_seen;          // fragments of TCP, UDP and ICMP to be routed
   Counter fragments_held;          // gauge: those that wait for their datagram's first
-  Counter fragments_made;          // pieces of frames too big for their way out, beyond each one's first
+  Counter fragments_made;          // pieces of frames above the egress MTU, beyond each one's first
   Counter segments_made;           // segments of TCP super-frames, beyond each one's first
   Counter segments_merged;         // TCP segments that became part of another's frame
-  Counter receive_deferred;  // polls of a queue put off, for its frames had made more work than their share
-  Counter handoff_frames;    // frames that crossed from this worker to another
-  Counter learn_missed;      // reports on MACs that control did not get: over the port's budget, or ring full
-  Counter busy_cycles;       // TSC cycles of polls that found frames
-  Counter total_cycles;
-  [[no_unique_address]] StageCounters stages;  // of where they went, if built for that
+  Counter receive_deferred;        // polls of a queue put off: its frames had made more work than their share
+  Counter handoff_frames;          // frames that crossed from this worker to another
+  Counter learn_missed;  // reports of MACs that control did not get: over the port's budget, or ring full
+  Counter busy_cycles;   // TSC cycles of polls that found frames
+  Counter total_cycles;  // of all polls
+  [[no_unique_address]] StageCounters stages;  // where the cycles went, in a build with -Dstage_cycles=true
   std::unique_ptr<PortCounters[]> ports;       // by PortIndex
 };
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// DatagramNumbers: IPv4 identifications for what leaves in fragments under a shared address.
+// DatagramNumbers: IPv4 identifications for datagrams that leave in fragments, from an address that VMs
+// share.
 //
 // Two VMs that send to one remote through one external address may choose equal identifications, and the
 // remote would mix their fragments up (RFC 6864 5.3: who rewrites addresses answers for the identification

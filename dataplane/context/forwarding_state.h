@@ -65,12 +65,12 @@ class WordTable {
   std::size_t mask_ = 0;
 };
 
-// What a frame's sender is held against at a VM port, from little to much; guard.h.
+// How strictly a VM port's frames are checked for spoofed senders, from least to most; guard.h.
 enum class Guard : std::uint8_t {
-  GatewayOnly,  // nobody is the gateway
-  Others,       // ... nor one of those that other ports own
-  OwnMac,       // ... and has a MAC of the port's own
-  OwnBoth,      // ... and an IPv4 address of the port's own
+  GatewayOnly,  // no VM sends as the gateway
+  Others,       // ... nor from a MAC or address that another port owns
+  OwnMac,       // ... and only from a MAC of the port's own
+  OwnBoth,      // ... and only from an IPv4 address of the port's own
 };
 
 struct Port {
@@ -96,14 +96,14 @@ struct Port {
   }
 };
 
-// What the sender is told by ICMP when no session is to be had.
+// The ICMP error to a VM that gets no session, because none is left.
 enum class ExhaustionAnswer : std::uint8_t { Prohibited, HostUnreachable, Nothing };
 
 // A VM that inbound flows are opened to.
 struct InsideHost {
   net::MacAddr mac;  // zero: not resolved
   PortIndex port = 0;
-  bool is_silent = false;  // it was asked for, and has not answered: nothing waits for it
+  bool is_silent = false;  // it has not answered ARP: no frame waits for it
   [[nodiscard]] bool is_resolved() const { return !mac.is_zero(); }
 };
 
@@ -112,7 +112,7 @@ struct Network {
   net::MacAddr mac;         // the gateway's
   bool nat = true;          // false: isolated
   bool dhcp = false;
-  bool awaits_arp = false;      // control asks who has an address: every reply is wanted
+  bool awaits_arp = false;      // control asks who has an address, and takes every reply
   bool isolated_ports = false;  // VMs reach the gateway and what is behind it, not each other
   std::uint16_t mtu = 1500;     // bytes of IPv4 packet
   ExhaustionAnswer exhaustion_answer = ExhaustionAnswer::Prohibited;
@@ -131,32 +131,32 @@ struct Network {
   }
 };
 
-// A host on the uplink's link that was asked for.
+// A host on the uplink's link that control resolves.
 struct NextHop {
   net::MacAddr mac;        // zero: not resolved
-  bool is_silent = false;  // it has not answered: nothing waits for it
+  bool is_silent = false;  // it has not answered ARP: no frame waits for it
 };
 
-// Without an address, while DHCP gives none, nothing is forwarded: `mtu` is then 0, so that frames of
-// sessions find themselves too big without being asked more.
+// While DHCP gives no address, nothing is forwarded. `mtu` is then 0: the look-up's test for the MTU stops
+// frames that have a session, so that this needs no test of its own.
 struct Uplink {
   net::Ipv4Prefix address;  // unspecified: none
   net::Ipv4Addr gateway;
   net::MacAddr mac;
   net::MacAddr gateway_mac;  // zero: not resolved
   std::uint16_t mtu = 1500;  // bytes of IPv4 packet
-  // Control wants what comes for UDP port 68 and bears this transaction.
+  // Control takes DHCP replies, UDP for port 68, of this transaction.
   std::optional<std::uint32_t> dhcp_transaction;
-  // ... and whatever ARP says of this address, which is about to be ours; unspecified: there is none.
+  // Control takes ARP about this address, which is about to be ours; unspecified: there is none.
   net::Ipv4Addr checked_address;
   WordTable<NextHop> neighbors;  // on-link hosts by raw IPv4 address
 
   [[nodiscard]] bool has_address() const { return !address.address.is_unspecified(); }
-  // False beyond the link when nobody is known to lead there.
+  // False beyond the uplink's link when there is no gateway.
   [[nodiscard]] bool has_route(net::Ipv4Addr remote) const {
     return !gateway.is_unspecified() || address.contains(remote);
   }
-  // Of one that control asks for, zero when it is not resolved; nullptr: it asks for no such host.
+  // The MAC of a host that control resolves, zero until it is known; nullptr for any other host.
   [[nodiscard]] const net::MacAddr* asked_mac(net::Ipv4Addr host) const {
     if (host.is_unspecified()) return nullptr;
     if (host == gateway) return &gateway_mac;
@@ -180,7 +180,7 @@ struct Uplink {
   }
 };
 
-// Where an external endpoint leads that the configuration gives to a VM.
+// Where an external endpoint leads: an internal endpoint, by the configuration.
 struct Forward {
   net::Endpoint to;
   NetworkIndex network = 0;
@@ -192,7 +192,7 @@ struct ForwardingState {
   std::vector<Network> networks;
   std::uint16_t smallest_mtu = 1500;  // of the networks: what is not larger fits all of them
   std::vector<Port> ports;            // [kUplinkPort] is the uplink
-  // By network. Shared by states that differ in other things; never null once it has not been.
+  // By network. Shared by states that differ in other things; once set it is never null again.
   std::shared_ptr<const conntrack::NatPolicies> policies;
   WordTable<Forward> forwards;               // by forward_word() of the external endpoint
   WordTable<net::Endpoint> static_mappings;  // the external endpoint, by forward_word() of the forward's `to`

@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// FragmentTable: which fragments of which datagrams have come, and the frames that wait for their first.
+// FragmentTable: which fragments of each datagram have arrived, and the frames that wait for a first
+// fragment.
 //
-// Virtual reassembly: nothing is put together. Only the first fragment has ports; the table remembers them
-// as the datagram's lead, gives the lead to every later fragment, and keeps those that come too early:
+// Virtual reassembly: nothing is put together. Only the first fragment has ports. The table remembers them
+// as the datagram's lead, gives the lead to every later fragment, and keeps fragments that arrive too early:
 //
 //   later  [1480, 2960)   held: no lead yet
 //   first  [   0, 1480)   may go on, with its own ports; the held one is released with the lead
 //   last   [2960, 3008)   may go on with the lead; the datagram is complete and forgotten
 //
-// A fragment is let through once: a datagram whose fragments overlap is condemned (RFC 5722), so that what
-// the first one said can never be overwritten at the receiver (RFC 1858, RFC 3128); copies are dropped.
+// Every byte of a datagram passes once. A datagram whose fragments overlap is condemned (RFC 5722), so that
+// no later fragment overwrites at the receiver what the first one said (RFC 1858, RFC 3128); copies are
+// dropped.
 //
-// Everything is bounded. A datagram is forgotten 2 s after its latest fragment. A port that holds as much as
-// one may makes room by forgetting its own oldest datagrams: a flood costs nobody else. What all ports may
-// hold is more than there is; so each is sure of its even part of one half, whoever has taken the rest: of 10
-// ports 204 datagrams and 51 frames each, of 200 ports 10 and 2. Owned by one worker.
+// Everything is bounded. A datagram is forgotten 2 s after its latest fragment. A port at its quota makes
+// room by forgetting its own oldest datagrams, so a flood costs nobody else. The quotas of all ports together
+// exceed the table; so one half of it is kept for the ports in even parts: of 10 ports 204 datagrams and 51
+// frames each, of 200 ports 10 and 2. Owned by one worker.
 #pragma once
 
 #include <array>
@@ -29,7 +31,8 @@
 
 namespace vmnat::dataplane {
 
-// A datagram, as RFC 791 tells them apart, and where it is seen: a VM cannot meddle with another's.
+// A datagram by the fields of RFC 791 section 3.2, and by port and direction, so that no VM meddles with
+// another's.
 struct DatagramKey {
   std::uint64_t addresses = 0;  // source, destination
   std::uint64_t rest = 0;       // identification, protocol, direction, port
@@ -47,7 +50,7 @@ struct Piece {
   bool is_last = false;
 };
 
-// What the first fragment says for all of them.
+// The first fragment's ports, which hold for all fragments of the datagram.
 struct Lead {
   net::L4Port local_port;
   net::L4Port remote_port;
@@ -100,14 +103,14 @@ class FragmentTable {
   // Refused frames are still the caller's; held ones are the table's.
   Verdict admit_first(const Piece& piece, const Lead& lead, Time now);
   Verdict admit_later(const Piece& piece, rte_mbuf* frame, Time now);
-  // The first fragment is not to go on for this reason, and no other fragment will.
+  // The first fragment is dropped for this reason, and so will be all others of its datagram.
   void condemn(const Piece& piece, DropReason reason, Time now);
 
   // Frames whose lead has come, in their order of arrival; their notes hold the errand and the lead.
   [[nodiscard]] bool has_released() const { return first_released_ != kNone; }
   unsigned take_released(rte_mbuf** frames, unsigned most);
 
-  // Drops what has waited in vain: a bounded piece of work.
+  // Drops frames that have waited in vain, a bounded number in each call.
   void expire(Time now) {
     if (in_use_ != 0) expire_some(now);
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// PortRights: which MACs and addresses a port may call its own; guard.h says how it comes to them.
+// PortRights: which MACs and addresses the VMs of a port may send from; guard.h says by what right.
 #pragma once
 
 #include "base/ids.h"

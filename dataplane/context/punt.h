@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// Punt: a frame's way to the control thread, which none can fill for the others. Cold.
+// Punt: a frame goes to the control thread. Budgets keep any port from crowding out the others. Cold.
 //
-// Control is one thread, and a VM, or a stranger on the uplink, may send what is for control as fast as it
-// likes. So each port has a budget for each class of it, refilled once a tick of the workers' clock (1/16 s):
-// DHCP, ARP replies, and frames that wait for a MAC address, of which one destination gets eight a tick at
-// most. The budgets of all ports together fit into the ring, which control empties within a tick. What is
-// over is dropped as `punt_budget`. Example, 4 ports: 96 DHCP messages, 48 ARP replies and 48 unresolved
-// frames a tick of each, 1536, 768 and 768 a second; a VM that floods DHCP leaves room for 3 x 192 frames of
-// the others. A port that leads to many, a segment or a relay, may have six times as much of DHCP.
+// Control is one thread, and a VM, or a stranger on the uplink, may send frames for control as fast as it
+// likes. So each port has a budget for each class of frames, refilled once a tick of the workers' clock (1/16
+// s): DHCP, ARP replies, and frames that wait for a MAC address, of which one destination gets eight a tick
+// at most. The budgets of all ports together fit into the ring, which control empties within a tick. A frame
+// over its budget is dropped as `punt_budget`. Example, 4 ports: 96 DHCP messages, 48 ARP replies and 48
+// unresolved frames a tick for each, 1536, 768 and 768 a second; a VM that floods DHCP leaves room for 3 x
+// 192 frames of the others. A port that leads to many hosts, a segment or a relay, may punt six times as much
+// DHCP.
 //
-// What the uplink lives on goes by a ring of its own, emptied first: ARP replies that say what is known of
-// the router have a budget that nothing else takes from, as have those of neighbours that were asked, those
-// of others, and DHCP messages that bear our client's transaction.
+// Frames that the uplink depends on go by a ring of their own, which control empties first. There each class
+// has its own budget: ARP replies that confirm the router's MAC, those of neighbours that were asked, those
+// of others, and DHCP messages of our client's transaction.
 //
-// What the switch learns goes the same way, with a budget a port: a VM that makes up MACs costs neither the
-// others' their place in the ring nor control its time.
+// Reports of learned MACs go to control as well, with a budget a port: a VM that makes up MACs takes neither
+// the others' place in the ring nor control's time.
 //
-// Only frames of one buffer are taken: no ring holds more buffers than entries, and control never sees a
-// frame that it could not send. (A super-frame whose next hop is not resolved is dropped; TCP repeats it.)
+// Only frames of one buffer are punted, so that no ring holds more buffers than entries, and control can send
+// every frame that it gets. (A super-frame whose next hop is not resolved is dropped; TCP sends it again.)
 #pragma once
 
 #include <array>

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// RefusedRemotes: towards whom sessions were refused for want of a port, a record or a place in a limit, and
-// how often; the top of them, in bounded space.
+// RefusedRemotes: the remotes towards which most sessions were refused for exhaustion (no port, table full,
+// over a limit), and how often; in bounded space.
 //
 // Space-Saving (Metwally, Agrawal, El Abbadi 2005): a remote without a row takes that of the least one, with
 // its count, which may then be too high by `excess`. A remote with more than 1/16 of all refusals always has
 // a row. Example of a full sketch whose least row is (B, 5): C comes and is (C, 6, excess 5).
 //
-// Written by one worker, on the way of refusals alone; read whole by any thread, which waits for no one.
+// Written by one worker, in refusals alone; any thread reads it whole and waits for no one.
 #pragma once
 
 #include <array>
@@ -19,7 +19,7 @@
 
 namespace vmnat::dataplane {
 
-// Is the frame one for which no session was to be had, though it might have one?
+// True when policy would have allowed a session, and none was left.
 constexpr bool is_exhaustion(DropReason reason) {
   return reason == DropReason::NoPort || reason == DropReason::SessionTableFull ||
          reason == DropReason::SessionLimit || reason == DropReason::SessionRate;

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Hairpin: from one VM to another by way of an external address (RFC 4787 REQ-9, RFC 5508 REQ-7). Cold.
 //
-// The frame has gone the whole way out, up to the uplink; there it turns round and comes in, as if a router
-// had sent it back. So it takes two sessions and passes the receiver's filter, and the receiver sees the
-// sender's external address and port, from the same network or from another. Example, with 8080 forwarded to
-// .10:80:
+// The frame goes the whole way out, up to the uplink; there it turns round and comes in, as if a router had
+// sent it back. So it passes two sessions and the receiver's filter, and the receiver sees the sender's
+// external address and port, whether both are in one network or not. Example, with 8080 forwarded to .10:80:
 //
 //   192.168.122.11:5000 > 203.0.113.2:8080    out   203.0.113.2:5000 > 203.0.113.2:8080
 //                                             in    203.0.113.2:5000 > 192.168.122.10:80
 //
-// Only for external addresses on the uplink's link; for others the router turns the frame round.
+// Only for external addresses on the uplink's link; for others the router turns the frame round. A frame
+// turns round once at most: inbound frames do not leave by the uplink.
 #pragma once
 
 #include "base/ids.h"

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // ICMP errors on their way through the NAT (RFC 5508 section 4, RFC 4787 REQ-12). Cold, one at a time.
 //
-// An error quotes the packet that it is about, and that packet travelled the other way: it names the
-// session. Besides the outer header the quote is translated, so that its receiver knows it for its own:
+// An error quotes the packet that it is about. That packet travelled the other way, and names the session.
+// The outer header and the quote are both translated, so that the receiver recognises its own packet:
 //
 //   in:   router > 203.0.113.2     time exceeded, about 203.0.113.2:40000    > 198.51.100.7:80
 //   out:  router > 192.168.122.10  time exceeded, about 192.168.122.10:40000 > 198.51.100.7:80
 //
-// All checksums are mended by what changed: the quoted IPv4 header's, the quoted UDP, ICMP or TCP one where
-// its bytes are there (TCP's mostly are not: 8 bytes are all that RFC 792 asks for), and the message's own.
-// An error neither refreshes nor ends the session (RFC 5508 REQ-6), and none is sent about it.
+// All checksums are updated by the change: that of the quoted IPv4 header, that of the quoted UDP, ICMP or
+// TCP header where its bytes are there (TCP's mostly are not: RFC 792 asks for 8 bytes), and the message's
+// own. An error neither refreshes nor ends the session (RFC 5508 REQ-6), and causes no ICMP error.
 #pragma once
 
 #include <optional>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Local: what vmnat answers itself, in place: ARP for its addresses and ping of them.
+// Local: requests that vmnat answers itself, ARP for its addresses and ping of them.
 //
-// The request's buffer becomes the answer and leaves by the port it came from.
+// The request's buffer becomes the reply, which leaves by the port that the request came from.
 #pragma once
 
 #include "base/ids.h"
@@ -19,11 +19,11 @@ void answer_echo(Context& context, rte_mbuf* frame, const ParsedPacket& packet, 
 // timestamps are not, 3.2.2.8).
 bool is_echo_request(rte_mbuf* frame, const ParsedPacket& packet);
 
-// True for what a DHCP server would answer: UDP to port 67.
+// True for UDP to port 67, a DHCP server's.
 bool is_dhcp_request(rte_mbuf* frame, const ParsedPacket& packet);
 
-// True for what the uplink's DHCP client waits for, while there is one: UDP to port 68 from the uplink, in
-// its transaction. Whoever has not heard its question cannot have control look at an answer.
+// True for a reply to the uplink's DHCP client, while there is one: UDP to port 68 from the uplink, in its
+// transaction. So a station that has not heard the request cannot have control look at its frames.
 [[gnu::cold]] bool is_for_dhcp_client(const Context& context, rte_mbuf* frame, const ParsedPacket& packet,
                                       PortIndex from);
 

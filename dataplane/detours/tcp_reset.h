@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The RST that answers a TCP segment of no connection, in the name of whom it was for: RFC 9293 section
-// 3.10.7.1, CLOSED. Its sender knows at once that the connection is gone, as after a restart of the gateway.
+// TCP reset: the RST that answers a segment of no connection, from the address that the segment was for (RFC
+// 9293 section 3.10.7.1, CLOSED). So its sender knows at once that the connection is gone, as after a restart
+// of the gateway.
 //
 //   segment with ACK   RST, SEQ = its acknowledgement number
 //   without            RST ACK, SEQ = 0, ACK = what follows the segment
@@ -10,7 +11,7 @@
 
 namespace vmnat::dataplane {
 
-// For a whole segment that is no RST. nullptr: no buffer is to be had.
+// For a whole segment that is no RST. nullptr: no buffer is available.
 [[gnu::cold]] rte_mbuf* reset_about(rte_mbuf* frame, const ParsedPacket& packet);
 
 }  // namespace vmnat::dataplane

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The frame that tells a network where a VM is, on its VMM's behalf: an RARP request (RFC 903) for the VM's
-// own address, by broadcast, from its MAC. Nobody answers it; bridges on the way learn the MAC.
+// Announcement: the frame that tells a network where a VM is, sent for its VMM: an RARP request (RFC 903) for
+// the VM's own address, by broadcast, from its MAC. Nobody answers it; bridges on the way learn the MAC.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// GuestMemory: where a guest's memory is mapped here. Guests give addresses of theirs; what is not theirs to
-// give is not found.
+// GuestMemory: where a guest's memory is mapped here. Guests name addresses of their own; an address outside
+// of their memory is not found.
 #pragma once
 
 #include <array>

@@ -4,23 +4,21 @@
 //
 //   available ring    heads of chains, from the guest    | 7 | 3 | 9 |          next_available_ = 3
 //   descriptors       buffers, chained                   7: [header, frame]     3: [header] -> [frame]
-//   used ring         what is done with                  | 7 | 3 | 9 |          index: made visible for a
-//   burst
+//   used ring         chains given back to the guest     | 7 | 3 | 9 |          index: one store a burst
 //
-// A burst goes through the ring in stages, as the other CPU has written, or will read, every line of it:
-// heads, then descriptors, then frames, each stage prefetching what the next one needs. A chain of one
-// descriptor, which is what fast guests send, is copied where it stands; all else is walked, in cold
-// functions. The index of the used ring is ours alone, so a plain store publishes it.
+// A burst goes through the ring in stages, because the other CPU has written, or will read, every line of it:
+// heads, then descriptors, then frames. Each stage prefetches what the next one needs. A chain of one
+// descriptor, which is what fast guests send, is copied in one piece; all other chains are walked, in cold
+// functions. Only this side writes the index of the used ring, so a plain store publishes it.
 //
 // Nothing in the guest's memory is trusted. A chain that is longer than the ring, points outside of the
-// guest's memory, has no frame, or one of more than 64 KB, becomes an empty frame, which the pipeline drops
-// and counts; the guest gets its descriptors back.
+// guest's memory, or holds no frame or one of more than 64 KB, becomes an empty frame, which the pipeline
+// drops and counts; the guest gets its descriptors back.
 //
-// Work for a guest is bounded by what comes of it. Chains of several descriptors are what a guest can make
-// long: of 1024 chains of 1024 descriptors each, all without a byte, a call reads 512 descriptors and leaves
-// the rest where it is. Legitimate ones fit: 11 super-frames of 64 KB in buffers of 1.5 KB, and put() may
-// read as many more as the frames' bytes need. When a budget ends a call, that is counted
-// (Layout::deferrals).
+// The work of a call is bounded. A guest can make chains of several descriptors long: of 1024 chains of 1024
+// descriptors each, all without a byte, a call reads 512 descriptors and leaves the rest in the ring.
+// Legitimate chains fit: 11 super-frames of 64 KB in buffers of 1.5 KB, and put() may read as many more as
+// the frames' bytes need. A call that ends at a budget is counted (Layout::deferrals).
 //
 // Threads: one worker; librte_vhost's, which sets it up, while no worker is at it (vhost_port.h).
 #pragma once

@@ -14,8 +14,8 @@
 //
 // So the worker pays two plain stores a burst, no fence.
 //
-// A VMM whose VM has come from another host asks that the network hears of it: the frame that says so comes
-// out of receive() like one of the VM's own, and is held against what the port owns like those.
+// After a migration a VMM asks to announce its VM to the network. The announcement comes out of receive()
+// like a frame of the VM's own, and passes the same checks.
 #pragma once
 
 #include <algorithm>

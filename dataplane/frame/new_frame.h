@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Frames that vmnat makes itself, of one buffer each.
+// New frame: frames that vmnat makes itself, in one buffer each.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 
 namespace vmnat::dataplane {
 
-// A frame of so many bytes, to be written. nullptr: no buffer is to be had, or none holds as much.
+// A frame of so many bytes, yet to be written. nullptr: no buffer is available, or none is that large.
 rte_mbuf* new_frame(std::size_t length, rte_mempool* pool);
 // The same, with these bytes.
 rte_mbuf* new_frame(std::span<const std::byte> bytes, rte_mempool* pool);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Deliver: the translated frame gets its link-layer addresses and its way out.
+// Deliver: the translated frame gets its link-layer addresses, and goes to the transmitter of its port.
 //
-// Outbound to the next hop's MAC by the uplink (or to control, which resolves it by ARP and sends the
-// frame on); inbound to the VM's MAC by its port. The sending itself is transmit's.
+// Outbound frames leave by the uplink to the next hop's MAC; while that is unknown they are punted to
+// control, which resolves it by ARP and sends the frame on. One for an external address of ours turns round
+// (hairpin.h). Inbound frames leave by the VM's port to its MAC.
 #pragma once
 
 #include "dataplane/context/context.h"

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Guard: a VM speaks in its own name alone, so that none takes the gateway's or a neighbour's address, nor
-// has the switch learn a neighbour's MAC; and it is neither router nor DHCP server to its neighbours.
+// Guard: anti-spoofing. A VM sends from its own MAC and addresses alone, so that it takes neither the
+// gateway's nor a neighbour's address, and the switch learns no MAC of a neighbour at its port. Nor is it
+// router or DHCP server to its neighbours.
 //
-// A port owns the MAC and address of each of its DHCP leases, and those of its configuration; control
-// publishes who owns what, and how strict the port's guard is (forwarding_state.h). Example, vm1 with the
-// lease (aa:..:01, .10) and vm2 without one:
+// A port owns the MAC and address of each of its DHCP leases, and those of its configuration. Control
+// publishes the owners, and how strict each port's guard is (forwarding_state.h). Example, vm1 with the lease
+// (aa:..:01, .10) and vm2 without one:
 //
 //   vm1 as aa:..:01, .10                 goes on: the usual sender, two compares
 //   vm1 as aa:..:01, .77                 dropped, spoofed_address
@@ -12,13 +13,13 @@
 //   anyone as 0.0.0.0 in an ARP probe    goes on (RFC 5227); in IPv4: a DHCP client that may not have a lease
 //                                        yet, whose MAC is then only held against those of others
 //
-// Where the guard is on, frames for other VMs are also held against what only a router or server says: DHCP
-// to a client's port 68 where vmnat gives the leases, RARP replies, ICMP router advertisements, and IPv6's
-// ways to the same (guard_ipv6.h). `guard: off` is for VMs that are one.
+// Where the guard is on, a VM may not send to other VMs the messages of a router or a server: DHCP to a
+// client's port 68 where vmnat gives the leases, RARP replies, ICMP router advertisements, and their
+// counterparts in IPv6 (guard_ipv6.h). `guard: off` is for VMs that are router or server.
 //
-// Looked at is what a guest's stack would look at: VLAN tags (frames of VLAN 0 are untagged to it) and
-// LLC/SNAP are looked through, within each other and four deep, and headers that are cut short are read
-// as the padding would make them. Of all else the source MAC is looked at.
+// The guard looks where a guest's stack would look: through VLAN tags (frames of VLAN 0 are untagged to it)
+// and LLC/SNAP, nested four deep; headers that are cut short are read as if padded with zeroes. Of any other
+// frame it looks at the source MAC.
 #pragma once
 
 #include <optional>
@@ -36,12 +37,12 @@ inline bool is_usual_sender(const Network& network, const Port& port, rte_mbuf* 
   return port.guard == Guard::GatewayOnly ? source != network.gateway.address : source == port.usual_address;
 }
 
-// Why the frame, which has a whole Ethernet header, may not come from its sender. Of one that cannot be
-// routed also why it may not go to other VMs.
+// The reason to drop a frame with a whole Ethernet header for its sender; of an unroutable frame also the
+// reason not to let it go to other VMs.
 std::optional<DropReason> refusal_of_sender(const ForwardingState& state, PortIndex from, rte_mbuf* frame,
                                             const ParsedPacket& packet);
 
-// True for the few frames, of those that could be routed, of which refusal_of_service has to be asked.
+// True for the few routable frames that refusal_of_service has to look at.
 inline bool may_be_service(rte_mbuf* frame, const ParsedPacket& packet) {
   constexpr auto dhcp_client_port = net::L4Port::from_host(68);
   return packet.kind == PacketKind::Fragment ||
@@ -49,7 +50,7 @@ inline bool may_be_service(rte_mbuf* frame, const ParsedPacket& packet) {
           l4_of<net::UdpHeader>(frame, packet).destination_port == dhcp_client_port);
 }
 
-// Why the frame may not go to other VMs, whoever has sent it.
+// The reason not to let the frame go to other VMs, whoever has sent it.
 [[gnu::cold]] std::optional<DropReason> refusal_of_service(const ForwardingState& state, PortIndex from,
                                                            rte_mbuf* frame);
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Switch: the link layer's decision. A network is one Ethernet segment of VM ports and the gateway.
 //
-// From a VM: a frame for the gateway's MAC stays in the burst, to be routed; one for another VM goes to
-// the port where that MAC was learned; broadcast, multicast and unknown MACs are flooded. What the gateway
-// itself is asked by broadcast (ARP, DHCP) is answered or punted here. A frame whose sender is somebody else
-// ends before that (guard.h), and so does what bridges keep to themselves (STP, LLDP, PAUSE, ...), from
-// whatever port. Where ports are isolated, nothing goes from one to another.
-// From the uplink: only what is sent to our MAC stays; ARP is answered or punted.
+// From a VM: a frame for the gateway's MAC stays in the burst, to be routed. A frame for another VM goes to
+// the port where that MAC was learned; broadcast, multicast and unknown MACs are flooded. ARP and DHCP
+// requests to the gateway by broadcast are answered or punted here. A frame with a spoofed sender is dropped
+// before that (guard.h), and so are frames between bridges (STP, LLDP, PAUSE, ...) from any port. Where ports
+// are isolated, no frame goes from one to another. From the uplink: a frame for our MAC stays; ARP is
+// answered or punted.
 #pragma once
 
 #include "dataplane/context/context.h"

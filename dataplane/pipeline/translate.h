@@ -15,8 +15,8 @@ namespace vmnat::dataplane {
 template <Direction direction>
 void translate(Context& context, Burst& burst);
 
-// Makes of a frame that `session` has translated outbound what its VM sent again, to be quoted. Its IPv4
-// identification, and the MSS of a SYN, may have changed for good.
+// Undoes what `session` did to an outbound frame, so that an ICMP error can quote it as its VM sent it. A new
+// IPv4 identification and a lowered MSS stay.
 [[gnu::cold]] void undo_translation(rte_mbuf* frame, const ParsedPacket& packet, const Session& session);
 
 extern template void translate<Direction::Outbound>(Context&, Burst&);

@@ -5,7 +5,7 @@
 //   table of 65536, polled each 2 ms by an idle worker:  5 records a step of 244 us, 8 steps a poll: 40
 //   records the same, polled each 2 us by a busy one:            5 records in one poll of 122
 //
-// A poll after a long silence makes up for 16 ms at most: the sweep is not to be felt as latency.
+// A poll after a long silence makes up for 16 ms at most, so that the sweep adds no latency.
 #pragma once
 
 #include <algorithm>

@@ -2,9 +2,9 @@
 // FairShare: how much work the frames of one receive queue may make for their worker. Owned by that worker.
 //
 // A burst is 32 frames, but one frame may be cut into 256 segments, be copied to every port of its network,
-// or hold 64 KB. What a burst makes beyond a poll's share is a debt, and the queue is not polled until it is
-// paid: its frames wait with their guest, and the worker's other ports have their turns meanwhile. Example,
-// 32 super-frames of 45 segments each:
+// or hold 64 KB. The work that a burst makes beyond a poll's share is a debt, and the queue is not polled
+// until the debt is paid: its frames wait with their guest, and the worker's other ports have their turns
+// meanwhile. Example, 32 super-frames of 45 segments each:
 //
 //   poll 1      32 frames, 1408 segments more      debt 1344
 //   poll 2-22   not polled, 64 a poll              debt 1280 ... 0

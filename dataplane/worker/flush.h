@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Flush: ending sessions that control selects, by the worker that owns them, a bounded piece a poll.
+// Flush: a worker ends those of its sessions that control selects, a bounded number of records a poll.
 //
-// FlushBox is a mailbox for one request: control writes the selector and a ticket, the worker sees the
-// ticket, erases what matches in steps, and writes the number and the ticket back. Neither waits for the
-// other, and the box lives as long as the worker, so control may lose interest at any time.
+// FlushBox is a mailbox for one request. Control writes the selector and a ticket; the worker sees the
+// ticket, erases matching sessions in steps, and writes their number and the ticket back. Neither waits for
+// the other, and the box lives as long as the worker, so control may give up waiting at any time.
 //
 //   control: if (box.is_idle()) ticket = box.ask({.port = 1});      later: box.answer_to(ticket) -> 17
 //   worker:  if (box.has_work()) box.flush_some(conntrack, now);    each poll

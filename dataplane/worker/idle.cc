@@ -7,8 +7,8 @@
 namespace vmnat::dataplane {
 
 void IdleRest::prepare_thread() {
-  prctl(PR_SET_TIMERSLACK, 1000UL, 0, 0, 0);
-}  // nanoseconds; default is 50 us
+  prctl(PR_SET_TIMERSLACK, 1000UL, 0, 0, 0);  // nanoseconds; the default is 50 us
+}
 
 void IdleRest::rest() {
   if (empty_polls_ == kPatience + 1) silence_ = kPatienceTime;  // the first time since a frame

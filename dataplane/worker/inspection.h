@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inspection: control looks into a worker's conntrack by having the worker look, between two polls.
+// Inspection: a worker looks into its conntrack for control, between two polls. For debugging: forwarding
+// rests meanwhile.
 //
-// For debugging: forwarding rests meanwhile. Control fills an Inspection and hands it in; the worker runs it
-// on its own thread and hands it back. It must live until then; a worker has one at a time.
+// Control fills an Inspection and hands it in; the worker runs it on its own thread and hands it back. It
+// must live until then. A worker has one at a time.
 #pragma once
 
 #include <atomic>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Construction of what a worker owns: done by control before the worker runs, and the only code of this
-// folder that allocates.
+// Constructors of what a worker owns. Control calls them before the worker runs; no other code of dataplane/
+// allocates.
 #include <algorithm>
 #include <bit>
 

@@ -4,8 +4,7 @@
 //
 //   byte 0           features: 1 mergeable, 2 virtio 1, 4 event index
 //   8 x 8 bytes      descriptors: place, offset (2), length (2), times 256 when the place's bit 7 is set,
-//   flags,
-//                    next, length's high part
+//                    flags, next, length's high part
 //   1 byte, n bytes  heads that are made available
 //   the rest         what stands in the guest's memory from kLow on: frames, tables of indirect descriptors
 #include <algorithm>

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the tests over a Testbed share: who is who, looking into frames, and what holds after every test.
+// Fixture: what the tests over a Testbed share. Addresses, views into frames, and the checks after every
+// test.
 //
 //   class Refuse : public OnTestbed {};
-//   TEST_F(Refuse, ...) { bed.exchange(kVm1, outbound().frame()); EXPECT_EQ(icmp(only(bed.take(kVm1))).type,
-//   ...
+//   TEST_F(Refuse, ...) {
+//     bed.exchange(kVm1, outbound().frame());
+//     EXPECT_EQ(icmp(only(bed.take(kVm1))).type, ...
 #pragma once
 
 #include <algorithm>

@@ -73,7 +73,7 @@ class Testbed {
   void put_unfinished(PortIndex port, const Bytes& frame, std::uint16_t segment_size);
   // Polls every worker until nothing moves any more.
   void run();
-  // Puts one frame in and lets everything settle.
+  // Puts one frame in and polls until nothing moves any more.
   void exchange(PortIndex port, const Bytes& frame);
   std::vector<Bytes> take(PortIndex port);                      // what was sent by the port
   std::vector<SentFrame> take_sent(PortIndex port);             // of its first queue
