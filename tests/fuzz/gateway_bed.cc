@@ -12,7 +12,6 @@ using dataplane::InsideHost;
 using dataplane::WordTable;
 using namespace test;
 
-constexpr const char* kExternal = "203.0.113.2";
 constexpr const char* kRemote = "198.51.100.2";
 
 net::Endpoint endpoint(const char* address, std::uint16_t port) {

@@ -17,10 +17,6 @@
 
 namespace vmnat::test {
 
-inline constexpr const char* kExternal = "203.0.113.2";
-inline constexpr const char* kServer = "198.51.100.7";
-inline constexpr const char* kVm1Address = "192.168.122.10";
-
 inline net::Endpoint endpoint(const char* address, std::uint16_t port) {
   return {net::parse_ipv4(address).value(), net::L4Port::from_host(port)};
 }
@@ -28,7 +24,7 @@ inline net::Endpoint endpoint(const char* address, std::uint16_t port) {
 // The one frame that is expected; an empty one, and a failure, when there are more or none.
 inline Bytes only(std::vector<Bytes> frames) {
   EXPECT_EQ(frames.size(), 1u);
-  return frames.empty() ? Bytes(60) : frames.front();
+  return frames.empty() ? Bytes(80) : frames.front();
 }
 
 inline const net::EthernetHeader& ethernet(const Bytes& frame) {

@@ -28,6 +28,10 @@ inline constexpr net::MacAddr kIslandMac{{0x52, 0x54, 0, 0, 3, 1}};
 constexpr net::MacAddr vm_mac(std::uint8_t number) {
   return {{0x52, 0x54, 0, 0xaa, 0, number}};
 }
+inline constexpr const char* kExternal = "203.0.113.2";
+inline constexpr const char* kServer = "198.51.100.7";  // a remote behind the router
+inline constexpr const char* kVm1Address = "192.168.122.10";
+inline constexpr const char* kVm2Address = "192.168.122.11";
 constexpr PortIndex kUplink = 0, kVm1 = 1, kVm2 = 2, kVm3 = 3, kVm4 = 4, kVm5 = 5;
 inline constexpr unsigned kPortCount = 6;
 

@@ -15,10 +15,6 @@ using dataplane::Offloads;
 using net::TcpHeader;
 using ::testing::SizeIs;
 
-constexpr const char* kExternal = "203.0.113.2";
-constexpr const char* kServer = "198.51.100.7";
-constexpr const char* kVm1Address = "192.168.122.10";
-constexpr const char* kVm2Address = "192.168.122.11";
 constexpr std::uint16_t kDontFragment = 0x4000;
 constexpr std::size_t kTcpHeaders = 14 + 20 + 20;
 constexpr Offloads kAll{.checksums = true, .tcp4_segments = true, .tcp6_segments = true};

@@ -26,10 +26,6 @@ using ::testing::Pair;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 
-constexpr const char* kExternal = "203.0.113.2";
-constexpr const char* kServer = "198.51.100.7";
-constexpr const char* kVm1Address = "192.168.122.10";
-constexpr const char* kVm2Address = "192.168.122.11";
 constexpr std::uint16_t kMore = 0x2000;
 
 Packet outbound() {

@@ -20,8 +20,6 @@ using net::TcpHeader;
 using ::testing::ElementsAre;
 using ::testing::SizeIs;
 
-constexpr const char* kExternal = "203.0.113.2";
-constexpr const char* kServer = "198.51.100.7";
 constexpr std::uint16_t kDontFragment = 0x4000;
 constexpr std::uint16_t kFlow = 40000, kOtherFlow = 40001;  // ports of the VM, kept outside
 constexpr std::uint32_t kStart = 0xffff'f000;               // sequence numbers wrap on the way

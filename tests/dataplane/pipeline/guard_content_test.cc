@@ -19,8 +19,6 @@ using dataplane::Guard;
 using net::ArpOperation;
 using Numbers = std::vector<unsigned>;
 
-constexpr const char* kVm1Address = "192.168.122.10";
-constexpr const char* kVm2Address = "192.168.122.11";
 constexpr const char* kGateway = "192.168.122.1";
 constexpr net::MacAddr kAllNodes{{0x33, 0x33, 0, 0, 0, 1}};
 constexpr net::MacAddr kOwn = vm_mac(1), kOther = vm_mac(2);

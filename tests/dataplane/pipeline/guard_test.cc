@@ -14,8 +14,6 @@ using dataplane::DropReason;
 using dataplane::Guard;
 using net::ArpOperation;
 
-constexpr const char* kServer = "198.51.100.7";
-constexpr const char* kVm1Address = "192.168.122.10";
 constexpr const char* kGateway = "192.168.122.1";
 constexpr const char* kFree = "192.168.122.77";
 

@@ -14,9 +14,6 @@ namespace {
 
 using net::TcpHeader;
 
-constexpr const char* kServer = "198.51.100.7";
-constexpr const char* kVm1Address = "192.168.122.10";
-
 // A segment with these options, padded with zeros to whole words, and a checksum that makes its sum 0.
 Bytes segment(const std::vector<unsigned>& options) {
   Bytes bytes(20);

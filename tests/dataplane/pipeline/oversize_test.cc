@@ -3,8 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/support/fixture.h"
 #include "tests/support/fragment_builder.h"
-#include "tests/support/testbed.h"
 
 namespace vmnat::test {
 namespace {
@@ -23,9 +23,6 @@ using ::testing::Pair;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 
-constexpr const char* kExternal = "203.0.113.2";
-constexpr const char* kServer = "198.51.100.7";
-constexpr const char* kVm1Address = "192.168.122.10";
 constexpr std::uint16_t kDontFragment = 0x4000;
 
 Packet outbound(std::size_t payload) {
@@ -36,10 +33,6 @@ Packet inbound(std::size_t payload) {
 }
 std::size_t ip_length(const Bytes& frame) {
   return frame.size() - 14;
-}
-Bytes only(std::vector<Bytes> frames) {
-  EXPECT_EQ(frames.size(), 1u);
-  return frames.empty() ? Bytes(60) : frames.front();
 }
 
 class Oversize : public ::testing::Test {

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/support/testbed.h"
+#include "tests/support/fixture.h"
 
 namespace vmnat::test {
 namespace {
@@ -13,8 +13,6 @@ using net::to_string;
 using ::testing::IsEmpty;
 
 constexpr std::uint8_t kGre = 47, kEsp = 50, kSctp = 132, kUnassigned = 200;
-constexpr const char* kExternal = "203.0.113.2";
-constexpr const char* kServer = "198.51.100.7";
 constexpr const char* kAddresses[] = {"", "192.168.122.10", "192.168.122.11", "192.168.122.12"};
 
 Packet from_vm(std::uint8_t vm, std::uint8_t protocol, const std::string& remote = kServer) {
@@ -23,15 +21,8 @@ Packet from_vm(std::uint8_t vm, std::uint8_t protocol, const std::string& remote
 Packet from_remote(std::uint8_t protocol, const std::string& remote = kServer) {
   return Packet().from(kRouterMac, remote).to(kUplinkMac, kExternal).protocol(protocol).payload(40);
 }
-const net::Ipv4Header& ip(const Bytes& frame) {
-  return *net::view<net::Ipv4Header>(frame, 14);
-}
 Bytes payload(const Bytes& frame) {
   return {frame.begin() + 34, frame.end()};
-}
-Bytes only(std::vector<Bytes> frames) {
-  EXPECT_EQ(frames.size(), 1u);
-  return frames.empty() ? Bytes(80) : frames.front();
 }
 
 class Portless : public ::testing::TestWithParam<std::uint8_t> {

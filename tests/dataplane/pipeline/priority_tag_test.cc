@@ -16,9 +16,6 @@ using net::TcpHeader;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-constexpr const char* kExternal = "203.0.113.2";
-constexpr const char* kServer = "198.51.100.7";
-constexpr const char* kVm1Address = "192.168.122.10";
 constexpr std::size_t kAddresses = 12;  // bytes of the two MAC addresses
 
 using Tags = std::vector<unsigned>;

@@ -13,9 +13,6 @@ using net::ArpOperation;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-constexpr const char* kServer = "198.51.100.7";
-constexpr const char* kVm1Address = "192.168.122.10";
-constexpr const char* kVm2Address = "192.168.122.11";
 constexpr net::MacAddr kAllNodes{{0x33, 0x33, 0, 0, 0, 1}};
 
 Bytes between(net::MacAddr to) {

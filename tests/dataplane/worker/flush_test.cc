@@ -11,8 +11,6 @@ namespace {
 using dataplane::FlushBox;
 using dataplane::SessionSelector;
 
-constexpr const char* kServer = "198.51.100.7";
-
 struct Flush : ::testing::Test {
   void SetUp() override {
     bed.learn(kVm1, vm_mac(1));
