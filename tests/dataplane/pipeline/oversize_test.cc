@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Frames larger than the MTU of their way out: cut when that is allowed, else refused with the MTU.
+// Frames above the egress MTU: cut when that is allowed, else refused with the MTU.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
