@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "net/wire.h"
+#include "net/arp.h"
 
 namespace vmnat::dhcp {
 namespace {
@@ -149,8 +149,8 @@ void Client::on_nak(ClientTime now) {
 }
 
 void Client::receive_arp(ByteView frame, ClientTime now) {
-  const auto* arp = net::view<net::ArpPacket>(frame, sizeof(net::EthernetHeader));
-  if (arp == nullptr || !arp->is_ethernet_ipv4() || arp->sender_mac == settings_.mac) return;
+  const auto* arp = net::arp_in(frame);
+  if (arp == nullptr || arp->sender_mac == settings_.mac) return;
   const net::Ipv4Addr sender = arp->sender_address;
   if (state_ == ClientState::Checking) {
     // RFC 5227 section 2.1.1: whoever has the address, in any ARP packet, or is probing for it as well.

@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cstring>
 
 #include "dhcp/client.h"
-#include "net/wire.h"
+#include "net/arp.h"
 
 namespace vmnat::dhcp {
 namespace {
@@ -121,27 +120,10 @@ void Client::send(MessageType type, ClientTime now) {
   ++counters_.sent;
 }
 
-// RFC 5227 section 2.1.1: the sender's address is all zeroes, so that nobody's cache is touched.
 void Client::send_probe() {
-  const net::EthernetHeader ethernet{
-      .destination = net::kBroadcastMac,
-      .source = settings_.mac,
-      .type = net::Be16::from_host(static_cast<std::uint16_t>(net::EtherType::Arp))};
-  const net::ArpPacket arp{
-      .hardware_type = net::Be16::from_host(1),
-      .protocol_type = net::Be16::from_host(static_cast<std::uint16_t>(net::EtherType::Ipv4)),
-      .hardware_length = sizeof(net::MacAddr),
-      .protocol_length = sizeof(net::Ipv4Addr),
-      .operation = net::Be16::from_host(static_cast<std::uint16_t>(net::ArpOperation::Request)),
-      .sender_mac = settings_.mac,
-      .sender_address = {},
-      .target_mac = {},
-      .target_address = candidate_->address.address};
-  constexpr std::size_t kMinimumFrame = 60;  // without FCS
-  Frame frame(kMinimumFrame);
-  std::memcpy(frame.data(), &ethernet, sizeof ethernet);
-  std::memcpy(frame.data() + sizeof ethernet, &arp, sizeof arp);
-  output_.push_back({std::move(frame), {}});
+  const net::ArpFrame probe = net::arp_request(settings_.mac, {}, candidate_->address.address);
+  const ByteView bytes = probe.bytes();
+  output_.push_back({{bytes.begin(), bytes.end()}, {}});
 }
 
 // Whom we speak with; unspecified: any server may answer, as it may a broadcast of Rebooting and Rebinding.

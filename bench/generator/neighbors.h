@@ -5,27 +5,13 @@
 // All hosts share the VM port's MAC (a VM with many addresses). Pure functions of frames; no DPDK.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <optional>
 #include <span>
 
-#include "net/wire.h"
+#include "net/arp.h"
 
 namespace vmnat::bench {
-
-struct ArpFrame {
-  net::EthernetHeader ethernet;
-  net::ArpPacket arp;
-  // Padded to Ethernet's minimum of 60 bytes without FCS.
-  std::array<std::byte, 18> padding{};
-
-  [[nodiscard]] std::span<const std::byte> bytes() const { return std::as_bytes(std::span{this, 1}); }
-};
-static_assert(sizeof(ArpFrame) == 60 && alignof(ArpFrame) == 1);
-
-// Asks for `target`, in the name of `sender`.
-ArpFrame arp_request(net::MacAddr own_mac, net::Ipv4Addr sender, net::Ipv4Addr target);
 
 // One side: the addresses it answers for.
 class NeighborSide {
@@ -35,7 +21,7 @@ class NeighborSide {
       : own_mac_(own_mac), addresses_(addresses), peer_(peer) {}
 
   // Learns from an ARP frame who the peer is; gives the reply when the frame asks for one of our addresses.
-  std::optional<ArpFrame> answer(std::span<const std::byte> frame);
+  std::optional<net::ArpFrame> answer(std::span<const std::byte> frame);
   [[nodiscard]] std::optional<net::MacAddr> peer_mac() const { return peer_mac_; }
   [[nodiscard]] net::Ipv4Addr peer() const { return peer_; }
 

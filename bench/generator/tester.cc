@@ -53,8 +53,8 @@ void Tester::find_device() {
   const bool is_found = poll_until(kResolveDeadline, [&] {
     if (rte_rdtsc() > next_request) {
       next_request = rte_rdtsc() + ticks_of(kRequestInterval);
-      vm_.send(arp_request(vm_.mac(), plan_.host(0), host_side_.peer()).bytes());
-      uplink_.send(arp_request(uplink_.mac(), options_.router, router_side_.peer()).bytes());
+      vm_.send(net::arp_request(vm_.mac(), plan_.host(0), host_side_.peer()).bytes());
+      uplink_.send(net::arp_request(uplink_.mac(), options_.router, router_side_.peer()).bytes());
     }
     receive_and_check();
     return host_side_.peer_mac() && router_side_.peer_mac();

@@ -7,6 +7,8 @@
 #include <spdlog/spdlog.h>
 #include <utility>
 
+#include "net/arp.h"
+
 namespace vmnat::control {
 namespace {
 
@@ -168,7 +170,7 @@ void DhcpService::answer(std::span<const std::byte> frame, PortIndex port, dhcp:
 
 void DhcpService::receive_arp(std::span<const std::byte> frame, PortIndex port, dhcp::WallTime now,
                               SteadyTime steady) {
-  const auto claim = OfferChecks::claim_in(frame);
+  const auto claim = net::arp_claim_in(frame);
   const NetworkIndex network = ports_[port].network;
   const auto* waiting = claim ? checks_.waiting_for(network, claim->address) : nullptr;
   if (waiting == nullptr) return;

@@ -12,7 +12,6 @@
 
 #include "base/time.h"
 #include "control/config/model.h"
-#include "control/hosts/neighbors.h"
 #include "dhcp/lease.h"
 
 namespace vmnat::control {

@@ -18,7 +18,6 @@
 
 #include "base/time.h"
 #include "control/dhcp/lease_store.h"
-#include "control/hosts/neighbors.h"
 
 namespace vmnat::control {
 

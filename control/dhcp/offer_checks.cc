@@ -3,8 +3,6 @@
 
 #include <algorithm>
 
-#include "net/wire.h"
-
 namespace vmnat::control {
 namespace {
 
@@ -30,12 +28,6 @@ bool OfferChecks::add(Waiting waiting, unsigned per_second) {
   waiting_.push_back(std::move(waiting));
   ++asked_;
   return true;
-}
-
-std::optional<OfferChecks::Claim> OfferChecks::claim_in(std::span<const std::byte> arp_frame) {
-  const auto* arp = net::view<net::ArpPacket>(arp_frame, sizeof(net::EthernetHeader));
-  if (arp == nullptr || !arp->is_ethernet_ipv4() || arp->sender_mac.is_zero()) return std::nullopt;
-  return Claim{arp->sender_mac, arp->sender_address};
 }
 
 const OfferChecks::Waiting* OfferChecks::waiting_for(dataplane::NetworkIndex network,

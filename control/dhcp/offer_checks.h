@@ -13,15 +13,13 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
-#include <span>
 #include <utility>
 #include <vector>
 
 #include "base/ids.h"
 #include "base/time.h"
-#include "control/hosts/neighbors.h"
 #include "dataplane/context/forwarding_state.h"
+#include "dhcp/frame.h"
 #include "dhcp/lease_table.h"
 #include "dhcp/port_budget.h"
 
@@ -42,7 +40,7 @@ class OfferChecks {
     PortIndex port = 0;
     net::MacAddr client;  // with the key it tells the clients of a port apart
     dhcp::ClientKey key;
-    FrameBytes frame;
+    dhcp::Frame frame;
     SteadyTime asked;
     bool asked_twice = false;
 
@@ -54,15 +52,9 @@ class OfferChecks {
     dataplane::NetworkIndex network;
     net::Ipv4Addr address;
   };
-  // Who says by ARP that it has an address.
-  struct Claim {
-    net::MacAddr mac;
-    net::Ipv4Addr address;
-  };
 
   // False: there are too many, in all or of its port, which may cause so many a second.
   bool add(Waiting waiting, unsigned per_second);
-  static std::optional<Claim> claim_in(std::span<const std::byte> arp_frame);
   // The one that waits for the address; nullptr: none.
   [[nodiscard]] const Waiting* waiting_for(dataplane::NetworkIndex network, net::Ipv4Addr address) const;
   // Ends the check of an address that is waited for.

@@ -2,17 +2,15 @@
 #include "control/hosts/neighbors.h"
 
 #include <algorithm>
-#include <cstring>
 #include <iterator>
 #include <tuple>
 #include <utility>
 
-#include "net/wire.h"
+#include "net/arp.h"
 
 namespace vmnat::control {
 namespace {
 
-constexpr std::size_t kMinimumFrame = 60;  // without FCS
 constexpr int kUnicastProbes = 1;
 constexpr std::chrono::milliseconds kAskingPace{100};  // after the link was down
 
@@ -22,28 +20,6 @@ bool is_asked_of_all(const Neighbors::Neighbor& neighbor) {
 }
 
 }  // namespace
-
-FrameBytes arp_request(net::MacAddr own_mac, net::Ipv4Addr own_address, net::Ipv4Addr target,
-                       net::MacAddr to) {
-  const net::EthernetHeader ethernet{
-      .destination = to,
-      .source = own_mac,
-      .type = net::Be16::from_host(static_cast<std::uint16_t>(net::EtherType::Arp))};
-  const net::ArpPacket arp{
-      .hardware_type = net::Be16::from_host(1),
-      .protocol_type = net::Be16::from_host(0x0800),
-      .hardware_length = 6,
-      .protocol_length = 4,
-      .operation = net::Be16::from_host(static_cast<std::uint16_t>(net::ArpOperation::Request)),
-      .sender_mac = own_mac,
-      .sender_address = own_address,
-      .target_mac = {},
-      .target_address = target};
-  FrameBytes frame(kMinimumFrame);
-  std::memcpy(frame.data(), &ethernet, sizeof ethernet);
-  std::memcpy(frame.data() + sizeof ethernet, &arp, sizeof arp);
-  return frame;
-}
 
 const char* to_string(Neighbors::State state) {
   switch (state) {
@@ -202,8 +178,8 @@ void Neighbors::return_unsent(FrameBytes frame, PortIndex port) {
 }
 
 void Neighbors::receive_arp(std::span<const std::byte> frame, SteadyTime now) {
-  const auto* arp = net::view<net::ArpPacket>(frame, sizeof(net::EthernetHeader));
-  if (arp == nullptr || !arp->is_ethernet_ipv4()) return;
+  const auto* arp = net::arp_in(frame);
+  if (arp == nullptr) return;
   const bool is_reply = arp->op() == net::ArpOperation::Reply;
   if (!is_reply && arp->op() != net::ArpOperation::Request) return;
   const net::MacAddr mac = arp->sender_mac;
@@ -226,9 +202,7 @@ void Neighbors::receive_arp(std::span<const std::byte> frame, SteadyTime now) {
 void Neighbors::hear_claim(net::Ipv4Addr address, Neighbor& neighbor, net::MacAddr mac, SteadyTime now) {
   const auto weight = neighbor.is_permanent ? MacClaims::Weight::Vital : MacClaims::Weight::Usual;
   if (!claims_.begin(address, mac, weight, now)) return;
-  for (const net::MacAddr to : {neighbor.mac, mac})
-    output_.push_back(arp_request(own_mac_, own_address_, address, to));
-  counts_.requests += 2;
+  for (const net::MacAddr to : {neighbor.mac, mac}) send_request(address, to);
 }
 
 // From the MAC that is known. Who had a rival is asked again soon: it may be about to go.
@@ -303,13 +277,17 @@ net::MacAddr Neighbors::mac_of(net::Ipv4Addr address) const {
 // A known neighbour is asked by unicast first, then by broadcast: it may have got a new MAC.
 void Neighbors::ask(net::Ipv4Addr address, Neighbor& neighbor, SteadyTime now) {
   const bool by_unicast = neighbor.state == State::Probing && neighbor.requests_sent < kUnicastProbes;
-  output_.push_back(
-      arp_request(own_mac_, own_address_, address, by_unicast ? neighbor.mac : net::kBroadcastMac));
+  send_request(address, by_unicast ? neighbor.mac : net::kBroadcastMac);
   ++neighbor.requests_sent;
-  ++counts_.requests;
   std::chrono::seconds pause = kRetransmit;  // then twice as long each time
   for (int i = kRequests; i < neighbor.requests_sent && pause < kLongestPause; ++i) pause *= 2;
   act_in(now + pause, neighbor);
+}
+
+void Neighbors::send_request(net::Ipv4Addr address, net::MacAddr to) {
+  const net::ArpFrame request = net::arp_request(own_mac_, own_address_, address, to);
+  output_.emplace_back(request.bytes().begin(), request.bytes().end());
+  ++counts_.requests;
 }
 
 void Neighbors::act_in(SteadyTime time, Neighbor& neighbor) {

@@ -42,10 +42,6 @@ namespace vmnat::control {
 
 using FrameBytes = std::vector<std::byte>;
 
-// Who has `target`? Asked by `own_address` at `own_mac`.
-FrameBytes arp_request(net::MacAddr own_mac, net::Ipv4Addr own_address, net::Ipv4Addr target,
-                       net::MacAddr to);
-
 class Neighbors {
  public:
   static constexpr std::size_t kWaitingPerNeighbor = 8;
@@ -134,6 +130,7 @@ class Neighbors {
   void hear_answer(net::Ipv4Addr address, Neighbor& neighbor, SteadyTime now);
   void settle_claims(SteadyTime now);
   void ask(net::Ipv4Addr address, Neighbor& neighbor, SteadyTime now);
+  void send_request(net::Ipv4Addr address, net::MacAddr to);
   void act_in(SteadyTime time, Neighbor& neighbor);
   void confirm(net::Ipv4Addr address, Neighbor& neighbor, net::MacAddr mac, SteadyTime now);
   // Frames that have waited for long enough.

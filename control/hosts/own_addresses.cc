@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/hosts/own_addresses.h"
 
+#include "net/arp.h"
+
 namespace vmnat::control {
 
 void OwnAddresses::announce(net::Ipv4Addr address, SteadyTime now) {
@@ -29,7 +31,8 @@ void OwnAddresses::advance(SteadyTime now) {
 
 // "identical to the ARP Probe ... except that now the sender and target IP addresses are both set".
 void OwnAddresses::send(net::Ipv4Addr address) {
-  output_.push_back(arp_request(own_mac_, address, address, net::kBroadcastMac));
+  const net::ArpFrame announcement = net::arp_request(own_mac_, address, address);
+  output_.emplace_back(announcement.bytes().begin(), announcement.bytes().end());
   ++announcements_;
 }
 

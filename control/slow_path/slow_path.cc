@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "dataplane/frame/new_frame.h"
+#include "net/arp.h"
 
 namespace vmnat::control {
 namespace {
@@ -102,7 +103,7 @@ void SlowPath::tell_workers(SteadyTime now) {
   return_unreachable(neighbors_, dataplane::DropReason::NeighborUnresolved);
   for (const auto& [network, address] : dhcp_.checks().take_questions()) {
     const dataplane::Network& on = launched_.states().current().networks[network];
-    inject_on_network(arp_request(on.mac, on.gateway.address, address, net::kBroadcastMac), network);
+    inject_on_network(net::arp_request(on.mac, on.gateway.address, address).bytes(), network);
   }
   for (std::size_t i = 0; i < inside_.size(); ++i) {
     for (const FrameBytes& frame : inside_[i].take_output())
@@ -199,7 +200,8 @@ unsigned SlowPath::learn_macs(dataplane::LearnRing& ring, SteadyTime now, dhcp::
       learn_mac(learned);
       continue;
     }
-    bytes_ = arp_request(learned.mac, learned.address, {}, net::kBroadcastMac);  // what it came to
+    const net::ArpFrame said = net::arp_request(learned.mac, learned.address, {});  // what it came to
+    bytes_.assign(said.bytes().begin(), said.bytes().end());
     hear_arp(learned.port, now, wall);
   }
   return taken;
@@ -273,7 +275,7 @@ void SlowPath::hear_arp(PortIndex port, SteadyTime now, dhcp::WallTime wall) {
 void SlowPath::hear_uplink_arp(SteadyTime now) {
   if (uplink_) uplink_->receive_arp(bytes_);
   neighbors_.receive_arp(bytes_, now);
-  const auto claim = OfferChecks::claim_in(bytes_);
+  const auto claim = net::arp_claim_in(bytes_);
   if (!claim || claim->mac == launched_.states().current().uplink.mac ||
       !launched_.external_ports().index_of(claim->address))
     return;
@@ -287,7 +289,7 @@ void SlowPath::hear_uplink_arp(SteadyTime now) {
 void SlowPath::hear_inside_arp(PortIndex port, SteadyTime now, dhcp::WallTime wall) {
   const PortPlan& plan = launched_.ports()[port];
   const net::Ipv4Addr gateway = launched_.states().current().networks[plan.network].gateway.address;
-  const auto claim = OfferChecks::claim_in(bytes_);
+  const auto claim = net::arp_claim_in(bytes_);
   if (claim && claim->address == gateway) {
     ++gateway_conflicts_;
     return log_.log(spdlog::level::warn, {"conflict", plan.name}, now,

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "net/arp.h"
 #include "net/checksum.h"
 
 namespace vmnat::dataplane {
@@ -56,12 +57,7 @@ void answer_arp(Context& context, rte_mbuf* frame, PortIndex port, net::MacAddr 
   trim(frame, kShortestFrame);
   return_to_sender(frame, mac);
   auto& arp = *rte_pktmbuf_mtod_offset(frame, net::ArpPacket*, sizeof(net::EthernetHeader));
-  arp.operation = net::Be16::from_host(static_cast<std::uint16_t>(net::ArpOperation::Reply));
-  const net::Ipv4Addr asked = arp.target_address;
-  arp.target_mac = arp.sender_mac;
-  arp.target_address = arp.sender_address;
-  arp.sender_mac = mac;
-  arp.sender_address = asked;
+  arp = net::arp_reply(arp, mac).arp;
   context.transmitter.send(*context.state, frame, port, port);
 }
 

@@ -12,7 +12,7 @@
 #include <random>
 #include <spdlog/spdlog.h>
 
-#include "net/wire.h"
+#include "net/arp.h"
 #include "tests/dhcp/request_frame.h"
 #include "tests/fuzz/driver.h"
 #include "tests/fuzz/punts_bed.h"
@@ -203,11 +203,9 @@ class Play {
   }
 
   static FrameBytes arp(net::MacAddr sender, net::Ipv4Addr address) {
-    FrameBytes frame = control::arp_request(sender, address, {}, net::kBroadcastMac);
-    const auto reply = net::Be16::from_host(static_cast<std::uint16_t>(net::ArpOperation::Reply));
-    std::memcpy(frame.data() + sizeof(net::EthernetHeader) + offsetof(net::ArpPacket, operation), &reply,
-                sizeof reply);
-    return frame;
+    net::ArpFrame reply = net::arp_frame(sender, net::kBroadcastMac, net::ArpOperation::Reply);
+    reply.arp.sender_address = address;
+    return {reply.bytes().begin(), reply.bytes().end()};
   }
   void reply_by_arp() {
     const PortIndex port = any_port();

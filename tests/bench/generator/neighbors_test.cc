@@ -20,7 +20,7 @@ NeighborSide hosts() {
 
 TEST(NeighborSide, AnswersForAllItsHosts) {
   NeighborSide side = hosts();
-  const auto reply = side.answer(arp_request(kDevice, kGateway, kHost).bytes());
+  const auto reply = side.answer(net::arp_request(kDevice, kGateway, kHost).bytes());
   ASSERT_TRUE(reply);
   EXPECT_EQ(reply->ethernet.destination, kDevice);
   EXPECT_EQ(reply->ethernet.source, kOwn);
@@ -33,19 +33,19 @@ TEST(NeighborSide, AnswersForAllItsHosts) {
 
 TEST(NeighborSide, AnswersForNobodyElse) {
   NeighborSide side = hosts();
-  EXPECT_FALSE(side.answer(arp_request(kDevice, kGateway, Ipv4Addr::of(192, 168, 123, 9)).bytes()));
-  EXPECT_FALSE(side.answer(arp_request(kDevice, kGateway, kGateway).bytes()));  // gratuitous
+  EXPECT_FALSE(side.answer(net::arp_request(kDevice, kGateway, Ipv4Addr::of(192, 168, 123, 9)).bytes()));
+  EXPECT_FALSE(side.answer(net::arp_request(kDevice, kGateway, kGateway).bytes()));  // gratuitous
 }
 
 TEST(NeighborSide, LearnsTheDevicesMacFromRequestsAndReplies) {
   NeighborSide asked = hosts();
   EXPECT_FALSE(asked.peer_mac());
-  asked.answer(arp_request(kDevice, kGateway, kHost).bytes());
+  asked.answer(net::arp_request(kDevice, kGateway, kHost).bytes());
   EXPECT_EQ(asked.peer_mac(), kDevice);
 
   NeighborSide device{kDevice, {kGateway, 32}, kHost};
   NeighborSide asking = hosts();
-  const auto reply = device.answer(arp_request(kOwn, kHost, kGateway).bytes());
+  const auto reply = device.answer(net::arp_request(kOwn, kHost, kGateway).bytes());
   ASSERT_TRUE(reply);
   EXPECT_FALSE(asking.answer(reply->bytes()));  // a reply is not answered
   EXPECT_EQ(asking.peer_mac(), kDevice);
@@ -53,13 +53,13 @@ TEST(NeighborSide, LearnsTheDevicesMacFromRequestsAndReplies) {
 
 TEST(NeighborSide, LearnsNothingFromOtherSenders) {
   NeighborSide side = hosts();
-  side.answer(arp_request(kDevice, Ipv4Addr::of(192, 168, 122, 77), kHost).bytes());
+  side.answer(net::arp_request(kDevice, Ipv4Addr::of(192, 168, 122, 77), kHost).bytes());
   EXPECT_FALSE(side.peer_mac());
 }
 
 TEST(NeighborSide, LeavesCutFramesAlone) {
   NeighborSide side = hosts();
-  const ArpFrame request = arp_request(kDevice, kGateway, kHost);
+  const net::ArpFrame request = net::arp_request(kDevice, kGateway, kHost);
   for (std::size_t length = 0; length < 42; ++length)
     EXPECT_FALSE(side.answer(request.bytes().first(length)));
   EXPECT_TRUE(side.answer(request.bytes().first(42)));

@@ -11,6 +11,7 @@
 #include <sstream>
 #include <sys/resource.h>
 
+#include "net/arp.h"
 #include "tests/dhcp/request_frame.h"
 
 namespace vmnat::control {
@@ -349,7 +350,8 @@ struct DhcpServiceThatChecks : DhcpServiceTest {
     for (milliseconds t{0}; t < time; t += milliseconds(2)) {
       for (const auto& question : service->checks().take_questions()) {
         ++asked;
-        service->receive_arp(arp_request(by, question.address, kGateway, kGatewayMac), port, wall, steady);
+        service->receive_arp(net::arp_request(by, question.address, kGateway, kGatewayMac).bytes(), port,
+                             wall, steady);
       }
       pass(milliseconds(2));
     }
@@ -378,7 +380,8 @@ TEST_F(DhcpServiceThatChecks, OneClaimerThatHasClaimedEnoughDoesNotHideAnother) 
     if (question.address != ip("192.168.122.150")) continue;
     for (const auto& [port, by] :
          {std::pair{kVm2, mac_number(0x20001)}, std::pair{kLab, mac_number(0x30001)}})
-      service->receive_arp(arp_request(by, question.address, kGateway, kGatewayMac), port, wall, steady);
+      service->receive_arp(net::arp_request(by, question.address, kGateway, kGatewayMac).bytes(), port, wall,
+                           steady);
   }
   EXPECT_EQ(state_of(ip("192.168.122.150")), LeaseState::Declined);
 }
@@ -418,7 +421,8 @@ TEST_F(DhcpServiceThatChecks, ManyStationsBehindOneBridgesMacAreAllOfferedAndCla
   auto questions = service->checks().take_questions();
   ASSERT_EQ(questions.size(), 15u);
   const auto used = questions.front().address;
-  service->receive_arp(arp_request(mac_number(8), used, kGateway, kGatewayMac), kVm2, wall, steady);
+  service->receive_arp(net::arp_request(mac_number(8), used, kGateway, kGatewayMac).bytes(), kVm2, wall,
+                       steady);
   pass(milliseconds(200));
   pass(milliseconds(200));
   pass(milliseconds(400));  // the one whose address was in use is asked about another meanwhile

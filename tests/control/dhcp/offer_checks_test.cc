@@ -15,14 +15,11 @@ using std::chrono::milliseconds;
 constexpr net::MacAddr kClient{{0x52, 0x54, 0, 0, 0, 1}}, kStranger{{0x52, 0x54, 0, 0, 0, 9}};
 constexpr auto kAddress = net::Ipv4Addr::of(192, 168, 122, 9);
 
-FrameBytes frame_from(net::MacAddr mac) {
+dhcp::Frame frame_from(net::MacAddr mac) {
   const net::EthernetHeader ethernet{.destination = net::kBroadcastMac, .source = mac, .type = {}};
-  FrameBytes frame(sizeof ethernet);
+  dhcp::Frame frame(sizeof ethernet);
   std::memcpy(frame.data(), &ethernet, sizeof ethernet);
   return frame;
-}
-FrameBytes arp_of(net::MacAddr mac, net::Ipv4Addr address) {
-  return arp_request(mac, address, address, net::kBroadcastMac);
 }
 
 class OfferChecksTest : public testing::Test {
@@ -65,17 +62,14 @@ TEST_F(OfferChecksTest, AfterTwoQuestionsAndNoAnswerTheAddressIsFree) {
   EXPECT_TRUE(checks.take_unanswered(now + milliseconds(800)).empty());
 }
 
-TEST_F(OfferChecksTest, AnAnswerNamesWhoHasTheAddressAndWhatWaitsForItIsTakenOut) {
+TEST_F(OfferChecksTest, WhatWaitsForAnAddressIsFoundByItAndTakenOut) {
   add();
-  const auto claim = OfferChecks::claim_in(arp_of(kStranger, kAddress)).value();
-  EXPECT_EQ(claim.mac, kStranger);
-  ASSERT_NE(checks.waiting_for(0, claim.address), nullptr);
-  EXPECT_EQ(checks.waiting_for(0, claim.address)->client, kClient);
-  EXPECT_EQ(checks.waiting_for(1, claim.address), nullptr) << "of another network";
+  ASSERT_NE(checks.waiting_for(0, kAddress), nullptr);
+  EXPECT_EQ(checks.waiting_for(0, kAddress)->client, kClient);
+  EXPECT_EQ(checks.waiting_for(1, kAddress), nullptr) << "of another network";
   EXPECT_EQ(checks.waiting_for(0, address_number(1)), nullptr);
   EXPECT_EQ(checks.take(0, kAddress).frame, frame_from(kClient));
   EXPECT_EQ(checks.waiting_for(0, kAddress), nullptr);
-  EXPECT_FALSE(OfferChecks::claim_in(FrameBytes(20)));
 }
 
 TEST_F(OfferChecksTest, ARepeatedDiscoverTakesThePlaceOfTheOneBeforeAndAsksNobodyAgain) {
