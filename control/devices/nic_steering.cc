@@ -83,7 +83,7 @@ Result<void> write_and_verify(std::uint16_t port_id, const RssSettings& wanted) 
   return {};
 }
 
-Result<Steering> steer_by_rss(std::uint16_t port_id, unsigned queue_count, unsigned table_capacity) {
+Result<NicSteering> steer_by_rss(std::uint16_t port_id, unsigned queue_count, unsigned table_capacity) {
   rte_eth_dev_info info{};
   if (const int status = rte_eth_dev_info_get(port_id, &info); status != 0)
     return failure("it does not say what it can do", status);
@@ -99,7 +99,7 @@ Result<Steering> steer_by_rss(std::uint16_t port_id, unsigned queue_count, unsig
     steered = write_and_verify(
         port_id, {.key = std::move(plan->key), .table = std::move(plan->table), .hashes = hashes});
     if (!steered) continue;
-    return Steering{
+    return NicSteering{
         .way = SteeringWay::Rss,
         .queues = std::move(plan->queues),
         .details = fmt::format("by its RSS on the destination port, {} table entries{}", table_size,
@@ -159,7 +159,7 @@ class DpdkRule {
 };
 
 // All or none: with half of the rules a port's replies would go where its worker is not.
-Result<Steering> steer_by_flow_rules(std::uint16_t port_id, unsigned queue_count) {
+Result<NicSteering> steer_by_flow_rules(std::uint16_t port_id, unsigned queue_count) {
   FlowRulePlan plan = plan_flow_rules(queue_count);
   for (const FlowRule& rule : plan.rules)
     if (auto valid = DpdkRule(rule).validate(port_id); !valid) return tl::unexpected(valid.error());
@@ -174,9 +174,9 @@ Result<Steering> steer_by_flow_rules(std::uint16_t port_id, unsigned queue_count
     for (rte_flow* made : flows) rte_flow_destroy(port_id, made, &error);
     return tl::unexpected(flow.error());
   }
-  return Steering{.way = SteeringWay::FlowRules,
-                  .queues = std::move(plan.queues),
-                  .details = fmt::format("by {} flow rules on the destination port", plan.rules.size())};
+  return NicSteering{.way = SteeringWay::FlowRules,
+                     .queues = std::move(plan.queues),
+                     .details = fmt::format("by {} flow rules on the destination port", plan.rules.size())};
 }
 
 }  // namespace
@@ -193,7 +193,7 @@ const char* to_word(SteeringWay way) {
   return "rings";
 }
 
-Steering steer_replies(std::uint16_t port_id, unsigned queue_count, unsigned table_capacity) {
+NicSteering steer_replies(std::uint16_t port_id, unsigned queue_count, unsigned table_capacity) {
   if (queue_count < 2) return {.details = "the uplink has one queue"};
   auto by_rss = steer_by_rss(port_id, queue_count, table_capacity);
   if (by_rss) return std::move(*by_rss);

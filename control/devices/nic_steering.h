@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <string>
 
-#include "control/plan/steering.h"
+#include "control/plan/steering_plan.h"
 
 namespace vmnat::control {
 
@@ -18,7 +18,7 @@ enum class SteeringWay : std::uint8_t { Rss, FlowRules, Rings };
 // "rss", "flow_rules", "rings"
 const char* to_word(SteeringWay way);
 
-struct Steering {
+struct NicSteering {
   SteeringWay way = SteeringWay::Rings;
   BlockQueues queues;   // empty when rings do it
   std::string details;  // for the log: with what, or why not
@@ -26,6 +26,6 @@ struct Steering {
 
 // `table_capacity`: entries of the RSS table that the device spoke of before it was configured. Some have
 // fewer with fewer queues until they are given more.
-Steering steer_replies(std::uint16_t port_id, unsigned queue_count, unsigned table_capacity);
+NicSteering steer_replies(std::uint16_t port_id, unsigned queue_count, unsigned table_capacity);
 
 }  // namespace vmnat::control

@@ -7,6 +7,7 @@
 #include <spdlog/spdlog.h>
 #include <utility>
 
+#include "control/plan/initial_state.h"
 #include "net/arp.h"
 
 namespace vmnat::control {
@@ -74,7 +75,7 @@ dhcp::NetworkSettings dhcp_settings(const config::Network& network) {
 }
 
 dhcp::PortLimits dhcp_limits(const config::Dhcp& dhcp, const config::VmPort& port) {
-  const dhcp::PortLimits usual = leads_to_many(port) ? kLimitsOfASegment : dhcp::PortLimits{};
+  const dhcp::PortLimits usual = is_segment(port) ? kLimitsOfASegment : dhcp::PortLimits{};
   return {.messages_per_second = dhcp.limits.messages_per_second.value_or(usual.messages_per_second),
           .leases = dhcp.limits.leases_per_port.value_or(usual.leases)};
 }
@@ -159,7 +160,7 @@ void DhcpService::answer(std::span<const std::byte> frame, PortIndex port, dhcp:
                      .key = std::move(check->key),
                      .frame = {frame.begin(), frame.end()},
                      .asked = steady},
-                    leads_to_many(config) ? OfferChecks::kOfASegment : OfferChecks::kOfAVm))
+                    is_segment(config) ? OfferChecks::kOfASegment : OfferChecks::kOfAVm))
       return;
     instance.server.mark_free(address, now);
     ingress.is_repeated = true;

@@ -23,7 +23,7 @@
 #include "control/dhcp/lease_exports.h"
 #include "control/dhcp/lease_keeper.h"
 #include "control/dhcp/offer_checks.h"
-#include "control/plan/topology.h"
+#include "control/plan/ports.h"
 #include "dhcp/server.h"
 
 namespace vmnat::control {

@@ -14,6 +14,8 @@
 #include <spdlog/spdlog.h>
 
 #include "base/random_seed.h"
+#include "control/plan/initial_state.h"
+#include "control/plan/policies.h"
 
 namespace vmnat::control {
 namespace {
@@ -25,7 +27,8 @@ constexpr unsigned kMaxPackets = 65536;  // more than all queues and rings of an
 
 // All that the budgets of a tick let through (punt.h), and the uplink's of four ticks.
 unsigned punt_ring_size(const std::vector<PortPlan>& ports) {
-  const auto segments = static_cast<std::size_t>(std::ranges::count_if(ports, &is_segment));
+  const auto segments = static_cast<std::size_t>(
+      std::ranges::count_if(ports, [](const PortPlan& port) { return is_segment(port); }));
   return std::bit_ceil(
       static_cast<unsigned>(dataplane::PuntShares::among(ports.size()).sum(ports.size(), segments)) + 1);
 }
@@ -184,7 +187,7 @@ unsigned Launched::guests_of(WorkerIndex worker, unsigned worker_count) const {
 void Launched::steer_uplink(unsigned worker_count) {
   const Device& uplink = devices_[dataplane::kUplinkPort];
   steering_ = uplink.is_vhost()
-                  ? Steering{.details = "a vhost-user port does not choose queues"}
+                  ? NicSteering{.details = "a vhost-user port does not choose queues"}
                   : steer_replies(uplink.port_id(), uplink.queues(), uplink.rss_table_capacity());
   if (steering_->way == SteeringWay::Rings)
     spdlog::info("{} workers: replies come to their session's worker by rings in software; {}", worker_count,

@@ -15,7 +15,8 @@
 #include "control/devices/numa.h"
 #include "control/gateway/state_publisher.h"
 #include "control/gateway/worker_flush.h"
-#include "control/plan/topology.h"
+#include "control/plan/external_addresses.h"
+#include "control/plan/ports.h"
 #include "dataplane/worker/worker.h"
 
 namespace vmnat::control {
@@ -50,7 +51,7 @@ class Launched {
   [[nodiscard]] Device& device(PortIndex port) { return devices_[port]; }
   [[nodiscard]] const Device& device(PortIndex port) const { return devices_[port]; }
   // How replies come to their worker; nothing to say with one worker.
-  [[nodiscard]] const std::optional<Steering>& steering() const { return steering_; }
+  [[nodiscard]] const std::optional<NicSteering>& steering() const { return steering_; }
   [[nodiscard]] const conntrack::ExternalPorts& external_ports() const { return *external_ports_; }
   // See ExternalPorts::set_rented for when.
   void rent_address(net::Ipv4Addr address) { external_ports_->set_rented(address); }
@@ -85,7 +86,7 @@ class Launched {
   PoolsPlan pools_plan_;
   std::vector<PacketPool> pools_;  // as planned
   std::vector<Device> devices_;    // by PortIndex
-  std::optional<Steering> steering_;
+  std::optional<NicSteering> steering_;
   std::vector<OwnedRing> rings_;
   std::vector<ControlRings> control_rings_;  // by worker
   AddressLists address_lists_;

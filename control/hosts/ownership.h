@@ -19,7 +19,7 @@
 
 #include "base/ids.h"
 #include "control/hosts/mac_learning.h"
-#include "control/plan/topology.h"
+#include "control/plan/ports.h"
 #include "dhcp/lease.h"
 
 namespace vmnat::control {

@@ -8,6 +8,8 @@
 #include <utility>
 
 #include "dataplane/frame/new_frame.h"
+#include "control/plan/live_settings.h"
+#include "control/plan/policies.h"
 #include "net/arp.h"
 
 namespace vmnat::control {
@@ -394,7 +396,10 @@ void SlowPath::advance_uplink(SteadyTime now) {
 
 void SlowPath::publish() {
   dataplane::ForwardingState next = launched_.states().current();
-  if (uplink_) uplink_->describe(next);
+  if (uplink_) {
+    uplink_->describe(next);
+    set_forwards(plan_forwards(config_, uplink_->rented()), next);
+  }
   const std::size_t worker_count = launched_.workers().size();
   for (std::size_t i = 0; i < next.ports.size(); ++i) {
     next.ports[i].up = is_up_[i];

@@ -19,6 +19,7 @@
 #include "control/hosts/own_addresses.h"
 #include "control/hosts/ownership.h"
 #include "control/log/log_budget.h"
+#include "control/plan/forwards.h"
 #include "control/uplink/uplink_client.h"
 
 namespace vmnat::control {

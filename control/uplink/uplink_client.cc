@@ -182,7 +182,6 @@ void UplinkClient::describe(dataplane::ForwardingState& next) const {
   dataplane::Uplink& uplink = next.uplink;
   uplink.dhcp_transaction = client_.transaction();
   uplink.checked_address = client_.checked();
-  set_forwards(plan_forwards(config_, rented()), next);
   if (!in_effect_) {
     uplink.address = {};
     uplink.gateway = {};

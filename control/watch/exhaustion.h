@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "control/config/model.h"
-#include "control/plan/topology.h"
+#include "control/plan/ports.h"
 #include "dataplane/context/refused_remotes.h"
 
 namespace vmnat::control {

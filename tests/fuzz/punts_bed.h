@@ -21,7 +21,8 @@
 #include "control/hosts/mac_learning.h"
 #include "control/hosts/neighbors.h"
 #include "control/hosts/ownership.h"
-#include "control/plan/topology.h"
+#include "control/plan/initial_state.h"
+#include "control/plan/ports.h"
 
 namespace vmnat::fuzz {
 

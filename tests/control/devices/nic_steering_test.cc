@@ -87,7 +87,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-class NicSteering : public ::testing::Test {
+class NicSteeringTest : public ::testing::Test {
  protected:
   void SetUp() override {
     test::packet_pool();  // starts the EAL
@@ -139,10 +139,10 @@ struct RingDevice {
   std::uint16_t port_id;
 };
 
-TEST_F(NicSteering, ADeviceWithRssKeepsKeyAndTableOfThePlan) {
+TEST_F(NicSteeringTest, ADeviceWithRssKeepsKeyAndTableOfThePlan) {
   const Device device = open_null(3);
   EXPECT_EQ(device.rss_table_capacity(), 128);
-  const Steering steering = steer_replies(device.port_id(), 3, device.rss_table_capacity());
+  const NicSteering steering = steer_replies(device.port_id(), 3, device.rss_table_capacity());
   EXPECT_EQ(steering.way, SteeringWay::Rss);
   EXPECT_EQ(steering.details, "by its RSS on the destination port, 128 table entries");
   const auto plan = plan_rss(40, 128, 3);
@@ -152,14 +152,14 @@ TEST_F(NicSteering, ADeviceWithRssKeepsKeyAndTableOfThePlan) {
   EXPECT_EQ(flow_rules.validated, 0);
 }
 
-TEST_F(NicSteering, ATableThatIsRefusedIsTriedInTheSizeThatTheDeviceHas) {
+TEST_F(NicSteeringTest, ATableThatIsRefusedIsTriedInTheSizeThatTheDeviceHas) {
   const Device device = open_null(2);
-  const Steering steering = steer_replies(device.port_id(), 2, 512);
+  const NicSteering steering = steer_replies(device.port_id(), 2, 512);
   EXPECT_EQ(steering.way, SteeringWay::Rss);
   EXPECT_EQ(table_of(device), plan_rss(40, 128, 2)->table);
 }
 
-TEST_F(NicSteering, ADeviceThatDoesNotKeepItsTableGetsFlowRulesAndItsOldKey) {
+TEST_F(NicSteeringTest, ADeviceThatDoesNotKeepItsTableGetsFlowRulesAndItsOldKey) {
   const Device device = open_null(2);
   const auto key = key_of(device);
   table_forgets = true;
@@ -167,9 +167,9 @@ TEST_F(NicSteering, ADeviceThatDoesNotKeepItsTableGetsFlowRulesAndItsOldKey) {
   EXPECT_EQ(key_of(device), key);
 }
 
-TEST_F(NicSteering, ADeviceWithoutRssGetsTheFlowRulesOfThePlan) {
+TEST_F(NicSteeringTest, ADeviceWithoutRssGetsTheFlowRulesOfThePlan) {
   const RingDevice device;
-  const Steering steering = steer_replies(device.port_id, 2, 0);
+  const NicSteering steering = steer_replies(device.port_id, 2, 0);
   EXPECT_EQ(steering.way, SteeringWay::FlowRules);
   const FlowRulePlan plan = plan_flow_rules(2);
   EXPECT_EQ(steering.queues, plan.queues);
@@ -182,26 +182,26 @@ TEST_F(NicSteering, ADeviceWithoutRssGetsTheFlowRulesOfThePlan) {
   }
 }
 
-TEST_F(NicSteering, NoFlowRuleIsCreatedUnlessAllAreValid) {
+TEST_F(NicSteeringTest, NoFlowRuleIsCreatedUnlessAllAreValid) {
   const RingDevice device;
   flow_rules.valid_until = 3;
-  const Steering steering = steer_replies(device.port_id, 2, 0);
+  const NicSteering steering = steer_replies(device.port_id, 2, 0);
   EXPECT_EQ(steering.way, SteeringWay::Rings);
   EXPECT_TRUE(steering.queues.empty());
   EXPECT_THAT(steering.details, HasSubstr("masks are not for this NIC"));
   EXPECT_TRUE(flow_rules.created.empty());
 }
 
-TEST_F(NicSteering, FlowRulesThatWereCreatedGoWhenOneFails) {
+TEST_F(NicSteeringTest, FlowRulesThatWereCreatedGoWhenOneFails) {
   const RingDevice device;
   flow_rules.created_until = 3;
   EXPECT_EQ(steer_replies(device.port_id, 2, 0).way, SteeringWay::Rings);
   EXPECT_EQ(flow_rules.destroyed, 3);
 }
 
-TEST_F(NicSteering, OneQueueIsNotSteeredTo) {
+TEST_F(NicSteeringTest, OneQueueIsNotSteeredTo) {
   const Device device = open_null(1);
-  const Steering steering = steer_replies(device.port_id(), 1, 128);
+  const NicSteering steering = steer_replies(device.port_id(), 1, 128);
   EXPECT_EQ(steering.way, SteeringWay::Rings);
   EXPECT_EQ(steering.details, "the uplink has one queue");
 }

@@ -3,7 +3,7 @@
 #include <random>
 #include <rte_thash.h>
 
-#include "control/plan/steering.h"
+#include "control/plan/steering_plan.h"
 #include "tests/support/fixture.h"
 
 namespace vmnat::test {

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <random>
 
+#include "control/plan/initial_state.h"
+
 namespace vmnat::control {
 namespace {
 

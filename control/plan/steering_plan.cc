@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/plan/steering.h"
+#include "control/plan/steering_plan.h"
 
 #include <algorithm>
 #include <bit>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The plans against DPDK's own software RSS, and against the arithmetic of masks.
-#include "control/plan/steering.h"
+#include "control/plan/steering_plan.h"
 
 #include <algorithm>
 #include <gtest/gtest.h>

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/plan/live_settings.h"
+
+#include <algorithm>
+
+namespace vmnat::control {
+namespace {
+
+dataplane::ExhaustionAnswer answer_of(config::ExhaustionIcmp icmp) {
+  switch (icmp) {
+    case config::ExhaustionIcmp::HostUnreachable:
+      return dataplane::ExhaustionAnswer::HostUnreachable;
+    case config::ExhaustionIcmp::Off:
+      return dataplane::ExhaustionAnswer::Nothing;
+    case config::ExhaustionIcmp::AdminProhibited:
+      break;
+  }
+  return dataplane::ExhaustionAnswer::Prohibited;
+}
+
+}  // namespace
+
+void set_live(const config::Config& config, dataplane::ForwardingState& state) {
+  constexpr std::uint16_t kHeaders = 40;  // IPv4's and TCP's
+  for (std::size_t i = 0; i < config.networks.size(); ++i) {
+    const config::Network& network = config.networks[i];
+    const std::uint16_t uplink_mtu = state.uplink.mtu == 0 ? network.mtu : state.uplink.mtu;  // 0: not known
+    const std::uint16_t mtu = std::min(uplink_mtu, network.mtu);
+    const auto fitting = static_cast<std::uint16_t>(std::max(mtu, std::uint16_t{kHeaders + 1}) - kHeaders);
+    state.networks[i].most_mss = network.nat.mss_clamp.value_or(fitting);
+    state.networks[i].resets_mid_stream = network.nat.tcp_mid_stream == config::TcpMidStream::Reset;
+    state.networks[i].exhaustion_answer = answer_of(network.nat.exhaustion_icmp);
+  }
+}
+
+}  // namespace vmnat::control

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// The forwarding state that a configuration begins with.
+#include "control/plan/initial_state.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/control/plan/configured.h"
+
+namespace vmnat::control {
+namespace {
+
+TEST(InitialState, TheGatewaysMacIsTheConfiguredOneOrAlwaysTheSameForAName) {
+  const auto config = configured(kTwoNetworks);
+  EXPECT_EQ(net::to_string(gateway_mac(config.networks[1])), "52:54:00:00:02:01");
+  const net::MacAddr red = gateway_mac(config.networks[0]);
+  EXPECT_EQ(net::to_string(red), "52:54:00:f4:80:dc")
+      << "guests have it in their ARP caches: never change it";
+  config::Network other = config.networks[0];
+  other.name = "green";
+  EXPECT_NE(gateway_mac(other), red);
+  other.name = "red";
+  other.address = config.networks[1].address;
+  EXPECT_EQ(gateway_mac(other), red) << "the name alone decides";
+}
+
+TEST(InitialState, TheFirstStateHoldsPortsDownAndNetworksAsConfigured) {
+  const auto config = configured(kTwoNetworks);
+  const auto state = initial_state(config, plan_ports(config, 1));
+  EXPECT_EQ(net::to_string(state.uplink.address), "203.0.113.2/24");
+  EXPECT_EQ(net::to_string(state.uplink.gateway), "203.0.113.1");
+  EXPECT_EQ(state.uplink.mtu, 1400);
+  EXPECT_TRUE(state.uplink.gateway_mac.is_zero());
+  ASSERT_EQ(state.networks.size(), 2u);
+  EXPECT_TRUE(state.networks[0].nat);
+  EXPECT_TRUE(state.networks[0].dhcp);
+  EXPECT_EQ(state.networks[0].ports, (std::vector<PortIndex>{1, 2}));
+  EXPECT_FALSE(state.networks[1].nat);
+  EXPECT_FALSE(state.networks[1].dhcp);
+  EXPECT_FALSE(state.networks[0].isolated_ports);
+  EXPECT_EQ(state.networks[0].most_mss, 1360) << "the uplink's MTU less 40";
+  EXPECT_EQ(state.networks[0].exhaustion_answer, dataplane::ExhaustionAnswer::Prohibited);
+  EXPECT_EQ(state.networks[1].ports, std::vector<PortIndex>{3});
+  ASSERT_EQ(state.ports.size(), 4u);
+  for (const auto& port : state.ports) EXPECT_FALSE(port.up);
+}
+
+}  // namespace
+}  // namespace vmnat::control
