@@ -12,6 +12,7 @@
 #include "control/config/dump.h"
 #include "control/dhcp/rfc3339.h"
 #include "control/version.h"
+#include "control/watch/exhaustion.h"
 
 namespace vmnat::control {
 namespace {
@@ -36,7 +37,7 @@ const char* link_text(bool is_up) {
   return is_up ? "up" : "down";
 }
 
-std::size_t lease_count(const Surroundings& at) {
+std::size_t lease_count(const CommandContext& at) {
   std::size_t count = 0;
   for (std::size_t i = 0; i < at.config.networks.size(); ++i)
     count += at.slow_path.dhcp().lease_count(static_cast<NetworkIndex>(i));
@@ -49,7 +50,7 @@ dhcp::WallTime wall_time(dhcp::ClientTime time) {
 }
 
 // What the uplink's DHCP client holds; null when the configuration gives the address.
-Json uplink_lease(const Surroundings& at) {
+Json uplink_lease(const CommandContext& at) {
   const auto& uplink = at.slow_path.uplink_client();
   if (!uplink) return nullptr;
   Json json{{"state", dhcp::to_string(uplink->client().state())}, {"server", nullptr}, {"expires", nullptr}};
@@ -60,13 +61,13 @@ Json uplink_lease(const Surroundings& at) {
   return json;
 }
 
-net::Ipv4Addr rented_address(const Surroundings& at) {
+net::Ipv4Addr rented_address(const CommandContext& at) {
   const auto& uplink = at.slow_path.uplink_client();
   return uplink ? uplink->rented() : net::Ipv4Addr{};
 }
 
 // Told to VMs whose network names none.
-Json resolvers_told(const Surroundings& at) {
+Json resolvers_told(const CommandContext& at) {
   const auto of_lease = at.slow_path.resolvers_of_lease();
   Json list = Json::array();
   for (const net::Ipv4Addr address : of_lease.empty() ? at.resolvers.of_host() : of_lease)
@@ -74,7 +75,7 @@ Json resolvers_told(const Surroundings& at) {
   return list;
 }
 
-Json notes_of_status(const Surroundings& at) {
+Json notes_of_status(const CommandContext& at) {
   Json notes = at.eal.notes;
   for (const std::string& note : at.slow_path.dhcp().notes()) notes.push_back(note);
   if (const auto& client = at.slow_path.uplink_client(); at.slow_path.is_waiting_for_lease())
@@ -87,8 +88,8 @@ Json notes_of_status(const Surroundings& at) {
   return notes;
 }
 
-Answer status(const Surroundings& at) {
-  const dataplane::ForwardingState& state = at.launched.states().current();
+Answer status(const CommandContext& at) {
+  const dataplane::ForwardingState& state = at.states.current();
   std::size_t up = 0;
   for (const dataplane::Port& port : state.ports) up += port.up ? 1 : 0;
   return Answer::object({
@@ -96,11 +97,11 @@ Answer status(const Surroundings& at) {
       {"state", "running"},
       {"uptime_s", seconds_since(at.started)},
       {"config", at.config_path},
-      {"workers", at.launched.workers().size()},
-      {"steering", at.launched.steering() ? Json(to_word(at.launched.steering()->way)) : Json()},
+      {"workers", at.workers.count()},
+      {"steering", at.steering ? Json(to_word(at.steering->way)) : Json()},
       {"networks", at.config.networks.size()},
       {"ports", {{"up", up}, {"total", state.ports.size()}}},
-      {"sessions", {{"active", active_sessions(at.launched)}, {"capacity", at.config.conntrack.sessions}}},
+      {"sessions", {{"active", active_sessions(at.workers)}, {"capacity", at.config.conntrack.sessions}}},
       {"leases", lease_count(at)},
       {"memory", {{"bytes", at.config.dataplane.memory.bytes}, {"hugepages", at.eal.uses_hugepages}}},
       {"uplink",
@@ -134,8 +135,8 @@ const char* guard_text(dataplane::Guard guard) {
 // A segment may hold tens of thousands: `owns_total` counts those that are left out, too.
 constexpr std::size_t kMostOwned = 64;
 
-void add_owned(const Surroundings& at, PortIndex index, Json& json) {
-  const config::VmPort& config = *at.launched.ports()[index].config;
+void add_owned(const CommandContext& at, PortIndex index, Json& json) {
+  const config::VmPort& config = *at.ports[index].config;
   Json owns = Json::array();
   const auto add = [&](net::MacAddr mac, net::Ipv4Addr address, const char* by) {
     owns.push_back({{"mac", text_or_null(mac)}, {"address", text_or_null(address)}, {"by", by}});
@@ -150,7 +151,7 @@ void add_owned(const Surroundings& at, PortIndex index, Json& json) {
 }
 
 // What the guard dropped, and what DHCP did not answer, by reason.
-Json refused_json(const Surroundings& at, PortIndex index, const PortTotals& totals) {
+Json refused_json(const CommandContext& at, PortIndex index, const PortTotals& totals) {
   Json refused = Json::object();
   for (const auto reason : {dataplane::DropReason::SpoofedMac, dataplane::DropReason::SpoofedAddress,
                             dataplane::DropReason::RogueRouter, dataplane::DropReason::RogueDhcp})
@@ -162,16 +163,16 @@ Json refused_json(const Surroundings& at, PortIndex index, const PortTotals& tot
   return refused;
 }
 
-Json port_json(const Surroundings& at, PortIndex index) {
-  const PortPlan& plan = at.launched.ports()[index];
-  const dataplane::ForwardingState& state = at.launched.states().current();
-  const PortTotals totals = port_totals(at.launched, index);
+Json port_json(const CommandContext& at, PortIndex index) {
+  const PortPlan& plan = at.ports[index];
+  const dataplane::ForwardingState& state = at.states.current();
+  const PortTotals totals = port_totals(at.workers, index);
   Json drops = Json::object();
   for (std::size_t i = 0; i < dataplane::kDropReasonCount; ++i)
     if (totals.drops[i] != 0) drops[std::string(dataplane::kDropNames[i])] = totals.drops[i];
   Json json{{"name", plan.name},
             {"network", plan.config == nullptr ? "uplink" : at.config.networks[plan.network].name},
-            {"kind", at.launched.device(index).kind()},
+            {"kind", at.devices[index].kind()},
             {"link", link_text(state.ports[index].up)},
             {"rx_packets", totals.rx_packets},
             {"tx_packets", totals.tx_packets},
@@ -195,7 +196,7 @@ Json port_json(const Surroundings& at, PortIndex index) {
     json["socket"] = plan.config->vhost_user;
     json["mode"] = config::to_word(plan.config->mode);
     json["queues"] = plan.config->queues;
-    const VhostSocket& socket = *at.launched.device(index).vhost();
+    const VhostSocket& socket = *at.devices[index].vhost();
     json["rings_deferred"] = socket.port().deferrals();
     json["refused_connections"] = socket.refused_connections();
     json["refused_messages"] = socket.refused_messages();
@@ -203,16 +204,15 @@ Json port_json(const Surroundings& at, PortIndex index) {
   return json;
 }
 
-Answer ports(const Surroundings& at) {
+Answer ports(const CommandContext& at) {
   Json list = Json::array();
-  for (std::size_t i = 0; i < at.launched.ports().size(); ++i)
-    list.push_back(port_json(at, static_cast<PortIndex>(i)));
+  for (std::size_t i = 0; i < at.ports.size(); ++i) list.push_back(port_json(at, static_cast<PortIndex>(i)));
   return Answer::list_of(std::move(list));
 }
 
-Answer networks(const Surroundings& at) {
+Answer networks(const CommandContext& at) {
   Json list = Json::array();
-  const dataplane::ForwardingState& state = at.launched.states().current();
+  const dataplane::ForwardingState& state = at.states.current();
   for (std::size_t i = 0; i < at.config.networks.size(); ++i) {
     const config::Network& network = at.config.networks[i];
     Json external = Json::array();
@@ -230,9 +230,9 @@ Answer networks(const Surroundings& at) {
   return Answer::list_of(std::move(list));
 }
 
-Answer counters(const Surroundings& at) {
+Answer counters(const CommandContext& at) {
   Json object = Json::object();
-  for (const auto& [name, value] : all_counters(at.launched, at.slow_path)) object[name] = value;
+  for (const auto& [name, value] : all_counters(at)) object[name] = value;
   return Answer::object(std::move(object));
 }
 
@@ -253,13 +253,13 @@ Json stages_of(const dataplane::WorkerCounters& counters) {
   return stages;
 }
 
-Answer workers(const Surroundings& at) {
+Answer workers(const CommandContext& at) {
   Json list = Json::array();
-  for (std::size_t i = 0; i < at.launched.workers().size(); ++i) {
-    const dataplane::Worker& worker = *at.launched.workers()[i];
+  for (std::size_t i = 0; i < at.workers.count(); ++i) {
+    const dataplane::Worker& worker = at.workers[i];
     const dataplane::WorkerCounters& counters = worker.counters();
     std::uint64_t packets = 0;
-    for (std::size_t port = 0; port < at.launched.ports().size(); ++port)
+    for (std::size_t port = 0; port < at.ports.size(); ++port)
       packets += counters.ports[port].rx_packets.get();
     list.push_back({{"worker", i},
                     {"cpu", at.eal.worker_cpus[i]},
@@ -284,7 +284,7 @@ void add_neighbors(const Neighbors& neighbors, const std::string& network, Json&
   }
 }
 
-Answer neighbors(const Surroundings& at) {
+Answer neighbors(const CommandContext& at) {
   Json list = Json::array();
   add_neighbors(at.slow_path.neighbors(), "uplink", list);
   for (std::size_t i = 0; i < at.config.networks.size(); ++i)
@@ -301,8 +301,8 @@ Answer neighbors(const Surroundings& at) {
 }
 
 // `mac` and `port` are null while the VM does not answer ARP, `external` while DHCP gives no address.
-Answer forwards(const Surroundings& at) {
-  const dataplane::ForwardingState& state = at.launched.states().current();
+Answer forwards(const CommandContext& at) {
+  const dataplane::ForwardingState& state = at.states.current();
   Json list = Json::array();
   for (const ForwardPlan& forward : plan_forwards(at.config, rented_address(at))) {
     const auto* host = state.networks[forward.network].hosts.find(forward.to.address.raw());
@@ -313,17 +313,17 @@ Answer forwards(const Surroundings& at) {
          {"external",
           forward.external.address.is_unspecified() ? Json() : Json(net::to_string(forward.external))},
          {"internal", net::to_string(forward.to)},
-         {"port", is_known ? Json(at.launched.ports()[host->port].name) : Json()},
+         {"port", is_known ? Json(at.ports[host->port].name) : Json()},
          {"mac", is_known ? Json(net::to_string(host->mac)) : Json()}});
   }
   return Answer::list_of(std::move(list));
 }
 
 // The remotes that most sessions were refused towards; `excess`: by how much `refused` may be too high.
-Answer exhaustion(const Surroundings& at) {
+Answer exhaustion(const CommandContext& at) {
   Json list = Json::array();
-  for (const auto& row : most_refused(refused_by_worker(at.launched))) {
-    const PortPlan& port = at.launched.ports()[row.port];
+  for (const auto& row : most_refused(at.workers.refused_remotes())) {
+    const PortPlan& port = at.ports[row.port];
     list.push_back({{"remote", net::to_string(row.remote)},
                     {"refused", row.count},
                     {"excess", row.excess},
@@ -336,9 +336,9 @@ Answer exhaustion(const Surroundings& at) {
 
 }  // namespace
 
-void register_commands(admin::Server& server, const Surroundings& at) {
+void register_commands(admin::Server& server, const CommandContext& at) {
   register_dhcp_commands(server, at.slow_path.dhcp());
-  using Simple = Answer (*)(const Surroundings&);
+  using Simple = Answer (*)(const CommandContext&);
   const auto add = [&](const char* name, Simple command) {
     server.answer(name, [at, command](const Json&) { return Result<Answer>(command(at)); });
   };
@@ -350,18 +350,20 @@ void register_commands(admin::Server& server, const Surroundings& at) {
   add("neighbors", neighbors);
   add("forwards", forwards);
   add("exhaustion", exhaustion);
-  server.answer("sessions",
-                [at](const Json& arguments) { return list_sessions(at.config, at.launched, arguments); });
+  server.answer("sessions", [at](const Json& arguments) {
+    return list_sessions(at.config, at.ports, at.workers, arguments);
+  });
   server.answer("reload", [at](const Json&) -> Result<Answer> {
     auto changed = at.reload();
     if (!changed) return tl::unexpected(changed.error());
     return Answer::object({{"changed", std::move(*changed)}});
   });
-  server.answer("invariants", [check = std::make_shared<InvariantsCheck>(at.launched)](const Json&) {
+  server.answer("invariants", [check = std::make_shared<InvariantsCheck>(at.workers)](const Json&) {
     return check->start();
   });
-  server.answer("flush", [flusher = std::make_shared<SessionFlusher>(at.config, at.launched)](
-                             const Json& arguments) { return flusher->flush(arguments); });
+  server.answer("flush",
+                [flusher = std::make_shared<SessionFlusher>(at.config, at.ports, at.workers, at.flush_turns)](
+                    const Json& arguments) { return flusher->flush(arguments); });
   server.answer("config", [at](const Json&) {
     return Result<Answer>(
         Answer::object({{"file", at.config_path}, {"yaml", config::dump_config(at.config)}}));

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/commands/invariants.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -21,8 +20,8 @@ struct InvariantsCheck::Finding : dataplane::Inspection {
   }
 };
 
-InvariantsCheck::InvariantsCheck(const Launched& launched) : launched_(launched) {
-  for (std::size_t i = 0; i < launched.workers().size(); ++i) {
+InvariantsCheck::InvariantsCheck(Workers& workers) : workers_(workers) {
+  for (std::size_t i = 0; i < workers.count(); ++i) {
     findings_.push_back(std::make_unique<Finding>());
     findings_.back()->look = Finding::count_through;
   }
@@ -34,17 +33,17 @@ InvariantsCheck::~InvariantsCheck() {
 }
 
 bool InvariantsCheck::is_under_way() const {
-  return std::ranges::any_of(launched_.workers(),
-                             [](const auto& worker) { return !worker->inspection_box().is_idle(); });
+  for (std::size_t i = 0; i < workers_.count(); ++i)
+    if (!workers_[i].inspection_box().is_idle()) return true;
+  return false;
 }
 
 Result<Answer> InvariantsCheck::start() {
   if (is_under_way()) return tl::unexpected(Error{"", "a check of the invariants is under way"});
-  for (std::size_t i = 0; i < findings_.size(); ++i)
-    launched_.workers()[i]->inspection_box().ask(*findings_[i]);
+  for (std::size_t i = 0; i < findings_.size(); ++i) workers_[i].inspection_box().ask(*findings_[i]);
   return Answer::list([this, next = std::size_t{0}](Json& item) mutable {
     if (next == findings_.size()) return Pull::End;
-    if (!launched_.workers()[next]->inspection_box().is_idle()) return Pull::Later;
+    if (!workers_[next].inspection_box().is_idle()) return Pull::Later;
     const Finding& finding = *findings_[next];
     item = {{"worker", next}, {"holds", finding.holds}, {"why", finding.holds ? Json() : Json(finding.why)}};
     ++next;

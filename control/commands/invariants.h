@@ -9,14 +9,14 @@
 #include <vector>
 
 #include "control/admin/server.h"
-#include "control/gateway/launch.h"
+#include "control/gateway/workers.h"
 
 namespace vmnat::control {
 
 class InvariantsCheck {
  public:
   // Lives as long as the workers: they write into it.
-  explicit InvariantsCheck(const Launched& launched);
+  explicit InvariantsCheck(Workers& workers);
   ~InvariantsCheck();
 
   // A list: `worker`, `holds`, `why` (null when it holds). An error while one is under way.
@@ -25,7 +25,7 @@ class InvariantsCheck {
  private:
   struct Finding;
   [[nodiscard]] bool is_under_way() const;
-  const Launched& launched_;
+  Workers& workers_;
   std::vector<std::unique_ptr<Finding>> findings_;  // by worker
 };
 

@@ -70,9 +70,9 @@ Result<Answer> SessionFlusher::flush(const Json& arguments) {
   if (filter->is_empty() && !says_all(arguments))
     return tl::unexpected(Error{"", "give a filter, or all to end every session"});
   if (const auto error = unknown_name(config_, *filter)) return tl::unexpected(*error);
-  const auto selector = selector_for(*filter, config_, launched_.ports());
+  const auto selector = selector_for(*filter, config_, ports_);
   if (!selector) return tl::unexpected(selector.error());
-  const auto flush = std::make_shared<WorkerFlush>(launched_, *selector);
+  const auto flush = std::make_shared<WorkerFlush>(workers_, turns_, *selector);
   return Answer::object_later([flush](Json& item) {
     const auto flushed = flush->poll();
     if (!flushed) return Pull::Later;

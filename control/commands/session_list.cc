@@ -43,8 +43,9 @@ double seconds(Ticks ticks) {
 // The tables of all workers, one after the other, chunk by chunk.
 class SessionCursor {
  public:
-  SessionCursor(const config::Config& config, const Launched& launched, SessionFilter filter)
-      : config_(config), launched_(launched), filter_(std::move(filter)), left_(filter_.limit) {}
+  SessionCursor(const config::Config& config, const std::vector<PortPlan>& ports, const Workers& workers,
+                SessionFilter filter)
+      : config_(config), ports_(ports), workers_(workers), filter_(std::move(filter)), left_(filter_.limit) {}
 
   // The next session that matches; nothing of either kind is said twice.
   Pull next(Json& item) {
@@ -72,9 +73,9 @@ class SessionCursor {
  private:
   // False when all workers have been read.
   bool refill() {
-    if (worker_ == launched_.workers().size()) return false;
+    if (worker_ == workers_.count()) return false;
     at_ = 0;
-    filled_ = launched_.workers()[worker_]->conntrack().snapshot(cursor_, chunk_);
+    filled_ = workers_[worker_].conntrack().snapshot(cursor_, chunk_);
     if (filled_ < chunk_.size()) {
       ++worker_;
       cursor_ = 0;
@@ -82,9 +83,7 @@ class SessionCursor {
     return true;
   }
 
-  [[nodiscard]] const std::string& port_name(const SessionView& view) const {
-    return launched_.ports()[view.vm_port].name;
-  }
+  [[nodiscard]] const std::string& port_name(const SessionView& view) const { return ports_[view.vm_port].name; }
   [[nodiscard]] const std::string& network_name(const SessionView& view) const {
     return config_.networks[view.policy].name;
   }
@@ -100,7 +99,7 @@ class SessionCursor {
   }
 
   [[nodiscard]] Json to_json(const SessionView& view) const {
-    const Time now = launched_.now();
+    const Time now = workers_.now();
     const Ticks idle = now > view.last_seen ? now - view.last_seen : Ticks{0};
     const Ticks rest = view.expires > now ? view.expires - now : Ticks{0};
     // ICMP's remote has no port of its own: the identifier stands for it (RFC 5508 section 3.1).
@@ -122,7 +121,8 @@ class SessionCursor {
   }
 
   const config::Config& config_;
-  const Launched& launched_;
+  const std::vector<PortPlan>& ports_;
+  const Workers& workers_;
   SessionFilter filter_;
   std::uint64_t left_;
   std::size_t worker_ = 0;
@@ -164,12 +164,13 @@ std::optional<Error> unknown_name(const config::Config& config, const SessionFil
   return std::nullopt;
 }
 
-Result<Answer> list_sessions(const config::Config& config, const Launched& launched, const Json& arguments) {
+Result<Answer> list_sessions(const config::Config& config, const std::vector<PortPlan>& ports,
+                             const Workers& workers, const Json& arguments) {
   auto filter = admin::session_filter(arguments);
   if (!filter) return tl::unexpected(filter.error());
   if (const auto error = unknown_name(config, *filter)) return tl::unexpected(*error);
   const bool is_count = filter->count;
-  auto cursor = std::make_shared<SessionCursor>(config, launched, std::move(*filter));
+  auto cursor = std::make_shared<SessionCursor>(config, ports, workers, std::move(*filter));
   if (is_count) return count_sessions(std::move(cursor));
   return Answer::list([cursor](Json& item) { return cursor->next(item); });
 }

@@ -6,16 +6,16 @@ namespace {
 
 using Named = std::map<std::string, std::uint64_t>;
 
-std::uint64_t punted_for(const Launched& launched, std::size_t reason) {
+std::uint64_t punted_for(const Workers& workers, std::size_t reason) {
   std::uint64_t sum = 0;
-  for (const auto& worker : launched.workers()) sum += worker->counters().punts[reason].get();
+  for (const dataplane::Worker& worker : workers) sum += worker.counters().punts[reason].get();
   return sum;
 }
 
-void add_frames(const Launched& launched, Named& named) {
+void add_frames(const Workers& workers, std::size_t ports, Named& named) {
   PortTotals sum;
-  for (std::size_t port = 0; port < launched.ports().size(); ++port) {
-    const PortTotals totals = port_totals(launched, static_cast<PortIndex>(port));
+  for (std::size_t port = 0; port < ports; ++port) {
+    const PortTotals totals = port_totals(workers, static_cast<PortIndex>(port));
     sum.rx_packets += totals.rx_packets;
     sum.tx_packets += totals.tx_packets;
     for (std::size_t i = 0; i < sum.drops.size(); ++i) sum.drops[i] += totals.drops[i];
@@ -25,11 +25,11 @@ void add_frames(const Launched& launched, Named& named) {
   for (std::size_t i = 0; i < sum.drops.size(); ++i)
     named["drop." + std::string(dataplane::kDropNames[i])] = sum.drops[i];
   for (std::size_t i = 0; i < dataplane::kPuntReasonCount; ++i) {
-    named["punt." + std::string(dataplane::kPuntNames[i])] = punted_for(launched, i);
-    named["punted"] += punted_for(launched, i);
+    named["punt." + std::string(dataplane::kPuntNames[i])] = punted_for(workers, i);
+    named["punted"] += punted_for(workers, i);
   }
-  for (const auto& worker : launched.workers()) {
-    const dataplane::WorkerCounters& counters = worker->counters();
+  for (const dataplane::Worker& worker : workers) {
+    const dataplane::WorkerCounters& counters = worker.counters();
     named["flood_copies"] += counters.flood_copies.get();
     named["injected"] += counters.injected.get();
     named["generated"] += counters.icmp_errors_sent.get() + counters.tcp_resets_sent.get() +
@@ -49,12 +49,12 @@ void add_frames(const Launched& launched, Named& named) {
   }
 }
 
-void add_vhost_ports(const Launched& launched, Named& named) {
+void add_vhost_ports(const std::vector<Device>& devices, Named& named) {
   std::uint64_t& deferred = named["rings.deferred"];
   std::uint64_t& connections = named["vhost.refused_connections"];
   std::uint64_t& messages = named["vhost.refused_messages"];
-  for (std::size_t port = 0; port < launched.ports().size(); ++port) {
-    const VhostSocket* const socket = launched.device(static_cast<PortIndex>(port)).vhost();
+  for (const Device& device : devices) {
+    const VhostSocket* const socket = device.vhost();
     if (socket == nullptr) continue;
     deferred += socket->port().deferrals();
     connections += socket->refused_connections();
@@ -62,9 +62,9 @@ void add_vhost_ports(const Launched& launched, Named& named) {
   }
 }
 
-void add_sessions(const Launched& launched, Named& named) {
-  for (const auto& worker : launched.workers()) {
-    const conntrack::Statistics statistics = worker->conntrack().statistics();
+void add_sessions(const Workers& workers, unsigned external_addresses, Named& named) {
+  for (const dataplane::Worker& worker : workers) {
+    const conntrack::Statistics statistics = worker.conntrack().statistics();
     named["sessions.active"] += statistics.active;
     named["sessions.created"] += statistics.created;
     named["sessions.expired"] += statistics.expired;
@@ -73,10 +73,10 @@ void add_sessions(const Launched& launched, Named& named) {
     named["sessions.disbelieved"] += statistics.disbelieved;
     named["sessions.overloaded"] += statistics.overloaded;
     named["mappings.active"] += statistics.mappings;
-    for (unsigned external = 0; external < launched.external_ports().address_count(); ++external)
+    for (unsigned external = 0; external < external_addresses; ++external)
       for (unsigned space = 0; space < conntrack::kPortSpaces; ++space)
-        named["ports.used"] += worker->conntrack().ports_used(static_cast<conntrack::ExternalIndex>(external),
-                                                              static_cast<conntrack::PortSpace>(space));
+        named["ports.used"] += worker.conntrack().ports_used(static_cast<conntrack::ExternalIndex>(external),
+                                                             static_cast<conntrack::PortSpace>(space));
   }
 }
 
@@ -127,10 +127,10 @@ void add_uplink_client(const UplinkClient& uplink, Named& named) {
 
 }  // namespace
 
-PortTotals port_totals(const Launched& launched, PortIndex port) {
+PortTotals port_totals(const Workers& workers, PortIndex port) {
   PortTotals totals;
-  for (const auto& worker : launched.workers()) {
-    const dataplane::PortCounters& counters = worker->counters().ports[port];
+  for (const dataplane::Worker& worker : workers) {
+    const dataplane::PortCounters& counters = worker.counters().ports[port];
     totals.rx_packets += counters.rx_packets.get();
     totals.rx_bytes += counters.rx_bytes.get();
     totals.tx_packets += counters.tx_packets.get();
@@ -140,23 +140,18 @@ PortTotals port_totals(const Launched& launched, PortIndex port) {
   return totals;
 }
 
-RefusedByWorker refused_by_worker(const Launched& launched) {
-  RefusedByWorker all;
-  for (const auto& worker : launched.workers()) all.push_back(worker->refused_remotes().copied());
-  return all;
-}
-
-std::uint64_t active_sessions(const Launched& launched) {
+std::uint64_t active_sessions(const Workers& workers) {
   std::uint64_t active = 0;
-  for (const auto& worker : launched.workers()) active += worker->conntrack().statistics().active;
+  for (const dataplane::Worker& worker : workers) active += worker.conntrack().statistics().active;
   return active;
 }
 
-std::map<std::string, std::uint64_t> all_counters(const Launched& launched, const SlowPath& slow_path) {
+std::map<std::string, std::uint64_t> all_counters(const CommandContext& at) {
+  const SlowPath& slow_path = at.slow_path;
   Named named;
-  add_frames(launched, named);
-  add_vhost_ports(launched, named);
-  add_sessions(launched, named);
+  add_frames(at.workers, at.ports.size(), named);
+  add_vhost_ports(at.devices, named);
+  add_sessions(at.workers, at.external_ports.address_count(), named);
   add_neighbors(slow_path, named);
   add_inside_neighbors(slow_path, named);
   add_dhcp(slow_path.dhcp().counters(), named);

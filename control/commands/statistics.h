@@ -6,9 +6,7 @@
 #include <string>
 
 #include "base/ids.h"
-#include "control/gateway/launch.h"
-#include "control/slow_path/slow_path.h"
-#include "control/watch/exhaustion.h"
+#include "control/commands/context.h"
 
 namespace vmnat::control {
 
@@ -16,15 +14,12 @@ struct PortTotals {
   std::uint64_t rx_packets = 0, rx_bytes = 0, tx_packets = 0, tx_bytes = 0;
   std::array<std::uint64_t, dataplane::kDropReasonCount> drops{};
 };
-PortTotals port_totals(const Launched& launched, PortIndex port);
+PortTotals port_totals(const Workers& workers, PortIndex port);
 
-// Each worker's refused sessions.
-RefusedByWorker refused_by_worker(const Launched& launched);
-
-std::uint64_t active_sessions(const Launched& launched);
+std::uint64_t active_sessions(const Workers& workers);
 
 // Names are part of the interface: `received`, `drop.<reason>`, `sessions.active`, ...; those that are zero,
 // too.
-std::map<std::string, std::uint64_t> all_counters(const Launched& launched, const SlowPath& slow_path);
+std::map<std::string, std::uint64_t> all_counters(const CommandContext& context);
 
 }  // namespace vmnat::control

@@ -9,7 +9,6 @@
 #include <systemd/sd-daemon.h>
 
 #include "control/commands/commands.h"
-#include "control/commands/statistics.h"
 #include "control/config/load.h"
 #include "control/config/reload.h"
 
@@ -21,36 +20,36 @@ constexpr std::chrono::milliseconds kTick{2}, kQuietTick{8};
 // Of each tick at most, for pages of the session tables: frames that were punted meanwhile wait as long.
 constexpr std::chrono::milliseconds kPopulating{2};
 
-std::vector<const conntrack::Conntrack*> tables_of(const Launched& launched) {
-  std::vector<const conntrack::Conntrack*> tables;
-  for (const auto& worker : launched.workers()) tables.push_back(&worker->conntrack());
-  return tables;
-}
-
 }  // namespace
 
-Daemon::Daemon(config::Config& config, std::string config_path, Launched& launched)
+Daemon::Daemon(config::Config& config, std::string config_path, Gateway& gateway)
     : config_(config),
       config_path_(std::move(config_path)),
-      launched_(launched),
+      workers_(gateway.workers()),
       stop_signals_(io_, SIGTERM, SIGINT),
       hangup_signal_(io_, SIGHUP),
       timer_(io_),
-      slow_path_(config, launched),
-      exhaustion_(config, launched.ports()),
+      slow_path_(config, gateway),
+      exhaustion_(config, gateway.ports()),
       resolvers_(config),
-      table_pages_(tables_of(launched)) {}
+      table_pages_(workers_.tables()) {}
 
 Result<std::unique_ptr<Daemon>> Daemon::create(config::Config& config, const std::string& config_path,
-                                               const EalPlan& eal, Launched& launched) {
-  std::unique_ptr<Daemon> daemon(new Daemon(config, config_path, launched));
+                                               const EalPlan& eal, Gateway& gateway) {
+  std::unique_ptr<Daemon> daemon(new Daemon(config, config_path, gateway));
   auto server = admin::Server::listen(daemon->io_, config.control.socket);
   if (!server) return tl::unexpected(server.error());
   daemon->admin_ = std::move(*server);
   register_commands(*daemon->admin_, {.config = config,
                                       .config_path = config_path,
                                       .eal = eal,
-                                      .launched = launched,
+                                      .ports = gateway.ports(),
+                                      .devices = gateway.devices(),
+                                      .steering = gateway.steering(),
+                                      .external_ports = gateway.external_ports(),
+                                      .states = gateway.states(),
+                                      .workers = gateway.workers(),
+                                      .flush_turns = gateway.flush_turns(),
                                       .slow_path = daemon->slow_path_,
                                       .resolvers = daemon->resolvers_,
                                       .reload = [at = daemon.get()] { return at->reload(); },
@@ -118,7 +117,7 @@ void Daemon::tick() {
     next_second_ = now + std::chrono::seconds(1);
     follow_resolvers(now);
     watch_workers();
-    if (const auto news = exhaustion_.news(refused_by_worker(launched_))) spdlog::warn("{}", *news);
+    if (const auto news = exhaustion_.news(workers_.refused_remotes())) spdlog::warn("{}", *news);
   }
   const bool is_behind = table_pages_.populate(kPopulating);
   timer_.expires_after(slow_path_.is_quiet(now) && !is_behind ? kQuietTick : kTick);
@@ -137,9 +136,9 @@ void Daemon::follow_resolvers(SteadyTime now) {
 // The service manager hears from us only while every worker goes on.
 void Daemon::watch_workers() {
   bool all_alive = true;
-  polls_seen_.resize(launched_.workers().size());
+  polls_seen_.resize(workers_.count());
   for (std::size_t i = 0; i < polls_seen_.size(); ++i) {
-    const std::uint64_t polls = launched_.workers()[i]->polls();
+    const std::uint64_t polls = workers_[i].polls();
     all_alive &= polls != polls_seen_[i];
     polls_seen_[i] = polls;
   }

@@ -19,15 +19,15 @@ namespace vmnat::control {
 
 class Daemon {
  public:
-  // `config` is what was launched; reloads of its file write to it, and it outlives the daemon.
+  // `config` is what the gateway was started with; reloads of its file write to it, and it outlives the daemon.
   static Result<std::unique_ptr<Daemon>> create(config::Config& config, const std::string& config_path,
-                                                const EalPlan& eal, Launched& launched);
+                                                const EalPlan& eal, Gateway& gateway);
 
   // Tells the world that it is ready, then serves until a signal asks it to stop.
   void run();
 
  private:
-  Daemon(config::Config& config, std::string config_path, Launched& launched);
+  Daemon(config::Config& config, std::string config_path, Gateway& gateway);
   void wait_for_hangup();
   // What has changed, in sentences. An Error, one problem a line, means that nothing has.
   Result<std::vector<std::string>> reload();
@@ -38,7 +38,7 @@ class Daemon {
 
   config::Config& config_;  // what is in effect; a reload writes to it
   std::string config_path_;
-  Launched& launched_;
+  Workers& workers_;
   boost::asio::io_context io_;
   boost::asio::signal_set stop_signals_, hangup_signal_;
   boost::asio::steady_timer timer_;

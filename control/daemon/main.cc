@@ -9,7 +9,7 @@
 #include "control/daemon/daemon.h"
 #include "control/daemon/options.h"
 #include "control/devices/eal.h"
-#include "control/gateway/launch.h"
+#include "control/gateway/gateway.h"
 #include "control/log/log.h"
 #include "control/version.h"
 
@@ -47,15 +47,15 @@ int run(const Options& options) {
   if (auto started = start_eal(*plan); !started) return cannot_start(started.error());
 
   // From here on every device is up and the workers forward frames.
-  auto launched = Launched::launch(*config, *plan);
-  if (!launched) return cannot_start(launched.error());
+  auto gateway = Gateway::start(*config, *plan);
+  if (!gateway) return cannot_start(gateway.error());
 
-  auto daemon = Daemon::create(*config, options.config_path, *plan, **launched);
+  auto daemon = Daemon::create(*config, options.config_path, *plan, **gateway);
   if (!daemon) return cannot_start(daemon.error());
   (*daemon)->run();
 
   daemon->reset();
-  launched->reset();
+  gateway->reset();
   rte_eal_cleanup();
   spdlog::info("vmnatd stopped");
   return kStopped;

@@ -10,9 +10,9 @@
 #include <span>
 #include <string>
 
-#include "control/config/model.h"
 #include "control/devices/numa.h"
 #include "control/devices/vhost_socket.h"
+#include "control/plan/device_requests.h"
 #include "control/result.h"
 #include "control/system/interface_link.h"
 #include "dataplane/device/burst_port.h"
@@ -22,20 +22,6 @@
 struct rte_mempool;
 
 namespace vmnat::control {
-
-enum class Promiscuous { No, Yes };
-
-struct DeviceRequest {
-  std::string name;        // for messages: "uplink", "port vm1"
-  unsigned number = 0;     // makes DPDK's device name unique
-  std::string vhost_user;  // socket path, or empty
-  config::VhostMode mode = config::VhostMode::Client;
-  std::string device;  // PCI address, interface or devargs, or empty
-  std::uint16_t mtu = 1500;
-  unsigned queues = 1;                // pairs
-  bool fewer_queues_will_do = false;  // as many as the device has, at most `queues`
-  Promiscuous promiscuous = Promiscuous::No;
-};
 
 // What holds a whole frame of that MTU, with Ethernet header, VLAN tag and the 100 bytes or so that a kernel
 // adds: a packet buffer's room for data, and a slot of a kernel interface's ring, which takes no smaller

@@ -1,37 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
 // WorkerFlush: every worker ends the sessions that a selector names, bit by bit, while control goes on.
 //
-// One is under way at a time, for the workers' boxes hold one request each: others wait for their turn. One
-// that is given up gives its turn back, and what it had begun is finished by the workers.
+// One flush is under way at a time, for the workers' boxes hold one request each; the others wait for their
+// turn. A flush that is destroyed before its end gives its turn back, and the workers finish what it began.
 #pragma once
 
 #include <memory>
 #include <optional>
 #include <vector>
 
-#include "dataplane/worker/flush.h"
+#include "control/gateway/workers.h"
 
 namespace vmnat::control {
 
-class Launched;
-
-class WorkerFlush : public std::enable_shared_from_this<WorkerFlush> {
+// The turn to flush, which one at a time may have.
+class FlushTurns {
  public:
-  using Turn = std::weak_ptr<WorkerFlush>;  // whose it is; expired: nobody's
+  struct Turn {};
+  // nullptr while somebody has the turn. It is given back with the pointer.
+  std::shared_ptr<const Turn> take();
 
-  WorkerFlush(const Launched& launched, const dataplane::SessionSelector& selector)
-      : launched_(launched), selector_(selector) {}
+ private:
+  std::weak_ptr<const Turn> taken_;
+};
+
+class WorkerFlush {
+ public:
+  // Both outlive it.
+  WorkerFlush(Workers& workers, FlushTurns& turns, const dataplane::SessionSelector& selector)
+      : workers_(workers), turns_(turns), selector_(selector) {}
 
   // How many sessions were ended, once all workers are done. Called again and again until then.
   std::optional<std::uint64_t> poll();
 
  private:
-  [[nodiscard]] dataplane::FlushBox& box(std::size_t worker) const;
   bool ask();
 
-  const Launched& launched_;
+  Workers& workers_;
+  FlushTurns& turns_;
   dataplane::SessionSelector selector_;
-  std::vector<std::uint64_t> tickets_;  // by worker
+  std::shared_ptr<const FlushTurns::Turn> turn_;  // once it has come
+  std::vector<std::uint64_t> tickets_;            // by worker, once they were asked
 };
 
 }  // namespace vmnat::control

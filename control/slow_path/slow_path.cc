@@ -38,31 +38,35 @@ void copy_out(const rte_mbuf* frame, FrameBytes& bytes) {
 
 }  // namespace
 
-SlowPath::SlowPath(const config::Config& config, Launched& launched)
+SlowPath::SlowPath(const config::Config& config, Gateway& gateway)
     : config_(config),
-      launched_(launched),
-      dhcp_(config, launched.ports(), std::chrono::system_clock::now(), std::chrono::steady_clock::now()),
-      neighbors_(launched.states().current().uplink.mac, launched.states().current().uplink.address.address),
-      own_addresses_(launched.states().current().uplink.mac),
-      ownership_(launched.ports(), launched.states().current()),
-      is_up_(launched.ports().size(), false),
-      offloads_(launched.ports().size()),
-      tx_queues_(launched.ports().size(), 1),
-      stale_(launched.states().current().networks.size()) {
+      gateway_(gateway),
+      dhcp_(config, gateway.ports(), std::chrono::system_clock::now(), std::chrono::steady_clock::now()),
+      neighbors_(gateway.states().current().uplink.mac, gateway.states().current().uplink.address.address),
+      own_addresses_(gateway.states().current().uplink.mac),
+      ownership_(gateway.ports(), gateway.states().current()),
+      is_up_(gateway.ports().size(), false),
+      offloads_(gateway.ports().size()),
+      tx_queues_(gateway.ports().size(), 1),
+      stale_(gateway.states().current().networks.size()) {
   const SteadyTime now = std::chrono::steady_clock::now();
-  if (!config.uplink.address) uplink_.emplace(config, launched_, neighbors_, own_addresses_);
+  if (!config.uplink.address)
+    uplink_.emplace(
+        config, gateway.states().current().uplink.mac,
+        RentedAddress(gateway.external_ports(), gateway.states(), gateway.workers(), gateway.flush_turns()),
+        neighbors_, own_addresses_);
   keep_targets_resolved(config, now);
   watch_links(now);
   tell_who_waits();
   follow_leases();
   publish();
-  const dataplane::Uplink& uplink = launched_.states().current().uplink;
+  const dataplane::Uplink& uplink = gateway_.states().current().uplink;
   if (!uplink.gateway.is_unspecified()) neighbors_.keep_resolved(uplink.gateway, now);
 }
 
 // Before the first frame for them comes, so that none has to wait.
 void SlowPath::keep_targets_resolved(const config::Config& config, SteadyTime now) {
-  for (const dataplane::Network& network : launched_.states().current().networks)
+  for (const dataplane::Network& network : gateway_.states().current().networks)
     inside_.emplace_back(network.mac, network.gateway.address);
   for (const ForwardPlan& forward : plan_forwards(config))
     inside_[forward.network].keep_resolved(forward.to.address, now);
@@ -71,7 +75,7 @@ void SlowPath::keep_targets_resolved(const config::Config& config, SteadyTime no
 void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
   watch_links(now);
   unsigned taken = take_punts(now, wall);
-  for (ControlRings& rings : launched_.rings()) taken += learn_macs(rings.learn, now, wall);
+  for (ControlRings& rings : gateway_.rings()) taken += learn_macs(rings.learn, now, wall);
   if (taken != 0) last_heard_ = now;
   advance_uplink(now);
   dhcp_.advance(wall, now);
@@ -82,7 +86,7 @@ void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
   for (Neighbors& network : inside_) network.advance(now);
   if (now >= next_round_) tell_workers(now);
   log_.tell_suppressed(now);
-  launched_.reclaim_states();
+  gateway_.states().reclaim(gateway_.workers().least_seen_generation());
 }
 
 // A frame that was waiting goes out after the state that its followers will use is there, an ARP request
@@ -104,7 +108,7 @@ void SlowPath::tell_workers(SteadyTime now) {
   for (const FrameBytes& frame : neighbors_.take_output()) inject(frame, kUplinkPort);
   return_unreachable(neighbors_, dataplane::DropReason::NeighborUnresolved);
   for (const auto& [network, address] : dhcp_.checks().take_questions()) {
-    const dataplane::Network& on = launched_.states().current().networks[network];
+    const dataplane::Network& on = gateway_.states().current().networks[network];
     inject_on_network(net::arp_request(on.mac, on.gateway.address, address).bytes(), network);
   }
   for (std::size_t i = 0; i < inside_.size(); ++i) {
@@ -118,7 +122,7 @@ void SlowPath::tell_workers(SteadyTime now) {
 void SlowPath::return_unreachable(Neighbors& neighbors, dataplane::DropReason reason) {
   for (const auto& [frame, port] : neighbors.take_unreachable())
     push(frame, {.port = port, .errand = dataplane::FrameNote::Errand::Unreachable, .reason = reason},
-         launched_.ports()[port].owner);
+         gateway_.ports()[port].owner);
 }
 
 void SlowPath::note_change(bool has_changed, bool& is_stale) {
@@ -131,35 +135,36 @@ void SlowPath::adopt(const config::Config& config) {
   dhcp_.reconfigure();
   follow_leases();
   publish();
-  dataplane::ForwardingState next = launched_.states().current();
+  dataplane::ForwardingState next = gateway_.states().current();
   next.policies =
-      std::make_shared<const conntrack::NatPolicies>(plan_policies(config, launched_.address_lists()));
-  launched_.states().publish(std::move(next));
+      std::make_shared<const conntrack::NatPolicies>(plan_policies(config, gateway_.address_lists()));
+  gateway_.states().publish(std::move(next));
 }
 
 void SlowPath::watch_links(SteadyTime now) {
   for (std::size_t i = 0; i < is_up_.size(); ++i) {
     const auto port = static_cast<PortIndex>(i);
-    const bool is_up = launched_.device(port).is_up();
+    const bool is_up = gateway_.devices()[port].is_up();
     // Another guest may have come between two looks.
-    const auto offloads = is_up ? launched_.device(port).offloads() : dataplane::Offloads{};
-    const std::uint16_t tx_queues = is_up ? launched_.device(port).open_transmit_queues() : std::uint16_t{1};
+    const auto offloads = is_up ? gateway_.devices()[port].offloads() : dataplane::Offloads{};
+    const std::uint16_t tx_queues =
+        is_up ? gateway_.devices()[port].open_transmit_queues() : std::uint16_t{1};
     if (offloads != offloads_[i] || tx_queues != tx_queues_[i]) changed_ = true;
     offloads_[i] = offloads;
     tx_queues_[i] = tx_queues;
     if (is_up == is_up_[i]) continue;
     is_up_[i] = is_up;
     changed_ = true;
-    if (port != kUplinkPort) stale_[launched_.ports()[i].network].macs = true;
+    if (port != kUplinkPort) stale_[gateway_.ports()[i].network].macs = true;
     if (!is_up) macs_.forget_port(port);
     if (is_up && port == kUplinkPort) uplink_came_up(now);
-    log_.log(spdlog::level::info, {"link", launched_.ports()[i].name}, now, "port {} is {}",
-             launched_.ports()[i].name, is_up ? "up" : "down");
+    log_.log(spdlog::level::info, {"link", gateway_.ports()[i].name}, now, "port {} is {}",
+             gateway_.ports()[i].name, is_up ? "up" : "down");
   }
 }
 
 void SlowPath::watch_router(SteadyTime now) {
-  const net::Ipv4Addr address = launched_.states().current().uplink.gateway;
+  const net::Ipv4Addr address = gateway_.states().current().uplink.gateway;
   const auto router = neighbors_.all().find(address);
   const bool is_known = router != neighbors_.all().end();
   const bool is_silent = is_known && router->second.requests_sent > Neighbors::kRequests;
@@ -177,7 +182,7 @@ void SlowPath::watch_router(SteadyTime now) {
 
 void SlowPath::tell_who_waits() const {
   for (std::size_t i = 0; i < is_up_.size(); ++i) {
-    const config::VmPort* port = launched_.ports()[i].config;
+    const config::VmPort* port = gateway_.ports()[i].config;
     if (!is_up_[i] && port != nullptr && !port->vhost_user.empty())
       spdlog::info("port {} waits for a VM on {}", port->name, port->vhost_user);
   }
@@ -185,7 +190,7 @@ void SlowPath::tell_who_waits() const {
 
 // Whoever had our addresses, or another MAC for them, learns better at once; and it may be another link.
 void SlowPath::uplink_came_up(SteadyTime now) {
-  const conntrack::ExternalPorts& external = launched_.external_ports();
+  const conntrack::ExternalPorts& external = gateway_.external_ports();
   for (unsigned i = 0; i < external.address_count(); ++i) {
     const net::Ipv4Addr address = external.address(static_cast<conntrack::ExternalIndex>(i));
     if (!address.is_unspecified()) own_addresses_.announce(address, now);
@@ -210,10 +215,10 @@ unsigned SlowPath::learn_macs(dataplane::LearnRing& ring, SteadyTime now, dhcp::
 }
 
 void SlowPath::learn_mac(const dataplane::LearnedMac& learned) {
-  const NetworkIndex network = launched_.ports()[learned.port].network;
+  const NetworkIndex network = gateway_.ports()[learned.port].network;
   // Reported under an older state it may be somebody's by now.
   const PortIndex* owner =
-      launched_.states().current().networks[network].mac_owners.find(learned.mac.as_word());
+      gateway_.states().current().networks[network].mac_owners.find(learned.mac.as_word());
   if (owner != nullptr && *owner != learned.port) return;
   note_change(macs_.learn(network, learned.mac, learned.port), stale_[network].macs);
 }
@@ -232,11 +237,11 @@ void SlowPath::follow_leases() {
 // another's.
 unsigned SlowPath::take_punts(SteadyTime now, dhcp::WallTime wall) {
   unsigned taken = 0;
-  for (ControlRings& rings : launched_.rings())
+  for (ControlRings& rings : gateway_.rings())
     while (const unsigned count = take_burst(rings.uplink_punt, now, wall)) taken += count;
   for (unsigned before = taken + 1; before != taken && taken < kPuntsPerPoll;) {
     before = taken;
-    for (ControlRings& rings : launched_.rings()) taken += take_burst(rings.punt, now, wall);
+    for (ControlRings& rings : gateway_.rings()) taken += take_burst(rings.punt, now, wall);
   }
   return taken;
 }
@@ -278,8 +283,8 @@ void SlowPath::hear_uplink_arp(SteadyTime now) {
   if (uplink_) uplink_->receive_arp(bytes_);
   neighbors_.receive_arp(bytes_, now);
   const auto claim = net::arp_claim_in(bytes_);
-  if (!claim || claim->mac == launched_.states().current().uplink.mac ||
-      !launched_.external_ports().index_of(claim->address))
+  if (!claim || claim->mac == gateway_.states().current().uplink.mac ||
+      !gateway_.external_ports().index_of(claim->address))
     return;
   own_addresses_.defend(claim->address, now);
   log_.log(spdlog::level::warn, {"conflict", "uplink"}, now,
@@ -289,8 +294,8 @@ void SlowPath::hear_uplink_arp(SteadyTime now) {
 
 // The switch lets no VM be the gateway (dataplane/pipeline/guard.h): it is only told of.
 void SlowPath::hear_inside_arp(PortIndex port, SteadyTime now, dhcp::WallTime wall) {
-  const PortPlan& plan = launched_.ports()[port];
-  const net::Ipv4Addr gateway = launched_.states().current().networks[plan.network].gateway.address;
+  const PortPlan& plan = gateway_.ports()[port];
+  const net::Ipv4Addr gateway = gateway_.states().current().networks[plan.network].gateway.address;
   const auto claim = net::arp_claim_in(bytes_);
   if (claim && claim->address == gateway) {
     ++gateway_conflicts_;
@@ -306,12 +311,12 @@ void SlowPath::hear_inside_arp(PortIndex port, SteadyTime now, dhcp::WallTime wa
 void SlowPath::wait_for_next_hop(PortIndex from, SteadyTime now) {
   const auto* ip = net::view<net::Ipv4Header>(bytes_, sizeof(net::EthernetHeader));
   if (ip == nullptr) return;
-  neighbors_.send_to(launched_.states().current().uplink.next_hop(ip->destination), bytes_, from, now);
+  neighbors_.send_to(gateway_.states().current().uplink.next_hop(ip->destination), bytes_, from, now);
 }
 
 // The frame in hand waits for a VM that nothing but a mapping speaks of.
 void SlowPath::resolve_host(net::Ipv4Addr host, PortIndex from, SteadyTime now) {
-  const NetworkIndex network = launched_.states().current().network_of(host);
+  const NetworkIndex network = gateway_.states().current().network_of(host);
   if (network != dataplane::kNoNetwork) inside_[network].send_to(host, bytes_, from, now);
 }
 
@@ -321,22 +326,22 @@ void SlowPath::return_to_worker(std::span<const std::byte> frame) {
   if (ip == nullptr) return;
   const auto* udp = net::view<net::UdpHeader>(
       frame, sizeof(net::EthernetHeader) + ip->header_length());  // or TCP: its ports
-  const auto external = launched_.external_ports().index_of(ip->destination);
+  const auto external = gateway_.external_ports().index_of(ip->destination);
   if (udp == nullptr || !external) return;
-  const WorkerIndex owner = launched_.external_ports().owner(*external, udp->destination_port);
+  const WorkerIndex owner = gateway_.external_ports().owner(*external, udp->destination_port);
   if (owner == kNoWorker) return;
   push(frame, {.port = kUplinkPort, .errand = dataplane::FrameNote::Errand::Inbound}, owner);
 }
 
 void SlowPath::inject(std::span<const std::byte> frame, PortIndex port) {
-  push(frame, {.port = port, .from = port}, launched_.ports()[port].owner);
+  push(frame, {.port = port, .from = port}, gateway_.ports()[port].owner);
 }
 
 void SlowPath::push(std::span<const std::byte> frame, dataplane::FrameNote note, WorkerIndex worker) {
-  rte_mbuf* buffer = dataplane::new_frame(frame, launched_.packet_pool());
+  rte_mbuf* buffer = dataplane::new_frame(frame, gateway_.packet_pool());
   if (buffer != nullptr) {
     dataplane::note_of(buffer) = note;
-    if (launched_.rings()[worker].inject.push(buffer)) return;
+    if (gateway_.rings()[worker].inject.push(buffer)) return;
   }
   rte_pktmbuf_free(buffer);
   ++inject_dropped_;
@@ -344,7 +349,7 @@ void SlowPath::push(std::span<const std::byte> frame, dataplane::FrameNote note,
 
 // To the port where the destination lives, else to all of the network's; to those that are up.
 void SlowPath::inject_on_network(std::span<const std::byte> frame, NetworkIndex network) {
-  const dataplane::ForwardingState& state = launched_.states().current();
+  const dataplane::ForwardingState& state = gateway_.states().current();
   const dataplane::Network& on = state.networks[network];
   const auto* ethernet = net::view<net::EthernetHeader>(frame);
   if (ethernet == nullptr) return;
@@ -372,7 +377,7 @@ dataplane::WordTable<dataplane::InsideHost> SlowPath::hosts_of(NetworkIndex netw
 
 // Workers pass ARP replies on from networks that are asked about addresses.
 void SlowPath::listen_for_checks(SteadyTime now) {
-  const auto& networks = launched_.states().current().networks;
+  const auto& networks = gateway_.states().current().networks;
   awaits_arp_.resize(networks.size(), false);
   for (std::size_t i = 0; i < networks.size(); ++i) {
     const bool awaits = dhcp_.checks().awaits_replies(static_cast<NetworkIndex>(i), now);
@@ -386,7 +391,7 @@ void SlowPath::listen_for_checks(SteadyTime now) {
 void SlowPath::advance_uplink(SteadyTime now) {
   if (!uplink_) return;
   const bool has_changed = uplink_->advance(now);
-  const dataplane::Uplink& uplink = launched_.states().current().uplink;
+  const dataplane::Uplink& uplink = gateway_.states().current().uplink;
   changed_ |= uplink.dhcp_transaction != uplink_->client().transaction() ||
               uplink.checked_address != uplink_->client().checked();
   if (!has_changed) return;
@@ -395,12 +400,12 @@ void SlowPath::advance_uplink(SteadyTime now) {
 }
 
 void SlowPath::publish() {
-  dataplane::ForwardingState next = launched_.states().current();
+  dataplane::ForwardingState next = gateway_.states().current();
   if (uplink_) {
     uplink_->describe(next);
     set_forwards(plan_forwards(config_, uplink_->rented()), next);
   }
-  const std::size_t worker_count = launched_.workers().size();
+  const std::size_t worker_count = gateway_.workers().count();
   for (std::size_t i = 0; i < next.ports.size(); ++i) {
     next.ports[i].up = is_up_[i];
     next.ports[i].offloads = offloads_[i];
@@ -411,7 +416,7 @@ void SlowPath::publish() {
   for (std::size_t i = 0; i < next.networks.size(); ++i) rebuild_network(static_cast<NetworkIndex>(i), next);
   if (std::exchange(neighbors_changed_, false)) next.uplink.neighbors = next_hops();
   next.uplink.gateway_mac = neighbors_.mac_of(next.uplink.gateway);
-  launched_.states().publish(std::move(next));
+  gateway_.states().publish(std::move(next));
   ++rebuilt_.states;
   changed_ = false;
 }

@@ -13,7 +13,7 @@
 #include "base/ids.h"
 #include "base/time.h"
 #include "control/dhcp/dhcp_service.h"
-#include "control/gateway/launch.h"
+#include "control/gateway/gateway.h"
 #include "control/hosts/mac_learning.h"
 #include "control/hosts/neighbors.h"
 #include "control/hosts/own_addresses.h"
@@ -27,7 +27,7 @@ namespace vmnat::control {
 class SlowPath {
  public:
   // Starts to resolve the gateway; the external addresses are announced whenever the uplink comes up.
-  SlowPath(const config::Config& config, Launched& launched);
+  SlowPath(const config::Config& config, Gateway& gateway);
 
   void poll(SteadyTime now, dhcp::WallTime wall);
   // Workers have had nothing for us for a second: the next poll may wait a little longer.
@@ -103,7 +103,7 @@ class SlowPath {
   [[nodiscard]] dataplane::WordTable<dataplane::NextHop> next_hops() const;
 
   const config::Config& config_;  // what is in effect
-  Launched& launched_;
+  Gateway& gateway_;
   DhcpService dhcp_;
   Neighbors neighbors_;
   OwnAddresses own_addresses_;

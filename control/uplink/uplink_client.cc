@@ -25,14 +25,14 @@ std::string time_left(dhcp::ClientTime end) {
 
 }  // namespace
 
-UplinkClient::UplinkClient(const config::Config& config, Launched& launched, Neighbors& neighbors,
-                           OwnAddresses& own_addresses)
+UplinkClient::UplinkClient(const config::Config& config, net::MacAddr own_mac, const RentedAddress& address,
+                           Neighbors& neighbors, OwnAddresses& own_addresses)
     : config_(config),
-      launched_(launched),
+      address_(address),
       neighbors_(neighbors),
       own_addresses_(own_addresses),
       memory_path_(config.control.state_dir + "/uplink-address"),
-      client_({.mac = launched.states().current().uplink.mac, .mtu = config.uplink.mtu}, random_seed()) {}
+      client_({.mac = own_mac, .mtu = config.uplink.mtu}, random_seed()) {}
 
 void UplinkClient::link_up() {
   if (client_.state() != dhcp::ClientState::Stopped) return client_.link_returned(boot_time());
@@ -46,7 +46,7 @@ bool UplinkClient::advance(SteadyTime now) {
   client_.advance(boot_time());
   for (const dhcp::ClientNews news : client_.take_news()) tell(news, now);
   log_.tell_suppressed(now);
-  const bool changed = settle(now);
+  const bool changed = follow_lease(now);
   send_output(now);
   return changed;
 }
@@ -115,23 +115,8 @@ std::optional<dhcp::Binding> UplinkClient::usable_lease(SteadyTime now) {
 }
 
 // One step towards what the lease says. True: the workers need another state.
-bool UplinkClient::settle(SteadyTime now) {
-  if (phase_ == Phase::Quiescing) {
-    if (launched_.least_seen_generation() < awaited_state_) return false;
-    flush_ = std::make_shared<WorkerFlush>(
-        launched_, dataplane::SessionSelector{.external = {{.address = former_, .port = {}}}});
-    phase_ = Phase::Ending;
-  }
-  if (phase_ == Phase::Ending) {
-    const auto ended = flush_->poll();
-    if (!ended) return false;
-    flush_.reset();
-    sessions_ended_ += *ended;
-    log_.log(spdlog::level::info, {"address", "uplink"}, now, "uplink: {} is gone, and {} sessions with it",
-             net::to_string(former_), *ended);
-    launched_.rent_address({});
-    phase_ = Phase::Settled;
-  }
+bool UplinkClient::follow_lease(SteadyTime now) {
+  if (address_.is_given_up() && !finish_giving_up(now)) return false;
   const auto lease = usable_lease(now);
   if (in_effect_ && (!lease || lease->address.address != rented())) return give_up_address();
   if (!lease) return false;
@@ -139,25 +124,33 @@ bool UplinkClient::settle(SteadyTime now) {
     in_effect_ = lease;
     return false;
   }
-  return take(*lease, now);
+  return apply(*lease, now);
 }
 
 bool UplinkClient::give_up_address() {
-  former_ = rented();
+  own_addresses_.withdraw(rented());
   in_effect_.reset();
-  own_addresses_.withdraw(former_);
   neighbors_.start_over({});
-  awaited_state_ = launched_.states().current().generation + 1;  // the one that is published for this
-  phase_ = Phase::Quiescing;
+  address_.give_up();
   return true;
 }
 
-bool UplinkClient::take(const dhcp::Binding& lease, SteadyTime now) {
+bool UplinkClient::finish_giving_up(SteadyTime now) {
+  const net::Ipv4Addr former = address_.value();
+  const auto ended = address_.poll();
+  if (!ended) return false;
+  sessions_ended_ += *ended;
+  log_.log(spdlog::level::info, {"address", "uplink"}, now, "uplink: {} is gone, and {} sessions with it",
+           net::to_string(former), *ended);
+  return true;
+}
+
+bool UplinkClient::apply(const dhcp::Binding& lease, SteadyTime now) {
   const bool is_new = !in_effect_;
   const bool is_elsewhere =
       is_new || in_effect_->address != lease.address || in_effect_->router != lease.router;
   in_effect_ = lease;
-  if (is_new) launched_.rent_address(rented());
+  if (is_new) address_.set(rented());
   if (is_elsewhere) {
     neighbors_.start_over(rented());
     if (!lease.router.is_unspecified()) neighbors_.keep_resolved(lease.router, now);

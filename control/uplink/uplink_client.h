@@ -1,23 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// UplinkClient: the uplink's address when DHCP gives it (`uplink.address: dhcp`), from the lease to the
-// workers.
+// UplinkClient: the uplink's address when DHCP gives it (`uplink.address: dhcp`), from the lease to the workers.
 //
-// dhcp::Client speaks the protocol; this class makes of its lease what the workers forward by. The address is
-// never changed under a session. From A to B:
+// dhcp::Client speaks the protocol. This class applies its lease: address, router and MTU of the uplink, which
+// describe() fills into the next forwarding state. A lease of another address ends the sessions of the former
+// one (gateway/rented_address.h has the steps); one that only changes router, MTU or times ends none.
 //
-//   1. a state without an address is published: no flow opens any more, nothing goes out by A
-//   2. every worker has finished a poll with that state
-//   3. the workers end all sessions of A (as MASQUERADE does when an address goes)
-//   4. the rented address becomes B, a state with B, its router, MTU and forwards is published; B is
-//   announced
-//
-// The end of a lease is the same without 4. Leases last by the boot clock: one that ended while the machine
-// slept is given up when it wakes. A lease that only changes router, MTU or times ends no session.
-// A lease that contradicts the configuration (it overlaps a network, or is an address of `nat.addresses`) is
-// held, but not used; problem() says why.
+// Leases last by the boot clock: one that ended while the machine slept is given up when it wakes. A lease that
+// contradicts the configuration (it overlaps a network, or is an address of `nat.addresses`) is held, but not
+// applied; problem() says why.
 #pragma once
 
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -25,7 +17,8 @@
 
 #include "base/time.h"
 #include "control/config/model.h"
-#include "control/gateway/launch.h"
+#include "control/gateway/rented_address.h"
+#include "control/hosts/neighbors.h"
 #include "control/hosts/own_addresses.h"
 #include "control/log/log_budget.h"
 #include "control/system/boot_clock.h"
@@ -36,8 +29,8 @@ namespace vmnat::control {
 class UplinkClient {
  public:
   // All of them outlive it. What it has to send goes out through `neighbors`.
-  UplinkClient(const config::Config& config, Launched& launched, Neighbors& neighbors,
-               OwnAddresses& own_addresses);
+  UplinkClient(const config::Config& config, net::MacAddr own_mac, const RentedAddress& address,
+               Neighbors& neighbors, OwnAddresses& own_addresses);
 
   // The link has come up, for the first time or again.
   void link_up();
@@ -59,29 +52,24 @@ class UplinkClient {
   [[nodiscard]] std::uint64_t sessions_ended() const { return sessions_ended_; }
 
  private:
-  enum class Phase { Settled, Quiescing, Ending };
-
   void tell(dhcp::ClientNews news, SteadyTime now);
   void send_output(SteadyTime now);
   [[nodiscard]] std::string contradiction(const dhcp::Binding& binding) const;
   std::optional<dhcp::Binding> usable_lease(SteadyTime now);
-  bool settle(SteadyTime now);
+  bool follow_lease(SteadyTime now);
   bool give_up_address();
-  bool take(const dhcp::Binding& lease, SteadyTime now);
+  bool finish_giving_up(SteadyTime now);
+  bool apply(const dhcp::Binding& lease, SteadyTime now);
   void keep_in_mind(net::Ipv4Addr address) const;
 
   const config::Config& config_;
-  Launched& launched_;
+  RentedAddress address_;
   Neighbors& neighbors_;
   OwnAddresses& own_addresses_;
   LogBudget log_;
   std::string memory_path_;
   dhcp::Client client_;
   std::string problem_;
-  Phase phase_ = Phase::Settled;
-  net::Ipv4Addr former_;             // whose sessions end
-  std::uint64_t awaited_state_ = 0;  // generation of the state without an address
-  std::shared_ptr<WorkerFlush> flush_;
   std::uint64_t sessions_ended_ = 0;
   std::optional<dhcp::Binding> in_effect_;
 };

@@ -30,7 +30,7 @@ def _(tree):
     header(tree, 'dhcp/server.h', '#include "net/wire.h"')
     header(tree, 'dataplane/frame/parse.h', '#include <rte_mbuf.h>', '#include "conntrack/table.h"')
     header(tree, 'control/config/load.h', '#include <sys/socket.h>', '#include <net/if.h>', '#include <yaml-cpp/yaml.h>')
-    header(tree, 'control/gateway/launch.h', '#include "control/config/load.h"',
+    header(tree, 'control/gateway/gateway.h', '#include "control/config/load.h"',
            '#include "dataplane/frame/parse.h"', '#include "dhcp/server.h"')
     header(tree, 'tests/conntrack/model.h', '#include <gtest/gtest.h>', '#include "control/config/load.h"')
     tree.expect(includes.check)

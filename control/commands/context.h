@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// CommandContext: what the admin commands look at, and what some of them change. All of it outlives the server.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/time.h"
+#include "control/gateway/gateway.h"
+#include "control/slow_path/slow_path.h"
+#include "control/watch/resolver_watch.h"
+
+namespace vmnat::control {
+
+struct CommandContext {
+  const config::Config& config;
+  std::string config_path;
+  const EalPlan& eal;
+  const std::vector<PortPlan>& ports;
+  const std::vector<Device>& devices;  // by PortIndex
+  const std::optional<NicSteering>& steering;
+  const conntrack::ExternalPorts& external_ports;
+  const StatePublisher& states;
+  Workers& workers;  // `invariants` and `flush` ask them to do something
+  FlushTurns& flush_turns;
+  SlowPath& slow_path;  // `lease-release` and the like change leases
+  const ResolverWatch& resolvers;
+  std::function<Result<std::vector<std::string>>()> reload;  // what has changed, in sentences
+  SteadyTime started;
+};
+
+}  // namespace vmnat::control

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/gateway/gateway.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <rte_cycles.h>
+#include <spdlog/spdlog.h>
+
+#include "base/random_seed.h"
+#include "control/plan/steering_plan.h"
+
+namespace vmnat::control {
+namespace {
+
+using dataplane::kUplinkPort;
+
+std::string node_text(int node) {
+  return node == kNoNode ? std::string{} : fmt::format(", NUMA node {}", node);
+}
+
+dataplane::Idle idle_of(config::Idle idle) {
+  return idle == config::Idle::Poll ? dataplane::Idle::Poll : dataplane::Idle::Adaptive;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Gateway>> Gateway::start(const config::Config& config, const EalPlan& eal) {
+  const auto worker_count = static_cast<unsigned>(eal.worker_cpus.size());
+  std::unique_ptr<Gateway> gateway(new Gateway(plan_gateway(config, worker_count)));
+  auto done = gateway->make_pools(config, eal);
+  if (done) done = gateway->open_devices();
+  if (done) gateway->tell_placement(eal);
+  if (done && worker_count > 1) gateway->steer_uplink();
+  if (done) done = gateway->make_external_ports();
+  if (done) gateway->publish_first_state(config.uplink);
+  if (done) done = gateway->make_rings();
+  if (done) done = gateway->make_workers(config, eal);
+  if (done) done = gateway->workers_.start();
+  if (!done) return tl::unexpected(done.error());
+  return gateway;
+}
+
+Result<void> Gateway::make_pools(const config::Config& config, const EalPlan& eal) {
+  auto pools = PacketPools::create(config, plan_.longest_packet, eal);
+  if (!pools) return tl::unexpected(pools.error());
+  pools_ = std::move(*pools);
+  return {};
+}
+
+Result<void> Gateway::open_devices() {
+  devices_.reserve(plan_.devices.size());
+  for (std::size_t i = 0; i < plan_.devices.size(); ++i) {
+    auto device = Device::open(plan_.devices[i], pools_by_queue(plan_.ports[i]));
+    if (!device) return tl::unexpected(device.error());
+    devices_.push_back(std::move(*device));
+  }
+  return {};
+}
+
+// Each queue's is that of the worker that polls it: both go round the workers.
+std::vector<rte_mempool*> Gateway::pools_by_queue(const PortPlan& port) const {
+  std::vector<rte_mempool*> pools;
+  for (unsigned queue = 0; queue < plan_.worker_count; ++queue)
+    pools.push_back(pools_->of_worker(polling_worker(port, queue, plan_.worker_count)));
+  return pools;
+}
+
+// For the log: a line for the buffers and one a port.
+void Gateway::tell_placement(const EalPlan& eal) const {
+  spdlog::info("{}", to_string(pools_->plan()));
+  for (std::size_t port = 0; port < devices_.size(); ++port) tell_pollers(port, eal);
+}
+
+// A port on another node than its worker works, but each of its frames crosses between the nodes.
+void Gateway::tell_pollers(std::size_t port, const EalPlan& eal) const {
+  const std::string& name = plan_.ports[port].name;
+  const int port_node = devices_[port].numa_node();
+  std::vector<std::string> pollers;
+  for (unsigned queue = 0; queue < devices_[port].queues(); ++queue) {
+    const WorkerIndex worker = polling_worker(plan_.ports[port], queue, plan_.worker_count);
+    const unsigned cpu = eal.worker_cpus[worker];
+    const int cpu_node = eal.worker_nodes[worker];
+    pollers.push_back(
+        fmt::format("queue {} by worker {} on CPU {}{}", queue, worker, cpu, node_text(cpu_node)));
+    if (port_node != kNoNode && cpu_node != kNoNode && port_node != cpu_node)
+      spdlog::warn(
+          "port {} is on NUMA node {}, its worker's CPU {} on node {}: choose dataplane.workers on node {}",
+          name, port_node, cpu, cpu_node, port_node);
+  }
+  spdlog::info("port {} ({}{}) is polled: {}", name, devices_[port].kind(), node_text(port_node),
+               fmt::join(pollers, "; "));
+}
+
+void Gateway::steer_uplink() {
+  const Device& uplink = devices_[kUplinkPort];
+  steering_ = uplink.is_vhost()
+                  ? NicSteering{.details = "a vhost-user port does not choose queues"}
+                  : steer_replies(uplink.port_id(), uplink.queues(), uplink.rss_table_capacity());
+  if (steering_->way == SteeringWay::Rings)
+    spdlog::info("{} workers: replies come to their session's worker by rings in software; {}",
+                 plan_.worker_count, steering_->details);
+  else
+    spdlog::info("{} workers: the NIC brings TCP and UDP replies to their session's worker {}",
+                 plan_.worker_count, steering_->details);
+}
+
+Result<void> Gateway::make_external_ports() {
+  const auto homes = steering_ ? plan_homes(steering_->queues, plan_.ports[kUplinkPort], plan_.worker_count)
+                               : std::vector<WorkerIndex>{};
+  external_ports_ = conntrack::ExternalPorts::create(plan_.external_addresses, plan_.worker_count, homes);
+  if (external_ports_ == nullptr)
+    return tl::unexpected(
+        Error{"networks[].nat.addresses",
+              fmt::format("no memory for the ports of {} addresses", plan_.external_addresses.size())});
+  return {};
+}
+
+// As planned, with what the devices turned out to be.
+void Gateway::publish_first_state(const config::Uplink& uplink) {
+  dataplane::ForwardingState state = std::move(plan_.state);
+  for (std::size_t i = 0; i < devices_.size(); ++i)
+    state.ports[i].is_spread = devices_[i].queues() > 1 && plan_.worker_count > 1;
+  state.uplink.mac = uplink.mac.value_or(devices_[kUplinkPort].mac());
+  states_ = std::make_unique<StatePublisher>(std::move(state));
+}
+
+Result<void> Gateway::make_rings() {
+  auto rings = WorkerRings::create(plan_.ports, plan_.worker_count);
+  if (!rings) return tl::unexpected(rings.error());
+  rings_ = std::move(*rings);
+  return {};
+}
+
+Result<void> Gateway::make_workers(const config::Config& config, const EalPlan& eal) {
+  for (unsigned i = 0; i < plan_.worker_count; ++i) {
+    const auto index = static_cast<WorkerIndex>(i);
+    const PreferNode near_worker(eal.worker_nodes[i]);  // for the pages that construction touches
+    auto table = conntrack::Conntrack::create({.capacity = config.conntrack.sessions / plan_.worker_count,
+                                               .seed = random_seed(),
+                                               .worker = index,
+                                               .vm_ports = static_cast<unsigned>(plan_.ports.size()),
+                                               .guests = guests_of(index),
+                                               .placement = {conntrack::Pages::Huge, eal.worker_nodes[i]}},
+                                              *external_ports_, *states_->current().policies);
+    if (table == nullptr)
+      return tl::unexpected(
+          Error{"conntrack.sessions", fmt::format("no memory for {} sessions", config.conntrack.sessions)});
+    workers_.add(settings_of(index, config.dataplane.idle), std::move(table), *external_ports_);
+  }
+  return {};
+}
+
+dataplane::Worker::Settings Gateway::settings_of(WorkerIndex worker, config::Idle idle) {
+  std::vector<dataplane::BurstPort> devices;
+  for (Device& device : devices_) devices.push_back(device.for_workers());
+  return {.index = worker,
+          .worker_count = plan_.worker_count,
+          .idle = idle_of(idle),
+          .receive_queues = queues_of(worker),
+          .devices = std::move(devices),
+          .rings = rings_->of_worker(worker),
+          .published = &states_->published(),
+          .start_tsc = workers_.start_tsc(),
+          .tsc_hz = rte_get_tsc_hz(),
+          .seed = random_seed()};
+}
+
+std::vector<dataplane::ReceiveQueue> Gateway::queues_of(WorkerIndex worker) {
+  std::vector<dataplane::ReceiveQueue> queues;
+  for (std::size_t port = 0; port < devices_.size(); ++port)
+    for (std::uint16_t queue = 0; queue < devices_[port].queues(); ++queue)
+      if (polling_worker(plan_.ports[port], queue, plan_.worker_count) == worker)
+        queues.push_back({.device = devices_[port].for_workers(),
+                          .queue_id = queue,
+                          .port = static_cast<PortIndex>(port),
+                          .vhost_pool = pools_->of_worker(worker)});
+  return queues;
+}
+
+// VM ports whose sessions are this worker's: those it polls alone, and those that are spread over all.
+unsigned Gateway::guests_of(WorkerIndex worker) const {
+  unsigned guests = 0;
+  for (std::size_t port = kUplinkPort + 1; port < devices_.size(); ++port)
+    guests += plan_.ports[port].owner == worker || states_->current().ports[port].is_spread ? 1 : 0;
+  return guests;
+}
+
+}  // namespace vmnat::control

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// PacketPools: the packet buffers, half of `dataplane.memory`, in one pool for each NUMA node that has workers.
+// The other half is for tables, which live in memory of their own, touched as they fill.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "control/config/model.h"
+#include "control/devices/eal.h"
+#include "control/devices/numa.h"
+#include "control/result.h"
+
+struct rte_mempool;
+
+namespace vmnat::control {
+
+class PacketPools {
+ public:
+  // `longest_packet`: the largest MTU. A buffer takes a whole frame of it where it can: chains are for jumbo
+  // frames of VMs.
+  static Result<PacketPools> create(const config::Config& config, std::uint16_t longest_packet,
+                                    const EalPlan& eal);
+
+  [[nodiscard]] rte_mempool* of_worker(WorkerIndex worker) const {
+    return pools_[plan_.by_worker[worker]].get();
+  }
+  // For frames of control's own.
+  [[nodiscard]] rte_mempool* of_control() const { return pools_[plan_.of_control].get(); }
+  [[nodiscard]] const PoolsPlan& plan() const { return plan_; }
+
+ private:
+  struct Free {
+    void operator()(rte_mempool* pool) const;
+  };
+  using Pool = std::unique_ptr<rte_mempool, Free>;
+  static Pool make(unsigned number, const PoolPlan& plan, std::uint16_t room);
+
+  PoolsPlan plan_;
+  std::vector<Pool> pools_;  // as planned
+};
+
+}  // namespace vmnat::control

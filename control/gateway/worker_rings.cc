@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/gateway/worker_rings.h"
+
+#include <algorithm>
+#include <bit>
+#include <fmt/format.h>
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+
+#include "dataplane/context/punt.h"
+
+namespace vmnat::control {
+namespace {
+
+constexpr unsigned kInjectRingSize = 1024;
+constexpr unsigned kHandoffRingSize = 2048;
+constexpr unsigned kUplinkPuntRingSize = std::bit_ceil(4 * dataplane::kUplinkPunts);  // those of four ticks
+
+// All that the budgets of a tick let through (punt.h).
+unsigned punt_ring_size(const std::vector<PortPlan>& ports) {
+  const auto segments = static_cast<std::size_t>(
+      std::ranges::count_if(ports, [](const PortPlan& port) { return is_segment(port); }));
+  return std::bit_ceil(
+      static_cast<unsigned>(dataplane::PuntShares::among(ports.size()).sum(ports.size(), segments)) + 1);
+}
+unsigned learn_ring_size(std::size_t ports) {
+  return std::bit_ceil(static_cast<unsigned>(ports) * dataplane::kLearnedMacs + 1);
+}
+
+}  // namespace
+
+void WorkerRings::Free::operator()(rte_ring* ring) const {
+  rte_ring_free(ring);
+}
+
+Result<std::unique_ptr<WorkerRings>> WorkerRings::create(const std::vector<PortPlan>& ports,
+                                                         unsigned worker_count) {
+  std::unique_ptr<WorkerRings> rings(new WorkerRings);
+  rings->of_workers_.resize(worker_count);
+  for (dataplane::Rings& of_worker : rings->of_workers_) of_worker.handoff_to.resize(worker_count);
+  Result<void> made{};
+  for (unsigned i = 0; i < worker_count && made; ++i) made = rings->connect_to_control(i, ports);
+  for (unsigned from = 0; from < worker_count; ++from)
+    for (unsigned to = 0; to < worker_count && made; ++to)
+      if (from != to) made = rings->connect_with_each_other(from, to);
+  if (!made) return tl::unexpected(made.error());
+  return rings;
+}
+
+WorkerRings::~WorkerRings() {
+  for (ControlRings& rings : of_control_) {
+    rte_mbuf* frame = nullptr;
+    for (dataplane::FrameRing* ring : {&rings.punt, &rings.uplink_punt})
+      while (ring->pop(&frame, 1) == 1) rte_pktmbuf_free(frame);
+  }
+}
+
+Result<rte_ring*> WorkerRings::make(const std::string& name, unsigned size, unsigned element_size) {
+  rte_ring* ring =
+      rte_ring_create_elem(name.c_str(), element_size, size, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+  if (ring == nullptr)
+    return tl::unexpected(Error{"dataplane.memory", fmt::format("no room for ring {}", name)});
+  rings_.emplace_back(ring);
+  return ring;
+}
+
+Result<dataplane::FrameRing> WorkerRings::make_frame_ring(const std::string& name, unsigned size) {
+  return make(name, size, sizeof(rte_mbuf*)).map([](rte_ring* ring) { return dataplane::FrameRing(ring); });
+}
+
+Result<void> WorkerRings::connect_to_control(unsigned worker, const std::vector<PortPlan>& ports) {
+  const auto punt = make_frame_ring(fmt::format("punt{}", worker), punt_ring_size(ports));
+  const auto uplink_punt = make_frame_ring(fmt::format("uplink_punt{}", worker), kUplinkPuntRingSize);
+  const auto inject = make_frame_ring(fmt::format("inject{}", worker), kInjectRingSize);
+  const auto learn =
+      make(fmt::format("learn{}", worker), learn_ring_size(ports.size()), sizeof(dataplane::LearnedMac));
+  for (const auto* ring : {&punt, &uplink_punt, &inject})
+    if (!*ring) return tl::unexpected(ring->error());
+  if (!learn) return tl::unexpected(learn.error());
+  dataplane::Rings& rings = of_workers_[worker];
+  rings.punt = *punt;
+  rings.uplink_punt = *uplink_punt;
+  rings.inject = *inject;
+  rings.learn = dataplane::LearnRing(*learn);
+  of_control_.push_back({rings.punt, rings.uplink_punt, rings.learn, rings.inject});
+  return {};
+}
+
+Result<void> WorkerRings::connect_with_each_other(unsigned from, unsigned to) {
+  const auto ring = make_frame_ring(fmt::format("handoff{}-{}", from, to), kHandoffRingSize);
+  if (!ring) return tl::unexpected(ring.error());
+  of_workers_[from].handoff_to[to] = *ring;
+  of_workers_[to].handoff_from.push_back(*ring);
+  return {};
+}
+
+}  // namespace vmnat::control

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/gateway/workers.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <rte_cycles.h>
+#include <rte_errno.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
+
+namespace vmnat::control {
+namespace {
+
+int run_worker(void* worker) {
+  static_cast<dataplane::Worker*>(worker)->run();
+  return 0;
+}
+
+}  // namespace
+
+Workers::Workers() : start_tsc_(rte_rdtsc()) {}
+
+Workers::~Workers() {
+  for (unsigned i = 0; i < running_; ++i) workers_[i].request_stop();
+  for (unsigned i = 0; i < running_; ++i) rte_eal_wait_lcore(i + 1);
+}
+
+void Workers::add(dataplane::Worker::Settings settings, std::unique_ptr<conntrack::Conntrack> table,
+                  const conntrack::ExternalPorts& external_ports) {
+  workers_.emplace_back(std::move(settings), std::move(table), external_ports);
+}
+
+Result<void> Workers::start() {
+  for (dataplane::Worker& worker : workers_) {
+    const unsigned lcore = running_ + 1;
+    if (const int status = rte_eal_remote_launch(run_worker, &worker, lcore); status != 0)
+      return tl::unexpected(Error{
+          "dataplane.workers", fmt::format("worker {} does not start: {}", running_, rte_strerror(-status))});
+    ++running_;
+  }
+  return {};
+}
+
+Time Workers::now() const {
+  const std::uint64_t ticks = (rte_rdtsc() - start_tsc_) * Ticks::period::den / rte_get_tsc_hz();
+  return Time{Ticks{static_cast<std::uint32_t>(ticks)}};
+}
+
+std::uint64_t Workers::least_seen_generation() const {
+  std::uint64_t least_seen = UINT64_MAX;
+  for (const dataplane::Worker& worker : workers_)
+    least_seen = std::min(least_seen, worker.seen_generation());
+  return least_seen;
+}
+
+std::vector<const conntrack::Conntrack*> Workers::tables() const {
+  std::vector<const conntrack::Conntrack*> tables;
+  for (const dataplane::Worker& worker : workers_) tables.push_back(&worker.conntrack());
+  return tables;
+}
+
+std::vector<dataplane::RefusedRemotes::Copy> Workers::refused_remotes() const {
+  std::vector<dataplane::RefusedRemotes::Copy> copies;
+  for (const dataplane::Worker& worker : workers_) copies.push_back(worker.refused_remotes().copied());
+  return copies;
+}
+
+}  // namespace vmnat::control

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// Workers: those of the gateway, each on an lcore of its own from 1 on, from their start to their end.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "base/time.h"
+#include "control/result.h"
+#include "dataplane/worker/worker.h"
+
+namespace vmnat::control {
+
+class Workers {
+ public:
+  Workers();   // their time begins
+  ~Workers();  // stops them
+  Workers(const Workers&) = delete;
+  Workers& operator=(const Workers&) = delete;
+
+  // Where they all begin to count.
+  [[nodiscard]] std::uint64_t start_tsc() const { return start_tsc_; }
+  void add(dataplane::Worker::Settings settings, std::unique_ptr<conntrack::Conntrack> table,
+           const conntrack::ExternalPorts& external_ports);
+  // All that were added.
+  Result<void> start();
+
+  [[nodiscard]] std::size_t count() const { return workers_.size(); }
+  [[nodiscard]] const dataplane::Worker& operator[](std::size_t index) const { return workers_[index]; }
+  [[nodiscard]] dataplane::Worker& operator[](std::size_t index) { return workers_[index]; }
+  [[nodiscard]] auto begin() const { return workers_.begin(); }
+  [[nodiscard]] auto end() const { return workers_.end(); }
+
+  // Their time, now.
+  [[nodiscard]] Time now() const;
+  // Every worker has finished a poll with this generation of the forwarding state, or a later one.
+  [[nodiscard]] std::uint64_t least_seen_generation() const;
+  // By worker.
+  [[nodiscard]] std::vector<const conntrack::Conntrack*> tables() const;
+  [[nodiscard]] std::vector<dataplane::RefusedRemotes::Copy> refused_remotes() const;
+
+ private:
+  std::uint64_t start_tsc_;
+  std::deque<dataplane::Worker> workers_;  // they are never moved
+  unsigned running_ = 0;
+};
+
+}  // namespace vmnat::control
