@@ -61,8 +61,8 @@ constexpr ArpFrame arp_reply(const ArpPacket& request, MacAddr own_mac) {
   return frame;
 }
 
-// The packet behind an Ethernet header that says it is ARP's; nullptr: it is cut short, or not for Ethernet and
-// IPv4.
+// The packet behind an Ethernet header that says it is ARP's; nullptr: it is cut short, or not for Ethernet
+// and IPv4.
 inline const ArpPacket* arp_in(std::span<const std::byte> frame) {
   const auto* arp = view<ArpPacket>(frame, sizeof(EthernetHeader));
   return arp != nullptr && arp->is_ethernet_ipv4() ? arp : nullptr;

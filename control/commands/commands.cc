@@ -40,7 +40,7 @@ const char* link_text(bool is_up) {
 std::size_t lease_count(const CommandContext& at) {
   std::size_t count = 0;
   for (std::size_t i = 0; i < at.config.networks.size(); ++i)
-    count += at.slow_path.dhcp().lease_count(static_cast<NetworkIndex>(i));
+    count += at.dhcp.lease_count(static_cast<NetworkIndex>(i));
   return count;
 }
 
@@ -51,7 +51,7 @@ dhcp::WallTime wall_time(dhcp::ClientTime time) {
 
 // What the uplink's DHCP client holds; null when the configuration gives the address.
 Json uplink_lease(const CommandContext& at) {
-  const auto& uplink = at.slow_path.uplink_client();
+  const auto& uplink = at.uplink.client();
   if (!uplink) return nullptr;
   Json json{{"state", dhcp::to_string(uplink->client().state())}, {"server", nullptr}, {"expires", nullptr}};
   if (const auto& lease = uplink->client().binding()) {
@@ -61,14 +61,9 @@ Json uplink_lease(const CommandContext& at) {
   return json;
 }
 
-net::Ipv4Addr rented_address(const CommandContext& at) {
-  const auto& uplink = at.slow_path.uplink_client();
-  return uplink ? uplink->rented() : net::Ipv4Addr{};
-}
-
 // Told to VMs whose network names none.
 Json resolvers_told(const CommandContext& at) {
-  const auto of_lease = at.slow_path.resolvers_of_lease();
+  const auto of_lease = at.uplink.resolvers_of_lease();
   Json list = Json::array();
   for (const net::Ipv4Addr address : of_lease.empty() ? at.resolvers.of_host() : of_lease)
     list.push_back(net::to_string(address));
@@ -77,12 +72,12 @@ Json resolvers_told(const CommandContext& at) {
 
 Json notes_of_status(const CommandContext& at) {
   Json notes = at.eal.notes;
-  for (const std::string& note : at.slow_path.dhcp().notes()) notes.push_back(note);
-  if (const auto& client = at.slow_path.uplink_client(); at.slow_path.is_waiting_for_lease())
+  for (const std::string& note : at.dhcp.notes()) notes.push_back(note);
+  if (const auto& client = at.uplink.client(); at.uplink.is_waiting_for_lease())
     notes.push_back(client->problem().empty()
                         ? "the uplink has no address yet: nothing is forwarded until a DHCP server gives one"
                         : client->problem() + "; nothing is forwarded");
-  else if (const std::string problem = resolver_problem(at.config, at.slow_path.resolvers_of_lease());
+  else if (const std::string problem = resolver_problem(at.config, at.uplink.resolvers_of_lease());
            !problem.empty())
     notes.push_back(problem);
   return notes;
@@ -143,7 +138,7 @@ void add_owned(const CommandContext& at, PortIndex index, Json& json) {
   };
   if (config.mac || config.address)
     add(config.mac.value_or(net::MacAddr{}), config.address.value_or(net::Ipv4Addr{}), "configuration");
-  const auto leases = at.slow_path.dhcp().leases_through(index);
+  const auto leases = at.dhcp.leases_through(index);
   json["owns_total"] = owns.size() + leases.size();
   for (const dhcp::Lease* lease : leases)
     if (owns.size() < kMostOwned) add(lease->mac, lease->address, "lease");
@@ -157,7 +152,7 @@ Json refused_json(const CommandContext& at, PortIndex index, const PortTotals& t
                             dataplane::DropReason::RogueRouter, dataplane::DropReason::RogueDhcp})
     if (const std::uint64_t count = totals.drops[index_of(reason)]; count != 0)
       refused[std::string(dataplane::kDropNames[index_of(reason)])] = count;
-  const dhcp::IgnoredCounts ignored = at.slow_path.dhcp().ignored_from(index);
+  const dhcp::IgnoredCounts ignored = at.dhcp.ignored_from(index);
   for (std::size_t i = 0; i < ignored.size(); ++i)
     if (ignored[i] != 0) refused[fmt::format("dhcp.{}", dhcp::kIgnoredTexts[i].name)] = ignored[i];
   return refused;
@@ -185,8 +180,8 @@ Json port_json(const CommandContext& at, PortIndex index) {
     json["mtu"] = state.uplink.has_address() ? state.uplink.mtu : at.config.uplink.mtu;
     return json;
   }
-  json["mac"] = text_or_null(at.slow_path.macs().latest(index));
-  const auto address = at.slow_path.dhcp().address_of(index);
+  json["mac"] = text_or_null(at.tables.macs().latest(index));
+  const auto address = at.dhcp.address_of(index);
   json["address"] = address ? Json(net::to_string(*address)) : Json();
   json["mtu"] = at.config.networks[plan.network].mtu;
   json["guard"] = guard_text(state.ports[index].guard);
@@ -216,7 +211,7 @@ Answer networks(const CommandContext& at) {
   for (std::size_t i = 0; i < at.config.networks.size(); ++i) {
     const config::Network& network = at.config.networks[i];
     Json external = Json::array();
-    for (const net::Ipv4Addr address : external_addresses_now(network, rented_address(at)))
+    for (const net::Ipv4Addr address : at.uplink.external_addresses(network))
       external.push_back(net::to_string(address));
     list.push_back({{"name", network.name},
                     {"address", net::to_string(network.address)},
@@ -225,7 +220,7 @@ Answer networks(const CommandContext& at) {
                     {"forward", config::to_word(network.forward)},
                     {"external", external},
                     {"ports", network.ports.size()},
-                    {"leases", at.slow_path.dhcp().lease_count(static_cast<NetworkIndex>(i))}});
+                    {"leases", at.dhcp.lease_count(static_cast<NetworkIndex>(i))}});
   }
   return Answer::list_of(std::move(list));
 }
@@ -286,10 +281,10 @@ void add_neighbors(const Neighbors& neighbors, const std::string& network, Json&
 
 Answer neighbors(const CommandContext& at) {
   Json list = Json::array();
-  add_neighbors(at.slow_path.neighbors(), "uplink", list);
+  add_neighbors(at.uplink.neighbors(), "uplink", list);
   for (std::size_t i = 0; i < at.config.networks.size(); ++i)
-    add_neighbors(at.slow_path.inside()[i], at.config.networks[i].name, list);
-  for (const auto& [network, leases] : at.slow_path.dhcp().leases())
+    add_neighbors(at.inside.all()[i], at.config.networks[i].name, list);
+  for (const auto& [network, leases] : at.dhcp.leases())
     for (const dhcp::Lease& lease : leases)
       if (lease.state == dhcp::LeaseState::Bound)
         list.push_back({{"address", net::to_string(lease.address)},
@@ -304,7 +299,7 @@ Answer neighbors(const CommandContext& at) {
 Answer forwards(const CommandContext& at) {
   const dataplane::ForwardingState& state = at.states.current();
   Json list = Json::array();
-  for (const ForwardPlan& forward : plan_forwards(at.config, rented_address(at))) {
+  for (const ForwardPlan& forward : at.uplink.forwards()) {
     const auto* host = state.networks[forward.network].hosts.find(forward.to.address.raw());
     const bool is_known = host != nullptr && host->is_resolved();
     list.push_back(
@@ -337,7 +332,7 @@ Answer exhaustion(const CommandContext& at) {
 }  // namespace
 
 void register_commands(admin::Server& server, const CommandContext& at) {
-  register_dhcp_commands(server, at.slow_path.dhcp());
+  register_dhcp_commands(server, at.dhcp);
   using Simple = Answer (*)(const CommandContext&);
   const auto add = [&](const char* name, Simple command) {
     server.answer(name, [at, command](const Json&) { return Result<Answer>(command(at)); });

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// CommandContext: what the admin commands look at, and what some of them change. All of it outlives the server.
+// CommandContext: what the admin commands look at, and what some of them change. All of it outlives the
+// server.
 #pragma once
 
 #include <functional>
@@ -25,7 +26,11 @@ struct CommandContext {
   const StatePublisher& states;
   Workers& workers;  // `invariants` and `flush` ask them to do something
   FlushTurns& flush_turns;
-  SlowPath& slow_path;  // `lease-release` and the like change leases
+  DhcpService& dhcp;  // `lease-release` and the like change leases
+  const UplinkSide& uplink;
+  const InsideHosts& inside;
+  const SwitchTables& tables;
+  const Injector& injector;
   const ResolverWatch& resolvers;
   std::function<Result<std::vector<std::string>>()> reload;  // what has changed, in sentences
   SteadyTime started;

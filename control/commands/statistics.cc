@@ -81,23 +81,23 @@ void add_sessions(const Workers& workers, unsigned external_addresses, Named& na
 }
 
 // Announcements of our addresses are requests, too.
-void add_neighbors(const SlowPath& slow_path, Named& named) {
-  const Neighbors::Counts& counts = slow_path.neighbors().counts();
-  named["neighbors.requests"] = counts.requests + slow_path.own_addresses().announcements();
+void add_neighbors(const UplinkSide& uplink, Named& named) {
+  const Neighbors::Counts& counts = uplink.neighbors().counts();
+  named["neighbors.requests"] = counts.requests + uplink.own_addresses().announcements();
   named["neighbors.replies"] = counts.replies;
   named["neighbors.resolved"] = counts.resolved;
   named["neighbors.failed"] = counts.failed;
   named["neighbors.waiting_dropped"] = counts.waiting_dropped;
   named["neighbors.moved"] = counts.moved;
   named["neighbors.claims_refuted"] = counts.claims_refuted;
-  named["neighbors.conflicts"] = slow_path.own_addresses().conflicts();
+  named["neighbors.conflicts"] = uplink.own_addresses().conflicts();
 }
 
 // VMs that inbound flows are for. A request is counted once for every port that it goes to.
-void add_inside_neighbors(const SlowPath& slow_path, Named& named) {
-  named["neighbors.inside.requests"] = slow_path.inside_requests();
-  named["neighbors.inside.conflicts"] = slow_path.gateway_conflicts();
-  for (const Neighbors& network : slow_path.inside()) {
+void add_inside_neighbors(const InsideHosts& inside, Named& named) {
+  named["neighbors.inside.requests"] = inside.requests();
+  named["neighbors.inside.conflicts"] = inside.gateway_claims();
+  for (const Neighbors& network : inside.all()) {
     named["neighbors.inside.replies"] += network.counts().replies;
     named["neighbors.inside.resolved"] += network.counts().resolved;
     named["neighbors.inside.failed"] += network.counts().failed;
@@ -107,7 +107,8 @@ void add_inside_neighbors(const SlowPath& slow_path, Named& named) {
   }
 }
 
-void add_dhcp(const dhcp::Counters& counters, Named& named) {
+void add_dhcp(const DhcpService& dhcp, Named& named) {
+  const dhcp::Counters counters = dhcp.counters();
   for (std::size_t type = 0; type < counters.received.size(); ++type) {
     const std::string name(type == 0 ? "bootp" : dhcp::to_string(static_cast<dhcp::MessageType>(type)));
     named["dhcp.received." + name] = counters.received[type];
@@ -115,6 +116,12 @@ void add_dhcp(const dhcp::Counters& counters, Named& named) {
   }
   for (std::size_t i = 0; i < dhcp::kIgnoredReasons; ++i)
     named["dhcp.ignored." + std::string(dhcp::kIgnoredTexts[i].name)] = counters.ignored[i];
+  named["dhcp.checks.asked"] = dhcp.checks().asked();
+  named["dhcp.checks.in_use"] = dhcp.claims_heeded();
+  named["dhcp.checks.claims_ignored"] = dhcp.claims_ignored();
+  named["dhcp.checks.skipped"] = dhcp.checks().skipped();
+  named["dhcp.journal.failures"] = dhcp.journal_failures();
+  named["dhcp.journal.waiting"] = dhcp.journal_waiting();
 }
 
 void add_uplink_client(const UplinkClient& uplink, Named& named) {
@@ -147,25 +154,18 @@ std::uint64_t active_sessions(const Workers& workers) {
 }
 
 std::map<std::string, std::uint64_t> all_counters(const CommandContext& at) {
-  const SlowPath& slow_path = at.slow_path;
   Named named;
   add_frames(at.workers, at.ports.size(), named);
   add_vhost_ports(at.devices, named);
   add_sessions(at.workers, at.external_ports.address_count(), named);
-  add_neighbors(slow_path, named);
-  add_inside_neighbors(slow_path, named);
-  add_dhcp(slow_path.dhcp().counters(), named);
-  named["dhcp.checks.asked"] = slow_path.dhcp().checks().asked();
-  named["dhcp.checks.in_use"] = slow_path.dhcp().claims_heeded();
-  named["dhcp.checks.claims_ignored"] = slow_path.dhcp().claims_ignored();
-  named["dhcp.checks.skipped"] = slow_path.dhcp().checks().skipped();
-  named["dhcp.journal.failures"] = slow_path.dhcp().journal_failures();
-  named["dhcp.journal.waiting"] = slow_path.dhcp().journal_waiting();
-  if (slow_path.uplink_client()) add_uplink_client(*slow_path.uplink_client(), named);
-  named["inject.dropped"] = slow_path.inject_dropped();
-  named["states.published"] = slow_path.rebuilt().states;
-  named["states.owner_tables"] = slow_path.rebuilt().owner_tables;
-  named["states.mac_tables"] = slow_path.rebuilt().mac_tables;
+  add_neighbors(at.uplink, named);
+  add_inside_neighbors(at.inside, named);
+  add_dhcp(at.dhcp, named);
+  if (at.uplink.client()) add_uplink_client(*at.uplink.client(), named);
+  named["inject.dropped"] = at.injector.dropped();
+  named["states.published"] = at.states.current().generation;
+  named["states.owner_tables"] = at.tables.owner_tables_made();
+  named["states.mac_tables"] = at.tables.mac_tables_made();
   return named;
 }
 

@@ -50,7 +50,11 @@ Result<std::unique_ptr<Daemon>> Daemon::create(config::Config& config, const std
                                       .states = gateway.states(),
                                       .workers = gateway.workers(),
                                       .flush_turns = gateway.flush_turns(),
-                                      .slow_path = daemon->slow_path_,
+                                      .dhcp = daemon->slow_path_.dhcp(),
+                                      .uplink = daemon->slow_path_.uplink(),
+                                      .inside = daemon->slow_path_.inside(),
+                                      .tables = daemon->slow_path_.tables(),
+                                      .injector = daemon->slow_path_.injector(),
                                       .resolvers = daemon->resolvers_,
                                       .reload = [at = daemon.get()] { return at->reload(); },
                                       .started = std::chrono::steady_clock::now()});
@@ -106,7 +110,7 @@ Result<std::vector<std::string>> Daemon::take_over_file() {
   Changes changes = compare(config_, *wanted);
   if (!changes.restart.empty()) return tl::unexpected(Error{config_path_, restart_sentence(changes.restart)});
   adopt_live(config_, *wanted);
-  if (!changes.live.empty()) slow_path_.adopt(config_);
+  if (!changes.live.empty()) slow_path_.follow_configuration(std::chrono::steady_clock::now());
   return std::move(changes.live);
 }
 
@@ -129,8 +133,8 @@ void Daemon::tick() {
 // While a lease is waited for, what it will name is not known.
 void Daemon::follow_resolvers(SteadyTime now) {
   if (resolvers_.look(now)) slow_path_.dhcp().reconfigure();
-  if (slow_path_.is_waiting_for_lease()) return;
-  resolvers_.tell(resolver_problem(config_, slow_path_.resolvers_of_lease()));
+  if (slow_path_.uplink().is_waiting_for_lease()) return;
+  resolvers_.tell(resolver_problem(config_, slow_path_.uplink().resolvers_of_lease()));
 }
 
 // The service manager hears from us only while every worker goes on.

@@ -19,7 +19,8 @@ namespace vmnat::control {
 
 class Daemon {
  public:
-  // `config` is what the gateway was started with; reloads of its file write to it, and it outlives the daemon.
+  // `config` is what the gateway was started with; reloads of its file write to it, and it outlives the
+  // daemon.
   static Result<std::unique_ptr<Daemon>> create(config::Config& config, const std::string& config_path,
                                                 const EalPlan& eal, Gateway& gateway);
 

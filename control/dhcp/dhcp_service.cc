@@ -187,8 +187,8 @@ void DhcpService::receive_arp(std::span<const std::byte> frame, PortIndex port, 
     claims_.last = fmt::format("{} of network {} by {} on port {}", net::to_string(claim->address),
                                config_.networks[network].name, net::to_string(claim->mac), ports_[port].name);
   }
-  const OfferChecks::Waiting settled = checks_.take(network, claim->address);
-  answer(settled.frame, settled.port, now, steady, Asking::Repeated);
+  const OfferChecks::Waiting concluded = checks_.take(network, claim->address);
+  answer(concluded.frame, concluded.port, now, steady, Asking::Repeated);
 }
 
 void DhcpService::tell_of_claims(SteadyTime steady) {
@@ -218,13 +218,18 @@ void DhcpService::advance(dhcp::WallTime now, SteadyTime steady) {
   }
 }
 
-std::vector<DhcpService::Reply> DhcpService::take_replies() {
-  std::vector<Reply> all;
+DhcpService::Committed DhcpService::commit() {
+  Committed committed;
   for (auto& [network, instance] : servers_) {
     keep(instance);
-    std::ranges::move(std::exchange(instance.replies, {}), std::back_inserter(all));
+    std::ranges::move(std::exchange(instance.replies, {}), std::back_inserter(committed.replies));
+    auto changed = std::exchange(instance.news, {});
+    if (std::exchange(instance.all_is_news, false))
+      committed.news.push_back({network, true, instance.server.leases()});
+    else if (!changed.empty())
+      committed.news.push_back({network, false, std::move(changed)});
   }
-  return all;
+  return committed;
 }
 
 void DhcpService::keep(Instance& instance) {
@@ -236,18 +241,6 @@ void DhcpService::keep(Instance& instance) {
     instance.news.insert(instance.news.end(), leases->begin(), leases->end());
   instance.exports.note_change();
   instance.keeper.keep(changes, now_, steady_);
-}
-
-std::vector<DhcpService::News> DhcpService::take_news() {
-  std::vector<News> all;
-  for (auto& [network, instance] : servers_) {
-    auto changed = std::exchange(instance.news, {});
-    if (std::exchange(instance.all_is_news, false))
-      all.push_back({network, true, instance.server.leases()});
-    else if (!changed.empty())
-      all.push_back({network, false, std::move(changed)});
-  }
-  return all;
 }
 
 void DhcpService::reconfigure() {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// DhcpService: the DHCP servers of all networks that have one, in the daemon's terms: port numbers in,
-// frames out, leases listed and kept.
+// DhcpService: the DHCP servers of all networks that have one, in the daemon's terms: port numbers in, frames
+// out, leases listed and kept.
 //
-// Replies are held back until the leases that they confirm are on stable storage: one write for all frames
-// of a poll. Where the disk does not take them, leases go on in memory, and `notes()` says so
+// Replies are held back until the leases that they confirm are on stable storage: commit() makes one write
+// for all frames of a poll. When the disk does not take them, leases go on in memory, and notes() says so
 // (lease_keeper.h).
 //
-// Leases end by the wall clock, which others read, but last by the steady one: when the two part by more than
-// a second, the wall clock was set, and all ends are moved with it, in the journal too.
+// A lease has an end by the wall clock, which other programs read, but lasts by the steady clock. When the
+// two part by more than a second, the wall clock was set, and all ends are moved with it, in the journal too.
 #pragma once
 
 #include <chrono>
@@ -34,34 +34,38 @@ class DhcpService {
   DhcpService(const config::Config& config, const std::vector<PortPlan>& ports, dhcp::WallTime now,
               SteadyTime steady);
 
-  struct Reply {
-    PortIndex port;
-    dhcp::Frame frame;
-  };
   void receive(std::span<const std::byte> frame, PortIndex port, dhcp::WallTime now, SteadyTime steady);
-  // An ARP reply from a VM's port: somebody says that it has an address that was to be offered. Heeded as far
-  // as the port may claim addresses (Server::may_claim).
+  // An ARP packet from a VM's port: its sender may have an address that was to be offered. It is believed as
+  // long as the port may claim addresses (Server::may_claim).
   void receive_arp(std::span<const std::byte> frame, PortIndex port, dhcp::WallTime now, SteadyTime steady);
-  // Ends leases whose time is over, answers the DISCOVERs whose addresses have been asked about, and brings
+  // Ends leases whose time is over, answers the DISCOVERs whose addresses nobody has claimed, and brings
   // journal and exports up to date.
   void advance(dhcp::WallTime now, SteadyTime steady);
   OfferChecks& checks() { return checks_; }
   [[nodiscard]] const OfferChecks& checks() const { return checks_; }
-  // What to send for the frames received since the last call, each by the port that its request came from.
-  std::vector<Reply> take_replies();
   // What VMs are told where `dhcp.dns` says nothing; none: the host's resolvers.
   void use_resolvers(const std::vector<net::Ipv4Addr>& resolvers);
   // New settings, same leases. The networks that have DHCP are the same.
   void reconfigure();
 
-  // What has become of leases since the last call: those that were bound or have ended, or, after a restart
-  // or new settings, all that there are.
+  struct Reply {
+    PortIndex port;  // that the request came from
+    dhcp::Frame frame;
+  };
+  // A network's leases that were bound or have ended; or, after a restart or new settings, all that it has.
   struct News {
     NetworkIndex network;
     bool is_whole;
     std::vector<dhcp::Lease> leases;
   };
-  std::vector<News> take_news();
+  struct Committed {
+    std::vector<News> news;
+    std::vector<Reply> replies;
+  };
+  // Keeps the leases of all frames received since the last call on stable storage, then gives out what came
+  // of them. The caller applies `news` before it sends `replies`: a VM hears of its lease after its guard
+  // has.
+  Committed commit();
 
   // By hand, see dhcp_service_operations.cc. Errors say what stands against it, and nothing has changed then.
   // Ends the lease of an address; answers whose it was.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// PacketPools: the packet buffers, half of `dataplane.memory`, in one pool for each NUMA node that has workers.
-// The other half is for tables, which live in memory of their own, touched as they fill.
+// PacketPools: the packet buffers, half of `dataplane.memory`, in one pool for each NUMA node that has
+// workers. The other half is for tables, which live in memory of their own, touched as they fill.
 #pragma once
 
 #include <memory>

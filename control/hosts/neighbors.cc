@@ -218,7 +218,7 @@ void Neighbors::hear_answer(net::Ipv4Addr address, Neighbor& neighbor, SteadyTim
 
 // Whoever has moved without a word since is asked for by broadcast: the former MAC, if it was but slow, is
 // believed again.
-void Neighbors::settle_claims(SteadyTime now) {
+void Neighbors::conclude_claims(SteadyTime now) {
   for (const MacClaims::Standing& claim : claims_.take_standing(now)) {
     const auto known = neighbors_.find(claim.address);
     if (known == neighbors_.end() || known->second.mac.is_zero()) continue;
@@ -233,7 +233,7 @@ void Neighbors::settle_claims(SteadyTime now) {
 
 void Neighbors::advance(SteadyTime now) {
   return_overdue(now);
-  settle_claims(now);
+  conclude_claims(now);
   if (now < due_) return;
   due_ = SteadyTime::max();
   for (auto at = neighbors_.begin(); at != neighbors_.end();) {

@@ -1,28 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
-// Neighbors: who has which MAC address on the uplink's link (ARP, RFC 826), as a function of events and time.
+// Neighbors: which host of one link has which MAC address (ARP, RFC 826), as a function of events and time.
+// There is one for the uplink's link, and one for each network, where it finds the VMs that inbound frames
+// are for.
 //
-// Frames for a next hop that is not known yet wait here, a few per neighbour and in all, each for up to 3 s,
-// while it is asked for once a second. Known neighbours are asked again, by unicast, before they grow old.
-// No sockets, no clock: frames to send come out of `take_output`.
+// A frame for a host whose MAC is not known waits here while the host is asked for once a second. The frames
+// that wait are bounded per neighbour, per port and in all, and each waits for 3 s at most. Known neighbours
+// are asked again, by unicast, before they grow old. No sockets, no clock: frames to send come out of
+// `take_output`.
 //
 //   Incomplete --reply--> Reachable --30 s--> Probing --reply--> Reachable
 //       | 3 requests unanswered                  | 3 requests unanswered
 //       v                                        v
 //     Silent --3 s--> forgotten                Silent
 //
-// Frames that have waited in vain go back to who gave them, for their senders to be told. The workers hear of
-// silent neighbours, and refuse what is for them. Who cannot be done without, the gateway, is never silent:
-// it is asked on, at last every 4 s, and its last MAC is used until another one answers.
+// Frames that have waited in vain are handed back, so that their senders can be told. Workers hear of silent
+// neighbours, and refuse frames for them. A permanent neighbour (the router, the target of a forward) is
+// never silent: it is asked for again and again, at last every 4 s, and its last MAC is used until another
+// one answers.
 //
-// Who was asked for is learned from any ARP packet of its own, whatever it asks or answers (RFC 826). One
-// that is known already, and said to have another MAC, is looked after first (mac_claims.h). When the link
-// comes back all are asked anew, by broadcast; their MACs are used meanwhile.
+// The MAC of a host that is asked for is learned from any ARP packet of its own, request or reply (RFC 826).
+// A claim that a known host has another MAC is verified first (mac_claims.h). When the link comes back, all
+// hosts are asked anew by broadcast; their MACs are used meanwhile.
 //
-// What VMs have asked for is shared between them. A port has 64 unanswered neighbours and 32 waiting frames
-// at most; where there is no more room, who has most of it gives way: among waiting frames the oldest one of
-// the port that has most, among neighbours the oldest one that is silent, then one that is asked for, then
-// one of the port that has most. Example: vm1 scans a /20 of the uplink's link; 64 addresses are asked for at
-// a time, and vm2's first frame to another one waits for its answer as if there were no vm1.
+// The room is shared between the ports whose frames wait. A port has 64 unanswered neighbours and 32 waiting
+// frames at most. When the room is full, the port that uses most of it gives way: of the waiting frames its
+// oldest one is dropped; of the neighbours the oldest silent one is forgotten, else the oldest that is asked
+// for, else the oldest of the port that has most. Example: vm1 scans a /20 of the uplink's link. 64 addresses
+// are asked for at a time, and vm2's first frame to another one waits for its answer as if there were no vm1.
 #pragma once
 
 #include <chrono>
@@ -61,7 +65,7 @@ class Neighbors {
   struct Neighbor {
     State state = State::Incomplete;
     net::MacAddr mac;           // zero: never known, or Silent
-    bool is_permanent = false;  // the gateway: asked for again and again, never forgotten
+    bool is_permanent = false;  // asked for again and again, never forgotten
     PortIndex port = 0;         // whose frame made it known
     int requests_sent = 0;      // since it answered last, or was first asked for
     SteadyTime since;           // known for so long
@@ -81,26 +85,27 @@ class Neighbors {
 
   Neighbors(net::MacAddr own_mac, net::Ipv4Addr own_address) : own_mac_(own_mac), own_address_(own_address) {}
 
-  // Keeps the gateway resolved from now on.
+  // Keeps the host resolved from now on, as a permanent neighbour.
   void keep_resolved(net::Ipv4Addr address, SteadyTime now);
-  // The uplink has another address: whoever was known may be on another link. Frames that wait are dropped.
+  // We have another address, maybe on another link: all neighbours are forgotten, and waiting frames dropped.
   void start_over(net::Ipv4Addr own_address);
-  // The link was down and is up: whoever is known may have changed.
+  // The link was down and is up: every known host may have another MAC.
   void link_returned(SteadyTime now);
-  // A frame of the port whose next hop has no MAC yet: it waits, or, if that is known by now, goes out.
+  // A frame of the port whose next hop's MAC was not known: it goes out if the MAC is known by now, else
+  // waits.
   void send_to(net::Ipv4Addr next_hop, FrameBytes frame, PortIndex port, SteadyTime now);
   // A frame that is complete goes out in turn.
   void send_as_is(FrameBytes frame) { output_.push_back(std::move(frame)); }
-  // A whole ARP frame from the link. It makes nobody known who was not asked for.
+  // A whole ARP frame from the link. Hosts that were not asked for stay unknown.
   void receive_arp(std::span<const std::byte> frame, SteadyTime now);
   // Retries, probes, gives up.
   void advance(SteadyTime now);
 
-  // Frames to send on the uplink, oldest first.
+  // Frames to send on the link, oldest first.
   std::vector<FrameBytes> take_output() { return std::exchange(output_, {}); }
-  // Of those whom nobody has answered for.
+  // Frames that have waited in vain.
   std::vector<Unreachable> take_unreachable() { return std::exchange(unreachable_, {}); }
-  // True once after what workers should know has changed: who is asked for, known, silent or forgotten.
+  // True once after a change that workers should know of: a host is asked for, known, silent or forgotten.
   bool take_changed() { return std::exchange(changed_, false); }
   [[nodiscard]] net::MacAddr mac_of(net::Ipv4Addr address) const;  // zero: unknown
   [[nodiscard]] const std::map<net::Ipv4Addr, Neighbor>& all() const { return neighbors_; }
@@ -128,7 +133,7 @@ class Neighbors {
   void return_unsent(FrameBytes frame, PortIndex port);
   void hear_claim(net::Ipv4Addr address, Neighbor& neighbor, net::MacAddr mac, SteadyTime now);
   void hear_answer(net::Ipv4Addr address, Neighbor& neighbor, SteadyTime now);
-  void settle_claims(SteadyTime now);
+  void conclude_claims(SteadyTime now);
   void ask(net::Ipv4Addr address, Neighbor& neighbor, SteadyTime now);
   void send_request(net::Ipv4Addr address, net::MacAddr to);
   void act_in(SteadyTime time, Neighbor& neighbor);

@@ -53,7 +53,7 @@ void Ownership::add_fixed(PortIndex port, const config::VmPort& config) {
   port_by_name_[config.name] = port;
   OfNetwork& network = networks_[ports_[port].network];
   if (config.mac && network.fixed_macs.emplace(*config.mac, port).second)
-    unsettled_.push_back({ports_[port].network, *config.mac, port});
+    newly_owned_.push_back({ports_[port].network, *config.mac, port});
   if (config.address) network.fixed_addresses.emplace(*config.address, port);
 }
 
@@ -69,7 +69,7 @@ void Ownership::note(NetworkIndex network, const dhcp::Lease& lease) {
   if (!is_new && known->second == owner) return;
   known->second = owner;
   owned.is_stale = changed_ = true;
-  unsettled_.push_back({network, owner.mac, owner.port});
+  newly_owned_.push_back({network, owner.mac, owner.port});
 }
 
 void Ownership::replace(NetworkIndex network, std::span<const dhcp::Lease> leases) {
@@ -82,8 +82,8 @@ void Ownership::replace(NetworkIndex network, std::span<const dhcp::Lease> lease
   owned.is_stale = was_stale || differs;
 }
 
-void Ownership::settle(MacLearning& learned) {
-  for (const OwnMac& own : std::exchange(unsettled_, {})) {
+void Ownership::bring_macs_home(MacLearning& learned) {
+  for (const OwnMac& own : std::exchange(newly_owned_, {})) {
     const auto fixed = networks_[own.network].fixed_macs.find(own.mac);
     const bool is_anothers = fixed != networks_[own.network].fixed_macs.end() && fixed->second != own.port;
     if (!is_anothers) learned.bring_home(own.network, own.mac, own.port);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ownership: which MAC and IPv4 addresses belong to which port, and how strict its guard therefore is.
+// Ownership: which MAC and IPv4 addresses belong to which port, and how strict the port's guard therefore is.
 //
-// The gateway owns its own, a port what its configuration gives it and the MAC and address of its leases,
-// until they end, whether the port is up or down: a VM that reboots finds its name as it left it. Example:
-// vm1 (guard: on) without a lease is held against what others own (Guard::Others); once it has one, against
-// its own (Guard::OwnBoth).
+// The gateway owns its own addresses. A port owns what its configuration gives it, and the MAC and address of
+// its leases until they end, whether the port is up or down: a VM that reboots finds its name as it left it.
+// Example: vm1 (guard: on) without a lease is checked only against the addresses that other ports own
+// (Guard::Others); once it has a lease, it may send from its own addresses alone (Guard::OwnBoth).
 //
-// Leases come as they change: nothing is looked through for a renewal, and the tables of a network are made
-// anew only when something of that network has changed, however often a state is filled in.
+// Leases are noted one by one as they change, so a renewal costs no walk through the others. A network's
+// tables are made anew only when something of that network has changed.
 #pragma once
 
 #include <map>
@@ -35,8 +35,8 @@ class Ownership {
   // True once after who owns what has changed.
   bool take_changed() { return std::exchange(changed_, false); }
 
-  // Moves what was learned at another port than its owner's, who has become that since the last call.
-  void settle(MacLearning& learned);
+  // MACs that have got an owner since the last call move to its port, if they were learned at another.
+  void bring_macs_home(MacLearning& learned);
   // Fills in the owners, and each port's guard and usual sender.
   void fill(dataplane::ForwardingState& state, const MacLearning& learned);
   // MACs were learned on the network, and nothing else has changed since it was filled in: each port's usual
@@ -85,7 +85,7 @@ class Ownership {
   const std::vector<PortPlan>& ports_;
   std::vector<OfNetwork> networks_;  // by NetworkIndex
   std::unordered_map<std::string_view, PortIndex> port_by_name_;
-  std::vector<OwnMac> unsettled_;
+  std::vector<OwnMac> newly_owned_;
   bool changed_ = true;
 };
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The external addresses of the configuration, and which of their ports may be allocated to flows.
 //
-// An address that DHCP gives the uplink (`uplink.address: dhcp`) is planned as 0.0.0.0: it has its index and its
-// ports from the start, and a value while a lease lasts (conntrack/external_ports.h calls it rented).
+// An address that DHCP gives the uplink (`uplink.address: dhcp`) is planned as 0.0.0.0: it has its index and
+// its ports from the start, and a value while a lease lasts (conntrack/external_ports.h calls it rented).
 #pragma once
 
 #include <vector>
@@ -13,8 +13,9 @@
 
 namespace vmnat::control {
 
-// Distinct addresses: the uplink's own first, which is answered for (ARP, ping) even when no network translates
-// to it, then those of the networks. Where several networks share one, what all of them allow is allocated.
+// Distinct addresses: the uplink's own first, which is answered for (ARP, ping) even when no network
+// translates to it, then those of the networks. Where several networks share one, what all of them allow is
+// allocated.
 std::vector<conntrack::ExternalAddress> plan_external_addresses(const config::Config& config);
 
 // By network: indices into the external addresses of the plan. None for a network without NAT.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ports of the switch, numbered: the uplink's is 0, those of VMs follow in the order of the file; and which
-// worker polls which queue of them.
+// The ports of the switch, numbered: the uplink's is 0, those of VMs follow in the order of the file; and
+// which worker polls which queue of them.
 #pragma once
 
 #include <string>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plans for steering: how a NIC can be made to bring replies to the worker that has their session. The session's
-// external port decides that, so the NIC has to choose the receive queue by the destination port alone. Ports go
-// by the blocks of 64 that are assigned to workers (conntrack/external_ports.h).
+// Plans for steering: how a NIC can be made to bring replies to the worker that has their session. The
+// session's external port decides that, so the NIC has to choose the receive queue by the destination port
+// alone. Ports go by the blocks of 64 that are assigned to workers (conntrack/external_ports.h).
 //
 // RSS: the Toeplitz hash of (source, destination, source port, destination port) is the XOR of the key's 32
 // bits from i on, for each bit i of these 96 that is set. With bit 111 alone set in the key, the destination

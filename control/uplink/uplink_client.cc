@@ -171,8 +171,7 @@ void UplinkClient::keep_in_mind(net::Ipv4Addr address) const {
     spdlog::warn("uplink: its address will not be asked for after a restart: {}", to_string(kept.error()));
 }
 
-void UplinkClient::describe(dataplane::ForwardingState& next) const {
-  dataplane::Uplink& uplink = next.uplink;
+void UplinkClient::describe(dataplane::Uplink& uplink) const {
   uplink.dhcp_transaction = client_.transaction();
   uplink.checked_address = client_.checked();
   if (!in_effect_) {

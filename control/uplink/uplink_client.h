@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// UplinkClient: the uplink's address when DHCP gives it (`uplink.address: dhcp`), from the lease to the workers.
+// UplinkClient: the uplink's address when DHCP gives it (`uplink.address: dhcp`), from the lease to the
+// workers.
 //
-// dhcp::Client speaks the protocol. This class applies its lease: address, router and MTU of the uplink, which
-// describe() fills into the next forwarding state. A lease of another address ends the sessions of the former
-// one (gateway/rented_address.h has the steps); one that only changes router, MTU or times ends none.
+// dhcp::Client speaks the protocol. This class applies its lease: address, router and MTU of the uplink,
+// which describe() fills into the next forwarding state. A lease of another address ends the sessions of the
+// former one (gateway/rented_address.h has the steps); one that only changes router, MTU or times ends none.
 //
-// Leases last by the boot clock: one that ended while the machine slept is given up when it wakes. A lease that
-// contradicts the configuration (it overlaps a network, or is an address of `nat.addresses`) is held, but not
-// applied; problem() says why.
+// Leases last by the boot clock: one that ended while the machine slept is given up when it wakes. A lease
+// that contradicts the configuration (it overlaps a network, or is an address of `nat.addresses`) is held,
+// but not applied; problem() says why.
 #pragma once
 
 #include <optional>
@@ -22,6 +23,7 @@
 #include "control/hosts/own_addresses.h"
 #include "control/log/log_budget.h"
 #include "control/system/boot_clock.h"
+#include "dataplane/context/forwarding_state.h"
 #include "dhcp/client.h"
 
 namespace vmnat::control {
@@ -38,7 +40,7 @@ class UplinkClient {
   void receive_arp(std::span<const std::byte> frame) { client_.receive_arp(frame, boot_time()); }
   // What is due. True: the workers need a new state, see describe().
   bool advance(SteadyTime now);
-  void describe(dataplane::ForwardingState& next) const;
+  void describe(dataplane::Uplink& uplink) const;
 
   // What is forwarded by; nothing while there is no lease, or none that can be used.
   [[nodiscard]] const std::optional<dhcp::Binding>& in_effect() const { return in_effect_; }

@@ -80,7 +80,7 @@ PuntsBed::PuntsBed(std::uint8_t setup)
   for (const dataplane::Network& network : state_.networks)
     inside_.emplace_back(network.mac, network.gateway.address);
   inside_[0].keep_resolved(ip("192.168.122.200"), now_);
-  follow_leases();
+  follow_leases(dhcp_.commit().news);
   publish();
   neighbors_.keep_resolved(*config_.uplink.gateway, now_);
 }
@@ -150,9 +150,8 @@ void PuntsBed::release(net::Ipv4Addr address) {
 void PuntsBed::reconfigure(std::uint8_t setup) {
   apply(setup);
   dhcp_.reconfigure();
-  follow_leases();
-  publish();
   check_service(true);
+  tell();
 }
 
 void PuntsBed::start_over() {
@@ -169,10 +168,10 @@ void PuntsBed::poll() {
 }
 
 void PuntsBed::tell() {
-  const auto replies = dhcp_.take_replies();
-  follow_leases();
+  const auto committed = dhcp_.commit();
+  follow_leases(committed.news);
   publish();
-  for (const auto& reply : replies) check_reply(reply);
+  for (const auto& reply : committed.replies) check_reply(reply);
   check_output(neighbors_, ledgers_[0], kUplinkMac);
   questions_ = dhcp_.checks().take_questions();
   for (const auto& [network, address] : questions_)
@@ -182,8 +181,8 @@ void PuntsBed::tell() {
     check_output(inside_[i], ledgers_[1 + i], state_.networks[i].mac);
 }
 
-void PuntsBed::follow_leases() {
-  for (const auto& [network, is_whole, leases] : dhcp_.take_news()) {
+void PuntsBed::follow_leases(std::span<const control::DhcpService::News> news) {
+  for (const auto& [network, is_whole, leases] : news) {
     if (is_whole) {
       const auto next_network = static_cast<NetworkIndex>(network + 1);
       bound_.erase(bound_.lower_bound({network, {}}), bound_.lower_bound({next_network, {}}));
@@ -209,7 +208,7 @@ void PuntsBed::note(NetworkIndex network, const dhcp::Lease& lease) {
 }
 
 void PuntsBed::publish() {
-  if (ownership_.take_changed()) ownership_.settle(macs_);
+  if (ownership_.take_changed()) ownership_.bring_macs_home(macs_);
   ownership_.fill(state_, macs_);
   for (std::size_t i = 0; i < state_.networks.size(); ++i)
     state_.networks[i].macs = macs_.table(static_cast<NetworkIndex>(i));

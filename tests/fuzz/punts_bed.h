@@ -3,11 +3,11 @@
 // must hold whatever comes.
 //
 // Two networks: `default` with eight addresses, that clients fight for, and `lab` with a thousand behind a
-// relay. Frames, learned MACs and links come in, as settle(), learn_macs() and watch_links() take them;
-// poll() and tell() do what SlowPath's poll() and tell_workers() do. Beside them runs a model: which frames
-// wait, who asked what, and which address is leased through which port, made of what DhcpService tells of its
-// leases. Example: vm1 is bound to .3; a frame of vm2's after which .3 is held through vm2 is a fault, and so
-// is a published owner of .3 that is not vm1.
+// relay. Frames, learned MACs and links come in, as SlowPath's take_punt(), take_learned() and follow_links()
+// take them; poll() and tell() do what its poll() and tell_workers() do. Beside them runs a model: which
+// frames wait, who asked what, and which address is leased through which port, made of what DhcpService tells
+// of its leases. Example: vm1 is bound to .3; a frame of vm2's after which .3 is held through vm2 is a fault,
+// and so is a published owner of .3 that is not vm1.
 #pragma once
 
 #include <array>
@@ -37,7 +37,7 @@ class PuntsBed {
   // `setup`: bits that choose what is configured.
   explicit PuntsBed(std::uint8_t setup);
 
-  // As settle(): frames that workers punted. DHCP comes by VMs' ports alone.
+  // Frames that workers punted. DHCP comes by VMs' ports alone.
   void dhcp(std::span<const FrameBytes> burst, PortIndex port);
   void arp_reply(std::span<const std::byte> frame, PortIndex port);
   // Frames that wait for a router's MAC, or for a VM's: at least Ethernet and IPv4 headers.
@@ -85,7 +85,7 @@ class PuntsBed {
     return config_.networks[ports_[port].network];
   }
   void stamp(FrameBytes& frame, Ledger& ledger);
-  void follow_leases();
+  void follow_leases(std::span<const control::DhcpService::News> news);
   void note(NetworkIndex network, const dhcp::Lease& lease);
   void publish();
 

@@ -92,8 +92,9 @@ struct DhcpServiceTest : testing::Test {
   }
   std::vector<Answer> answers() {
     std::vector<Answer> all;
-    for (const auto& [port, frame] : service->take_replies()) {
-      const auto parsed = dhcp::parse_frame(frame);
+    const auto committed = service->commit();
+    for (const auto& [port, frame] : committed.replies) {
+      const auto parsed = dhcp::parse_frame(frame, dhcp::ChecksumState::Full);
       const auto& datagram = std::get<dhcp::Datagram>(parsed);
       const auto message = dhcp::parse_message(datagram.payload).value();
       all.push_back({*message.type(), message.header.yiaddr, message.header.chaddr, datagram.destination});
@@ -327,11 +328,11 @@ TEST_F(DhcpServiceTest, APortsLeasesAndItsLatestAddressAreFoundByThePort) {
 TEST_F(DhcpServiceTest, OnlyWhatChangedIsNewsAlsoWhenALeaseRunsOut) {
   const auto address = acquire(kVm1, mac_number(1));
   ask(kVm2, discover(mac_number(2)));
-  service->take_news();
+  service->commit();
   pass(seconds(60));
-  EXPECT_TRUE(service->take_news().empty()) << "an offer has ended: nobody had it";
+  EXPECT_TRUE(service->commit().news.empty()) << "an offer has ended: nobody had it";
   pass(seconds(3540));
-  const auto news = service->take_news();
+  const auto news = service->commit().news;
   ASSERT_EQ(news.size(), 1u);
   EXPECT_FALSE(news[0].is_whole);
   ASSERT_EQ(news[0].leases.size(), 1u);

@@ -43,7 +43,7 @@ struct OwnershipTest : ::testing::Test {
     Ownership ownership(ports, state);
     change(ownership);
     EXPECT_TRUE(ownership.take_changed());
-    ownership.settle(learned);
+    ownership.bring_macs_home(learned);
     ownership.fill(state, learned);
     return state;
   }
@@ -183,7 +183,7 @@ TEST_F(OwnershipTest, FollowingWhatWasLearnedGivesTheSendersThatFillingInAnewGiv
       const PortIndex* owner = followed.networks[0].mac_owners.find(mac(number).as_word());
       if (owner == nullptr || *owner == port) learned.learn(0, mac(number), port);
     };
-    ownership.settle(learned);
+    ownership.bring_macs_home(learned);
     ownership.fill(followed, learned);
     for (int i = 0; i < 6; ++i) {
       learn();

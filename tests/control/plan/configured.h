@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A configuration for tests of plans: the uplink is 203.0.113.2/24 with an MTU of 1400, the networks are given.
+// A configuration for tests of plans: the uplink is 203.0.113.2/24 with an MTU of 1400, the networks are
+// given.
 #pragma once
 
 #include <stdexcept>

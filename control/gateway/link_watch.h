@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// LinkWatch: which ports are up, and what their devices, or their guests, take off the workers' hands.
+//
+// Nobody tells control of a change: it looks. A guest may go and another one come between two looks.
+#pragma once
+
+#include <vector>
+
+#include "base/ids.h"
+#include "base/time.h"
+#include "control/devices/device.h"
+#include "control/log/log_budget.h"
+#include "control/plan/ports.h"
+
+namespace vmnat::control {
+
+class LinkWatch {
+ public:
+  // All of them outlive it; `devices` are by PortIndex. No port is up before the first look.
+  LinkWatch(const std::vector<Device>& devices, const std::vector<PortPlan>& ports, LogBudget& log)
+      : devices_(devices), ports_(ports), log_(log), seen_(ports.size()) {}
+
+  struct Change {
+    PortIndex port;
+    bool is_up;
+  };
+  // The links that have come or gone since the last look.
+  std::vector<Change> look(SteadyTime now);
+  // Which VMs' sockets wait for a VM, for the log.
+  void tell_who_waits() const;
+
+  // The state that was filled in last is out of date.
+  [[nodiscard]] bool has_changed() const { return has_changed_; }
+  void fill(dataplane::ForwardingState& next, std::size_t worker_count);
+
+ private:
+  struct Seen {
+    bool is_up = false;
+    dataplane::Offloads offloads{};
+    std::uint16_t transmit_queues = 1;  // open ones
+    bool operator==(const Seen&) const = default;
+  };
+  static Seen seen_of(const Device& device);
+
+  const std::vector<Device>& devices_;
+  const std::vector<PortPlan>& ports_;
+  LogBudget& log_;
+  std::vector<Seen> seen_;  // by PortIndex
+  bool has_changed_ = false;
+};
+
+}  // namespace vmnat::control

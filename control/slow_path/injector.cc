@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/slow_path/injector.h"
+
+#include <rte_mbuf.h>
+
+#include "dataplane/frame/new_frame.h"
+#include "net/wire.h"
+
+namespace vmnat::control {
+
+using dataplane::FrameNote;
+
+void Injector::transmit(std::span<const std::byte> frame, PortIndex port) {
+  push(frame, {.port = port, .from = port}, ports_[port].owner);
+}
+
+void Injector::look_up_again(std::span<const std::byte> frame) {
+  const auto* ip = net::view<net::Ipv4Header>(frame, sizeof(net::EthernetHeader));
+  if (ip == nullptr) return;
+  const auto* udp = net::view<net::UdpHeader>(
+      frame, sizeof(net::EthernetHeader) + ip->header_length());  // or TCP: its ports
+  const auto external = external_ports_.index_of(ip->destination);
+  if (udp == nullptr || !external) return;
+  const WorkerIndex owner = external_ports_.owner(*external, udp->destination_port);
+  if (owner == kNoWorker) return;
+  push(frame, {.port = dataplane::kUplinkPort, .errand = FrameNote::Errand::Inbound}, owner);
+}
+
+void Injector::return_unreachable(const Neighbors::Unreachable& unreachable, dataplane::DropReason reason) {
+  push(unreachable.frame,
+       {.port = unreachable.port, .errand = FrameNote::Errand::Unreachable, .reason = reason},
+       ports_[unreachable.port].owner);
+}
+
+void Injector::push(std::span<const std::byte> frame, const FrameNote& note, WorkerIndex worker) {
+  rte_mbuf* buffer = dataplane::new_frame(frame, pool_);
+  if (buffer != nullptr) {
+    dataplane::note_of(buffer) = note;
+    if (rings_[worker].inject.push(buffer)) return;
+  }
+  rte_pktmbuf_free(buffer);
+  ++dropped_;
+}
+
+}  // namespace vmnat::control

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/slow_path/uplink_side.h"
+
+#include <iterator>
+#include <spdlog/spdlog.h>
+#include <utility>
+
+#include "control/plan/external_addresses.h"
+#include "net/arp.h"
+
+namespace vmnat::control {
+
+UplinkSide::UplinkSide(const config::Config& config, const StatePublisher& states,
+                       const conntrack::ExternalPorts& external_ports,
+                       const std::optional<RentedAddress>& rented, LogBudget& log)
+    : config_(config),
+      states_(states),
+      external_ports_(external_ports),
+      log_(log),
+      neighbors_(states.current().uplink.mac, states.current().uplink.address.address),
+      own_addresses_(states.current().uplink.mac) {
+  if (rented) client_.emplace(config, states.current().uplink.mac, *rented, neighbors_, own_addresses_);
+}
+
+void UplinkSide::resolve_router(SteadyTime now) {
+  neighbors_.keep_resolved(states_.current().uplink.gateway, now);
+}
+
+void UplinkSide::link_came_up(SteadyTime now) {
+  for (unsigned i = 0; i < external_ports_.address_count(); ++i) {
+    const net::Ipv4Addr address = external_ports_.address(static_cast<conntrack::ExternalIndex>(i));
+    if (!address.is_unspecified()) own_addresses_.announce(address, now);
+  }
+  neighbors_.link_returned(now);
+  if (client_) client_->link_up();
+}
+
+void UplinkSide::hear_arp(std::span<const std::byte> frame, SteadyTime now) {
+  if (client_) client_->receive_arp(frame);
+  neighbors_.receive_arp(frame, now);
+  const auto claim = net::arp_claim_in(frame);
+  if (!claim || claim->mac == states_.current().uplink.mac || !external_ports_.index_of(claim->address))
+    return;
+  own_addresses_.defend(claim->address, now);
+  log_.log(spdlog::level::warn, {"conflict", "uplink"}, now,
+           "uplink: another station, {}, says that it has our address {}", net::to_string(claim->mac),
+           net::to_string(claim->address));
+}
+
+void UplinkSide::hear_dhcp(std::span<const std::byte> frame) {
+  if (client_) client_->receive(frame);
+}
+
+void UplinkSide::wait_for_next_hop(const FrameBytes& frame, PortIndex from, SteadyTime now) {
+  const auto* ip = net::view<net::Ipv4Header>(frame, sizeof(net::EthernetHeader));
+  if (ip == nullptr) return;
+  neighbors_.send_to(states_.current().uplink.next_hop(ip->destination), frame, from, now);
+}
+
+const dhcp::Binding* UplinkSide::advance(SteadyTime now) {
+  const bool has_new_lease = client_ && client_->advance(now);
+  lease_changed_ |= has_new_lease;
+  neighbors_.advance(now);
+  own_addresses_.advance(now);
+  watch_router(now);
+  neighbors_changed_ |= neighbors_.take_changed();
+  return has_new_lease && client_->in_effect() ? &*client_->in_effect() : nullptr;
+}
+
+void UplinkSide::watch_router(SteadyTime now) {
+  const net::Ipv4Addr address = states_.current().uplink.gateway;
+  const auto router = neighbors_.all().find(address);
+  const bool is_known = router != neighbors_.all().end();
+  const bool is_silent = is_known && router->second.requests_sent > Neighbors::kRequests;
+  const bool was_silent = std::exchange(router_is_silent_, is_silent);
+  const net::MacAddr mac = neighbors_.mac_of(address), former = std::exchange(router_mac_, mac);
+  if (mac != former && !mac.is_zero() && !former.is_zero())
+    log_.log(spdlog::level::info, {"router", "uplink"}, now, "uplink: the router {} has moved from {} to {}",
+             net::to_string(address), net::to_string(former), net::to_string(mac));
+  if (is_silent == was_silent || !is_known) return;
+  log_.log(is_silent ? spdlog::level::warn : spdlog::level::info, {"router", "uplink"}, now,
+           "uplink: the router {} {}", net::to_string(address),
+           is_silent ? "does not answer ARP; its last MAC address, if there is one, is used"
+                     : "answers ARP again");
+}
+
+bool UplinkSide::has_changed() const {
+  return lease_changed_ || neighbors_changed_ || is_client_ahead();
+}
+
+// The client's question is sent after the workers know by what they will know its answer.
+bool UplinkSide::is_client_ahead() const {
+  const dataplane::Uplink& uplink = states_.current().uplink;
+  return client_ && (uplink.dhcp_transaction != client_->client().transaction() ||
+                     uplink.checked_address != client_->client().checked());
+}
+
+void UplinkSide::fill(dataplane::ForwardingState& next) {
+  if (client_) {
+    client_->describe(next.uplink);
+    set_forwards(forwards(), next);
+  }
+  if (lease_changed_ || neighbors_changed_) next.uplink.neighbors = next_hops();
+  next.uplink.gateway_mac = neighbors_.mac_of(next.uplink.gateway);
+  lease_changed_ = neighbors_changed_ = false;
+}
+
+dataplane::WordTable<dataplane::NextHop> UplinkSide::next_hops() const {
+  std::vector<dataplane::WordTable<dataplane::NextHop>::Entry> hops;
+  for (const auto& [address, neighbor] : neighbors_.all())
+    hops.push_back({address.raw(), {neighbor.mac, neighbor.state == Neighbors::State::Silent}});
+  return dataplane::WordTable<dataplane::NextHop>(hops);
+}
+
+std::vector<FrameBytes> UplinkSide::take_output() {
+  std::vector<FrameBytes> frames = own_addresses_.take_output();
+  for (FrameBytes& frame : neighbors_.take_output()) frames.push_back(std::move(frame));
+  return frames;
+}
+
+std::vector<net::Ipv4Addr> UplinkSide::resolvers_of_lease() const {
+  return client_ && client_->in_effect() ? client_->in_effect()->dns : std::vector<net::Ipv4Addr>{};
+}
+
+std::vector<net::Ipv4Addr> UplinkSide::external_addresses(const config::Network& network) const {
+  return external_addresses_now(network, rented());
+}
+
+}  // namespace vmnat::control

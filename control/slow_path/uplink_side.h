@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// UplinkSide: control's part on the uplink's link: next hops, the router among them, our own addresses, and
+// the DHCP client when the configuration gives the uplink no address.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/time.h"
+#include "control/config/model.h"
+#include "control/gateway/state_publisher.h"
+#include "control/hosts/neighbors.h"
+#include "control/hosts/own_addresses.h"
+#include "control/log/log_budget.h"
+#include "control/plan/forwards.h"
+#include "control/uplink/uplink_client.h"
+
+namespace vmnat::control {
+
+class UplinkSide {
+ public:
+  // All of them outlive it. With `rented` DHCP gives the address.
+  UplinkSide(const config::Config& config, const StatePublisher& states,
+             const conntrack::ExternalPorts& external_ports, const std::optional<RentedAddress>& rented,
+             LogBudget& log);
+
+  // Asks for the router that the configuration names.
+  void resolve_router(SteadyTime now);
+  // Whoever had our addresses, or another MAC for them, learns better at once; and it may be another link.
+  void link_came_up(SteadyTime now);
+  void hear_arp(std::span<const std::byte> frame, SteadyTime now);
+  void hear_dhcp(std::span<const std::byte> frame);
+  // A frame that came by `from` waits for its next hop's MAC.
+  void wait_for_next_hop(const FrameBytes& frame, PortIndex from, SteadyTime now);
+  // What is due. The lease that has come into effect, or changed, since the last call; else nullptr.
+  const dhcp::Binding* advance(SteadyTime now);
+
+  // The state that was filled in last is out of date.
+  [[nodiscard]] bool has_changed() const;
+  void fill(dataplane::ForwardingState& next);
+  // To be sent after the state that was filled in is published: a frame that waited goes out when its
+  // followers have the MAC, an ARP request when the workers pass on its answer.
+  std::vector<FrameBytes> take_output();
+  std::vector<Neighbors::Unreachable> take_unreachable() { return neighbors_.take_unreachable(); }
+
+  [[nodiscard]] const Neighbors& neighbors() const { return neighbors_; }
+  [[nodiscard]] const OwnAddresses& own_addresses() const { return own_addresses_; }
+  // Nothing when the configuration gives the uplink's address.
+  [[nodiscard]] const std::optional<UplinkClient>& client() const { return client_; }
+  // The uplink has no address, and DHCP is to give it one.
+  [[nodiscard]] bool is_waiting_for_lease() const { return client_ && !client_->in_effect(); }
+  // That the lease names.
+  [[nodiscard]] std::vector<net::Ipv4Addr> resolvers_of_lease() const;
+  // As they stand with the address that is rented now.
+  [[nodiscard]] std::vector<ForwardPlan> forwards() const { return plan_forwards(config_, rented()); }
+  [[nodiscard]] std::vector<net::Ipv4Addr> external_addresses(const config::Network& network) const;
+
+ private:
+  [[nodiscard]] net::Ipv4Addr rented() const { return client_ ? client_->rented() : net::Ipv4Addr{}; }
+  [[nodiscard]] bool is_client_ahead() const;
+  void watch_router(SteadyTime now);
+  [[nodiscard]] dataplane::WordTable<dataplane::NextHop> next_hops() const;
+
+  const config::Config& config_;  // what is in effect
+  const StatePublisher& states_;
+  const conntrack::ExternalPorts& external_ports_;
+  LogBudget& log_;
+  Neighbors neighbors_;
+  OwnAddresses own_addresses_;
+  std::optional<UplinkClient> client_;
+  bool router_is_silent_ = false;
+  net::MacAddr router_mac_;        // as it was last
+  bool lease_changed_ = false;     // since a state was filled in
+  bool neighbors_changed_ = true;  // the same
+};
+
+}  // namespace vmnat::control
