@@ -7,14 +7,13 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <net/if.h>
+#include <optional>
 #include <rte_bus.h>
 #include <rte_dev.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <spdlog/spdlog.h>
 #include <sstream>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 #include <utility>
 
@@ -97,51 +96,31 @@ Result<VhostPlan> plan_vhost(const DeviceRequest& request) {
   return plan;
 }
 
-ifreq query_about(const DeviceRequest& request) {
-  ifreq query{};
-  std::strncpy(query.ifr_name, request.device.c_str(), IFNAMSIZ - 1);
-  return query;
-}
-
-// Of DPDK an AF_PACKET device could not have one above 1500: it says that it takes no longer frames. A larger
-// one cannot stay: what is longer than a slot of the ring would arrive cut off.
-Result<void> give_mtu(int socket, const DeviceRequest& request) {
-  ifreq query = query_about(request);
-  if (ioctl(socket, SIOCGIFMTU, &query) == 0 && query.ifr_mtu == request.mtu) return {};
-  const int before = query.ifr_mtu;
-  query.ifr_mtu = request.mtu;
-  if (ioctl(socket, SIOCSIFMTU, &query) != 0)
+// DPDK could not give one above 1500: its AF_PACKET port says that it takes no longer frames. A larger one
+// than asked for cannot stay: what is longer than a slot of the ring would arrive cut off.
+Result<void> give_mtu(const KernelInterface& interface, const DeviceRequest& request) {
+  const std::optional<int> before = interface.mtu();
+  if (before == request.mtu) return {};
+  if (const int error = interface.set_mtu(request.mtu); error != 0)
     return failure(request, fmt::format("interface {} does not take an MTU of {}: {}", request.device,
-                                        request.mtu, error_text(errno)));
+                                        request.mtu, error_text(error)));
   spdlog::warn("{}: the MTU of interface {} was {} and is {} now, as configured", request.name,
-               request.device, before, request.mtu);
+               request.device, before.value_or(0), request.mtu);
   return {};
 }
 
 // The interface must be there, and up: an AF_PACKET socket receives nothing from one that is down.
-Result<void> bring_up(int socket, const DeviceRequest& request) {
-  ifreq query = query_about(request);
-  int status = ioctl(socket, SIOCGIFFLAGS, &query);
-  if (status == 0 && (query.ifr_flags & IFF_UP) == 0) {
-    query.ifr_flags = static_cast<short>(query.ifr_flags | IFF_UP);
-    status = ioctl(socket, SIOCSIFFLAGS, &query);
-  }
-  if (status == 0) return {};
-  if (errno == ENODEV)
+Result<void> prepare_interface(const DeviceRequest& request) {
+  const KernelInterface interface(request.device);
+  if (!interface.is_known()) return failure(request, "cannot open a socket: " + error_text(errno));
+  const int error = interface.bring_up();
+  if (error == 0) return give_mtu(interface, request);
+  if (error == ENODEV)
     return failure(request,
                    fmt::format("there is no kernel interface {}; `ip link` lists them, and a NIC bound to a "
                                "DPDK driver is named by its PCI address",
                                request.device));
-  return failure(request, fmt::format("cannot bring interface {} up: {}", request.device, error_text(errno)));
-}
-
-Result<void> prepare_interface(const DeviceRequest& request) {
-  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return failure(request, "cannot open a socket: " + error_text(errno));
-  auto done = bring_up(fd, request);
-  if (done) done = give_mtu(fd, request);
-  close(fd);
-  return done;
+  return failure(request, fmt::format("cannot bring interface {} up: {}", request.device, error_text(error)));
 }
 
 Result<Plan> plan_interface(const DeviceRequest& request) {
@@ -207,7 +186,7 @@ Result<Device> Device::open(const DeviceRequest& request, std::span<rte_mempool*
   if (!port_id) return tl::unexpected(port_id.error());
   Device device(*port_id, plan->kind);
   device.numa_node_ = numa_node_of_device(request.device);
-  if (plan->kind == "kernel") device.link_ = InterfaceLink(request.device);
+  if (plan->kind == "kernel") device.interface_ = KernelInterface(request.device);
   if (auto started = device.start(request, pools); !started) return tl::unexpected(started.error());
   return device;
 }
@@ -232,51 +211,67 @@ Result<Device> Device::open_vhost(const DeviceRequest& request) {
   return device;
 }
 
-// Transmit offloads are taken where there are any.
 Result<void> Device::start(const DeviceRequest& request, std::span<rte_mempool* const> pools) {
   rte_eth_dev_info info{};
   if (const int status = rte_eth_dev_info_get(port_id_, &info); status != 0)
     return failure(request, "does not say what it can do: " + error_text(status));
-  transmit_offloads_ = info.tx_offload_capa & kTransmitOffloads;
   most_buffers_ = most_buffers_of(info);
   rss_table_capacity_ = info.reta_size;
+  auto done = choose_queues(request, info);
+  if (done) done = configure(request, info);
+  if (done) done = set_up_queues(request, pools);
+  if (!done) return done;
+  if (const int status = rte_eth_dev_start(port_id_); status != 0)
+    return failure(request, "cannot be started: " + error_text(status));
+  return request.promiscuous == Promiscuous::Yes ? receive_for_others(request) : Result<void>{};
+}
+
+Result<void> Device::choose_queues(const DeviceRequest& request, const rte_eth_dev_info& info) {
   const unsigned most = std::min(info.max_rx_queues, info.max_tx_queues);
   if (request.queues > most && !request.fewer_queues_will_do)
     return failure(request, too_few_queues(most, request.queues));
   queues_ = static_cast<std::uint16_t>(std::min(request.queues, most));
+  return {};
+}
+
+// Transmit offloads are taken where there are any.
+Result<void> Device::configure(const DeviceRequest& request, const rte_eth_dev_info& info) {
+  transmit_offloads_ = info.tx_offload_capa & kTransmitOffloads;
   rte_eth_conf conf{};
+  conf.txmode.offloads = transmit_offloads_;
   if (queues_ > 1 && info.flow_type_rss_offloads != 0) {
     conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
     conf.rx_adv_conf.rss_conf.rss_hf =
         info.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP);
   }
-  conf.txmode.offloads = transmit_offloads_;
   if (const int status = rte_eth_dev_configure(port_id_, queues_, queues_, &conf); status != 0)
     return failure(request, "cannot be configured: " + error_text(status));
-  const int mtu_status = kind_ == "kernel" ? 0 : rte_eth_dev_set_mtu(port_id_, request.mtu);
-  if (mtu_status != 0 && mtu_status != -ENOTSUP)
-    return failure(request,
-                   fmt::format("does not take an MTU of {}: {}", request.mtu, error_text(mtu_status)));
+  if (kind_ == "kernel") return {};  // the interface has its MTU
+  const int status = rte_eth_dev_set_mtu(port_id_, request.mtu);
+  if (status != 0 && status != -ENOTSUP)
+    return failure(request, fmt::format("does not take an MTU of {}: {}", request.mtu, error_text(status)));
+  return {};
+}
+
+Result<void> Device::set_up_queues(const DeviceRequest& request, std::span<rte_mempool* const> pools) {
   std::uint16_t rx = kReceiveDescriptors;
   std::uint16_t tx = kTransmitDescriptors;
   rte_eth_dev_adjust_nb_rx_tx_desc(port_id_, &rx, &tx);
-  const int socket = rte_eth_dev_socket_id(port_id_);
-  const auto socket_id = static_cast<unsigned>(socket);
+  const auto node = static_cast<unsigned>(rte_eth_dev_socket_id(port_id_));
   for (std::uint16_t queue = 0; queue < queues_; ++queue) {
-    if (const int status =
-            rte_eth_rx_queue_setup(port_id_, queue, rx, socket_id, nullptr, pools[queue % pools.size()]);
-        status != 0)
+    rte_mempool* const pool = pools[queue % pools.size()];
+    if (const int status = rte_eth_rx_queue_setup(port_id_, queue, rx, node, nullptr, pool); status != 0)
       return failure(request, "receive queue cannot be set up: " + error_text(status));
-    if (const int status = rte_eth_tx_queue_setup(port_id_, queue, tx, socket_id, nullptr); status != 0)
+    if (const int status = rte_eth_tx_queue_setup(port_id_, queue, tx, node, nullptr); status != 0)
       return failure(request, "transmit queue cannot be set up: " + error_text(status));
   }
-  if (const int status = rte_eth_dev_start(port_id_); status != 0)
-    return failure(request, "cannot be started: " + error_text(status));
-  if (request.promiscuous == Promiscuous::Yes) {
-    const int status = rte_eth_promiscuous_enable(port_id_);
-    if (status != 0 && status != -ENOTSUP)
-      return failure(request, "cannot receive for other MACs: " + error_text(status));
-  }
+  return {};
+}
+
+Result<void> Device::receive_for_others(const DeviceRequest& request) {
+  const int status = rte_eth_promiscuous_enable(port_id_);
+  if (status != 0 && status != -ENOTSUP)
+    return failure(request, "cannot receive for other MACs: " + error_text(status));
   return {};
 }
 
@@ -288,7 +283,7 @@ Device::Device(Device&& other) noexcept
       queues_(other.queues_),
       rss_table_capacity_(other.rss_table_capacity_),
       numa_node_(other.numa_node_),
-      link_(std::move(other.link_)),
+      interface_(std::move(other.interface_)),
       vhost_(std::move(other.vhost_)),
       vhost_mac_(other.vhost_mac_) {}
 
@@ -330,7 +325,7 @@ dataplane::Offloads Device::offloads() const {
 
 bool Device::is_up() const {
   if (vhost_ != nullptr) return vhost_->port().has_guest();
-  if (link_.is_known()) return link_.is_up();
+  if (interface_.is_known()) return interface_.has_link();
   rte_eth_link link{};
   return rte_eth_link_get_nowait(port_id_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
 }

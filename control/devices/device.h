@@ -14,11 +14,12 @@
 #include "control/devices/vhost_socket.h"
 #include "control/plan/device_requests.h"
 #include "control/result.h"
-#include "control/system/interface_link.h"
+#include "control/system/kernel_interface.h"
 #include "dataplane/device/burst_port.h"
 #include "dataplane/device/offload.h"
 #include "net/address.h"
 
+struct rte_eth_dev_info;
 struct rte_mempool;
 
 namespace vmnat::control {
@@ -59,6 +60,10 @@ class Device {
   Device(std::uint16_t port_id, std::string kind) : port_id_(port_id), kind_(std::move(kind)) {}
   static Result<Device> open_vhost(const DeviceRequest& request);
   Result<void> start(const DeviceRequest& request, std::span<rte_mempool* const> pools);
+  Result<void> choose_queues(const DeviceRequest& request, const rte_eth_dev_info& info);
+  Result<void> configure(const DeviceRequest& request, const rte_eth_dev_info& info);
+  Result<void> set_up_queues(const DeviceRequest& request, std::span<rte_mempool* const> pools);
+  Result<void> receive_for_others(const DeviceRequest& request);
   static constexpr std::uint16_t kNone = 0xffff;
   std::uint16_t port_id_ = kNone;
   std::string kind_;
@@ -67,7 +72,7 @@ class Device {
   std::uint16_t queues_ = 1;
   std::uint16_t rss_table_capacity_ = 0;
   int numa_node_ = kNoNode;
-  InterfaceLink link_;                  // of a kernel interface
+  KernelInterface interface_;           // none of another kind
   std::unique_ptr<VhostSocket> vhost_;  // instead of a DPDK port
   net::MacAddr vhost_mac_{};
 };

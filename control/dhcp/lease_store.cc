@@ -3,11 +3,12 @@
 #include "control/dhcp/lease_store.h"
 
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <fcntl.h>
 #include <optional>
 #include <unistd.h>
+
+#include "control/system/whole_file.h"
 
 namespace vmnat::control {
 namespace {
@@ -85,16 +86,10 @@ Result<void> LeaseStore::compact(std::span<const dhcp::Lease> leases) {
     const dhcp::Bytes record = dhcp::journal_records({&lease, 1});
     bytes.insert(bytes.end(), record.begin(), record.end());
   }
-  const std::string fresh_path = path_ + ".new";
-  FileDescriptor fresh{::open(fresh_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600)};
-  if (!fresh.is_open() || !write_all(fresh.number(), bytes) || ::fsync(fresh.number()) != 0 ||
-      ::rename(fresh_path.c_str(), path_.c_str()) != 0) {
-    const Error error = failure("the lease journal cannot be written");
-    ::unlink(fresh_path.c_str());  // a full disk needs the room
-    return tl::unexpected(error);
-  }
+  auto fresh = put_in_place(path_, bytes, Readers::OwnerOnly, Writing::Durable);
+  if (!fresh) return tl::unexpected(Error{path_, "the lease journal " + fresh.error().what});
   // From here on the new file is the journal, also when the directory's sync fails.
-  file_ = std::move(fresh);
+  file_ = std::move(*fresh);
   size_ = compact_size_ = bytes.size();
   if (!sync_directory_of(path_)) return tl::unexpected(failure("the journal's directory cannot be synced"));
   return {};

@@ -28,13 +28,13 @@ TEST(Device, WhatHoldsAFrameIsWholeKilobytesAndGrowsWithTheMtu) {
   EXPECT_EQ(buffer_bytes(9000), 10240u);
 }
 
-TEST(InterfaceLink, IsDownOfAnInterfaceThatIsNotThereAndUnknownOfNone) {
-  const InterfaceLink none;
+TEST(KernelInterface, HasNoLinkWhenItIsNotThereAndIsUnknownWhenItIsNone) {
+  const KernelInterface none;
   EXPECT_FALSE(none.is_known());
-  InterfaceLink gone("no-such-link");
+  KernelInterface gone("no-such-link");
   EXPECT_TRUE(gone.is_known());
-  EXPECT_FALSE(gone.is_up());
-  const InterfaceLink moved = std::move(gone);
+  EXPECT_FALSE(gone.has_link());
+  const KernelInterface moved = std::move(gone);
   EXPECT_TRUE(moved.is_known());
 }
 
