@@ -116,6 +116,9 @@ void add_dhcp(const DhcpService& dhcp, Named& named) {
   }
   for (std::size_t i = 0; i < dhcp::kIgnoredReasons; ++i)
     named["dhcp.ignored." + std::string(dhcp::kIgnoredTexts[i].name)] = counters.ignored[i];
+  named["dhcp.concluded"] =
+      counters.concluded;  // releases and declines that took effect: they have no answer
+  named["dhcp.options_left_out"] = counters.options_left_out;
   named["dhcp.checks.asked"] = dhcp.checks().asked();
   named["dhcp.checks.in_use"] = dhcp.claims_heeded();
   named["dhcp.checks.claims_ignored"] = dhcp.claims_ignored();
