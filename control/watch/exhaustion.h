@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exhaustion: what control makes of the workers' refused sessions: the remotes most concerned, and a line for
-// the log.
+// Exhaustion: the sessions that workers refuse for want of a port or by a limit, as control tells them: the
+// remotes that most were refused towards, and a line in the log.
 #pragma once
 
 #include <optional>
@@ -18,8 +18,8 @@ using RefusedByWorker = std::vector<dataplane::RefusedRemotes::Copy>;
 // All workers' rows as one list, most refusals first.
 std::vector<dataplane::RefusedRemotes::Row> most_refused(const RefusedByWorker& by_worker);
 
-// Called once a second, so that the log has a line a second at most:
-// "sessions refused: 1234 since the last word, at last network default, port vm1, to 198.51.100.7: no_port".
+// Called once a second, so that the log has a line a second at most: "sessions refused: 1234 since the last
+// word, at last network default, port vm1, remote 198.51.100.7: no_port".
 class ExhaustionWatch {
  public:
   ExhaustionWatch(const config::Config& config, const std::vector<PortPlan>& ports)
