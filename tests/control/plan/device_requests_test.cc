@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which devices a configuration asks for.
+#include "control/plan/device_requests.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/control/plan/configured.h"
+
+namespace vmnat::control {
+namespace {
+
+TEST(DeviceRequests, OneForEachPortWithTheMtuOfItsNetworkAndTheUplinkFirst) {
+  const auto config = configured(
+      "  - {name: a, address: 10.1.0.1/24, mtu: 9000,\n"
+      "     ports: [{name: vm1, vhost_user: /run/vm1.sock, mode: server, queues: 2}, {name: vm2, device: "
+      "veth2}]}\n");
+  const auto requests = plan_devices(config, plan_ports(config, 3), 3);
+  ASSERT_EQ(requests.size(), 3u);
+  EXPECT_EQ(requests[0].name, "uplink");
+  EXPECT_EQ(requests[0].device, "eth0");
+  EXPECT_EQ(requests[0].mtu, 1400);
+  EXPECT_EQ(requests[0].queues, 3u) << "one for each worker, if the device has them";
+  EXPECT_TRUE(requests[0].fewer_queues_will_do);
+  EXPECT_EQ(requests[0].promiscuous, Promiscuous::No);
+  EXPECT_EQ(requests[1].name, "port vm1");
+  EXPECT_EQ(requests[1].vhost_user, "/run/vm1.sock");
+  EXPECT_EQ(requests[1].mode, config::VhostMode::Server);
+  EXPECT_EQ(requests[1].mtu, 9000);
+  EXPECT_EQ(requests[1].queues, 2u);
+  EXPECT_FALSE(requests[1].fewer_queues_will_do);
+  EXPECT_EQ(requests[2].device, "veth2");
+  EXPECT_EQ(requests[2].promiscuous, Promiscuous::Yes) << "the gateway's MAC is not the device's";
+  for (unsigned i = 0; i < requests.size(); ++i) EXPECT_EQ(requests[i].number, i);
+}
+
+}  // namespace
+}  // namespace vmnat::control
