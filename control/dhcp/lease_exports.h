@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // LeaseExports: one network's leases in files that other programs read (`dhcp.exports`), kept current.
 //
-// A change is written within a second, and many changes at once: writing never takes more than a twentieth of
-// control's time, so that with 60 000 leases, whose text takes some 30 ms, it is once in a second or so.
-// A file that cannot be written is said once in the log, and by `problem()` until it is; it is tried again.
+// A change is written within a second, together with others. Writing takes a twentieth of control's time at
+// most: 60 000 leases, whose text takes some 30 ms, are written about once a second. When a file cannot be
+// written, the log says so once, `problem()` as long as it lasts, and writing is tried again.
 #pragma once
 
 #include <optional>

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // LeaseKeeper: one network's leases on stable storage, as far as the disk takes them.
 //
-// What is kept is on the disk when `keep` returns. When the disk does not take it (full, read-only, a
-// directory that is not there) DHCP goes on from memory, as dnsmasq does: VMs would else lose the addresses
-// that they have. The changes wait here, the last one of each address, and are written once there is room;
-// `problem()` says until then that they would not survive a restart. Example: /var is full from 14:00 to
-// 14:10. A lease renewed at 14:05 has in the journal the end that it had before, one given then is not in it;
-// at 14:10 both are. A restart in between costs what waits, and nothing else.
+// Leases are on the disk when `keep` returns. When the disk does not take them (it is full, read-only, or the
+// directory is missing), DHCP goes on from memory, as dnsmasq does: otherwise VMs would lose the addresses
+// that they have. The changes wait here, the last one of each address, and are written once the disk takes
+// them; until then `problem()` says that they would not survive a restart. Example: /var is full from 14:00
+// to 14:10. A lease renewed at 14:05 stands in the journal with its former end, and a lease given at 14:05 is
+// not in it; at 14:10 both are written. A restart in between loses these changes and nothing else.
 #pragma once
 
 #include <chrono>
@@ -28,7 +28,7 @@ class LeaseKeeper {
 
   // The leases of before the restart; none when they cannot be read.
   std::vector<dhcp::Lease> open(dhcp::WallTime wall, SteadyTime now);
-  // Once something waits, all wait: what comes later in the journal counts.
+  // While some changes wait, new ones do too: of several records the last one in the journal counts.
   void keep(std::span<const dhcp::Lease> changes, dhcp::WallTime wall, SteadyTime now);
   // Tries again what waits.
   void advance(dhcp::WallTime wall, SteadyTime now);

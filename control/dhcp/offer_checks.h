@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// OfferChecks: addresses that are asked about by ARP before DHCP offers them, and the DISCOVERs that wait.
+// OfferChecks: the DISCOVERs that wait while their network is asked, by ARP, whether the address that they
+// would be offered is free.
 //
-// Twice within 400 ms a network is asked who has the address. Nobody: the DISCOVER is answered with it.
-// Another station than the one that asks: with another address. So a guest that set an address by hand is not
-// given a rival.
+// The network is asked twice within 400 ms. When nobody answers, the address is offered; when another station
+// than the client has it, another address is. So a guest that set its address by hand is not given a rival.
 //
-// Each question goes to every VM of the network, so a port has a budget of them: a VM's 4 a second and 8 at
-// once, one with a segment or a relay behind it 64 and 128; 256 checks run at a time. What does not fit is
-// offered unchecked, as dnsmasq does under load, and counted. A client that repeats its DISCOVER meanwhile is
-// answered by its last one, and nobody is asked again. Example: 15 clients behind one relay ask in one burst:
-// 15 addresses are asked about, and 400 ms later there are 15 offers.
+// Each question goes to every VM of the network, so a port has a budget of questions: 4 a second and 8 at
+// once for a VM, 64 and 128 for a segment or a relay. 256 checks run at a time. An address beyond that is
+// offered unchecked, as dnsmasq does under load, and counted. When a client repeats its DISCOVER, the last
+// one is answered, and nobody is asked again. Example: 15 clients behind one relay ask in one burst. 15
+// addresses are asked about, and 400 ms later there are 15 offers.
 #pragma once
 
 #include <cstdint>
@@ -53,15 +53,15 @@ class OfferChecks {
     net::Ipv4Addr address;
   };
 
-  // False: there are too many, in all or of its port, which may cause so many a second.
+  // False: too many are waiting, or the port has caused more than `per_second` of them.
   bool add(Waiting waiting, unsigned per_second);
   // The one that waits for the address; nullptr: none.
   [[nodiscard]] const Waiting* waiting_for(dataplane::NetworkIndex network, net::Ipv4Addr address) const;
   // Ends the check of an address that is waited for.
   Waiting take(dataplane::NetworkIndex network, net::Ipv4Addr address);
-  // Those whose addresses nobody has answered for, for long enough.
+  // Those whose addresses nobody has claimed within kPatience.
   std::vector<Waiting> take_unanswered(SteadyTime now);
-  // What is to be asked now.
+  // The questions to be asked now.
   std::vector<Question> take_questions() { return std::exchange(questions_, {}); }
   // Whether ARP replies of the network are waited for, or have been within some seconds.
   [[nodiscard]] bool awaits_replies(dataplane::NetworkIndex network, SteadyTime now) const;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// TablePages: control's share of the session tables: it gives them pages before the workers need those.
+// TablePages: control gives the session tables their pages before the workers need them.
 //
 // A bounded time at each tick of control, in steps of 2 MiB, the workers in turn (conntrack/look_ahead.h says
 // how far). Example: at 3 M new sessions a second a worker uses 1.5 MiB in a tick of 8 ms, and a step takes

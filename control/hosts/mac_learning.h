@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // MacLearning: which MAC address lives on which port, from what workers report.
 //
-// A MAC moves with its last frame. A port holds a bounded number: the one learned first makes room for the
-// newest, so that a VM that invents addresses harms only itself. What a port knew is forgotten when the VM
-// detaches from it.
+// A MAC lives where its last frame came from. A port has a bounded number of MACs; the one learned first
+// makes room for the newest, so a VM that invents addresses harms only itself. A port's MACs are forgotten
+// when its link goes down.
 #pragma once
 
 #include <cstdint>

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// OwnAddresses: what the uplink's link is told of our addresses, and who else claims one (RFC 5227).
+// OwnAddresses: announces our addresses on the uplink's link, and defends them there (RFC 5227).
 //
 // An address is announced twice, two seconds apart (section 2.3), whenever it is new to the link: at start,
-// when the link comes up, with a lease. Another station that has it, by any ARP packet of its own, is told
-// better by one announcement, in ten seconds no more than one (section 2.4 c): an address of the
-// configuration is kept. A leased one is given up by dhcp::Client when the claim is repeated (2.4 b). Whoever
-// only asks whether the address is free is answered as any ARP request.
+// when the link comes up, with a lease. When another station claims it by an ARP packet, one announcement
+// answers, and no more than one in ten seconds (section 2.4 c): an address of the configuration is kept.
+// dhcp::Client gives up a leased address when the claim is repeated (2.4 b). A probe, which only asks whether
+// the address is free, is answered by the workers like any ARP request.
 //
 // A function of events and time; frames come out of take_output().
 #pragma once

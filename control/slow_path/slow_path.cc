@@ -53,7 +53,7 @@ SlowPath::SlowPath(const config::Config& config, Gateway& gateway)
 void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
   follow_links(now);
   if (take_from_workers(now, wall) != 0) last_heard_ = now;
-  // Its resolvers are told to VMs of networks that have none of their own.
+  // VMs of networks that name no resolvers are told those of the lease.
   if (const dhcp::Binding* lease = uplink_.advance(now)) dhcp_.use_resolvers(lease->dns);
   dhcp_.advance(wall, now);
   inside_.advance(now);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// ResolverWatch: the resolvers that VMs are told by default, as those of this host change.
+// ResolverWatch: follows the resolvers of this host, which VMs are told by default.
 //
-// The host's files are read once a second, whatever has become of them: written anew in place, replaced by
-// rename, a link to somewhere else, gone. What two looks in a row have found is taken, so that a file that is
-// being written is not. Networks whose `dhcp.dns` names resolvers are none of this.
+// The host's files are read once a second, however they have changed: written in place, replaced by rename, a
+// link to somewhere else, gone. A change counts when two looks in a row have found it, so a file that is half
+// written is not taken. Networks whose `dhcp.dns` names resolvers are left alone.
 #pragma once
 
 #include <chrono>
