@@ -83,7 +83,9 @@ class SessionCursor {
     return true;
   }
 
-  [[nodiscard]] const std::string& port_name(const SessionView& view) const { return ports_[view.vm_port].name; }
+  [[nodiscard]] const std::string& port_name(const SessionView& view) const {
+    return ports_[view.vm_port].name;
+  }
   [[nodiscard]] const std::string& network_name(const SessionView& view) const {
     return config_.networks[view.policy].name;
   }

@@ -3,11 +3,11 @@
 //
 // All sessions of a VM's endpoint have one owner, so that they share a mapping (RFC 4787 REQ-1): the worker
 // that polls the VM's port. A port with several queues may bring one endpoint's flows to several workers;
-// there the owner is chosen by a hash of the endpoint. Seen from outside, the owner is the worker that leases
+// there the owner is chosen by a hash of the endpoint. Seen from outside, the owner is the worker that holds
 // the external port, or the one that owns the endpoint which a forward leads to. Example, 2 workers, worker 0
 // polls vm1:
 //
-//   192.168.122.10:40000 > 198.51.100.7:80     worker 0: it polls the port, and leases 203.0.113.2:40000
+//   192.168.122.10:40000 > 198.51.100.7:80     worker 0: it polls the port, and holds 203.0.113.2:40000
 //   198.51.100.7:80 > 203.0.113.2:40000        worker 0, whichever of its queues the NIC has chosen
 //
 // A frame that arrived at another worker crosses on a ring (rings.h), and goes on with the look-up there.

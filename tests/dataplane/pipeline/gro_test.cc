@@ -181,9 +181,9 @@ TEST_F(Gro, EachSegmentIsCountedForItsSession) {
   const auto endpoint = [](const char* address, std::uint16_t port) {
     return net::Endpoint{*net::parse_ipv4(address), net::L4Port::from_host(port)};
   };
-  const auto session = view_of(
-      bed.worker(0).conntrack(),
-      conntrack::FlowKey::of(endpoint(kExternal, kFlow), endpoint(kServer, 80), net::Protocol::Tcp));
+  const auto session =
+      view_of(bed.worker(0).conntrack(),
+              conntrack::FlowKey::of(endpoint(kExternal, kFlow), endpoint(kServer, 80), net::Protocol::Tcp));
   ASSERT_TRUE(session);
   EXPECT_EQ(session->packets_in, 3u);
   EXPECT_EQ(session->bytes_in, 3u * 1488);

@@ -49,7 +49,8 @@ TEST_F(Flush, EndsTheSessionsOfOnePortAndFreesTheirExternalPorts) {
   EXPECT_EQ(flushed({.port = kVm1}), 3u);
   EXPECT_EQ(active(), 2u);
   EXPECT_EQ(udp_ports_used(), 2u);
-  for (const conntrack::SessionView& view : views_of(bed.worker(0).conntrack())) EXPECT_EQ(view.vm_port, kVm2);
+  for (const conntrack::SessionView& view : views_of(bed.worker(0).conntrack()))
+    EXPECT_EQ(view.vm_port, kVm2);
   EXPECT_EQ(bed.worker(0).conntrack().statistics().erased, 3u);
 }
 
