@@ -10,6 +10,7 @@
 #include "control/commands/session_list.h"
 #include "control/commands/statistics.h"
 #include "control/config/dump.h"
+#include "control/config/words.h"
 #include "control/dhcp/rfc3339.h"
 #include "control/version.h"
 #include "control/watch/exhaustion.h"

@@ -33,7 +33,8 @@ void check_gateway(const net::Ipv4Prefix& own, net::Ipv4Addr gateway, Findings& 
   if (gateway == own.address)
     return findings.complain_at("uplink.gateway",
                                 "gateway: " + to_string(gateway) + " is the uplink's own address");
-  // Of so small a network it may be elsewhere on the link (RFC 3021, and clouds that give single addresses).
+  // In a /31 or /32 the gateway may be any host of the link (RFC 3021, and clouds that give single
+  // addresses).
   if (own.has_edges() && !own.contains(gateway))
     return findings.complain_at("uplink.gateway", "gateway: " + to_string(gateway) +
                                                       " is not within the uplink's network " +
@@ -41,7 +42,7 @@ void check_gateway(const net::Ipv4Prefix& own, net::Ipv4Addr gateway, Findings& 
   check_is_host_of(own, gateway, "uplink.gateway", "gateway", findings);
 }
 
-// Those ports are where the uplink's DHCP client listens.
+// The uplink's DHCP client listens on UDP port 68.
 void check_client_port(const Config& config, Findings& findings) {
   if (!findings.has("uplink.address") || config.uplink.address) return;
   for (std::size_t n = 0; n < config.networks.size(); ++n) {
@@ -57,6 +58,8 @@ void check_uplink(const Uplink& uplink, Findings& findings) {
   if (!findings.has("uplink.address")) return;
   if (!uplink.address)
     return findings.complain_at("uplink.gateway", "gateway: comes from DHCP, because address is dhcp");
+  if (!findings.given.contains("uplink.gateway"))
+    findings.miss("gateway", "uplink", findings.marks.at("uplink"));
   if (uplink.address->length < 1)
     return findings.complain_at("uplink.address",
                                 "address: the prefix length of an uplink is between 1 and 32");
@@ -102,6 +105,7 @@ void check_devices_and_sockets(const Config& config, Findings& findings) {
     for (std::size_t p = 0; p < network.ports.size(); ++p) {
       const VmPort& port = network.ports[p];
       const std::string path = indexed(network_path(n) + ".ports", p);
+      if (!port.device.empty()) findings.complain_at(path + ".mode", "mode: is for vhost_user ports");
       devices.add(port.device, path + ".device", port.device);
       sockets.add(port.vhost_user, path + ".vhost_user", port.vhost_user);
       if (port.vhost_user == config.control.socket)
@@ -123,7 +127,7 @@ void check_exports(const Config& config, Findings& findings) {
   }
 }
 
-// What an uplink's lease names is not known yet.
+// Silent when the uplink's address comes by DHCP: its lease may name resolvers.
 void note_missing_resolvers(const Config& config, Findings& findings) {
   if (!config.uplink.address) return;
   for (std::size_t n = 0; n < config.networks.size(); ++n) {
@@ -187,8 +191,6 @@ void check_config(const Config& config, Findings& findings) {
   for (std::size_t n = 0; n < config.networks.size(); ++n) check_network(config, n, findings);
   check_nat(config, findings);
   check_client_port(config, findings);
-  if (findings.has("networks") && config.networks.empty())
-    findings.complain_at("networks", "networks: at least one network is needed");
 }
 
 }  // namespace vmnat::config

@@ -16,9 +16,6 @@ void check_network(const Config& config, std::size_t index, Findings& findings);
 // The external side of all networks: addresses, ports, forwards.
 void check_nat(const Config& config, Findings& findings);
 
-// Complains of every feature that is part of the file's language but not of this version (not_yet.cc).
-void refuse_not_yet(const Config& config, Findings& findings);
-
 // Values of one kind, of which no two may be the same.
 template <typename T>
 class Unique {

@@ -93,14 +93,15 @@ void check_forward_address(const Nat& nat, const PortForward& forward, const std
         path, "address: " + to_string(*forward.address) + " is not an external address of this network");
 }
 
-// The addresses of all networks together, of which two may have some in common; the uplink's is one more.
+// Counts the external addresses of all networks and the uplink, each once.
 class AddressCount {
  public:
   explicit AddressCount(const Uplink& uplink) {
     if (uplink.address) addresses_.insert(uplink.address->address);
   }
 
-  // Complains where it becomes too many. A network that has too many by itself is told so elsewhere.
+  // Complains at the network that makes them too many. check_addresses complains of one with too many by
+  // itself.
   void add(const Network& network, const std::string& path, Findings& findings) {
     std::uint64_t own = 0;
     for (const AddressRange& range : network.nat.addresses) own += range.size();
@@ -118,7 +119,7 @@ class AddressCount {
   std::set<net::Ipv4Addr> addresses_;
 };
 
-// None: that of the uplink, which DHCP gives.
+// No address stands for the uplink's, which DHCP will give.
 bool share_an_address(const Nat& a, const Nat& b) {
   if (a.addresses.empty() || b.addresses.empty()) return a.addresses.empty() && b.addresses.empty();
   return std::ranges::any_of(a.addresses, [&](const AddressRange& left) {
@@ -201,6 +202,8 @@ void check_nat(const Config& config, Findings& findings) {
   for (std::size_t n = 0; n < config.networks.size(); ++n) {
     const Network& network = config.networks[n];
     const std::string path = network_path(n) + ".nat";
+    if (network.forward == Forward::None)
+      findings.complain_at(path, "nat: this network is isolated (forward: none)");
     check_addresses(config, network.nat, path + ".addresses", findings);
     addresses.add(network, path + ".addresses", findings);
     check_ports_in_common(config, n, findings);

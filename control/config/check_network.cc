@@ -3,13 +3,12 @@
 #include <array>
 
 #include "control/config/check.h"
+#include "control/config/keys_dhcp.h"
 
 namespace vmnat::config {
 namespace {
 
 using net::to_string;
-
-constexpr std::size_t kMostAddressesInAnOption = 63;  // 255 bytes of 4
 
 std::string network_text(const Network& network) {
   return to_string(net::Ipv4Prefix{network.address.first(), network.address.length});
@@ -81,7 +80,7 @@ void check_reservations(const Network& network, const std::string& path, Finding
   }
 }
 
-// What a port owns by the configuration; its address is a reservation, too.
+// The MAC and the address that the configuration gives a port. DHCP reserves the address, too.
 void check_ports(const Network& network, const std::string& path, Findings& findings) {
   Unique<net::MacAddr> macs("ports: mac", findings);
   Unique<net::Ipv4Addr> addresses("ports: address", findings);
@@ -174,7 +173,7 @@ void check_dhcp(const Network& network, const std::string& path, Findings& findi
   check_servers(network, network.dhcp->ntp, path + ".ntp", findings);
 }
 
-// Its VMs would reach nobody: RFC 3927 section 7.
+// Routers do not forward link-local addresses (RFC 3927 section 7): VMs that have one would reach nobody.
 void check_is_forwarded(const Network& network, const std::string& path, Findings& findings) {
   if (network.forward == Forward::None || network.address.address.is_forwarded()) return;
   findings.complain_at(path, "address: " + net::to_string(network.address) +

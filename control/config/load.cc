@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The plan of loading: read, parse, check, refuse, sort.
+// The plan of loading: read, parse, fill in, check, sort.
 #include "control/config/load.h"
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "control/config/check.h"
+#include "control/config/defaults.h"
 #include "control/config/parse.h"
 #include "control/config/resolvers.h"
 
@@ -51,11 +52,10 @@ Loaded load_config_text(std::string_view text, const std::string& file, const Lo
 
   Findings findings;
   Config config;
-  parse_config(*document, config, findings, options.resolvers ? options.resolvers : host_resolvers);
+  parse_config(*document, config, findings);
+  fill_in_defaults(config, findings, options.resolvers ? options.resolvers : host_resolvers);
   check_config(config, findings);
-  refuse_not_yet(config, findings);
 
-  if (options.known_keys != nullptr) *options.known_keys = findings.known_keys;
   if (!findings.problems.empty()) return refused(std::move(findings.problems), file);
   for (Problem& note : findings.notes) note.file = file;
   if (options.notes != nullptr) *options.notes = std::move(findings.notes);

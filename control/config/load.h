@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The door to configuration: a file to a Config, or to everything that is wrong with it.
 //
-// Three passes over one document: the parsers read each section into the model (parse*.cc), the checks look
-// at values together (check*.cc), and not_yet.cc refuses what is read but not built. All of them always run;
+// Three passes over one document: parse.cc reads it into the model by the rows of keys_*.h, defaults.cc fills
+// in what depends on other keys, and the checks look at values together (check*.cc). All of them always run;
 // a Config comes out only when none of them complained. Example: load_config("/etc/vmnat/vmnat.yaml") answers
-// a Config, or problems that print as
-// "/etc/vmnat/vmnat.yaml:7:12: gateway: 10.0.0.1 is not within the uplink's network 203.0.113.0/24".
+// a Config, or problems that print as "/etc/vmnat/vmnat.yaml:7:12: gateway: 10.0.0.1 is not within the
+// uplink's network 203.0.113.0/24".
 #pragma once
 
 #include <functional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
@@ -22,8 +21,7 @@ namespace vmnat::config {
 
 struct LoadOptions {
   std::function<std::vector<net::Ipv4Addr>()> resolvers;  // default: host_resolvers()
-  std::vector<Problem>* notes = nullptr;        // receives what is legal, but may not be what was meant
-  std::set<std::string>* known_keys = nullptr;  // receives every key asked for, as "networks[].ports[].name"
+  std::vector<Problem>* notes = nullptr;  // receives what is legal, but may not be what was meant
 };
 
 using Loaded = tl::expected<Config, std::vector<Problem>>;  // problems sorted by position

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a configuration file says, as types: one structure per section, one member per key.
 //
-// A member's initialiser is the key's default (configs/reference.yaml shows the same, and a test holds them
-// equal). Defaults that depend on something else are filled in when the file is loaded, so that a Config
-// from load_config() is the effective one: dhcp.ranges (the whole network), dhcp.dns (the resolvers of the
-// host), nat.addresses (the uplink's address), ports[].guard (by the kind of port),
-// ports[].relay (by the guard). No policy here: what a value does is decided by its reader.
+// Each member has a row in keys_*.h: the key's name, form and documentation. The member's initialiser is the
+// key's default. Defaults that depend on something else are filled in when the file is loaded (defaults.h),
+// so that a Config from load_config() is the effective one. No policy here: what a value does is decided by
+// its reader.
 //
 // Example: `networks: [{name: default, address: 192.168.122.1/24, ports: []}]` is one Network whose
 // `nat` has the addresses {uplink, uplink}, ports 1024-65535 and endpoint-independent mapping.
 #pragma once
 
-#include <array>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -66,7 +64,7 @@ enum class ExhaustionIcmp { AdminProhibited, HostUnreachable, Off };
 enum class TcpMidStream { Reset, Drop, PickUp };
 
 struct Dataplane {
-  std::vector<unsigned> workers;  // CPU ids; empty: one worker, on the last CPU of the machine
+  std::vector<unsigned> workers;  // CPU ids; empty: one worker, on the last CPU of the uplink's NUMA node
   std::optional<unsigned> control_cpu;
   ByteSize memory = ByteSize::mebibytes(512);
   Hugepages hugepages = Hugepages::Auto;
@@ -235,60 +233,6 @@ struct Config {
   Control control;
   bool operator==(const Config&) const = default;
 };
-
-// The words of the file for each enumerator.
-template <typename E>
-struct Word {
-  E value;
-  std::string_view text;
-};
-constexpr auto words_of(Hugepages) {
-  return std::to_array<Word<Hugepages>>(
-      {{Hugepages::Auto, "auto"}, {Hugepages::Required, "required"}, {Hugepages::Off, "off"}});
-}
-constexpr auto words_of(Idle) {
-  return std::to_array<Word<Idle>>({{Idle::Adaptive, "adaptive"}, {Idle::Poll, "poll"}});
-}
-constexpr auto words_of(Identity) {
-  return std::to_array<Word<Identity>>(
-      {{Identity::Mac, "mac"}, {Identity::Port, "port"}, {Identity::ClientId, "client-id"}});
-}
-constexpr auto words_of(Forward) {
-  return std::to_array<Word<Forward>>({{Forward::Nat, "nat"}, {Forward::None, "none"}});
-}
-constexpr auto words_of(VhostMode) {
-  return std::to_array<Word<VhostMode>>({{VhostMode::Client, "client"}, {VhostMode::Server, "server"}});
-}
-constexpr auto words_of(PortGuard) {
-  return std::to_array<Word<PortGuard>>({{PortGuard::On, "on"}, {PortGuard::Off, "off"}});
-}
-constexpr auto words_of(Mapping) {
-  return std::to_array<Word<Mapping>>({{Mapping::EndpointIndependent, "endpoint-independent"},
-                                       {Mapping::EndpointDependent, "endpoint-dependent"}});
-}
-constexpr auto words_of(Filtering) {
-  return std::to_array<Word<Filtering>>({{Filtering::AddressAndPortDependent, "address-and-port-dependent"},
-                                         {Filtering::AddressDependent, "address-dependent"},
-                                         {Filtering::EndpointIndependent, "endpoint-independent"}});
-}
-constexpr auto words_of(ExhaustionIcmp) {
-  return std::to_array<Word<ExhaustionIcmp>>({{ExhaustionIcmp::AdminProhibited, "admin-prohibited"},
-                                              {ExhaustionIcmp::HostUnreachable, "host-unreachable"},
-                                              {ExhaustionIcmp::Off, "off"}});
-}
-constexpr auto words_of(TcpMidStream) {
-  return std::to_array<Word<TcpMidStream>>(
-      {{TcpMidStream::Reset, "reset"}, {TcpMidStream::Drop, "drop"}, {TcpMidStream::PickUp, "pick-up"}});
-}
-constexpr auto words_of(net::Protocol) {
-  return std::to_array<Word<net::Protocol>>({{net::Protocol::Tcp, "tcp"}, {net::Protocol::Udp, "udp"}});
-}
-template <typename E>
-constexpr std::string_view to_word(E value) {
-  for (const auto& word : words_of(value))
-    if (word.value == value) return word.text;
-  return "?";
-}
 
 enum class DeviceKind { Pci, KernelInterface, Devargs };
 // "0000:3b:00.0" and "3b:00.0,opt=1" are Pci, "net_vhost0,iface=/run/x" is Devargs, anything else an

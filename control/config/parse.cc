@@ -1,56 +1,95 @@
 // SPDX-License-Identifier: Apache-2.0
-// The whole file, and the sections that are small: dataplane, uplink, conntrack, control.
+// One function for each form: it asks the section for the key, and has the form read what stands there.
 #include "control/config/parse.h"
+
+#include "control/config/keys_network.h"
 
 namespace vmnat::config {
 namespace {
 
-constexpr unsigned kHighestCpu = 1023;
+template <typename S>
+void read_keys(Section& section, S& into);
 
-void parse_dataplane(Section& section, Dataplane& into) {
-  const auto cpu = number_within<unsigned>(0, kHighestCpu);
-  if (section.list("workers", into.workers, cpu, "auto") && into.workers.empty())
-    section.findings().complain_at(section.path_of("workers"), "workers: at least one CPU is needed");
-  section.optional("control_cpu", into.control_cpu, unless("auto", cpu));
-  section.optional("memory", into.memory, byte_size);
-  section.optional("hugepages", into.hugepages, word<Hugepages>);
-  section.optional("idle", into.idle, word<Idle>);
-  section.list("eal", into.eal, any_text);
+// Reads a text into a value; answers what is wrong with the text, or nothing.
+template <ScalarForm Form, typename T>
+std::optional<std::string> read_text(const Form& form, std::string_view text, T& into) {
+  auto value = form.read(text);
+  if (!value) return std::move(value).error();
+  into = *std::move(value);
+  return std::nullopt;
 }
 
-void parse_uplink(Section& section, Uplink& into) {
-  section.required("device", into.device, device_name);
-  section.required("address", into.address, unless("dhcp", prefix));
-  section.optional("gateway", into.gateway, host_address);
-  section.optional("mac", into.mac, unless("auto", unicast_mac));
-  section.optional("mtu", into.mtu, number_within<std::uint16_t>(68, 9600));  // from RFC 791 section 3.2 on
-  section.optional("queues", into.queues, unless("auto", number_within<unsigned>(1, 64)));
-  if (section.read_well("address") && into.address && !section.given("gateway")) section.miss("gateway");
+template <ScalarForm Form, typename T>
+void read(Section& section, std::string_view name, const Form& form, T& into) {
+  section.scalar(name, [&](std::string_view text) { return read_text(form, text, into); });
 }
 
-void parse_conntrack(Section& section, Conntrack& into) {
-  section.optional("sessions", into.sessions, number_within<std::uint32_t>(1024, 1u << 28));
+void refuse_empty(Section& section, std::string_view name, std::string_view why) {
+  if (!why.empty())
+    section.findings().complain_at(section.path_of(name), std::string{name} + ": " + std::string{why});
 }
 
-void parse_control(Section& section, Control& into) {
-  section.optional("socket", into.socket, socket_path);
-  section.optional("metrics", into.metrics, unless("off", endpoint));
-  section.optional("state_dir", into.state_dir, absolute_path);
+template <typename Item, typename T>
+void read(Section& section, std::string_view name, const List<Item>& form, std::vector<T>& into) {
+  const auto read_item = [&](std::string_view text, T& item) { return read_text(form.item, text, item); };
+  if (section.list(name, into, read_item, form.traits.word) && into.empty())
+    refuse_empty(section, name, form.traits.if_empty);
+}
+
+template <typename S>
+void read(Section& section, std::string_view name, Map, S& into) {
+  section.section(name, into, read_keys<S>);
+}
+
+template <typename S>
+void read(Section& section, std::string_view name, MapIfGiven, std::optional<S>& into) {
+  if (S value; section.section(name, value, read_keys<S>)) into = std::move(value);
+}
+
+template <typename S>
+void read(Section& section, std::string_view name, LineOr form, std::optional<S>& into) {
+  if (S value; section.section(name, value, read_keys<S>, form.word)) into = std::move(value);
+}
+
+template <typename S>
+void read(Section& section, std::string_view name, Lines, std::vector<S>& into) {
+  section.sections(name, into, read_keys<S>);
+}
+
+template <typename S>
+void read(Section& section, std::string_view name, Blocks form, std::vector<S>& into) {
+  if (section.sections(name, into, read_keys<S>) && into.empty()) refuse_empty(section, name, form.if_empty);
+}
+
+template <typename S, typename T, typename Form>
+void read_key(Section& section, const Key<S, T, Form>& key, S& into) {
+  if constexpr (!std::is_same_v<Form, PartOfAnother>) {
+    if (key.traits.is_required && !section.given(key.name)) return section.miss(key.name);
+    read(section, key.name, key.form, into.*key.member);
+    if (key.traits.is_planned && !(into.*key.member == defaults<S>().*key.member))
+      section.findings().complain_at(section.path_of(key.name),
+                                     "not supported yet: " + std::string{key.name});
+  }
+}
+
+void check_exactly_one(Section& section, const ExactlyOne& one) {
+  const bool first = section.given(one.first), second = section.given(one.second);
+  if (first == second)
+    section.findings().complain(section.at(), std::string{first ? one.if_both : one.if_neither});
+}
+
+template <typename S>
+void read_keys(Section& section, S& into) {
+  for_each_key<S>([&](const auto& key) { read_key(section, key, into); });
+  if constexpr (!kExactlyOne<S>.first.empty()) check_exactly_one(section, kExactlyOne<S>);
 }
 
 }  // namespace
 
-void parse_config(const Node& document, Config& into, Findings& findings, const Resolvers& resolvers) {
+void parse_config(const Node& document, Config& into, Findings& findings) {
   Section file(document, "", findings);
   if (document.kind != Node::Kind::Map && document.kind != Node::Kind::Null) return;
-  file.section("dataplane", into.dataplane, parse_dataplane);
-  if (!file.section("uplink", into.uplink, parse_uplink)) file.miss("uplink");
-  file.sections("networks", into.networks, [&](Section& section, Network& network) {
-    parse_network(section, network, into.uplink, resolvers);
-  });
-  if (!file.given("networks")) file.miss("networks");
-  file.section("conntrack", into.conntrack, parse_conntrack);
-  file.section("control", into.control, parse_control);
+  read_keys(file, into);
   file.refuse_the_rest();
 }
 

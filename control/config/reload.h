@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reload: what sets two configurations apart, and which of it a running daemon takes over.
 //
-// Live are each network's DHCP settings and its NAT's mapping, overload, tcp_mid_stream, timeouts and limits.
-// Everything else has become devices, memory or ports of the external addresses, and needs a restart. A
-// reload that would need one changes nothing at all. Example: with other `lease_time` and `uplink.device`,
-// compare() answers
+// Live are the keys whose rows say so (keys_*.h). Everything else has become devices, memory or ports of the
+// external addresses, and needs a restart. A reload that would need one changes nothing at all. Example: with
+// other `lease_time` and `uplink.device`, compare() answers
 //
 //   {.live = {"network default: dhcp.lease_time is now 10m"}, .restart = {"uplink.device"}}
 #pragma once

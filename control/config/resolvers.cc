@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::size_t kLongestFile = 64 << 10;
 
-// None of what is no file: who reads must not wait.
+// None when it is not a regular file: reading a pipe or a device might wait.
 std::vector<net::Ipv4Addr> resolvers_of_file(const char* path) {
   std::error_code error;
   if (!std::filesystem::is_regular_file(path, error)) return {};

@@ -8,18 +8,6 @@
 namespace vmnat::config {
 namespace {
 
-// "networks[0].ports[1]" -> "networks[].ports[]": the same key of any element.
-std::string without_indices(std::string_view path) {
-  std::string result;
-  bool inside = false;
-  for (const char c : path) {
-    if (c == ']') inside = false;
-    if (!inside) result += c;
-    if (c == '[') inside = true;
-  }
-  return result;
-}
-
 // Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b` (Damerau-Levenshtein,
 // optimal string alignment).
 std::size_t edit_distance(std::string_view a, std::string_view b) {
@@ -60,6 +48,11 @@ void Findings::complain_at(const std::string& path, const std::string& message) 
   if (mark != marks.end()) complain(mark->second, message);
 }
 
+void Findings::miss(std::string_view key, const std::string& path, Position at) {
+  const std::string place = path.empty() ? "the file" : quoted(path.substr(path.rfind('.') + 1));
+  complain(at, "key " + quoted(key) + " is missing in " + place);
+}
+
 std::string indexed(std::string_view path, std::size_t index) {
   return std::string{path} + "[" + std::to_string(index) + "]";
 }
@@ -93,18 +86,25 @@ std::string Section::path_of(std::string_view key) const {
   return path_.empty() ? std::string{key} : path_ + "." + std::string{key};
 }
 
-void Section::miss(std::string_view key) {
-  const std::string place = path_.empty() ? "the file" : "'" + path_.substr(path_.rfind('.') + 1) + "'";
-  findings_.complain(at(), "key '" + std::string{key} + "' is missing in " + place);
+void Section::scalar(std::string_view key, const ReadText& read) {
+  if (const Node* value = find(key)) read_scalar(*value, key, path_of(key), read);
+}
+
+void Section::read_scalar(const Node& value, std::string_view key, const std::string& path,
+                          const ReadText& read) {
+  const std::string* text = scalar_of(value, key);
+  if (text == nullptr) return;
+  if (const auto complaint = read(*text))
+    findings_.complain(value.at, std::string{key} + ": " + *complaint);
+  else
+    findings_.marks[path] = value.at;
 }
 
 const Node* Section::find(std::string_view key) {
-  if (std::find(known_.begin(), known_.end(), key) == known_.end()) {
-    known_.emplace_back(key);
-    findings_.known_keys.insert(without_indices(path_of(key)));
-  }
+  if (std::find(known_.begin(), known_.end(), key) == known_.end()) known_.emplace_back(key);
   const auto at = std::find(node_.keys.begin(), node_.keys.end(), key);
   if (at == node_.keys.end()) return nullptr;
+  findings_.given.insert(path_of(key));
   return &node_.items[static_cast<std::size_t>(at - node_.keys.begin())];
 }
 

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Typed access to one map of the document, that complains of whatever it does not understand.
 //
-// A parser asks a Section for its keys, one line each; what was asked is what is known, and any other key in
-// the map is a Problem with the nearest known one suggested. A value that cannot be read is a Problem too,
-// and the model's member keeps its default: reading goes on, so all problems come out at once.
-//
-//     section.required("name", network.name, identifier);
-//     section.optional("mtu", network.mtu, number_within<std::uint16_t>(68, 9600));
+// parse.cc asks a Section for its keys; what was asked is what is known, and any other key in the map is a
+// Problem with the nearest known one suggested. A value that cannot be read is a Problem too, and the model's
+// member keeps its default: reading goes on, so all problems come out at once.
 //
 // Findings remembers the position of every value read *well*, by path ("networks[0].mtu"). The checks between
 // values look there first: what was misread has no position and takes part in no further check.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -28,10 +26,12 @@ struct Findings {
   std::vector<Problem> problems;          // without file names; in no order
   std::vector<Problem> notes;             // what is legal, and not what one would expect; likewise
   std::map<std::string, Position> marks;  // "networks[0].ports[1].name" -> where its value stands
-  std::set<std::string> known_keys;       // "networks[].ports[].name": every key asked for
+  std::set<std::string> given;            // likewise: every key of the file, well written or not
 
   void complain(Position at, std::string message) { problems.push_back({"", at, std::move(message)}); }
   [[nodiscard]] bool has(const std::string& path) const { return marks.contains(path); }
+  // Complains that a key is missing in the section `path`, which stands at `at`; "" is the whole file.
+  void miss(std::string_view key, const std::string& path, Position at);
   // Complains at a value that was read; does nothing when it was misread (that was said already).
   void complain_at(const std::string& path, const std::string& message);
 };
@@ -46,45 +46,39 @@ class Section {
   Section(const Node& node, std::string path, Findings& findings);
 
   [[nodiscard]] Position at() const { return node_.at; }
-  [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] Findings& findings() const { return findings_; }
   [[nodiscard]] std::string path_of(std::string_view key) const;
   // Is the key in the file, well written or not? Makes the key known.
   bool given(std::string_view key) { return find(key) != nullptr; }
-  // Was the key given and its value understood?
-  [[nodiscard]] bool read_well(std::string_view key) const { return findings_.has(path_of(key)); }
+  void miss(std::string_view key) { findings_.miss(key, path_, at()); }
 
-  template <typename T, typename Parse>
-  void optional(std::string_view key, T& into, Parse parse) {
-    if (const Node* value = find(key)) read_scalar(*value, key, path_of(key), into, parse);
-  }
-  template <typename T, typename Parse>
-  void required(std::string_view key, T& into, Parse parse) {
-    if (!given(key)) return miss(key);
-    optional(key, into, parse);
-  }
+  // Takes in a scalar's text; answers what is wrong with it, or nothing.
+  using ReadText = std::function<std::optional<std::string>(std::string_view text)>;
+  void scalar(std::string_view key, const ReadText& read);
 
-  // A list of scalars. An item that cannot be read still takes its place, so that paths stay true.
-  // `word`, when not empty, may stand instead of the list and is the same as leaving the key out.
-  // Answers whether a list was given.
-  template <typename T, typename Parse>
-  bool list(std::string_view key, std::vector<T>& into, Parse parse, std::string_view word = {}) {
+  // A list of scalars, each taken in by `read(text, item)`. One that cannot be read still takes its place, so
+  // that paths stay true. `word`, when not empty, may stand instead of the list and is the same as leaving
+  // the key out. Answers whether a list was given.
+  template <typename T, typename ReadItem>
+  bool list(std::string_view key, std::vector<T>& into, ReadItem read, std::string_view word = {}) {
     const Node* value = find_list(key, word);
     if (value == nullptr) return false;
     into.assign(value->items.size(), T{});
     for (std::size_t i = 0; i < into.size(); ++i)
-      read_scalar(value->items[i], key, indexed(path_of(key), i), into[i], parse);
+      read_scalar(value->items[i], key, indexed(path_of(key), i),
+                  [&](std::string_view text) { return read(text, into[i]); });
     return true;
   }
 
-  // A list of maps; `read(Section&, T&)` reads one.
+  // A list of maps; `read(Section&, T&)` reads one. Answers whether a list was given.
   template <typename T, typename Read>
-  void sections(std::string_view key, std::vector<T>& into, Read read) {
+  bool sections(std::string_view key, std::vector<T>& into, Read read) {
     const Node* value = find_list(key, {});
-    if (value == nullptr) return;
+    if (value == nullptr) return false;
     into.assign(value->items.size(), T{});
     for (std::size_t i = 0; i < into.size(); ++i)
       read_map(value->items[i], indexed(path_of(key), i), into[i], read);
+    return true;
   }
 
   // A map within the map; answers whether it is given. `word`, when not empty, may stand for leaving it out.
@@ -97,7 +91,6 @@ class Section {
     return true;
   }
 
-  void miss(std::string_view key);
   // Complains of every key that nobody asked for, and of keys given twice. Called once, after all reading.
   void refuse_the_rest();
 
@@ -111,15 +104,7 @@ class Section {
   // The scalar's text; complains when it is a list, a map or missing.
   const std::string* scalar_of(const Node& value, std::string_view key);
 
-  template <typename T, typename Parse>
-  void read_scalar(const Node& value, std::string_view key, const std::string& path, T& into, Parse parse) {
-    const std::string* text = scalar_of(value, key);
-    if (text == nullptr) return;
-    auto parsed = parse(*text);
-    if (!parsed) return findings_.complain(value.at, std::string{key} + ": " + parsed.error());
-    into = *std::move(parsed);
-    findings_.marks[path] = value.at;
-  }
+  void read_scalar(const Node& value, std::string_view key, const std::string& path, const ReadText& read);
 
   template <typename T, typename Read>
   void read_map(const Node& value, const std::string& path, T& into, Read read) {

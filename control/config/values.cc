@@ -10,14 +10,6 @@
 namespace vmnat::config {
 namespace {
 
-std::string quoted(std::string_view text) {
-  return "'" + std::string{text} + "'";
-}
-
-tl::unexpected<std::string> is_not(std::string_view text, std::string_view what) {
-  return tl::unexpected(quoted(text) + " is not " + std::string{what});
-}
-
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
@@ -48,14 +40,11 @@ const Unit* find_unit(const auto& units, char letter) {
   return at == units.end() ? nullptr : &*at;
 }
 
-// The two ends of "a-b"; "a" alone is both.
-struct Halves {
-  std::string_view first, last;
-};
-Halves split_range(std::string_view text) {
-  const auto dash = text.find('-');
-  if (dash == text.npos) return {text, text};
-  return {text.substr(0, dash), text.substr(dash + 1)};
+Parsed<std::string> fits_into_option(Parsed<std::string> bytes) {
+  constexpr std::size_t kLongestOption = 255;  // RFC 2132 section 2: one byte of length
+  if (bytes && bytes->size() > kLongestOption)
+    return tl::unexpected("an option has at most 255 bytes, this one has " + std::to_string(bytes->size()));
+  return bytes;
 }
 
 }  // namespace
@@ -71,6 +60,14 @@ Parsed<std::uint64_t> number(std::string_view text) {
   const auto value = take_digits(rest);
   if (!value || !rest.empty()) return is_not(text, "a whole number");
   return *value;
+}
+
+Parsed<std::uint64_t> number_within(std::string_view text, std::uint64_t lowest, std::uint64_t highest) {
+  const auto value = number(text);
+  if (value && (*value < lowest || *value > highest))
+    return tl::unexpected("must be between " + std::to_string(lowest) + " and " + std::to_string(highest) +
+                          ", not " + std::string{text});
+  return value;
 }
 
 Parsed<std::chrono::seconds> duration(std::string_view text) {
@@ -91,6 +88,13 @@ Parsed<std::chrono::seconds> duration(std::string_view text) {
   return std::chrono::seconds{total};
 }
 
+Parsed<std::chrono::seconds> timeout(std::string_view text) {
+  const auto value = duration(text);
+  if (value && (*value < std::chrono::seconds{1} || *value > std::chrono::days{30}))
+    return tl::unexpected(quoted(text) + " is not between 1s and 30d");
+  return value;
+}
+
 Parsed<std::chrono::seconds> lease_time(std::string_view text) {
   if (text == "infinite") return kInfiniteLease;
   const auto value = duration(text);
@@ -108,86 +112,6 @@ Parsed<ByteSize> byte_size(std::string_view text) {
   if (!count || unit == nullptr) return is_not(text, "a size (write 512M or 2G)");
   if (*count > (1ull << 50) / unit->size) return tl::unexpected(quoted(text) + " is too much");
   return ByteSize{*count * unit->size};
-}
-
-Parsed<net::MacAddr> unicast_mac(std::string_view text) {
-  const auto mac = net::parse_mac(text);
-  if (!mac) return is_not(text, "a MAC address (write 52:54:00:12:34:56)");
-  if (mac->is_group())
-    return tl::unexpected(quoted(text) + " is a group (multicast or broadcast) MAC address");
-  if (mac->is_zero()) return tl::unexpected(quoted(text) + " is the zero MAC address");
-  return *mac;
-}
-
-Parsed<net::Ipv4Addr> host_address(std::string_view text) {
-  const auto address = net::parse_ipv4(text);
-  if (!address) return is_not(text, "an IPv4 address (write 192.168.122.1)");
-  switch (address->kind()) {
-    case net::AddressKind::Multicast:
-      return tl::unexpected(quoted(text) + " is a multicast address");
-    case net::AddressKind::Loopback:
-      return tl::unexpected(quoted(text) + " is a loopback address");
-    case net::AddressKind::ThisNetwork:
-    case net::AddressKind::ProtocolAssignment:
-      return tl::unexpected(quoted(text) + " is not an address that a host can have");
-    case net::AddressKind::Reserved:
-    case net::AddressKind::LimitedBroadcast:
-      return tl::unexpected(quoted(text) + " is a reserved address");
-    case net::AddressKind::LinkLocal:
-    case net::AddressKind::Unicast:
-      break;
-  }
-  return *address;
-}
-
-Parsed<net::Ipv4Prefix> prefix(std::string_view text) {
-  const auto value = net::parse_ipv4_prefix(text);
-  if (!value) return is_not(text, "an address with its prefix length (write 192.168.122.1/24)");
-  const auto address = host_address(text.substr(0, text.find('/')));
-  if (!address) return tl::unexpected(address.error());
-  return *value;
-}
-
-Parsed<net::Ipv4Prefix> route_prefix(std::string_view text) {
-  const auto value = net::parse_ipv4_prefix(text);
-  if (!value) return is_not(text, "a destination (write 10.0.0.0/8)");
-  if (value->address == value->first()) return *value;
-  return tl::unexpected(quoted(text) + " has bits set beyond its prefix length (did you mean " +
-                        net::to_string(net::Ipv4Prefix{value->first(), value->length}) + "?)");
-}
-
-Parsed<AddressRange> address_range(std::string_view text) {
-  const auto [first_text, last_text] = split_range(text);
-  if (!net::parse_ipv4(first_text) || !net::parse_ipv4(last_text))
-    return is_not(text, "an address or a range of them (write 192.0.2.5 or 192.0.2.5-192.0.2.9)");
-  const auto first = host_address(first_text), last = host_address(last_text);
-  if (!first) return tl::unexpected(first.error());
-  if (!last) return tl::unexpected(last.error());
-  if (*last < *first) return tl::unexpected(quoted(text) + " is reversed: its end is before its start");
-  return AddressRange{*first, *last};
-}
-
-Parsed<net::L4Port> l4_port(std::string_view text) {
-  const auto value = number(text);
-  if (!value || *value == 0 || *value > 65535) return is_not(text, "a port (1 to 65535)");
-  return net::L4Port::from_host(static_cast<std::uint16_t>(*value));
-}
-
-Parsed<PortRange> port_range(std::string_view text) {
-  const auto [first_text, last_text] = split_range(text);
-  const auto first = l4_port(first_text), last = l4_port(last_text);
-  if (!first || !last)
-    return is_not(text, "a port or a range of them (write 5060 or 5000-5100, within 1-65535)");
-  if (*last < *first) return tl::unexpected(quoted(text) + " is reversed: its end is before its start");
-  return PortRange{*first, *last};
-}
-
-Parsed<net::Endpoint> endpoint(std::string_view text) {
-  const auto colon = text.rfind(':');
-  const auto address = colon == text.npos ? std::nullopt : net::parse_ipv4(text.substr(0, colon));
-  const auto port = colon == text.npos ? l4_port("") : l4_port(text.substr(colon + 1));
-  if (!address || !port) return is_not(text, "an address with a port (write 192.168.122.10:80)");
-  return net::Endpoint{*address, *port};
 }
 
 Parsed<std::string> any_text(std::string_view text) {
@@ -233,6 +157,10 @@ Parsed<std::string> domain_name(std::string_view text) {
   }
 }
 
+Parsed<std::string> domain_or_none(std::string_view text) {
+  return text.empty() ? Parsed<std::string>{""} : domain_name(text);
+}
+
 Parsed<std::string> absolute_path(std::string_view text) {
   if (!text.starts_with('/') || text.find('\0') != text.npos) return is_not(text, "an absolute path");
   return std::string{text};
@@ -270,6 +198,24 @@ Parsed<std::string> hex_bytes(std::string_view text) {
   return bytes;
 }
 
+Parsed<std::string> option_text(std::string_view text) {
+  return fits_into_option(any_text(text));
+}
+Parsed<std::string> option_bytes(std::string_view text) {
+  return fits_into_option(hex_bytes(text));
+}
+
+std::string hex_text(const std::string& bytes) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string text;
+  for (const char c : bytes) {
+    const auto byte = static_cast<unsigned char>(c);
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
+}
+
 std::string to_text(std::chrono::seconds duration) {
   if (duration == kInfiniteLease) return "infinite";
   std::string text;
@@ -286,16 +232,6 @@ std::string to_text(ByteSize size) {
     if (size.bytes != 0 && size.bytes % unit.size == 0)
       return std::to_string(size.bytes / unit.size) + unit.letter;
   return std::to_string(size.bytes / 1024) + "K";
-}
-
-std::string to_text(const AddressRange& range) {
-  const std::string first = net::to_string(range.first);
-  return range.first == range.last ? first : first + "-" + net::to_string(range.last);
-}
-
-std::string to_text(const PortRange& range) {
-  const std::string first = std::to_string(range.first.host());
-  return range.first == range.last ? first : first + "-" + std::to_string(range.last.host());
 }
 
 }  // namespace vmnat::config

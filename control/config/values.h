@@ -7,21 +7,31 @@
 #pragma once
 
 #include <chrono>
-#include <optional>
+#include <concepts>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
 
-#include "control/config/model.h"
+#include "control/config/words.h"
 
 namespace vmnat::config {
 
 template <typename T>
 using Parsed = tl::expected<T, std::string>;
 
+inline std::string quoted(std::string_view text) {
+  return "'" + std::string{text} + "'";
+}
+// "'2x' is not a duration"
+inline tl::unexpected<std::string> is_not(std::string_view text, std::string_view what) {
+  return tl::unexpected(quoted(text) + " is not " + std::string{what});
+}
+
 Parsed<bool> boolean(std::string_view text);
 Parsed<std::uint64_t> number(std::string_view text);
+Parsed<std::uint64_t> number_within(std::string_view text, std::uint64_t lowest, std::uint64_t highest);
 Parsed<std::chrono::seconds> duration(std::string_view text);    // "90s", "2h4m", "1d"; a unit is required
+Parsed<std::chrono::seconds> timeout(std::string_view text);     // a duration of 1s to 30d
 Parsed<std::chrono::seconds> lease_time(std::string_view text);  // a duration from 2m on, or "infinite"
 Parsed<ByteSize> byte_size(std::string_view text);               // "512M", "1G", "65536K"; binary units
 
@@ -32,30 +42,22 @@ Parsed<net::Ipv4Prefix> route_prefix(std::string_view text);  // no host bits
 Parsed<AddressRange> address_range(std::string_view text);    // "a" or "a-b"
 Parsed<net::L4Port> l4_port(std::string_view text);           // 1-65535
 Parsed<PortRange> port_range(std::string_view text);          // "p" or "p-q"
+Parsed<PortRange> unprivileged_ports(std::string_view text);  // from 1024 on
 Parsed<net::Endpoint> endpoint(std::string_view text);        // "a.b.c.d:port"
 
 Parsed<std::string> any_text(std::string_view text);     // not empty
 Parsed<std::string> boot_file(std::string_view text);    // a path or URL that an option can hold
 Parsed<std::string> identifier(std::string_view text);   // letters, digits, "-", "_", "."; at most 63
 Parsed<std::string> domain_name(std::string_view text);  // RFC 1123 section 2.1; at most 253
-Parsed<std::string> host_name(std::string_view text);    // one label of it; at most 63
+Parsed<std::string> domain_or_none(std::string_view text);
+Parsed<std::string> host_name(std::string_view text);  // one label of it; at most 63
 Parsed<std::string> absolute_path(std::string_view text);
 Parsed<std::string> socket_path(std::string_view text);  // what fits in sockaddr_un: 107 bytes
 Parsed<std::string> device_name(std::string_view text);  // PCI address, kernel interface or DPDK devargs
 Parsed<std::string> hex_bytes(std::string_view text);    // "0a0b" is two bytes
-
-// A number within [lowest, highest].
-template <typename T>
-auto number_within(std::uint64_t lowest, std::uint64_t highest) {
-  return [=](std::string_view text) -> Parsed<T> {
-    const auto value = number(text);
-    if (!value) return tl::unexpected(value.error());
-    if (*value < lowest || *value > highest)
-      return tl::unexpected("must be between " + std::to_string(lowest) + " and " + std::to_string(highest) +
-                            ", not " + std::string{text});
-    return static_cast<T>(*value);
-  };
-}
+Parsed<std::string> option_text(std::string_view text);  // what a DHCP option can hold: 1 to 255 bytes
+Parsed<std::string> option_bytes(std::string_view text);
+std::string hex_text(const std::string& bytes);  // the inverse of hex_bytes
 
 // One of the words of the enumeration E.
 template <typename E>
@@ -65,22 +67,21 @@ Parsed<E> word(std::string_view text) {
     if (candidate.text == text) return candidate.value;
     all += (all.empty() ? "" : ", ") + std::string{candidate.text};
   }
-  return tl::unexpected("'" + std::string{text} + "' is not one of: " + all);
-}
-
-// `special` stands for no value; anything else is for `parse`.
-template <typename Parse>
-auto unless(std::string_view special, Parse parse) {
-  return [=](std::string_view text) {
-    using Value = typename decltype(parse(text))::value_type;
-    if (text == special) return Parsed<std::optional<Value>>{std::nullopt};
-    return parse(text).map([](Value&& value) { return std::optional<Value>{std::move(value)}; });
-  };
+  return is_not(text, "one of: " + all);
 }
 
 std::string to_text(std::chrono::seconds duration);  // "2h4m"
 std::string to_text(ByteSize size);                  // "512M"
 std::string to_text(const AddressRange& range);      // "a" when both ends are the same
 std::string to_text(const PortRange& range);
+inline std::string to_text(const std::string& text) {
+  return text;
+}
+inline std::string to_text(net::L4Port port) {
+  return std::to_string(port.host());
+}
+inline std::string to_text(std::same_as<bool> auto value) {
+  return value ? "true" : "false";
+}
 
 }  // namespace vmnat::config

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A YAML document as a plain tree with positions.
 //
-// yaml-cpp reads the text; what it says is kept in our own nodes, because they keep what a precise complaint
-// needs (the position of every key, keys given twice) and because its headers then stay in one file.
-// Example: "mtu: 1500" is a Map with the key "mtu" at 1:1 and one Scalar item "1500" at 1:6.
+// yaml-cpp reads the text. Nodes of our own hold the result, because they keep what a precise complaint
+// needs: the position of every key, and keys given twice. They also keep yaml-cpp's headers out of the
+// reader. Example: "mtu: 1500" is a Map with the key "mtu" at 1:1 and one Scalar item "1500" at 1:6.
 #pragma once
 
 #include <string>

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The manual pages name what there is: every command and option of --help, every configuration key.
+"""The manual pages name what there is: every command and option of --help, every configuration key, every live one.
 
 Usage: man_test.py VMNATCTL VMNATD DOCS_DIR CONFIGS_DIR
 """
+import json
 import pathlib
 import re
 import subprocess
@@ -60,17 +61,60 @@ def check_vmnatd():
         check(signal in page, f"vmnatd(8) has {signal}")
 
 
+def key_paths(schema, path=""):
+    """Every key of schema.json, as "networks[].ports[].name"."""
+    for alternative in schema.get("anyOf", []):
+        yield from key_paths(alternative, path)
+    for name, inner in schema.get("properties", {}).items():
+        yield f"{path}.{name}".lstrip(".")
+        yield from key_paths(inner, f"{path}.{name}".lstrip("."))
+    if "items" in schema:
+        yield from key_paths(schema["items"], path + "[]")
+
+
 def check_keys():
-    words = words_of((DOCS / "vmnat.yaml.5").read_text())
-    sections = set(re.findall(r"^\.Ss (\S+)", (DOCS / "vmnat.yaml.5").read_text(), re.MULTILINE))
-    reference = (CONFIGS / "reference.yaml").read_text()
-    keys = set(re.findall(r"^ *(?:- )?(\w+):", reference, re.MULTILINE)) | set(re.findall(r"[{ ](\w+): ", "".join(
-        re.findall(r"#: (.*)", reference))))
-    check(len(keys) > 50, "reference.yaml has keys")
-    for key in keys - {section.split(".")[-1] for section in sections}:
-        check(key in words, f"vmnat.yaml(5) has {key}")
+    """Each key stands in the part of the page that is about its section, and each part is about keys that exist."""
+    page = (DOCS / "vmnat.yaml.5").read_text()
+    parts = dict(re.findall(r"^\.Ss (\S+)\n(.*?)(?=^\.S[sh] )", page, re.MULTILINE | re.DOTALL))
+    paths = list(key_paths(json.loads((CONFIGS / "schema.json").read_text())))
+    check(len(paths) > 70, "schema.json has keys")
+    for path in paths:
+        name = path.split(".")[-1]
+        section = max((part for part in parts if path.startswith(part + ".") or path.startswith(part + "[].")),
+                      key=len, default=None)
+        if section is None or any(part.rstrip("[]") == path for part in parts):
+            check(path in parts, f"vmnat.yaml(5) has a part about {path}")
+        else:
+            check(name in words_of(parts[section]), f"vmnat.yaml(5) has {path} in {section}")
+    for section, text in parts.items():
+        for items in re.findall(r"^\.It Cm (.*)$", text, re.MULTILINE):
+            for name in re.findall(r"\w+", items):
+                path = f"{section}[].{name}" if f"{section}[].{name}" in paths else f"{section}.{name}"
+                check(path in paths, f"vmnatd knows {path} of vmnat.yaml(5)")
+
+
+def check_live_keys():
+    """vmnatd(8) names the keys that reference.yaml marks as live, or the sections that hold them, and no others."""
+    words = words_of((DOCS / "vmnatd.8").read_text().split(".Sh RELOADING")[1].split("\n.Sh ")[0])
+    path, comment, found = [], "", 0
+    for line in (CONFIGS / "reference.yaml").read_text().splitlines():
+        if line.strip().startswith("#"):
+            comment += line.strip()
+            continue
+        if key := re.match(r"( *(?:- )?)(\w+):(.*)", line):
+            depth, name, value = len(key.group(1)), key.group(2), key.group(3)
+            path = [step for step in path if step[0] < depth] + [(depth, name)]
+            names = {step[1] for step in path} - {"nat"}
+            if re.search(r"\bLive\.(#|$)", comment):
+                found += 1
+                check(names & words, f"vmnatd(8) says that {name} is live")
+            elif value:
+                check(name not in words, f"vmnatd(8) does not say that {name} is live")
+        comment = ""
+    check(found > 20, "reference.yaml has live keys")
 
 
 check_vmnatctl()
 check_vmnatd()
+check_live_keys()
 check_keys()

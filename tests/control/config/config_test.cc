@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "control/config/dump.h"
+#include "control/config/keys_network.h"
 #include "control/config/resolvers.h"
 #include "control/config/section.h"
 #include "control/config/yaml_document.h"
@@ -165,6 +166,35 @@ TEST(Config, IsTheSameAfterBeingWrittenAndReadAgain) {
       "{udp_answered: 1h1s}, limits: "
       "{sessions_per_port: 7}}\n");
   EXPECT_EQ(config_of(dump_config(config)), config);
+}
+
+// PyYAML and others of YAML 1.1 read on and off, and a MAC address of decimal digits, as what they are not.
+TEST(Dump, QuotesWhatOtherReadersWouldMistake) {
+  const std::string text = dump_config(config_of(
+      kUplink +
+      "networks: [{name: a, address: 192.168.122.1/24, mac: 52:54:00:00:00:01, ports: [{name: p, vhost_user: "
+      "/a, guard: off}]}]\n"));
+  for (const char* line : {"mac: \"52:54:00:00:00:01\"", "guard: \"off\"", "metrics: \"off\""})
+    EXPECT_NE(text.find(line), text.npos) << line << " in\n" << text;
+}
+
+struct TwoMembers {
+  unsigned with_a_row = 0;
+  std::optional<std::string> without;
+};
+
+}  // namespace
+
+template <>
+inline constexpr auto kKeys<TwoMembers> =
+    std::tuple{key("with_a_row", &TwoMembers::with_a_row, within<unsigned>(0, 9), "")};
+
+namespace {
+
+// Reload relies on it: see reload.cc.
+TEST(Keys, AMemberWithoutARowDoesNotCompile) {
+  EXPECT_FALSE(kHasARowForEachMember<TwoMembers>);
+  EXPECT_TRUE(kHasARowForEachMember<Network>);
 }
 
 TEST(Problem, PrintsAsFileLineColumn) {

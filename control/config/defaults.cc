@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/config/defaults.h"
+
+namespace vmnat::config {
+namespace {
+
+void fill_in(VmPort& port, const std::string& path, const Findings& findings) {
+  if (!findings.has(path + ".guard")) port.guard = port.device.empty() ? PortGuard::On : PortGuard::Off;
+  if (!findings.has(path + ".relay")) port.relay = port.guard == PortGuard::Off;
+}
+
+void fill_in(Dhcp& dhcp, const net::Ipv4Prefix& network, const std::string& path, const Findings& findings,
+             const Resolvers& resolvers) {
+  if (!findings.has(path + ".ranges") && network.length < 31) dhcp.ranges = {host_range(network)};
+  dhcp.dns_is_default = !findings.has(path + ".dns");
+  if (dhcp.dns_is_default) dhcp.dns = resolvers();
+}
+
+}  // namespace
+
+void fill_in_defaults(Config& config, const Findings& findings, const Resolvers& resolvers) {
+  for (std::size_t n = 0; n < config.networks.size(); ++n) {
+    Network& network = config.networks[n];
+    const std::string path = indexed("networks", n);
+    for (std::size_t p = 0; p < network.ports.size(); ++p)
+      fill_in(network.ports[p], indexed(path + ".ports", p), findings);
+    if (network.dhcp) fill_in(*network.dhcp, network.address, path + ".dhcp", findings, resolvers);
+    const auto& uplink = config.uplink.address;
+    if (network.forward == Forward::Nat && network.nat.addresses.empty() && uplink)
+      network.nat.addresses = {{uplink->address, uplink->address}};
+  }
+}
+
+}  // namespace vmnat::config

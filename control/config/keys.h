@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// One row a key of the file, and how to walk the rows.
+//
+// keys_*.h hold a table for each section of model.h, with a row for each member, in the order of the members:
+//
+//     template <>
+//     inline constexpr auto kKeys<Limits> = std::tuple{
+//         key("sessions_per_port", &Limits::sessions_per_port, within<std::uint32_t>(0, 0xffffffff),
+//             "Live sessions; 0: a share of the worker's table.", {.is_live = true}),
+//         ...
+//
+// Everything that is done with a key comes from its row: reading it (parse.cc), writing it (dump.cc), what a
+// reload does with a change (reload.cc), configs/schema.json and configs/reference.yaml (config_files.h).
+// Its default is the member's initialiser.
+#pragma once
+
+#include <string_view>
+#include <tuple>
+
+namespace vmnat::config {
+
+template <typename S>
+struct KeyTraits {
+  // The value in reference.yaml of a required key; of others what stands there behind "#:", where the default
+  // says little about the form.
+  std::string_view example = {};
+  bool is_required = false;
+  bool is_live = false;     // a reload takes a change over; else it needs a restart
+  bool is_planned = false;  // read and checked, and refused unless it has its default: nothing heeds it yet
+  bool default_varies = false;  // it depends on other keys (defaults.cc)
+  // Where this is false the key means nothing, and a dump leaves it out; null: it always applies.
+  bool (*applies)(const S&) = nullptr;
+  // Of a list that a word may stand for: does the word stand there? Null: it does where the list is empty, if
+  // the list may not be empty.
+  bool (*is_word)(const S&) = nullptr;
+};
+
+template <typename S, typename T, typename Form>
+struct Key {
+  std::string_view name;
+  T S::*member;
+  Form form;
+  std::string_view says;  // for reference.yaml and schema.json
+  KeyTraits<S> traits;
+};
+
+template <typename S, typename T, typename Form>
+constexpr Key<S, T, Form> key(std::string_view name, T S::*member, Form form, std::string_view says,
+                              KeyTraits<S> traits = {}) {
+  return {name, member, form, says, traits};
+}
+
+// The form of a member that is part of another key's value; only a reload looks at it.
+struct PartOfAnother {};
+template <typename S, typename T>
+constexpr Key<S, T, PartOfAnother> part_of(std::string_view name, T S::*member, KeyTraits<S> traits = {}) {
+  return {name, member, {}, {}, traits};
+}
+
+// The rows of the section S.
+template <typename S>
+inline constexpr auto kKeys = std::tuple{};
+
+// The section as it is when no key is given.
+template <typename S>
+const S& defaults() {
+  static const S kDefaults{};
+  return kDefaults;
+}
+
+template <typename S, typename Visitor>
+constexpr void for_each_key(Visitor&& visit) {
+  std::apply([&](const auto&... key) { (visit(key), ...); }, kKeys<S>);
+}
+
+// S can be initialised with values of these types; HasMoreThan: and with one more.
+template <typename S, typename... T>
+concept BeginsWith = requires {
+  S{T{}...};
+};
+template <typename S, typename... T>
+concept HasMoreThan = requires {
+  S{T{}..., {}};
+};
+
+// Is there a row for each member of S, in the order of the members? Then S can be initialised with the types
+// of the rows, and with no further member.
+template <typename S, typename... T, typename... Form>
+constexpr bool covers(const std::tuple<Key<S, T, Form>...>&) {
+  return BeginsWith<S, T...> && !HasMoreThan<S, T...>;
+}
+template <typename S>
+inline constexpr bool kHasARowForEachMember = covers(kKeys<S>);
+
+// Two keys of a section of which exactly one is given, and what is said otherwise.
+struct ExactlyOne {
+  std::string_view first, second;
+  std::string_view if_neither, if_both;
+};
+template <typename S>
+inline constexpr ExactlyOne kExactlyOne{};  // with empty names: there are none
+
+}  // namespace vmnat::config

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// The keys of dataplane, uplink, conntrack and control: see keys.h.
+#pragma once
+
+#include "control/config/forms.h"
+#include "control/config/keys.h"
+
+namespace vmnat::config {
+
+inline constexpr auto kCpu = within<unsigned>(0, 1023);
+inline constexpr auto kMtu = within<std::uint16_t>(68, 9600);  // from RFC 791 section 3.2 on
+inline constexpr auto kQueues = within<unsigned>(1, 64);
+
+template <>
+inline constexpr auto kKeys<Dataplane> = std::tuple{
+    key("workers", &Dataplane::workers,
+        list(kCpu, {.word = "auto", .if_empty = "at least one CPU is needed", .is_set = true}),
+        "CPUs of the packet workers, one poll-mode thread each; auto: one, on the last CPU (of the uplink's "
+        "NUMA "
+        "node).",
+        {.example = "[1, 2]"}),
+    key("control_cpu", &Dataplane::control_cpu, unless("auto", kCpu),
+        "CPU of the control thread; auto: left to the kernel.", {.example = "0"}),
+    key("memory", &Dataplane::memory, kByteSize, "For packet buffers and tables: 64M to 1T."),
+    key("hugepages", &Dataplane::hugepages, OneOf<Hugepages>{},
+        "auto: used when the machine has them; required: refuse to start without; off: not used."),
+    key("idle", &Dataplane::idle, OneOf<Idle>{},
+        "What a worker does when nothing comes. adaptive: sleep, up to 2 ms at a time; poll: always 100 % of "
+        "a CPU."),
+    key("eal", &Dataplane::eal, list(kAnyText), "Extra arguments for DPDK's EAL, verbatim.",
+        {.example = R"(["--log-level=lib.vhost:debug"])"}),
+};
+
+template <>
+inline constexpr auto kKeys<Uplink> = std::tuple{
+    key("device", &Uplink::device, kDevice,
+        "A PCI address, a kernel interface, or DPDK devargs; \"net_vhost0,iface=/run/up.sock\" is a "
+        "vhost-user "
+        "socket.",
+        {.example = "0000:3b:00.0", .is_required = true}),
+    key("address", &Uplink::address, unless("dhcp", kPrefix),
+        "This gateway's address on the outside with its prefix length, or dhcp: until a lease comes, and "
+        "when it is "
+        "over, nothing is forwarded.",
+        {.example = "203.0.113.2/24", .is_required = true}),
+    key("gateway", &Uplink::gateway, if_given(kAddress),
+        "The next hop, beyond the address's network only if that is a /31 or /32; required unless address is "
+        "dhcp, "
+        "which also tells the gateway.",
+        {.example = "203.0.113.1"}),
+    key("mac", &Uplink::mac, unless("auto", kMac), "The uplink's MAC address; auto: the device's own.",
+        {.example = "52:54:00:00:00:01"}),
+    key("mtu", &Uplink::mtu, kMtu, "The largest IP packet; a lease may lower it."),
+    key("queues", &Uplink::queues, unless("auto", kQueues),
+        "Receive queues; auto: as many as suit the workers.", {.example = "2"}),
+};
+
+template <>
+inline constexpr auto kKeys<Conntrack> = std::tuple{
+    key("sessions", &Conntrack::sessions, within<std::uint32_t>(1024, 1u << 28),
+        "Sessions that fit, over all workers."),
+};
+
+template <>
+inline constexpr auto kKeys<Control> = std::tuple{
+    key("socket", &Control::socket, kSocketPath, "The admin socket, for vmnatctl."),
+    key("metrics", &Control::metrics, unless("off", kEndpoint),
+        "Address and port of the Prometheus metrics, or off.",
+        {.example = "127.0.0.1:9469", .is_planned = true}),
+    key("state_dir", &Control::state_dir, kPath, "Where leases are kept."),
+};
+
+}  // namespace vmnat::config

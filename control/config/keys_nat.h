@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// The keys of networks[].nat: see keys.h.
+#pragma once
+
+#include "control/config/forms.h"
+#include "control/config/keys.h"
+
+namespace vmnat::config {
+
+inline constexpr auto kLimit = within<std::uint32_t>(0, 0xffffffff);
+
+template <>
+inline constexpr auto kKeys<Timeouts> = std::tuple{
+    key("tcp_established", &Timeouts::tcp_established, kTimeout, "An open TCP connection.",
+        {.is_live = true}),
+    key("tcp_transitory", &Timeouts::tcp_transitory, kTimeout, "A TCP connection that opens or closes.",
+        {.is_live = true}),
+    key("udp", &Timeouts::udp, kTimeout, "UDP.", {.is_live = true}),
+    key("udp_answered", &Timeouts::udp_answered, kTimeout,
+        "UDP, one question to a port below 1024, as of DNS and NTP, answered or not; no longer than udp.",
+        {.is_live = true}),
+    key("icmp", &Timeouts::icmp, kTimeout, "ICMP queries.", {.is_live = true}),
+    key("other", &Timeouts::other, kTimeout, "Every other protocol.", {.is_live = true}),
+};
+
+template <>
+inline constexpr auto kKeys<Limits> = std::tuple{
+    key("sessions_per_port", &Limits::sessions_per_port, kLimit,
+        "Live sessions. 0: a share of the worker's table, one half for what the VM opens and a quarter for "
+        "what "
+        "remotes open to it; to lift that, set a large number.",
+        {.is_live = true}),
+    key("new_sessions_per_second", &Limits::new_sessions_per_second, kLimit,
+        "New sessions a second; 0: no limit.", {.is_live = true}),
+};
+
+template <>
+inline constexpr auto kKeys<PortForward> = std::tuple{
+    key("protocol", &PortForward::protocol, OneOf<net::Protocol>{}, "tcp or udp.", {.is_required = true}),
+    key("address", &PortForward::address, unless("all", kAddress), "The external address; all: every one."),
+    key("port", &PortForward::port, kL4Port, "The external port.", {.is_required = true}),
+    key("to", &PortForward::to, kEndpoint, "Address and port of the VM.", {.is_required = true}),
+};
+
+template <>
+inline constexpr auto kKeys<Nat> = std::tuple{
+    key("addresses", &Nat::addresses,
+        list(kAddressRange, {.word = "uplink", .if_empty = "at least one is needed (or 'uplink')"}),
+        "External addresses, single or a-b; uplink: the uplink's own (masquerade).",
+        {.example = "[203.0.113.2, 203.0.113.16-203.0.113.23]"}),
+    key("ports", &Nat::ports, Scalar<PortRange>{unprivileged_ports, kPortRange.json},
+        "External ports given to VMs, within 1024-65535."),
+    key("reserved_ports", &Nat::reserved_ports, list(kPortRange),
+        "Ports of these that are never given, single or a-b.", {.example = "[5060, 6000-6063]"}),
+    key("mapping", &Nat::mapping, OneOf<Mapping>{},
+        "RFC 4787 section 4.1: endpoint-independent or endpoint-dependent.", {.is_live = true}),
+    key("filtering", &Nat::filtering, OneOf<Filtering>{},
+        "Who may answer (RFC 4787 section 5): address-and-port-dependent, address-dependent or "
+        "endpoint-independent."),
+    key("overload", &Nat::overload, kBoolean, "Go on by remote endpoint when an address has no free port.",
+        {.is_live = true}),
+    key("tcp_mid_stream", &Nat::tcp_mid_stream, OneOf<TcpMidStream>{},
+        "TCP without a session that is no SYN, as after a restart. reset: the VM is answered by a RST; drop: "
+        "nobody "
+        "is; pick-up: it is taken for a connection that goes on, which it does where the external port is "
+        "the same.",
+        {.is_live = true}),
+    key("mss_clamp", &Nat::mss_clamp, unless("auto", except("off", 0, within<std::uint16_t>(536, 9560))),
+        "The largest TCP segment (MSS) that either end is told of; auto: what the smaller of the "
+        "uplink's and the network's MTU leaves; off: nothing is changed.",
+        {.example = "1360", .is_live = true}),
+    key("exhaustion_icmp", &Nat::exhaustion_icmp, OneOf<ExhaustionIcmp>{},
+        "What a VM is told by ICMP when no session is to be had: admin-prohibited (RFC 5508), "
+        "host-unreachable "
+        "(RFC 6888), or nothing: off.",
+        {.is_live = true}),
+    key("timeouts", &Nat::timeouts, Map{}, "After this time without a packet a session ends: 1s to 30d."),
+    key("limits", &Nat::limits, Map{},
+        "Per VM port, for what the VM opens and, apart, for what remotes open to it."),
+    key("forwards", &Nat::forwards, Lines{},
+        "From outside to a VM. What the VM opens from `to` leaves by the forward, by the first one of "
+        "several.",
+        {.example = "[{protocol: tcp, address: all, port: 8080, to: 192.168.122.10:80}]"}),
+};
+
+}  // namespace vmnat::config

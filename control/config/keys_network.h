@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// The keys of networks[] and of its ports, and the sections of the file: see keys.h.
+#pragma once
+
+#include "control/config/keys_dhcp.h"
+#include "control/config/keys_machine.h"
+#include "control/config/keys_nat.h"
+
+namespace vmnat::config {
+
+template <>
+inline constexpr auto kKeys<VmPort> = std::tuple{
+    key("name", &VmPort::name, kName, "Unique over all networks.", {.is_required = true}),
+    key("vhost_user", &VmPort::vhost_user, if_given(kSocketPath), "Path of the vhost-user socket."),
+    key("device", &VmPort::device, if_given(kDevice), "A device, as the uplink's, instead of vhost_user."),
+    key("mode", &VmPort::mode, OneOf<VhostMode>{}, "client: QEMU listens on the socket; server: vmnatd does.",
+        {.applies = [](const VmPort& port) { return port.device.empty(); }}),
+    key("queues", &VmPort::queues, kQueues, "Queue pairs."),
+    key("mac", &VmPort::mac, unless("any", kMac),
+        "The VM's MAC address: nobody else may send from it; any: the one that the VM uses."),
+    key("address", &VmPort::address, unless("any", kAddress),
+        "The VM's address: nobody else may send from it, and DHCP gives it to the VM; any: the one that it "
+        "is leased."),
+    key("guard", &VmPort::guard, OneOf<PortGuard>{},
+        "on: the VM may send from its own addresses alone, and is neither router nor DHCP server to its "
+        "neighbours; "
+        "off, the default for a device: only the gateway's MAC and address are out of reach.",
+        {.default_varies = true}),
+    key("relay", &VmPort::relay, kBoolean,
+        "true, the default where the guard is off: DHCP relays, and bridges under a MAC of their own, are "
+        "heeded "
+        "behind the port; false: they are not.",
+        {.default_varies = true}),
+};
+template <>
+inline constexpr ExactlyOne kExactlyOne<VmPort>{"vhost_user", "device",
+                                                "a port needs vhost_user (a socket) or device",
+                                                "a port has vhost_user or device, not both"};
+
+template <>
+inline constexpr auto kKeys<Network> = std::tuple{
+    key("name", &Network::name, kName, "Letters, digits, \"-\", \"_\" and \".\"; unique.",
+        {.example = "default", .is_required = true}),
+    key("address", &Network::address, kPrefix,
+        "The gateway's address on this network, with the prefix length (8 to 30).",
+        {.example = "192.168.122.1/24", .is_required = true}),
+    key("mac", &Network::mac, unless("auto", kMac), "The gateway's MAC address; auto: chosen by vmnat.",
+        {.example = "52:54:00:00:01:01"}),
+    key("mtu", &Network::mtu, kMtu, "The largest IP packet; also told to VMs by DHCP (option 26)."),
+    key("forward", &Network::forward, OneOf<Forward>{},
+        "nat: VMs reach the outside; none: an isolated network."),
+    key("isolated_ports", &Network::isolated_ports, kBoolean,
+        "true: VMs of this network cannot talk to each other; they reach the gateway and what is behind it."),
+    key("ports", &Network::ports, Lines{}, "The VMs' ports, each a vhost-user socket or a device.",
+        {.example =
+             "[{name: vm1, vhost_user: /run/vmnat/vm1.sock, mode: client, queues: 1, mac: any, address: any, "
+             "guard: on, relay: false}, {name: lab0, device: veth0}]"}),
+    key("dhcp", &Network::dhcp, MapIfGiven{}, "Without this section there is no DHCP on the network."),
+    key("nat", &Network::nat, Map{}, "How the network gets out, unless forward is none.",
+        {.applies = [](const Network& network) { return network.forward == Forward::Nat; }}),
+};
+
+template <>
+inline constexpr auto kKeys<Config> = std::tuple{
+    key("dataplane", &Config::dataplane, Map{}, "Workers and memory."),
+    key("uplink", &Config::uplink, Map{}, "The side of the Internet.", {.is_required = true}),
+    key("networks", &Config::networks, Blocks{.if_empty = "at least one network is needed"},
+        "At least one. VMs of one network reach each other directly.", {.is_required = true}),
+    key("conntrack", &Config::conntrack, Map{}, "The session table."),
+    key("control", &Config::control, Map{}, "What operators and tools meet."),
+};
+
+}  // namespace vmnat::config

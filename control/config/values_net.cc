@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// Addresses and ports: text to value and back; see the header for what is accepted.
+#include "control/config/values.h"
+
+namespace vmnat::config {
+namespace {
+
+// The two ends of "a-b"; "a" alone is both.
+struct Halves {
+  std::string_view first, last;
+};
+Halves split_range(std::string_view text) {
+  const auto dash = text.find('-');
+  if (dash == text.npos) return {text, text};
+  return {text.substr(0, dash), text.substr(dash + 1)};
+}
+
+}  // namespace
+
+Parsed<net::MacAddr> unicast_mac(std::string_view text) {
+  const auto mac = net::parse_mac(text);
+  if (!mac) return is_not(text, "a MAC address (write 52:54:00:12:34:56)");
+  if (mac->is_group())
+    return tl::unexpected(quoted(text) + " is a group (multicast or broadcast) MAC address");
+  if (mac->is_zero()) return tl::unexpected(quoted(text) + " is the zero MAC address");
+  return *mac;
+}
+
+Parsed<net::Ipv4Addr> host_address(std::string_view text) {
+  const auto address = net::parse_ipv4(text);
+  if (!address) return is_not(text, "an IPv4 address (write 192.168.122.1)");
+  switch (address->kind()) {
+    case net::AddressKind::Multicast:
+      return tl::unexpected(quoted(text) + " is a multicast address");
+    case net::AddressKind::Loopback:
+      return tl::unexpected(quoted(text) + " is a loopback address");
+    case net::AddressKind::ThisNetwork:
+    case net::AddressKind::ProtocolAssignment:
+      return tl::unexpected(quoted(text) + " is not an address that a host can have");
+    case net::AddressKind::Reserved:
+    case net::AddressKind::LimitedBroadcast:
+      return tl::unexpected(quoted(text) + " is a reserved address");
+    case net::AddressKind::LinkLocal:
+    case net::AddressKind::Unicast:
+      break;
+  }
+  return *address;
+}
+
+Parsed<net::Ipv4Prefix> prefix(std::string_view text) {
+  const auto value = net::parse_ipv4_prefix(text);
+  if (!value) return is_not(text, "an address with its prefix length (write 192.168.122.1/24)");
+  const auto address = host_address(text.substr(0, text.find('/')));
+  if (!address) return tl::unexpected(address.error());
+  return *value;
+}
+
+Parsed<net::Ipv4Prefix> route_prefix(std::string_view text) {
+  const auto value = net::parse_ipv4_prefix(text);
+  if (!value) return is_not(text, "a destination (write 10.0.0.0/8)");
+  if (value->address == value->first()) return *value;
+  return tl::unexpected(quoted(text) + " has bits set beyond its prefix length (did you mean " +
+                        net::to_string(net::Ipv4Prefix{value->first(), value->length}) + "?)");
+}
+
+Parsed<AddressRange> address_range(std::string_view text) {
+  const auto [first_text, last_text] = split_range(text);
+  if (!net::parse_ipv4(first_text) || !net::parse_ipv4(last_text))
+    return is_not(text, "an address or a range of them (write 192.0.2.5 or 192.0.2.5-192.0.2.9)");
+  const auto first = host_address(first_text), last = host_address(last_text);
+  if (!first) return tl::unexpected(first.error());
+  if (!last) return tl::unexpected(last.error());
+  if (*last < *first) return tl::unexpected(quoted(text) + " is reversed: its end is before its start");
+  return AddressRange{*first, *last};
+}
+
+Parsed<net::L4Port> l4_port(std::string_view text) {
+  const auto value = number(text);
+  if (!value || *value == 0 || *value > 65535) return is_not(text, "a port (1 to 65535)");
+  return net::L4Port::from_host(static_cast<std::uint16_t>(*value));
+}
+
+Parsed<PortRange> port_range(std::string_view text) {
+  const auto [first_text, last_text] = split_range(text);
+  const auto first = l4_port(first_text), last = l4_port(last_text);
+  if (!first || !last)
+    return is_not(text, "a port or a range of them (write 5060 or 5000-5100, within 1-65535)");
+  if (*last < *first) return tl::unexpected(quoted(text) + " is reversed: its end is before its start");
+  return PortRange{*first, *last};
+}
+
+Parsed<PortRange> unprivileged_ports(std::string_view text) {
+  auto range = port_range(text);
+  if (range && range->first.host() < 1024)
+    return tl::unexpected(quoted(text) + " goes below 1024: those ports are never given to VMs");
+  return range;
+}
+
+Parsed<net::Endpoint> endpoint(std::string_view text) {
+  const auto colon = text.rfind(':');
+  const auto address = colon == text.npos ? std::nullopt : net::parse_ipv4(text.substr(0, colon));
+  const auto port = colon == text.npos ? l4_port("") : l4_port(text.substr(colon + 1));
+  if (!address || !port) return is_not(text, "an address with a port (write 192.168.122.10:80)");
+  return net::Endpoint{*address, *port};
+}
+
+std::string to_text(const AddressRange& range) {
+  const std::string first = net::to_string(range.first);
+  return range.first == range.last ? first : first + "-" + net::to_string(range.last);
+}
+
+std::string to_text(const PortRange& range) {
+  const std::string first = std::to_string(range.first.host());
+  return range.first == range.last ? first : first + "-" + std::to_string(range.last.host());
+}
+
+}  // namespace vmnat::config
