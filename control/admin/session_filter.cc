@@ -24,8 +24,8 @@ Problem read(const Json& value, std::optional<std::string>& into) {
   into = value.get<std::string>();
   return std::nullopt;
 }
-Problem read(const Json& value, std::optional<std::uint8_t>& into) {
-  into = value.is_string() ? parse_protocol(value.get_ref<const std::string&>()) : std::nullopt;
+Problem read(const Json& value, std::optional<net::Protocol>& into) {
+  into = value.is_string() ? net::parse_protocol(value.get_ref<const std::string&>()) : std::nullopt;
   return into ? std::nullopt : Problem{"must be tcp, udp, icmp or a number up to 255, not " + value.dump()};
 }
 Problem read(const Json& value, std::optional<EndpointFilter>& into) {
@@ -57,14 +57,6 @@ Problem read_argument(const std::string& name, const Json& value, SessionFilter&
 }
 
 }  // namespace
-
-std::optional<std::uint8_t> parse_protocol(std::string_view text) {
-  if (text == "icmp") return std::uint8_t{1};
-  if (text == "tcp") return std::uint8_t{6};
-  if (text == "udp") return std::uint8_t{17};
-  const auto number = whole_number(text, 255);
-  return number ? std::optional{static_cast<std::uint8_t>(*number)} : std::nullopt;
-}
 
 std::optional<EndpointFilter> parse_endpoint_filter(std::string_view text) {
   const auto colon = text.find(':');

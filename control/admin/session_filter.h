@@ -9,6 +9,7 @@
 
 #include "control/result.h"
 #include "net/address.h"
+#include "net/protocol.h"
 
 namespace vmnat::admin {
 
@@ -24,7 +25,7 @@ struct EndpointFilter {
 
 struct SessionFilter {
   std::optional<std::string> network, port, state;
-  std::optional<std::uint8_t> protocol;
+  std::optional<net::Protocol> protocol;
   std::optional<EndpointFilter> internal, external, remote;
   std::uint64_t limit = 0;  // 0: all
   bool count = false;
@@ -40,7 +41,6 @@ struct SessionFilter {
 // a value that cannot be read; its `where` is the argument's name.
 control::Result<SessionFilter> session_filter(const nlohmann::json& arguments, std::string_view ignored = {});
 
-std::optional<std::uint8_t> parse_protocol(std::string_view text);  // "tcp", "udp", "icmp" or 0..255
 std::optional<EndpointFilter> parse_endpoint_filter(std::string_view text);
 
 }  // namespace vmnat::admin

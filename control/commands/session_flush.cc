@@ -53,7 +53,7 @@ Result<SessionSelector> selector_for(const admin::SessionFilter& filter, const c
     const auto port = std::ranges::find(ports, *filter.port, &PortPlan::name);
     selector.port = static_cast<PortIndex>(port - ports.begin());
   }
-  if (filter.protocol) selector.protocol = static_cast<net::Protocol>(*filter.protocol);
+  selector.protocol = filter.protocol;
   if (filter.internal) selector.internal = selected(*filter.internal);
   if (filter.external) selector.external = selected(*filter.external);
   if (filter.remote) selector.remote = selected(*filter.remote);

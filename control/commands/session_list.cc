@@ -24,18 +24,6 @@ std::string endpoint_text(net::Endpoint endpoint, net::Protocol protocol) {
   return has_port ? net::to_string(endpoint) : net::to_string(endpoint.address);
 }
 
-std::string protocol_text(net::Protocol protocol) {
-  switch (protocol) {
-    case net::Protocol::Tcp:
-      return "tcp";
-    case net::Protocol::Udp:
-      return "udp";
-    case net::Protocol::Icmp:
-      return "icmp";
-  }
-  return std::to_string(static_cast<unsigned>(protocol));
-}
-
 double seconds(Ticks ticks) {
   return std::chrono::duration<double>(ticks).count();
 }
@@ -94,7 +82,7 @@ class SessionCursor {
     return (!filter_.network || *filter_.network == network_name(view)) &&
            (!filter_.port || *filter_.port == port_name(view)) &&
            (!filter_.state || *filter_.state == conntrack::to_string(view.state)) &&
-           (!filter_.protocol || *filter_.protocol == static_cast<std::uint8_t>(view.protocol)) &&
+           (!filter_.protocol || *filter_.protocol == view.protocol) &&
            (!filter_.internal || filter_.internal->matches(view.internal)) &&
            (!filter_.external || filter_.external->matches(view.external)) &&
            (!filter_.remote || filter_.remote->matches(view.remote));
@@ -109,7 +97,7 @@ class SessionCursor {
     if (view.protocol == net::Protocol::Icmp) remote.port = view.external.port;
     return {{"network", network_name(view)},
             {"port", port_name(view)},
-            {"protocol", protocol_text(view.protocol)},
+            {"protocol", net::to_string(view.protocol)},
             {"internal", endpoint_text(view.internal, view.protocol)},
             {"external", endpoint_text(view.external, view.protocol)},
             {"remote", endpoint_text(remote, view.protocol)},

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "control/config/model.h"
+#include "net/protocol.h"
 
 namespace vmnat::config {
 
@@ -55,7 +56,8 @@ constexpr auto words_of(TcpMidStream) {
       {{TcpMidStream::Reset, "reset"}, {TcpMidStream::Drop, "drop"}, {TcpMidStream::PickUp, "pick-up"}});
 }
 constexpr auto words_of(net::Protocol) {  // of a forward
-  return std::to_array<Word<net::Protocol>>({{net::Protocol::Tcp, "tcp"}, {net::Protocol::Udp, "udp"}});
+  return std::to_array<Word<net::Protocol>>({{net::Protocol::Tcp, net::name_of(net::Protocol::Tcp)},
+                                             {net::Protocol::Udp, net::name_of(net::Protocol::Udp)}});
 }
 template <typename E>
 constexpr std::string_view to_word(E value) {

@@ -22,7 +22,7 @@ struct FilterOptions {
 };
 
 std::string checked_protocol(const std::string& text) {
-  return admin::parse_protocol(text) ? "" : "'" + text + "' is not tcp, udp, icmp or a number up to 255";
+  return net::parse_protocol(text) ? "" : "'" + text + "' is not tcp, udp, icmp or a number up to 255";
 }
 std::string checked_endpoint(const std::string& text) {
   return admin::parse_endpoint_filter(text) ? "" : "'" + text + "' is not an address or address:port";

@@ -3,9 +3,10 @@
 #include "control/ctl/render.h"
 
 #include <algorithm>
-#include <charconv>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+
+#include "net/protocol.h"
 
 namespace vmnat::ctl {
 namespace {
@@ -63,21 +64,6 @@ std::string uplink_text(const Json& uplink) {
       plain_text(at(uplink, "address")), plain_text(at(uplink, "gateway")),
       at(uplink, "gateway_mac").is_null() ? "not resolved" : plain_text(at(uplink, "gateway_mac")),
       lease_text(at(uplink, "dhcp")));
-}
-
-struct ProtocolName {
-  std::string_view name;
-  unsigned number;
-};
-constexpr ProtocolName kProtocols[] = {{"icmp", 1}, {"tcp", 6}, {"udp", 17}};
-
-// The protocol's number, from its name or from the number as text.
-unsigned protocol_number(const std::string& text) {
-  for (const ProtocolName& protocol : kProtocols)
-    if (protocol.name == text) return protocol.number;
-  unsigned number = 0;
-  std::from_chars(text.data(), text.data() + text.size(), number);
-  return number;
 }
 
 // "A.B.C.D:port" in two; the port is empty for protocols without.
@@ -233,15 +219,15 @@ std::string dhcp_change_text(std::string_view command, const Json& answer) {
 
 std::string conntrack_line(const Json& session) {
   const std::string protocol = plain_text(at(session, "protocol"));
-  const unsigned number = protocol_number(protocol);
-  const bool named = std::any_of(std::begin(kProtocols), std::end(kProtocols),
-                                 [=](const ProtocolName& known) { return known.number == number; });
+  const auto number = net::parse_protocol(protocol).value_or(net::Protocol{0});
+  const bool named = !net::name_of(number).empty();
   const Split internal = split(at(session, "internal")), external = split(at(session, "external")),
               remote = split(at(session, "remote"));
-  const bool is_tcp = number == 6, is_icmp = number == 1, answered = at(session, "packets_in") != 0;
+  const bool is_tcp = number == net::Protocol::Tcp, is_icmp = number == net::Protocol::Icmp,
+             answered = at(session, "packets_in") != 0;
 
-  std::string text =
-      fmt::format("{:<8} {} {}", named ? protocol : "unknown", number, plain_text(at(session, "expires_s")));
+  std::string text = fmt::format("{:<8} {} {}", named ? protocol : "unknown", static_cast<unsigned>(number),
+                                 plain_text(at(session, "expires_s")));
   if (is_tcp) text += " " + upper(plain_text(at(session, "state")));
   text +=
       " " + direction(internal, remote, is_icmp, "8") + packet_counts(session, "packets_out", "bytes_out");

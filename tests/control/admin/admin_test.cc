@@ -366,7 +366,7 @@ TEST(SessionFilter, ReadsEveryArgument) {
     "internal":"10.0.0.1:80","external":"192.0.2.1","remote":"9.9.9.9:53","state":"established","limit":5,"count":true})"));
   ASSERT_TRUE(filter.has_value());
   EXPECT_EQ(filter->network, "a");
-  EXPECT_EQ(filter->protocol, 6);
+  EXPECT_EQ(filter->protocol, net::Protocol::Tcp);
   EXPECT_TRUE(filter->internal->matches({net::Ipv4Addr::of(10, 0, 0, 1), net::L4Port::from_host(80)}));
   EXPECT_FALSE(filter->internal->matches({net::Ipv4Addr::of(10, 0, 0, 1), net::L4Port::from_host(81)}));
   EXPECT_TRUE(filter->external->matches({net::Ipv4Addr::of(192, 0, 2, 1), net::L4Port::from_host(81)}));
