@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The names of IP's protocols, as operators write and read them: "tcp", "udp", "icmp", or the number of any other.
+// The names of IP's protocols as operators write and read them: "tcp", "udp", "icmp", the number of any other.
 #pragma once
 
 #include <optional>

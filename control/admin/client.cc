@@ -30,12 +30,13 @@ class Socket {
   Socket& operator=(const Socket&) = delete;
 
   // 0, or the errno of what failed.
-  int connect(const std::string& path, std::chrono::seconds patience) {
+  int connect(const std::string& path, std::chrono::milliseconds patience) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     if (path.size() >= sizeof address.sun_path) return ENAMETOOLONG;
     std::memcpy(address.sun_path, path.data(), path.size());
-    const timeval limit{.tv_sec = patience.count(), .tv_usec = 0};
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(patience);
+    const timeval limit{.tv_sec = seconds.count(), .tv_usec = (patience - seconds).count() * 1000};
     ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     ::setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     return ::connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ? 0 : errno;
@@ -96,9 +97,8 @@ tl::expected<Answer::Kind, CallError> read_header(Socket& socket) {
 }  // namespace
 
 tl::expected<Answer::Kind, CallError> call(const std::string& socket_path, const std::string& command,
-                                           const Json& arguments,
-                                           const std::function<void(std::string_view)>& on_element,
-                                           std::chrono::seconds patience) {
+                                           const Json& arguments, const OnElement& on_element,
+                                           std::chrono::milliseconds patience) {
   Socket socket;
   if (const int error = socket.connect(socket_path, patience); error != 0)
     return failure(Kind::CannotConnect, why_not_connected(socket_path, error));
@@ -109,7 +109,7 @@ tl::expected<Answer::Kind, CallError> call(const std::string& socket_path, const
   if (!kind) return kind;
   while (const auto line = socket.next_line()) {
     if (!line->starts_with(R"({"end":)")) {
-      on_element(*line);
+      on_element(*kind, *line);
       continue;
     }
     const Json end = Json::parse(*line, nullptr, false);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The other end of the admin socket: one blocking call, used by vmnatctl and tests.
+// The other end of the admin socket: one call that blocks, used by vmnatctl and tests.
 #pragma once
 
 #include <chrono>
@@ -23,10 +23,12 @@ struct CallError {
   std::string what;  // a sentence
 };
 
-// Sends one request and gives each element's line of JSON, without its newline, to `on_element` as it comes.
+// One line of the answer, without its newline: an element of a list, or the object.
+using OnElement = std::function<void(Answer::Kind, std::string_view json)>;
+
+// Sends one request and passes on what comes. `patience` is how long vmnatd may be silent.
 tl::expected<Answer::Kind, CallError> call(const std::string& socket_path, const std::string& command,
-                                           const Json& arguments,
-                                           const std::function<void(std::string_view)>& on_element,
-                                           std::chrono::seconds patience = std::chrono::seconds{60});
+                                           const Json& arguments, const OnElement& on_element,
+                                           std::chrono::milliseconds patience = std::chrono::seconds{60});
 
 }  // namespace vmnat::admin

@@ -2,14 +2,15 @@
 // The admin socket: commands in, JSON out, over a UNIX stream socket.
 //
 // A request is one line, {"command":"sessions","arguments":{"network":"default"}}, ended by "\n". Its answer:
-//   {"kind":"list","ok":true}          or {"kind":"object","ok":true}, or {"error":"...","ok":false} and no
-//   more
-//   {"network":"default",...}          one line per element of a list; exactly one line for an object
-//   {"end":true}                       or {"end":false,"error":"..."} when it broke off in the middle
+//
+//   {"kind":"list","ok":true}     or {"kind":"object","ok":true}; or {"error":"...","ok":false}, and no more
+//   {"network":"default",...}     a line for each element of a list; exactly one for an object
+//   {"end":true}                  or {"end":false,"error":"..."} when it broke off in the middle
+//
 // No element begins with the key "end". Requests may follow one another on a connection. README.md beside
 // this file lists the commands and the shapes of their answers.
 //
-// Lists are pulled from a generator as fast as the client reads them, so ten million sessions are never in
+// A list is pulled from its generator as fast as the client reads, so ten million sessions are never in
 // memory, and control's other work goes on in between. Everything runs on the io_context's one thread, where
 // Server must be used and destroyed. The socket has mode 0660; one that nobody answers on is replaced.
 #pragma once

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/commands/commands.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "control/admin/commands.h"
 #include "control/commands/dhcp_commands.h"
 #include "control/commands/invariants.h"
 #include "control/commands/session_flush.h"
@@ -62,7 +64,7 @@ Json uplink_lease(const CommandContext& at) {
   return json;
 }
 
-// Told to VMs whose network names none.
+// The resolvers told to VMs whose network names none.
 Json resolvers_told(const CommandContext& at) {
   const auto of_lease = at.uplink.resolvers_of_lease();
   Json list = Json::array();
@@ -114,7 +116,7 @@ Answer status(const CommandContext& at) {
   });
 }
 
-const char* guard_text(dataplane::Guard guard) {
+const char* to_string(dataplane::Guard guard) {
   switch (guard) {
     case dataplane::Guard::GatewayOnly:
       break;
@@ -185,7 +187,7 @@ Json port_json(const CommandContext& at, PortIndex index) {
   const auto address = at.dhcp.address_of(index);
   json["address"] = address ? Json(net::to_string(*address)) : Json();
   json["mtu"] = at.config.networks[plan.network].mtu;
-  json["guard"] = guard_text(state.ports[index].guard);
+  json["guard"] = to_string(state.ports[index].guard);
   add_owned(at, index, json);
   json["refused"] = refused_json(at, index, totals);
   if (!plan.config->vhost_user.empty()) {
@@ -330,40 +332,72 @@ Answer exhaustion(const CommandContext& at) {
   return Answer::list_of(std::move(list));
 }
 
+Answer config_in_effect(const CommandContext& at) {
+  return Answer::object({{"file", at.config_path}, {"yaml", config::dump_config(at.config)}});
+}
+
+Result<Answer> reload(const CommandContext& at) {
+  auto changed = at.reload();
+  if (!changed) return tl::unexpected(changed.error());
+  return Answer::object({{"changed", std::move(*changed)}});
+}
+
+// What the handlers see: the context, and the commands that go on beyond one call.
+struct HandlerState {
+  explicit HandlerState(const CommandContext& context)
+      : at(context), invariants(at.workers), flusher(at.config, at.ports, at.workers, at.flush_turns) {}
+
+  const CommandContext at;
+  InvariantsCheck invariants;
+  SessionFlusher flusher;
+};
+using Handler = Result<Answer> (*)(HandlerState& state, const Json& arguments);
+
+template <Answer (*command)(const CommandContext&)>
+Result<Answer> plain(HandlerState& state, const Json&) {
+  return command(state.at);
+}
+
+struct Bound {
+  std::string_view command;
+  Handler handler;
+};
+constexpr Bound kHandlers[] = {
+    {"status", plain<status>},
+    {"ports", plain<ports>},
+    {"networks", plain<networks>},
+    {"leases", [](HandlerState& state, const Json&) -> Result<Answer> { return list_leases(state.at.dhcp); }},
+    {"counters", plain<counters>},
+    {"workers", plain<workers>},
+    {"forwards", plain<forwards>},
+    {"exhaustion", plain<exhaustion>},
+    {"neighbors", plain<neighbors>},
+    {"invariants", [](HandlerState& state, const Json&) { return state.invariants.start(); }},
+    {"config", plain<config_in_effect>},
+    {"reload", [](HandlerState& state, const Json&) { return reload(state.at); }},
+    {"sessions",
+     [](HandlerState& state, const Json& arguments) {
+       return list_sessions(state.at.config, state.at.ports, state.at.workers, arguments);
+     }},
+    {"flush", [](HandlerState& state, const Json& arguments) { return state.flusher.flush(arguments); }},
+    {"lease-release",
+     [](HandlerState& state, const Json& arguments) { return release_lease(state.at.dhcp, arguments); }},
+    {"reserve-add",
+     [](HandlerState& state, const Json& arguments) { return add_reservation(state.at.dhcp, arguments); }},
+    {"reserve-del",
+     [](HandlerState& state, const Json& arguments) { return delete_reservation(state.at.dhcp, arguments); }},
+};
+
+static_assert(std::ranges::equal(kHandlers, admin::kCommands, {}, &Bound::command, &admin::Command::name),
+              "each row of admin/commands.h has its handler, in the same order");
+
 }  // namespace
 
 void register_commands(admin::Server& server, const CommandContext& at) {
-  register_dhcp_commands(server, at.dhcp);
-  using Simple = Answer (*)(const CommandContext&);
-  const auto add = [&](const char* name, Simple command) {
-    server.answer(name, [at, command](const Json&) { return Result<Answer>(command(at)); });
-  };
-  add("status", status);
-  add("ports", ports);
-  add("networks", networks);
-  add("counters", counters);
-  add("workers", workers);
-  add("neighbors", neighbors);
-  add("forwards", forwards);
-  add("exhaustion", exhaustion);
-  server.answer("sessions", [at](const Json& arguments) {
-    return list_sessions(at.config, at.ports, at.workers, arguments);
-  });
-  server.answer("reload", [at](const Json&) -> Result<Answer> {
-    auto changed = at.reload();
-    if (!changed) return tl::unexpected(changed.error());
-    return Answer::object({{"changed", std::move(*changed)}});
-  });
-  server.answer("invariants", [check = std::make_shared<InvariantsCheck>(at.workers)](const Json&) {
-    return check->start();
-  });
-  server.answer("flush",
-                [flusher = std::make_shared<SessionFlusher>(at.config, at.ports, at.workers, at.flush_turns)](
-                    const Json& arguments) { return flusher->flush(arguments); });
-  server.answer("config", [at](const Json&) {
-    return Result<Answer>(
-        Answer::object({{"file", at.config_path}, {"yaml", config::dump_config(at.config)}}));
-  });
+  const auto state = std::make_shared<HandlerState>(at);
+  for (const auto& [command, handler] : kHandlers)
+    server.answer(std::string{command},
+                  [state, handler = handler](const Json& arguments) { return handler(*state, arguments); });
 }
 
 }  // namespace vmnat::control

@@ -38,13 +38,6 @@ Json lease_json(const DhcpService& dhcp, const std::string& network, const dhcp:
           {"reservation", text_or_null(std::string{dhcp.reservation_of(network, lease.address)})}};
 }
 
-Answer leases(const DhcpService& dhcp) {
-  Json list = Json::array();
-  for (const auto& [network, leases] : dhcp.leases())
-    for (const dhcp::Lease& lease : leases) list.push_back(lease_json(dhcp, network, lease));
-  return Answer::list_of(std::move(list));
-}
-
 // An argument's value; an Error when it is missing or cannot be read.
 template <typename Parse>
 auto argument(const Json& arguments, const char* name, Parse parse)
@@ -55,16 +48,6 @@ auto argument(const Json& arguments, const char* name, Parse parse)
   auto value = parse(found->template get<std::string>());
   if (!value) return tl::unexpected(Error{name, value.error()});
   return *std::move(value);
-}
-
-Result<Answer> release(DhcpService& dhcp, const Json& arguments) {
-  const auto address = argument(arguments, "address", config::host_address);
-  if (!address) return tl::unexpected(address.error());
-  const auto released = dhcp.release(*address);
-  if (!released) return tl::unexpected(released.error());
-  return Answer::object({{"address", net::to_string(*address)},
-                         {"mac", net::to_string(released->mac)},
-                         {"port", text_or_null(released->port)}});
 }
 
 Result<dhcp::Reservation> reservation_in(const Json& arguments) {
@@ -90,7 +73,26 @@ Result<dhcp::Reservation> reservation_in(const Json& arguments) {
   return reservation;
 }
 
-Result<Answer> reserve(DhcpService& dhcp, const Json& arguments) {
+}  // namespace
+
+Answer list_leases(const DhcpService& dhcp) {
+  Json list = Json::array();
+  for (const auto& [network, leases] : dhcp.leases())
+    for (const dhcp::Lease& lease : leases) list.push_back(lease_json(dhcp, network, lease));
+  return Answer::list_of(std::move(list));
+}
+
+Result<Answer> release_lease(DhcpService& dhcp, const Json& arguments) {
+  const auto address = argument(arguments, "address", config::host_address);
+  if (!address) return tl::unexpected(address.error());
+  const auto released = dhcp.release(*address);
+  if (!released) return tl::unexpected(released.error());
+  return Answer::object({{"address", net::to_string(*address)},
+                         {"mac", net::to_string(released->mac)},
+                         {"port", text_or_null(released->port)}});
+}
+
+Result<Answer> add_reservation(DhcpService& dhcp, const Json& arguments) {
   const auto reservation = reservation_in(arguments);
   if (!reservation) return tl::unexpected(reservation.error());
   const auto network = dhcp.reserve(*reservation);
@@ -102,21 +104,12 @@ Result<Answer> reserve(DhcpService& dhcp, const Json& arguments) {
                          {"hostname", text_or_null(reservation->hostname)}});
 }
 
-Result<Answer> unreserve(DhcpService& dhcp, const Json& arguments) {
+Result<Answer> delete_reservation(DhcpService& dhcp, const Json& arguments) {
   const auto address = argument(arguments, "address", config::host_address);
   if (!address) return tl::unexpected(address.error());
   const auto network = dhcp.unreserve(*address);
   if (!network) return tl::unexpected(network.error());
   return Answer::object({{"network", *network}, {"address", net::to_string(*address)}});
-}
-
-}  // namespace
-
-void register_dhcp_commands(admin::Server& server, DhcpService& dhcp) {
-  server.answer("leases", [&dhcp](const Json&) { return Result<Answer>(leases(dhcp)); });
-  server.answer("lease-release", [&dhcp](const Json& arguments) { return release(dhcp, arguments); });
-  server.answer("reserve-add", [&dhcp](const Json& arguments) { return reserve(dhcp, arguments); });
-  server.answer("reserve-del", [&dhcp](const Json& arguments) { return unreserve(dhcp, arguments); });
 }
 
 }  // namespace vmnat::control

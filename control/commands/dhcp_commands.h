@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The admin commands about DHCP: leases and reservations, listed and changed by hand.
+// The admin commands about DHCP, which list leases and change leases and reservations; see admin/README.md.
 #pragma once
 
 #include "control/admin/server.h"
@@ -7,7 +7,9 @@
 
 namespace vmnat::control {
 
-// `leases`, `lease-release`, `reserve-add`, `reserve-del`; see admin/README.md. `dhcp` outlives the server.
-void register_dhcp_commands(admin::Server& server, DhcpService& dhcp);
+admin::Answer list_leases(const DhcpService& dhcp);
+Result<admin::Answer> release_lease(DhcpService& dhcp, const admin::Json& arguments);
+Result<admin::Answer> add_reservation(DhcpService& dhcp, const admin::Json& arguments);
+Result<admin::Answer> delete_reservation(DhcpService& dhcp, const admin::Json& arguments);
 
 }  // namespace vmnat::control

@@ -35,7 +35,7 @@ class SessionCursor {
                 SessionFilter filter)
       : config_(config), ports_(ports), workers_(workers), filter_(std::move(filter)), left_(filter_.limit) {}
 
-  // The next session that matches; nothing of either kind is said twice.
+  // The next session that matches; each is answered once.
   Pull next(Json& item) {
     SessionView view{};
     const Pull pull = next_match(view);

@@ -7,6 +7,7 @@
 #include <map>
 #include <ostream>
 
+#include "control/admin/commands.h"
 #include "control/admin/session_filter.h"
 #include "control/config/values.h"
 
@@ -35,6 +36,12 @@ std::string checked_memory(const std::string& text) {
   return text == "none" || config::byte_size(text) ? "" : "'" + text + "' is not a size (512M, 1G) or none";
 }
 
+// The subcommand `name`, with the help of the daemon's command of that name, or of `row`.
+CLI::App* add_command(CLI::App& app, std::string_view name, std::string_view row = {}) {
+  const admin::Command* command = admin::find_command(row.empty() ? name : row);
+  return app.add_subcommand(std::string{name}, std::string{command->help});
+}
+
 void add_filters(CLI::App& command, FilterOptions& options) {
   const auto add = [&](const std::string& name, const std::string& description) {
     return command.add_option("--" + name, options.texts[name], description);
@@ -59,7 +66,7 @@ nlohmann::json arguments_of(const CLI::App& command, const FilterOptions& option
 }
 
 void add_sessions(CLI::App& app, FilterOptions& options, CommandLine& line) {
-  CLI::App* sessions = app.add_subcommand("sessions", "the sessions that the NAT remembers");
+  CLI::App* sessions = add_command(app, "sessions");
   add_filters(*sessions, options);
   sessions->add_option("--limit", options.limit, "at most this many")->check(CLI::PositiveNumber);
   CLI::Option* count = sessions->add_flag("--count", options.count, "only how many there are");
@@ -73,7 +80,7 @@ void add_sessions(CLI::App& app, FilterOptions& options, CommandLine& line) {
 }
 
 void add_flush(CLI::App& app, FilterOptions& options) {
-  CLI::App* flush = app.add_subcommand("flush", "end sessions: those that the filters select");
+  CLI::App* flush = add_command(app, "flush");
   add_filters(*flush, options);
   flush->add_flag("--all", options.all, "every session");
 }
@@ -104,21 +111,21 @@ std::string checked_address(const std::string& text) {
 }
 
 void add_dhcp(CLI::App& app, DhcpOptions& options) {
-  const auto verb = [&](CLI::App& noun, const std::string& name, const std::string& description) {
-    CLI::App* command = noun.add_subcommand(name, description);
+  const auto verb = [&](CLI::App& noun, const std::string& name) {
+    CLI::App* command = add_command(noun, name, noun.get_name() + "-" + name);
     command->add_option("ADDRESS", options.address, "a VM's address")->required()->check(checked_address);
     return command;
   };
   CLI::App* lease = app.add_subcommand("lease", "leases, changed by hand: release");
   CLI::App* reserve = app.add_subcommand("reserve", "reservations, changed by hand: add, del");
   for (CLI::App* noun : {lease, reserve}) noun->require_subcommand(1);
-  verb(*lease, "release", "end the lease of an address; the VM keeps it until it renews");
-  CLI::App* add = verb(*reserve, "add", "reserve an address, for good");
+  verb(*lease, "release");
+  CLI::App* add = verb(*reserve, "add");
   CLI::Option* mac =
       add->add_option("--mac", options.texts["mac"], "for this MAC address")->check(checked_mac);
   add->add_option("--port", options.texts["port"], "for whoever is on this VM port")->excludes(mac);
   add->add_option("--hostname", options.texts["hostname"], "told to the VM by DHCP");
-  verb(*reserve, "del", "take back what `reserve add` has reserved");
+  verb(*reserve, "del");
 }
 
 // "lease release" is the daemon's command lease-release.
@@ -131,20 +138,8 @@ void take_dhcp(const CLI::App& chosen, const DhcpOptions& options, CommandLine& 
 }
 
 void add_plain(CLI::App& app) {
-  app.add_subcommand("status", "whether all is well, in a few lines");
-  app.add_subcommand("ports", "the VMs' ports and the uplink");
-  app.add_subcommand("networks", "the networks");
-  app.add_subcommand("leases", "addresses given out by DHCP");
-  app.add_subcommand("counters", "every counter");
-  app.add_subcommand("workers", "the packet workers and their load");
-  app.add_subcommand("forwards", "external ports that lead to VMs");
-  app.add_subcommand("exhaustion",
-                     "remotes that sessions were refused towards for want of a port or by a limit");
-  app.add_subcommand("neighbors", "known addresses and their MAC addresses");
-  app.add_subcommand("invariants",
-                     "debugging: have each worker count its tables through; it rests meanwhile");
-  app.add_subcommand("config", "the configuration in effect, as YAML");
-  app.add_subcommand("reload", "read the configuration file again");
+  for (const admin::Command& command : admin::kCommands)
+    if (command.arguments == admin::Arguments::None) add_command(app, command.name);
 }
 
 // What CLI11 cannot check by itself; the sentence, or nothing.

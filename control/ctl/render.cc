@@ -24,10 +24,6 @@ const Json& at(const Json& object, std::string_view key, Keys... further) {
     return at(value, further...);
 }
 
-std::string expiry(const Json& time) {
-  return time.is_null() ? "never" : plain_text(time);
-}
-
 std::string memory_text(const Json& memory) {
   if (!at(memory, "bytes").is_number()) return "-";
   return fmt::format("{} MiB, {}", at(memory, "bytes").get<std::uint64_t>() >> 20,
@@ -73,7 +69,7 @@ struct Split {
 Split split(const Json& endpoint) {
   const std::string text = plain_text(endpoint);
   const auto colon = text.find(':');
-  return colon == text.npos ? Split{text, ""} : Split{text.substr(0, colon), text.substr(colon + 1)};
+  return colon == std::string::npos ? Split{text, ""} : Split{text.substr(0, colon), text.substr(colon + 1)};
 }
 
 // One direction of a session. ICMP queries have an identifier instead of ports.
@@ -95,61 +91,6 @@ std::string packet_counts(const Json& session, std::string_view packets, std::st
 std::string upper(std::string text) {
   for (char& c : text) c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   return text;
-}
-
-// "192.168.122.10,192.168.122.11 +3": what a port owns, by address, or by MAC where it may have any address.
-std::string owned_text(const Json& owned) {
-  constexpr std::size_t kShown = 2;
-  if (!owned.is_array()) return plain_text(owned);
-  Json names = Json::array();
-  for (const Json& one : owned)
-    if (names.size() < kShown) names.push_back(at(one, at(one, "address").is_null() ? "mac" : "address"));
-  return plain_text(names) + (owned.size() > kShown ? fmt::format(" +{}", owned.size() - kShown) : "");
-}
-
-}  // namespace
-
-std::vector<Column> columns_of(std::string_view command) {
-  if (command == "ports")
-    return {{"NAME", "name"},     {"NETWORK", "network"}, {"KIND", "kind"},
-            {"LINK", "link"},     {"MAC", "mac"},         {"ADDRESS", "address"},
-            {"RX", "rx_packets"}, {"TX", "tx_packets"},   {"OWNS", "owns", owned_text},
-            {"DROPS", "drops"},   {"REFUSED", "refused"}};
-  if (command == "networks")
-    return {{"NAME", "name"},       {"ADDRESS", "address"}, {"MAC", "mac"},       {"MTU", "mtu"},
-            {"FORWARD", "forward"}, {"PORTS", "ports"},     {"LEASES", "leases"}, {"EXTERNAL", "external"}};
-  if (command == "leases")
-    return {{"NETWORK", "network"},         {"ADDRESS", "address"},     {"MAC", "mac"},
-            {"HOSTNAME", "hostname"},       {"PORT", "port"},           {"STATE", "state"},
-            {"EXPIRES", "expires", expiry}, {"RESERVED", "reservation"}};
-  if (command == "sessions")
-    return {{"NETWORK", "network"},      {"PORT", "port"},          {"PROTO", "protocol"},
-            {"INTERNAL", "internal"},    {"EXTERNAL", "external"},  {"REMOTE", "remote"},
-            {"STATE", "state"},          {"IDLE_S", "idle_s"},      {"EXPIRES_S", "expires_s"},
-            {"PKTS_OUT", "packets_out"}, {"PKTS_IN", "packets_in"}, {"BYTES_OUT", "bytes_out"},
-            {"BYTES_IN", "bytes_in"}};
-  if (command == "workers")
-    return {{"WORKER", "worker"},
-            {"CPU", "cpu"},
-            {"BUSY", "busy_ratio", percent},
-            {"CYCLES/PKT", "cycles_per_packet", one_decimal},
-            {"PACKETS", "packets"},
-            {"SESSIONS", "sessions"},
-            {"HANDOFF", "handoff_ratio", percent}};
-  if (command == "invariants") return {{"WORKER", "worker"}, {"HOLDS", "holds"}, {"WHY", "why"}};
-  if (command == "forwards")
-    return {{"NETWORK", "network"},   {"PROTO", "protocol"}, {"EXTERNAL", "external"},
-            {"INTERNAL", "internal"}, {"PORT", "port"},      {"MAC", "mac"}};
-  if (command == "exhaustion")
-    return {{"REMOTE", "remote"},   {"REFUSED", "refused"}, {"EXCESS", "excess"},
-            {"NETWORK", "network"}, {"PORT", "port"},       {"CAUSE", "cause"}};
-  if (command == "neighbors")
-    return {{"ADDRESS", "address"},
-            {"MAC", "mac"},
-            {"NETWORK", "network"},
-            {"STATE", "state"},
-            {"AGE_S", "age_s"}};
-  return {};
 }
 
 std::string status_text(const Json& status) {
@@ -187,6 +128,58 @@ std::string counters_text(const Json& counters) {
   return text;
 }
 
+std::string reload_text(const Json& answer) {
+  const Json& changed = at(answer, "changed");
+  if (!changed.is_array() || changed.empty()) return "nothing has changed\n";
+  std::string text;
+  for (const Json& change : changed) text += plain_text(change) + "\n";
+  return text;
+}
+
+std::string released_text(const Json& lease) {
+  return fmt::format("the lease of {} for {} has ended\n", plain_text(at(lease, "address")),
+                     plain_text(at(lease, "mac")));
+}
+
+std::string reserved_text(const Json& reservation) {
+  const bool by_mac = !at(reservation, "mac").is_null();
+  return fmt::format("{} is reserved for {} {}\n", plain_text(at(reservation, "address")),
+                     by_mac ? "MAC" : "port", plain_text(at(reservation, by_mac ? "mac" : "port")));
+}
+
+std::string unreserved_text(const Json& reservation) {
+  return plain_text(at(reservation, "address")) + " is no longer reserved\n";
+}
+
+std::string config_text(const Json& config) {
+  return config.value("yaml", "");
+}
+
+std::string count_text(const Json& sessions) {
+  return plain_text(at(sessions, "count")) + "\n";
+}
+
+std::string flushed_text(const Json& flush) {
+  return plain_text(at(flush, "flushed")) + " sessions ended\n";
+}
+
+struct ObjectText {
+  std::string_view command;
+  std::string (*text)(const Json&);
+};
+constexpr ObjectText kTexts[] = {
+    {"status", status_text},          {"counters", counters_text},    {"config", config_text},
+    {"reload", reload_text},          {"sessions", count_text},       {"flush", flushed_text},
+    {"lease-release", released_text}, {"reserve-add", reserved_text}, {"reserve-del", unreserved_text},
+};
+
+}  // namespace
+
+std::string object_text(std::string_view command, const Json& object) {
+  const auto* const found = std::ranges::find(kTexts, command, &ObjectText::command);
+  return found == std::end(kTexts) ? object.dump(2) + "\n" : found->text(object);
+}
+
 std::string stages_text(const Json& worker) {
   const Json& stages = at(worker, "stages");
   if (!stages.is_object()) return "";
@@ -197,24 +190,6 @@ std::string stages_text(const Json& worker) {
           fmt::format("{}{} {}", text.empty() ? "" : ", ", stage, one_decimal(at(cost, "cycles_per_packet")));
   return fmt::format("worker {}: {} cycles a packet\n", plain_text(at(worker, "worker")),
                      text.empty() ? "no" : text);
-}
-
-std::string reload_text(const Json& answer) {
-  const Json& changed = at(answer, "changed");
-  if (!changed.is_array() || changed.empty()) return "nothing has changed\n";
-  std::string text;
-  for (const Json& change : changed) text += plain_text(change) + "\n";
-  return text;
-}
-
-std::string dhcp_change_text(std::string_view command, const Json& answer) {
-  const std::string address = plain_text(at(answer, "address"));
-  if (command == "lease-release")
-    return fmt::format("the lease of {} for {} has ended\n", address, plain_text(at(answer, "mac")));
-  if (command == "reserve-del") return address + " is no longer reserved\n";
-  const bool by_mac = !at(answer, "mac").is_null();
-  return fmt::format("{} is reserved for {} {}\n", address, by_mac ? "MAC" : "port",
-                     plain_text(at(answer, by_mac ? "mac" : "port")));
 }
 
 std::string conntrack_line(const Json& session) {

@@ -41,10 +41,6 @@ std::string plain_text(const Json& value) {
   return value.dump();
 }
 
-std::string percent(const Json& ratio) {
-  return ratio.is_number() ? fmt::format("{:.1f} %", ratio.get<double>() * 100) : plain_text(ratio);
-}
-
 std::string one_decimal(const Json& number) {
   return number.is_number() ? fmt::format("{:.1f}", number.get<double>()) : plain_text(number);
 }
@@ -59,17 +55,48 @@ std::string duration_text(const Json& seconds) {
   return text + fmt::format("{}s", total % 60);
 }
 
-Table::Table(std::vector<Column> columns, std::ostream& out)
-    : columns_(std::move(columns)), out_(out), widths_(columns_.size()), right_(columns_.size(), false) {
+namespace {
+
+// "192.168.122.10,192.168.122.11 +3": the address of what is owned, or its MAC where it may have any address.
+std::string owned_text(const Json& owned) {
+  constexpr std::size_t kShown = 2;
+  if (!owned.is_array()) return plain_text(owned);
+  Json names = Json::array();
+  for (const Json& one : owned)
+    if (names.size() < kShown && one.is_object())
+      names.push_back(one.value("address", Json()).is_null() ? one.value("mac", Json()) : one["address"]);
+  return plain_text(names) + (owned.size() > kShown ? fmt::format(" +{}", owned.size() - kShown) : "");
+}
+
+std::string cell_text(admin::Cell cell, const Json& value) {
+  switch (cell) {
+    case admin::Cell::Plain:
+      break;
+    case admin::Cell::Percent:
+      return value.is_number() ? fmt::format("{:.1f} %", value.get<double>() * 100) : plain_text(value);
+    case admin::Cell::OneDecimal:
+      return one_decimal(value);
+    case admin::Cell::Expiry:
+      return value.is_null() ? "never" : plain_text(value);
+    case admin::Cell::Owned:
+      return owned_text(value);
+  }
+  return plain_text(value);
+}
+
+}  // namespace
+
+Table::Table(std::span<const admin::Column> columns, std::ostream& out)
+    : columns_(columns), out_(out), widths_(columns_.size()), right_(columns_.size(), false) {
   for (std::size_t i = 0; i < columns_.size(); ++i) widths_[i] = columns_[i].title.size();
 }
 
 void Table::add(const Json& object) {
   std::vector<Cell> cells;
-  for (const Column& column : columns_) {
+  for (const admin::Column& column : columns_) {
     const auto at = object.is_object() ? object.find(column.key) : object.end();
     const Json value = at == object.end() ? Json() : *at;
-    cells.push_back({column.text != nullptr ? column.text(value) : plain_text(value), value.is_number()});
+    cells.push_back({cell_text(column.cell, value), value.is_number()});
   }
   page_.push_back(std::move(cells));
   if (page_.size() == kPageRows) print_page();
@@ -88,7 +115,7 @@ void Table::print_page() {
       right_[i] =
           std::any_of(page_.begin(), page_.end(), [=](const auto& cells) { return cells[i].is_number; });
     std::vector<Cell> titles;
-    for (const Column& column : columns_) titles.push_back({std::string{column.title}, false});
+    for (const admin::Column& column : columns_) titles.push_back({std::string{column.title}, false});
     print_line(titles);
     titles_printed_ = true;
   }

@@ -10,23 +10,18 @@
 
 #include <iosfwd>
 #include <nlohmann/json_fwd.hpp>
+#include <span>
 #include <string>
-#include <string_view>
 #include <vector>
+
+#include "control/admin/commands.h"
 
 namespace vmnat::ctl {
 
 using Json = nlohmann::json;
 
-struct Column {
-  std::string_view title;
-  std::string_view key;                        // of the object
-  std::string (*text)(const Json&) = nullptr;  // nothing: plain_text
-};
-
 // A value as a person reads it: strings without quotes, "-" for null, lists with commas, {a: 1} as "a 1".
 std::string plain_text(const Json& value);
-std::string percent(const Json& ratio);  // 0.123 -> "12.3 %"
 std::string one_decimal(const Json& number);
 std::string duration_text(const Json& seconds);  // 93784 -> "1d 2h 3m 4s"
 
@@ -34,7 +29,7 @@ class Table {
  public:
   static constexpr std::size_t kPageRows = 1000;
 
-  Table(std::vector<Column> columns, std::ostream& out);
+  Table(std::span<const admin::Column> columns, std::ostream& out);
   void add(const Json& object);
   void finish();  // prints what is left, and the titles when there was no row
 
@@ -46,7 +41,7 @@ class Table {
   void print_page();
   void print_line(const std::vector<Cell>& cells);
 
-  std::vector<Column> columns_;
+  std::span<const admin::Column> columns_;
   std::ostream& out_;
   std::vector<std::vector<Cell>> page_;
   std::vector<std::size_t> widths_;

@@ -2,8 +2,8 @@
 // How to put a VM on a port: the arguments for QEMU and the element for libvirt, from the port's own values.
 //
 // A vhost-user NIC works only with guest memory that is shared; both recipes say so, as forgetting it is the
-// classic reason for "link up, no packets". Our mode is the opposite of the other side's: on a port of mode
-// client, QEMU listens (libvirt's mode='server').
+// classic reason for "link up, no packets". A port's mode is vmnatd's part, the opposite of QEMU's: on a port
+// of mode client, QEMU listens (libvirt's mode='server').
 #pragma once
 
 #include <string>

@@ -2,7 +2,6 @@
 // One request, and its answer in the form that was asked for.
 #include "control/ctl/vmnatctl.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
@@ -14,70 +13,57 @@
 namespace vmnat::ctl {
 namespace {
 
-using Asked = tl::expected<admin::Answer::Kind, admin::CallError>;
+using Kind = admin::Answer::Kind;
+using Asked = tl::expected<Kind, admin::CallError>;
 
 Exit fail(const admin::CallError& error, std::ostream& err) {
   err << "vmnatctl: " << error.what << '\n';
   return error.kind == admin::CallError::Kind::CannotConnect ? Exit::CannotConnect : Exit::DaemonError;
 }
 
-Asked ask(const CommandLine& line, const std::function<void(const Json&)>& on_element) {
-  return admin::call(line.socket, line.command, line.arguments,
-                     [&](std::string_view text) { on_element(Json::parse(text, nullptr, false)); });
-}
-
-bool answers_a_list(const CommandLine& line) {
-  return !columns_of(line.command).empty() && !line.arguments.contains("count");
+Asked ask(const CommandLine& line, const std::function<void(Kind, const Json&)>& on_element) {
+  return admin::call(line.socket, line.command, line.arguments, [&](Kind kind, std::string_view text) {
+    on_element(kind, Json::parse(text, nullptr, false));
+  });
 }
 
 // The lines of JSON as they come, as one array when it is a list. An array that broke off is left open: it
 // must not look like the whole.
 Exit print_json(const CommandLine& line, std::ostream& out, std::ostream& err) {
-  std::string_view separator = answers_a_list(line) ? "[\n" : "";
-  const auto kind = admin::call(line.socket, line.command, line.arguments, [&](std::string_view element) {
-    out << separator << element;
-    separator = ",\n";
-  });
+  bool is_empty = true;
+  const auto kind =
+      admin::call(line.socket, line.command, line.arguments, [&](Kind of, std::string_view element) {
+        out << (!is_empty ? ",\n" : of == Kind::List ? "[\n" : "") << element;
+        is_empty = false;
+      });
   if (!kind) return fail(kind.error(), err);
-  const bool is_empty_list = separator == "[\n";
-  if (answers_a_list(line)) out << (is_empty_list ? "[]" : "\n]");
+  if (*kind == Kind::List) out << (is_empty ? "[]" : "\n]");
   out << '\n';
   return Exit::Ok;
 }
 
-Exit print_table(const CommandLine& line, std::ostream& out, std::ostream& err) {
-  Table table(columns_of(line.command), out);
+Exit print_conntrack(const CommandLine& line, std::ostream& out, std::ostream& err) {
+  const auto kind = ask(line, [&](Kind, const Json& session) { out << conntrack_line(session); });
+  return kind ? Exit::Ok : fail(kind.error(), err);
+}
+
+// A list as a table, an object as its command's text.
+Exit print_text(const CommandLine& line, std::ostream& out, std::ostream& err) {
+  const admin::Command* command = admin::find_command(line.command);
+  Table table(command == nullptr ? std::span<const admin::Column>{} : command->columns, out);
   std::string below;
-  const auto kind = ask(line, [&](const Json& element) {
+  const auto kind = ask(line, [&](Kind of, const Json& element) {
+    if (of == Kind::Object) {
+      out << object_text(line.command, element);
+      return;
+    }
     table.add(element);
     if (line.command == "workers") below += stages_text(element);
   });
   if (!kind) return fail(kind.error(), err);
-  table.finish();
+  if (*kind == Kind::List) table.finish();
   out << below;
   return Exit::Ok;
-}
-
-Exit print_conntrack(const CommandLine& line, std::ostream& out, std::ostream& err) {
-  const auto kind = ask(line, [&](const Json& element) { out << conntrack_line(element); });
-  return kind ? Exit::Ok : fail(kind.error(), err);
-}
-
-std::string text_of(const CommandLine& line, const Json& answer) {
-  if (line.command == "status") return status_text(answer);
-  if (line.command == "counters") return counters_text(answer);
-  if (line.command == "reload") return reload_text(answer);
-  if (line.command == "config") return answer.value("yaml", "");
-  if (line.command == "sessions") return plain_text(answer.value("count", Json())) + "\n";
-  if (line.command.starts_with("lease-") || line.command.starts_with("reserve-"))
-    return dhcp_change_text(line.command, answer);
-  if (line.command == "flush") return plain_text(answer.value("flushed", Json())) + " sessions ended\n";
-  return answer.dump(2) + "\n";
-}
-
-Exit print_text(const CommandLine& line, std::ostream& out, std::ostream& err) {
-  const auto kind = ask(line, [&](const Json& answer) { out << text_of(line, answer); });
-  return kind ? Exit::Ok : fail(kind.error(), err);
 }
 
 // qemu-args and libvirt-xml are made here, from what `ports` says.
@@ -85,7 +71,7 @@ Exit print_recipe(const CommandLine& line, std::ostream& out, std::ostream& err)
   CommandLine ports = line;
   ports.command = "ports";
   Json found;
-  const auto kind = ask(ports, [&](const Json& port) {
+  const auto kind = ask(ports, [&](Kind, const Json& port) {
     if (port.value("name", "") == line.port) found = port;
   });
   if (!kind) return fail(kind.error(), err);
@@ -107,9 +93,8 @@ Exit print_recipe(const CommandLine& line, std::ostream& out, std::ostream& err)
 Exit run(const CommandLine& line, std::ostream& out, std::ostream& err) {
   if (!line.port.empty()) return print_recipe(line, out, err);
   if (line.json) return print_json(line, out, err);
-  const bool is_list = answers_a_list(line);
-  if (is_list && line.format == SessionFormat::Conntrack) return print_conntrack(line, out, err);
-  return is_list ? print_table(line, out, err) : print_text(line, out, err);
+  if (line.format == SessionFormat::Conntrack) return print_conntrack(line, out, err);
+  return print_text(line, out, err);
 }
 
 }  // namespace

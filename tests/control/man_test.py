@@ -33,11 +33,20 @@ def words_of(page):
 
 
 def check_vmnatctl():
-    words = words_of((DOCS / "vmnatctl.1").read_text())
+    page = (DOCS / "vmnatctl.1").read_text()
+    words = words_of(page)
     top = help_of()
     commands = re.findall(r"^  ([a-z][\w-]*) ", top.split("Subcommands:")[1], re.MULTILINE)
     check(len(commands) > 10, "--help lists the commands")
-    for text in [top] + [help_of(command) for command in commands]:
+    texts = [top] + [help_of(command) for command in commands]
+    for command, text in zip(commands, texts[1:]):
+        if "Subcommands:" in text:
+            verbs = re.findall(r"^  ([a-z][\w-]*) ", text.split("Subcommands:")[1], re.MULTILINE)
+            check(verbs, f"vmnatctl {command} --help lists its verbs")
+            for verb in verbs:
+                check(f"{command} {verb}" in page, f"vmnatctl(1) has {command} {verb}")
+            texts += [help_of(command, verb) for verb in verbs]
+    for text in texts:
         for option in re.findall(r"^  (?:-h,)?(--[\w-]+)", text, re.MULTILINE):
             check(option in words, f"vmnatctl(1) has {option}")
     for command in commands:

@@ -333,15 +333,15 @@ TEST_F(AdminClient, GetsElementsOneByOne) {
   RunningServer server(path);
   server.answer("list", [](const Json&) { return Answer::list_of(Json::parse(R"([{"n":1},{"n":2}])")); });
   std::string lines;
-  const auto kind =
-      call(path, "list", Json::object(), [&](std::string_view line) { lines += std::string{line} + ";"; });
+  const auto kind = call(path, "list", Json::object(),
+                         [&](Answer::Kind, std::string_view line) { lines += std::string{line} + ";"; });
   ASSERT_TRUE(kind.has_value());
   EXPECT_EQ(*kind, Answer::Kind::List);
   EXPECT_EQ(lines, "{\"n\":1};{\"n\":2};");
 }
 
 TEST_F(AdminClient, TellsFailuresApart) {
-  const auto ignore = [](std::string_view) {};
+  const auto ignore = [](Answer::Kind, std::string_view) {};
   const auto absent = call(path, "x", Json::object(), ignore);
   ASSERT_FALSE(absent.has_value());
   EXPECT_EQ(absent.error().kind, CallError::Kind::CannotConnect);
@@ -359,6 +359,18 @@ TEST_F(AdminClient, TellsFailuresApart) {
   ASSERT_FALSE(broken.has_value());
   EXPECT_EQ(broken.error().kind, CallError::Kind::BrokenOff);
   EXPECT_EQ(broken.error().what, "the answer broke off: gone");
+}
+
+TEST_F(AdminClient, GivesUpOnADaemonThatIsSilent) {
+  RunningServer server(path);
+  server.answer("never", [](const Json&) { return Answer::object_later([](Json&) { return Pull::Later; }); });
+  const auto silent = call(
+      path, "never", Json::object(), [](Answer::Kind, std::string_view) {}, 50ms);
+  ASSERT_FALSE(silent.has_value());
+  EXPECT_EQ(silent.error().kind, CallError::Kind::BrokenOff);
+  const auto too_long = call("/" + std::string(200, 'x'), "x", Json::object(), {});
+  EXPECT_EQ(too_long.error().kind, CallError::Kind::CannotConnect);
+  EXPECT_NE(too_long.error().what.find("File name too long"), std::string::npos) << too_long.error().what;
 }
 
 TEST(SessionFilter, ReadsEveryArgument) {

@@ -12,7 +12,7 @@ namespace {
 
 std::string table_of(const std::string& command, const std::string& rows) {
   std::ostringstream out;
-  Table table(columns_of(command), out);
+  Table table(admin::find_command(command)->columns, out);
   for (const Json& row : Json::parse(rows)) table.add(row);
   table.finish();
   return out.str();
@@ -40,7 +40,7 @@ TEST(Table, ShowsWhatIsMissingAsADash) {
 
 TEST(Table, PrintsAPageBeforeTheLastRowIsThere) {
   std::ostringstream out;
-  Table table(columns_of("neighbors"), out);
+  Table table(admin::kNeighborColumns, out);
   for (std::size_t i = 0; i < Table::kPageRows; ++i) table.add({{"address", "10.0.0.1"}, {"age_s", i}});
   EXPECT_NE(out.str().find("999\n"), std::string::npos);
   table.add({{"address", "10.0.0.2"}, {"age_s", 10}});
@@ -103,7 +103,7 @@ TEST(Networks, ShowTheirExternalAddresses) {
 }
 
 TEST(Status, SaysInAFewLinesWhetherAllIsWell) {
-  EXPECT_EQ(status_text(Json::parse(R"({"version":"0.1.0","state":"running","uptime_s":93784,
+  EXPECT_EQ(object_text("status", Json::parse(R"({"version":"0.1.0","state":"running","uptime_s":93784,
       "config":"/etc/vmnat/vmnat.yaml","workers":2,"steering":"flow_rules","networks":1,"ports":{"up":3,"total":4},"leases":3,
       "sessions":{"active":12,"capacity":1048576},"memory":{"bytes":536870912,"hugepages":false},
       "uplink":{"device":"eth0","link":"up","address":"203.0.113.2/24","gateway":"203.0.113.1","gateway_mac":null},
@@ -119,7 +119,7 @@ TEST(Status, SaysInAFewLinesWhetherAllIsWell) {
             "memory    512 MiB, no hugepages\n"
             "note      runs without hugepages: slower\n");
   const auto with_uplink = [](const std::string& uplink) {
-    return status_text(Json::parse(R"({"uplink":{"device":"eth0","link":"up",)" + uplink + "}}"));
+    return object_text("status", Json::parse(R"({"uplink":{"device":"eth0","link":"up",)" + uplink + "}}"));
   };
   EXPECT_NE(with_uplink(R"("address":"203.0.113.5/24","gateway":"203.0.113.1","gateway_mac":null,
       "dhcp":{"state":"bound","server":"203.0.113.1","expires":"2026-01-01T12:00:00Z"})")
@@ -129,12 +129,13 @@ TEST(Status, SaysInAFewLinesWhetherAllIsWell) {
   EXPECT_NE(with_uplink(R"("address":null,"dhcp":{"state":"selecting","server":null,"expires":null})")
                 .find("uplink    eth0 up, no address, DHCP selecting\n"),
             std::string::npos);
-  EXPECT_NE(status_text(Json::object()).find("uplink    - -, - via - (not resolved)\n"), std::string::npos);
+  EXPECT_NE(object_text("status", Json::object()).find("uplink    - -, - via - (not resolved)\n"),
+            std::string::npos);
 }
 
 TEST(DhcpChanges, AreOneSentence) {
   const auto text = [](const char* command, const char* answer) {
-    return dhcp_change_text(command, Json::parse(answer));
+    return object_text(command, Json::parse(answer));
   };
   EXPECT_EQ(text("lease-release", R"({"address":"192.168.122.5","mac":"52:54:00:00:00:01","port":"vm1"})"),
             "the lease of 192.168.122.5 for 52:54:00:00:00:01 has ended\n");
@@ -146,15 +147,15 @@ TEST(DhcpChanges, AreOneSentence) {
 }
 
 TEST(Counters, AreOneALine) {
-  EXPECT_EQ(counters_text(Json::parse(R"({"received":1000,"drop.no_session":7})")),
+  EXPECT_EQ(object_text("counters", Json::parse(R"({"received":1000,"drop.no_session":7})")),
             "drop.no_session     7\n"
             "received         1000\n");
-  EXPECT_EQ(counters_text(Json::object()), "");
+  EXPECT_EQ(object_text("counters", Json::object()), "");
 }
 
 TEST(Reload, SaysWhatHasChanged) {
-  EXPECT_EQ(reload_text(Json::parse(R"({"changed":[]})")), "nothing has changed\n");
-  EXPECT_EQ(reload_text(Json::parse(R"({"changed":["network a: port vm2 added"]})")),
+  EXPECT_EQ(object_text("reload", Json::parse(R"({"changed":[]})")), "nothing has changed\n");
+  EXPECT_EQ(object_text("reload", Json::parse(R"({"changed":["network a: port vm2 added"]})")),
             "network a: port vm2 added\n");
 }
 
