@@ -1,61 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plain blocking sockets: vmnatctl has nothing else to do while it waits.
+// Asio's operations, each waited for: vmnatctl has nothing else to do meanwhile.
 #include "control/admin/client.h"
 
-#include <cerrno>
-#include <cstring>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/error.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/write.hpp>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 namespace vmnat::admin {
 namespace {
 
+namespace asio = boost::asio;
+using asio::local::stream_protocol;
+using boost::system::error_code;
 using Kind = CallError::Kind;
 
 tl::unexpected<CallError> failure(Kind kind, std::string what) {
   return tl::unexpected(CallError{kind, std::move(what)});
 }
 
-class Socket {
+class Connection {
  public:
-  Socket() : fd_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {}
-  ~Socket() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Socket(const Socket&) = delete;
-  Socket& operator=(const Socket&) = delete;
+  explicit Connection(std::chrono::milliseconds patience) : patience_(patience), socket_(context_) {}
 
-  // 0, or the errno of what failed.
-  int connect(const std::string& path, std::chrono::milliseconds patience) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path.size() >= sizeof address.sun_path) return ENAMETOOLONG;
-    std::memcpy(address.sun_path, path.data(), path.size());
-    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(patience);
-    const timeval limit{.tv_sec = seconds.count(), .tv_usec = (patience - seconds).count() * 1000};
-    ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    ::setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    return ::connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ? 0 : errno;
+  error_code connect(const std::string& path) try {
+    const stream_protocol::endpoint endpoint(path);
+    return wait_for(
+        [&](auto done) { socket_.async_connect(endpoint, [done](error_code error) { done(error, 0); }); });
+  } catch (const boost::system::system_error& error) {
+    return error.code();  // a path that is too long for a socket
   }
 
-  bool send(std::string_view text) {
-    while (!text.empty()) {
-      const ssize_t sent = ::send(fd_, text.data(), text.size(), MSG_NOSIGNAL);
-      if (sent <= 0) return false;
-      text.remove_prefix(static_cast<std::size_t>(sent));
-    }
-    return true;
+  bool send(const std::string& text) {
+    return !wait_for([&](auto done) { asio::async_write(socket_, asio::buffer(text), done); });
   }
 
   // The next line without its newline, valid until the next call; nothing when the stream ends or stalls.
   std::optional<std::string_view> next_line() {
     for (;;) {
       const auto newline = buffer_.find('\n', searched_);
-      if (newline != buffer_.npos) {
+      if (newline != std::string::npos) {
         const std::string_view line(buffer_.data() + start_, newline - start_);
         start_ = searched_ = newline + 1;
         return line;
@@ -63,29 +50,57 @@ class Socket {
       buffer_.erase(0, start_);
       start_ = 0;
       searched_ = buffer_.size();
-      char block[65536];
-      const ssize_t length = ::recv(fd_, block, sizeof block, 0);
-      if (length <= 0) return std::nullopt;
-      buffer_.append(block, static_cast<std::size_t>(length));
+      if (!read_more()) return std::nullopt;
     }
   }
 
  private:
-  int fd_;
+  // Begins an operation and waits until it is done. One that takes too long is given up, and so is the
+  // connection.
+  template <typename Begin>
+  error_code wait_for(Begin begin) {
+    error_code result;
+    begin([this, &result](error_code error, std::size_t length) {
+      result = error;
+      length_ = length;
+    });
+    context_.restart();
+    context_.run_for(patience_);
+    if (context_.stopped()) return result;
+    socket_.close();
+    context_.run();
+    return result;
+  }
+
+  bool read_more() {
+    constexpr std::size_t kBlock = 65536;
+    const std::size_t before = buffer_.size();
+    buffer_.resize(before + kBlock);
+    const error_code error = wait_for(
+        [&](auto done) { socket_.async_read_some(asio::buffer(buffer_.data() + before, kBlock), done); });
+    buffer_.resize(before + (error ? 0 : length_));
+    return !error;
+  }
+
+  std::chrono::milliseconds patience_;
+  asio::io_context context_{1};
+  stream_protocol::socket socket_;
+  std::size_t length_ = 0;  // of what the last operation sent or read
   std::string buffer_;
   std::size_t start_ = 0, searched_ = 0;
 };
 
-std::string why_not_connected(const std::string& path, int error) {
-  if (error == ENOENT)
+std::string why_not_connected(const std::string& path, error_code error) {
+  if (error == boost::system::errc::no_such_file_or_directory)
     return "there is no socket " + path + " (is vmnatd running? its path is control.socket)";
-  if (error == ECONNREFUSED) return "nobody answers on " + path + " (vmnatd is not running)";
-  if (error == EACCES) return "no permission to use " + path + " (try as root)";
-  return "cannot connect to " + path + ": " + std::strerror(error);
+  if (error == asio::error::connection_refused)
+    return "nobody answers on " + path + " (vmnatd is not running)";
+  if (error == asio::error::access_denied) return "no permission to use " + path + " (try as root)";
+  return "cannot connect to " + path + ": " + error.message();
 }
 
-tl::expected<Answer::Kind, CallError> read_header(Socket& socket) {
-  const auto line = socket.next_line();
+tl::expected<Answer::Kind, CallError> read_header(Connection& vmnatd) {
+  const auto line = vmnatd.next_line();
   if (!line) return failure(Kind::BrokenOff, "vmnatd closed the connection without an answer");
   const Json header = Json::parse(*line, nullptr, false);
   if (!header.is_object() || !header.contains("ok"))
@@ -99,15 +114,15 @@ tl::expected<Answer::Kind, CallError> read_header(Socket& socket) {
 tl::expected<Answer::Kind, CallError> call(const std::string& socket_path, const std::string& command,
                                            const Json& arguments, const OnElement& on_element,
                                            std::chrono::milliseconds patience) {
-  Socket socket;
-  if (const int error = socket.connect(socket_path, patience); error != 0)
+  Connection vmnatd(patience);
+  if (const error_code error = vmnatd.connect(socket_path))
     return failure(Kind::CannotConnect, why_not_connected(socket_path, error));
-  if (!socket.send(Json{{"command", command}, {"arguments", arguments}}.dump() + "\n"))
+  if (!vmnatd.send(Json{{"command", command}, {"arguments", arguments}}.dump() + "\n"))
     return failure(Kind::BrokenOff, "vmnatd closed the connection without an answer");
 
-  const auto kind = read_header(socket);
+  auto kind = read_header(vmnatd);
   if (!kind) return kind;
-  while (const auto line = socket.next_line()) {
+  while (const auto line = vmnatd.next_line()) {
     if (!line->starts_with(R"({"end":)")) {
       on_element(*kind, *line);
       continue;
