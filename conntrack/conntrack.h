@@ -130,7 +130,7 @@ class Conntrack {
   unsigned find_burst(std::span<const FlowKey> keys, Session** found);
   [[nodiscard]] Session* find(const FlowKey& key);
 
-  // Sessions of the present burst: no early drop ends them. Holds until the next call.
+  // Sessions of the present burst: no eviction ends them. Holds until the next call.
   void spare(std::span<Session* const> in_play) { in_play_ = in_play; }
   // For a frame without a session. If an earlier frame of the burst has opened it meanwhile, it is returned.
   Opened open_outbound(const OutboundFlow& flow, unsigned policy_id, Time now);
@@ -247,7 +247,7 @@ class Conntrack {
   [[nodiscard]] bool has_room_for(PortIndex vm_port) const;
   Verdict admit(PortIndex vm_port, Direction opener, const NatPolicy& policy, Time now);
   template <typename Predicate>
-  bool drop_early(Time now, Predicate yields);
+  bool evict(Time now, Predicate yields);
   [[nodiscard]] bool is_in_play(const Session& session) const;
   void enter_port(PortIndex vm_port, Direction opener);
   void leave_port(PortIndex vm_port, Direction opener);
@@ -299,7 +299,7 @@ class Conntrack {
   std::uint64_t all_parts_;              // the sum of the parts
   std::uint64_t parts_taken_ = 0;        // how much of the sum is in use
   std::span<Session* const> in_play_;
-  std::uint32_t drop_position_ = 0;                     // where the last look for a session to drop ended
+  std::uint32_t evict_position_ = 0;                    // where the last look for a session to evict ended
   ReservedArray<std::atomic<std::uint32_t>> timeouts_;  // [policy][state], ticks
 
   struct Sweep {

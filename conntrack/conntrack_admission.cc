@@ -19,7 +19,7 @@
 namespace vmnat::conntrack {
 namespace {
 
-constexpr std::uint32_t kLookedAt = 64;  // records, to find one to drop
+constexpr std::uint32_t kLookedAt = 64;  // records, to find one to evict
 constexpr unsigned kToChooseFrom = 4;    // of these, the one that has been silent longest goes
 constexpr unsigned kAhead = 4;           // records prefetched
 
@@ -59,20 +59,20 @@ Verdict Conntrack::admit(PortIndex vm_port, Direction opener, const NatPolicy& p
   const auto is_of_allowance = [&](const Session& session) {
     return session.vm_port() == vm_port && session.opener() == opener;
   };
-  if (is_used_up && !drop_early(now, is_of_allowance)) return Verdict::SessionLimit;
+  if (is_used_up && !evict(now, is_of_allowance)) return Verdict::SessionLimit;
   if (has_room_for(vm_port)) return Verdict::Opened;
   const std::uint32_t own = sessions_of(vm_port);
   const auto yields = [&](const Session& session) {
     return session.opener() >= opener &&
            (session.vm_port() == vm_port || sessions_of(session.vm_port()) > own);
   };
-  return drop_early(now, yields) && has_room_for(vm_port) ? Verdict::Opened : Verdict::TableFull;
+  return evict(now, yields) && has_room_for(vm_port) ? Verdict::Opened : Verdict::TableFull;
 }
 
-// Ends one half-open session of those that yield, if a bounded look finds any. Sessions that remotes have
+// Evicts one half-open session of those that yield, if a bounded look finds any. Sessions that remotes have
 // opened go first; of equal ones, the one that has been silent longest.
 template <typename Predicate>
-bool Conntrack::drop_early(Time now, Predicate yields) {
+bool Conntrack::evict(Time now, Predicate yields) {
   const std::uint32_t end = high_water_.load(std::memory_order_relaxed);
   const auto rank = [&](const Session& session) {
     return std::pair(session.opener(), now - session.last_seen());
@@ -80,8 +80,8 @@ bool Conntrack::drop_early(Time now, Predicate yields) {
   Session* chosen = nullptr;
   unsigned found = 0;
   for (std::uint32_t left = std::min(kLookedAt, end); left > 0 && found < kToChooseFrom; --left) {
-    drop_position_ = drop_position_ + 1 < end ? drop_position_ + 1 : 0;
-    Session& session = sessions_[drop_position_];
+    evict_position_ = evict_position_ + 1 < end ? evict_position_ + 1 : 0;
+    Session& session = sessions_[evict_position_];
     __builtin_prefetch(&session + kAhead);
     if (!session.in_use() || session.is_assured() || is_in_play(session) || !yields(session)) continue;
     ++found;

@@ -74,7 +74,7 @@ class alignas(kCacheLineSize) Session {
   // Who opened it: the VM, or the remote.
   [[nodiscard]] Direction opener() const { return has(kInvited) ? Direction::Inbound : Direction::Outbound; }
   // Both sides want it: an open TCP connection, or an exchange that was answered. It is never ended for
-  // another session (Conntrack::drop_early).
+  // another session (Conntrack::evict).
   [[nodiscard]] bool is_assured() const {
     if (is_tcp(state())) return is_live(state());
     return traffic_[0] != 0 && traffic_[1] != 0;
