@@ -65,7 +65,7 @@ Result<rte_ring*> WorkerRings::make(const std::string& name, unsigned size, unsi
 }
 
 Result<dataplane::FrameRing> WorkerRings::make_frame_ring(const std::string& name, unsigned size) {
-  return make(name, size, sizeof(rte_mbuf*)).map([](rte_ring* ring) { return dataplane::FrameRing(ring); });
+  return make(name, size, sizeof(void*)).map([](rte_ring* ring) { return dataplane::FrameRing(ring); });
 }
 
 Result<void> WorkerRings::connect_to_control(unsigned worker, const std::vector<PortPlan>& ports) {

@@ -94,14 +94,14 @@ struct Burst {
 struct FrameNote {
   // What is left to do with the frame.
   enum class Errand : std::uint8_t {
-    Transmit,  // to leave by the port
+    Transmit,  // to leave by `port`
     Outbound,  // to be looked up, at the worker of its session
     Inbound,
     RouteOutbound,  // all that follows the switch
     RouteInbound,
     ReleasedOutbound,  // the same, for a fragment that has waited: the note holds its key
     ReleasedInbound,
-    Unreachable,  // to end, for this reason: nothing leads on
+    Unreachable,  // to end with an ICMP error: nothing leads on, and `reason` says why
   };
   PortIndex port = 0;  // where it came from; Transmit: where it is to leave by
   union {

@@ -94,7 +94,7 @@ struct DhcpServiceTest : testing::Test {
     std::vector<Answer> all;
     const auto committed = service->commit();
     for (const auto& [port, frame] : committed.replies) {
-      const auto parsed = dhcp::parse_frame(frame, dhcp::ChecksumState::Full);
+      const auto parsed = dhcp::parse_frame(frame);
       const auto& datagram = std::get<dhcp::Datagram>(parsed);
       const auto message = dhcp::parse_message(datagram.payload).value();
       all.push_back({*message.type(), message.header.yiaddr, message.header.chaddr, datagram.destination});
