@@ -27,8 +27,7 @@ template <>
 inline constexpr auto kKeys<Limits> = std::tuple{
     key("sessions_per_port", &Limits::sessions_per_port, kLimit,
         "Live sessions. 0: a share of the worker's table, one half for what the VM opens and a quarter for "
-        "what "
-        "remotes open to it; to lift that, set a large number.",
+        "what remotes open to it; to lift that, set a large number.",
         {.is_live = true}),
     key("new_sessions_per_second", &Limits::new_sessions_per_second, kLimit,
         "New sessions a second; 0: no limit.", {.is_live = true}),
@@ -60,19 +59,17 @@ inline constexpr auto kKeys<Nat> = std::tuple{
     key("overload", &Nat::overload, kBoolean, "Go on by remote endpoint when an address has no free port.",
         {.is_live = true}),
     key("tcp_mid_stream", &Nat::tcp_mid_stream, OneOf<TcpMidStream>{},
-        "TCP without a session that is no SYN, as after a restart. reset: the VM is answered by a RST; drop: "
-        "nobody "
-        "is; pick-up: it is taken for a connection that goes on, which it does where the external port is "
-        "the same.",
+        "TCP without a session that is no SYN, as after a restart. reset: the VM is answered by a RST; "
+        "drop: nobody is; pick-up: it is taken for a connection that goes on, which it does where the "
+        "external port is the same.",
         {.is_live = true}),
     key("mss_clamp", &Nat::mss_clamp, unless("auto", except("off", 0, within<std::uint16_t>(536, 9560))),
-        "The largest TCP segment (MSS) that either end is told of; auto: what the smaller of the "
-        "uplink's and the network's MTU leaves; off: nothing is changed.",
+        "The largest TCP segment (MSS) that either end is told of; auto: what the smaller of the uplink's "
+        "and the network's MTU leaves; off: nothing is changed.",
         {.example = "1360", .is_live = true}),
     key("exhaustion_icmp", &Nat::exhaustion_icmp, OneOf<ExhaustionIcmp>{},
         "What a VM is told by ICMP when no session is to be had: admin-prohibited (RFC 5508), "
-        "host-unreachable "
-        "(RFC 6888), or nothing: off.",
+        "host-unreachable (RFC 6888), or nothing: off.",
         {.is_live = true}),
     key("timeouts", &Nat::timeouts, Map{}, "After this time without a packet a session ends: 1s to 30d."),
     key("limits", &Nat::limits, Map{},

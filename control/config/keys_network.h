@@ -23,13 +23,11 @@ inline constexpr auto kKeys<VmPort> = std::tuple{
         "is leased."),
     key("guard", &VmPort::guard, OneOf<PortGuard>{},
         "on: the VM may send from its own addresses alone, and is neither router nor DHCP server to its "
-        "neighbours; "
-        "off, the default for a device: only the gateway's MAC and address are out of reach.",
+        "neighbours; off, the default for a device: only the gateway's MAC and address are out of reach.",
         {.default_varies = true}),
     key("relay", &VmPort::relay, kBoolean,
         "true, the default where the guard is off: DHCP relays, and bridges under a MAC of their own, are "
-        "heeded "
-        "behind the port; false: they are not.",
+        "heeded behind the port; false: they are not.",
         {.default_varies = true}),
 };
 template <>
@@ -53,8 +51,8 @@ inline constexpr auto kKeys<Network> = std::tuple{
         "true: VMs of this network cannot talk to each other; they reach the gateway and what is behind it."),
     key("ports", &Network::ports, Lines{}, "The VMs' ports, each a vhost-user socket or a device.",
         {.example =
-             "[{name: vm1, vhost_user: /run/vmnat/vm1.sock, mode: client, queues: 1, mac: any, address: any, "
-             "guard: on, relay: false}, {name: lab0, device: veth0}]"}),
+             "[{name: vm1, vhost_user: /run/vmnat/vm1.sock, mode: client, queues: 1, mac: any, address: "
+             "any, guard: on, relay: false}, {name: lab0, device: veth0}]"}),
     key("dhcp", &Network::dhcp, MapIfGiven{}, "Without this section there is no DHCP on the network."),
     key("nat", &Network::nat, Map{}, "How the network gets out, unless forward is none.",
         {.applies = [](const Network& network) { return network.forward == Forward::Nat; }}),
