@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Drop reasons: why frames end, one table for drops and one for punts. Each row generates the enumerator, the
-// counter's name (`drop.<name>`, part of the interface) and its one-line explanation (docs, `vmnatctl
-// counters`).
+// Drop reasons: why frames end, one table for drops and one for punts. Each row generates the enumerator and
+// the counter's name (`drop.<name>`, part of the interface), and explains it in a line.
 //
 // Every received frame ends in exactly one of: transmitted, punted for a reason, dropped for a reason.
 #pragma once
