@@ -11,7 +11,6 @@
 namespace vmnat::dhcp {
 namespace {
 
-constexpr std::uint8_t kTtl = 64;
 constexpr std::uint16_t kDontFragment = 0x4000;
 constexpr auto kUdp = static_cast<std::uint8_t>(net::Protocol::Udp);
 
@@ -75,7 +74,7 @@ Frame framed(const Datagram& datagram) {
   ip = {.version_ihl = 0x45,
         .total_length = net::Be16::from_host(static_cast<std::uint16_t>(packet.size())),
         .fragment = net::Be16::from_host(kDontFragment),
-        .ttl = kTtl,
+        .ttl = net::kInitialTtl,
         .protocol_number = kUdp,
         .source = datagram.source.address,
         .destination = datagram.destination.address};

@@ -6,7 +6,6 @@
 
 #include "control/plan/live_settings.h"
 #include "control/plan/policies.h"
-#include "dataplane/frame/new_frame.h"
 #include "net/arp.h"
 
 namespace vmnat::control {
