@@ -86,6 +86,11 @@ struct OneOf {
   }
 };
 
+// The schema, as text, of what the word may stand for.
+inline std::string text_of_word_or(std::string_view word, const std::string& schema) {
+  return R"({"anyOf": [{"const": ")" + std::string{word} + R"("}, )" + schema + "]}";
+}
+
 // The word stands for `special`; all else has the form `form`.
 template <ScalarForm Form>
 struct Except {
@@ -103,9 +108,7 @@ struct Except {
   [[nodiscard]] bool is_free_text(const Value& value) const {
     return value != special && form.is_free_text(value);
   }
-  [[nodiscard]] std::string schema() const {
-    return R"({"anyOf": [{"const": ")" + std::string{word} + R"("}, )" + form.schema() + "]}";
-  }
+  [[nodiscard]] std::string schema() const { return text_of_word_or(word, form.schema()); }
 };
 template <ScalarForm Form>
 constexpr Except<Form> except(std::string_view word, typename Form::Value special, Form form) {
@@ -127,9 +130,7 @@ struct Unless {
     return value ? form.text(*value) : std::string{word};
   }
   [[nodiscard]] bool is_free_text(const Value& value) const { return value && form.is_free_text(*value); }
-  [[nodiscard]] std::string schema() const {
-    return R"({"anyOf": [{"const": ")" + std::string{word} + R"("}, )" + form.schema() + "]}";
-  }
+  [[nodiscard]] std::string schema() const { return text_of_word_or(word, form.schema()); }
 };
 template <ScalarForm Form>
 constexpr Unless<Form> unless(std::string_view word, Form form) {
