@@ -102,7 +102,7 @@ class TagIndex {
   struct Step;
 
   [[nodiscard]] std::uint32_t scaled(std::uint32_t random) const {
-    return static_cast<std::uint32_t>((std::uint64_t{random} * bucket_count_) >> 32);
+    return scaled_below(bucket_count_, random);
   }
   static std::uint32_t filter_bit(std::uint16_t tag) { return 1u << ((tag * 24u) >> 16); }
   static std::uint32_t match_bits(const Bucket& bucket, std::uint16_t tag) {
