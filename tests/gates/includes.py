@@ -80,8 +80,8 @@ def rooms_in(folder, below, outside):
 DATAPLANE = rooms_in('dataplane', BELOW_DATAPLANE, STD + ('DPDK',))
 BELOW_CONTROL = BELOW_DATAPLANE + ('dhcp',) + tuple(DATAPLANE)
 CONTROL = rooms_in('control', BELOW_CONTROL, STD + (
-    'DPDK', 'Boost', 'yaml-cpp', 'fmt', 'spdlog', 'nlohmann-json', 'CLI11', 'libexpected', 'libsystemd', 'libnuma',
-    'the system'))
+    'DPDK', 'Boost', 'yaml-cpp', 'fmt', 'spdlog', 'nlohmann-json', 'CLI11', 'libexpected', 'libsystemd', 'libmnl',
+    'libnuma', 'the system'))
 EVERYTHING = BELOW_CONTROL + tuple(CONTROL) + ('bench', 'tests')
 
 TABLE = {
@@ -115,6 +115,7 @@ GROUPS = {
     'CLI11': r'CLI/',
     'libexpected': r'tl/',
     'libsystemd': r'systemd/',
+    'libmnl': r'libmnl/',
     'prometheus-cpp': r'prometheus/',
     'libnuma': r'numa(if)?\.h$',
     'GoogleTest': r'gtest/|gmock/',
