@@ -1,8 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A result as text: conditions, then a table for each thing that was measured."""
+"""A result as text: conditions, then a table for each thing that was measured; until then, on a terminal, how far it is."""
+import sys
+
 from table import SUBJECT
 
 GENERATOR_LIMIT = 0.97  # share of busy time from which on the generator may have been the slower one
+
+
+def show_progress(text):
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def is_disturbed(conditions):

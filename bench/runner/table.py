@@ -26,10 +26,16 @@ def ratios_of(values):
     for name, others in values.items():
         if name == SUBJECT or SUBJECT not in values:
             continue
-        pairs = [mine / other for mine, other in zip(values[SUBJECT], others) if other > 0]
-        if pairs:
-            ratios[name] = {**summary_of(pairs), "ratios": pairs}
+        ratio = ratio_of(values[SUBJECT], others)
+        if ratio:
+            ratios[name] = ratio
     return ratios
+
+
+def ratio_of(values, others):
+    """Round by round, of the rounds that have both; None when none has."""
+    pairs = [mine / other for mine, other in zip(values, others) if mine is not None and other]
+    return {**summary_of(pairs), "ratios": pairs} if pairs else None
 
 
 def _key(point):
