@@ -8,6 +8,7 @@
 // sleep until their byte is there, as a client and a server do, so their wake-ups are a part of the time.
 #include <exception>
 #include <fmt/format.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdexcept>
 #include <sys/socket.h>
@@ -22,19 +23,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::uint16_t kPort = 21'000;
+constexpr auto kPort = net::L4Port::from_host(21'000);
 constexpr unsigned kWarmUp = 200;  // round trips
 constexpr std::chrono::milliseconds kPatience{3000};
-
-bool send_byte(const Socket& socket) {
-  const char byte = 0;
-  return ::send(socket.number(), &byte, 1, MSG_NOSIGNAL) == 1;
-}
-
-bool receive_byte(const Socket& socket) {
-  char byte = 0;
-  return ::recv(socket.number(), &byte, 1, 0) == 1;
-}
 
 void send_back_all(const Socket& listener) {
   const Socket peer{::accept(listener.number(), nullptr, nullptr)};
@@ -65,10 +56,10 @@ Histogram measure(const Sides& sides) {
   const Socket listener = socket_in(sides.outside, SOCK_STREAM, kPatience);
   set_option(listener, SOL_SOCKET, SO_REUSEADDR, 1);
   bind_to(listener, kPort);
-  if (::listen(listener.number(), 1) != 0) throw std::runtime_error("cannot listen");
+  checked(::listen(listener.number(), 1), "listen");
   const std::jthread server(send_back_all, std::cref(listener));  // ends with the client's connection
   const Socket client = socket_in(sides.inside, SOCK_STREAM, kPatience);
-  connect_to(client, endpoint(sides.address, kPort));
+  connect_to(client, {sides.address, kPort});
   set_option(client, IPPROTO_TCP, TCP_NODELAY, 1);
   return time_round_trips(client, sides.duration);
 }

@@ -2,12 +2,11 @@
 #include "bench/kernel/sides.h"
 
 #include <CLI/CLI.hpp>
-#include <arpa/inet.h>
 #include <cerrno>
 #include <cstdlib>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sched.h>
-#include <stdexcept>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <system_error>
@@ -15,51 +14,64 @@
 namespace vmnat::bench {
 namespace {
 
-int checked(int result, const std::string& what) {
-  if (result < 0) throw std::system_error(errno, std::generic_category(), what);
-  return result;
-}
-
 control::FileDescriptor open_namespace(const std::string& path) {
-  return control::FileDescriptor{checked(::open(path.c_str(), O_RDONLY | O_CLOEXEC), path)};
+  return control::FileDescriptor{checked(::open(path.c_str(), O_RDONLY | O_CLOEXEC), path.c_str())};
 }
 
-// The calling thread is in the namespace for as long as this lives.
-class Visit {
- public:
-  explicit Visit(const std::string& path) : home_(open_namespace("/proc/thread-self/ns/net")) {
-    checked(::setns(open_namespace(path).number(), CLONE_NEWNET), path);
-  }
-  ~Visit() { ::setns(home_.number(), CLONE_NEWNET); }
-  Visit(const Visit&) = delete;
-  Visit& operator=(const Visit&) = delete;
+// An endpoint as the socket calls take and give it.
+struct Address {
+  sockaddr_in value{.sin_family = AF_INET};
+  socklen_t length = sizeof value;
 
- private:
-  control::FileDescriptor home_;
+  Address() = default;
+  explicit Address(net::Endpoint end) {
+    value.sin_addr.s_addr = end.address.raw();
+    value.sin_port = end.port.raw();
+  }
+  sockaddr* generic() { return static_cast<sockaddr*>(static_cast<void*>(&value)); }
+  [[nodiscard]] net::Endpoint end() const {
+    return {net::Ipv4Addr::from_raw(value.sin_addr.s_addr), net::L4Port::from_raw(value.sin_port)};
+  }
 };
 
-const sockaddr* generic(const sockaddr_in& address) {
-  return static_cast<const sockaddr*>(static_cast<const void*>(&address));
+net::Ipv4Addr address_of(const std::string& text) {
+  const auto address = net::parse_ipv4(text);
+  if (!address) throw CLI::ValidationError("'" + text + "' is not an IPv4 address");
+  return *address;
 }
 
 }  // namespace
 
 Sides parse_sides(int argc, char** argv, const char* description) {
   Sides sides;
+  std::string address;
   double seconds = sides.duration.count();
   CLI::App app{description};
   app.add_option("--inside", sides.inside, "network namespace of the gateway's inside, a file")->required();
   app.add_option("--outside", sides.outside, "network namespace of its outside, a file")->required();
-  app.add_option("--address", sides.address, "IPv4 address of the outside")->required();
+  app.add_option("--address", address, "IPv4 address of the outside")->required();
   app.add_option("--seconds", seconds, "duration of the measurement")->capture_default_str();
   app.add_flag("--back", sides.is_back, "the outside sends");
   try {
     app.parse(argc, argv);
+    sides.address = address_of(address);
   } catch (const CLI::ParseError& error) {
     std::exit(app.exit(error));
   }
   sides.duration = Seconds{seconds};
   return sides;
+}
+
+int checked(int result, const char* what) {
+  if (result < 0) throw std::system_error(errno, std::generic_category(), what);
+  return result;
+}
+
+Visit::Visit(const std::string& network_namespace) : home_(open_namespace("/proc/thread-self/ns/net")) {
+  checked(::setns(open_namespace(network_namespace).number(), CLONE_NEWNET), network_namespace.c_str());
+}
+Visit::~Visit() {
+  ::setns(home_.number(), CLONE_NEWNET);
 }
 
 Socket socket_in(const std::string& network_namespace, int type, std::chrono::milliseconds patience) {
@@ -75,20 +87,41 @@ void set_option(const Socket& socket, int level, int name, int value) {
   checked(::setsockopt(socket.number(), level, name, &value, sizeof value), "socket option");
 }
 
-void bind_to(const Socket& socket, std::uint16_t port) {
-  const sockaddr_in address = endpoint("0.0.0.0", port);
-  checked(::bind(socket.number(), generic(address), sizeof address), "bind");
+void bind_to(const Socket& socket, net::L4Port port) {
+  Address address({{}, port});
+  checked(::bind(socket.number(), address.generic(), address.length), "bind");
 }
 
-void connect_to(const Socket& socket, const sockaddr_in& remote) {
-  checked(::connect(socket.number(), generic(remote), sizeof remote), "connect through the gateway");
+void connect_to(const Socket& socket, net::Endpoint remote) {
+  Address address(remote);
+  const int result = ::connect(socket.number(), address.generic(), address.length);
+  if (result < 0 && errno == EINPROGRESS) errno = ETIMEDOUT;  // the socket's patience is over
+  checked(result, "connect through the gateway");
 }
 
-sockaddr_in endpoint(const std::string& address, std::uint16_t port) {
-  sockaddr_in result{.sin_family = AF_INET, .sin_port = htons(port)};
-  if (::inet_pton(AF_INET, address.c_str(), &result.sin_addr) != 1)
-    throw std::runtime_error("'" + address + "' is not an IPv4 address");
-  return result;
+net::Endpoint local_end(const Socket& socket) {
+  Address address;
+  checked(::getsockname(socket.number(), address.generic(), &address.length), "getsockname");
+  return address.end();
+}
+
+net::Endpoint remote_end(const Socket& socket) {
+  Address address;
+  checked(::getpeername(socket.number(), address.generic(), &address.length), "getpeername");
+  return address.end();
+}
+
+bool send_byte(const Socket& socket) {
+  const char byte = 0;
+  return ::send(socket.number(), &byte, 1, MSG_NOSIGNAL) == 1;
+}
+
+bool receive_byte(const Socket& socket, net::Endpoint* from) {
+  char byte = 0;
+  Address address;
+  if (::recvfrom(socket.number(), &byte, 1, 0, address.generic(), &address.length) != 1) return false;
+  if (from != nullptr) *from = address.end();
+  return true;
 }
 
 }  // namespace vmnat::bench

@@ -4,24 +4,27 @@
 // A socket belongs to the network namespace in which it was made, wherever its process is. So a program that enters
 // both sides' namespaces once holds both ends of every flow, and needs no server, protocol or clock besides its own:
 //
-//   inside 10.77.0.2  ---veth--- gateway ---veth---  outside 198.18.0.1
+//   inside 10.77.0.2  eth0 === gateway === eth0  outside 198.18.0.1
+//
+// What fails throws std::system_error, or std::runtime_error.
 #pragma once
 
 #include <chrono>
-#include <cstdint>
-#include <netinet/in.h>
 #include <string>
 
 #include "control/system/file_descriptor.h"
+#include "net/address.h"
 
 namespace vmnat::bench {
 
 using Socket = control::FileDescriptor;
 using Seconds = std::chrono::duration<double>;
 
+inline constexpr char kInterface[] = "eth0";  // of either side
+
 struct Sides {
   std::string inside, outside;  // network namespaces, as files: /proc/PID/fd/N
-  std::string address;          // of the outside
+  net::Ipv4Addr address;        // of the outside
   Seconds duration{1};          // of the measurement
   bool is_back = false;         // the outside sends
 };
@@ -29,12 +32,31 @@ struct Sides {
 // The command line; exits on --help and on what it does not understand.
 Sides parse_sides(int argc, char** argv, const char* description);
 
-// A socket of `network_namespace`; its calls give up after `patience`. Here and below std::system_error says what failed.
+// The calling thread is in the namespace for as long as this lives.
+class Visit {
+ public:
+  explicit Visit(const std::string& network_namespace);
+  ~Visit();
+  Visit(const Visit&) = delete;
+  Visit& operator=(const Visit&) = delete;
+
+ private:
+  control::FileDescriptor home_;
+};
+
+// `result`, unless it is negative, as of a system call that failed.
+int checked(int result, const char* what);
+
+// A socket of IPv4, whose calls give up after `patience`.
 Socket socket_in(const std::string& network_namespace, int type, std::chrono::milliseconds patience);
-// SOL_SOCKET's and IPPROTO_TCP's options that are a number.
 void set_option(const Socket& socket, int level, int name, int value);
-void bind_to(const Socket& socket, std::uint16_t port);
-void connect_to(const Socket& socket, const sockaddr_in& remote);
-sockaddr_in endpoint(const std::string& address, std::uint16_t port);
+void bind_to(const Socket& socket, net::L4Port port);
+void connect_to(const Socket& socket, net::Endpoint remote);
+net::Endpoint local_end(const Socket& socket);
+net::Endpoint remote_end(const Socket& socket);
+
+// One byte; `from`, if given, is who sent it. False when it does not go or come.
+bool send_byte(const Socket& socket);
+bool receive_byte(const Socket& socket, net::Endpoint* from = nullptr);
 
 }  // namespace vmnat::bench

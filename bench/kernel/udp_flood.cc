@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// udp_flood: how many datagrams a second a gateway between kernel interfaces delivers.
+// udp_flood: how many 64-byte frames a second a gateway between kernel interfaces delivers.
 //
 //   udp_flood --inside /proc/7/fd/5 --outside /proc/7/fd/9 --address 198.18.0.1 [--back]
 //   {"delivered": 612345, "sent": 702111, "seconds": 1.0}
 //
-// One datagram and its answer open each flow. Then one side sends in bursts, in turn on all flows, as fast as the kernel
-// takes it: 18 bytes, a frame of 64 bytes with its FCS. Nobody reads on the other side: its sockets are full from the
-// start, and the kernel counts there what it drops. So a datagram counts when it arrives at its socket with the right
-// address and ports, and costs next to nothing from there on.
+// A datagram and its answer, of ordinary sockets, open each flow. Then one side sends frames on all flows in turn, as
+// fast as its interface takes them. Nobody reads on the other side: its sockets are full from the start, and the kernel
+// counts there what it drops. So a frame counts when it arrives at its socket, with the right addresses and ports, and
+// costs little from there on.
 #include <array>
 #include <cstdint>
 #include <exception>
@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <vector>
 
+#include "bench/kernel/frame_sender.h"
 #include "bench/kernel/sides.h"
 
 namespace vmnat::bench {
@@ -25,10 +26,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr unsigned kFlows = 64;
-constexpr unsigned kBurst = 32;  // datagrams of a flow in a row
 constexpr std::uint16_t kFirstPort = 20'000;
-constexpr std::size_t kPayload = 64 - 4 - 14 - 20 - 8;  // FCS, Ethernet, IPv4, UDP
-constexpr unsigned kAttempts = 30;                      // a flow's first datagrams may wait for ARP
+constexpr unsigned kAttempts = 30;  // the first datagrams may wait for ARP
 constexpr std::chrono::milliseconds kPatience{100};
 
 struct Flow {
@@ -43,71 +42,60 @@ struct Count {
 
 // The inside's datagram reaches the outside, which then knows the flow's external endpoint, and answers.
 bool is_opened(const Flow& flow) {
-  char byte = 0;
-  sockaddr_in external{};
-  socklen_t length = sizeof external;
-  ::send(flow.inside.number(), &byte, 1, 0);
-  auto* const where = static_cast<sockaddr*>(static_cast<void*>(&external));
-  if (::recvfrom(flow.outside.number(), &byte, 1, 0, where, &length) != 1) return false;
+  net::Endpoint external;
+  if (!send_byte(flow.inside) || !receive_byte(flow.outside, &external)) return false;
   connect_to(flow.outside, external);
-  ::send(flow.outside.number(), &byte, 1, 0);
-  return ::recv(flow.inside.number(), &byte, 1, 0) == 1;
+  return send_byte(flow.outside) && receive_byte(flow.inside);
 }
 
-Flow open_flow(const Sides& sides, std::uint16_t port) {
+Flow open_flow(const Sides& sides, net::L4Port port) {
   Flow flow{.inside = socket_in(sides.inside, SOCK_DGRAM, kPatience),
             .outside = socket_in(sides.outside, SOCK_DGRAM, kPatience)};
   for (const Socket* socket : {&flow.inside, &flow.outside}) set_option(*socket, SOL_SOCKET, SO_RCVBUF, 0);
   bind_to(flow.outside, port);
-  connect_to(flow.inside, endpoint(sides.address, port));
+  connect_to(flow.inside, {sides.address, port});
   for (unsigned attempt = 0; attempt < kAttempts; ++attempt)
     if (is_opened(flow)) return flow;
   throw std::runtime_error("no datagram comes through the gateway and back");
 }
 
-// What has arrived at a full socket.
-std::uint32_t dropped_at(const Socket& socket) {
-  std::array<std::uint32_t, SK_MEMINFO_VARS> memory{};
-  socklen_t length = sizeof memory;
-  ::getsockopt(socket.number(), SOL_SOCKET, SO_MEMINFO, memory.data(), &length);
-  return memory[SK_MEMINFO_DROPS];
+std::vector<Flow> open_flows(const Sides& sides) {
+  std::vector<Flow> flows;
+  for (std::uint16_t index = 0; index < kFlows; ++index)
+    flows.push_back(open_flow(sides, net::L4Port::from_host(static_cast<std::uint16_t>(kFirstPort + index))));
+  return flows;
 }
 
-unsigned send_burst(const Socket& socket) {
-  static std::array<char, kPayload> payload{};
-  static iovec piece{.iov_base = payload.data(), .iov_len = payload.size()};
-  static std::array<mmsghdr, kBurst> burst = [] {
-    std::array<mmsghdr, kBurst> messages{};
-    for (mmsghdr& message : messages) message.msg_hdr = {.msg_iov = &piece, .msg_iovlen = 1};
-    return messages;
-  }();
-  const int sent = ::sendmmsg(socket.number(), burst.data(), burst.size(), 0);
-  return sent < 0 ? 0 : static_cast<unsigned>(sent);
+// What has arrived at full sockets.
+std::uint64_t dropped_at(const std::vector<Flow>& flows, Socket Flow::*receiver) {
+  std::uint64_t sum = 0;
+  for (const Flow& flow : flows) {
+    std::array<std::uint32_t, SK_MEMINFO_VARS> memory{};
+    socklen_t length = sizeof memory;
+    checked(::getsockopt((flow.*receiver).number(), SOL_SOCKET, SO_MEMINFO, memory.data(), &length),
+            "SO_MEMINFO");
+    sum += memory[SK_MEMINFO_DROPS];
+  }
+  return sum;
 }
 
-Count flood(const std::vector<Flow>& flows, Socket Flow::*sender, Socket Flow::*receiver, Seconds duration) {
-  const auto all_dropped = [&] {
-    std::uint64_t sum = 0;
-    for (const Flow& flow : flows) sum += dropped_at(flow.*receiver);
-    return sum;
-  };
+Count flood(const Sides& sides) {
+  const std::vector<Flow> flows = open_flows(sides);
+  Socket Flow::*const sender = sides.is_back ? &Flow::outside : &Flow::inside;
+  Socket Flow::*const receiver = sides.is_back ? &Flow::inside : &Flow::outside;
+  std::vector<Tuple> tuples;
+  for (const Flow& flow : flows) tuples.push_back({local_end(flow.*sender), remote_end(flow.*sender)});
+  FrameSender frames(sides.is_back ? sides.outside : sides.inside, tuples);
+
   Count count;
-  const std::uint64_t before = all_dropped();
+  const std::uint64_t before = dropped_at(flows, receiver);
   const auto start = Clock::now();
-  while (count.duration < duration) {
-    for (const Flow& flow : flows) count.sent += send_burst(flow.*sender);
+  while (count.duration < sides.duration) {
+    count.sent += frames.send_burst();
     count.duration = Clock::now() - start;
   }
-  count.delivered = all_dropped() - before;
+  count.delivered = dropped_at(flows, receiver) - before;
   return count;
-}
-
-Count measure(const Sides& sides) {
-  std::vector<Flow> flows;
-  for (unsigned index = 0; index < kFlows; ++index)
-    flows.push_back(open_flow(sides, static_cast<std::uint16_t>(kFirstPort + index)));
-  return sides.is_back ? flood(flows, &Flow::outside, &Flow::inside, sides.duration)
-                       : flood(flows, &Flow::inside, &Flow::outside, sides.duration);
 }
 
 }  // namespace
@@ -115,8 +103,8 @@ Count measure(const Sides& sides) {
 
 int main(int argc, char** argv) {
   try {
-    const auto count = vmnat::bench::measure(vmnat::bench::parse_sides(
-        argc, argv, "Datagrams a second through a gateway between two network namespaces"));
+    const auto count = vmnat::bench::flood(vmnat::bench::parse_sides(
+        argc, argv, "64-byte frames a second through a gateway between two network namespaces"));
     fmt::print("{{\"delivered\": {}, \"sent\": {}, \"seconds\": {}}}\n", count.delivered, count.sent,
                count.duration.count());
     return 0;
