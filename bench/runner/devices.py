@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from linux_nat import Namespace, forward_and_translate, veth
 from machine import bound_to_parent, give_priority
 
 START_DEADLINE = 30  # seconds
@@ -190,47 +191,35 @@ class Kernel(Device):
 
     def __init__(self, setting):
         super().__init__(setting)
-        self.gateway, self.outside = f"bench{os.getpid()}-gw", f"bench{os.getpid()}-out"
-        self.generator_prefix = ("ip", "netns", "exec", self.outside)
+        self.scope = contextlib.ExitStack()
+
+    @property
+    def generator_prefix(self):
+        return "nsenter", f"--net={self.outside.path}"
 
     def ports(self):
         return "net_af_packet0,iface=vm,qdisc_bypass=1", "net_af_packet1,iface=uplink,qdisc_bypass=1"
 
     def start(self):
         self.log.write_text("")
-        self.shell(f"""
-            ip netns add {self.gateway}
-            ip netns add {self.outside}
-            ip -n {self.outside} link add vm type veth peer name vm netns {self.gateway}
-            ip -n {self.outside} link add uplink type veth peer name uplink netns {self.gateway}""")
-        self.shell("""
-            sysctl -qw net.ipv6.conf.all.disable_ipv6=1
-            ip link set vm up
-            ip link set uplink up""", self.outside)
-        self.shell(f"""
-            sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.disable_ipv6=1
-            ip link add virbr type bridge
-            ip link set vm master virbr up
-            ip link set virbr up
-            ip link set uplink up
-            ip address add {self.setting.network} dev virbr
-            ip address add 198.18.0.2/24 dev uplink
-            ip route add default via 198.18.0.1
-            nft add table ip nat
-            nft add chain ip nat post '{{ type nat hook postrouting priority srcnat; }}'
-            nft add rule ip nat post oifname uplink meta l4proto '{{ tcp, udp }}' {self.translation()}""", self.gateway)
+        try:
+            self.gateway, self.outside = (self.scope.enter_context(Namespace(name)) for name in ("gateway", "outside"))
+            for interface in ("vm", "uplink"):
+                veth(self.outside, interface, self.gateway, interface, partial_checksums=True)
+            self.gateway.run("ip", "link", "add", "virbr", "type", "bridge")
+            self.gateway.run("ip", "link", "set", "vm", "master", "virbr")
+            self.gateway.run("ip", "link", "set", "virbr", "up")
+            self.gateway.set_address("virbr", self.setting.network)
+            self.gateway.set_address("uplink", "198.18.0.2/24")
+            self.gateway.add_route("default", "198.18.0.1")
+            forward_and_translate(self.gateway, "uplink", self.translation())
+        except (RuntimeError, OSError) as error:
+            raise DeviceError(f"kernel: {error}") from None
 
     def translation(self):
         if self.setting.external:
             return f"snat to {self.setting.external}:1024-65535"
         return "masquerade to :1024-65535"
 
-    def shell(self, script, namespace=None):
-        prefix = ["ip", "netns", "exec", namespace] if namespace else []
-        done = subprocess.run([*prefix, "sh", "-ec", script], capture_output=True, text=True)
-        if done.returncode != 0:
-            raise DeviceError(f"kernel: {done.stderr.strip()}")
-
     def stop(self):
-        for namespace in (self.gateway, self.outside):
-            subprocess.run(["ip", "netns", "delete", namespace], capture_output=True)
+        self.scope.close()

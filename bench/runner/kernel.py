@@ -16,9 +16,10 @@ from statistics import median
 
 import machine
 from kernel_gateways import GATEWAYS, INSIDE, OUTSIDE, KernelSetting
-from kernel_gateways import wait_until
 from report import show_progress
 from table import ratio_of, summary_of
+
+from harness.waiting import wait_until
 
 BENCH = Path(__file__).resolve().parents[1]
 DEVICE_MB = 768
@@ -38,10 +39,11 @@ class Row:
     less_is_better: bool = False
 
     def verdict(self, ratio):
-        reaches = (lambda bound: ratio <= bound) if self.less_is_better else (lambda bound: ratio >= bound)
+        """Which target is met; None where nothing came through."""
         if self.must is None:
             return ""
-        return "aim" if reaches(self.aim) else "must" if reaches(self.must) else "missed"
+        reaches = (lambda bound: ratio <= bound) if self.less_is_better else (lambda bound: ratio >= bound)
+        return next((target for target in ("aim", "must") if ratio and reaches(getattr(self, target))), "missed")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,10 @@ def tcp(streams, *options):
             wait_until(lambda: "Server listening" in server.log() or not server.running(), "iperf3 listens")
             said = gateway.run(["iperf3", "--client", OUTSIDE, "--connect-timeout", 2000, "--parallel", streams,
                                 "--time", max(1, round(seconds)), "--json", *options], gateway.inside, seconds + 20)
-        return {"gbits": json.loads(said[said.index("{"):])["end"]["sum_received"]["bits_per_second"] / 1e9}
+        document = json.loads(said[said.index("{"):])
+        if "error" in document:
+            raise RuntimeError(f"iperf3: {document['error']}")
+        return {"gbits": document["end"]["sum_received"]["bits_per_second"] / 1e9}
     return take
 
 
@@ -153,15 +158,10 @@ def merged_row(row, measurement, results):
     devices = {}
     for name, series in values.items():
         known = [value for value in series if value is not None]
-        if not known:
-            continue
-        devices[name] = {**summary_of(known), "values": series}
+        ratio = ratio_of(series, values.get(BASE, []))
         delivered = [found["delivered"] for found in fields[name] if "delivered" in found]
-        if delivered:
-            devices[name]["delivered"] = median(delivered)
-        ratio = ratio_of(series, values[BASE]) if BASE in values and name != BASE else None
-        if ratio:
-            devices[name] |= {"ratio": ratio, "verdict": row.verdict(ratio["median"])}
+        devices[name] = {**(summary_of(known) if known else {}), "values": series, "ratio": ratio,
+                         "verdict": row.verdict(ratio and ratio["median"]), "delivered": median(delivered) if delivered else None}
     return {"row": row.name, "unit": row.unit, "must": row.must, "aim": row.aim, "devices": devices}
 
 
@@ -198,26 +198,32 @@ def _head(c):
     return lines
 
 
-def _cell(device, has_ratio):
-    if not device:
-        return f"{'nothing':>14}" + " " * 7 * has_ratio
-    mark = "*" if device.get("delivered", 0) >= SENDER_LIMIT else " "
-    ratio = f" x{device['ratio']['median']:5.2f}" if "ratio" in device else " " * 7
-    return f"{device['median']:7.3f}{mark} ±{device['spread']:4.0%}" + ratio * has_ratio
+def _is_sender_limit(device):
+    return (device["delivered"] or 0) >= SENDER_LIMIT
+
+
+def _cell(name, device):
+    width = 14 if name == BASE else 21
+    if "median" not in device:
+        return f"{'nothing':>{width}}"
+    ratio = f" x{device['ratio']['median']:5.2f}" if name != BASE and device["ratio"] else ""
+    return f"{device['median']:7.3f}{'*' if _is_sender_limit(device) else ' '} ±{device['spread']:4.0%}{ratio}".ljust(width)
+
+
+def _line(row, judged):
+    cells = " | ".join(_cell(name, device) for name, device in row["devices"].items())
+    targets = " ".join(f"{row[target]:4.1f}" if row[target] else "    " for target in ("must", "aim"))
+    return f"{row['row']:12} {row['unit']:6} | {cells} | {targets}  {row['devices'][judged]['verdict'] if judged else ''}"
 
 
 def text_of(document):
     names = list(document["rounds"])
-    widths = {name: 14 if name == BASE else 21 for name in names}
-    judged = "vmnat" if "vmnat" in names else next((name for name in reversed(names) if name != BASE), BASE)
-    header = f"{'':12} {'unit':6} | " + " | ".join(f"{name:>{widths[name]}}" for name in names) + " | must  aim  met"
-    lines = [*_head(document["conditions"]), "", header, "-" * len(header)]
-    for row in document["rows"]:
-        cells = " | ".join(_cell(row["devices"].get(name), name != BASE) for name in names)
-        targets = " ".join(f"{row[bound]:4.1f}" if row[bound] else "    " for bound in ("must", "aim"))
-        lines.append(f"{row['row']:12} {row['unit']:6} | {cells} | {targets}  {row['devices'].get(judged, {}).get('verdict', 'missed')}")
-    if any(device.get("delivered", 0) >= SENDER_LIMIT for row in document["rows"] for device in row["devices"].values()):
-        lines.append("* all that was sent was delivered: the sender may have been the limit")
+    judged = "vmnat" if "vmnat" in names else next((name for name in names if not name.startswith(BASE)), None)
+    heads = " | ".join(f"{name:>{14 if name == BASE else 21}}" for name in names)
+    header = f"{'':12} {'':6} | {heads} | must  aim  {judged or ''}"
+    lines = [*_head(document["conditions"]), "", header, "-" * len(header), *(_line(row, judged) for row in document["rows"])]
+    if any(_is_sender_limit(device) for row in document["rows"] for device in row["devices"].values()):
+        lines.append("* all that was sent was delivered: without a gateway's work on its CPU the sender would be faster")
     return "\n".join([*lines, "", *document["faults"]])
 
 

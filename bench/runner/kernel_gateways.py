@@ -2,7 +2,7 @@
 """Gateways between kernel interfaces: Linux itself, and vmnatd on veth pairs of the same kind.
 
     inside                        gateway                            outside
-    in0 10.77.0.2 ====== lan 10.77.0.1, wan 198.18.0.2 ====== out0 198.18.0.1
+    eth0 10.77.0.2 ====== lan 10.77.0.1, wan 198.18.0.2 ====== eth0 198.18.0.1
 
 Each is a namespace between two others, made anew for every round and gone with its descriptors. The endpoints run on
 one CPU and vmnatd's worker on another. A veth does its receiver's work on the sender's CPU: Linux therefore forwards on
@@ -10,17 +10,14 @@ the endpoints' CPU, unless these may use all CPUs (`kernel-unpinned`).
 """
 import contextlib
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from linux_nat import Namespace, forward_and_translate, veth
 from machine import give_priority
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "e2e"))
-from harness import config, processes  # noqa: E402
-from harness.daemon import Vmnatd  # noqa: E402
-from harness.namespace import Namespace, veth  # noqa: E402
-from harness.waiting import wait_until  # noqa: E402
+from harness import config, processes
+from harness.daemon import Vmnatd
 
 INSIDE, INSIDE_GATEWAY = "10.77.0.2", "10.77.0.1"
 OUTSIDE, EXTERNAL = "198.18.0.1", "198.18.0.2"
@@ -50,11 +47,11 @@ class Gateway:
         with contextlib.ExitStack() as scope:
             self.inside, self.gateway, self.outside = (scope.enter_context(Namespace(side))
                                                        for side in ("inside", "gateway", "outside"))
-            veth(self.inside, "in0", self.gateway, "lan", partial_checksums=self.partial_checksums)
-            veth(self.outside, "out0", self.gateway, "wan", partial_checksums=self.partial_checksums)
-            self.inside.set_address("in0", f"{INSIDE}/24")
+            veth(self.inside, "eth0", self.gateway, "lan", partial_checksums=self.partial_checksums)
+            veth(self.outside, "eth0", self.gateway, "wan", partial_checksums=self.partial_checksums)
+            self.inside.set_address("eth0", f"{INSIDE}/24")
             self.inside.add_route("default", INSIDE_GATEWAY)
-            self.outside.set_address("out0", f"{OUTSIDE}/24")
+            self.outside.set_address("eth0", f"{OUTSIDE}/24")
             self.forward(scope)
             self.scope = scope.pop_all()
         return self
@@ -86,7 +83,7 @@ class Gateway:
 
 
 class LinuxGateway(Gateway):
-    """ip_forward, connection tracking and masquerade to ports 1024-65535 by nftables."""
+    """What vmnat replaces."""
 
     def __init__(self, name, setting, endpoints_are_pinned=True):
         super().__init__(name, setting)
@@ -95,14 +92,7 @@ class LinuxGateway(Gateway):
     def forward(self, scope):
         self.gateway.set_address("lan", f"{INSIDE_GATEWAY}/24")
         self.gateway.set_address("wan", f"{EXTERNAL}/24")
-        self.gateway.forward_ipv4()
-        self.gateway.run("nft", f"""
-            table ip nat {{
-                chain post {{
-                    type nat hook postrouting priority srcnat;
-                    ip saddr {INSIDE_GATEWAY}/24 oifname wan meta l4proto {{ tcp, udp }} masquerade to :1024-65535
-                }}
-            }}""")
+        forward_and_translate(self.gateway, "wan")
 
 
 class VmnatGateway(Gateway):
