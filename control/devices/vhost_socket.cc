@@ -10,19 +10,17 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <linux/membarrier.h>
 #include <map>
 #include <mutex>
 #include <poll.h>
-#include <rte_pause.h>
 #include <rte_vhost.h>
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "control/devices/worker_barrier.h"
 #include "net/address.h"
 
 namespace vmnat::control {
@@ -67,12 +65,6 @@ class Sockets {
 Sockets& sockets() {
   static Sockets sockets;
   return sockets;
-}
-
-// When this returns, no worker is at the rings that does not know what was said before.
-void wait_for_workers(const VhostPort& port) {
-  syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);  // registered by open(): cannot fail
-  while (port.is_in_use()) rte_pause();
 }
 
 dataplane::GuestMemory memory_of(const rte_vhost_memory& table) {
@@ -172,7 +164,7 @@ constexpr rte_vhost_device_ops kCallbacks = [] {
 }  // namespace
 
 Result<std::unique_ptr<VhostSocket>> VhostSocket::open(Settings settings) {
-  if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) != 0)
+  if (!prepare_worker_barrier())
     return tl::unexpected(
         Error{settings.name, "vhost-user ports need the membarrier system call (Linux 4.14 or newer)"});
   std::unique_ptr<VhostSocket> socket(new VhostSocket(std::move(settings)));
@@ -206,7 +198,7 @@ int VhostSocket::find_connection() const {
   DIR* const all = opendir("/proc/self/fd");
   if (all == nullptr) return -1;
   int found = -1;
-  while (const dirent* entry = readdir(all)) {
+  while (const dirent* entry = readdir(all)) {  // NOLINT(concurrency-mt-unsafe): nobody else reads `all`
     const int descriptor = std::atoi(entry->d_name);
     if (descriptor <= 2 || path_of(descriptor, settings_.mode) != settings_.path) continue;
     if (!is_listening(descriptor) && !is_hung_up(descriptor)) found = descriptor;

@@ -27,22 +27,10 @@
 
 #include "base/counter.h"
 #include "dataplane/device/guest_memory.h"
+#include "dataplane/device/transmission.h"
 #include "dataplane/device/virtio.h"
 
 namespace vmnat::dataplane {
-
-// Of a burst's frames, a bit for each: the first one's is the lowest. Those that are in neither set found the
-// way out full.
-struct Transmission {
-  std::uint32_t sent = 0;      // taken over
-  std::uint32_t too_long = 0;  // for any buffer of the guest's
-
-  static constexpr unsigned kMostFrames = 32;
-  // The bits of the first frames.
-  static constexpr std::uint32_t first(unsigned count) {
-    return static_cast<std::uint32_t>((std::uint64_t{1} << count) - 1);
-  }
-};
 
 class SplitVirtqueue {
  public:

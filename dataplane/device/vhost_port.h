@@ -3,16 +3,9 @@
 //
 // Split virtqueues are driven here (split_virtqueue.h); others, and those of a guest that is being migrated,
 // by librte_vhost's bursts. librte_vhost's own thread talks with the guest's VMM
-// (control/devices/vhost_socket.h), and must not change anything while a worker is at the rings. A worker
-// marks the ring before it asks which guest is there, and whether the ring is enabled; who wants the workers
-// away changes that first, then waits until no ring is marked:
-//
-//   worker                                 librte_vhost's thread
-//     ring.in_use = true                     pause(): guest = none
-//     guest? -> burst                        membarrier(2): workers see that, or their marks are seen here
-//     ring.in_use = false                    while (is_in_use()) wait
-//
-// So the worker pays two plain stores a burst, no fence.
+// (control/devices/vhost_socket.h), and must not change anything while a worker is at the rings: it has each
+// ring's gate watched (worker_gate.h). pause() says that there is no guest, and a worker at a ring asks which
+// guest is there, and whether the ring is enabled, once it is inside.
 //
 // After a migration a VMM asks to announce its VM to the network. The announcement comes out of receive()
 // like a frame of the VM's own, and passes the same checks.
@@ -33,6 +26,7 @@
 #include "dataplane/device/announcement.h"
 #include "dataplane/device/guest_memory.h"
 #include "dataplane/device/split_virtqueue.h"
+#include "dataplane/device/worker_gate.h"
 #include "net/address.h"
 
 namespace vmnat::dataplane {
@@ -58,10 +52,7 @@ class VhostPort {
       if (guest == kDrivenHere) return ring.queue.put(frames, count);
       return enqueue(guest, number, frames, count);
     });
-    if (result.sent == Transmission::first(count))
-      rte_pktmbuf_free_bulk(frames, count);
-    else
-      free_sent(result.sent, frames);
+    result.free_sent(frames, count);
     return result;
   }
 
@@ -83,8 +74,7 @@ class VhostPort {
   [[nodiscard]] bool is_paused() const { return has_guest() && guest_.load() == kNobody; }
   [[nodiscard]] bool is_driven_here() const { return guest_.load() == kDrivenHere; }
   [[nodiscard]] bool is_in_use() const {
-    return std::ranges::any_of(rings_,
-                               [](const Ring& ring) { return ring.in_use.load(std::memory_order_acquire); });
+    return std::ranges::any_of(rings_, [](const Ring& ring) { return ring.gate.is_inside(); });
   }
   // While no worker is at the rings: the guest's memory, and the rings that are driven here.
   GuestMemory& memory() { return memory_; }
@@ -117,7 +107,7 @@ class VhostPort {
  private:
   static constexpr int kNobody = -1;
   struct alignas(kCacheLineSize) Ring {
-    std::atomic<bool> in_use{false};
+    WorkerGate gate;
     std::atomic<bool> is_enabled{false};
     SplitVirtqueue queue;  // open when it is driven here
     Counter deferrals;
@@ -126,13 +116,10 @@ class VhostPort {
   template <typename Burst>
   auto at_ring(unsigned number, Burst burst) -> decltype(burst(0, std::declval<Ring&>())) {
     Ring& ring = rings_[number];
-    ring.in_use.store(true, std::memory_order_relaxed);
-    std::atomic_signal_fence(std::memory_order_seq_cst);  // pairs with the membarrier after a change
+    const WorkerGate::Pass pass(ring.gate);
     const int guest = guest_.load(std::memory_order_acquire);
     const bool is_open = guest != kNobody && ring.is_enabled.load(std::memory_order_relaxed);
-    const auto result = is_open ? burst(guest, ring) : decltype(burst(guest, ring)){};
-    ring.in_use.store(false, std::memory_order_release);
-    return result;
+    return is_open ? burst(guest, ring) : decltype(burst(guest, ring)){};
   }
 
   [[gnu::cold]] std::uint16_t announce(rte_mempool* pool, rte_mbuf** frames) {
@@ -154,9 +141,6 @@ class VhostPort {
       result.too_long =
           ~result.sent & Transmission::first(static_cast<unsigned>(std::bit_width(result.sent)));
     return result;
-  }
-  [[gnu::cold]] static void free_sent(std::uint32_t sent, rte_mbuf** frames) {
-    for (; sent != 0; sent &= sent - 1) rte_pktmbuf_free(frames[std::countr_zero(sent)]);
   }
 
   std::atomic<int> guest_{kNobody};  // for workers

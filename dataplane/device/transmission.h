@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Transmission: what has become of a burst of frames at the device that they were to leave by.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <rte_mbuf.h>
+
+namespace vmnat::dataplane {
+
+// Of a burst's frames, a bit for each: the first one's is the lowest. Those that are in none of the sets found
+// the way out full.
+struct Transmission {
+  std::uint32_t sent = 0;      // taken over
+  std::uint32_t too_long = 0;  // for any buffer of the guest's, or for the interface
+  std::uint32_t refused = 0;   // with what they leave to the device
+
+  static constexpr unsigned kMostFrames = 32;
+  // The bits of the first frames.
+  static constexpr std::uint32_t first(unsigned count) {
+    return static_cast<std::uint32_t>((std::uint64_t{1} << count) - 1);
+  }
+  // For devices that copy: those that were sent.
+  void free_sent(rte_mbuf** frames, unsigned count) const {
+    if (sent == first(count)) return rte_pktmbuf_free_bulk(frames, count);
+    for (std::uint32_t left = sent; left != 0; left &= left - 1)
+      rte_pktmbuf_free(frames[std::countr_zero(left)]);
+  }
+};
+
+}  // namespace vmnat::dataplane
