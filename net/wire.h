@@ -118,7 +118,8 @@ static_assert(Ipv4Header{.version_ihl = 0x46}.header_length() == 24);
 
 // RFC 9293 section 3.1.
 struct TcpHeader {
-  static constexpr std::uint8_t kFin = 0x01, kSyn = 0x02, kRst = 0x04, kPsh = 0x08, kAck = 0x10, kUrg = 0x20;
+  static constexpr std::uint8_t kFin = 0x01, kSyn = 0x02, kRst = 0x04, kPsh = 0x08, kAck = 0x10, kUrg = 0x20,
+                                kCwr = 0x80;
   L4Port source_port;
   L4Port destination_port;
   Be32 sequence;

@@ -66,8 +66,9 @@ bool is_super_frame_of(const Found& found, std::uint32_t segment_size) {
   return found.end - found.headers.payload > segment_size;
 }
 
+// UDP's segments are what an application sends: as short as it likes.
 bool is_cut_reasonably(const Found& found, std::uint32_t segment_size) {
-  return segment_size >= kLeastSegment &&
+  return segment_size >= (found.headers.is_tcp ? kLeastSegment : 1) &&
          (found.end - found.headers.payload - 1) / segment_size < kMostSegments;
 }
 
@@ -90,8 +91,9 @@ void settle_as(rte_mbuf* frame, const Found& found, std::uint64_t flags, std::ui
 }
 
 bool is_super_frame_type(std::uint8_t segmentation, const Found& found) {
-  return found.is_tcp_or_udp && found.headers.is_tcp &&
-         segmentation == (found.headers.is_ipv4 ? NetHeader::kTcp4 : NetHeader::kTcp6);
+  if (!found.is_tcp_or_udp) return false;
+  if (!found.headers.is_tcp) return segmentation == NetHeader::kUdpSegments;
+  return segmentation == (found.headers.is_ipv4 ? NetHeader::kTcp4 : NetHeader::kTcp6);
 }
 
 // The frame may be cut, `needs_checksum` says what is left when there is nothing to cut. False: it cannot.
@@ -150,8 +152,7 @@ bool settle(rte_mbuf* frame) {
   if (is_settled(frame)) return true;
   const Found found = look_into(frame);
   if (!found.is_tcp_or_udp) return false;
-  if (is_super_frame(frame))
-    return found.headers.is_tcp && settle_segments(frame, found, frame->tso_segsz, true);
+  if (is_super_frame(frame)) return settle_segments(frame, found, frame->tso_segsz, true);
   settle_as(frame, found, RTE_MBUF_F_RX_L4_CKSUM_NONE, 0);
   return true;
 }

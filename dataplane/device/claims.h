@@ -14,8 +14,7 @@
 //
 //   - it is TCP or UDP over IP, all headers lie in the first buffer, where l2_len, l3_len and l4_len say, and
 //     it is as long as IP says: at most 65535 bytes and its link header, IPv6 40 more
-//   - a super-frame is TCP and has more than one segment of at least kLeastSegment bytes, and at most
-//     kMostSegments of them
+//   - a super-frame has more than one segment and at most kMostSegments; TCP's have at least kLeastSegment bytes
 //
 // A super-frame without anything to cut becomes an ordinary frame. A frame whose claims cannot be right ends
 // as drop.offload.

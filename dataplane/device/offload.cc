@@ -55,7 +55,7 @@ void leave_to_device(rte_mbuf* frame, const UnfinishedHeaders& headers, bool in_
   frame->ol_flags &= ~kReceiveMarks;
   frame->ol_flags |= headers.is_ipv4 ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6;
   frame->ol_flags |= headers.is_tcp ? RTE_MBUF_F_TX_TCP_CKSUM : RTE_MBUF_F_TX_UDP_CKSUM;
-  if (in_segments) frame->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
+  if (in_segments) frame->ol_flags |= headers.is_tcp ? RTE_MBUF_F_TX_TCP_SEG : RTE_MBUF_F_TX_UDP_SEG;
   if (in_segments && headers.is_ipv4) frame->ol_flags |= RTE_MBUF_F_TX_IP_CKSUM;
   rte_net_intel_cksum_prepare(frame);  // the pseudo-header's sum, as devices want it
 }
@@ -65,8 +65,13 @@ bool takes_headers(const UnfinishedHeaders& headers) {
   return headers.is_ipv4 || headers.l4 - headers.l3 == sizeof(rte_ipv6_hdr);
 }
 
+bool takes_segments(const UnfinishedHeaders& headers, const Offloads& offloads) {
+  if (!headers.is_tcp) return offloads.udp_segments;
+  return headers.is_ipv4 ? offloads.tcp4_segments : offloads.tcp6_segments;
+}
+
 bool takes_whole(const rte_mbuf* frame, const UnfinishedHeaders& headers, const Offloads& offloads) {
-  return (headers.is_ipv4 ? offloads.tcp4_segments : offloads.tcp6_segments) && takes_headers(headers) &&
+  return takes_segments(headers, offloads) && takes_headers(headers) &&
          frame->tso_segsz >= offloads.least_segment && frame->nb_segs <= offloads.most_buffers;
 }
 
@@ -78,7 +83,7 @@ void set_headers(rte_mbuf* frame, const UnfinishedHeaders& headers) {
   frame->l4_len = headers.payload - headers.l4;
 }
 
-virtio::NetHeader header_for_guest(rte_mbuf* frame) {
+virtio::NetHeader virtio_header_of(rte_mbuf* frame) {
   using virtio::NetHeader;
   NetHeader header;
   if ((frame->ol_flags & RTE_MBUF_F_TX_L4_MASK) == 0) return header;
@@ -88,8 +93,8 @@ virtio::NetHeader header_for_guest(rte_mbuf* frame) {
   header.flags = NetHeader::kNeedsChecksum;
   header.checksum_start = l4;
   header.checksum_offset = checksum_offset(is_tcp);
-  if ((frame->ol_flags & RTE_MBUF_F_TX_TCP_SEG) == 0) return header;
-  header.segmentation = is_ipv4 ? NetHeader::kTcp4 : NetHeader::kTcp6;
+  if ((frame->ol_flags & (RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG)) == 0) return header;
+  header.segmentation = is_tcp ? (is_ipv4 ? NetHeader::kTcp4 : NetHeader::kTcp6) : NetHeader::kUdpSegments;
   header.segment_size = frame->tso_segsz;
   header.headers_length = static_cast<std::uint16_t>(l4 + frame->l4_len);
   // Devices want the sum without the length and make the IPv4 checksum of each segment; guests do not.
@@ -140,10 +145,11 @@ rte_mbuf* Segmenter::next() {
   const void* payload = rte_pktmbuf_read(frame_, headers_.payload + begin_, size, start + headers_.payload);
   if (payload != start + headers_.payload) std::memcpy(start + headers_.payload, payload, size);
 
-  auto* const tcp = rte_pktmbuf_mtod_offset(segment, rte_tcp_hdr*, headers_.l4);
-  tcp->sent_seq = rte_cpu_to_be_32(rte_be_to_cpu_32(tcp->sent_seq) + begin_);
-  if (!is_last) tcp->tcp_flags &= static_cast<std::uint8_t>(~(RTE_TCP_FIN_FLAG | RTE_TCP_PSH_FLAG));
-  if (begin_ != 0) tcp->tcp_flags &= static_cast<std::uint8_t>(~RTE_TCP_CWR_FLAG);  // RFC 3168: once
+  if (headers_.is_tcp)
+    adapt_tcp(segment, is_last);
+  else
+    rte_pktmbuf_mtod_offset(segment, rte_udp_hdr*, headers_.l4)->dgram_len =
+        rte_cpu_to_be_16(static_cast<std::uint16_t>(sizeof(rte_udp_hdr) + size));
   const auto l3_length = static_cast<std::uint16_t>(headers_.payload + size - headers_.l3);
   if (headers_.is_ipv4) {
     auto* const ip = rte_pktmbuf_mtod_offset(segment, rte_ipv4_hdr*, headers_.l3);
@@ -159,6 +165,13 @@ rte_mbuf* Segmenter::next() {
   begin_ += size;
   ++number_;
   return segment;
+}
+
+void Segmenter::adapt_tcp(rte_mbuf* segment, bool is_last) const {
+  auto* const tcp = rte_pktmbuf_mtod_offset(segment, rte_tcp_hdr*, headers_.l4);
+  tcp->sent_seq = rte_cpu_to_be_32(rte_be_to_cpu_32(tcp->sent_seq) + begin_);
+  if (!is_last) tcp->tcp_flags &= static_cast<std::uint8_t>(~(RTE_TCP_FIN_FLAG | RTE_TCP_PSH_FLAG));
+  if (begin_ != 0) tcp->tcp_flags &= static_cast<std::uint8_t>(~RTE_TCP_CWR_FLAG);  // RFC 3168: once
 }
 
 }  // namespace vmnat::dataplane

@@ -2,8 +2,9 @@
 // Offload: checksums and segmentation that a guest has left to its device. They are passed on to the device
 // that the frame leaves by, or done here. Cold, but for one test a frame.
 //
-// A guest may send TCP and UDP with a checksum that covers the pseudo-header alone ("partial"), and TCP
-// super-frames of up to 64 KB that shall leave as segments (virtio 1.1, 5.1.6.2). The mbuf says so, in its
+// A guest, or a kernel interface's other end, may send TCP and UDP with a checksum that covers the pseudo-header
+// alone ("partial"), and super-frames of up to 64 KB that shall leave as segments (virtio 1.1, 5.1.6.2): of TCP,
+// or of UDP, whose segments are datagrams. The mbuf says so, in its
 // receive flags L4_CKSUM_NONE and LRO with tso_segsz, all the way through the pipeline. The transmitter
 // passes the work on where the device takes it, else does it. Example, 40 KB of TCP in segments of 1448:
 //
@@ -11,7 +12,7 @@
 //                                  -> any other device: 29 frames with finished checksums
 //
 // The frame's claims are settled before (claims.h): an unfinished frame is TCP or UDP over IP, as long as IP
-// says, with all headers in its first buffer, at l2_len, l3_len and l4_len; a super-frame is TCP with more
+// says, with all headers in its first buffer, at l2_len, l3_len and l4_len; a super-frame has more
 // payload than one segment. Translation need not know of offloads: the checksum is made from the addresses
 // and ports that the frame leaves with.
 #pragma once
@@ -28,6 +29,7 @@ struct Offloads {
   bool checksums = false;  // finishes partial checksums of TCP and UDP; or is a guest, which trusts them
   bool tcp4_segments = false;
   bool tcp6_segments = false;
+  bool udp_segments = false;
   std::uint16_t least_segment = 0;          // of a super-frame that it takes, bytes of payload
   std::uint16_t most_buffers = UINT16_MAX;  // of a frame
   bool operator==(const Offloads&) const = default;
@@ -56,8 +58,9 @@ inline bool is_super_frame(const rte_mbuf* frame) {
   return (frame->ol_flags & RTE_MBUF_F_RX_LRO) != 0;
 }
 
-// What a guest is told of a frame that was prepared to leave to it. Its pseudo-header's sum is made virtio's.
-[[gnu::cold]] virtio::NetHeader header_for_guest(rte_mbuf* frame);
+// What a guest, or the kernel, is told of a frame that was prepared to leave to it. Its pseudo-header's sum is
+// made virtio's.
+[[gnu::cold]] virtio::NetHeader virtio_header_of(rte_mbuf* frame);
 
 // Writes the checksum of a partial frame; for what does not leave by a device.
 [[gnu::cold]] void finish_checksum(rte_mbuf* frame);
@@ -93,6 +96,7 @@ class Segmenter {
   rte_mbuf* next();  // nullptr: no buffer, or none that takes a segment
 
  private:
+  void adapt_tcp(rte_mbuf* segment, bool is_last) const;
   rte_mbuf* frame_;
   UnfinishedHeaders headers_;
   std::uint32_t payload_;  // bytes of all segments

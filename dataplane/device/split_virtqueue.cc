@@ -200,7 +200,7 @@ class SplitVirtqueue::Writer {
 
   // False where the chains end, one of them is broken, or the budget is used up.
   bool write(rte_mbuf* frame) {
-    if (!write_header(header_for_guest(frame))) return false;
+    if (!write_header(virtio_header_of(frame))) return false;
     for (const rte_mbuf* segment = frame; segment != nullptr; segment = segment->next)
       if (!write(data_of(segment), segment->data_len)) return false;
     note_chain();

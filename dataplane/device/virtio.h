@@ -46,8 +46,9 @@ struct EventSuppression {
 // Before each frame, in its guest's memory. Without mergeable buffers and before virtio 1.0 it ends with
 // checksum_offset.
 struct NetHeader {
-  static constexpr std::uint8_t kNeedsChecksum = 1;                           // flags
-  static constexpr std::uint8_t kTcp4 = 1, kUdp = 3, kTcp6 = 4, kEcn = 0x80;  // segmentation
+  static constexpr std::uint8_t kNeedsChecksum = 1;  // flags
+  // Of segmentation. kUdp leaves IP fragments, kUdpSegments datagrams (virtio 1.2, 5.1.6.2).
+  static constexpr std::uint8_t kTcp4 = 1, kUdp = 3, kTcp6 = 4, kUdpSegments = 5, kEcn = 0x80;
   std::uint8_t flags = 0;
   std::uint8_t segmentation = 0;
   std::uint16_t headers_length = 0;

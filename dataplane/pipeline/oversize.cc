@@ -5,6 +5,7 @@
 #include <cstring>
 #include <span>
 
+#include "dataplane/device/offload.h"
 #include "dataplane/frame/new_frame.h"
 #include "dataplane/pipeline/deliver.h"
 #include "net/checksum.h"
@@ -107,12 +108,12 @@ void number(Context& context, Ipv4Header& ip) {
 
 // The frame counts for one of its pieces, the others are made.
 template <Direction direction>
-void cut(Context& context, const Burst& burst, unsigned i, std::size_t mtu, Delivery<direction>& delivery) {
-  rte_mbuf* frame = burst.frames[i];
+void cut(Context& context, const Burst& burst, unsigned i, rte_mbuf* frame, std::size_t mtu,
+         Delivery<direction>& delivery) {
   if (is_unfinished(frame)) finish_checksum(frame);
   if (direction == Direction::Outbound) number(context, ipv4_of(frame));
   const Header first = header_of(frame), later = later_header_of(first);
-  const std::size_t payload = burst.packets[i].total_length - first.length;
+  const std::size_t payload = ipv4_of(frame).total_length.host() - first.length;
   unsigned pieces = 0;
   for (std::size_t begin = 0; begin < payload; ++pieces) {
     const Header& header = begin == 0 ? first : later;
@@ -127,6 +128,30 @@ void cut(Context& context, const Burst& burst, unsigned i, std::size_t mtu, Deli
     begin += size;
   }
   context.counters.fragments_made.add(pieces - 1);
+  rte_pktmbuf_free(frame);
+}
+
+// A super-frame of TCP may leave as one long segment; one of UDP is many datagrams, each to be cut by itself.
+bool has_datagrams(const rte_mbuf* frame, const ParsedPacket& packet) {
+  return is_super_frame(frame) && packet.kind == PacketKind::Udp;
+}
+
+// The frame counts for one of its datagrams, the others are made.
+template <Direction direction>
+void cut_each(Context& context, const Burst& burst, unsigned i, std::size_t mtu,
+              Delivery<direction>& delivery) {
+  rte_mbuf* const frame = burst.frames[i];
+  Segmenter datagrams(frame);
+  unsigned made = 0;
+  for (; datagrams.has_next(); ++made) {
+    rte_mbuf* const datagram = datagrams.next();
+    if (datagram == nullptr) {
+      context.counters.segments_made.add(made);
+      return context.drop(frame, burst.port, DropReason::NoBuffer);
+    }
+    cut(context, burst, i, datagram, mtu, delivery);
+  }
+  context.counters.segments_made.add(made - 1);
   rte_pktmbuf_free(frame);
 }
 
@@ -151,8 +176,10 @@ void deliver_in_pieces(Context& context, Burst& burst) {
     const std::uint16_t mtu = context.state->egress_mtu(to);
     if (burst.packets[i].total_length <= mtu || leaves_in_segments(burst.frames[i], mtu))
       delivery.add(burst.frames[i], burst.sessions[i]);
+    else if (has_datagrams(burst.frames[i], burst.packets[i]))
+      cut_each(context, burst, i, mtu, delivery);
     else
-      cut(context, burst, i, mtu, delivery);
+      cut(context, burst, i, burst.frames[i], mtu, delivery);
   }
   delivery.flush();
 }
