@@ -205,7 +205,7 @@ class Kernel(Device):
         try:
             self.gateway, self.outside = (self.scope.enter_context(Namespace(name)) for name in ("gateway", "outside"))
             for interface in ("vm", "uplink"):
-                veth(self.outside, interface, self.gateway, interface, partial_checksums=True)
+                veth(self.outside, interface, self.gateway, interface)
             self.gateway.run("ip", "link", "add", "virbr", "type", "bridge")
             self.gateway.run("ip", "link", "set", "vm", "master", "virbr")
             self.gateway.run("ip", "link", "set", "virbr", "up")

@@ -47,8 +47,8 @@ class Gateway:
         with contextlib.ExitStack() as scope:
             self.inside, self.gateway, self.outside = (scope.enter_context(Namespace(side))
                                                        for side in ("inside", "gateway", "outside"))
-            veth(self.inside, "eth0", self.gateway, "lan", partial_checksums=self.partial_checksums)
-            veth(self.outside, "eth0", self.gateway, "wan", partial_checksums=self.partial_checksums)
+            veth(self.inside, "eth0", self.gateway, "lan")
+            veth(self.outside, "eth0", self.gateway, "wan")
             self.inside.set_address("eth0", f"{INSIDE}/24")
             self.inside.add_route("default", INSIDE_GATEWAY)
             self.outside.set_address("eth0", f"{OUTSIDE}/24")

@@ -49,11 +49,13 @@ void add_frames(const Workers& workers, std::size_t ports, Named& named) {
   }
 }
 
-void add_vhost_ports(const std::vector<Device>& devices, Named& named) {
+void add_devices(const Devices& devices, Named& named) {
   std::uint64_t& deferred = named["rings.deferred"];
   std::uint64_t& connections = named["vhost.refused_connections"];
   std::uint64_t& messages = named["vhost.refused_messages"];
+  std::uint64_t& missed = named["kernel.missed"];
   for (const Device& device : devices) {
+    if (device.packet() != nullptr) missed += device.packet()->frames_missed();
     const VhostSocket* const socket = device.vhost();
     if (socket == nullptr) continue;
     deferred += socket->port().deferrals();
@@ -159,7 +161,7 @@ std::uint64_t active_sessions(const Workers& workers) {
 std::map<std::string, std::uint64_t> all_counters(const CommandContext& at) {
   Named named;
   add_frames(at.workers, at.ports.size(), named);
-  add_vhost_ports(at.devices, named);
+  add_devices(at.devices, named);
   add_sessions(at.workers, at.external_ports.address_count(), named);
   add_neighbors(at.uplink, named);
   add_inside_neighbors(at.inside, named);

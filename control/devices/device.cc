@@ -96,56 +96,9 @@ Result<VhostPlan> plan_vhost(const DeviceRequest& request) {
   return plan;
 }
 
-// DPDK could not give one above 1500: its AF_PACKET port says that it takes no longer frames. A larger one
-// than asked for cannot stay: what is longer than a slot of the ring would arrive cut off.
-Result<void> give_mtu(const KernelInterface& interface, const DeviceRequest& request) {
-  const std::optional<int> before = interface.mtu();
-  if (before == request.mtu) return {};
-  if (const int error = interface.set_mtu(request.mtu); error != 0)
-    return failure(request, fmt::format("interface {} does not take an MTU of {}: {}", request.device,
-                                        request.mtu, error_text(error)));
-  spdlog::warn("{}: the MTU of interface {} was {} and is {} now, as configured", request.name,
-               request.device, before.value_or(0), request.mtu);
-  return {};
-}
-
-// The interface must be there, and up: an AF_PACKET socket receives nothing from one that is down.
-Result<void> prepare_interface(const DeviceRequest& request) {
-  const KernelInterface interface(request.device);
-  if (!interface.is_known()) return failure(request, "cannot open a socket: " + error_text(errno));
-  const int error = interface.bring_up();
-  if (error == 0) return give_mtu(interface, request);
-  if (error == ENODEV)
-    return failure(request,
-                   fmt::format("there is no kernel interface {}; `ip link` lists them, and a NIC bound to a "
-                               "DPDK driver is named by its PCI address",
-                               request.device));
-  return failure(request, fmt::format("cannot bring interface {} up: {}", request.device, error_text(error)));
-}
-
-Result<Plan> plan_interface(const DeviceRequest& request) {
-  if (request.device.size() >= IFNAMSIZ)
-    return failure(request, fmt::format("{} is neither a PCI address nor an interface name", request.device));
-  if (auto prepared = prepare_interface(request); !prepared) return tl::unexpected(prepared.error());
-  // A ring slot holds one frame and what the kernel says of it. Slots follow each other without a gap, so
-  // that they must fill blocks, which are whole pages: four slots of whole kilobytes do.
-  const unsigned slot = buffer_bytes(request.mtu);
-  return Plan{
-      fmt::format("net_af_packet{},iface={},qpairs=1,framesz={},blocksz={},framecnt={},qdisc_bypass=1",
-                  request.number, request.device, slot, 4 * slot, 1024),
-      "kernel"};
-}
-
-Result<Plan> plan_device(const DeviceRequest& request) {
-  switch (config::device_kind(request.device)) {
-    case config::DeviceKind::Pci:
-      return Plan{request.device, "pci"};
-    case config::DeviceKind::KernelInterface:
-      return plan_interface(request);
-    case config::DeviceKind::Devargs:
-      break;
-  }
-  return Plan{request.device, "devargs"};
+Plan plan_device(const DeviceRequest& request) {
+  const bool is_pci = config::device_kind(request.device) == config::DeviceKind::Pci;
+  return {request.device, is_pci ? "pci" : "devargs"};
 }
 
 // DPDK's port for the devargs: PCI devices were found when the EAL started, others are created now.
@@ -178,15 +131,15 @@ unsigned buffer_bytes(std::uint16_t mtu) {
   return std::max(least, (mtu + headers + unit - 1) / unit * unit);
 }
 
-Result<Device> Device::open(const DeviceRequest& request, std::span<rte_mempool* const> pools) {
+Result<Device> Device::open(const DeviceRequest& request, std::span<rte_mempool* const> pools,
+                            const KernelLinks* links) {
   if (asks_for_vhost(request)) return open_vhost(request);
-  const auto plan = plan_device(request);
-  if (!plan) return tl::unexpected(plan.error());
-  const auto port_id = create_port(request, *plan);
+  if (request.is_kernel_interface()) return open_packet(request, *links);
+  const Plan plan = plan_device(request);
+  const auto port_id = create_port(request, plan);
   if (!port_id) return tl::unexpected(port_id.error());
-  Device device(*port_id, plan->kind);
+  Device device(*port_id, plan.kind);
   device.numa_node_ = numa_node_of_device(request.device);
-  if (plan->kind == "kernel") device.interface_ = KernelInterface(request.device);
   if (auto started = device.start(request, pools); !started) return tl::unexpected(started.error());
   return device;
 }
@@ -208,6 +161,24 @@ Result<Device> Device::open_vhost(const DeviceRequest& request) {
   device.vhost_ = std::move(*socket);
   device.vhost_mac_ = net::mac_made_from(plan->path);
   device.queues_ = static_cast<std::uint16_t>(queues);
+  return device;
+}
+
+Result<Device> Device::open_packet(const DeviceRequest& request, const KernelLinks& links) {
+  const unsigned most = dataplane::KernelPort::kMostQueues;
+  if (request.queues > most && !request.fewer_queues_will_do)
+    return failure(request, too_few_queues(most, request.queues));
+  const unsigned queues = std::min(request.queues, most);
+  auto opened = PacketInterface::open({.name = request.name,
+                                       .interface = request.device,
+                                       .queues = queues,
+                                       .is_promiscuous = request.promiscuous == Promiscuous::Yes},
+                                      links);
+  if (!opened) return tl::unexpected(opened.error());
+  Device device(kNone, "kernel");
+  device.packet_ = std::move(*opened);
+  device.queues_ = static_cast<std::uint16_t>(queues);
+  device.numa_node_ = numa_node_of_device(request.device);
   return device;
 }
 
@@ -246,7 +217,6 @@ Result<void> Device::configure(const DeviceRequest& request, const rte_eth_dev_i
   }
   if (const int status = rte_eth_dev_configure(port_id_, queues_, queues_, &conf); status != 0)
     return failure(request, "cannot be configured: " + error_text(status));
-  if (kind_ == "kernel") return {};  // the interface has its MTU
   const int status = rte_eth_dev_set_mtu(port_id_, request.mtu);
   if (status != 0 && status != -ENOTSUP)
     return failure(request, fmt::format("does not take an MTU of {}: {}", request.mtu, error_text(status)));
@@ -283,8 +253,8 @@ Device::Device(Device&& other) noexcept
       queues_(other.queues_),
       rss_table_capacity_(other.rss_table_capacity_),
       numa_node_(other.numa_node_),
-      interface_(std::move(other.interface_)),
       vhost_(std::move(other.vhost_)),
+      packet_(std::move(other.packet_)),
       vhost_mac_(other.vhost_mac_) {}
 
 Device::~Device() {
@@ -298,6 +268,7 @@ Device::~Device() {
 
 net::MacAddr Device::mac() const {
   if (vhost_ != nullptr) return vhost_mac_;
+  if (packet_ != nullptr) return packet_->mac();
   rte_ether_addr address{};
   rte_eth_macaddr_get(port_id_, &address);
   net::MacAddr mac;
@@ -311,21 +282,20 @@ std::uint16_t Device::open_transmit_queues() const {
 }
 
 dataplane::Offloads Device::offloads() const {
-  if (vhost_ == nullptr) {
-    const bool checksums = (transmit_offloads_ & kChecksums) == kChecksums;
-    const bool segments = checksums && (transmit_offloads_ & RTE_ETH_TX_OFFLOAD_TCP_TSO) != 0;
-    return {.checksums = checksums,
-            .tcp4_segments = segments,
-            .tcp6_segments = segments,
-            .least_segment = kLeastSegment,
-            .most_buffers = most_buffers_};
-  }
-  return dataplane::offloads_of_guest(vhost_->port().features());
+  if (vhost_ != nullptr) return dataplane::offloads_of_guest(vhost_->port().features());
+  if (packet_ != nullptr) return packet_->offloads();
+  const bool checksums = (transmit_offloads_ & kChecksums) == kChecksums;
+  const bool segments = checksums && (transmit_offloads_ & RTE_ETH_TX_OFFLOAD_TCP_TSO) != 0;
+  return {.checksums = checksums,
+          .tcp4_segments = segments,
+          .tcp6_segments = segments,
+          .least_segment = kLeastSegment,
+          .most_buffers = most_buffers_};
 }
 
 bool Device::is_up() const {
   if (vhost_ != nullptr) return vhost_->port().has_guest();
-  if (interface_.is_known()) return interface_.has_link();
+  if (packet_ != nullptr) return packet_->is_up();
   rte_eth_link link{};
   return rte_eth_link_get_nowait(port_id_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Device: what the configuration names, brought up: a vhost-user socket, or a DPDK port by PCI address, by
-// kernel interface (through an AF_PACKET socket) or by devargs. net_vhost in devargs is a vhost-user socket,
-// too.
+// Device: what the configuration names, brought up: a vhost-user socket, a kernel interface, or a DPDK port by PCI
+// address or by devargs. net_vhost in devargs is a vhost-user socket, too.
 //
 // Failing to open one is answered with a sentence that says what to do.
 #pragma once
@@ -11,10 +10,11 @@
 #include <string>
 
 #include "control/devices/numa.h"
+#include "control/devices/packet_interface.h"
 #include "control/devices/vhost_socket.h"
 #include "control/plan/device_requests.h"
 #include "control/result.h"
-#include "control/system/kernel_interface.h"
+#include "control/system/kernel_links.h"
 #include "dataplane/device/burst_port.h"
 #include "dataplane/device/offload.h"
 #include "net/address.h"
@@ -24,24 +24,33 @@ struct rte_mempool;
 
 namespace vmnat::control {
 
-// What holds a whole frame of that MTU, with Ethernet header, VLAN tag and the 100 bytes or so that a kernel
-// adds: a packet buffer's room for data, and a slot of a kernel interface's ring, which takes no smaller
-// buffers. A multiple of 1024.
+// A packet buffer's room for data: a whole frame of that MTU, with Ethernet header and VLAN tags. A multiple of
+// 1024.
 unsigned buffer_bytes(std::uint16_t mtu);
 
 class Device {
  public:
   // Opens, configures and starts. Receive queues take their buffers from the pools in turn.
-  static Result<Device> open(const DeviceRequest& request, std::span<rte_mempool* const> pools);
+  // `links` outlives it, and may be null for what is no kernel interface.
+  static Result<Device> open(const DeviceRequest& request, std::span<rte_mempool* const> pools,
+                             const KernelLinks* links);
   Device(Device&& other) noexcept;
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
   Device& operator=(Device&&) = delete;
   ~Device();  // stops and removes it; a vhost-user socket that it listens on goes with it
 
   [[nodiscard]] dataplane::BurstPort for_workers() {
-    return {.port_id = port_id_, .vhost = vhost_ == nullptr ? nullptr : &vhost_->port()};
+    return {.port_id = port_id_,
+            .vhost = vhost_ == nullptr ? nullptr : &vhost_->port(),
+            .kernel = packet_ == nullptr ? nullptr : &packet_->port()};
   }
-  [[nodiscard]] bool is_vhost() const { return vhost_ != nullptr; }
-  [[nodiscard]] std::uint16_t port_id() const { return port_id_; }  // DPDK's, of what is not vhost-user
+  // After the kernel has told of its interfaces.
+  void follow_kernel() {
+    if (packet_ != nullptr) packet_->follow();
+  }
+  [[nodiscard]] bool is_dpdk() const { return port_id_ != kNone; }
+  [[nodiscard]] std::uint16_t port_id() const { return port_id_; }  // DPDK's
   [[nodiscard]] net::MacAddr mac() const;
   [[nodiscard]] bool is_up() const;
   [[nodiscard]] std::uint16_t queues() const { return queues_; }  // pairs
@@ -51,14 +60,18 @@ class Device {
   [[nodiscard]] std::uint16_t open_transmit_queues() const;
   // What it does for frames that it transmits; of a vhost-user port, what the guest has agreed to take.
   [[nodiscard]] dataplane::Offloads offloads() const;
-  // nullptr for a DPDK port.
+  // The largest IP packet that it bears now, where it is not ours to say.
+  [[nodiscard]] std::uint16_t mtu() const { return packet_ == nullptr ? UINT16_MAX : packet_->mtu(); }
+  // nullptr of another kind.
   [[nodiscard]] const VhostSocket* vhost() const { return vhost_.get(); }
+  [[nodiscard]] const PacketInterface* packet() const { return packet_.get(); }
   [[nodiscard]] int numa_node() const { return numa_node_; }       // kNoNode: not known, or none
   [[nodiscard]] const std::string& kind() const { return kind_; }  // "vhost-user", "kernel", "pci", "devargs"
 
  private:
   Device(std::uint16_t port_id, std::string kind) : port_id_(port_id), kind_(std::move(kind)) {}
   static Result<Device> open_vhost(const DeviceRequest& request);
+  static Result<Device> open_packet(const DeviceRequest& request, const KernelLinks& links);
   Result<void> start(const DeviceRequest& request, std::span<rte_mempool* const> pools);
   Result<void> choose_queues(const DeviceRequest& request, const rte_eth_dev_info& info);
   Result<void> configure(const DeviceRequest& request, const rte_eth_dev_info& info);
@@ -72,8 +85,8 @@ class Device {
   std::uint16_t queues_ = 1;
   std::uint16_t rss_table_capacity_ = 0;
   int numa_node_ = kNoNode;
-  KernelInterface interface_;           // none of another kind
-  std::unique_ptr<VhostSocket> vhost_;  // instead of a DPDK port
+  std::unique_ptr<VhostSocket> vhost_;       // instead of a DPDK port
+  std::unique_ptr<PacketInterface> packet_;  // likewise
   net::MacAddr vhost_mac_{};
 };
 

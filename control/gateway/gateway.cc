@@ -48,12 +48,8 @@ Result<void> Gateway::make_pools(const config::Config& config, const EalPlan& ea
 }
 
 Result<void> Gateway::open_devices() {
-  devices_.reserve(plan_.devices.size());
-  for (std::size_t i = 0; i < plan_.devices.size(); ++i) {
-    auto device = Device::open(plan_.devices[i], pools_by_queue(plan_.ports[i]));
-    if (!device) return tl::unexpected(device.error());
-    devices_.push_back(std::move(*device));
-  }
+  for (std::size_t i = 0; i < plan_.devices.size(); ++i)
+    if (auto opened = devices_.open(plan_.devices[i], pools_by_queue(plan_.ports[i])); !opened) return opened;
   return {};
 }
 
@@ -93,9 +89,9 @@ void Gateway::tell_pollers(std::size_t port, const EalPlan& eal) const {
 
 void Gateway::steer_uplink() {
   const Device& uplink = devices_[kUplinkPort];
-  steering_ = uplink.is_vhost()
-                  ? NicSteering{.details = "a vhost-user port does not choose queues"}
-                  : steer_replies(uplink.port_id(), uplink.queues(), uplink.rss_table_capacity());
+  steering_ = uplink.is_dpdk()
+                  ? steer_replies(uplink.port_id(), uplink.queues(), uplink.rss_table_capacity())
+                  : NicSteering{.details = fmt::format("a {} port does not choose queues", uplink.kind())};
   if (steering_->way == SteeringWay::Rings)
     spdlog::info("{} workers: replies come to their session's worker by rings in software; {}",
                  plan_.worker_count, steering_->details);
@@ -173,7 +169,7 @@ std::vector<dataplane::ReceiveQueue> Gateway::queues_of(WorkerIndex worker) {
         queues.push_back({.device = devices_[port].for_workers(),
                           .queue_id = queue,
                           .port = static_cast<PortIndex>(port),
-                          .vhost_pool = pools_->of_worker(worker)});
+                          .pool = pools_->of_worker(worker)});
   return queues;
 }
 

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/ids.h"
-#include "control/devices/device.h"
+#include "control/devices/devices.h"
 #include "control/devices/eal.h"
 #include "control/devices/nic_steering.h"
 #include "control/gateway/packet_pools.h"
@@ -30,7 +30,7 @@ class Gateway {
   [[nodiscard]] const std::vector<PortPlan>& ports() const { return plan_.ports; }
   [[nodiscard]] const AddressLists& address_lists() const { return plan_.address_lists; }
   [[nodiscard]] rte_mempool* packet_pool() const { return pools_->of_control(); }  // for control's own frames
-  [[nodiscard]] const std::vector<Device>& devices() const { return devices_; }    // by PortIndex
+  [[nodiscard]] Devices& devices() { return devices_; }                            // by PortIndex
   // How replies come to their worker; nothing to say with one worker.
   [[nodiscard]] const std::optional<NicSteering>& steering() const { return steering_; }
   [[nodiscard]] conntrack::ExternalPorts& external_ports() { return *external_ports_; }
@@ -58,7 +58,7 @@ class Gateway {
   // In the order of construction; the workers stop first.
   GatewayPlan plan_;
   std::optional<PacketPools> pools_;
-  std::vector<Device> devices_;  // by PortIndex
+  Devices devices_;  // by PortIndex
   std::optional<NicSteering> steering_;
   std::unique_ptr<WorkerRings> rings_;
   std::unique_ptr<conntrack::ExternalPorts> external_ports_;

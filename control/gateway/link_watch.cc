@@ -9,15 +9,20 @@ namespace vmnat::control {
 
 LinkWatch::Seen LinkWatch::seen_of(const Device& device) {
   if (!device.is_up()) return {};
-  return {.is_up = true, .offloads = device.offloads(), .transmit_queues = device.open_transmit_queues()};
+  return {.is_up = true,
+          .offloads = device.offloads(),
+          .transmit_queues = device.open_transmit_queues(),
+          .mtu = device.mtu()};
 }
 
 std::vector<LinkWatch::Change> LinkWatch::look(SteadyTime now) {
   std::vector<Change> changes;
+  devices_.follow_kernel();
   for (std::size_t i = 0; i < seen_.size(); ++i) {
     const Seen before = std::exchange(seen_[i], seen_of(devices_[i]));
     if (seen_[i] == before) continue;
     has_changed_ = true;
+    if (seen_[i].mtu != before.mtu) tell_mtu(i, now);
     const bool is_up = seen_[i].is_up;
     if (is_up == before.is_up) continue;
     changes.push_back({static_cast<PortIndex>(i), is_up});
@@ -25,6 +30,14 @@ std::vector<LinkWatch::Change> LinkWatch::look(SteadyTime now) {
              is_up ? "up" : "down");
   }
   return changes;
+}
+
+void LinkWatch::tell_mtu(std::size_t port, SteadyTime now) {
+  const auto& [name, mtu] = std::tie(ports_[port].name, ports_[port].mtu);
+  if (seen_[port].is_up && seen_[port].mtu < mtu)
+    log_.log(spdlog::level::warn, {"mtu", name}, now,
+             "port {}: its interface has an MTU of {}, less than the {} that are configured: that counts",
+             name, seen_[port].mtu, mtu);
 }
 
 void LinkWatch::tell_who_waits() const {
@@ -38,10 +51,15 @@ void LinkWatch::tell_who_waits() const {
 void LinkWatch::fill(dataplane::ForwardingState& next, std::size_t worker_count) {
   for (std::size_t i = 0; i < seen_.size(); ++i) {
     next.ports[i].up = seen_[i].is_up;
+    next.ports[i].mtu = std::min(ports_[i].mtu, seen_[i].mtu);
     next.ports[i].offloads = seen_[i].offloads;
     next.ports[i].tx_queues =
         static_cast<std::uint8_t>(std::min<std::size_t>(seen_[i].transmit_queues, worker_count));
   }
+  next.uplink.mtu = std::min(next.uplink.mtu, seen_[dataplane::kUplinkPort].mtu);
+  next.smallest_mtu = UINT16_MAX;
+  for (std::size_t i = dataplane::kUplinkPort + 1; i < seen_.size(); ++i)
+    next.smallest_mtu = std::min(next.smallest_mtu, next.ports[i].mtu);
   has_changed_ = false;
 }
 

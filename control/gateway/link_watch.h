@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// LinkWatch: which ports are up, and what their devices, or their guests, take off the workers' hands.
+// LinkWatch: which ports are up, what their devices, or their guests, take off the workers' hands, and how long a
+// packet their interfaces bear.
 //
-// Nobody tells control of a change: it looks. A guest may go and another one come between two looks.
+// The kernel tells of its interfaces; of other changes nobody tells control: it looks. A guest may go and another
+// one come between two looks.
 #pragma once
 
 #include <vector>
 
 #include "base/ids.h"
 #include "base/time.h"
-#include "control/devices/device.h"
+#include "control/devices/devices.h"
 #include "control/log/log_budget.h"
 #include "control/plan/ports.h"
 
@@ -17,7 +19,7 @@ namespace vmnat::control {
 class LinkWatch {
  public:
   // All of them outlive it; `devices` are by PortIndex. No port is up before the first look.
-  LinkWatch(const std::vector<Device>& devices, const std::vector<PortPlan>& ports, LogBudget& log)
+  LinkWatch(Devices& devices, const std::vector<PortPlan>& ports, LogBudget& log)
       : devices_(devices), ports_(ports), log_(log), seen_(ports.size()) {}
 
   struct Change {
@@ -38,11 +40,13 @@ class LinkWatch {
     bool is_up = false;
     dataplane::Offloads offloads{};
     std::uint16_t transmit_queues = 1;  // open ones
+    std::uint16_t mtu = UINT16_MAX;     // of its interface
     bool operator==(const Seen&) const = default;
   };
   static Seen seen_of(const Device& device);
+  void tell_mtu(std::size_t port, SteadyTime now);
 
-  const std::vector<Device>& devices_;
+  Devices& devices_;
   const std::vector<PortPlan>& ports_;
   LogBudget& log_;
   std::vector<Seen> seen_;  // by PortIndex

@@ -27,14 +27,11 @@ dataplane::Network network_of(const config::Network& config) {
           .mtu = config.mtu};
 }
 
-void add_port(const config::Config& config, const PortPlan& plan, dataplane::ForwardingState& state) {
-  const bool is_uplink = plan.config == nullptr;
+void add_port(const PortPlan& plan, dataplane::ForwardingState& state) {
   const auto index = static_cast<PortIndex>(state.ports.size());
-  state.ports.push_back({.network = plan.network,
-                         .owner = plan.owner,
-                         .is_segment = is_segment(plan),
-                         .mtu = is_uplink ? config.uplink.mtu : config.networks[plan.network].mtu});
-  if (!is_uplink) state.networks[plan.network].ports.push_back(index);
+  state.ports.push_back(
+      {.network = plan.network, .owner = plan.owner, .is_segment = is_segment(plan), .mtu = plan.mtu});
+  if (plan.config != nullptr) state.networks[plan.network].ports.push_back(index);
 }
 
 }  // namespace
@@ -51,7 +48,7 @@ dataplane::ForwardingState initial_state(const config::Config& config, const std
     state.smallest_mtu = std::min(state.smallest_mtu, network.mtu);
     state.networks.push_back(network_of(network));
   }
-  for (const PortPlan& port : ports) add_port(config, port, state);
+  for (const PortPlan& port : ports) add_port(port, state);
   set_live(config, state);
   set_forwards(plan_forwards(config), state);
   return state;

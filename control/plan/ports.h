@@ -19,7 +19,8 @@ struct PortPlan {
   std::string name;
   NetworkIndex network = dataplane::kNoNetwork;
   const config::VmPort* config = nullptr;
-  WorkerIndex owner = 0;  // polls its first queue
+  WorkerIndex owner = 0;     // polls its first queue
+  std::uint16_t mtu = 1500;  // as configured
 };
 
 // The ports go round the workers. The uplink belongs to the first worker. `config` outlives the plans.

@@ -99,6 +99,8 @@ void UplinkSide::fill(dataplane::ForwardingState& next) {
   if (client_) {
     client_->describe(next.uplink);
     set_forwards(forwards(), next);
+  } else {
+    next.uplink.mtu = config_.uplink.mtu;
   }
   if (lease_changed_ || neighbors_changed_) next.uplink.neighbors = next_hops();
   next.uplink.gateway_mac = neighbors_.mac_of(next.uplink.gateway);

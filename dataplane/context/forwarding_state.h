@@ -79,9 +79,11 @@ struct Port {
   bool is_spread = false;             // other workers poll queues of it, too
   std::uint8_t tx_queues = 1;         // open ones. One: the owner's; more: one each of as many workers
   bool up = false;
-  bool is_segment = false;   // it leads to many hosts, or to a relay
-  std::uint16_t mtu = 1500;  // bytes of IP packet: what is longer does not leave by it, whatever it is
-  Offloads offloads;         // of the device: what it does for frames that it transmits
+  bool is_segment = false;  // it leads to many hosts, or to a relay
+  // Bytes of IP packet, as configured or what its interface bears: what is longer does not leave by it,
+  // whatever it is.
+  std::uint16_t mtu = 1500;
+  Offloads offloads;  // of the device: what it does for frames that it transmits
   Guard guard = Guard::GatewayOnly;
   bool is_guarded = false;  // guard: on. It is neither router nor DHCP server to its neighbours
   // Nearly all frames have these: two compares instead of table look-ups. The MAC was last learned here, or
@@ -190,7 +192,7 @@ struct ForwardingState {
   std::uint64_t generation = 0;
   Uplink uplink;
   std::vector<Network> networks;
-  std::uint16_t smallest_mtu = 1500;  // of the networks: what is not larger fits all of them
+  std::uint16_t smallest_mtu = 1500;  // of the VM ports: what is not larger fits all of them
   std::vector<Port> ports;            // [kUplinkPort] is the uplink
   // By network. Shared by states that differ in other things; once set it is never null again.
   std::shared_ptr<const conntrack::NatPolicies> policies;
@@ -214,7 +216,7 @@ struct ForwardingState {
   [[nodiscard]] const Network& network_at(PortIndex port) const { return networks[ports[port].network]; }
   // The egress MTU of a port: bytes of the largest IPv4 packet that leaves by it uncut.
   [[nodiscard]] std::uint16_t egress_mtu(PortIndex port) const {
-    return port == kUplinkPort ? uplink.mtu : network_at(port).mtu;
+    return port == kUplinkPort ? uplink.mtu : ports[port].mtu;
   }
   [[nodiscard]] NetworkIndex network_of(net::Ipv4Addr address) const {
     for (std::size_t i = 0; i < networks.size(); ++i)

@@ -42,6 +42,13 @@ bool join_buffers(rte_mbuf*& frame) {
   return true;
 }
 
+// Why the device has not taken frame i.
+DropReason refusal_of(const BurstPort& device, const Transmission& result, unsigned i) {
+  if ((result.refused >> i & 1) != 0) return DropReason::Offload;
+  if ((result.too_long >> i & 1) == 0) return DropReason::TxFull;
+  return device.vhost != nullptr ? DropReason::GuestBuffers : DropReason::TooBig;
+}
+
 }  // namespace
 
 void Transmitter::flush(const ForwardingState& state) {
@@ -66,9 +73,8 @@ void Transmitter::flush_port(PortIndex to, const Port& port) {
   for (auto left = Transmission::first(buffer.count) & ~result.sent; left != 0; left &= left - 1) {
     const auto i = static_cast<unsigned>(std::countr_zero(left));
     bytes -= buffer.frames[i]->pkt_len;
-    const bool is_too_long = (result.too_long >> i & 1) != 0;
-    const DropReason full = is_too_long ? DropReason::GuestBuffers : DropReason::TxFull;
-    drop(buffer.frames[i], buffer.from[i], port.up ? full : DropReason::PortDown);
+    drop(buffer.frames[i], buffer.from[i],
+         port.up ? refusal_of(buffer.device, result, i) : DropReason::PortDown);
   }
   counters_.ports[to].tx_packets.add(static_cast<unsigned>(std::popcount(result.sent)));
   counters_.ports[to].tx_bytes.add(bytes);

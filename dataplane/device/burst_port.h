@@ -1,32 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-// BurstPort: a port as workers see it. They receive and transmit bursts there, by a guest's rings or by DPDK.
+// BurstPort: a port as workers see it. They receive and transmit bursts there: by a guest's rings, by a kernel
+// interface's packet sockets, or by DPDK.
 #pragma once
 
 #include <cstdint>
 #include <rte_ethdev.h>
 
+#include "dataplane/device/kernel_port.h"
 #include "dataplane/device/vhost_port.h"
 
 namespace vmnat::dataplane {
 
 struct BurstPort {
-  std::uint16_t port_id = 0;   // DPDK's, unless `vhost` is there
-  VhostPort* vhost = nullptr;  // outlives the workers
+  std::uint16_t port_id = 0;     // DPDK's, unless one of the others is there; they outlive the workers
+  VhostPort* vhost = nullptr;    // by a guest's rings
+  KernelPort* kernel = nullptr;  // by packet sockets
 
+  [[nodiscard]] bool is_dpdk() const { return vhost == nullptr && kernel == nullptr; }
   // At most `most` frames of a receive queue. DPDK ports have a pool of their own for it.
-  std::uint16_t receive(std::uint16_t queue, rte_mempool* vhost_pool, rte_mbuf** frames,
-                        std::uint16_t most) const {
-    if (vhost != nullptr) return vhost->receive(queue, vhost_pool, frames, most);
+  std::uint16_t receive(std::uint16_t queue, rte_mempool* pool, rte_mbuf** frames, std::uint16_t most) const {
+    if (vhost != nullptr) return vhost->receive(queue, pool, frames, most);
+    if (kernel != nullptr) return kernel->receive(queue, pool, frames, most);
     return rte_eth_rx_burst(port_id, queue, frames, most);
   }
   // How many frames, from the first on, the device would take as they are; it stops at one that it would
   // not. For frames that leave something to it. Pseudo-header sums are made the device's own kind.
   std::uint16_t prepare(std::uint16_t queue, rte_mbuf** frames, std::uint16_t count) const {
-    return vhost != nullptr ? count : rte_eth_tx_prepare(port_id, queue, frames, count);
+    return is_dpdk() ? rte_eth_tx_prepare(port_id, queue, frames, count) : count;
   }
   // Which frames, of Transmission::kMostFrames at most, the device has taken over.
   Transmission transmit(std::uint16_t queue, rte_mbuf** frames, std::uint16_t count) const {
     if (vhost != nullptr) return vhost->transmit(queue, frames, count);
+    if (kernel != nullptr) return kernel->transmit(queue, frames, count);
     return {.sent = Transmission::first(rte_eth_tx_burst(port_id, queue, frames, count))};
   }
 };

@@ -55,7 +55,7 @@ unsigned Worker::poll_once(std::uint64_t tsc) {
 void Worker::settle_claims(const BurstPort& device) {
   burst_.keep_if([&](unsigned i) {
     rte_mbuf* frame = burst_.frames[i];
-    if (device.vhost == nullptr) frame->l2_len = 0;  // drivers may leave what was there before
+    if (device.is_dpdk()) frame->l2_len = 0;  // drivers may leave what was there before
     if (!is_unfinished(frame) || settle(frame)) return true;
     context_.drop(frame, burst_.port, DropReason::Offload);
     return false;
@@ -75,7 +75,7 @@ unsigned Worker::receive(const ReceiveQueue& queue, FairShare& share) {
   }
   StageClock clock(counters_.stages);
   burst_.port = queue.port;
-  burst_.count = queue.device.receive(queue.queue_id, queue.vhost_pool, burst_.frames, kBurstSize);
+  burst_.count = queue.device.receive(queue.queue_id, queue.pool, burst_.frames, kBurstSize);
   const unsigned received = burst_.count;
   if (received == 0) return 0;
   std::uint64_t bytes = 0;

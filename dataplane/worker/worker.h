@@ -34,7 +34,7 @@ struct ReceiveQueue {
   BurstPort device;
   std::uint16_t queue_id = 0;
   PortIndex port = 0;
-  rte_mempool* vhost_pool = nullptr;  // for what comes from a guest's rings
+  rte_mempool* pool = nullptr;  // for what DPDK does not receive
 };
 
 enum class Idle : std::uint8_t { Poll, Adaptive };

@@ -207,7 +207,7 @@ void Testbed::make_workers(const Shape& shape) {
           settings.receive_queues.push_back({.device = devices[port],
                                              .queue_id = static_cast<std::uint16_t>(queue),
                                              .port = static_cast<PortIndex>(port),
-                                             .vhost_pool = pool_});
+                                             .pool = pool_});
     workers_.push_back(std::make_unique<Worker>(
         std::move(settings),
         conntrack::Conntrack::create(

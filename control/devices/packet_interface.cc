@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/devices/packet_interface.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <limits>
+#include <optional>
+#include <spdlog/spdlog.h>
+#include <sys/utsname.h>
+#include <system_error>
+#include <utility>
+
+#include "control/devices/worker_barrier.h"
+#include "control/system/kernel_interface.h"
+
+namespace vmnat::control {
+namespace {
+
+tl::unexpected<Error> failure(const std::string& name, std::string what) {
+  return tl::unexpected(Error{name, std::move(what)});
+}
+
+// UDP's are in virtio's header since Linux 6.2.
+bool takes_udp_segments() {
+  utsname system{};
+  unsigned major = 0, minor = 0;
+  return uname(&system) == 0 && std::sscanf(system.release, "%u.%u", &major, &minor) == 2 &&
+         std::pair(major, minor) >= std::pair(6u, 2u);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<PacketInterface>> PacketInterface::open(Settings settings, const KernelLinks& links) {
+  const KernelLink* const link = links.find(settings.interface);
+  if (link == nullptr)
+    return failure(settings.name,
+                   fmt::format("there is no kernel interface {}; `ip link` lists them, and a NIC bound to a "
+                               "DPDK driver is named by its PCI address",
+                               settings.interface));
+  if (!prepare_worker_barrier())
+    return failure(settings.name, "kernel interfaces need the membarrier system call (Linux 4.14 or newer)");
+  std::unique_ptr<PacketInterface> opened(new PacketInterface(std::move(settings), links));
+  opened->mac_ = link->mac;
+  if (auto done = opened->open_sockets(*link); !done) return tl::unexpected(done.error());
+  if (!link->is_up) {
+    if (const int error = set_link_up(opened->settings_.interface, true); error != 0)
+      return failure(opened->settings_.name,
+                     fmt::format("cannot bring interface {} up: {}", opened->settings_.interface,
+                                 std::system_category().message(error)));
+    opened->was_down_ = true;
+  }
+  return opened;
+}
+
+PacketInterface::PacketInterface(Settings settings, const KernelLinks& links)
+    : settings_(std::move(settings)), links_(links) {}
+
+PacketInterface::~PacketInterface() {
+  close_sockets();
+  const KernelLink* const link = links_.find(settings_.interface);
+  if (was_down_ && link != nullptr && link->is_up) set_link_up(settings_.interface, false);
+}
+
+// Frames for a MAC that was the interface's, and that our neighbours know, arrive at one that has come back
+// with another.
+Result<void> PacketInterface::open_sockets(const KernelLink& link) {
+  index_ = link.index;
+  std::optional<int> group;
+  for (unsigned i = 0; i < settings_.queues; ++i) {
+    auto queue = PacketQueue::open(link.index);
+    if (!queue)
+      return failure(settings_.name, fmt::format("{}: {}", settings_.interface, queue.error().what));
+    if (settings_.queues > 1) {
+      const auto joined = queue->join(group);
+      if (!joined)
+        return failure(settings_.name, fmt::format("{}: {}", settings_.interface, joined.error().what));
+      group = *joined;
+    }
+    queues_.push_back(std::move(*queue));
+  }
+  if (settings_.is_promiscuous || link.mac != mac_)
+    if (const int error = queues_.front().receive_for_others(link.index); error != 0)
+      return failure(settings_.name,
+                     "cannot receive for other MACs: " + std::system_category().message(error));
+  for (unsigned i = 0; i < queues_.size(); ++i)
+    port_.socket(i).open(queues_[i].descriptor(), queues_[i].ring(), PacketQueue::kSlots);
+  port_.open();
+  return {};
+}
+
+void PacketInterface::close_sockets() {
+  port_.close();
+  wait_for_workers(port_);
+  for (unsigned i = 0; i < queues_.size(); ++i) {
+    frames_missed_ += queues_[i].take_missed();
+    port_.socket(i).close();
+  }
+  queues_.clear();
+  index_ = 0;
+}
+
+void PacketInterface::follow() {
+  const KernelLink* const link = links_.find(settings_.interface);
+  const int index = link == nullptr ? 0 : link->index;
+  if (index == index_) return;
+  close_sockets();
+  was_down_ = false;  // another one is not ours to put down
+  if (link == nullptr) return spdlog::warn("{}: interface {} is gone", settings_.name, settings_.interface);
+  if (const auto opened = open_sockets(*link); !opened) {
+    close_sockets();
+    index_ = index;  // not again before it is another one
+    return spdlog::error("{}", to_string(opened.error()));
+  }
+  spdlog::info("{}: interface {} is back", settings_.name, settings_.interface);
+}
+
+bool PacketInterface::is_up() const {
+  const KernelLink* const link = links_.find(settings_.interface);
+  return port_.is_open() && link != nullptr && link->has_carrier;
+}
+
+std::uint16_t PacketInterface::mtu() const {
+  constexpr unsigned kMost = std::numeric_limits<std::uint16_t>::max();
+  const KernelLink* const link = links_.find(settings_.interface);
+  return static_cast<std::uint16_t>(link == nullptr ? kMost : std::min(link->mtu, kMost));
+}
+
+dataplane::Offloads PacketInterface::offloads() const {
+  return {
+      .checksums = true, .tcp4_segments = true, .tcp6_segments = true, .udp_segments = takes_udp_segments()};
+}
+
+std::uint64_t PacketInterface::frames_missed() const {
+  for (const PacketQueue& queue : queues_) frames_missed_ += queue.take_missed();
+  return frames_missed_ + port_.frames_cut();
+}
+
+}  // namespace vmnat::control

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// PacketInterface: a network interface of the kernel, driven by packet sockets of our own, and the port behind it.
+//
+// The interface stays the administrator's: its MTU, its addresses and its offloads are left as they are found.
+// One that is down is brought up, and put down again in the end. It may go and come back, under its name: the
+// sockets are then opened anew.
+//
+// Several queues are one fanout group (PACKET_FANOUT): the kernel spreads flows over them. With one queue there
+// is none, since a group may reassemble fragments.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "control/devices/packet_queue.h"
+#include "control/result.h"
+#include "control/system/kernel_links.h"
+#include "dataplane/device/kernel_port.h"
+#include "dataplane/device/offload.h"
+
+namespace vmnat::control {
+
+class PacketInterface {
+ public:
+  struct Settings {
+    std::string name;       // for messages: "uplink", "port vm1"
+    std::string interface;  // the kernel's name of it
+    unsigned queues = 1;
+    bool is_promiscuous = false;
+  };
+  // The interface must be there. `links` outlives it.
+  static Result<std::unique_ptr<PacketInterface>> open(Settings settings, const KernelLinks& links);
+  ~PacketInterface();
+  PacketInterface(const PacketInterface&) = delete;
+  PacketInterface& operator=(const PacketInterface&) = delete;
+
+  // After `links` has followed the kernel: opens and closes as the interface comes and goes.
+  void follow();
+
+  [[nodiscard]] dataplane::KernelPort& port() { return port_; }
+  [[nodiscard]] net::MacAddr mac() const { return mac_; }  // that it was opened with
+  [[nodiscard]] bool is_up() const;
+  [[nodiscard]] std::uint16_t mtu() const;  // the interface's, while it is there
+  [[nodiscard]] dataplane::Offloads offloads() const;
+  // Frames that were lost because a ring or a socket's queue was full.
+  [[nodiscard]] std::uint64_t frames_missed() const;
+
+ private:
+  PacketInterface(Settings settings, const KernelLinks& links);
+  Result<void> open_sockets(const KernelLink& link);
+  void close_sockets();
+
+  Settings settings_;
+  const KernelLinks& links_;
+  net::MacAddr mac_{};
+  bool was_down_ = false;  // before us
+  int index_ = 0;          // the kernel's, that the sockets are bound to; 0: none
+  std::vector<PacketQueue> queues_;
+  mutable std::uint64_t frames_missed_ = 0;
+  dataplane::KernelPort port_;
+};
+
+}  // namespace vmnat::control

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/devices/packet_queue.h"
+
+#include <arpa/inet.h>
+#include <cerrno>
+#include <fmt/format.h>
+#include <linux/if_arp.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <system_error>
+#include <utility>
+
+#include "dataplane/device/packet_socket.h"
+
+namespace vmnat::control {
+namespace {
+
+constexpr unsigned kBlockBytes = 1 << 16;  // of the ring, each in one piece
+constexpr std::size_t kRingBytes = PacketQueue::kSlots * dataplane::PacketSocket::kSlotBytes;
+// Super-frames that wait in the socket's queue, and frames that leave and are not delivered yet.
+constexpr int kReceiveBytes = 16 << 20, kSendBytes = 8 << 20;
+
+tl::unexpected<Error> failure(const char* what) {
+  return tl::unexpected(Error{"", fmt::format("{}: {}", what, std::system_category().message(errno))});
+}
+
+bool set(const FileDescriptor& socket, int level, int option, int value) {
+  return setsockopt(socket.number(), level, option, &value, sizeof value) == 0;
+}
+
+// As much as the kernel gives to whom it may not ask.
+void set_buffer(const FileDescriptor& socket, int forced_option, int option, int bytes) {
+  if (!set(socket, SOL_SOCKET, forced_option, bytes)) set(socket, SOL_SOCKET, option, bytes);
+}
+
+sockaddr_ll address_of(int interface_index) {
+  sockaddr_ll address{};
+  address.sll_family = AF_PACKET;
+  address.sll_protocol = htons(ETH_P_ALL);
+  address.sll_ifindex = interface_index;
+  return address;
+}
+
+bool is_ethernet(const FileDescriptor& socket) {
+  sockaddr_ll address{};
+  socklen_t length = sizeof address;
+  return getsockname(socket.number(), reinterpret_cast<sockaddr*>(&address), &length) == 0 &&
+         address.sll_hatype == ARPHRD_ETHER;
+}
+
+}  // namespace
+
+Result<PacketQueue> PacketQueue::open(int interface_index) {
+  PacketQueue queue(FileDescriptor(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)));
+  const FileDescriptor& socket = queue.socket_;
+  if (!socket.is_open()) return failure("cannot open a packet socket, which needs CAP_NET_RAW");
+  // In this order: a ring's version and header are fixed before it is made.
+  if (!set(socket, SOL_PACKET, PACKET_VERSION, TPACKET_V2) || !set(socket, SOL_PACKET, PACKET_VNET_HDR, 1))
+    return failure("its packet socket takes no virtio headers");
+  if (!set(socket, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1))
+    return failure("its packet socket cannot leave out what the host sends itself (Linux 4.20 or newer)");
+  if (auto made = queue.make_ring(); !made) return tl::unexpected(made.error());
+  set_buffer(socket, SO_RCVBUFFORCE, SO_RCVBUF, kReceiveBytes);
+  set_buffer(socket, SO_SNDBUFFORCE, SO_SNDBUF, kSendBytes);
+  const sockaddr_ll address = address_of(interface_index);
+  if (bind(socket.number(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+    return failure("cannot bind a packet socket");
+  if (!is_ethernet(socket)) return tl::unexpected(Error{"", "is no Ethernet interface"});
+  return queue;
+}
+
+Result<void> PacketQueue::make_ring() {
+  constexpr auto kSlotBytes = static_cast<unsigned>(dataplane::PacketSocket::kSlotBytes);
+  const tpacket_req ring{.tp_block_size = kBlockBytes,
+                         .tp_block_nr = kRingBytes / kBlockBytes,
+                         .tp_frame_size = kSlotBytes,
+                         .tp_frame_nr = kSlots};
+  if (!set(socket_, SOL_PACKET, PACKET_COPY_THRESH, 1) ||
+      setsockopt(socket_.number(), SOL_PACKET, PACKET_RX_RING, &ring, sizeof ring) != 0)
+    return failure("the kernel gives no receive ring");
+  void* const at =
+      mmap(nullptr, kRingBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, socket_.number(), 0);
+  if (at == MAP_FAILED) return failure("its receive ring cannot be mapped");
+  ring_ = static_cast<std::byte*>(at);
+  return {};
+}
+
+PacketQueue::PacketQueue(PacketQueue&& other) noexcept
+    : socket_(std::move(other.socket_)), ring_(std::exchange(other.ring_, nullptr)) {}
+
+PacketQueue::~PacketQueue() {
+  if (ring_ != nullptr) munmap(ring_, kRingBytes);
+}
+
+int PacketQueue::receive_for_others(int interface_index) const {
+  const packet_mreq membership{.mr_ifindex = interface_index, .mr_type = PACKET_MR_PROMISC};
+  return setsockopt(socket_.number(), SOL_PACKET, PACKET_ADD_MEMBERSHIP, &membership, sizeof membership) == 0
+             ? 0
+             : errno;
+}
+
+// Fragments go by their addresses, as they are.
+Result<int> PacketQueue::join(std::optional<int> group) const {
+  const int flags = PACKET_FANOUT_HASH | (group ? 0 : PACKET_FANOUT_FLAG_UNIQUEID);
+  if (!set(socket_, SOL_PACKET, PACKET_FANOUT, group.value_or(0) | flags << 16))
+    return failure("its queues cannot share what arrives");
+  int joined = 0;
+  socklen_t length = sizeof joined;
+  if (getsockopt(socket_.number(), SOL_PACKET, PACKET_FANOUT, &joined, &length) != 0)
+    return failure("its queues cannot share what arrives");
+  return joined & 0xffff;
+}
+
+unsigned PacketQueue::take_missed() const {
+  tpacket_stats statistics{};
+  socklen_t length = sizeof statistics;
+  return getsockopt(socket_.number(), SOL_PACKET, PACKET_STATISTICS, &statistics, &length) == 0
+             ? statistics.tp_drops
+             : 0;
+}
+
+}  // namespace vmnat::control

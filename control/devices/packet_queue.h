@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// PacketQueue: a packet socket with its receive ring (packet(7)), as dataplane/device/packet_socket.h takes it.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+
+#include "control/result.h"
+#include "control/system/file_descriptor.h"
+
+namespace vmnat::control {
+
+class PacketQueue {
+ public:
+  static constexpr unsigned kSlots = 1024;  // 2 MB of the kernel's memory
+
+  // Bound to the interface of this index, and receiving. The error says what failed, and why.
+  static Result<PacketQueue> open(int interface_index);
+  PacketQueue(PacketQueue&& other) noexcept;
+  PacketQueue& operator=(PacketQueue&&) = delete;
+  ~PacketQueue();
+
+  // 0, or the number of the error.
+  [[nodiscard]] int receive_for_others(int interface_index) const;
+  // Into a group of sockets that the kernel spreads flows over: a new one, or that of this number.
+  [[nodiscard]] Result<int> join(std::optional<int> group) const;
+
+  [[nodiscard]] int descriptor() const { return socket_.number(); }
+  [[nodiscard]] std::byte* ring() const { return ring_; }
+  // Frames that the ring had no room for, since the last time it was asked.
+  [[nodiscard]] unsigned take_missed() const;
+
+ private:
+  explicit PacketQueue(FileDescriptor socket) : socket_(std::move(socket)) {}
+  Result<void> make_ring();
+  FileDescriptor socket_;
+  std::byte* ring_ = nullptr;
+};
+
+}  // namespace vmnat::control

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// KernelPort: the packet sockets of a kernel interface, as workers use them. Each queue has one of its own, and
+// each queue is one worker's.
+//
+// Control opens the sockets (control/devices/packet_interface.h), and again when the interface has come back as
+// another one, while no worker is at them: it closes the gate first, then waits until no worker is inside.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <rte_mbuf.h>
+#include <utility>
+
+#include "base/cache_line.h"
+#include "dataplane/device/packet_socket.h"
+#include "dataplane/device/worker_gate.h"
+
+namespace vmnat::dataplane {
+
+class KernelPort {
+ public:
+  static constexpr unsigned kMostQueues = 64;
+
+  // A burst that has arrived, in buffers of the pool.
+  std::uint16_t receive(std::uint16_t queue, rte_mempool* pool, rte_mbuf** frames, std::uint16_t most) {
+    return at(queue, [=](PacketSocket& socket) { return socket.take(pool, frames, most); });
+  }
+  // What the interface has taken was copied, and is freed here.
+  Transmission transmit(std::uint16_t queue, rte_mbuf** frames, std::uint16_t count) {
+    const Transmission result = at(queue, [=](PacketSocket& socket) { return socket.put(frames, count); });
+    result.free_sent(frames, count);
+    return result;
+  }
+
+  // Control: close(), until not is_in_use(): sockets may change -> open().
+  void open() { is_open_.store(true, std::memory_order_release); }
+  void close() { is_open_.store(false, std::memory_order_relaxed); }
+  [[nodiscard]] bool is_in_use() const {
+    return std::ranges::any_of(queues_, [](const Queue& queue) { return queue.gate.is_inside(); });
+  }
+  PacketSocket& socket(unsigned queue) { return queues_[queue].socket; }
+
+  // Any thread.
+  [[nodiscard]] bool is_open() const { return is_open_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t frames_cut() const {
+    std::uint64_t sum = 0;
+    for (const Queue& queue : queues_) sum += queue.socket.frames_cut();
+    return sum;
+  }
+
+ private:
+  struct alignas(kCacheLineSize) Queue {
+    WorkerGate gate;
+    PacketSocket socket;
+  };
+
+  template <typename Burst>
+  auto at(unsigned number, Burst burst) -> decltype(burst(std::declval<PacketSocket&>())) {
+    Queue& queue = queues_[number];
+    const WorkerGate::Pass pass(queue.gate);
+    return is_open_.load(std::memory_order_acquire) ? burst(queue.socket) : decltype(burst(queue.socket)){};
+  }
+
+  std::atomic<bool> is_open_{false};
+  std::array<Queue, kMostQueues> queues_;
+};
+
+}  // namespace vmnat::dataplane
