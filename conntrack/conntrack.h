@@ -114,7 +114,7 @@ class Conntrack {
     WorkerIndex worker = 0;
     unsigned vm_ports = 1;  // each vm_port is below this
     unsigned guests = 1;    // VM ports whose sessions this worker has: they share the table
-    Placement placement = Pages::Huge;
+    Placement placement{Pages::Huge};
   };
   static constexpr unsigned kMaxBurst = 64;
 

@@ -208,8 +208,8 @@ TagIndex::Place Conntrack::prefetch_probable(OutboundFlow& flow, const NatPolicy
 // RFC 6888 REQ-2, RFC 4787 REQ-2: an internal address stays on one external address. That needs no state,
 // since the hash has a fixed seed: all workers agree, also after a restart.
 std::size_t Conntrack::paired(net::Ipv4Addr internal, std::size_t addresses) {
-  static constexpr FlowHash hash(6888);
-  return addresses <= 1 ? 0 : hash({internal.raw(), 0}) % addresses;
+  static constexpr FlowHash kHash(6888);
+  return addresses <= 1 ? 0 : kHash({internal.raw(), 0}) % addresses;
 }
 
 // RFC 4787 REQ-1: the forward is the internal endpoint's mapping. False: the forward's port has a session
@@ -297,14 +297,10 @@ std::optional<net::L4Port> Conntrack::exact_overloadable_port(ExternalIndex exte
     const unsigned word = static_cast<unsigned>(random + i) % ExternalPorts::kBlockWords;
     for (std::uint64_t left = held[word] & ~plane.no_room[word]; left != 0; left &= left - 1) {
       const unsigned block = word * 64 + static_cast<unsigned>(std::countr_zero(left));
-      const std::uint64_t bit = left & -left;
-      if ((plane.known[word] & bit) == 0) {
-        plane.taken[block] = taken_towards(outbound.remote, external, block);
-        plane.known[word] |= bit;
-      }
+      if (!plane.knows(block)) plane.learn(block, taken_towards(outbound.remote, external, block));
       const std::uint64_t free = ports_.allowed(external, block) & ~plane.taken[block];
       if (free != 0) return PortPool::random_port_of(block, free, random);
-      plane.no_room[word] |= bit;
+      plane.no_room[word] |= left & -left;
     }
   }
   return std::nullopt;

@@ -276,23 +276,24 @@ void PortPool::give_back_if_empty(ExternalIndex external, unsigned block) {
 }
 
 bool PortPool::check_invariants() const {
-  for (unsigned external = 0; external < ports_.address_count(); ++external) {
-    for (unsigned space = 0; space < kPortSpaces; ++space) {
-      const auto at = static_cast<ExternalIndex>(external);
-      std::uint32_t used = 0;
-      for (unsigned block = 0; block < ExternalPorts::kBlocks; ++block) {
-        const PortBlock& words = std::as_const(ports_).block(at, static_cast<PortSpace>(space), block);
-        if (!is_held(at, block)) continue;
-        if (words.used & ~ports_.allowed(at, block)) return false;
-        used += static_cast<std::uint32_t>(std::popcount(words.used));
-        const std::uint64_t free = free_in(at, static_cast<PortSpace>(space), block);
-        const bool open = space_of(at, static_cast<PortSpace>(space)).open[block / 64] & bit(block);
-        if (open != ((free & ~(words.resting | words.rested)) != 0)) return false;
-      }
-      if (used != this->used(at, static_cast<PortSpace>(space))) return false;
-    }
-  }
+  for (unsigned external = 0; external < ports_.address_count(); ++external)
+    for (unsigned space = 0; space < kPortSpaces; ++space)
+      if (!check_invariants(static_cast<ExternalIndex>(external), static_cast<PortSpace>(space)))
+        return false;
   return true;
+}
+
+bool PortPool::check_invariants(ExternalIndex external, PortSpace space) const {
+  std::uint32_t used = 0;
+  for (unsigned block = 0; block < ExternalPorts::kBlocks; ++block) {
+    const PortBlock& words = std::as_const(ports_).block(external, space, block);
+    if (!is_held(external, block)) continue;
+    if (words.used & ~ports_.allowed(external, block)) return false;
+    used += static_cast<std::uint32_t>(std::popcount(words.used));
+    const bool open = space_of(external, space).open[block / 64] & bit(block);
+    if (open != ((free_in(external, space, block) & ~(words.resting | words.rested)) != 0)) return false;
+  }
+  return used == this->used(external, space);
 }
 
 }  // namespace vmnat::conntrack

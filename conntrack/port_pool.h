@@ -92,6 +92,7 @@ class PortPool {
   void give_back_if_empty(ExternalIndex external, unsigned block);
   void note_block(ExternalIndex external, PortSpace space, unsigned block);
   PortBlock& current_block(ExternalIndex external, PortSpace space, unsigned block, std::uint64_t period);
+  [[nodiscard]] bool check_invariants(ExternalIndex external, PortSpace space) const;
   void mark_used(ExternalIndex external, PortSpace space, unsigned port);
   [[nodiscard]] bool may_hold_for(ExternalIndex external, net::L4Port wanted) const;
   [[nodiscard]] bool has_less_than_its_share(ExternalIndex external) const;

@@ -34,7 +34,7 @@ void RemotePlanes::note(const Key& key, net::L4Port port, bool taken) {
   const unsigned block = port.host() / ExternalPorts::kBlockPorts;
   const std::uint64_t block_bit = std::uint64_t{1} << (block % 64);
   const std::uint64_t port_bit = std::uint64_t{1} << (port.host() % 64);
-  if ((plane->known[block / 64] & block_bit) == 0) return;
+  if (!plane->knows(block)) return;
   if (taken) {
     plane->taken[block] |= port_bit;
   } else {

@@ -29,6 +29,12 @@ class RemotePlanes {
     std::array<std::uint64_t, ExternalPorts::kBlockWords> known;    // blocks whose word is filled
     std::array<std::uint64_t, ExternalPorts::kBlockWords> no_room;  // blocks known to have no free port
     std::array<std::uint64_t, ExternalPorts::kBlocks> taken;
+
+    [[nodiscard]] bool knows(unsigned block) const { return known[block / 64] >> (block % 64) & 1; }
+    void learn(unsigned block, std::uint64_t taken_ports) {
+      taken[block] = taken_ports;
+      known[block / 64] |= std::uint64_t{1} << (block % 64);
+    }
   };
 
   explicit RemotePlanes(FlowHash hash) : hash_(hash), planes_(kSets * kWays) {}

@@ -22,11 +22,10 @@ enum class Pages : unsigned char { Small, Huge };
 // The kind of pages, and the NUMA node that they shall be on.
 struct Placement {
   static constexpr int kAnyNode = -1;
-  constexpr Placement(Pages kind = Pages::Small, int node = kAnyNode) : pages(kind), numa_node(node) {}
-  [[nodiscard]] std::size_t page_size() const { return pages == Pages::Huge ? 2u << 20 : 4096; }
+  Pages pages = Pages::Small;
+  int numa_node = kAnyNode;  // preferred, not demanded, whoever touches them first
 
-  Pages pages;
-  int numa_node;  // preferred, not demanded, whoever touches them first
+  [[nodiscard]] std::size_t page_size() const { return pages == Pages::Huge ? 2u << 20 : 4096; }
 };
 
 // The pages of an array, of which the first `soon` bytes may be touched at any time.

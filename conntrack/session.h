@@ -179,7 +179,8 @@ class alignas(kCacheLineSize) Session {
   std::array<std::uint64_t, 2> traffic_{};  // by direction
   std::uint64_t tracked_ = 0;
 };
-static_assert(sizeof(Session) == kCacheLineSize && alignof(Session) == kCacheLineSize);
+static_assert(sizeof(Session) == kCacheLineSize);
+static_assert(alignof(Session) == kCacheLineSize);
 static_assert(std::is_trivially_copyable_v<Session> && std::is_standard_layout_v<Session>);
 static_assert(kSessionStates <= 16);
 

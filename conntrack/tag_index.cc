@@ -98,7 +98,7 @@ bool TagIndex::make_room(Place place) {
   steps[0] = {place.bucket, 0, 0, 0};
   steps[1] = {other_bucket(place.bucket, place.tag), 0, 0, 0};
   unsigned reached = 2;
-  for (unsigned at = 0; at < reached; ++at) {
+  for (unsigned at = 0; at < reached; ++at)
     for (std::uint8_t entry = 0; entry < kBucketEntries; ++entry) {
       const std::uint32_t bucket = steps[at].bucket;
       const std::uint32_t next = other_bucket(bucket, buckets_[bucket].tags[entry]);
@@ -111,7 +111,6 @@ bool TagIndex::make_room(Place place) {
       }
       if (reached < kMaxSteps && step.moves < kMaxMoves) steps[reached++] = step;
     }
-  }
   return false;
 }
 

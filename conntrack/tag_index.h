@@ -41,7 +41,7 @@ class TagIndex {
   };
 
   TagIndex() = default;
-  explicit TagIndex(std::uint64_t entries, Placement placement = Pages::Huge);  // at a fill of 80 %
+  explicit TagIndex(std::uint64_t entries, Placement placement = {Pages::Huge});  // at a fill of 80 %
   [[nodiscard]] bool reserved() const { return buckets_.reserved(); }
 
   [[nodiscard]] Place place_of(std::uint64_t hash) const {

@@ -6,6 +6,7 @@ namespace vmnat::conntrack {
 namespace {
 
 // Three letters each, so that the table below reads as one.
+// NOLINTBEGIN(readability-identifier-naming)
 constexpr auto Fre = SessionState::Free;
 constexpr auto SyO = SessionState::SynOutbound;
 constexpr auto SyI = SessionState::SynInbound;
@@ -22,6 +23,7 @@ constexpr auto Udp = SessionState::OpenUdp;
 constexpr auto Ask = SessionState::AskedUdp;
 constexpr auto Icm = SessionState::OpenIcmp;
 constexpr auto Oth = SessionState::OpenOther;
+// NOLINTEND(readability-identifier-naming)
 
 using Rows = std::array<TcpRow, kSessionStates>;
 
@@ -69,7 +71,7 @@ constexpr Rows kInbound = {{
 
 }  // namespace
 
-const std::array<std::array<TcpRow, kSessionStates>, 2> next_tcp_state = {kOutbound, kInbound};
+const std::array<std::array<TcpRow, kSessionStates>, 2> kNextTcpState = {kOutbound, kInbound};
 
 const char* to_string(SessionState state) {
   switch (state) {

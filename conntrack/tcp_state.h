@@ -107,13 +107,13 @@ constexpr TcpEvent tcp_event(std::uint8_t flags) {
   return flags & net::TcpHeader::kFin ? TcpEvent::Fin : TcpEvent::Segment;
 }
 
-// next_tcp_state[direction][state][event].
+// kNextTcpState[direction][state][event].
 using TcpRow = std::array<SessionState, kTcpEvents>;
-extern const std::array<std::array<TcpRow, kSessionStates>, 2> next_tcp_state;
+extern const std::array<std::array<TcpRow, kSessionStates>, 2> kNextTcpState;
 
 inline SessionState tcp_state_after(SessionState state, Direction direction, std::uint8_t flags) {
-  return next_tcp_state[static_cast<unsigned>(direction)][static_cast<unsigned>(state)]
-                       [static_cast<unsigned>(tcp_event(flags))];
+  return kNextTcpState[static_cast<unsigned>(direction)][static_cast<unsigned>(state)]
+                      [static_cast<unsigned>(tcp_event(flags))];
 }
 
 }  // namespace vmnat::conntrack

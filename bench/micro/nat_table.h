@@ -25,9 +25,9 @@ struct NatTable {
     }
     policy.addresses = indices;
     ports = ExternalPorts::create(addresses, 1);
-    conntrack =
-        Conntrack::create({.capacity = static_cast<std::uint32_t>(capacity), .seed = 42, .placement = pages},
-                          *ports, {&policy, 1});
+    conntrack = Conntrack::create(
+        {.capacity = static_cast<std::uint32_t>(capacity), .seed = 42, .placement = {pages}}, *ports,
+        {&policy, 1});
   }
   NatPolicy policy;
   std::vector<ExternalIndex> indices;

@@ -71,7 +71,7 @@ struct NatShape {
   unsigned vm_ports = 4;
   unsigned guests = 1;
   std::vector<WorkerIndex> homes{};  // of the blocks
-  Placement placement = Pages::Huge;
+  Placement placement{Pages::Huge};
 };
 
 // The workers of one NAT gateway with one network; worker 0 unless said otherwise.

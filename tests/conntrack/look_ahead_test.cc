@@ -42,7 +42,7 @@ INSTANTIATE_TEST_SUITE_P(Pages, LookAheadWith, testing::Values(Pages::Small, Pag
                          });
 
 TEST_P(LookAheadWith, BeforeTheFirstSessionATableOfAMillionHas38MegabytesAndNoMore) {
-  Nat nat({.capacity = 1u << 20, .placement = GetParam()});
+  Nat nat({.capacity = 1u << 20, .placement = {GetParam()}});
   EXPECT_LT(nat->memory_used(), kMiB);
   LookAhead ahead(*nat);
   look_ahead(ahead);
@@ -52,7 +52,7 @@ TEST_P(LookAheadWith, BeforeTheFirstSessionATableOfAMillionHas38MegabytesAndNoMo
 }
 
 TEST_P(LookAheadWith, ABigTableHasAtMost70MegabytesBeforeItsFirstSession) {
-  Nat nat({.addresses = 64, .capacity = 16u << 20, .placement = GetParam()});
+  Nat nat({.addresses = 64, .capacity = 16u << 20, .placement = {GetParam()}});
   LookAhead ahead(*nat);
   look_ahead(ahead);
   EXPECT_TRUE(has_all_pages(*nat));
@@ -60,7 +60,7 @@ TEST_P(LookAheadWith, ABigTableHasAtMost70MegabytesBeforeItsFirstSession) {
 }
 
 TEST_P(LookAheadWith, OpeningSessionsTouchesNoNewPage) {
-  Nat nat({.addresses = 4, .capacity = 1u << 20, .placement = GetParam()});
+  Nat nat({.addresses = 4, .capacity = 1u << 20, .placement = {GetParam()}});
   LookAhead ahead(*nat);
   open_number(nat, 0);  // tables of a page or two are touched by it
   unsigned opened = 1;
@@ -74,7 +74,7 @@ TEST_P(LookAheadWith, OpeningSessionsTouchesNoNewPage) {
 }
 
 TEST_P(LookAheadWith, AStepIsBounded) {
-  Nat nat({.capacity = 1u << 20, .placement = GetParam()});
+  Nat nat({.capacity = 1u << 20, .placement = {GetParam()}});
   LookAhead ahead(*nat);
   int error = 0;
   for (std::size_t before = nat->memory_used(); ahead.step(error); before = nat->memory_used())
@@ -83,8 +83,8 @@ TEST_P(LookAheadWith, AStepIsBounded) {
 
 TEST_P(LookAheadWith, AFullTableCostsNoMoreWithIt) {
   constexpr unsigned kSessions = 64'000;
-  Nat with({.capacity = kSessions, .placement = GetParam()});
-  Nat without({.capacity = kSessions, .placement = GetParam()});
+  Nat with({.capacity = kSessions, .placement = {GetParam()}});
+  Nat without({.capacity = kSessions, .placement = {GetParam()}});
   LookAhead ahead(*with);
   for (unsigned i = 0; i < kSessions; ++i) {
     ASSERT_NE(open_number(with, i), nullptr);
@@ -96,7 +96,7 @@ TEST_P(LookAheadWith, AFullTableCostsNoMoreWithIt) {
 }
 
 TEST_P(LookAheadWith, StopsAtTheEndOfEachTable) {
-  Nat nat({.capacity = 1000, .placement = GetParam()});
+  Nat nat({.capacity = 1000, .placement = {GetParam()}});
   LookAhead ahead(*nat);
   for (unsigned i = 0; i < 1000; ++i) open_number(nat, i, i % 2 == 0 ? kTcp : kUdp);
   EXPECT_LE(look_ahead(ahead), Conntrack::kExtents);

@@ -157,7 +157,7 @@ TEST(Shared, WorkersTakeAndGiveBackBlocksAtOnce) {
 // Both take pages as they come; which of the two is first changes nothing in them.
 TEST(SharedConntrack, PagesArePopulatedWhileTheWorkerOpensSessions) {
   constexpr unsigned kSessions = 100'000;
-  Nat nat({.addresses = 4, .capacity = kSessions, .placement = Pages::Small});
+  Nat nat({.addresses = 4, .capacity = kSessions, .placement = {Pages::Small}});
   std::atomic<bool> stop{false};
   std::thread control([&] {
     LookAhead ahead(*nat);

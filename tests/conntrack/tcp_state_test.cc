@@ -169,7 +169,7 @@ TEST(TcpState, EveryTransitionIsWhatTheRulesSay) {
     for (unsigned state = 0; state < kSessionStates; ++state) {
       for (unsigned event = 0; event < kTcpEvents; ++event) {
         const S from = static_cast<S>(state);
-        const S to = next_tcp_state[static_cast<unsigned>(direction)][state][event];
+        const S to = kNextTcpState[static_cast<unsigned>(direction)][state][event];
         EXPECT_EQ(to_string(to),
                   std::string(to_string(expected(from, direction, static_cast<TcpEvent>(event)))))
             << to_string(from) << (direction == Direction::Outbound ? " outbound" : " inbound") << " event "
