@@ -4,12 +4,12 @@
 
 #include <boost/asio.hpp>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sys/stat.h>
+#include <system_error>
 
 #include "control/system/unix_socket.h"
 
@@ -197,6 +197,8 @@ class SocketServer : public Server {
     accept_next();
   }
 
+  SocketServer(const SocketServer&) = delete;
+  SocketServer& operator=(const SocketServer&) = delete;
   ~SocketServer() override {
     error_code ignored;
     acceptor_.close(ignored);
@@ -269,7 +271,7 @@ Result<stream_protocol::acceptor> open_socket(asio::io_context& context, const s
   const bool restricted = ::chmod(path.c_str(), 0660) == 0;
   if (restricted) acceptor.listen(asio::socket_base::max_listen_connections, error);
   if (restricted && !error) return acceptor;
-  const std::string why = restricted ? error.message() : std::strerror(errno);
+  const std::string why = restricted ? error.message() : std::generic_category().message(errno);
   ::unlink(path.c_str());
   return tl::unexpected(Error{path, "the admin socket cannot be made: " + why});
 }

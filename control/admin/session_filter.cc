@@ -20,8 +20,9 @@ std::optional<unsigned> whole_number(std::string_view text, unsigned most) {
 }
 
 Problem read(const Json& value, std::optional<std::string>& into) {
-  if (!value.is_string() || value == "") return "must be a name";
-  into = value.get<std::string>();
+  const auto* name = value.get_ptr<const std::string*>();
+  if (name == nullptr || name->empty()) return "must be a name";
+  into = *name;
   return std::nullopt;
 }
 Problem read(const Json& value, std::optional<net::Protocol>& into) {
@@ -62,7 +63,7 @@ std::optional<EndpointFilter> parse_endpoint_filter(std::string_view text) {
   const auto colon = text.find(':');
   const auto address = net::parse_ipv4(text.substr(0, colon));
   if (!address) return std::nullopt;
-  if (colon == text.npos) return EndpointFilter{*address, std::nullopt};
+  if (colon == std::string_view::npos) return EndpointFilter{*address, std::nullopt};
   const auto port = whole_number(text.substr(colon + 1), 65535);
   if (!port) return std::nullopt;
   return EndpointFilter{*address, net::L4Port::from_host(static_cast<std::uint16_t>(*port))};

@@ -239,7 +239,7 @@ double ratio(std::uint64_t part, std::uint64_t whole) {
 }
 
 // Cycles a frame for each step, in a build that counts them.
-Json stages_of(const dataplane::WorkerCounters& counters) {
+[[maybe_unused]] Json stages_of(const dataplane::WorkerCounters& counters) {
   Json stages = Json::object();
   const std::uint64_t misses = counters.stages.of(dataplane::Stage::NewFlow).cycles;
   for (std::size_t i = 0; i < dataplane::kStageCount; ++i) {
@@ -393,8 +393,8 @@ static_assert(std::ranges::equal(kHandlers, admin::kCommands, {}, &Bound::comman
 
 }  // namespace
 
-void register_commands(admin::Server& server, const CommandContext& at) {
-  const auto state = std::make_shared<HandlerState>(at);
+void register_commands(admin::Server& server, const CommandContext& context) {
+  const auto state = std::make_shared<HandlerState>(context);
   for (const auto& [command, handler] : kHandlers)
     server.answer(std::string{command},
                   [state, handler = handler](const Json& arguments) { return handler(*state, arguments); });

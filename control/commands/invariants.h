@@ -17,6 +17,8 @@ class InvariantsCheck {
  public:
   // Lives as long as the workers: they write into it.
   explicit InvariantsCheck(Workers& workers);
+  InvariantsCheck(const InvariantsCheck&) = delete;
+  InvariantsCheck& operator=(const InvariantsCheck&) = delete;
   ~InvariantsCheck();
 
   // A list: `worker`, `holds`, `why` (null when it holds). An error while one is under way.

@@ -126,16 +126,14 @@ Answer count_sessions(std::shared_ptr<SessionCursor> cursor) {
   return Answer::object_later([cursor = std::move(cursor), count = std::uint64_t{0}](Json& item) mutable {
     constexpr unsigned kPerPull = 4096;
     SessionView view{};
-    for (unsigned i = 0; i < kPerPull; ++i) {
-      const Pull pull = cursor->next_match(view);
-      if (pull == Pull::Later) return Pull::Later;
-      if (pull == Pull::End) {
-        item = {{"count", count}};
-        return Pull::Item;
-      }
-      ++count;
+    auto pull = Pull::Item;
+    for (unsigned i = 0; i < kPerPull && pull == Pull::Item; ++i) {
+      pull = cursor->next_match(view);
+      if (pull == Pull::Item) ++count;
     }
-    return Pull::Later;
+    if (pull != Pull::End) return Pull::Later;
+    item = {{"count", count}};
+    return Pull::Item;
   });
 }
 

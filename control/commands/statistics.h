@@ -20,6 +20,6 @@ std::uint64_t active_sessions(const Workers& workers);
 
 // Names are part of the interface: `received`, `drop.<reason>`, `sessions.active`, ...; those that are zero,
 // too.
-std::map<std::string, std::uint64_t> all_counters(const CommandContext& context);
+std::map<std::string, std::uint64_t> all_counters(const CommandContext& at);
 
 }  // namespace vmnat::control

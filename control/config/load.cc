@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <fcntl.h>
+#include <system_error>
 #include <tuple>
 #include <unistd.h>
 
@@ -22,7 +22,7 @@ constexpr std::size_t kLargestFile = 16 << 20;
 // All of the file, or as much as shows that it is too large (it may be a device without an end).
 tl::expected<std::string, std::string> read_file(const std::string& path) {
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) return tl::unexpected(std::string{std::strerror(errno)});
+  if (file < 0) return tl::unexpected(std::generic_category().message(errno));
   std::string text;
   char block[4096];
   ssize_t length = 0;
@@ -30,7 +30,7 @@ tl::expected<std::string, std::string> read_file(const std::string& path) {
     text.append(block, static_cast<std::size_t>(length));
   const int error = errno;
   ::close(file);
-  if (length < 0) return tl::unexpected(std::string{std::strerror(error)});
+  if (length < 0) return tl::unexpected(std::generic_category().message(error));
   return text;
 }
 

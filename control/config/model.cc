@@ -30,8 +30,8 @@ bool starts_with_pci_address(std::string_view text) {
 DeviceKind device_kind(std::string_view device) {
   if (starts_with_pci_address(device)) return DeviceKind::Pci;
   const bool names_a_driver = device.starts_with("net_") || device.starts_with("eth_");
-  return names_a_driver || device.find(',') != device.npos ? DeviceKind::Devargs
-                                                           : DeviceKind::KernelInterface;
+  return names_a_driver || device.find(',') != std::string_view::npos ? DeviceKind::Devargs
+                                                                      : DeviceKind::KernelInterface;
 }
 
 std::vector<net::Ipv4Addr> external_addresses(const Network& network) {

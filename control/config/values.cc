@@ -63,7 +63,7 @@ Parsed<std::uint64_t> number(std::string_view text) {
 }
 
 Parsed<std::uint64_t> number_within(std::string_view text, std::uint64_t lowest, std::uint64_t highest) {
-  const auto value = number(text);
+  auto value = number(text);
   if (value && (*value < lowest || *value > highest))
     return tl::unexpected("must be between " + std::to_string(lowest) + " and " + std::to_string(highest) +
                           ", not " + std::string{text});
@@ -89,7 +89,7 @@ Parsed<std::chrono::seconds> duration(std::string_view text) {
 }
 
 Parsed<std::chrono::seconds> timeout(std::string_view text) {
-  const auto value = duration(text);
+  auto value = duration(text);
   if (value && (*value < std::chrono::seconds{1} || *value > std::chrono::days{30}))
     return tl::unexpected(quoted(text) + " is not between 1s and 30d");
   return value;
@@ -116,13 +116,14 @@ Parsed<ByteSize> byte_size(std::string_view text) {
 
 Parsed<std::string> any_text(std::string_view text) {
   if (text.empty()) return tl::unexpected(std::string{"must not be empty"});
-  if (text.find('\0') != text.npos) return tl::unexpected(std::string{"contains a NUL character"});
+  if (text.find('\0') != std::string_view::npos)
+    return tl::unexpected(std::string{"contains a NUL character"});
   return std::string{text};
 }
 
 Parsed<std::string> boot_file(std::string_view text) {
-  constexpr std::size_t kLongest = 255;  // RFC 2132 section 9.5: option 67
-  if (text.size() > kLongest)
+  constexpr std::size_t kMostBytes = 255;  // RFC 2132 section 9.5: option 67
+  if (text.size() > kMostBytes)
     return tl::unexpected("a boot file's name has at most 255 bytes, this one has " +
                           std::to_string(text.size()));
   return any_text(text);
@@ -162,7 +163,8 @@ Parsed<std::string> domain_or_none(std::string_view text) {
 }
 
 Parsed<std::string> absolute_path(std::string_view text) {
-  if (!text.starts_with('/') || text.find('\0') != text.npos) return is_not(text, "an absolute path");
+  if (!text.starts_with('/') || text.find('\0') != std::string_view::npos)
+    return is_not(text, "an absolute path");
   return std::string{text};
 }
 
@@ -178,8 +180,8 @@ Parsed<std::string> device_name(std::string_view text) {
   constexpr std::size_t kLongestInterface = 15;  // IFNAMSIZ less the final NUL
   const bool has_space = std::any_of(text.begin(), text.end(), [](char c) { return c >= 0 && c <= ' '; });
   const bool is_interface = device_kind(text) == DeviceKind::KernelInterface;
-  const bool bad_interface =
-      text.size() > kLongestInterface || text.find('/') != text.npos || text == "." || text == "..";
+  const bool bad_interface = text.size() > kLongestInterface || text.find('/') != std::string_view::npos ||
+                             text == "." || text == "..";
   if (text.empty() || has_space || (is_interface && bad_interface))
     return is_not(text,
                   "a device (a PCI address, a kernel interface of at most 15 characters, or DPDK devargs)");

@@ -11,7 +11,7 @@ struct Halves {
 };
 Halves split_range(std::string_view text) {
   const auto dash = text.find('-');
-  if (dash == text.npos) return {text, text};
+  if (dash == std::string_view::npos) return {text, text};
   return {text.substr(0, dash), text.substr(dash + 1)};
 }
 
@@ -98,8 +98,9 @@ Parsed<PortRange> unprivileged_ports(std::string_view text) {
 
 Parsed<net::Endpoint> endpoint(std::string_view text) {
   const auto colon = text.rfind(':');
-  const auto address = colon == text.npos ? std::nullopt : net::parse_ipv4(text.substr(0, colon));
-  const auto port = colon == text.npos ? l4_port("") : l4_port(text.substr(colon + 1));
+  const auto address =
+      colon == std::string_view::npos ? std::nullopt : net::parse_ipv4(text.substr(0, colon));
+  const auto port = colon == std::string_view::npos ? l4_port("") : l4_port(text.substr(colon + 1));
   if (!address || !port) return is_not(text, "an address with a port (write 192.168.122.10:80)");
   return net::Endpoint{*address, *port};
 }

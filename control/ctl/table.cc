@@ -34,7 +34,7 @@ std::string pairs(const Json& object) {
 
 std::string plain_text(const Json& value) {
   if (value.is_null()) return "-";
-  if (value.is_string()) return value == "" ? "-" : printable(value.get<std::string>());
+  if (const auto* text = value.get_ptr<const std::string*>()) return text->empty() ? "-" : printable(*text);
   if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
   if (value.is_array()) return joined(value);
   if (value.is_object()) return pairs(value);

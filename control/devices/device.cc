@@ -14,6 +14,7 @@
 #include <rte_ethdev.h>
 #include <spdlog/spdlog.h>
 #include <sstream>
+#include <system_error>
 #include <unistd.h>
 #include <utility>
 
@@ -33,7 +34,7 @@ constexpr std::uint64_t kTransmitOffloads =
     kChecksums | RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 
 std::string error_text(int negative_errno) {
-  return std::strerror(std::abs(negative_errno));
+  return std::generic_category().message(std::abs(negative_errno));
 }
 
 tl::unexpected<Error> failure(const DeviceRequest& request, std::string what) {
@@ -85,7 +86,7 @@ Result<VhostPlan> vhost_plan_of_devargs(const DeviceRequest& request) {
 Result<VhostPlan> plan_vhost(const DeviceRequest& request) {
   VhostPlan plan{.path = request.vhost_user, .mode = request.mode, .queues = request.queues};
   if (request.vhost_user.empty()) {
-    const auto parsed = vhost_plan_of_devargs(request);
+    auto parsed = vhost_plan_of_devargs(request);
     if (!parsed) return parsed;
     plan = *parsed;
   }

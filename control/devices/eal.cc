@@ -7,7 +7,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <fstream>
-#include <ranges>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <sched.h>
@@ -54,8 +53,8 @@ std::vector<std::string> pci_devices(const config::Config& config) {
 // Frames of the uplink then stay on its NUMA node.
 unsigned last_cpu_near_uplink(const Machine& machine) {
   if (machine.uplink_node != kNoNode)
-    for (const unsigned cpu : machine.cpus | std::views::reverse)
-      if (machine.numa.of_cpu(cpu) == machine.uplink_node) return cpu;
+    for (auto cpu = machine.cpus.rbegin(); cpu != machine.cpus.rend(); ++cpu)
+      if (machine.numa.of_cpu(*cpu) == machine.uplink_node) return *cpu;
   return machine.cpus.back();
 }
 

@@ -49,13 +49,13 @@ void on_bus_error(int, siginfo_t* fault, void*) {
 }
 
 void install_handler() {
-  static const bool is_installed = [] {
+  static const bool kIsInstalled = [] {
     struct sigaction action {};
     action.sa_sigaction = on_bus_error;
     action.sa_flags = SA_SIGINFO;
     return sigaction(SIGBUS, &action, nullptr) == 0;
   }();
-  static_cast<void>(is_installed);
+  static_cast<void>(kIsInstalled);
 }
 
 }  // namespace

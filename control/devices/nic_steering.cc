@@ -2,10 +2,10 @@
 #include "control/devices/nic_steering.h"
 
 #include <algorithm>
-#include <cstring>
 #include <fmt/format.h>
 #include <rte_ethdev.h>
 #include <rte_flow.h>
+#include <system_error>
 
 #include "control/result.h"
 
@@ -17,7 +17,8 @@ constexpr unsigned kGroup = RTE_ETH_RETA_GROUP_SIZE;
 constexpr unsigned kUsualKeyBytes = 40;  // rte_eth_rss_conf: of drivers that do not say
 
 tl::unexpected<Error> failure(const char* what, int status) {
-  return tl::unexpected(Error{"", fmt::format("{}: {}", what, std::strerror(std::abs(status)))});
+  return tl::unexpected(
+      Error{"", fmt::format("{}: {}", what, std::generic_category().message(std::abs(status)))});
 }
 
 struct RssSettings {

@@ -3,9 +3,9 @@
 #include "control/dhcp/lease_store.h"
 
 #include <cerrno>
-#include <cstring>
 #include <fcntl.h>
 #include <optional>
+#include <system_error>
 #include <unistd.h>
 
 #include "control/system/whole_file.h"
@@ -31,7 +31,7 @@ std::optional<dhcp::Bytes> read_all(int file) {
 }  // namespace
 
 Error LeaseStore::failure(const char* what) const {
-  return {path_, std::string{what} + ": " + std::strerror(errno)};
+  return {path_, std::string{what} + ": " + std::generic_category().message(errno)};
 }
 
 Result<LeaseStore> LeaseStore::open(std::string path) {

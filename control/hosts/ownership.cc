@@ -22,8 +22,8 @@ using Owners = std::vector<dataplane::WordTable<PortIndex>::Entry>;
 // Of several owners of one thing the first is it.
 void keep_first(Owners& owners) {
   std::ranges::stable_sort(owners, {}, &Owners::value_type::key);
-  const auto others = std::ranges::unique(owners, {}, &Owners::value_type::key);
-  owners.erase(others.begin(), others.end());
+  const auto same_key = [](const auto& a, const auto& b) { return a.key == b.key; };
+  owners.erase(std::unique(owners.begin(), owners.end(), same_key), owners.end());
 }
 
 // The newest MAC learned at the port that the owners let it have.

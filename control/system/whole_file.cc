@@ -3,15 +3,15 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <fcntl.h>
+#include <system_error>
 #include <unistd.h>
 
 namespace vmnat::control {
 namespace {
 
 tl::unexpected<Error> cannot_be_written(const std::string& path) {
-  return tl::unexpected(Error{path, std::string{"cannot be written: "} + std::strerror(errno)});
+  return tl::unexpected(Error{path, "cannot be written: " + std::generic_category().message(errno)});
 }
 
 }  // namespace
