@@ -65,7 +65,7 @@ enum class OptionType : std::uint8_t {
 
 enum class Option : std::uint8_t {
   Pad = 0,
-#define VMNAT_X(enumerator, code, name, type) enumerator = code,
+#define VMNAT_X(enumerator, code, name, type) enumerator = (code),
   VMNAT_DHCP_OPTIONS(VMNAT_X)
 #undef VMNAT_X
       End = 255,
@@ -105,7 +105,6 @@ constexpr bool is_well_formed(OptionType type, std::size_t size) {
     case OptionType::Short:
       return size == 2;
     case OptionType::Long:
-      return size == 4;
     case OptionType::Address:
       return size == 4;
     case OptionType::Addresses:

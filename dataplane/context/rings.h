@@ -33,7 +33,7 @@ class FrameRing {
     return rte_ring_sp_enqueue(ring_, frame) == 0;
   }
   unsigned pop(rte_mbuf** frames, unsigned count) {
-    return rte_ring_sc_dequeue_burst_elem(ring_, frames, sizeof(rte_mbuf*), count, nullptr);
+    return rte_ring_sc_dequeue_burst_elem(ring_, frames, sizeof(void*), count, nullptr);
   }
 
  private:
