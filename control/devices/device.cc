@@ -170,7 +170,7 @@ Result<Device> Device::open_packet(const DeviceRequest& request, const KernelLin
   if (request.queues > most && !request.fewer_queues_will_do)
     return failure(request, too_few_queues(most, request.queues));
   const unsigned queues = std::min(request.queues, most);
-  auto opened = PacketInterface::open({.name = request.name,
+  auto opened = KernelInterface::open({.name = request.name,
                                        .interface = request.device,
                                        .queues = queues,
                                        .is_promiscuous = request.promiscuous == Promiscuous::Yes},

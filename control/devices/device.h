@@ -10,7 +10,7 @@
 #include <string>
 
 #include "control/devices/numa.h"
-#include "control/devices/packet_interface.h"
+#include "control/devices/kernel_interface.h"
 #include "control/devices/vhost_socket.h"
 #include "control/plan/device_requests.h"
 #include "control/result.h"
@@ -64,7 +64,7 @@ class Device {
   [[nodiscard]] std::uint16_t mtu() const { return packet_ == nullptr ? UINT16_MAX : packet_->mtu(); }
   // nullptr of another kind.
   [[nodiscard]] const VhostSocket* vhost() const { return vhost_.get(); }
-  [[nodiscard]] const PacketInterface* packet() const { return packet_.get(); }
+  [[nodiscard]] const KernelInterface* packet() const { return packet_.get(); }
   [[nodiscard]] int numa_node() const { return numa_node_; }       // kNoNode: not known, or none
   [[nodiscard]] const std::string& kind() const { return kind_; }  // "vhost-user", "kernel", "pci", "devargs"
 
@@ -86,7 +86,7 @@ class Device {
   std::uint16_t rss_table_capacity_ = 0;
   int numa_node_ = kNoNode;
   std::unique_ptr<VhostSocket> vhost_;       // instead of a DPDK port
-  std::unique_ptr<PacketInterface> packet_;  // likewise
+  std::unique_ptr<KernelInterface> packet_;  // likewise
   net::MacAddr vhost_mac_{};
 };
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// KernelPort: the packet sockets of a kernel interface, as workers use them. Each queue has one of its own, and
-// each queue is one worker's.
+// KernelPort: the packet sockets of a kernel interface, or the queues of a TAP device that we are attached to, as
+// workers use them. Each queue is one worker's.
 //
-// Control opens the sockets (control/devices/packet_interface.h), and again when the interface has come back as
+// Control opens them (control/devices/kernel_interface.h), and again when the interface has come back as
 // another one, while no worker is at them: it closes the gate first, then waits until no worker is inside.
 #pragma once
 
@@ -15,6 +15,7 @@
 
 #include "base/cache_line.h"
 #include "dataplane/device/packet_socket.h"
+#include "dataplane/device/tap_queue.h"
 #include "dataplane/device/worker_gate.h"
 
 namespace vmnat::dataplane {
@@ -25,22 +26,23 @@ class KernelPort {
 
   // A burst that has arrived, in buffers of the pool.
   std::uint16_t receive(std::uint16_t queue, rte_mempool* pool, rte_mbuf** frames, std::uint16_t most) {
-    return at(queue, [=](PacketSocket& socket) { return socket.take(pool, frames, most); });
+    return at(queue, [=](auto& end) { return end.take(pool, frames, most); });
   }
   // What the interface has taken was copied, and is freed here.
   Transmission transmit(std::uint16_t queue, rte_mbuf** frames, std::uint16_t count) {
-    const Transmission result = at(queue, [=](PacketSocket& socket) { return socket.put(frames, count); });
+    const Transmission result = at(queue, [=](auto& end) { return end.put(frames, count); });
     result.free_sent(frames, count);
     return result;
   }
 
-  // Control: close(), until not is_in_use(): sockets may change -> open().
+  // Control: close(), until not is_in_use(): sockets or TAP queues may be opened and closed -> open().
   void open() { is_open_.store(true, std::memory_order_release); }
   void close() { is_open_.store(false, std::memory_order_relaxed); }
   [[nodiscard]] bool is_in_use() const {
     return std::ranges::any_of(queues_, [](const Queue& queue) { return queue.gate.is_inside(); });
   }
   PacketSocket& socket(unsigned queue) { return queues_[queue].socket; }
+  TapQueue& tap(unsigned queue) { return queues_[queue].tap; }
 
   // Any thread.
   [[nodiscard]] bool is_open() const { return is_open_.load(std::memory_order_relaxed); }
@@ -53,14 +55,16 @@ class KernelPort {
  private:
   struct alignas(kCacheLineSize) Queue {
     WorkerGate gate;
-    PacketSocket socket;
+    PacketSocket socket;  // one of the two is open
+    TapQueue tap;
   };
 
   template <typename Burst>
   auto at(unsigned number, Burst burst) -> decltype(burst(std::declval<PacketSocket&>())) {
     Queue& queue = queues_[number];
     const WorkerGate::Pass pass(queue.gate);
-    return is_open_.load(std::memory_order_acquire) ? burst(queue.socket) : decltype(burst(queue.socket)){};
+    if (!is_open_.load(std::memory_order_acquire)) return {};
+    return queue.socket.is_open() ? burst(queue.socket) : burst(queue.tap);
   }
 
   std::atomic<bool> is_open_{false};

@@ -7,9 +7,9 @@
 #include <cstring>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <sys/socket.h>
 
-#include "dataplane/device/claims.h"
-#include "dataplane/device/offload.h"
+#include "dataplane/device/kernel_frames.h"
 #include "net/byte_order.h"
 #include "net/wire.h"
 
@@ -18,16 +18,12 @@ namespace {
 
 using virtio::NetHeader;
 
-constexpr std::uint32_t kLongestFrame = 65535 + 14 + 2 * 4;  // an IP packet, its Ethernet header, two tags
-constexpr unsigned kMostBuffers = kLongestFrame / 2048 + 2;  // of a frame; the header's is one more
 constexpr std::size_t kTagBytes = 4;
 constexpr std::size_t kMacs = 12;  // a frame's two addresses, which a tag stands behind
-constexpr std::uint64_t kTransmitMarks =
-    RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG | RTE_MBUF_F_TX_IP_CKSUM;
 
 NetHeader header_at(const std::byte* at) {
   NetHeader header;
-  std::memcpy(static_cast<void*>(&header), at, PacketSocket::kHeaderBytes);
+  std::memcpy(static_cast<void*>(&header), at, kKernelHeaderBytes);
   return header;
 }
 
@@ -73,16 +69,6 @@ auto again_if_it_was_down(Call call) {
   return result < 0 && errno == ENETDOWN ? call() : result;
 }
 
-// Who cuts TCP must know of CWR, which only the first segment may have (RFC 3168 6.1.2).
-NetHeader header_for_kernel(rte_mbuf* frame) {
-  if ((frame->ol_flags & kTransmitMarks) == 0) return {};
-  NetHeader header = virtio_header_of(frame);
-  if ((frame->ol_flags & RTE_MBUF_F_TX_TCP_SEG) == 0) return header;
-  const auto* const tcp = rte_pktmbuf_mtod_offset(frame, const net::TcpHeader*, header.checksum_start);
-  if ((tcp->flags & net::TcpHeader::kCwr) != 0) header.segmentation |= NetHeader::kEcn;
-  return header;
-}
-
 }  // namespace
 
 // One of the ring's, which is the kernel's or ours by its status.
@@ -101,7 +87,7 @@ class PacketSocket::Slot {
   [[nodiscard]] bool has_copy() const { return (header_->tp_status & TP_STATUS_COPY) != 0; }
   [[nodiscard]] std::uint32_t length() const { return header_->tp_len; }
   [[nodiscard]] const std::byte* data() const { return at_ + header_->tp_mac; }
-  [[nodiscard]] NetHeader net_header() const { return header_at(data() - kHeaderBytes); }
+  [[nodiscard]] NetHeader net_header() const { return header_at(data() - kKernelHeaderBytes); }
   // Writes on a frame that is in its buffers what the kernel says of it.
   void describe(rte_mbuf* frame, NetHeader header) const {
     if ((header_->tp_status & TP_STATUS_VLAN_VALID) != 0)
@@ -110,8 +96,7 @@ class PacketSocket::Slot {
                                             ? header_->tp_vlan_tpid
                                             : std::uint16_t{ETH_P_8021Q}),
                    net::Be16::from_host(header_->tp_vlan_tci));
-    if ((header.flags & NetHeader::kNeedsChecksum) != 0 || header.segmentation != 0)
-      mark_unfinished(frame, header);
+    mark_by(frame, header);
   }
 
  private:
@@ -119,25 +104,23 @@ class PacketSocket::Slot {
   tpacket2_hdr* header_;
 };
 
-// What sendmmsg(2) is told of a burst.
+// What sendmmsg(2) is told of frames of a burst, which are messages of the same numbers.
 struct PacketSocket::Sending {
   std::array<mmsghdr, kMostFrames> messages;
   std::array<NetHeader, kMostFrames> headers;
-  std::array<iovec, kMostFrames * kMostBuffers> pieces;
-  unsigned pieces_used;
+  std::array<iovec, kMostFrames*(kMostFrameBuffers + 1)> pieces;
 
-  // False when there is no room for its pieces.
-  bool add(unsigned number, rte_mbuf* frame) {
-    if (frame->nb_segs + 1u > pieces.size() - pieces_used) return false;
-    iovec* const first = pieces.data() + pieces_used;
-    headers[number] = header_for_kernel(frame);
-    pieces[pieces_used++] = {&headers[number], kHeaderBytes};
-    for (rte_mbuf* segment = frame; segment != nullptr; segment = segment->next)
-      pieces[pieces_used++] = {rte_pktmbuf_mtod(segment, void*), segment->data_len};
-    messages[number] = {};
-    messages[number].msg_hdr.msg_iov = first;
-    messages[number].msg_hdr.msg_iovlen = static_cast<std::size_t>(pieces.data() + pieces_used - first);
-    return true;
+  // From `begin` on, as many as there is room for the pieces of; returns where they end.
+  unsigned gather(rte_mbuf* const* frames, unsigned begin, unsigned end) {
+    unsigned used = 0;
+    for (; begin < end && frames[begin]->nb_segs + 1u <= pieces.size() - used; ++begin) {
+      headers[begin] = header_for_kernel(frames[begin]);
+      messages[begin] = {};
+      messages[begin].msg_hdr.msg_iov = pieces.data() + used;
+      messages[begin].msg_hdr.msg_iovlen = pieces_of(headers[begin], frames[begin], pieces.data() + used);
+      used += frames[begin]->nb_segs + 1u;
+    }
+    return begin;
   }
 };
 
@@ -196,50 +179,51 @@ PacketSocket::Taken PacketSocket::read_long(Slot slot, rte_mempool* pool, rte_mb
     return frames_cut_.add(1), Taken::Nothing;
   }
   if (!make_room(frame, slot.length(), pool)) return make_empty(frame), Taken::NoBuffer;
-  std::byte header[kHeaderBytes];
-  std::array<iovec, kMostBuffers> pieces;
-  unsigned used = 0;
-  pieces[used++] = {header, kHeaderBytes};
-  for (rte_mbuf* segment = frame; segment != nullptr; segment = segment->next)
-    pieces[used++] = {rte_pktmbuf_mtod(segment, void*), segment->data_len};
+  NetHeader header{};
+  std::array<iovec, kMostFrameBuffers + 1> pieces;
   msghdr message{};
   message.msg_iov = pieces.data();
-  message.msg_iovlen = used;
+  message.msg_iovlen = pieces_of(header, frame, pieces.data());
   const ssize_t got =
       again_if_it_was_down([&] { return recvmsg(socket_, &message, MSG_DONTWAIT | MSG_TRUNC); });
-  if (got != static_cast<ssize_t>(kHeaderBytes + slot.length())) {
+  if (got != static_cast<ssize_t>(kKernelHeaderBytes + slot.length())) {
     frames_cut_.add(1);
     return make_empty(frame), Taken::Nothing;
   }
-  slot.describe(frame, header_at(header));
+  slot.describe(frame, header);
   return Taken::Frame;
 }
 
-// Each call sends frames up to one that is refused, and says why when that is the first one.
 Transmission PacketSocket::put(rte_mbuf* const* frames, std::uint16_t count) {
   Transmission result;
   if (!is_open()) return result;
-  Sending& sending = *sending_;
-  sending.pieces_used = 0;
-  unsigned ready = 0;
-  while (ready < std::min<unsigned>(count, kMostFrames) && sending.add(ready, frames[ready])) ++ready;
-  for (unsigned at = 0; at < ready;) {
+  const unsigned most = std::min<unsigned>(count, kMostFrames);
+  for (unsigned begin = 0, end = 0; begin < most; begin = end) {
+    end = sending_->gather(frames, begin, most);
+    if (end == begin || !send(begin, end, result)) break;
+  }
+  return result;
+}
+
+// Each call sends frames up to one that is refused, and says why when that is the first one. False: full.
+bool PacketSocket::send(unsigned begin, unsigned end, Transmission& result) const {
+  while (begin < end) {
     const auto sent = again_if_it_was_down(
-        [&] { return sendmmsg(socket_, sending.messages.data() + at, ready - at, MSG_DONTWAIT); });
+        [&] { return sendmmsg(socket_, sending_->messages.data() + begin, end - begin, MSG_DONTWAIT); });
     if (sent > 0) {
-      result.sent |= Transmission::first(static_cast<unsigned>(sent)) << at;
-      at += static_cast<unsigned>(sent);
+      result.sent |= Transmission::first(static_cast<unsigned>(sent)) << begin;
+      begin += static_cast<unsigned>(sent);
       continue;
     }
     if (errno == EMSGSIZE)
-      result.too_long |= 1u << at;
+      result.too_long |= 1u << begin;
     else if (errno == EINVAL)
-      result.refused |= 1u << at;
+      result.refused |= 1u << begin;
     else
-      break;
-    ++at;
+      return false;
+    ++begin;
   }
-  return result;
+  return true;
 }
 
 }  // namespace vmnat::dataplane

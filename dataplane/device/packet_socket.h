@@ -23,12 +23,9 @@
 #include <cstdint>
 #include <memory>
 #include <rte_mbuf.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
 
 #include "base/counter.h"
 #include "dataplane/device/transmission.h"
-#include "dataplane/device/virtio.h"
 
 namespace vmnat::dataplane {
 
@@ -36,7 +33,6 @@ class PacketSocket {
  public:
   static constexpr unsigned kMostFrames = Transmission::kMostFrames;  // of a burst
   static constexpr std::size_t kSlotBytes = 2048;  // a frame of an MTU of 1500 and what the kernel says of it
-  static constexpr std::size_t kHeaderBytes = virtio::kShortNetHeader;  // of PACKET_VNET_HDR, in host order
 
   PacketSocket();
   ~PacketSocket();
@@ -65,6 +61,7 @@ class PacketSocket {
   [[nodiscard]] Slot slot(unsigned number) const;
   Taken take_slot(Slot slot, rte_mempool* pool, rte_mbuf* frame);
   [[gnu::cold]] Taken read_long(Slot slot, rte_mempool* pool, rte_mbuf* frame);
+  bool send(unsigned begin, unsigned end, Transmission& result) const;
 
   int socket_ = -1;
   std::byte* ring_ = nullptr;

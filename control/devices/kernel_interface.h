@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// PacketInterface: a network interface of the kernel, driven by packet sockets of our own, and the port behind it.
+// KernelInterface: a network interface of the kernel as a device, and the port behind it. It is driven by packet
+// sockets of our own; a TAP that nobody is attached to, by being its other end, so that we talk to the host that
+// has the interface.
 //
 // The interface stays the administrator's: its MTU, its addresses and its offloads are left as they are found.
 // One that is down is brought up, and put down again in the end. It may go and come back, under its name: the
@@ -22,7 +24,7 @@
 
 namespace vmnat::control {
 
-class PacketInterface {
+class KernelInterface {
  public:
   struct Settings {
     std::string name;       // for messages: "uplink", "port vm1"
@@ -31,16 +33,17 @@ class PacketInterface {
     bool is_promiscuous = false;
   };
   // The interface must be there. `links` outlives it.
-  static Result<std::unique_ptr<PacketInterface>> open(Settings settings, const KernelLinks& links);
-  ~PacketInterface();
-  PacketInterface(const PacketInterface&) = delete;
-  PacketInterface& operator=(const PacketInterface&) = delete;
+  static Result<std::unique_ptr<KernelInterface>> open(Settings settings, const KernelLinks& links);
+  ~KernelInterface();
+  KernelInterface(const KernelInterface&) = delete;
+  KernelInterface& operator=(const KernelInterface&) = delete;
 
   // After `links` has followed the kernel: opens and closes as the interface comes and goes.
   void follow();
 
   [[nodiscard]] dataplane::KernelPort& port() { return port_; }
-  [[nodiscard]] net::MacAddr mac() const { return mac_; }  // that it was opened with
+  // Its own, that it was opened with; at the other end of a TAP, which has its host's, one of ours.
+  [[nodiscard]] net::MacAddr mac() const { return mac_; }
   [[nodiscard]] bool is_up() const;
   [[nodiscard]] std::uint16_t mtu() const;  // the interface's, while it is there
   [[nodiscard]] dataplane::Offloads offloads() const;
@@ -48,16 +51,20 @@ class PacketInterface {
   [[nodiscard]] std::uint64_t frames_missed() const;
 
  private:
-  PacketInterface(Settings settings, const KernelLinks& links);
+  KernelInterface(Settings settings, const KernelLinks& links);
+  Result<void> open_queues(const KernelLink& link);
   Result<void> open_sockets(const KernelLink& link);
-  void close_sockets();
+  Result<bool> attach(const KernelLink& link);  // false: it is no TAP, or another one's
+  void close_queues();
 
   Settings settings_;
   const KernelLinks& links_;
   net::MacAddr mac_{};
   bool was_down_ = false;  // before us
   int index_ = 0;          // the kernel's, that the sockets are bound to; 0: none
-  std::vector<PacketQueue> queues_;
+  std::vector<PacketQueue> sockets_;
+  std::vector<FileDescriptor> tap_queues_;  // instead of sockets
+  // Frames missed by sockets that are closed, or counted before.
   mutable std::uint64_t frames_missed_ = 0;
   dataplane::KernelPort port_;
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/system/kernel_interface.h"
+#include "control/system/link_state.h"
 
 #include <cerrno>
 #include <cstring>

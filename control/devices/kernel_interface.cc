@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/devices/packet_interface.h"
+#include "control/devices/kernel_interface.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -10,8 +10,9 @@
 #include <system_error>
 #include <utility>
 
+#include "control/devices/tap.h"
 #include "control/devices/worker_barrier.h"
-#include "control/system/kernel_interface.h"
+#include "control/system/link_state.h"
 
 namespace vmnat::control {
 namespace {
@@ -30,7 +31,7 @@ bool takes_udp_segments() {
 
 }  // namespace
 
-Result<std::unique_ptr<PacketInterface>> PacketInterface::open(Settings settings, const KernelLinks& links) {
+Result<std::unique_ptr<KernelInterface>> KernelInterface::open(Settings settings, const KernelLinks& links) {
   const KernelLink* const link = links.find(settings.interface);
   if (link == nullptr)
     return failure(settings.name,
@@ -39,9 +40,10 @@ Result<std::unique_ptr<PacketInterface>> PacketInterface::open(Settings settings
                                settings.interface));
   if (!prepare_worker_barrier())
     return failure(settings.name, "kernel interfaces need the membarrier system call (Linux 4.14 or newer)");
-  std::unique_ptr<PacketInterface> opened(new PacketInterface(std::move(settings), links));
+  std::unique_ptr<KernelInterface> opened(new KernelInterface(std::move(settings), links));
   opened->mac_ = link->mac;
-  if (auto done = opened->open_sockets(*link); !done) return tl::unexpected(done.error());
+  if (auto done = opened->open_queues(*link); !done) return tl::unexpected(done.error());
+  if (!opened->tap_queues_.empty()) opened->mac_ = net::mac_made_from(opened->settings_.interface);
   if (!link->is_up) {
     if (const int error = set_link_up(opened->settings_.interface, true); error != 0)
       return failure(opened->settings_.name,
@@ -52,86 +54,103 @@ Result<std::unique_ptr<PacketInterface>> PacketInterface::open(Settings settings
   return opened;
 }
 
-PacketInterface::PacketInterface(Settings settings, const KernelLinks& links)
+KernelInterface::KernelInterface(Settings settings, const KernelLinks& links)
     : settings_(std::move(settings)), links_(links) {}
 
-PacketInterface::~PacketInterface() {
-  close_sockets();
+KernelInterface::~KernelInterface() {
+  close_queues();
   const KernelLink* const link = links_.find(settings_.interface);
   if (was_down_ && link != nullptr && link->is_up) set_link_up(settings_.interface, false);
 }
 
-// Frames for a MAC that was the interface's, and that our neighbours know, arrive at one that has come back
-// with another.
-Result<void> PacketInterface::open_sockets(const KernelLink& link) {
+Result<void> KernelInterface::open_queues(const KernelLink& link) {
   index_ = link.index;
-  std::optional<int> group;
-  for (unsigned i = 0; i < settings_.queues; ++i) {
-    auto queue = PacketQueue::open(link.index);
-    if (!queue)
-      return failure(settings_.name, fmt::format("{}: {}", settings_.interface, queue.error().what));
-    if (settings_.queues > 1) {
-      const auto joined = queue->join(group);
-      if (!joined)
-        return failure(settings_.name, fmt::format("{}: {}", settings_.interface, joined.error().what));
-      group = *joined;
-    }
-    queues_.push_back(std::move(*queue));
-  }
-  if (settings_.is_promiscuous || link.mac != mac_)
-    if (const int error = queues_.front().receive_for_others(link.index); error != 0)
-      return failure(settings_.name,
-                     "cannot receive for other MACs: " + std::system_category().message(error));
-  for (unsigned i = 0; i < queues_.size(); ++i)
-    port_.socket(i).open(queues_[i].descriptor(), queues_[i].ring(), PacketQueue::kSlots);
+  const auto is_attached = attach(link);
+  if (!is_attached) return failure(settings_.name, to_string(is_attached.error()));
+  if (!*is_attached)
+    if (const auto opened = open_sockets(link); !opened)
+      return failure(settings_.name, fmt::format("{}: {}", settings_.interface, opened.error().what));
   port_.open();
   return {};
 }
 
-void PacketInterface::close_sockets() {
+Result<bool> KernelInterface::attach(const KernelLink& link) {
+  if (link.kind != "tun" || link.has_carrier) return false;
+  auto attached = attach_to_tap(settings_.interface, settings_.queues);
+  if (!attached) return tl::unexpected(attached.error());
+  tap_queues_ = std::move(*attached);
+  for (unsigned i = 0; i < tap_queues_.size(); ++i) port_.tap(i).open(tap_queues_[i].number());
+  return !tap_queues_.empty();
+}
+
+// Frames for a MAC that was the interface's, and that our neighbours know, arrive at one that has come back
+// with another.
+Result<void> KernelInterface::open_sockets(const KernelLink& link) {
+  std::optional<int> group;
+  for (unsigned i = 0; i < settings_.queues; ++i) {
+    auto queue = PacketQueue::open(link.index);
+    if (!queue) return tl::unexpected(queue.error());
+    if (settings_.queues > 1) {
+      const auto joined = queue->join(group);
+      if (!joined) return tl::unexpected(joined.error());
+      group = *joined;
+    }
+    sockets_.push_back(std::move(*queue));
+  }
+  if (settings_.is_promiscuous || link.mac != mac_)
+    if (const int error = sockets_.front().receive_for_others(link.index); error != 0)
+      return failure("", "cannot receive for other MACs: " + std::system_category().message(error));
+  for (unsigned i = 0; i < sockets_.size(); ++i)
+    port_.socket(i).open(sockets_[i].descriptor(), sockets_[i].ring(), PacketQueue::kSlots);
+  return {};
+}
+
+void KernelInterface::close_queues() {
   port_.close();
   wait_for_workers(port_);
-  for (unsigned i = 0; i < queues_.size(); ++i) {
-    frames_missed_ += queues_[i].take_missed();
+  for (unsigned i = 0; i < sockets_.size(); ++i) {
+    frames_missed_ += sockets_[i].take_missed();
     port_.socket(i).close();
   }
-  queues_.clear();
+  for (unsigned i = 0; i < tap_queues_.size(); ++i) port_.tap(i).close();
+  sockets_.clear();
+  tap_queues_.clear();
   index_ = 0;
 }
 
-void PacketInterface::follow() {
+void KernelInterface::follow() {
   const KernelLink* const link = links_.find(settings_.interface);
   const int index = link == nullptr ? 0 : link->index;
   if (index == index_) return;
-  close_sockets();
+  close_queues();
   was_down_ = false;  // another one is not ours to put down
   if (link == nullptr) return spdlog::warn("{}: interface {} is gone", settings_.name, settings_.interface);
-  if (const auto opened = open_sockets(*link); !opened) {
-    close_sockets();
+  if (const auto opened = open_queues(*link); !opened) {
+    close_queues();
     index_ = index;  // not again before it is another one
     return spdlog::error("{}", to_string(opened.error()));
   }
   spdlog::info("{}: interface {} is back", settings_.name, settings_.interface);
 }
 
-bool PacketInterface::is_up() const {
+bool KernelInterface::is_up() const {
   const KernelLink* const link = links_.find(settings_.interface);
   return port_.is_open() && link != nullptr && link->has_carrier;
 }
 
-std::uint16_t PacketInterface::mtu() const {
+std::uint16_t KernelInterface::mtu() const {
   constexpr unsigned kMost = std::numeric_limits<std::uint16_t>::max();
   const KernelLink* const link = links_.find(settings_.interface);
   return static_cast<std::uint16_t>(link == nullptr ? kMost : std::min(link->mtu, kMost));
 }
 
-dataplane::Offloads PacketInterface::offloads() const {
+dataplane::Offloads KernelInterface::offloads() const {
   return {
       .checksums = true, .tcp4_segments = true, .tcp6_segments = true, .udp_segments = takes_udp_segments()};
 }
 
-std::uint64_t PacketInterface::frames_missed() const {
-  for (const PacketQueue& queue : queues_) frames_missed_ += queue.take_missed();
+std::uint64_t KernelInterface::frames_missed() const {
+  for (const PacketQueue& queue : sockets_) frames_missed_ += queue.take_missed();
   return frames_missed_ + port_.frames_cut();
 }
 

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/devices/tap.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <system_error>
+
+namespace vmnat::control {
+namespace {
+
+// Since Linux 6.2: UDP's super-frames.
+constexpr unsigned kUdpSegments4 = 0x20, kUdpSegments6 = 0x40;
+
+// What we take without its being done before.
+bool take_unfinished(int descriptor) {
+  constexpr unsigned kTcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
+  return ioctl(descriptor, TUNSETOFFLOAD, kTcp | kUdpSegments4 | kUdpSegments6) == 0 ||
+         ioctl(descriptor, TUNSETOFFLOAD, kTcp) == 0;
+}
+
+bool attach(int descriptor, const std::string& interface, bool has_more) {
+  ifreq request{};
+  std::strncpy(request.ifr_name, interface.c_str(), IFNAMSIZ - 1);
+  request.ifr_flags =
+      static_cast<short>(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (has_more ? IFF_MULTI_QUEUE : 0));
+  return ioctl(descriptor, TUNSETIFF, &request) == 0 && take_unfinished(descriptor);
+}
+
+}  // namespace
+
+Result<std::vector<FileDescriptor>> attach_to_tap(const std::string& interface, unsigned queues) {
+  std::vector<FileDescriptor> attached;
+  for (unsigned i = 0; i < queues; ++i) {
+    FileDescriptor tun(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
+    if (!tun.is_open() || !attach(tun.number(), interface, queues > 1)) {
+      if (errno == EBUSY && i == 0) return {};
+      return tl::unexpected(Error{
+          interface, fmt::format("cannot attach to the TAP: {}{}", std::system_category().message(errno),
+                                 errno == EINVAL && queues > 1
+                                     ? "; one of several queues is made by `ip tuntap add ... multi_queue`"
+                                     : "")});
+    }
+    attached.push_back(std::move(tun));
+  }
+  return attached;
+}
+
+}  // namespace vmnat::control

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// TAP devices (Linux, networking/tuntap): being the other end of one.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "control/result.h"
+#include "control/system/file_descriptor.h"
+
+namespace vmnat::control {
+
+// A descriptor for each queue of the TAP, with virtio's header before each frame (dataplane/device/tap_queue.h).
+// Empty: another one is attached to it already.
+Result<std::vector<FileDescriptor>> attach_to_tap(const std::string& interface, unsigned queues);
+
+}  // namespace vmnat::control
