@@ -2,8 +2,8 @@
 """Format and clang-tidy: lint.py [--deep] [FILE ...], without files for the whole tree.
 
 Formatting is judged by clang-format on every C++ file. clang-tidy works on the sources of
-compile_commands.json; for a header it works on one source that includes it. Two files at a time, 2 to 6
-seconds of CPU for one (see README.md). --deep adds clang's static analyzer, several times as long.
+compile_commands.json; for a header it works on one source that includes it. As many files at a time as there
+are CPUs, 2 to 10 seconds of CPU for one (see README.md). --deep adds clang's static analyzer, several times as long.
 """
 import argparse
 import os
@@ -21,6 +21,7 @@ import includes
 DEEP_CHECKS = 'clang-analyzer-*,-clang-analyzer-optin.*'
 SECONDS_PER_FILE = 900
 SKIPPED = 77  # by meson's convention
+NOT_PRODUCT = ('bench', 'tests')
 
 
 def unformatted(root, files):
@@ -39,9 +40,22 @@ def does_include(root, unit, header):
     return f'"{header}"' in (written for _, written in includes.includes_of(root, unit.file))
 
 
+def units_in(rooms, root, build):
+    """Each source once, as it is compiled first: for its own room. Fuzzers and tests compile much of the product again."""
+    units = {}
+    for unit in gate.units(root, build):
+        if unit.file.split('/')[0] in rooms:
+            units.setdefault(unit.file, unit)
+    return units
+
+
+def product(root, build):
+    return list(units_in([room for room in gate.ROOMS if room not in NOT_PRODUCT], root, build).values())
+
+
 def units_of(files, root, build):
     """The units to look at for `files`; a header stands for the first unit that includes it."""
-    units = {unit.file: unit for unit in gate.units(root, build) if unit.file.split('/')[0] in gate.ROOMS}
+    units = units_in(gate.ROOMS, root, build)
     if not files:
         return list(units.values())
     chosen = {}
@@ -54,20 +68,21 @@ def units_of(files, root, build):
     return list(chosen.values())
 
 
-def tidy(unit, root, build, deep):
-    """(file, seconds, complaints)"""
+def tidy(unit, root, deep):
+    """(file, seconds, complaints). The command is given: of a database clang-tidy would take each that the file has."""
     begin = time.monotonic()
-    command = ['clang-tidy', '-p', str(build), '--quiet', *([f'--checks={DEEP_CHECKS}'] if deep else []), unit.file]
-    result = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=SECONDS_PER_FILE)
-    output = result.stdout.replace(f'{build}/../', '').replace(f'{root}/', '')
+    command = ['clang-tidy', '--quiet', *([f'--checks={DEEP_CHECKS}'] if deep else []), str(root / unit.file), '--',
+               *unit.arguments[1:]]
+    result = subprocess.run(command, cwd=unit.directory, capture_output=True, text=True, timeout=SECONDS_PER_FILE)
+    output = re.sub(r'(?m)^\.\./', '', result.stdout.replace(f'{root}/', ''))
     return unit.file, time.monotonic() - begin, (output or result.stderr) if result.returncode != 0 else ''
 
 
-def tidy_all(units, root, build, options):
+def tidy_all(units, root, options):
     clean = True
     seen = set()  # a mistake in a header shows in every source that includes it; once is enough
     with ThreadPoolExecutor(options.parallel) as pool:
-        for file, seconds, complaints in pool.map(lambda unit: tidy(unit, root, build, options.deep), units):
+        for file, seconds, complaints in pool.map(lambda unit: tidy(unit, root, options.deep), units):
             print(f'{"ok   " if not complaints else "WRONG"} {seconds:5.1f} s  {file}', flush=True)
             blocks = re.split(r'(?m)^(?=\S+:\d+:\d+: (?:error|warning):|error:)', complaints)
             print(''.join(block for block in blocks if block not in seen), end='', flush=True)
@@ -83,7 +98,8 @@ def main():
     parser.add_argument('--build', type=Path, default=root / 'build')
     parser.add_argument('--deep', action='store_true', help='add the static analyzer')
     parser.add_argument('--format-only', action='store_true', help='leave clang-tidy out')
-    parser.add_argument('--parallel', type=int, default=2)
+    parser.add_argument('--parallel', type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument('--product', action='store_true', help='clang-tidy on all but tests and benchmarks')
     options = parser.parse_args()
     missing = [tool for tool in ('clang-format', 'clang-tidy')[:1 if options.format_only else 2] if not shutil.which(tool)]
     if missing:
@@ -95,7 +111,8 @@ def main():
     clean = not wrong
     if not options.format_only:
         build = options.build.resolve()
-        clean = tidy_all(units_of(files, root, build), root, build, options) and clean
+        units = product(root, build) if options.product else units_of(files, root, build)
+        clean = tidy_all(units, root, options) and clean
     sys.exit(0 if clean else 1)
 
 
