@@ -65,9 +65,13 @@ bool parse_tcp(const Frame& frame, std::size_t at, std::size_t l4_length, Parsed
   return true;
 }
 
-// `longest`: what the UDP length may be; a first fragment has less of the datagram than that says.
-bool parse_udp(const Frame& frame, std::size_t at, std::size_t l4_length, std::size_t longest,
-               ParsedPacket& packet, Ports& ports) {
+enum class Extent { Whole, FirstFragment };
+
+// A first fragment has less of the datagram than its UDP length says.
+template <Extent extent>
+bool parse_udp(const Frame& frame, std::size_t at, std::size_t l4_length, ParsedPacket& packet,
+               Ports& ports) {
+  const std::size_t longest = extent == Extent::Whole ? l4_length : 0xffff;
   const auto* udp = view<UdpHeader>(frame.head, at);
   if (l4_length < sizeof(UdpHeader) || udp == nullptr)
     return cut_short(frame, at + sizeof(UdpHeader), DropReason::L4Header, packet);
@@ -140,8 +144,6 @@ template <Direction direction>
   return true;
 }
 
-enum class Extent { Whole, FirstFragment };
-
 template <Direction direction, Extent extent>
 bool parse_l4(const Frame& frame, const Ipv4Header& ip, std::size_t header_length, ParsedPacket& packet,
               Ports& ports) {
@@ -151,7 +153,7 @@ bool parse_l4(const Frame& frame, const Ipv4Header& ip, std::size_t header_lengt
     case net::Protocol::Tcp:
       return parse_tcp(frame, at, length, packet, ports);
     case net::Protocol::Udp:
-      return parse_udp(frame, at, length, extent == Extent::Whole ? length : 0xffff, packet, ports);
+      return parse_udp<extent>(frame, at, length, packet, ports);
     case net::Protocol::Icmp:
       return parse_icmp<direction>(frame, at, length, packet, ports);
     default:
