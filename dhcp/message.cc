@@ -45,8 +45,8 @@ void for_each_option(ByteView region, Visit visit) {
 std::vector<ByteView> option_regions(const MessageHeader& header, ByteView options_field) {
   std::vector<ByteView> regions{options_field};
   const auto overload = OptionSet{regions}.byte(Option::Overload).value_or(0);
-  if ((overload & 1) != 0) regions.push_back(std::as_bytes(std::span{header.file}));
-  if ((overload & 2) != 0) regions.push_back(std::as_bytes(std::span{header.sname}));
+  if ((overload & 1) != 0) regions.emplace_back(std::as_bytes(std::span{header.file}));
+  if ((overload & 2) != 0) regions.emplace_back(std::as_bytes(std::span{header.sname}));
   return regions;
 }
 

@@ -341,7 +341,8 @@ bool Server::restore(LeaseTable::Record record) {
 void Server::reconfigure(NetworkSettings settings) {
   std::vector<LeaseTable::Record> records;
   for (const auto& [address, record] : table_.records()) records.push_back(record);
-  std::ranges::stable_partition(records, &LeaseTable::Record::is_held);
+  std::stable_partition(records.begin(), records.end(),
+                        [](const LeaseTable::Record& record) { return record.is_held(); });
   settings_ = std::move(settings);
   index_settings();
   table_ = LeaseTable{make_pool()};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/worker/idle.h"
 
+#include <ctime>
 #include <sys/prctl.h>
-#include <time.h>
 
 namespace vmnat::dataplane {
 
