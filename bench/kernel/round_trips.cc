@@ -6,7 +6,6 @@
 //
 // One TCP connection; the inside sends a byte and waits for the outside to send it back, again and again. Both ends
 // sleep until their byte is there, as a client and a server do, so their wake-ups are a part of the time.
-#include <exception>
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -52,7 +51,7 @@ Histogram time_round_trips(const Socket& client, Seconds duration) {
   return times;
 }
 
-Histogram measure(const Sides& sides) {
+std::string measure(const Sides& sides) {
   const Socket listener = socket_in(sides.outside, SOCK_STREAM, kPatience);
   set_option(listener, SOL_SOCKET, SO_REUSEADDR, 1);
   bind_to(listener, kPort);
@@ -61,21 +60,16 @@ Histogram measure(const Sides& sides) {
   const Socket client = socket_in(sides.inside, SOCK_STREAM, kPatience);
   connect_to(client, {sides.address, kPort});
   set_option(client, IPPROTO_TCP, TCP_NODELAY, 1);
-  return time_round_trips(client, sides.duration);
+  const Histogram times = time_round_trips(client, sides.duration);
+  return fmt::format("{{\"count\": {}, \"p50_us\": {}, \"p99_us\": {}}}", times.count(),
+                     times.at(0.5) / 1000.0, times.at(0.99) / 1000.0);
 }
 
 }  // namespace
 }  // namespace vmnat::bench
 
 int main(int argc, char** argv) {
-  try {
-    const auto times = vmnat::bench::measure(vmnat::bench::parse_sides(
-        argc, argv, "Round trips of a byte through a gateway between two network namespaces"));
-    fmt::print("{{\"count\": {}, \"p50_us\": {}, \"p99_us\": {}}}\n", times.count(), times.at(0.5) / 1000.0,
-               times.at(0.99) / 1000.0);
-    return 0;
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "round_trips: {}\n", error.what());
-    return 1;
-  }
+  return vmnat::bench::run_between(argc, argv,
+                                   "Round trips of a byte through a gateway between two network namespaces",
+                                   vmnat::bench::measure);
 }

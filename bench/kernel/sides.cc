@@ -3,8 +3,9 @@
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
-#include <cstdlib>
+#include <exception>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <sys/socket.h>
@@ -42,7 +43,8 @@ net::Ipv4Addr address_of(const std::string& text) {
 
 }  // namespace
 
-Sides parse_sides(int argc, char** argv, const char* description) {
+int run_between(int argc, char** argv, const std::string& description,
+                const std::function<std::string(const Sides&)>& measure) {
   Sides sides;
   std::string address;
   double seconds = sides.duration.count();
@@ -55,11 +57,15 @@ Sides parse_sides(int argc, char** argv, const char* description) {
   try {
     app.parse(argc, argv);
     sides.address = address_of(address);
+    sides.duration = Seconds{seconds};
+    fmt::print("{}\n", measure(sides));
+    return 0;
   } catch (const CLI::ParseError& error) {
-    std::exit(app.exit(error));
+    return app.exit(error);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return 1;
   }
-  sides.duration = Seconds{seconds};
-  return sides;
 }
 
 int checked(int result, const char* what) {

@@ -6,10 +6,11 @@
 //
 //   inside 10.77.0.2  eth0 === gateway === eth0  outside 198.18.0.1
 //
-// What fails throws std::system_error, or std::runtime_error.
+// What fails throws std::system_error or std::runtime_error, down to run_between.
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
 
 #include "control/system/file_descriptor.h"
@@ -29,8 +30,9 @@ struct Sides {
   bool is_back = false;         // the outside sends
 };
 
-// The command line; exits on --help and on what it does not understand.
-Sides parse_sides(int argc, char** argv, const char* description);
+// A program's main: reads the sides from the command line, and prints what `measure` answers, or what went wrong.
+int run_between(int argc, char** argv, const std::string& description,
+                const std::function<std::string(const Sides&)>& measure);
 
 // The calling thread is in the namespace for as long as this lives.
 class Visit {

@@ -10,7 +10,6 @@
 // costs little from there on.
 #include <array>
 #include <cstdint>
-#include <exception>
 #include <fmt/format.h>
 #include <linux/sock_diag.h>
 #include <stdexcept>
@@ -79,11 +78,12 @@ std::uint64_t dropped_at(const std::vector<Flow>& flows, Socket Flow::*receiver)
   return sum;
 }
 
-Count flood(const Sides& sides) {
+std::string flood(const Sides& sides) {
   const std::vector<Flow> flows = open_flows(sides);
   Socket Flow::*const sender = sides.is_back ? &Flow::outside : &Flow::inside;
   Socket Flow::*const receiver = sides.is_back ? &Flow::inside : &Flow::outside;
   std::vector<Tuple> tuples;
+  tuples.reserve(flows.size());
   for (const Flow& flow : flows) tuples.push_back({local_end(flow.*sender), remote_end(flow.*sender)});
   FrameSender frames(sides.is_back ? sides.outside : sides.inside, tuples);
 
@@ -95,21 +95,15 @@ Count flood(const Sides& sides) {
     count.duration = Clock::now() - start;
   }
   count.delivered = dropped_at(flows, receiver) - before;
-  return count;
+  return fmt::format("{{\"delivered\": {}, \"sent\": {}, \"seconds\": {}}}", count.delivered, count.sent,
+                     count.duration.count());
 }
 
 }  // namespace
 }  // namespace vmnat::bench
 
 int main(int argc, char** argv) {
-  try {
-    const auto count = vmnat::bench::flood(vmnat::bench::parse_sides(
-        argc, argv, "64-byte frames a second through a gateway between two network namespaces"));
-    fmt::print("{{\"delivered\": {}, \"sent\": {}, \"seconds\": {}}}\n", count.delivered, count.sent,
-               count.duration.count());
-    return 0;
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "udp_flood: {}\n", error.what());
-    return 1;
-  }
+  return vmnat::bench::run_between(argc, argv,
+                                   "64-byte frames a second through a gateway between two network namespaces",
+                                   vmnat::bench::flood);
 }

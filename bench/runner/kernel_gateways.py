@@ -68,8 +68,9 @@ class Gateway:
         if self.endpoints_are_pinned:
             command = ["taskset", "--cpu-list", self.setting.endpoint_cpu, *command]
         self.logs += 1
-        process = processes.Process(command, log=self.setting.directory / f"endpoint-{self.logs}.log", namespace=side)
-        process.log_path.write_bytes(b"")
+        log = self.setting.directory / f"{self.name}-{self.logs}.log"
+        log.unlink(missing_ok=True)  # of the round before
+        process = processes.Process(command, log=log, namespace=side)
         give_priority(process.pid)
         return process
 
