@@ -49,10 +49,12 @@ int run_between(int argc, char** argv, const std::string& description,
   std::string address;
   double seconds = sides.duration.count();
   CLI::App app{description};
-  app.add_option("--inside", sides.inside, "network namespace of the gateway's inside, a file")->required();
+  app.add_option("--inside", sides.inside, "network namespace of the gateway's inside, a file");
   app.add_option("--outside", sides.outside, "network namespace of its outside, a file")->required();
   app.add_option("--address", address, "IPv4 address of the outside")->required();
   app.add_option("--seconds", seconds, "duration of the measurement")->capture_default_str();
+  app.add_option("--vm", sides.vm, "vhost-user socket for a VM on the inside");
+  app.add_option("--cpu", sides.cpu, "of the VM")->capture_default_str();
   app.add_flag("--back", sides.is_back, "the outside sends");
   try {
     app.parse(argc, argv);

@@ -28,6 +28,8 @@ struct Sides {
   net::Ipv4Addr address;        // of the outside
   Seconds duration{1};          // of the measurement
   bool is_back = false;         // the outside sends
+  std::string vm;               // a VM on the inside: its vhost-user socket
+  unsigned cpu = 0;             // of the VM
 };
 
 // A program's main: reads the sides from the command line, and prints what `measure` answers, or what went wrong.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """vmnatd on kernel interfaces beside Linux's own forwarding and masquerade: `./run bench --kernel`.
 
-Every round starts each gateway once and measures everything there; ratios to the kernel are taken within a round. Each
-measurement is a program in the inside's namespace or with a foot in both: iperf3, udp_flood, round_trips. One that gets
-nothing through is a fault of its gateway in that round, and the run goes on.
+Every round starts each gateway once and measures everything there; ratios are taken within a round. Each measurement is a
+program, in the inside's namespace or with a foot on both sides: iperf3, udp_flood, round_trips, guest_stream. One that
+gets nothing through is a fault of its gateway in that round, and the run goes on.
 """
 import datetime
 import json
@@ -25,18 +25,20 @@ BENCH = Path(__file__).resolve().parents[1]
 DEVICE_MB = 768
 DEFAULT = ["kernel", "kernel-unpinned", "vmnat"]
 BASE = "kernel"
+GUEST_BASE = "af_packet"  # of what Linux cannot be asked to do
 SENDER_LIMIT = 0.98  # delivered of what was sent from which on the sender may have been the slower one
 
 
 @dataclass(frozen=True)
 class Row:
-    """A figure of a measurement, and the ratios to the kernel's that vmnat must and that it aims to reach."""
+    """A figure of a measurement, and the ratios to the base's that vmnat must and that it aims to reach."""
     name: str
     unit: str
     field: str
     must: float | None = None
     aim: float | None = None
     less_is_better: bool = False
+    base: str = BASE
 
     def verdict(self, ratio):
         """Which target is met; None where nothing came through."""
@@ -57,6 +59,13 @@ class Measurement:
         return self.rows[0].name
 
 
+def json_in(said):
+    """A program's result, behind what it and its libraries had to say."""
+    if "{" not in said:
+        raise RuntimeError(f"no result: {said[-200:]}")
+    return json.loads(said[said.index("{"):])
+
+
 def tcp(streams, *options):
     """iperf3 from the inside to the outside, or back with -R, as the receiver counts it."""
     def take(gateway, seconds):
@@ -64,7 +73,7 @@ def tcp(streams, *options):
             wait_until(lambda: "Server listening" in server.log() or not server.running(), "iperf3 listens")
             said = gateway.run(["iperf3", "--client", OUTSIDE, "--connect-timeout", 2000, "--parallel", streams,
                                 "--time", max(1, round(seconds)), "--json", *options], gateway.inside, seconds + 20)
-        document = json.loads(said[said.index("{"):])
+        document = json_in(said)
         if "error" in document:
             raise RuntimeError(f"iperf3: {document['error']}")
         return {"gbits": document["end"]["sum_received"]["bits_per_second"] / 1e9}
@@ -73,7 +82,7 @@ def tcp(streams, *options):
 
 def on_both_sides(gateway, program, seconds, *options):
     """The JSON of a program of bench/kernel/."""
-    return json.loads(gateway.run([gateway.setting.build / "bench" / program, "--inside", gateway.inside.path, "--outside",
+    return json_in(gateway.run([gateway.setting.build / "bench" / program, "--inside", gateway.inside.path, "--outside",
                                    gateway.outside.path, "--address", OUTSIDE, "--seconds", seconds, *options]))
 
 
@@ -88,6 +97,13 @@ def round_trips(gateway, seconds):
     return on_both_sides(gateway, "round_trips", seconds)
 
 
+def guest(gateway, seconds):
+    """A VM with segmentation offload sends to the outside; Linux has no vhost-user port for it."""
+    if gateway.vm_socket is None:
+        return {}
+    return on_both_sides(gateway, "guest_stream", seconds, "--vm", gateway.vm_socket, "--cpu", gateway.setting.endpoint_cpu)
+
+
 MEASUREMENTS = [
     Measurement(tcp(1), (Row("tcp1-out", "Gbit/s", "gbits", 0.7, 1.0),)),
     Measurement(tcp(1, "--reverse"), (Row("tcp1-back", "Gbit/s", "gbits", 0.7, 1.0),)),
@@ -97,6 +113,7 @@ MEASUREMENTS = [
     Measurement(udp("--back"), (Row("udp64-back", "Mpps", "mpps", 1.0, 2.0),)),
     Measurement(round_trips, (Row("latency-p50", "us", "p50_us", 1.2, 0.8, less_is_better=True),
                               Row("latency-p99", "us", "p99_us", less_is_better=True))),
+    Measurement(guest, (Row("guest1-out", "Gbit/s", "gbits", base=GUEST_BASE),)),
 ]
 
 
@@ -110,7 +127,8 @@ def selected(arguments):
 
 def missing_programs(arguments):
     wanted = {"iperf3": "iperf3", "ip": "iproute2", "nft": "nftables", "ethtool": "ethtool", "taskset": "util-linux"}
-    built = [arguments.build / "bench" / "udp_flood", arguments.build / "bench" / "round_trips", arguments.build / "control" / "vmnatd"]
+    built = [arguments.build / "control" / "vmnatd",
+             *(arguments.build / "bench" / name for name in ("udp_flood", "round_trips", "guest_stream"))]
     return [f"{name} (package {package})" for name, package in wanted.items() if not shutil.which(name)] + [
         f"{path} (./run build)" for path in built if not path.exists()]
 
@@ -152,17 +170,18 @@ def all_rounds(arguments, setting):
 
 
 def merged_row(row, measurement, results):
-    """Every device's summary over the rounds, and its ratio to the kernel."""
+    """Every device's summary over the rounds, and its ratio to the base's."""
     fields = {name: [one.get(measurement, {}) for one in rounds] for name, rounds in results.items()}
     values = {name: [found.get(row.field) for found in rounds] for name, rounds in fields.items()}
     devices = {}
     for name, series in values.items():
         known = [value for value in series if value is not None]
-        ratio = ratio_of(series, values.get(BASE, []))
+        ratio = ratio_of(series, values.get(row.base, []))
         delivered = [found["delivered"] for found in fields[name] if "delivered" in found]
         devices[name] = {**(summary_of(known) if known else {}), "values": series, "ratio": ratio,
-                         "verdict": row.verdict(ratio and ratio["median"]), "delivered": median(delivered) if delivered else None}
-    return {"row": row.name, "unit": row.unit, "must": row.must, "aim": row.aim, "devices": devices}
+                         "verdict": row.verdict(ratio and ratio["median"]) if row.base in values else "",
+                         "delivered": median(delivered) if delivered else None}
+    return {"row": row.name, "unit": row.unit, "must": row.must, "aim": row.aim, "base": row.base, "devices": devices}
 
 
 def faults_of(results):
@@ -192,7 +211,8 @@ def _head(c):
     lines = [f"{c['time']}  {c['host']}  commit {c['commit']}",
              f"{c['cpu']}, {c['cpus']} CPUs, Linux {c['kernel']}, {'2 MiB hugepages' if c['hugepages'] else 'no hugepages'}",
              f"worker on CPU {c['worker_cpu']}, endpoints and control on CPU {c['endpoint_cpu']}; veth pairs, {INSIDE} to {OUTSIDE}",
-             f"medians of {c['rounds']} rounds of {c['run_seconds']} s, ± half the quartile distance; x: ratio to the kernel"]
+             f"medians of {c['rounds']} rounds of {c['run_seconds']} s, ± half the quartile distance; x: ratio to "
+             f"{BASE}, a guest's to {GUEST_BASE}"]
     if c["other_work"] > 0.05:
         lines.append(f"NOTE: the machine did other work: {c['other_work']:.0%} of its CPU time before a round")
     return lines
@@ -205,7 +225,7 @@ def _is_sender_limit(device):
 def _cell(name, device):
     width = 14 if name == BASE else 21
     if "median" not in device:
-        return f"{'nothing':>{width}}"
+        return f"{'-':>{width}}"
     ratio = f" x{device['ratio']['median']:5.2f}" if name != BASE and device["ratio"] else ""
     return f"{device['median']:7.3f}{'*' if _is_sender_limit(device) else ' '} ±{device['spread']:4.0%}{ratio}".ljust(width)
 

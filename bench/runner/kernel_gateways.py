@@ -37,6 +37,7 @@ class Gateway:
     """Two endpoints' namespaces and the one between them; `with` makes them and takes them away."""
     endpoints_are_pinned = True
     partial_checksums = True  # veth's default: a frame's checksum is left to a NIC
+    vm_socket = None          # vhost-user, of a VM on the inside
 
     def __init__(self, name, setting):
         self.name, self.setting = name, setting
@@ -102,10 +103,12 @@ class VmnatGateway(Gateway):
     def __init__(self, name, setting, device="{0}", partial_checksums=True):
         super().__init__(name, setting)
         self.device, self.partial_checksums = device, partial_checksums
+        self.vm_socket = setting.directory / f"{name}.sock"
 
     def configuration(self, directory):
         setting = self.setting
-        network = config.network("inside", f"{INSIDE_GATEWAY}/24", [config.veth_port("host", self.device.format("lan", 0))])
+        network = config.network("inside", f"{INSIDE_GATEWAY}/24", [
+            config.veth_port("host", self.device.format("lan", 0)), config.vhost_user_port("vm", self.vm_socket, "server")])
         made = config.configuration(directory, self.device.format("wan", 1), [network])
         made["dataplane"] |= {"workers": [setting.worker_cpu], "control_cpu": setting.endpoint_cpu, "memory": "512M",
                               "hugepages": "auto" if setting.has_hugepages else "off", "idle": "adaptive"}
@@ -115,8 +118,8 @@ class VmnatGateway(Gateway):
     def forward(self, scope):
         directory = self.setting.directory / self.name
         os.environ["VMNAT_BUILD"] = str(self.setting.build)
-        daemon = scope.enter_context(Vmnatd(directory, self.configuration(directory), namespace=self.gateway))
-        give_priority(daemon.process.pid)
+        self.daemon = scope.enter_context(Vmnatd(directory, self.configuration(directory), namespace=self.gateway))
+        give_priority(self.daemon.process.pid)
 
 
 GATEWAYS = {
