@@ -63,7 +63,7 @@ inline constexpr auto kKeys<Nat> = std::tuple{
         "drop: nobody is; pick-up: it is taken for a connection that goes on, which it does where the "
         "external port is the same.",
         {.is_live = true}),
-    key("mss_clamp", &Nat::mss_clamp, unless("auto", except("off", 0, within<std::uint16_t>(536, 9560))),
+    key("mss_clamp", &Nat::mss_clamp, unless("auto", except("off", 0, within<std::uint16_t>(536, 65495))),
         "The largest TCP segment (MSS) that either end is told of; auto: what the smaller of the uplink's "
         "and the network's MTU leaves; off: nothing is changed.",
         {.example = "1360", .is_live = true}),

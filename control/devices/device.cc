@@ -128,8 +128,8 @@ std::uint16_t most_buffers_of(const rte_eth_dev_info& info) {
 }  // namespace
 
 unsigned buffer_bytes(std::uint16_t mtu) {
-  constexpr unsigned headers = 256, unit = 1024, least = 2048;
-  return std::max(least, (mtu + headers + unit - 1) / unit * unit);
+  constexpr unsigned headers = 256, unit = 1024, least = 2048, most = 10 * unit;
+  return std::clamp((mtu + headers + unit - 1) / unit * unit, least, most);
 }
 
 Result<Device> Device::open(const DeviceRequest& request, std::span<rte_mempool* const> pools,

@@ -24,8 +24,8 @@ struct rte_mempool;
 
 namespace vmnat::control {
 
-// A packet buffer's room for data: a whole frame of that MTU, with Ethernet header and VLAN tags. A multiple of
-// 1024.
+// A packet buffer's room for data: a whole frame of that MTU, with Ethernet header and VLAN tags, if it is not
+// above 9 KB or so; longer frames are chains. A multiple of 1024.
 unsigned buffer_bytes(std::uint16_t mtu);
 
 class Device {
@@ -33,7 +33,7 @@ class Device {
   // Opens, configures and starts. Receive queues take their buffers from the pools in turn.
   // `links` outlives it, and may be null for what is no kernel interface.
   static Result<Device> open(const DeviceRequest& request, std::span<rte_mempool* const> pools,
-                             const KernelLinks* links);
+                             const KernelLinks* links = nullptr);
   Device(Device&& other) noexcept;
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;

@@ -132,10 +132,17 @@ Remaining prepare_to_leave(rte_mbuf* frame, Offloads offloads) {
 }
 
 Segmenter::Segmenter(rte_mbuf* frame)
-    : frame_(frame), headers_(headers_of(frame)), payload_(frame->pkt_len - headers_.payload) {}
+    : frame_(frame),
+      headers_(headers_of(frame)),
+      payload_(frame->pkt_len - headers_.payload),
+      most_(frame->tso_segsz) {
+  // TCP may be cut smaller than it asks for, where a buffer holds no more.
+  const auto room = static_cast<std::uint32_t>(longest_new_frame(frame->pool));
+  if (headers_.is_tcp) most_ = std::min(most_, room - headers_.payload);
+}
 
 rte_mbuf* Segmenter::next() {
-  const std::uint32_t size = std::min<std::uint32_t>(frame_->tso_segsz, payload_ - begin_);
+  const std::uint32_t size = std::min(most_, payload_ - begin_);
   const bool is_last = begin_ + size == payload_;
   const std::uint32_t length = headers_.payload + size;
   rte_mbuf* segment = new_frame(length, frame_->pool);

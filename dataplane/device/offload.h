@@ -100,6 +100,7 @@ class Segmenter {
   rte_mbuf* frame_;
   UnfinishedHeaders headers_;
   std::uint32_t payload_;  // bytes of all segments
+  std::uint32_t most_;     // of one
   std::uint32_t begin_ = 0;
   std::uint16_t number_ = 0;
 };

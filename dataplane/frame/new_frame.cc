@@ -6,6 +6,10 @@
 
 namespace vmnat::dataplane {
 
+std::size_t longest_new_frame(rte_mempool* pool) {
+  return rte_pktmbuf_data_room_size(pool) - std::size_t{RTE_PKTMBUF_HEADROOM};
+}
+
 rte_mbuf* new_frame(std::size_t length, rte_mempool* pool) {
   rte_mbuf* const frame = rte_pktmbuf_alloc(pool);
   if (frame == nullptr) return nullptr;

@@ -8,6 +8,8 @@
 
 namespace vmnat::dataplane {
 
+// How many bytes such a frame may have: a buffer's room.
+std::size_t longest_new_frame(rte_mempool* pool);
 // A frame of so many bytes, yet to be written. nullptr: no buffer is available, or none is that large.
 rte_mbuf* new_frame(std::size_t length, rte_mempool* pool);
 // The same, with these bytes.

@@ -110,6 +110,7 @@ void number(Context& context, Ipv4Header& ip) {
 template <Direction direction>
 void cut(Context& context, const Burst& burst, unsigned i, rte_mbuf* frame, std::size_t mtu,
          Delivery<direction>& delivery) {
+  mtu = std::min(mtu, longest_new_frame(frame->pool) - kIpOffset);
   if (is_unfinished(frame)) finish_checksum(frame);
   if (direction == Direction::Outbound) number(context, ipv4_of(frame));
   const Header first = header_of(frame), later = later_header_of(first);

@@ -126,7 +126,7 @@ class Gateway {
     Arrival arrival{.port = port,
                     .has_partial_checksum = (sent.flags & RTE_MBUF_F_TX_L4_MASK) != 0,
                     .frame = std::move(sent.bytes)};
-    if ((sent.flags & RTE_MBUF_F_TX_TCP_SEG) == 0) return arrival;
+    if ((sent.flags & (RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG)) == 0) return arrival;
     arrival.headers = sent.header_lengths[0] + sent.header_lengths[1] + sent.header_lengths[2];
     arrival.segment_size = sent.segment_size;
     return arrival;

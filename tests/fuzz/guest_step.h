@@ -54,6 +54,7 @@ inline constexpr std::array kOffloads = {
     Offload{.flags = kSum, .segmentation = dataplane::virtio::NetHeader::kTcp4},
     Offload{.flags = kSum, .segmentation = dataplane::virtio::NetHeader::kTcp6},
     Offload{.flags = kSum, .segmentation = dataplane::virtio::NetHeader::kUdp},
+    Offload{.flags = kSum, .segmentation = dataplane::virtio::NetHeader::kUdpSegments},
     Offload{.flags = kSum,
             .segmentation = dataplane::virtio::NetHeader::kTcp4 | dataplane::virtio::NetHeader::kEcn},
     Offload{.segmentation = dataplane::virtio::NetHeader::kTcp4}};

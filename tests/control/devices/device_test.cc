@@ -5,37 +5,37 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "control/system/link_state.h"
+
 namespace vmnat::control {
 namespace {
 
-std::string refusal(const DeviceRequest& request) {
-  const auto device = Device::open(request, {});
+std::string refusal(const DeviceRequest& request, const KernelLinks* links = nullptr) {
+  const auto device = Device::open(request, {}, links);
   return device ? std::string{} : to_string(device.error());
 }
 
-// A ring slot of a kernel interface must not exceed what a buffer takes, whatever MTUs there are beside it.
 TEST(Device, WhatHoldsAFrameIsWholeKilobytesAndGrowsWithTheMtu) {
-  constexpr unsigned ethernet = 14, tag = 4, told_by_kernel = 100;
+  constexpr unsigned ethernet = 14, tags = 8;
   unsigned before = 0;
   for (std::uint16_t mtu = 68; mtu <= 9600; ++mtu) {
     const unsigned bytes = buffer_bytes(mtu);
-    EXPECT_GE(bytes, mtu + ethernet + tag + told_by_kernel) << mtu;
+    EXPECT_GE(bytes, mtu + ethernet + tags) << mtu;
     EXPECT_EQ(bytes % 1024, 0u) << mtu;
     EXPECT_GE(bytes, before) << mtu;
     before = bytes;
   }
   EXPECT_EQ(buffer_bytes(1500), 2048u);
   EXPECT_EQ(buffer_bytes(9000), 10240u);
+  EXPECT_EQ(buffer_bytes(65535), 10240u) << "what is longer is a chain";
 }
 
-TEST(KernelInterface, HasNoLinkWhenItIsNotThereAndIsUnknownWhenItIsNone) {
-  const KernelInterface none;
-  EXPECT_FALSE(none.is_known());
-  KernelInterface gone("no-such-link");
-  EXPECT_TRUE(gone.is_known());
-  EXPECT_FALSE(gone.has_link());
-  const KernelInterface moved = std::move(gone);
-  EXPECT_TRUE(moved.is_known());
+TEST(Device, AnInterfaceThatIsNotThereIsNamed) {
+  const auto links = KernelLinks::open();
+  ASSERT_TRUE(links) << to_string(links.error());
+  EXPECT_THAT(refusal({.name = "uplink", .device = "no-such-link"}, &*links),
+              testing::HasSubstr("uplink: there is no kernel interface no-such-link"));
+  EXPECT_EQ(set_link_up("no-such-link", true), ENODEV);
 }
 
 TEST(Device, NetVhostInDevargsNeedsItsSocket) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What guests leave to the device: partial checksums and TCP super-frames, passed on or done.
+// What guests leave to the device: partial checksums and super-frames of TCP and UDP, passed on or done.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <set>
 
 #include "tests/support/fragment_builder.h"
 #include "tests/support/testbed.h"
@@ -17,6 +18,7 @@ using ::testing::SizeIs;
 
 constexpr std::uint16_t kDontFragment = 0x4000;
 constexpr std::size_t kTcpHeaders = 14 + 20 + 20;
+constexpr std::size_t kUdpHeaders = 14 + 20 + 8;
 constexpr Offloads kAll{.checksums = true, .tcp4_segments = true, .tcp6_segments = true};
 
 Packet outbound(std::size_t payload) {
@@ -129,6 +131,50 @@ TEST_F(Offload, SuperFrameBetweenVmsIsPassedOrSegmentedAsTheReceiverHasIt) {
   EXPECT_THAT(exchange(kVm1, frame, 1000, kVm2), SizeIs(5));
   give(kVm2, kAll);
   EXPECT_THAT(exchange(kVm1, frame, 1000, kVm2), SizeIs(1));
+}
+
+// Every one is a datagram of its own, with a checksum and a length of its own.
+TEST_F(Offload, SuperFrameOfUdpLeavesInDatagrams) {
+  for (const std::uint16_t size : {std::uint16_t{7}, std::uint16_t{1000}}) {
+    const Bytes frame = outbound(std::size_t{5} * size + 3).udp().frame();
+    const auto sent = exchange(kVm1, frame, size, kUplink);
+    ASSERT_THAT(sent, SizeIs(6)) << size;
+    Bytes all;
+    std::set<std::uint16_t> identifications;
+    for (const SentFrame& one : sent) {
+      EXPECT_TRUE(has_good_checksums(one.bytes));
+      EXPECT_EQ(net::view<net::UdpHeader>(one.bytes, 34)->length.host(), one.bytes.size() - 34);
+      identifications.insert(net::view<net::Ipv4Header>(one.bytes, 14)->identification.host());
+      all.insert(all.end(), one.bytes.begin() + kUdpHeaders, one.bytes.end());
+    }
+    EXPECT_EQ(all, Bytes(frame.begin() + kUdpHeaders, frame.end()));
+    EXPECT_THAT(identifications, SizeIs(6)) << "each can be fragmented on its way";
+  }
+}
+
+TEST_F(Offload, SuperFrameOfUdpStaysOneForADeviceThatTakesThem) {
+  give(kUplink, {.checksums = true, .udp_segments = true});
+  const auto sent = exchange(kVm1, outbound(5'000).udp().frame(), 1000, kUplink);
+  ASSERT_THAT(sent, SizeIs(1));
+  EXPECT_NE(sent[0].flags & RTE_MBUF_F_TX_UDP_SEG, 0u);
+  EXPECT_EQ(sent[0].segment_size, 1000);
+  give(kUplink, kAll);
+  EXPECT_THAT(exchange(kVm1, outbound(5'000).udp().frame(), 1000, kUplink), SizeIs(5))
+      << "TCP's segments are another matter";
+}
+
+// Joined to one, the receiver would see one datagram where there were three.
+TEST_F(Offload, DatagramsOfASuperFrameAboveTheMtuAreCutEachByItself) {
+  std::vector<Bytes> pieces;
+  for (const SentFrame& sent : exchange(kVm1, outbound(7'000).udp().frame(), 3'000, kUplink))
+    pieces.push_back(sent.bytes);
+  ASSERT_THAT(pieces, SizeIs(3 + 3 + 1));
+  for (const auto& [begin, count, payload] : {std::array{0, 3, 3000}, {3, 3, 3000}, {6, 1, 1000}}) {
+    const auto whole = joined({pieces.begin() + begin, pieces.begin() + begin + count});
+    ASSERT_TRUE(whole) << begin;
+    EXPECT_TRUE(has_good_checksums(*whole));
+    EXPECT_EQ(whole->size(), kUdpHeaders + static_cast<std::size_t>(payload));
+  }
 }
 
 TEST_F(Offload, SuperFrameIsMeasuredByItsSegments) {
