@@ -79,7 +79,7 @@ dataplane::GuestMemory memory_of(const rte_vhost_memory& table) {
   return memory;
 }
 
-// The guest need not tell of frames that it has sent: the rings are polled. (librte_vhost would do this for
+// The guest need not tell of frames that it has sent: a worker that sleeps asks it to. (librte_vhost would do this for
 // us, but goes on doing it when the ring is not where it was.)
 void ask_for_silence(const rte_vhost_vring& vring, std::uint64_t features) {
   if ((features & virtio::kPackedRing) != 0)
@@ -88,6 +88,15 @@ void ask_for_silence(const rte_vhost_vring& vring, std::uint64_t features) {
   else if ((features & virtio::kEventIndex) == 0)
     virtio::store(static_cast<virtio::RingStart*>(static_cast<void*>(vring.used))->flags,
                   virtio::RingStart::kNoKick);
+}
+
+// Others may let who waits for them wait as long as their owner likes.
+bool is_eventfd(int descriptor) {
+  std::array<char, 32> target{};
+  const auto length =
+      readlink(fmt::format("/proc/self/fd/{}", descriptor).c_str(), target.data(), target.size());
+  return length > 0 &&
+         std::string_view(target.data(), static_cast<std::size_t>(length)) == "anon_inode:[eventfd]";
 }
 
 bool is_hung_up(int descriptor) {
@@ -359,6 +368,7 @@ dataplane::SplitVirtqueue VhostSocket::queue_of(std::uint16_t ring, std::uint64_
            .used = static_cast<virtio::RingStart*>(static_cast<void*>(vring.used)),
            .size = vring.size,
            .call_fd = vring.callfd,
+           .kick_fd = is_eventfd(vring.kickfd) ? vring.kickfd : -1,
            .features = features,
            .next_available = next_available,
            .next_used = next_used,

@@ -34,6 +34,19 @@ struct BurstPort {
     if (kernel != nullptr) return kernel->transmit(queue, frames, count);
     return {.sent = Transmission::first(rte_eth_tx_burst(port_id, queue, frames, count))};
   }
+  // Before the worker of a receive queue sleeps: how it will hear of the next frame, from now on until
+  // stop_waking(). `known`: the generation of the descriptor that it has; 0 without.
+  [[gnu::cold]] WakeSource ask_to_wake(std::uint16_t queue, std::uint32_t known) const {
+    if (vhost != nullptr) return vhost->ask_to_wake(queue, known);
+    return {.kind = WakeSource::Kind::None};
+  }
+  [[gnu::cold]] void stop_waking(std::uint16_t queue) const {
+    if (vhost != nullptr) vhost->stop_waking(queue);
+  }
+  // Frames are there that receive() has not taken, such as for want of buffers: nothing will tell of them again.
+  [[nodiscard]] [[gnu::cold]] bool has_waiting(std::uint16_t queue) const {
+    return vhost != nullptr && vhost->has_waiting(queue);
+  }
 };
 
 }  // namespace vmnat::dataplane

@@ -289,7 +289,8 @@ SplitVirtqueue::SplitVirtqueue(const Layout& layout, const GuestMemory& memory)
       is_mergeable_((layout.features & virtio::kMergeableBuffers) != 0),
       has_event_index_((layout.features & virtio::kEventIndex) != 0),
       call_fd_(layout.call_fd),
-      deferrals_(layout.deferrals) {
+      deferrals_(layout.deferrals),
+      kick_fd_(layout.kick_fd) {
   if (descriptors_ == nullptr || used_ == nullptr || !std::has_single_bit(layout.size)) available_ = nullptr;
 }
 
@@ -501,6 +502,22 @@ bool SplitVirtqueue::wants_call(std::uint16_t used_before) const {
 void SplitVirtqueue::call_guest() {
   was_called_ = true;
   if (call_fd_ >= 0 && eventfd_write(call_fd_, 1) != 0 && errno != EAGAIN) call_fd_ = -1;
+}
+
+// 2.6.7, 2.6.10: by the place of the next chain, which is behind the used ring, or by a flag.
+void SplitVirtqueue::ask_for_kick() {
+  if (!is_open()) return;
+  if (has_event_index_) {
+    auto* const event = static_cast<std::uint16_t*>(static_cast<void*>(elements() + mask_ + 1));
+    virtio::store(*event, next_available_);
+  } else {
+    virtio::store(used_->flags, std::uint16_t{0});
+  }
+}
+
+// With an event index the place is behind already: the guest kicks again after 65536 chains, or when asked.
+void SplitVirtqueue::refuse_kicks() {
+  if (is_open() && !has_event_index_) virtio::store(used_->flags, virtio::RingStart::kNoKick);
 }
 
 }  // namespace vmnat::dataplane

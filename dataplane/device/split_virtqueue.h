@@ -50,6 +50,7 @@ class SplitVirtqueue {
     virtio::RingStart* used = nullptr;
     std::uint16_t size = 0;      // descriptors, a power of two
     int call_fd = -1;            // eventfd that interrupts the guest; negative: none
+    int kick_fd = -1;            // eventfd by which the guest says that it has sent; negative: none
     std::uint64_t features = 0;  // as negotiated
     std::uint16_t next_available = 0;
     std::uint16_t next_used = 0;
@@ -74,6 +75,14 @@ class SplitVirtqueue {
   // Copies the frames that the guest has room for, of kMostFrames at most. They stay the caller's. One that
   // is too long does not keep back those behind it.
   Transmission put(rte_mbuf* const* frames, std::uint16_t count);
+
+  // While the worker sleeps the guest is to kick when it has sent something, at other times not. After asking,
+  // and a full fence, the worker looks once more: the guest may not have seen yet that it was asked.
+  [[gnu::cold]] void ask_for_kick();
+  [[gnu::cold]] void refuse_kicks();
+  [[nodiscard]] int kick_fd() const { return kick_fd_; }
+  // Chains are there to be taken.
+  [[nodiscard]] bool has_waiting() const { return is_open() && waiting() != 0; }
 
   // Of walked chains, since it is open; for tests of the bounds.
   [[nodiscard]] std::uint64_t descriptors_walked() const { return descriptors_walked_; }
@@ -130,6 +139,7 @@ class SplitVirtqueue {
   int call_fd_ = -1;
   Counter* deferrals_ = nullptr;
   std::uint64_t descriptors_walked_ = 0;
+  int kick_fd_ = -1;
 };
 
 }  // namespace vmnat::dataplane

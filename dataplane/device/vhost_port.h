@@ -7,6 +7,11 @@
 // ring's gate watched (worker_gate.h). pause() says that there is no guest, and a worker at a ring asks which
 // guest is there, and whether the ring is enabled, once it is inside.
 //
+// A worker that sleeps has asked the guests to kick, by copies of the rings' eventfds (worker/wake_set.h).
+// Whenever anything changes, librte_vhost's thread rings the doorbells of the port's workers, who then ask
+// the guest and the rings that are there now. Copies, because nobody else can close them: what librte_vhost
+// closes may be another file the next moment.
+//
 // After a migration a VMM asks to announce its VM to the network. The announcement comes out of receive()
 // like a frame of the VM's own, and passes the same checks.
 #pragma once
@@ -24,8 +29,10 @@
 #include "base/counter.h"
 #include "conntrack/session.h"
 #include "dataplane/device/announcement.h"
+#include "dataplane/device/doorbell.h"
 #include "dataplane/device/guest_memory.h"
 #include "dataplane/device/split_virtqueue.h"
+#include "dataplane/device/wake_source.h"
 #include "dataplane/device/worker_gate.h"
 #include "net/address.h"
 
@@ -56,6 +63,18 @@ class VhostPort {
     return result;
   }
 
+  // The same workers, around their sleep. Asks the guest to kick when the queue has frames; the worker closes
+  // the descriptor, and says which it has (`known`). What was asked is followed by a full fence and a look.
+  WakeSource ask_to_wake(std::uint16_t queue, std::uint32_t known);
+  void stop_waking(std::uint16_t queue);
+  // Frames are there that receive() has not taken, such as for want of buffers.
+  bool has_waiting(std::uint16_t queue);
+
+  // Control, before the workers run: who is to hear when a guest or a ring comes, goes or changes. The
+  // doorbells outlive the port.
+  void tell_worker(std::uint16_t queue, Doorbell& doorbell) { workers_[queue].store(&doorbell); }
+  void tell_control(Doorbell& doorbell) { control_.store(&doorbell); }
+
   // librte_vhost's thread. `features` are virtio's, as negotiated; `guest` is its number there, whose bursts
   // are to be used, or kDrivenHere.
   //
@@ -68,8 +87,13 @@ class VhostPort {
   void detach() {
     is_attached_.store(false, std::memory_order_relaxed);
     features_.store(0, std::memory_order_relaxed);
+    ring_doorbells();
   }
-  void resume(int guest) { guest_.store(guest, std::memory_order_release); }
+  void resume(int guest) {
+    generation_.store(generation_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    guest_.store(guest, std::memory_order_release);
+    ring_doorbells();
+  }
   void pause() { guest_.store(kNobody, std::memory_order_relaxed); }
   [[nodiscard]] bool is_paused() const { return has_guest() && guest_.load() == kNobody; }
   [[nodiscard]] bool is_driven_here() const { return guest_.load() == kDrivenHere; }
@@ -81,12 +105,18 @@ class VhostPort {
   SplitVirtqueue& queue(unsigned ring) { return rings_[ring].queue; }
   // Rings 2q and 2q + 1 are the guest's receive and transmit queue q; those beyond kMostQueues stay unused.
   void set_enabled(unsigned ring, bool is_enabled) {
-    if (ring < rings_.size()) rings_[ring].is_enabled.store(is_enabled, std::memory_order_relaxed);
+    if (ring >= rings_.size() || rings_[ring].is_enabled.load(std::memory_order_relaxed) == is_enabled)
+      return;
+    rings_[ring].is_enabled.store(is_enabled, std::memory_order_relaxed);
+    ring_doorbells();
   }
   // Where the ring's queue counts calls that a budget ended.
   Counter& deferrals(unsigned ring) { return rings_[ring].deferrals; }
   // The network is to hear once that this MAC is here; zero: no more.
-  void announce(net::MacAddr mac) { announced_.store(mac.as_word(), std::memory_order_relaxed); }
+  void announce(net::MacAddr mac) {
+    announced_.store(mac.as_word(), std::memory_order_relaxed);
+    ring_doorbells();
+  }
 
   // Any thread.
   [[nodiscard]] bool has_guest() const { return is_attached_.load(std::memory_order_acquire); }
@@ -122,6 +152,7 @@ class VhostPort {
     return is_open ? burst(guest, ring) : decltype(burst(guest, ring)){};
   }
 
+  [[gnu::cold]] void ring_doorbells();
   [[gnu::cold]] std::uint16_t announce(rte_mempool* pool, rte_mbuf** frames) {
     frames[0] = make_announcement(pool, announced_.exchange(0, std::memory_order_relaxed));
     return frames[0] == nullptr ? 0 : 1;
@@ -146,9 +177,12 @@ class VhostPort {
   std::atomic<int> guest_{kNobody};  // for workers
   std::atomic<bool> is_attached_{false};
   std::atomic<std::uint64_t> features_{0};
-  std::atomic<std::uint64_t> announced_{0};  // a MAC's word
+  std::atomic<std::uint64_t> announced_{0};   // a MAC's word
+  std::atomic<std::uint32_t> generation_{0};  // of guest and rings: changes only while no worker is at them
   GuestMemory memory_;
   std::array<Ring, 2 * kMostQueues> rings_;
+  std::array<std::atomic<Doorbell*>, kMostQueues> workers_{};  // by queue
+  std::atomic<Doorbell*> control_{nullptr};
 };
 
 }  // namespace vmnat::dataplane

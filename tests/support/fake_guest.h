@@ -46,13 +46,14 @@ class FakeGuest {
     reopen();
   }
   // As librte_vhost's thread does it after a message.
-  void reopen(int call_fd = -1) {
+  void reopen(int call_fd = -1, int kick_fd = -1) {
     queue_ = dataplane::SplitVirtqueue(
         {.descriptors = descriptors_.data(),
          .available = reinterpret_cast<const dataplane::virtio::RingStart*>(available_.data()),
          .used = &used_start(),
          .size = size_,
          .call_fd = call_fd,
+         .kick_fd = kick_fd,
          .features = features_,
          .next_available = start_,
          .next_used = start_,
@@ -110,6 +111,12 @@ class FakeGuest {
     ++index;
   }
   void forbid_calls() { available_[0] = dataplane::virtio::RingStart::kNoInterrupt; }
+  // Whether it would kick for one more chain (virtio 1.1, 2.6.7, 2.6.10).
+  [[nodiscard]] bool would_kick() const {
+    if ((features_ & dataplane::virtio::kEventIndex) == 0)
+      return (used_[0] & dataplane::virtio::RingStart::kNoKick) == 0;
+    return static_cast<std::uint16_t>(used_[1u + 2 * size_]) == available_[1];
+  }
   void call_at(std::uint16_t used_index) { available_[2u + size_] = used_index; }
 
   // What came back since the last time.
