@@ -16,6 +16,7 @@
 #include "base/cache_line.h"
 #include "dataplane/device/packet_socket.h"
 #include "dataplane/device/tap_queue.h"
+#include "dataplane/device/wake_source.h"
 #include "dataplane/device/worker_gate.h"
 
 namespace vmnat::dataplane {
@@ -35,8 +36,15 @@ class KernelPort {
     return result;
   }
 
+  // The worker of a queue, around its sleep: as BurstPort has them. Its descriptors tell of frames at any time.
+  WakeSource ask_to_wake(std::uint16_t queue, std::uint32_t known);
+  [[nodiscard]] bool has_waiting(std::uint16_t queue);
+
   // Control: close(), until not is_in_use(): sockets or TAP queues may be opened and closed -> open().
-  void open() { is_open_.store(true, std::memory_order_release); }
+  void open() {
+    generation_.fetch_add(1, std::memory_order_relaxed);
+    is_open_.store(true, std::memory_order_release);
+  }
   void close() { is_open_.store(false, std::memory_order_relaxed); }
   [[nodiscard]] bool is_in_use() const {
     return std::ranges::any_of(queues_, [](const Queue& queue) { return queue.gate.is_inside(); });
@@ -68,6 +76,7 @@ class KernelPort {
   }
 
   std::atomic<bool> is_open_{false};
+  std::atomic<std::uint32_t> generation_{0};  // of the descriptors; 0: never open
   std::array<Queue, kMostQueues> queues_;
 };
 
