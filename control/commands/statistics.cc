@@ -55,7 +55,7 @@ void add_devices(const Devices& devices, Named& named) {
   std::uint64_t& messages = named["vhost.refused_messages"];
   std::uint64_t& missed = named["kernel.missed"];
   for (const Device& device : devices) {
-    if (device.packet() != nullptr) missed += device.packet()->frames_missed();
+    if (device.interface() != nullptr) missed += device.interface()->frames_missed();
     const VhostSocket* const socket = device.vhost();
     if (socket == nullptr) continue;
     deferred += socket->port().deferrals();

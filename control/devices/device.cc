@@ -135,7 +135,7 @@ unsigned buffer_bytes(std::uint16_t mtu) {
 Result<Device> Device::open(const DeviceRequest& request, std::span<rte_mempool* const> pools,
                             const KernelLinks* links) {
   if (asks_for_vhost(request)) return open_vhost(request);
-  if (request.is_kernel_interface()) return open_packet(request, *links);
+  if (request.is_kernel_interface()) return open_interface(request, *links);
   const Plan plan = plan_device(request);
   const auto port_id = create_port(request, plan);
   if (!port_id) return tl::unexpected(port_id.error());
@@ -165,19 +165,22 @@ Result<Device> Device::open_vhost(const DeviceRequest& request) {
   return device;
 }
 
-Result<Device> Device::open_packet(const DeviceRequest& request, const KernelLinks& links) {
+Result<Device> Device::open_interface(const DeviceRequest& request, const KernelLinks& links) {
   const unsigned most = dataplane::KernelPort::kMostQueues;
   if (request.queues > most && !request.fewer_queues_will_do)
     return failure(request, too_few_queues(most, request.queues));
   const unsigned queues = std::min(request.queues, most);
-  auto opened = KernelInterface::open({.name = request.name,
-                                       .interface = request.device,
-                                       .queues = queues,
-                                       .is_promiscuous = request.promiscuous == Promiscuous::Yes},
-                                      links);
+  auto opened =
+      KernelInterface::open({.name = request.name,
+                             .interface = request.device,
+                             .queues = queues,
+                             .is_promiscuous = request.promiscuous == Promiscuous::Yes,
+                             .spread = request.receives_replies ? PacketQueue::Spread::DestinationPorts
+                                                                : PacketQueue::Spread::Flows},
+                            links);
   if (!opened) return tl::unexpected(opened.error());
   Device device(kNone, "kernel");
-  device.packet_ = std::move(*opened);
+  device.interface_ = std::move(*opened);
   device.queues_ = static_cast<std::uint16_t>(queues);
   device.numa_node_ = numa_node_of_device(request.device);
   return device;
@@ -255,7 +258,7 @@ Device::Device(Device&& other) noexcept
       rss_table_capacity_(other.rss_table_capacity_),
       numa_node_(other.numa_node_),
       vhost_(std::move(other.vhost_)),
-      packet_(std::move(other.packet_)),
+      interface_(std::move(other.interface_)),
       vhost_mac_(other.vhost_mac_) {}
 
 Device::~Device() {
@@ -269,7 +272,7 @@ Device::~Device() {
 
 net::MacAddr Device::mac() const {
   if (vhost_ != nullptr) return vhost_mac_;
-  if (packet_ != nullptr) return packet_->mac();
+  if (interface_ != nullptr) return interface_->mac();
   rte_ether_addr address{};
   rte_eth_macaddr_get(port_id_, &address);
   net::MacAddr mac;
@@ -284,7 +287,7 @@ std::uint16_t Device::open_transmit_queues() const {
 
 dataplane::Offloads Device::offloads() const {
   if (vhost_ != nullptr) return dataplane::offloads_of_guest(vhost_->port().features());
-  if (packet_ != nullptr) return packet_->offloads();
+  if (interface_ != nullptr) return interface_->offloads();
   const bool checksums = (transmit_offloads_ & kChecksums) == kChecksums;
   const bool segments = checksums && (transmit_offloads_ & RTE_ETH_TX_OFFLOAD_TCP_TSO) != 0;
   return {.checksums = checksums,
@@ -296,7 +299,7 @@ dataplane::Offloads Device::offloads() const {
 
 bool Device::is_up() const {
   if (vhost_ != nullptr) return vhost_->port().has_guest();
-  if (packet_ != nullptr) return packet_->is_up();
+  if (interface_ != nullptr) return interface_->is_up();
   rte_eth_link link{};
   return rte_eth_link_get_nowait(port_id_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
 }

@@ -9,8 +9,8 @@
 #include <span>
 #include <string>
 
-#include "control/devices/numa.h"
 #include "control/devices/kernel_interface.h"
+#include "control/devices/numa.h"
 #include "control/devices/vhost_socket.h"
 #include "control/plan/device_requests.h"
 #include "control/result.h"
@@ -43,11 +43,11 @@ class Device {
   [[nodiscard]] dataplane::BurstPort for_workers() {
     return {.port_id = port_id_,
             .vhost = vhost_ == nullptr ? nullptr : &vhost_->port(),
-            .kernel = packet_ == nullptr ? nullptr : &packet_->port()};
+            .kernel = interface_ == nullptr ? nullptr : &interface_->port()};
   }
   // After the kernel has told of its interfaces.
   void follow_kernel() {
-    if (packet_ != nullptr) packet_->follow();
+    if (interface_ != nullptr) interface_->follow();
   }
   [[nodiscard]] bool is_dpdk() const { return port_id_ != kNone; }
   [[nodiscard]] std::uint16_t port_id() const { return port_id_; }  // DPDK's
@@ -61,17 +61,17 @@ class Device {
   // What it does for frames that it transmits; of a vhost-user port, what the guest has agreed to take.
   [[nodiscard]] dataplane::Offloads offloads() const;
   // The largest IP packet that it bears now, where it is not ours to say.
-  [[nodiscard]] std::uint16_t mtu() const { return packet_ == nullptr ? UINT16_MAX : packet_->mtu(); }
+  [[nodiscard]] std::uint16_t mtu() const { return interface_ == nullptr ? UINT16_MAX : interface_->mtu(); }
   // nullptr of another kind.
   [[nodiscard]] const VhostSocket* vhost() const { return vhost_.get(); }
-  [[nodiscard]] const KernelInterface* packet() const { return packet_.get(); }
+  [[nodiscard]] const KernelInterface* interface() const { return interface_.get(); }
   [[nodiscard]] int numa_node() const { return numa_node_; }       // kNoNode: not known, or none
   [[nodiscard]] const std::string& kind() const { return kind_; }  // "vhost-user", "kernel", "pci", "devargs"
 
  private:
   Device(std::uint16_t port_id, std::string kind) : port_id_(port_id), kind_(std::move(kind)) {}
   static Result<Device> open_vhost(const DeviceRequest& request);
-  static Result<Device> open_packet(const DeviceRequest& request, const KernelLinks& links);
+  static Result<Device> open_interface(const DeviceRequest& request, const KernelLinks& links);
   Result<void> start(const DeviceRequest& request, std::span<rte_mempool* const> pools);
   Result<void> choose_queues(const DeviceRequest& request, const rte_eth_dev_info& info);
   Result<void> configure(const DeviceRequest& request, const rte_eth_dev_info& info);
@@ -85,8 +85,8 @@ class Device {
   std::uint16_t queues_ = 1;
   std::uint16_t rss_table_capacity_ = 0;
   int numa_node_ = kNoNode;
-  std::unique_ptr<VhostSocket> vhost_;       // instead of a DPDK port
-  std::unique_ptr<KernelInterface> packet_;  // likewise
+  std::unique_ptr<VhostSocket> vhost_;          // instead of a DPDK port
+  std::unique_ptr<KernelInterface> interface_;  // likewise
   net::MacAddr vhost_mac_{};
 };
 

@@ -91,7 +91,7 @@ Result<void> KernelInterface::open_sockets(const KernelLink& link) {
     auto queue = PacketQueue::open(link.index);
     if (!queue) return tl::unexpected(queue.error());
     if (settings_.queues > 1) {
-      const auto joined = queue->join(group);
+      const auto joined = queue->join(group, settings_.spread);
       if (!joined) return tl::unexpected(joined.error());
       group = *joined;
     }

@@ -7,8 +7,8 @@
 // One that is down is brought up, and put down again in the end. It may go and come back, under its name: the
 // sockets are then opened anew.
 //
-// Several queues are one fanout group (PACKET_FANOUT): the kernel spreads flows over them. With one queue there
-// is none, since a group may reassemble fragments.
+// Several queues are one fanout group (PACKET_FANOUT): the kernel spreads frames over them. With one queue there
+// is none.
 #pragma once
 
 #include <memory>
@@ -31,6 +31,7 @@ class KernelInterface {
     std::string interface;  // the kernel's name of it
     unsigned queues = 1;
     bool is_promiscuous = false;
+    PacketQueue::Spread spread = PacketQueue::Spread::Flows;  // of what arrives, over several queues
   };
   // The interface must be there. `links` outlives it.
   static Result<std::unique_ptr<KernelInterface>> open(Settings settings, const KernelLinks& links);
@@ -44,6 +45,10 @@ class KernelInterface {
   [[nodiscard]] dataplane::KernelPort& port() { return port_; }
   // Its own, that it was opened with; at the other end of a TAP, which has its host's, one of ours.
   [[nodiscard]] net::MacAddr mac() const { return mac_; }
+  // Replies come to the queue of their block of ports: block modulo the number of queues.
+  [[nodiscard]] bool spreads_by_port() const {
+    return settings_.spread == PacketQueue::Spread::DestinationPorts && sockets_.size() > 1;
+  }
   [[nodiscard]] bool is_up() const;
   [[nodiscard]] std::uint16_t mtu() const;  // the interface's, while it is there
   [[nodiscard]] dataplane::Offloads offloads() const;

@@ -188,6 +188,8 @@ const char* to_word(SteeringWay way) {
       return "rss";
     case SteeringWay::FlowRules:
       return "flow_rules";
+    case SteeringWay::Fanout:
+      return "fanout";
     case SteeringWay::Rings:
       break;
   }

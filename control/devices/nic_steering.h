@@ -14,8 +14,8 @@
 
 namespace vmnat::control {
 
-enum class SteeringWay : std::uint8_t { Rss, FlowRules, Rings };
-// "rss", "flow_rules", "rings"
+enum class SteeringWay : std::uint8_t { Rss, FlowRules, Fanout, Rings };
+// "rss", "flow_rules", "fanout" (of packet sockets, by the kernel), "rings"
 const char* to_word(SteeringWay way);
 
 struct NicSteering {

@@ -2,16 +2,22 @@
 #include "control/devices/packet_queue.h"
 
 #include <arpa/inet.h>
+#include <bit>
 #include <cerrno>
+#include <cstddef>
 #include <fmt/format.h>
+#include <iterator>
+#include <linux/filter.h>
 #include <linux/if_arp.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <linux/ip.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <system_error>
 #include <utility>
 
+#include "conntrack/external_ports.h"
 #include "dataplane/device/packet_socket.h"
 
 namespace vmnat::control {
@@ -48,6 +54,29 @@ bool is_ethernet(const FileDescriptor& socket) {
   socklen_t length = sizeof address;
   return getsockname(socket.number(), reinterpret_cast<sockaddr*>(&address), &length) == 0 &&
          address.sll_hatype == ARPHRD_ETHER;
+}
+
+// The program's answer, modulo the number of sockets, is the socket. Offsets count from the IP header.
+bool spread_by_destination_port(const FileDescriptor& socket) {
+  constexpr std::uint32_t kIp = static_cast<std::uint32_t>(SKF_NET_OFF);
+  constexpr std::uint32_t kEtherType = static_cast<std::uint32_t>(SKF_AD_OFF + SKF_AD_PROTOCOL);
+  constexpr unsigned kBlockBits = std::countr_zero(conntrack::ExternalPorts::kBlockPorts);
+  sock_filter code[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kEtherType),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IP, 0, 9),
+      BPF_STMT(BPF_LD | BPF_H | BPF_ABS, kIp + offsetof(iphdr, frag_off)),
+      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x3fff, 7, 0),  // a fragment
+      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, kIp + offsetof(iphdr, protocol)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_TCP, 1, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_UDP, 0, 4),
+      BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, kIp),
+      BPF_STMT(BPF_LD | BPF_H | BPF_IND, kIp + 2),
+      BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, kBlockBits),
+      BPF_STMT(BPF_RET | BPF_A, 0),
+      BPF_STMT(BPF_RET | BPF_K, 0),
+  };
+  const sock_fprog program{.len = std::size(code), .filter = code};
+  return setsockopt(socket.number(), SOL_PACKET, PACKET_FANOUT_DATA, &program, sizeof program) == 0;
 }
 
 }  // namespace
@@ -101,11 +130,14 @@ int PacketQueue::receive_for_others(int interface_index) const {
              : errno;
 }
 
-// Fragments go by their addresses, as they are.
-Result<int> PacketQueue::join(std::optional<int> group) const {
-  const int flags = PACKET_FANOUT_HASH | (group ? 0 : PACKET_FANOUT_FLAG_UNIQUEID);
+// A group without its program gives all to the first socket.
+Result<int> PacketQueue::join(std::optional<int> group, Spread spread) const {
+  const int way = spread == Spread::Flows ? PACKET_FANOUT_HASH : PACKET_FANOUT_CBPF;
+  const int flags = way | (group ? 0 : PACKET_FANOUT_FLAG_UNIQUEID);
   if (!set(socket_, SOL_PACKET, PACKET_FANOUT, group.value_or(0) | flags << 16))
     return failure("its queues cannot share what arrives");
+  if (!group && spread == Spread::DestinationPorts && !spread_by_destination_port(socket_))
+    return failure("its queues cannot share what arrives by port");
   int joined = 0;
   socklen_t length = sizeof joined;
   if (getsockopt(socket_.number(), SOL_PACKET, PACKET_FANOUT, &joined, &length) != 0)

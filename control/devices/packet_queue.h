@@ -22,8 +22,12 @@ class PacketQueue {
 
   // 0, or the number of the error.
   [[nodiscard]] int receive_for_others(int interface_index) const;
-  // Into a group of sockets that the kernel spreads flows over: a new one, or that of this number.
-  [[nodiscard]] Result<int> join(std::optional<int> group) const;
+  // Into a group of sockets that the kernel spreads frames over: a new one, or that of this number.
+  enum class Spread : std::uint8_t {
+    Flows,             // by a hash that both directions share; fragments by their addresses
+    DestinationPorts,  // blocks of 64 ports of TCP and UDP in turn; what has none comes to the first socket
+  };
+  [[nodiscard]] Result<int> join(std::optional<int> group, Spread spread) const;
 
   [[nodiscard]] int descriptor() const { return socket_.number(); }
   [[nodiscard]] std::byte* ring() const { return ring_; }

@@ -18,6 +18,15 @@ std::string node_text(int node) {
   return node == kNoNode ? std::string{} : fmt::format(", NUMA node {}", node);
 }
 
+NicSteering steering_of(const Device& uplink) {
+  if (uplink.is_dpdk()) return steer_replies(uplink.port_id(), uplink.queues(), uplink.rss_table_capacity());
+  if (uplink.interface() != nullptr && uplink.interface()->spreads_by_port())
+    return {.way = SteeringWay::Fanout,
+            .queues = plan_fanout(uplink.queues()),
+            .details = "by a fanout of packet sockets"};
+  return {.details = fmt::format("a {} port does not choose queues", uplink.kind())};
+}
+
 dataplane::Idle idle_of(config::Idle idle) {
   return idle == config::Idle::Poll ? dataplane::Idle::Poll : dataplane::Idle::Adaptive;
 }
@@ -89,14 +98,12 @@ void Gateway::tell_pollers(std::size_t port, const EalPlan& eal) const {
 
 void Gateway::steer_uplink() {
   const Device& uplink = devices_[kUplinkPort];
-  steering_ = uplink.is_dpdk()
-                  ? steer_replies(uplink.port_id(), uplink.queues(), uplink.rss_table_capacity())
-                  : NicSteering{.details = fmt::format("a {} port does not choose queues", uplink.kind())};
+  steering_ = steering_of(uplink);
   if (steering_->way == SteeringWay::Rings)
     spdlog::info("{} workers: replies come to their session's worker by rings in software; {}",
                  plan_.worker_count, steering_->details);
   else
-    spdlog::info("{} workers: the NIC brings TCP and UDP replies to their session's worker {}",
+    spdlog::info("{} workers: the uplink brings TCP and UDP replies to their session's worker {}",
                  plan_.worker_count, steering_->details);
 }
 

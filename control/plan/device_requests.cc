@@ -20,7 +20,8 @@ DeviceRequest request_of(const config::Uplink& uplink, unsigned worker_count) {
           .mtu = uplink.mtu,
           .queues = uplink.queues.value_or(worker_count),
           .fewer_queues_will_do = !uplink.queues,
-          .promiscuous = uplink.mac ? Promiscuous::Yes : Promiscuous::No};
+          .promiscuous = uplink.mac ? Promiscuous::Yes : Promiscuous::No,
+          .receives_replies = true};
 }
 
 }  // namespace

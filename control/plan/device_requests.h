@@ -22,6 +22,7 @@ struct DeviceRequest {
   unsigned queues = 1;                // pairs
   bool fewer_queues_will_do = false;  // as many as the device has, at most `queues`
   Promiscuous promiscuous = Promiscuous::No;
+  bool receives_replies = false;  // whose destination port says which worker's they are
 
   [[nodiscard]] bool is_kernel_interface() const {
     return vhost_user.empty() && config::device_kind(device) == config::DeviceKind::KernelInterface;

@@ -58,6 +58,10 @@ FlowRulePlan plan_flow_rules(unsigned queue_count) {
   return plan;
 }
 
+BlockQueues plan_fanout(unsigned queue_count) {
+  return in_turn(kBlockBits, queue_count);
+}
+
 std::vector<WorkerIndex> plan_homes(const BlockQueues& queues, const PortPlan& uplink,
                                     unsigned worker_count) {
   std::vector<WorkerIndex> homes;

@@ -52,6 +52,9 @@ struct FlowRulePlan {
 };
 FlowRulePlan plan_flow_rules(unsigned queue_count);
 
+// Of a kernel interface's packet sockets (control/devices/packet_queue.h): block modulo the number of queues.
+BlockQueues plan_fanout(unsigned queue_count);
+
 // By port block: the worker that polls its queue; for ExternalPorts.
 std::vector<WorkerIndex> plan_homes(const BlockQueues& queues, const PortPlan& uplink, unsigned worker_count);
 

@@ -115,7 +115,7 @@ def steering(lab):
     alone = config.network("alone", "192.168.9.1/24", [config.veth_port("vm2", "net_null1,no-rx=1")])
     cpus = sorted(os.sched_getaffinity(0))[:2]
     for queues, way, sentence in [
-            ("auto", "rss", "2 workers: the NIC brings TCP and UDP replies to their session's worker by its RSS on the"
+            ("auto", "rss", "2 workers: the uplink brings TCP and UDP replies to their session's worker by its RSS on the"
                             " destination port, 128 table entries\n"),
             (1, "rings", "2 workers: replies come to their session's worker by rings in software; the uplink has one"
                          " queue\n")]:
