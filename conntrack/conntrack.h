@@ -188,6 +188,8 @@ class Conntrack {
   static constexpr unsigned kExtents = 8;
   [[nodiscard]] std::array<Extent, kExtents> touched_soon() const;
   [[nodiscard]] std::uint32_t capacity() const { return capacity_; }
+  // Records from the first on that have been used: what expire() goes through. Any thread.
+  [[nodiscard]] std::uint32_t high_water() const { return high_water_.load(std::memory_order_relaxed); }
   // Up to out.size() sessions from `cursor` on (0 at first); done when it returns fewer. A session that lives
   // throughout is seen exactly once, whatever happens to others meanwhile.
   std::size_t snapshot(std::uint32_t& cursor, std::span<SessionView> out) const;

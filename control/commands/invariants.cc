@@ -40,7 +40,10 @@ bool InvariantsCheck::is_under_way() const {
 
 Result<Answer> InvariantsCheck::start() {
   if (is_under_way()) return tl::unexpected(Error{"", "a check of the invariants is under way"});
-  for (std::size_t i = 0; i < findings_.size(); ++i) workers_[i].inspection_box().ask(*findings_[i]);
+  for (std::size_t i = 0; i < findings_.size(); ++i) {
+    workers_[i].inspection_box().ask(*findings_[i]);
+    workers_[i].wake();
+  }
   return Answer::list([this, next = std::size_t{0}](Json& item) mutable {
     if (next == findings_.size()) return Pull::End;
     if (!workers_[next].inspection_box().is_idle()) return Pull::Later;

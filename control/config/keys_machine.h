@@ -25,8 +25,8 @@ inline constexpr auto kKeys<Dataplane> = std::tuple{
     key("hugepages", &Dataplane::hugepages, OneOf<Hugepages>{},
         "auto: used when the machine has them; required: refuse to start without; off: not used."),
     key("idle", &Dataplane::idle, OneOf<Idle>{},
-        "What a worker does when nothing comes. adaptive: sleep, up to 2 ms at a time; poll: always 100 % of "
-        "a CPU."),
+        "What a worker does when nothing comes. adaptive: sleep until woken, or up to 2 ms where a device "
+        "cannot wake it; poll: always 100 % of a CPU."),
     key("eal", &Dataplane::eal, list(kAnyText), "Extra arguments for DPDK's EAL, verbatim.",
         {.example = R"(["--log-level=lib.vhost:debug"])"}),
 };

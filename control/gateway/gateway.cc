@@ -43,6 +43,7 @@ Result<std::unique_ptr<Gateway>> Gateway::start(const config::Config& config, co
   if (done) done = gateway->make_external_ports();
   if (done) gateway->publish_first_state(config.uplink);
   if (done) done = gateway->make_rings();
+  if (done) gateway->connect_doorbells();
   if (done) done = gateway->make_workers(config, eal);
   if (done) done = gateway->workers_.start();
   if (!done) return tl::unexpected(done.error());
@@ -124,11 +125,11 @@ void Gateway::publish_first_state(const config::Uplink& uplink) {
   for (std::size_t i = 0; i < devices_.size(); ++i)
     state.ports[i].is_spread = devices_[i].queues() > 1 && plan_.worker_count > 1;
   state.uplink.mac = uplink.mac.value_or(devices_[kUplinkPort].mac());
-  states_ = std::make_unique<StatePublisher>(std::move(state));
+  states_ = std::make_unique<StatePublisher>(std::move(state), doorbells_);
 }
 
 Result<void> Gateway::make_rings() {
-  auto rings = WorkerRings::create(plan_.ports, plan_.worker_count);
+  auto rings = WorkerRings::create(plan_.ports, doorbells_);
   if (!rings) return tl::unexpected(rings.error());
   rings_ = std::move(*rings);
   return {};
@@ -163,6 +164,7 @@ dataplane::Worker::Settings Gateway::settings_of(WorkerIndex worker, config::Idl
           .devices = std::move(devices),
           .rings = rings_->of_worker(worker),
           .published = &states_->published(),
+          .doorbell = &doorbells_.of_workers()[worker],
           .start_tsc = workers_.start_tsc(),
           .tsc_hz = rte_get_tsc_hz(),
           .seed = random_seed()};
@@ -178,6 +180,18 @@ std::vector<dataplane::ReceiveQueue> Gateway::queues_of(WorkerIndex worker) {
                           .port = static_cast<PortIndex>(port),
                           .pool = pools_->of_worker(worker)});
   return queues;
+}
+
+// Who is to hear of guests that come and go: control, and the workers of their queues.
+void Gateway::connect_doorbells() {
+  for (std::size_t port = 0; port < devices_.size(); ++port) {
+    dataplane::VhostPort* const vhost = devices_[port].for_workers().vhost;
+    if (vhost == nullptr) continue;
+    vhost->tell_control(doorbells_.of_control());
+    for (std::uint16_t queue = 0; queue < devices_[port].queues(); ++queue)
+      vhost->tell_worker(
+          queue, doorbells_.of_workers()[polling_worker(plan_.ports[port], queue, plan_.worker_count)]);
+  }
 }
 
 // VM ports whose sessions are this worker's: those it polls alone, and those that are spread over all.

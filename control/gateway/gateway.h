@@ -13,6 +13,7 @@
 #include "control/devices/devices.h"
 #include "control/devices/eal.h"
 #include "control/devices/nic_steering.h"
+#include "control/gateway/doorbells.h"
 #include "control/gateway/packet_pools.h"
 #include "control/gateway/state_publisher.h"
 #include "control/gateway/worker_flush.h"
@@ -37,10 +38,11 @@ class Gateway {
   [[nodiscard]] StatePublisher& states() { return *states_; }
   [[nodiscard]] std::vector<ControlRings>& rings() { return rings_->of_control(); }  // by worker
   [[nodiscard]] Workers& workers() { return workers_; }
+  [[nodiscard]] dataplane::Doorbell& control_doorbell() { return doorbells_.of_control(); }
   [[nodiscard]] FlushTurns& flush_turns() { return flush_turns_; }
 
  private:
-  explicit Gateway(GatewayPlan plan) : plan_(std::move(plan)) {}
+  explicit Gateway(GatewayPlan plan) : plan_(std::move(plan)), doorbells_(plan_.worker_count) {}
   Result<void> make_pools(const config::Config& config, const EalPlan& eal);
   Result<void> open_devices();
   [[nodiscard]] std::vector<rte_mempool*> pools_by_queue(const PortPlan& port) const;
@@ -53,10 +55,12 @@ class Gateway {
   Result<void> make_workers(const config::Config& config, const EalPlan& eal);
   dataplane::Worker::Settings settings_of(WorkerIndex worker, config::Idle idle);
   std::vector<dataplane::ReceiveQueue> queues_of(WorkerIndex worker);
+  void connect_doorbells();
   [[nodiscard]] unsigned guests_of(WorkerIndex worker) const;
 
   // In the order of construction; the workers stop first.
   GatewayPlan plan_;
+  Doorbells doorbells_;
   std::optional<PacketPools> pools_;
   Devices devices_;  // by PortIndex
   std::optional<NicSteering> steering_;

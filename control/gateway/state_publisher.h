@@ -9,13 +9,15 @@
 #include <deque>
 #include <memory>
 
+#include "control/gateway/doorbells.h"
 #include "dataplane/context/forwarding_state.h"
 
 namespace vmnat::control {
 
 class StatePublisher {
  public:
-  explicit StatePublisher(dataplane::ForwardingState first);
+  // Workers that sleep are woken for each state.
+  StatePublisher(dataplane::ForwardingState first, Doorbells& doorbells);
 
   // What workers load, with acquire order, at the start of every poll.
   [[nodiscard]] const std::atomic<const dataplane::ForwardingState*>& published() const { return published_; }
@@ -26,6 +28,7 @@ class StatePublisher {
   [[nodiscard]] std::size_t held() const { return states_.size(); }
 
  private:
+  Doorbells& doorbells_;
   std::deque<std::unique_ptr<const dataplane::ForwardingState>> states_;  // oldest first; the last is current
   std::atomic<const dataplane::ForwardingState*> published_{nullptr};
 };

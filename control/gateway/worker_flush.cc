@@ -27,8 +27,10 @@ bool WorkerFlush::ask() {
   // The workers may still be at a flush that was destroyed before its end.
   for (std::size_t i = 0; i < workers_.count(); ++i)
     if (!workers_[i].flush_box().is_idle()) return false;
-  for (std::size_t i = 0; i < workers_.count(); ++i)
+  for (std::size_t i = 0; i < workers_.count(); ++i) {
     tickets_.push_back(workers_[i].flush_box().ask(selector_));
+    workers_[i].wake();
+  }
   return true;
 }
 

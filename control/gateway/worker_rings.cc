@@ -34,12 +34,13 @@ void WorkerRings::Free::operator()(rte_ring* ring) const {
 }
 
 Result<std::unique_ptr<WorkerRings>> WorkerRings::create(const std::vector<PortPlan>& ports,
-                                                         unsigned worker_count) {
+                                                         Doorbells& doorbells) {
   std::unique_ptr<WorkerRings> rings(new WorkerRings);
+  const auto worker_count = static_cast<unsigned>(doorbells.of_workers().size());
   rings->of_workers_.resize(worker_count);
   for (dataplane::Rings& of_worker : rings->of_workers_) of_worker.handoff_to.resize(worker_count);
   Result<void> made{};
-  for (unsigned i = 0; i < worker_count && made; ++i) made = rings->connect_to_control(i, ports);
+  for (unsigned i = 0; i < worker_count && made; ++i) made = rings->connect_to_control(i, ports, doorbells);
   for (unsigned from = 0; from < worker_count; ++from)
     for (unsigned to = 0; to < worker_count && made; ++to)
       if (from != to) made = rings->connect_with_each_other(from, to);
@@ -68,7 +69,8 @@ Result<dataplane::FrameRing> WorkerRings::make_frame_ring(const std::string& nam
   return make(name, size, sizeof(void*)).map([](rte_ring* ring) { return dataplane::FrameRing(ring); });
 }
 
-Result<void> WorkerRings::connect_to_control(unsigned worker, const std::vector<PortPlan>& ports) {
+Result<void> WorkerRings::connect_to_control(unsigned worker, const std::vector<PortPlan>& ports,
+                                             Doorbells& doorbells) {
   const auto punt = make_frame_ring(fmt::format("punt{}", worker), punt_ring_size(ports));
   const auto uplink_punt = make_frame_ring(fmt::format("uplink_punt{}", worker), kUplinkPuntRingSize);
   const auto inject = make_frame_ring(fmt::format("inject{}", worker), kInjectRingSize);
@@ -82,7 +84,10 @@ Result<void> WorkerRings::connect_to_control(unsigned worker, const std::vector<
   rings.uplink_punt = *uplink_punt;
   rings.inject = *inject;
   rings.learn = dataplane::LearnRing(*learn);
-  of_control_.push_back({rings.punt, rings.uplink_punt, rings.learn, rings.inject});
+  rings.doorbells = doorbells.of_workers();
+  rings.control = &doorbells.of_control();
+  of_control_.push_back(
+      {rings.punt, rings.uplink_punt, rings.learn, rings.inject, &doorbells.of_workers()[worker]});
   return {};
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "control/gateway/doorbells.h"
 #include "control/plan/ports.h"
 #include "control/result.h"
 #include "dataplane/context/rings.h"
@@ -17,13 +18,15 @@ struct ControlRings {
   dataplane::FrameRing punt;         // to read
   dataplane::FrameRing uplink_punt;  // to read, first
   dataplane::LearnRing learn;        // to read
-  dataplane::FrameRing inject;       // to write
+  dataplane::FrameRing inject;       // to write, and then to ring:
+  dataplane::Doorbell* doorbell = nullptr;
 };
 
 class WorkerRings {
  public:
+  // The doorbells outlive it; there are as many as workers.
   static Result<std::unique_ptr<WorkerRings>> create(const std::vector<PortPlan>& ports,
-                                                     unsigned worker_count);
+                                                     Doorbells& doorbells);
   // The workers have stopped. Frees the frames that they have punted.
   ~WorkerRings();
   WorkerRings(const WorkerRings&) = delete;
@@ -39,7 +42,7 @@ class WorkerRings {
   WorkerRings() = default;
   Result<rte_ring*> make(const std::string& name, unsigned size, unsigned element_size);
   Result<dataplane::FrameRing> make_frame_ring(const std::string& name, unsigned size);
-  Result<void> connect_to_control(unsigned worker, const std::vector<PortPlan>& ports);
+  Result<void> connect_to_control(unsigned worker, const std::vector<PortPlan>& ports, Doorbells& doorbells);
   Result<void> connect_with_each_other(unsigned from, unsigned to);
 
   std::vector<std::unique_ptr<rte_ring, Free>> rings_;

@@ -36,7 +36,7 @@ void Injector::push(std::span<const std::byte> frame, const FrameNote& note, Wor
   rte_mbuf* buffer = dataplane::new_frame(frame, pool_);
   if (buffer != nullptr) {
     dataplane::note_of(buffer) = note;
-    if (rings_[worker].inject.push(buffer)) return;
+    if (rings_[worker].inject.push(buffer)) return rings_[worker].doorbell->ring();
   }
   rte_pktmbuf_free(buffer);
   ++dropped_;

@@ -56,6 +56,7 @@ void Context::punt(rte_mbuf* frame, PortIndex port, PuntReason reason) {
       reason == PuntReason::UplinkDhcp || (reason == PuntReason::ArpReply && port == kUplinkPort);
   FrameRing& ring = is_the_uplinks ? rings.uplink_punt : rings.punt;
   if (!ring.push(frame)) return drop(frame, port, DropReason::PuntFull);
+  rings.wake_control();
   counters.punts[index_of(reason)].add(1);
 }
 

@@ -5,6 +5,8 @@
 //   control -> worker   inject (frames with an errand)
 //   worker -> worker    handoff[to] (frames with an errand, for a queue or session that the other one owns)
 //
+// Who has pushed something rings the reader's doorbell, for the reader may sleep (doorbell.h).
+//
 // A ring holds a power of two minus one entries; a producer drops and counts a frame that does not fit. So
 // that a ring does not hold many more buffers than entries, it takes frames of several buffers (up to 33)
 // only while few entries are used: at most some 4100 buffers are in a handoff ring of 2047 entries.
@@ -13,9 +15,11 @@
 #include <cstdint>
 #include <rte_ring.h>
 #include <rte_ring_elem.h>
+#include <span>
 #include <vector>
 
 #include "base/ids.h"
+#include "dataplane/device/doorbell.h"
 #include "dataplane/frame/packet.h"
 #include "net/address.h"
 
@@ -71,6 +75,12 @@ struct Rings {
   LearnRing learn;
   std::vector<FrameRing> handoff_to;    // by worker; own entry unused
   std::vector<FrameRing> handoff_from;  // from the other workers
+  std::span<Doorbell> doorbells;        // by worker; none: nobody sleeps by them
+  Doorbell* control = nullptr;          // the same
+
+  void wake_control() const {
+    if (control != nullptr) control->ring();
+  }
 };
 
 }  // namespace vmnat::dataplane

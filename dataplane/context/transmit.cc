@@ -58,6 +58,7 @@ void Transmitter::flush(const ForwardingState& state) {
     buffers_[port].is_listed = false;
   }
   dirty_count_ = 0;
+  if (has_handed_over_) wake_others();
 }
 
 void Transmitter::flush_port(PortIndex to, const Port& port) {
@@ -137,6 +138,14 @@ void Transmitter::send_by(WorkerIndex other, rte_mbuf* frame, PortIndex from, Po
 void Transmitter::hand_over(rte_mbuf* frame, PortIndex from, WorkerIndex to) {
   if (!rings_.handoff_to[to].push(frame)) return drop(frame, from, DropReason::HandoffFull);
   counters_.handoff_frames.add(1);
+  has_handed_over_ = was_handed_over_[to] = true;
+}
+
+// Once a poll, and only who was handed something: who sleeps is to sleep on.
+void Transmitter::wake_others() {
+  for (std::size_t worker = 0; worker < rings_.doorbells.size(); ++worker)
+    if (std::exchange(was_handed_over_[worker], false)) rings_.doorbells[worker].ring();
+  has_handed_over_ = false;
 }
 
 }  // namespace vmnat::dataplane

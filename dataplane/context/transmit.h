@@ -38,7 +38,8 @@ class Transmitter {
   }
   // Hands a frame over to another worker, which carries out the errand on the frame's note.
   void hand_over(rte_mbuf* frame, PortIndex from, WorkerIndex to);
-  // Hands all buffered frames to the devices; called at the end of every poll.
+  // Hands all buffered frames to the devices, and wakes workers that frames were handed over to; called at
+  // the end of every poll.
   void flush(const ForwardingState& state);
 
  private:
@@ -69,6 +70,7 @@ class Transmitter {
   void flush_port(PortIndex to, const Port& port);
   [[gnu::cold]] void drop_unprepared(std::uint16_t queue, Buffer& buffer);
   void send_by(WorkerIndex other, rte_mbuf* frame, PortIndex from, PortIndex to);
+  [[gnu::cold]] void wake_others();
   void drop(rte_mbuf* frame, PortIndex from, DropReason reason) { counters_.drop(frame, from, reason); }
 
   WorkerIndex worker_;
@@ -77,6 +79,8 @@ class Transmitter {
   std::unique_ptr<Buffer[]> buffers_;   // by PortIndex
   std::unique_ptr<PortIndex[]> dirty_;  // ports with buffered frames
   unsigned dirty_count_ = 0;
+  bool has_handed_over_ = false;             // to some worker, since the last flush:
+  std::unique_ptr<bool[]> was_handed_over_;  // by worker
 };
 
 }  // namespace vmnat::dataplane

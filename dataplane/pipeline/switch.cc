@@ -20,7 +20,8 @@ bool is_arp_request_for(rte_mbuf* frame, const ParsedPacket& packet, net::Ipv4Ad
 
 void report(Context& context, const LearnedMac& learned) {
   if (!context.punt_budgets.take_learned(learned.port, context.now) || !context.rings.learn.push(learned))
-    context.counters.learn_missed.add(1);
+    return context.counters.learn_missed.add(1);
+  context.rings.wake_control();
 }
 
 // Control hears what it says of its sender; the frame goes on.

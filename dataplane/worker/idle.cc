@@ -6,16 +6,44 @@
 
 namespace vmnat::dataplane {
 
-void IdleRest::prepare_thread() {
+IdleRest::IdleRest(std::span<const ReceiveQueue> queues, Doorbell* doorbell, std::uint64_t tsc_hz)
+    : wake_set_(queues, doorbell),
+      doorbell_(doorbell),
+      tsc_per_us_(std::max<std::uint64_t>(tsc_hz / 1'000'000, 1)),
+      patience_(kPatienceTime / 1000 * tsc_per_us_) {}
+
+void IdleRest::begin(std::uint64_t tsc) {
   prctl(PR_SET_TIMERSLACK, 1000UL, 0, 0, 0);  // nanoseconds; the default is 50 us
+  last_frame_ = tsc;
 }
 
-void IdleRest::rest() {
-  if (empty_polls_ == kPatience + 1) silence_ = kPatienceTime;  // the first time since a frame
-  empty_polls_ = kPatience + 1;
-  const std::uint32_t sleep = sleep_after(silence_);
-  silence_ = std::min(silence_ + sleep, 8 * kLongest);
-  const timespec duration{.tv_sec = 0, .tv_nsec = sleep};
+// Between two calls lies a whole poll, and before each sleep one that looked at everything after it was asked
+// for.
+void IdleRest::rest(unsigned frames, std::uint64_t tsc, std::chrono::milliseconds longest) {
+  if (frames != 0) return get_up();
+  patience_ = 0;
+  if (is_listening_ && !wake_set_.has_waiting())
+    wake_set_.wait(longest);
+  else if (is_listening_)
+    sleep_by_the_clock(tsc);
+  if (doorbell_ != nullptr) doorbell_->listen();
+  is_listening_ = wake_set_.ask();  // again: others may be there now
+  if (is_listening_) return;
+  if (doorbell_ != nullptr) doorbell_->ignore();
+  sleep_by_the_clock(tsc);
+}
+
+void IdleRest::get_up() {
+  patience_ = kPatienceTime / 1000 * tsc_per_us_;
+  if (!is_listening_) return;
+  doorbell_->ignore();
+  wake_set_.refuse();
+  is_listening_ = false;
+}
+
+void IdleRest::sleep_by_the_clock(std::uint64_t tsc) const {
+  const std::uint64_t sleep = sleep_after((tsc - last_frame_) / tsc_per_us_ * 1000);
+  const timespec duration{.tv_sec = 0, .tv_nsec = static_cast<long>(sleep)};
   nanosleep(&duration, nullptr);
 }
 

@@ -1,38 +1,59 @@
 // SPDX-License-Identifier: Apache-2.0
 // Idle: how a worker rests when nothing comes (`dataplane.idle`).
 //
-// `poll` never rests. `adaptive` polls on for some 100 us after the last frame, then sleeps for an eighth of
-// the silence so far, at most 2 ms: resting delays the first frame after a pause by no more than an eighth of
-// the pause. Example: after 1 ms of silence 125 us, from 16 ms on 2 ms.
+// `poll` never rests. `adaptive` polls on for some 100 us after the last frame, then sleeps until something
+// wakes it (wake_set.h):
+//
+//   frame     polls for 100 us     asks for kicks, polls: nothing     sleeps      kick: polls, a frame:
+//     |.........................................|.......................|............|  refuses kicks, goes on
+//
+// It wakes by itself for what time brings (longest_sleep() in worker.cc), looks round, and sleeps on.
+//
+// Where a port cannot wake it (DPDK's, or a guest's rings that librte_vhost drives) it sleeps by the clock,
+// for an eighth of the silence so far, at most 2 ms: resting delays the first frame after a pause by no more
+// than an eighth of the pause. Example: after 1 ms of silence 125 us, from 16 ms on 2 ms.
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
+
+#include "dataplane/worker/wake_set.h"
 
 namespace vmnat::dataplane {
 
 class IdleRest {
  public:
-  // Told after every poll; sleeps when it is time to.
-  void note_poll(unsigned frames) {
-    if (frames != 0)
-      empty_polls_ = 0;
-    else if (++empty_polls_ > kPatience)
-      rest();
+  // Both outlive it. `tsc_hz`: ticks a second of the time stamp counter, which all times here are of. Without a
+  // doorbell it sleeps by the clock.
+  IdleRest(std::span<const ReceiveQueue> queues, Doorbell* doorbell, std::uint64_t tsc_hz);
+
+  // The worker's thread begins: makes short sleeps short.
+  void begin(std::uint64_t tsc);
+  // Told after every poll, with the time at which it began. True: rest() is to be called.
+  bool note_poll(unsigned frames, std::uint64_t tsc) {
+    if (frames != 0) last_frame_ = tsc;
+    return tsc - last_frame_ >= patience_;
   }
-  // Nanoseconds of sleep after so many of silence.
-  static constexpr std::uint32_t sleep_after(std::uint32_t silence) {
+  // Sleeps, or gets up when there were frames. `longest`: when something wakes it.
+  [[gnu::cold]] void rest(unsigned frames, std::uint64_t tsc, std::chrono::milliseconds longest);
+
+  // Nanoseconds of sleep by the clock after so many of silence.
+  static constexpr std::uint64_t sleep_after(std::uint64_t silence) {
     return std::min(silence / 8, kLongest);
   }
-  // Makes short sleeps short: called once on the worker's own thread.
-  static void prepare_thread();
 
  private:
-  static constexpr unsigned kPatience = 1024;                                    // empty polls
-  static constexpr std::uint32_t kPatienceTime = 100'000, kLongest = 2'000'000;  // ns
-  [[gnu::cold]] void rest();
-  unsigned empty_polls_ = 0;
-  std::uint32_t silence_ = 0;  // ns, about; not beyond what makes the longest sleep
+  static constexpr std::uint64_t kPatienceTime = 100'000, kLongest = 2'000'000;  // ns
+  void get_up();
+  void sleep_by_the_clock(std::uint64_t tsc) const;
+
+  WakeSet wake_set_;
+  Doorbell* doorbell_;
+  std::uint64_t tsc_per_us_;
+  std::uint64_t patience_;        // ticks of silence before rest(); 0 while it rests
+  std::uint64_t last_frame_ = 0;  // when
+  bool is_listening_ = false;     // the doorbell and all queues will wake it
 };
 
 }  // namespace vmnat::dataplane

@@ -5,7 +5,6 @@
 
 #include "dataplane/device/claims.h"
 #include "dataplane/pipeline/pipeline.h"
-#include "dataplane/worker/idle.h"
 
 namespace vmnat::dataplane {
 namespace {
@@ -15,12 +14,12 @@ constexpr std::uint64_t kBytesOfAFrame = 2048;  // for a port's share: a super-f
 }  // namespace
 
 void Worker::run() {
-  IdleRest::prepare_thread();
-  IdleRest rest;
   std::uint64_t begin = rte_rdtsc();
+  rest_.begin(begin);
   while (!stop_.load(std::memory_order_relaxed)) {
     const unsigned frames = poll_once(begin);
-    if (settings_.idle == Idle::Adaptive) rest.note_poll(frames);
+    if (settings_.idle == Idle::Adaptive && rest_.note_poll(frames, begin)) [[unlikely]]
+      rest_.rest(frames, begin, longest_sleep());
     const std::uint64_t end = rte_rdtsc();
     counters_.total_cycles.add(end - begin);
     if (frames != 0) counters_.busy_cycles.add(end - begin);
@@ -122,6 +121,13 @@ void Worker::expire_sessions(std::uint64_t tsc) {
   if (!expiry_pace_.is_due(tsc)) return;
   conntrack_->expire(context_.now, expiry_pace_.take(tsc));
   fragments_.expire(context_.now);
+}
+
+// What is done by time is done by ticks of the clock: sessions and fragments end, budgets are refilled. So a
+// tick is slept over, unless a poll cannot make up for one in so full a table.
+std::chrono::milliseconds Worker::longest_sleep() const {
+  return std::min(std::chrono::floor<std::chrono::milliseconds>(Ticks{1}),
+                  expiry_pace_.longest_silence(conntrack_->high_water()));
 }
 
 // One is what is left to do, so that the worker does not rest.

@@ -25,17 +25,11 @@
 #include "dataplane/worker/expiry_pace.h"
 #include "dataplane/worker/fair_share.h"
 #include "dataplane/worker/flush.h"
+#include "dataplane/worker/idle.h"
 #include "dataplane/worker/inspection.h"
+#include "dataplane/worker/receive_queue.h"
 
 namespace vmnat::dataplane {
-
-// One receive queue that this worker polls.
-struct ReceiveQueue {
-  BurstPort device;
-  std::uint16_t queue_id = 0;
-  PortIndex port = 0;
-  rte_mempool* pool = nullptr;  // for what DPDK does not receive
-};
 
 enum class Idle : std::uint8_t { Poll, Adaptive };
 
@@ -49,7 +43,8 @@ class Worker {
     std::vector<BurstPort> devices;  // by PortIndex
     Rings rings;
     const std::atomic<const ForwardingState*>* published = nullptr;  // outlives the worker
-    std::uint64_t start_tsc = 0;                                     // time zero of all workers
+    Doorbell* doorbell = nullptr;  // the worker's, outlives it; nullptr: it looks for itself, each 2 ms
+    std::uint64_t start_tsc = 0;   // time zero of all workers
     std::uint64_t tsc_hz = 0;
     std::uint64_t seed = 0;  // secret and random
   };
@@ -59,7 +54,10 @@ class Worker {
 
   // Polls until request_stop(), then frees the frames that wait in its rings and tables.
   void run();
-  void request_stop() { stop_.store(true, std::memory_order_relaxed); }
+  void request_stop() {
+    stop_.store(true, std::memory_order_relaxed);
+    wake();
+  }
 
   // One poll; returns the number of frames that it found, and one more while it flushes. `tsc` is the time
   // stamp counter's value.
@@ -71,6 +69,10 @@ class Worker {
   [[nodiscard]] const RefusedRemotes& refused_remotes() const { return refused_remotes_; }
   [[nodiscard]] std::uint64_t seen_generation() const {
     return seen_generation_.load(std::memory_order_acquire);
+  }
+  // After something was left for it that it might sleep over: a state, a frame, a request in a box.
+  void wake() {
+    if (settings_.doorbell != nullptr) settings_.doorbell->ring();
   }
   FlushBox& flush_box() { return flush_box_; }
   InspectionBox& inspection_box() { return inspection_box_; }
@@ -88,6 +90,7 @@ class Worker {
   [[gnu::cold]] unsigned flush_sessions();
   [[gnu::cold]] void adopt_policies(const conntrack::NatPolicies& policies);
   void drain_rings();
+  [[nodiscard]] std::chrono::milliseconds longest_sleep() const;
 
   Settings settings_;
   std::unique_ptr<conntrack::Conntrack> conntrack_;
@@ -104,6 +107,7 @@ class Worker {
   Burst burst_;
   std::uint64_t next_tick_tsc_ = 0;
   ExpiryPace expiry_pace_;
+  IdleRest rest_;
   Counter polls_;
   FlushBox flush_box_;
   InspectionBox inspection_box_;

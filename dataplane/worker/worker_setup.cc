@@ -24,7 +24,8 @@ Transmitter::Transmitter(WorkerIndex worker, std::span<const BurstPort> devices,
       counters_(counters),
       rings_(rings),
       buffers_(std::make_unique<Buffer[]>(devices.size())),
-      dirty_(std::make_unique<PortIndex[]>(devices.size())) {
+      dirty_(std::make_unique<PortIndex[]>(devices.size())),
+      was_handed_over_(std::make_unique<bool[]>(rings.handoff_to.size())) {
   for (std::size_t i = 0; i < devices.size(); ++i) buffers_[i].device = devices[i];
 }
 
@@ -81,6 +82,7 @@ Worker::Worker(Settings settings, std::unique_ptr<conntrack::Conntrack> conntrac
                .punt_budgets = punt_budgets_,
                .port_icmp_error_budgets = port_icmp_error_budgets_,
                .port_flood_budgets = port_flood_budgets_},
-      expiry_pace_(conntrack_->capacity(), settings_.tsc_hz) {}
+      expiry_pace_(conntrack_->capacity(), settings_.tsc_hz),
+      rest_(settings_.receive_queues, settings_.doorbell, settings_.tsc_hz) {}
 
 }  // namespace vmnat::dataplane

@@ -188,6 +188,7 @@ def too_long(lab):
         ring.describe(head, GUEST_BASE + at, len(content))
     for head in range(len(sent)):
         ring.offer(head)
+    ring.kick_if_asked(False)
     came = [guest.expect(lambda f: f.type == 0x88B5, f"frame {number} of 25") for number in range(25)]
     check_equal([bytes(frame)[20] for frame in came], [number for number in range(26) if number != 5], "what came")
     wait_until(lambda: lab.vmnatd.counters()["drop.guest_buffers"] == counters["drop.guest_buffers"] + 1,

@@ -105,6 +105,8 @@ EXCUSED = {
     ('dataplane/device/vhost_port.cc', 'fcntl.h'),         # a worker's own copy of a guest's eventfd
     ('dataplane/worker/idle.cc', 'sys/prctl.h'),           # a worker that rests asks for exact sleeps
     ('dataplane/worker/idle.cc', 'time.h'),                # nanosleep
+    ('dataplane/worker/wake_set.cc', 'sys/epoll.h'),       # it sleeps
+    ('dataplane/worker/wake_set.cc', 'unistd.h'),          # and closes its copies
 }
 
 # Outside headers by how their path starts; what matches nothing is a header of the system.

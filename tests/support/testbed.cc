@@ -170,6 +170,7 @@ void Testbed::make_rings(unsigned worker_count) {
     return rings_.back();
   };
   worker_rings_.resize(worker_count);
+  doorbells_ = std::make_unique<Doorbell[]>(worker_count);
   for (unsigned i = 0; i < worker_count; ++i) {
     const std::string suffix = std::to_string(i);
     worker_rings_[i].punt = FrameRing(ring("p" + suffix, sizeof(void*)));
@@ -177,6 +178,7 @@ void Testbed::make_rings(unsigned worker_count) {
     worker_rings_[i].inject = FrameRing(ring("i" + suffix, sizeof(void*)));
     worker_rings_[i].learn = LearnRing(ring("l" + suffix, sizeof(LearnedMac)));
     worker_rings_[i].handoff_to.resize(worker_count);
+    worker_rings_[i].doorbells = {doorbells_.get(), worker_count};
   }
   for (unsigned from = 0; from < worker_count; ++from)
     for (unsigned to = 0; to < worker_count; ++to) {
@@ -195,10 +197,11 @@ void Testbed::make_workers(const Shape& shape) {
   for (unsigned i = 0; i < shape.workers; ++i) {
     Worker::Settings settings{.index = static_cast<WorkerIndex>(i),
                               .worker_count = shape.workers,
-                              .idle = Idle::Poll,
+                              .idle = shape.idle,
                               .devices = devices,
                               .rings = worker_rings_[i],
                               .published = &published_,
+                              .doorbell = &doorbells_[i],
                               .start_tsc = 0,
                               .tsc_hz = kTscHz};
     for (unsigned port = 0; port < kPortCount; ++port)
@@ -294,10 +297,14 @@ std::vector<LearnedMac> Testbed::take_learned() {
 }
 
 void Testbed::inject(PortIndex port, const Bytes& frame) {
+  inject(port, frame, published_.load()->ports[port].owner);
+}
+
+void Testbed::inject(PortIndex port, const Bytes& frame, WorkerIndex worker) {
   rte_mbuf* buffer = buffer_of(frame, 2048, pool_);
   note_of(buffer) = {.port = port, .from = port};
-  if (!worker_rings_[published_.load()->ports[port].owner].inject.push(buffer))
-    throw std::runtime_error("ring full");
+  if (!worker_rings_[worker].inject.push(buffer)) throw std::runtime_error("ring full");
+  workers_[worker]->wake();
 }
 
 void Testbed::return_inbound(unsigned worker, const Bytes& frame) {
@@ -335,6 +342,7 @@ void Testbed::change_state(const std::function<void(ForwardingState&)>& change) 
                                           : next->networks[port.network].mtu;
   published_ = next.get();
   states_.push_back(std::move(next));
+  for (const auto& worker : workers_) worker->wake();
 }
 
 void Testbed::learn(PortIndex port, net::MacAddr mac) {

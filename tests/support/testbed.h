@@ -64,7 +64,8 @@ class Testbed {
     net::Ipv4Addr router = net::Ipv4Addr::of(203, 0, 113, 1);
     // Ports whose wire is a guest's rings, in the test's hands; they outlive the testbed.
     std::array<dataplane::VhostPort*, kPortCount> guests{};
-    rte_mempool* pool = nullptr;  // of all its frames; packet_pool() by default
+    rte_mempool* pool = nullptr;                   // of all its frames; packet_pool() by default
+    dataplane::Idle idle = dataplane::Idle::Poll;  // of workers that run by themselves, on the test's threads
   };
   explicit Testbed(unsigned worker_count = 1, const conntrack::NatPolicy& policy = {})
       : Testbed(Shape{.workers = worker_count, .policy = policy}) {}
@@ -87,6 +88,7 @@ class Testbed {
   std::vector<Bytes> take_punted();
   std::vector<dataplane::LearnedMac> take_learned();
   void inject(PortIndex port, const Bytes& frame);
+  void inject(PortIndex port, const Bytes& frame, WorkerIndex worker);  // the port's or another
   void return_inbound(unsigned worker, const Bytes& frame);  // as control does with one that waited for a VM
   // ... and with one that it has asked in vain for.
   void return_unreachable(PortIndex port, const Bytes& frame, dataplane::DropReason reason);
@@ -106,6 +108,9 @@ class Testbed {
   void poll();
   dataplane::FlushBox& flush_box(unsigned i) { return workers_[i]->flush_box(); }
   [[nodiscard]] const dataplane::Worker& worker(unsigned i) const { return *workers_[i]; }
+  dataplane::Worker& worker(unsigned i) { return *workers_[i]; }
+  dataplane::Doorbell& doorbell(unsigned i) { return doorbells_[i]; }
+  [[nodiscard]] std::uint64_t generation() const { return states_.back()->generation; }
 
  private:
   struct Wire;
@@ -118,6 +123,7 @@ class Testbed {
   std::vector<std::unique_ptr<Wire>> wires_;  // none where there is a guest
   std::vector<rte_ring*> rings_;
   std::vector<dataplane::Rings> worker_rings_;
+  std::unique_ptr<dataplane::Doorbell[]> doorbells_;  // by worker
   std::vector<std::unique_ptr<const dataplane::ForwardingState>> states_;
   std::atomic<const dataplane::ForwardingState*> published_{nullptr};
   std::vector<conntrack::ExternalIndex> addresses_{0};

@@ -29,7 +29,8 @@ from .wire import BROADCAST, Ether
     1, 2, 3, 5, 8, 9, 10, 11, 12, 13, 15, 16, 17, 18, 19)
 VERSION, NEED_REPLY = 1, 8
 MULTIQUEUE, RARP, REPLY_ACK = 1 << 0, 1 << 2, 1 << 3  # protocol features
-MERGEABLE, PROTOCOL_FEATURES, VERSION_1 = 1 << 15, 1 << 30, 1 << 32
+MERGEABLE, EVENT_INDEX, PROTOCOL_FEATURES, VERSION_1 = 1 << 15, 1 << 29, 1 << 30, 1 << 32
+NO_KICK = 1  # flag of a used ring
 REPLIED = (GET_FEATURES, GET_VRING_BASE, GET_PROTOCOL_FEATURES, GET_QUEUE_NUM)
 
 HEADER = struct.Struct("<III")
@@ -83,6 +84,17 @@ class Virtqueue:
         self.offered += 1
         self.memory.words[self.available // 2 + 1] = self.offered & 0xFFFF
 
+    def kick_if_asked(self, by_event_index):
+        """Wakes vmnatd for the chain that was offered last, if it wants to be woken (virtio 1.1, 2.6.7, 2.6.10)."""
+        used = self.used // 2
+        if by_event_index:
+            is_asked = self.memory.words[used + 2 + 4 * self.size] == (self.offered - 1) & 0xFFFF
+        else:
+            is_asked = not self.memory.words[used] & NO_KICK
+        if is_asked:
+            os.eventfd_write(self.kick, 1)
+        return is_asked
+
     def used_index(self):
         return self.memory.words[self.used // 2 + 1]
 
@@ -108,6 +120,7 @@ class VhostUserGuest:
         self.receive_queue, self.transmit_queue = (
             Virtqueue(self.memory, number, size) for number in (RECEIVE, TRANSMIT))
         self.unwanted = []
+        self.was_asked_to_kick = False  # for the last frame that was sent
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(20)
         self.socket.connect(str(path))
@@ -209,6 +222,7 @@ class VhostUserGuest:
     def send_chain(self, head):
         """A chain that `describe` has made."""
         self.transmit_queue.offer(head)
+        self.was_asked_to_kick = self.transmit_queue.kick_if_asked(bool(self.features & EVENT_INDEX))
         deadline = deadline_in(10)
         while (back := self.transmit_queue.next_used()) is None:
             if time.monotonic() > deadline:

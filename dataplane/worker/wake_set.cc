@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/worker/wake_set.h"
+
+#include <array>
+#include <atomic>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utility>
+
+namespace vmnat::dataplane {
+
+WakeSet::WakeSet(std::span<const ReceiveQueue> queues, const Doorbell* doorbell)
+    : queues_(queues), sources_(std::make_unique<Source[]>(queues.size())) {
+  if (doorbell == nullptr || doorbell->descriptor() < 0) return;
+  epoll_ = epoll_create1(EPOLL_CLOEXEC);
+  if (!add(doorbell->descriptor())) close(std::exchange(epoll_, -1));
+}
+
+WakeSet::~WakeSet() {
+  for (std::size_t i = 0; i < queues_.size(); ++i) release(sources_[i]);
+  if (epoll_ >= 0) close(epoll_);
+}
+
+bool WakeSet::add(int descriptor) const {
+  epoll_event event{.events = EPOLLIN | EPOLLET, .data = {}};
+  return epoll_ctl(epoll_, EPOLL_CTL_ADD, descriptor, &event) == 0;
+}
+
+// Taken out by hand: a closed copy stays in an epoll for as long as the VMM has the same eventfd open.
+void WakeSet::release(Source& source) const {
+  if (source.descriptor < 0) return;
+  epoll_ctl(epoll_, EPOLL_CTL_DEL, source.descriptor, nullptr);
+  close(source.descriptor);
+  source = {};
+}
+
+bool WakeSet::ask() {
+  if (epoll_ < 0) return false;
+  if (silent_ < queues_.size() && !ask(silent_)) return false;  // most likely still so
+  for (std::size_t i = 0; i < queues_.size(); ++i) {
+    if (ask(i)) continue;
+    silent_ = i;
+    refuse();
+    return false;
+  }
+  // What was asked is visible before the worker looks (virtio 1.1, 2.6.7.1).
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  return true;
+}
+
+bool WakeSet::ask(std::size_t queue) {
+  const auto& [device, queue_id, port, pool] = queues_[queue];
+  Source& source = sources_[queue];
+  const WakeSource wakes = device.ask_to_wake(queue_id, source.generation);
+  if (wakes.kind != WakeSource::Kind::Descriptor) {
+    release(source);
+    return wakes.kind == WakeSource::Kind::Doorbell;
+  }
+  if (wakes.descriptor < 0) return true;  // the one that is there
+  release(source);
+  source = {wakes.generation, wakes.descriptor};
+  if (add(source.descriptor)) return true;
+  release(source);
+  return false;
+}
+
+void WakeSet::refuse() {
+  for (const ReceiveQueue& queue : queues_) queue.device.stop_waking(queue.queue_id);
+}
+
+bool WakeSet::has_waiting() const {
+  for (const ReceiveQueue& queue : queues_)
+    if (queue.device.has_waiting(queue.queue_id)) return true;
+  return false;
+}
+
+// Which it was does not matter: the worker polls everything.
+bool WakeSet::wait(std::chrono::milliseconds longest) const {
+  std::array<epoll_event, 64> events;
+  return epoll_wait(epoll_, events.data(), events.size(), static_cast<int>(longest.count())) > 0;
+}
+
+}  // namespace vmnat::dataplane

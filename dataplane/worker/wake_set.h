@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// WakeSet: what wakes a worker that sleeps: its doorbell, and a descriptor of each receive queue, in an epoll.
+//
+//   doorbell      control has published, injected, asked for something; a worker has handed a frame over;
+//                 a guest or a ring has come, gone or changed
+//   queue         a guest kicks: the worker has asked it to before it sleeps, and takes that back when awake
+//
+// All are waited for edge-triggered and never read: a kick that was seen by a poll already, or that nobody
+// needed, costs one wake-up. A queue's descriptor is the worker's own copy, replaced when the device says that
+// there is another (WakeSource::generation); so it is never another file, nor closed while it is waited for.
+//
+// Threads: its worker's.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <span>
+
+#include "dataplane/device/doorbell.h"
+#include "dataplane/worker/receive_queue.h"
+
+namespace vmnat::dataplane {
+
+class WakeSet {
+ public:
+  // `queues` and the doorbell outlive it; nullptr: nobody rings.
+  WakeSet(std::span<const ReceiveQueue> queues, const Doorbell* doorbell);
+  WakeSet(const WakeSet&) = delete;
+  WakeSet& operator=(const WakeSet&) = delete;
+  ~WakeSet();
+
+  // Has all queues say when frames come. The worker polls once more before it waits: for what came meanwhile.
+  // False: something has to be looked at from time to time, and nothing was asked for.
+  bool ask();
+  // Awake: nothing needs to be said any more. After ask() has answered true.
+  void refuse();
+  // Frames are left in a queue, of which nothing tells again.
+  [[nodiscard]] bool has_waiting() const;
+  // Until something wakes, or the time is over: false.
+  bool wait(std::chrono::milliseconds longest) const;
+
+ private:
+  struct Source {
+    std::uint32_t generation = 0;  // of the descriptor
+    int descriptor = -1;
+  };
+  bool ask(std::size_t queue);
+  bool add(int descriptor) const;
+  void release(Source& source) const;
+
+  std::span<const ReceiveQueue> queues_;
+  std::unique_ptr<Source[]> sources_;  // by receive queue
+  int epoll_ = -1;
+  std::size_t silent_ = 0;  // the queue that could not say anything when it was asked last
+};
+
+}  // namespace vmnat::dataplane
