@@ -4,9 +4,12 @@
 #include <boost/asio/post.hpp>
 #include <cstdio>
 #include <ctime>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
 #include <systemd/sd-daemon.h>
+#include <utility>
 
 #include "control/commands/commands.h"
 #include "control/config/load.h"
@@ -15,8 +18,10 @@
 namespace vmnat::control {
 namespace {
 
-// The slow path's clock: what a DHCP or ARP answer waits for at most, and some 500 wake-ups a second.
-constexpr std::chrono::milliseconds kTick{2}, kQuietTick{8};
+// The slow path's clock: what a DHCP or ARP answer waits for at most, and some 500 wake-ups a second. While
+// nothing comes at all, neither to control nor to any worker, the doorbell rings for what comes; the tick is for
+// what time brings, for links that tell nobody, and short enough for the look-ahead at the tables' pages.
+constexpr std::chrono::milliseconds kTick{2}, kQuietTick{8}, kRestingTick{40};
 // Of each tick at most, for pages of the session tables: frames that were punted meanwhile wait as long.
 constexpr std::chrono::milliseconds kPopulating{2};
 
@@ -29,6 +34,8 @@ Daemon::Daemon(config::Config& config, std::string config_path, Gateway& gateway
       stop_signals_(io_, SIGTERM, SIGINT),
       hangup_signal_(io_, SIGHUP),
       timer_(io_),
+      doorbell_(gateway.control_doorbell()),
+      rings_(io_),
       slow_path_(config, gateway),
       exhaustion_(config, gateway.ports()),
       resolvers_(config),
@@ -69,6 +76,7 @@ void Daemon::run() {
     io_.stop();
   });
   wait_for_hangup();
+  wait_for_doorbell();
   boost::asio::post(io_, [] {
     sd_notify(0, "READY=1");
     fmt::print(stderr, "vmnatd ready\n");
@@ -116,6 +124,7 @@ Result<std::vector<std::string>> Daemon::take_over_file() {
 
 void Daemon::tick() {
   const SteadyTime now = std::chrono::steady_clock::now();
+  if (is_resting_) doorbell_.listen();  // the look that has to follow is all below
   slow_path_.poll(now, std::chrono::system_clock::now());
   if (now >= next_second_) {
     next_second_ = now + std::chrono::seconds(1);
@@ -123,11 +132,35 @@ void Daemon::tick() {
     watch_workers();
     if (const auto news = exhaustion_.news(workers_.refused_remotes())) spdlog::warn("{}", *news);
   }
-  const bool is_behind = table_pages_.populate(kPopulating);
-  timer_.expires_after(slow_path_.is_quiet(now) && !is_behind ? kQuietTick : kTick);
+  timer_.expires_after(time_to_next_tick(now));
   timer_.async_wait([this](const boost::system::error_code& error) {
     if (!error) tick();
   });
+}
+
+// It rests, with the doorbell on, from the second tick on that finds nothing to do.
+std::chrono::milliseconds Daemon::time_to_next_tick(SteadyTime now) {
+  const bool is_behind = table_pages_.populate(kPopulating);
+  const bool is_quiet = slow_path_.is_quiet(now) && !is_behind;
+  const std::uint64_t busy_cycles = workers_.busy_cycles();
+  const bool was_resting = std::exchange(
+      is_resting_, is_quiet && rings_.is_open() && busy_cycles == std::exchange(busy_cycles_, busy_cycles));
+  if (is_resting_ && was_resting) return kRestingTick;
+  doorbell_.ignore();
+  return is_quiet ? kQuietTick : kTick;
+}
+
+void Daemon::wait_for_doorbell() {
+  if (doorbell_.descriptor() < 0) return;
+  if (!rings_.is_open()) rings_.assign(fcntl(doorbell_.descriptor(), F_DUPFD_CLOEXEC, 0));
+  rings_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                    [this](const boost::system::error_code& error) {
+                      if (error) return;
+                      eventfd_t rung = 0;
+                      eventfd_read(rings_.native_handle(), &rung);
+                      tick();
+                      wait_for_doorbell();
+                    });
 }
 
 // While a lease is waited for, what it will name is not known.

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <memory>
@@ -34,6 +35,8 @@ class Daemon {
   Result<std::vector<std::string>> reload();
   Result<std::vector<std::string>> take_over_file();
   void tick();
+  [[nodiscard]] std::chrono::milliseconds time_to_next_tick(SteadyTime now);
+  void wait_for_doorbell();
   void watch_workers();
   void follow_resolvers(SteadyTime now);
 
@@ -43,11 +46,15 @@ class Daemon {
   boost::asio::io_context io_;
   boost::asio::signal_set stop_signals_, hangup_signal_;
   boost::asio::steady_timer timer_;
+  dataplane::Doorbell& doorbell_;
+  boost::asio::posix::stream_descriptor rings_;  // the doorbell's
   SlowPath slow_path_;
   ExhaustionWatch exhaustion_;
   ResolverWatch resolvers_;
   TablePages table_pages_;
   std::unique_ptr<admin::Server> admin_;
+  bool is_resting_ = false;        // between this tick and the last one, and until the next
+  std::uint64_t busy_cycles_ = 0;  // of the workers, at the last tick
   SteadyTime next_second_{};
   std::vector<std::uint64_t> polls_seen_;  // by worker, at the last second
 };

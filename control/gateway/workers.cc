@@ -53,6 +53,12 @@ std::uint64_t Workers::least_seen_generation() const {
   return least_seen;
 }
 
+std::uint64_t Workers::busy_cycles() const {
+  std::uint64_t cycles = 0;
+  for (const dataplane::Worker& worker : workers_) cycles += worker.counters().busy_cycles.get();
+  return cycles;
+}
+
 std::vector<const conntrack::Conntrack*> Workers::tables() const {
   std::vector<const conntrack::Conntrack*> tables;
   for (const dataplane::Worker& worker : workers_) tables.push_back(&worker.conntrack());

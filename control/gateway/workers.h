@@ -36,6 +36,9 @@ class Workers {
   [[nodiscard]] Time now() const;
   // Every worker has finished a poll with this generation of the forwarding state, or a later one.
   [[nodiscard]] std::uint64_t least_seen_generation() const;
+  // Ticks of the time stamp counter that they have been busy, all together: grows while there is something to
+  // do.
+  [[nodiscard]] std::uint64_t busy_cycles() const;
   // By worker.
   [[nodiscard]] std::vector<const conntrack::Conntrack*> tables() const;
   [[nodiscard]] std::vector<dataplane::RefusedRemotes::Copy> refused_remotes() const;

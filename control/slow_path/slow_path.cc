@@ -63,6 +63,7 @@ void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
 
 void SlowPath::follow_links(SteadyTime now) {
   for (const auto& [port, is_up] : links_.look(now)) {
+    last_heard_ = now;
     tables_.follow_link(port, is_up);
     if (is_up && port == kUplinkPort) uplink_.link_came_up(now);
   }

@@ -34,7 +34,8 @@ class SlowPath {
   SlowPath(const config::Config& config, Gateway& gateway);
 
   void poll(SteadyTime now, dhcp::WallTime wall);
-  // Workers have had nothing for us for a second: the next poll may wait a little longer.
+  // Workers have had nothing for us for a second, and no link has changed: the next poll may wait a little
+  // longer.
   [[nodiscard]] bool is_quiet(SteadyTime now) const { return now - last_heard_ > std::chrono::seconds(1); }
 
   // A reload has changed the live part of the configuration.
@@ -72,7 +73,7 @@ class SlowPath {
   InsideHosts inside_;
   SwitchTables tables_;
   bool policies_changed_ = false;
-  SteadyTime last_heard_{};  // from a worker
+  SteadyTime last_heard_{};  // from a worker, or of a link
   SteadyTime next_round_{};  // of tell_workers()
 };
 
