@@ -122,8 +122,8 @@ Parsed<std::string> any_text(std::string_view text) {
 }
 
 Parsed<std::string> boot_file(std::string_view text) {
-  constexpr std::size_t kMostBytes = 255;  // RFC 2132 section 9.5: option 67
-  if (text.size() > kMostBytes)
+  constexpr std::size_t kLongestName = 255;  // RFC 2132 section 9.5: option 67
+  if (text.size() > kLongestName)
     return tl::unexpected("a boot file's name has at most 255 bytes, this one has " +
                           std::to_string(text.size()));
   return any_text(text);
@@ -153,7 +153,7 @@ Parsed<std::string> domain_name(std::string_view text) {
   for (std::string_view rest = text;;) {
     const auto dot = rest.find('.');
     if (!host_name(rest.substr(0, dot))) return complaint;
-    if (dot == rest.npos) return std::string{text};
+    if (dot == std::string_view::npos) return std::string{text};
     rest.remove_prefix(dot + 1);
   }
 }
