@@ -155,6 +155,7 @@ Result<EalPlan> plan_eal(const config::Config& config, const Machine& machine) {
 Result<void> start_eal(const EalPlan& plan) {
   std::vector<std::string> arguments = plan.arguments;  // the EAL may permute and keep them
   std::vector<char*> argv;
+  argv.reserve(arguments.size());
   for (std::string& argument : arguments) argv.push_back(argument.data());
   if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0)
     return tl::unexpected(
