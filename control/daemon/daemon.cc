@@ -19,8 +19,8 @@ namespace vmnat::control {
 namespace {
 
 // The slow path's clock: what a DHCP or ARP answer waits for at most, and some 500 wake-ups a second. While
-// nothing comes at all, neither to control nor to any worker, the doorbell rings for what comes; the tick is for
-// what time brings, for links that tell nobody, and short enough for the look-ahead at the tables' pages.
+// nothing comes at all, neither to control nor to any worker, the doorbell rings for what comes, and whenever a
+// worker gets up, whose tables need pages; the tick is for what time brings, and for links that tell nobody.
 constexpr std::chrono::milliseconds kTick{2}, kQuietTick{8}, kRestingTick{40};
 // Of each tick at most, for pages of the session tables: frames that were punted meanwhile wait as long.
 constexpr std::chrono::milliseconds kPopulating{2};
@@ -138,13 +138,14 @@ void Daemon::tick() {
   });
 }
 
-// It rests, with the doorbell on, from the second tick on that finds nothing to do.
+// It rests, with the doorbell on, from the second tick on that finds nothing to do: if workers rest, too.
 std::chrono::milliseconds Daemon::time_to_next_tick(SteadyTime now) {
   const bool is_behind = table_pages_.populate(kPopulating);
   const bool is_quiet = slow_path_.is_quiet(now) && !is_behind;
   const std::uint64_t busy_cycles = workers_.busy_cycles();
-  const bool was_resting = std::exchange(
-      is_resting_, is_quiet && rings_.is_open() && busy_cycles == std::exchange(busy_cycles_, busy_cycles));
+  const bool are_workers_idle = std::exchange(busy_cycles_, busy_cycles) == busy_cycles &&
+                                config_.dataplane.idle == config::Idle::Adaptive;
+  const bool was_resting = std::exchange(is_resting_, is_quiet && are_workers_idle && rings_.is_open());
   if (is_resting_ && was_resting) return kRestingTick;
   doorbell_.ignore();
   return is_quiet ? kQuietTick : kTick;
@@ -152,12 +153,16 @@ std::chrono::milliseconds Daemon::time_to_next_tick(SteadyTime now) {
 
 void Daemon::wait_for_doorbell() {
   if (doorbell_.descriptor() < 0) return;
-  if (!rings_.is_open()) rings_.assign(fcntl(doorbell_.descriptor(), F_DUPFD_CLOEXEC, 0));
+  if (boost::system::error_code error; !rings_.is_open()) {
+    rings_.assign(fcntl(doorbell_.descriptor(), F_DUPFD_CLOEXEC, 0), error);
+    if (error) return;  // it never rests then
+  }
   rings_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
                     [this](const boost::system::error_code& error) {
                       if (error) return;
                       eventfd_t rung = 0;
                       eventfd_read(rings_.native_handle(), &rung);
+                      is_resting_ = false;
                       tick();
                       wait_for_doorbell();
                     });

@@ -352,8 +352,10 @@ void VhostSocket::take_back() {
   port_.pause();
   wait_for_workers(port_);
   for (std::uint16_t ring = 0; ring < VhostConversation::kMostRings; ++ring)
-    if (const dataplane::SplitVirtqueue& queue = port_.queue(ring); queue.is_open())
+    if (dataplane::SplitVirtqueue& queue = port_.queue(ring); queue.is_open()) {
+      queue.refuse_kicks();  // which a worker that sleeps may have asked for
       rte_vhost_set_vring_base(guest_.load(), ring, queue.next_available(), queue.next_used());
+    }
 }
 
 dataplane::SplitVirtqueue VhostSocket::queue_of(std::uint16_t ring, std::uint64_t features) {

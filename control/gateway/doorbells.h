@@ -16,9 +16,6 @@ class Doorbells {
 
   [[nodiscard]] std::span<dataplane::Doorbell> of_workers() { return {of_workers_.get(), count_}; }
   [[nodiscard]] dataplane::Doorbell& of_control() { return of_control_; }
-  void ring_all_workers() {
-    for (dataplane::Doorbell& doorbell : of_workers()) doorbell.ring();
-  }
 
  private:
   unsigned count_;

@@ -125,7 +125,7 @@ void Gateway::publish_first_state(const config::Uplink& uplink) {
   for (std::size_t i = 0; i < devices_.size(); ++i)
     state.ports[i].is_spread = devices_[i].queues() > 1 && plan_.worker_count > 1;
   state.uplink.mac = uplink.mac.value_or(devices_[kUplinkPort].mac());
-  states_ = std::make_unique<StatePublisher>(std::move(state), doorbells_);
+  states_ = std::make_unique<StatePublisher>(std::move(state), doorbells_.of_workers());
 }
 
 Result<void> Gateway::make_rings() {

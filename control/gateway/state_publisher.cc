@@ -3,7 +3,7 @@
 
 namespace vmnat::control {
 
-StatePublisher::StatePublisher(dataplane::ForwardingState first, Doorbells& doorbells)
+StatePublisher::StatePublisher(dataplane::ForwardingState first, std::span<dataplane::Doorbell> doorbells)
     : doorbells_(doorbells) {
   publish(std::move(first));
 }
@@ -13,7 +13,7 @@ void StatePublisher::publish(dataplane::ForwardingState next) {
   states_.push_back(std::make_unique<const dataplane::ForwardingState>(std::move(next)));
   // Pairs with the workers' acquire load at the start of a poll.
   published_.store(states_.back().get(), std::memory_order_release);
-  doorbells_.ring_all_workers();
+  for (dataplane::Doorbell& doorbell : doorbells_) doorbell.ring();
 }
 
 void StatePublisher::reclaim(std::uint64_t least_seen) {

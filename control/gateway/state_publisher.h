@@ -8,16 +8,17 @@
 #include <atomic>
 #include <deque>
 #include <memory>
+#include <span>
 
-#include "control/gateway/doorbells.h"
 #include "dataplane/context/forwarding_state.h"
+#include "dataplane/device/doorbell.h"
 
 namespace vmnat::control {
 
 class StatePublisher {
  public:
-  // Workers that sleep are woken for each state.
-  StatePublisher(dataplane::ForwardingState first, Doorbells& doorbells);
+  // `doorbells`: of workers that sleep, woken for each state. They outlive it.
+  explicit StatePublisher(dataplane::ForwardingState first, std::span<dataplane::Doorbell> doorbells = {});
 
   // What workers load, with acquire order, at the start of every poll.
   [[nodiscard]] const std::atomic<const dataplane::ForwardingState*>& published() const { return published_; }
@@ -28,7 +29,7 @@ class StatePublisher {
   [[nodiscard]] std::size_t held() const { return states_.size(); }
 
  private:
-  Doorbells& doorbells_;
+  std::span<dataplane::Doorbell> doorbells_;
   std::deque<std::unique_ptr<const dataplane::ForwardingState>> states_;  // oldest first; the last is current
   std::atomic<const dataplane::ForwardingState*> published_{nullptr};
 };

@@ -256,10 +256,14 @@ struct Port {
     static const Directory made;
     return made.name;
   }
-  // As a worker does; what comes is freed.
+  // As a worker does that would sleep, and then does not; what comes is freed.
   unsigned poll() const {
+    auto& port = socket->port();
+    if (const int kick = port.ask_to_wake(0, 0).descriptor; kick >= 0) close(kick);
+    port.has_waiting(0);
+    port.stop_waking(0);
     std::array<rte_mbuf*, 32> frames{};
-    const std::uint16_t count = socket->port().receive(0, packet_pool(), frames.data(), frames.size());
+    const std::uint16_t count = port.receive(0, packet_pool(), frames.data(), frames.size());
     for (std::uint16_t i = 0; i < count; ++i) rte_pktmbuf_free(frames[i]);
     return count;
   }

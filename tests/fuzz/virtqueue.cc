@@ -74,6 +74,8 @@ std::uint32_t length_of(const rte_mbuf* frame) {
 void take(FakeGuest& guest) {
   std::array<rte_mbuf*, 32> frames{};
   for (unsigned turn = 0; turn < 300; ++turn) {
+    guest.queue().ask_for_kick();
+    guest.queue().refuse_kicks();
     const std::uint16_t count = guest.queue().take(vmnat::test::packet_pool(), frames.data(), 32);
     check(guest.used().size() == count, "as many chains come back as frames are taken");
     if (count == 0) return;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/gateway/state_publisher.h"
 
+#include <array>
 #include <gtest/gtest.h>
+#include <sys/eventfd.h>
 
 namespace vmnat::control {
 namespace {
@@ -19,6 +21,18 @@ TEST(StatePublisher, PublishesEachStateWithTheNextGeneration) {
   EXPECT_EQ(states.published().load(), &states.current());
   EXPECT_EQ(states.current().generation, 2u);
   EXPECT_EQ(states.current().uplink.mtu, 2);
+}
+
+TEST(StatePublisher, WakesWhoSleeps) {
+  std::array<dataplane::Doorbell, 2> doorbells;
+  StatePublisher states(with_mtu(1), doorbells);
+  for (dataplane::Doorbell& doorbell : doorbells) doorbell.listen();
+  states.publish(with_mtu(2));
+  for (const dataplane::Doorbell& doorbell : doorbells) {
+    eventfd_t rings = 0;
+    EXPECT_EQ(eventfd_read(doorbell.descriptor(), &rings), 0);
+    EXPECT_EQ(rings, 1u);
+  }
 }
 
 TEST(StatePublisher, KeepsWhatTheSlowestWorkerMayStillUse) {
