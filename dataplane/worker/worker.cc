@@ -18,7 +18,7 @@ void Worker::run() {
   rest_.begin(begin);
   while (!stop_.load(std::memory_order_relaxed)) {
     const unsigned frames = poll_once(begin);
-    if (settings_.idle == Idle::Adaptive && rest_.note_poll(frames, begin)) [[unlikely]] {
+    if (settings_.idle == Idle::Adaptive && rest_.note_poll(frames, begin)) {
       rest_.rest(frames, begin, longest_sleep());
       if (frames != 0) settings_.rings.wake_control();  // it rests while the workers do
     }

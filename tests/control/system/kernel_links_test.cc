@@ -31,10 +31,19 @@
 #include <vector>
 
 #include "control/system/file_descriptor.h"
-#include "control/system/kernel_interface.h"
+#include "control/system/link_state.h"
 
 namespace vmnat::control {
 namespace {
+
+// 0, or the number of the error.
+int set_mtu(const std::string& interface, int mtu) {
+  const FileDescriptor socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ifreq query{};
+  interface.copy(query.ifr_name, IFNAMSIZ - 1);
+  query.ifr_mtu = mtu;
+  return ioctl(socket.number(), SIOCSIFMTU, &query) == 0 ? 0 : errno;
+}
 
 constexpr auto kPatience = std::chrono::seconds(30);
 
@@ -147,7 +156,7 @@ TEST_F(FollowedLinks, ChangeOnlyWhenSomethingIsTold) {
   }
   EXPECT_FALSE(has_news(links));
   EXPECT_FALSE(links.follow());
-  ASSERT_EQ(KernelInterface("v0").set_mtu(1400), 0);
+  ASSERT_EQ(set_mtu("v0", 1400), 0);
   EXPECT_TRUE(has_news(links));
   EXPECT_TRUE(links.follow());
   EXPECT_FALSE(has_news(links));
@@ -234,7 +243,7 @@ TEST_F(FollowedLinks, EndWhenTheyMoveToAnotherNamespace) {
 TEST_F(FollowedLinks, StayWithTheirNamespaceWhenTheThreadMoves) {
   KernelLinks links = opened();
   shrink_buffer(links);
-  for (int mtu = 1000; mtu < 1100; ++mtu) ASSERT_EQ(KernelInterface("v0").set_mtu(mtu), 0);
+  for (int mtu = 1000; mtu < 1100; ++mtu) ASSERT_EQ(set_mtu("v0", mtu), 0);
   ASSERT_EQ(unshare(CLONE_NEWNET), 0);
   EXPECT_TRUE(links.follow());  // reads all
   EXPECT_EQ(link_of(links, "v0").mtu, 1099u);
@@ -265,7 +274,7 @@ TEST_F(FollowedLinks, AreReadAnewAfterAnOverrun) {
   while (links.follow()) {
   }
   shrink_buffer(links);
-  for (int mtu = 1000; mtu < 1200; ++mtu) ASSERT_EQ(KernelInterface("v0").set_mtu(mtu), 0);
+  for (int mtu = 1000; mtu < 1200; ++mtu) ASSERT_EQ(set_mtu("v0", mtu), 0);
   ASSERT_TRUE(ip("link add v2 type veth peer name v3"));
   ASSERT_EQ(rename("v1", "v9"), 0);
   ASSERT_TRUE(ip("link add w0 type veth peer name w1"));
@@ -280,7 +289,7 @@ TEST_F(FollowedLinks, AreReadAnewAfterAnOverrun) {
   EXPECT_EQ(links.find("w0"), nullptr);
 
   EXPECT_FALSE(has_news(links));
-  ASSERT_EQ(KernelInterface("v0").set_mtu(1300), 0);  // news comes again
+  ASSERT_EQ(set_mtu("v0", 1300), 0);  // news comes again
   EXPECT_TRUE(links.follow());
   EXPECT_EQ(link_of(links, "v0").mtu, 1300u);
 }
@@ -309,14 +318,14 @@ TEST_F(FollowedLinks, AreTheSameAsReadAfreshWhateverHappens) {
         break;
       case 2:
       case 3:
-        EXPECT_EQ(KernelInterface(one).bring_up(), 0);
+        EXPECT_EQ(set_link_up(one, true), 0);
         break;
       case 4:
       case 5:
         rename(one, other);  // refused if the name is taken
         break;
       default:
-        EXPECT_EQ(KernelInterface(one).set_mtu(1000 + static_cast<int>(random() % 500)), 0);
+        EXPECT_EQ(set_mtu(one, 1000 + static_cast<int>(random() % 500)), 0);
     }
   };
   const auto are_as_read = [&] {

@@ -165,11 +165,12 @@ TEST_F(Offload, SuperFrameOfUdpStaysOneForADeviceThatTakesThem) {
 
 // Joined to one, the receiver would see one datagram where there were three.
 TEST_F(Offload, DatagramsOfASuperFrameAboveTheMtuAreCutEachByItself) {
+  bed.change_state([](ForwardingState& state) { state.uplink.mtu = 600; });
   std::vector<Bytes> pieces;
-  for (const SentFrame& sent : exchange(kVm1, outbound(7'000).udp().frame(), 3'000, kUplink))
+  for (const SentFrame& sent : exchange(kVm1, outbound(3'000).udp().frame(), 1'300, kUplink))
     pieces.push_back(sent.bytes);
   ASSERT_THAT(pieces, SizeIs(3 + 3 + 1));
-  for (const auto& [begin, count, payload] : {std::array{0, 3, 3000}, {3, 3, 3000}, {6, 1, 1000}}) {
+  for (const auto& [begin, count, payload] : {std::array{0, 3, 1300}, {3, 3, 1300}, {6, 1, 400}}) {
     const auto whole = joined({pieces.begin() + begin, pieces.begin() + begin + count});
     ASSERT_TRUE(whole) << begin;
     EXPECT_TRUE(has_good_checksums(*whole));

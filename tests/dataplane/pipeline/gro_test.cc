@@ -344,7 +344,7 @@ TEST_F(Gro, ASuperFrameIsNoLargerThanAPacketMayBe) {
 }
 
 TEST_F(Gro, TheLargestPacketIsReachedToTheByte) {
-  bed.change_state([](ForwardingState& state) { state.networks[0].mtu = state.ports[kVm1].mtu = 9000; });
+  bed.change_state([](ForwardingState& state) { state.networks[0].mtu = 9000; });
   const std::uint32_t left = 65535 - 40 - 7 * 8960;
   for (const std::uint32_t last : {left, left + 1}) {
     std::vector<Packet> packets;
@@ -355,7 +355,7 @@ TEST_F(Gro, TheLargestPacketIsReachedToTheByte) {
 }
 
 TEST_F(Gro, WhatIsToBeCutIsNotMerged) {
-  bed.change_state([](ForwardingState& state) { state.smallest_mtu = state.ports[kVm1].mtu = 1000; });
+  bed.change_state([](ForwardingState& state) { state.smallest_mtu = state.networks[0].mtu = 1000; });
   const auto sent =
       receive({segment(0, 960).fragment(0), segment(960, 960).fragment(0), segment(1920, 1000).fragment(0)});
   EXPECT_EQ(merged(), 0u);

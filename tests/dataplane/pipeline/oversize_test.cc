@@ -44,8 +44,6 @@ class Oversize : public ::testing::Test {
       state.uplink.mtu = uplink;
       state.networks[0].mtu = red;
       state.networks[1].mtu = blue;
-      for (std::size_t i = kVm1; i < state.ports.size(); ++i)
-        state.ports[i].mtu = state.networks[state.ports[i].network].mtu;
       state.smallest_mtu = std::min({red, blue, state.networks[2].mtu});
     });
   }
