@@ -16,6 +16,8 @@ class PacketQueue {
 
   // Bound to the interface of this index, and receiving. The error says what failed, and why.
   static Result<PacketQueue> open(int interface_index);
+  PacketQueue(const PacketQueue&) = delete;
+  PacketQueue& operator=(const PacketQueue&) = delete;
   PacketQueue(PacketQueue&& other) noexcept;
   PacketQueue& operator=(PacketQueue&&) = delete;
   ~PacketQueue();

@@ -36,7 +36,7 @@ struct BurstPort {
   }
   // Before the worker of a receive queue sleeps: how it will hear of the next frame, from now on until
   // stop_waking(). `known`: the generation of the descriptor that it has; 0 without.
-  [[gnu::cold]] WakeSource ask_to_wake(std::uint16_t queue, std::uint32_t known) const {
+  [[nodiscard]] [[gnu::cold]] WakeSource ask_to_wake(std::uint16_t queue, std::uint32_t known) const {
     if (vhost != nullptr) return vhost->ask_to_wake(queue, known);
     if (kernel != nullptr) return kernel->ask_to_wake(queue, known);
     return {.kind = WakeSource::Kind::None};

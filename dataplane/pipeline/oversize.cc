@@ -89,6 +89,7 @@ class Delivery {
     burst_.sessions[burst_.count++] = session;
     if (burst_.count == kBurstSize) flush();
   }
+  [[nodiscard]] PortIndex port() const { return burst_.port; }
   void flush() {
     direction == Direction::Outbound ? deliver_outbound(context_, burst_) : deliver_inbound(context_, burst_);
     burst_.count = 0;
@@ -108,7 +109,7 @@ void number(Context& context, Ipv4Header& ip) {
 
 // The frame counts for one of its pieces, the others are made.
 template <Direction direction>
-void cut(Context& context, const Burst& burst, unsigned i, rte_mbuf* frame, std::size_t mtu,
+void cut(Context& context, rte_mbuf* frame, Session* session, std::size_t mtu,
          Delivery<direction>& delivery) {
   mtu = std::min(mtu, longest_new_frame(frame->pool) - kIpOffset);
   if (is_unfinished(frame)) finish_checksum(frame);
@@ -123,9 +124,9 @@ void cut(Context& context, const Burst& burst, unsigned i, rte_mbuf* frame, std:
     rte_mbuf* piece = piece_of(frame, header, begin, size, is_last);
     if (piece == nullptr) {
       context.counters.fragments_made.add(pieces);
-      return context.drop(frame, burst.port, DropReason::NoBuffer);
+      return context.drop(frame, delivery.port(), DropReason::NoBuffer);
     }
-    delivery.add(piece, burst.sessions[i]);
+    delivery.add(piece, session);
     begin += size;
   }
   context.counters.fragments_made.add(pieces - 1);
@@ -139,18 +140,17 @@ bool has_datagrams(const rte_mbuf* frame, const ParsedPacket& packet) {
 
 // The frame counts for one of its datagrams, the others are made.
 template <Direction direction>
-void cut_each(Context& context, const Burst& burst, unsigned i, std::size_t mtu,
+void cut_each(Context& context, rte_mbuf* frame, Session* session, std::size_t mtu,
               Delivery<direction>& delivery) {
-  rte_mbuf* const frame = burst.frames[i];
   Segmenter datagrams(frame);
   unsigned made = 0;
   for (; datagrams.has_next(); ++made) {
     rte_mbuf* const datagram = datagrams.next();
     if (datagram == nullptr) {
       context.counters.segments_made.add(made);
-      return context.drop(frame, burst.port, DropReason::NoBuffer);
+      return context.drop(frame, delivery.port(), DropReason::NoBuffer);
     }
-    cut(context, burst, i, datagram, mtu, delivery);
+    cut(context, datagram, session, mtu, delivery);
   }
   context.counters.segments_made.add(made - 1);
   rte_pktmbuf_free(frame);
@@ -178,9 +178,9 @@ void deliver_in_pieces(Context& context, Burst& burst) {
     if (burst.packets[i].total_length <= mtu || leaves_in_segments(burst.frames[i], mtu))
       delivery.add(burst.frames[i], burst.sessions[i]);
     else if (has_datagrams(burst.frames[i], burst.packets[i]))
-      cut_each(context, burst, i, mtu, delivery);
+      cut_each(context, burst.frames[i], burst.sessions[i], mtu, delivery);
     else
-      cut(context, burst, i, burst.frames[i], mtu, delivery);
+      cut(context, burst.frames[i], burst.sessions[i], mtu, delivery);
   }
   delivery.flush();
 }

@@ -37,6 +37,7 @@ class WakeSet {
   // Frames are left in a queue, of which nothing tells again.
   [[nodiscard]] bool has_waiting() const;
   // Until something wakes, or the time is over: false.
+  // NOLINTNEXTLINE(modernize-use-nodiscard): whatever it was, the worker looks at everything
   bool wait(std::chrono::milliseconds longest) const;
 
  private:
@@ -45,7 +46,7 @@ class WakeSet {
     int descriptor = -1;
   };
   bool ask(std::size_t queue);
-  bool add(int descriptor) const;
+  [[nodiscard]] bool add(int descriptor) const;
   void release(Source& source) const;
 
   std::span<const ReceiveQueue> queues_;
