@@ -6,7 +6,6 @@ are, fragments, VLAN tags, ECN, several workers, and more than there is room for
 
 import contextlib
 import os
-import signal
 import socket
 import threading
 
@@ -14,7 +13,7 @@ from harness.tap import Skipped, Suite, check, check_equal
 from harness.waiting import wait_until
 from harness.wire import UDP, Wire
 from kernel_lab import (EXTERNAL, MB, OUTSIDE, SO_NO_CHECK, SOL_UDP, UDP_SEGMENT, KernelLab, Stream, end_with_accounts,
-                        exchange_large, lab_with, random_bytes, send_in_segments, stream_in_super_frames)
+                        exchange_large, lab_with, random_bytes, send_in_segments, stopped, stream_in_super_frames)
 
 TCP_INFO_OPTIONS, TCPI_OPT_ECN = 5, 8  # a byte of struct tcp_info, and what it says
 RING_SLOTS = 1024
@@ -159,24 +158,6 @@ def ecn(lab):
 
 # --- floods -----------------------------------------------------------------------------------------------------------
 
-def is_stopped(process) -> bool:
-    states = []
-    for thread in os.listdir(f"/proc/{process.pid}/task"):
-        with open(f"/proc/{process.pid}/task/{thread}/stat") as stat:
-            states.append(stat.read().rsplit(")", 1)[1].split()[0])
-    return set(states) == {"T"}
-
-
-@contextlib.contextmanager
-def vmnatd_asleep(lab):
-    lab.vmnatd.process.send(signal.SIGSTOP)
-    try:
-        wait_until(lambda: is_stopped(lab.vmnatd.process), "all threads of vmnatd are stopped")
-        yield
-    finally:
-        lab.vmnatd.process.send(signal.SIGCONT)
-
-
 def missed(lab) -> int:
     return lab.vmnatd.counters()["kernel.missed"]
 
@@ -186,7 +167,7 @@ def flood(lab):
     asks, answers = lab.udp_flow(lab.vm1, lab.outside)
     stream = Stream(*lab.connect(lab.vm2, lab.outside))
     before = missed(lab)
-    with vmnatd_asleep(lab):
+    with stopped(lab.vmnatd.process):
         for number in range(3000):
             asks.send(number.to_bytes(4, "big"))
     wait_until(lambda: missed(lab) > before, "frames that were missed are counted")
@@ -208,7 +189,7 @@ def flood_of_super_frames(lab):
     stream = Stream(*lab.connect(lab.vm1, lab.outside))
     asks.setsockopt(SOL_UDP, UDP_SEGMENT, 1000)
     before = missed(lab)
-    with vmnatd_asleep(lab):
+    with stopped(lab.vmnatd.process):
         for _ in range(1000):
             asks.send(bytes(64000))
     wait_until(lambda: missed(lab) > before, "frames that were missed are counted")

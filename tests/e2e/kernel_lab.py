@@ -12,7 +12,9 @@ import contextlib
 import hashlib
 import itertools
 import json
+import pathlib
 import random
+import signal
 import socket
 import threading
 
@@ -24,6 +26,7 @@ from harness.waiting import PATIENCE, wait_until
 
 GATEWAY, GATEWAY_MAC = "192.168.122.1", "52:54:00:00:01:01"
 OUTSIDE, EXTERNAL = config.UPLINK_ROUTER, config.UPLINK_ADDRESS
+PORTS = {"uplink0": "uplink", "port1": "vm1"}  # interfaces that tests change, and vmnatd's ports there
 FORWARD = {"protocol": "tcp", "port": 8080, "to": "192.168.122.10:80"}
 SECONDS = 60 * PATIENCE  # for anything of a socket; it ends a hang
 MB = 1 << 20
@@ -96,12 +99,18 @@ class KernelLab:
         self.ports = itertools.count(7000)
         prepare(self)
         if start:
-            self.vmnatd = scope.enter_context(Vmnatd(self.directory, self.configuration(), namespace=self.gateway))
+            scope.enter_context(self.running())
 
-    def plug_in(self, interface):
-        """A new wire between the gateway and a host."""
+    @contextlib.contextmanager
+    def running(self):
+        """vmnatd, in the block."""
+        with Vmnatd(self.directory, self.configuration(), namespace=self.gateway) as self.vmnatd:
+            yield
+
+    def plug_in(self, interface, *keys):
+        """A new wire between the gateway and a host; `keys` are those of `ip link add` for the gateway's end."""
         host = self.hosts[interface]
-        veth(self.gateway, interface, host.namespace, "eth0", self.mtu)
+        veth(self.gateway, interface, host.namespace, "eth0", self.mtu, *keys)
         host.configure()
         if interface == "uplink0":
             self.watch = LeakWatch(self.outside.namespace, "eth0", [EXTERNAL])
@@ -128,8 +137,8 @@ class KernelLab:
     def await_link(self, name, state):
         wait_until(lambda: self.port(name)["link"] == state, f"port {name} is {state}")
 
-    def await_log(self, *sentences):
-        wait_until(lambda: all(sentence in self.vmnatd.process.log() for sentence in sentences), f"the log says {sentences}")
+    def await_log(self, sentence):
+        wait_until(lambda: sentence in self.vmnatd.process.log(), f"the log says {sentence!r}")
 
     def kernel_counters(self) -> dict[str, int]:
         """Of all hosts, added."""
@@ -277,6 +286,22 @@ def exchange_large(ends, number=200, on_their_way=4):
                 sender.send(content)
             for number_of_it, content in enumerate(contents, first):
                 check(receiver.recv(65536) == content, f"datagram {number_of_it} is not what was sent")
+
+
+@contextlib.contextmanager
+def stopped(process):
+    """None of its threads runs in the block."""
+    process.send(signal.SIGSTOP)
+    try:
+        wait_until(lambda: set(states_of_threads(process)) == {"T"}, f"all threads of {process.name} are stopped")
+        yield
+    finally:
+        process.send(signal.SIGCONT)
+
+
+def states_of_threads(process) -> list[str]:
+    stats = pathlib.Path(f"/proc/{process.pid}/task").glob("*/stat")
+    return [stat.read_text().rsplit(")", 1)[1].split()[0] for stat in stats]
 
 
 # --- suites -----------------------------------------------------------------------------------------------------------

@@ -84,10 +84,10 @@ class Namespace:
         self.close()
 
 
-def veth(one, one_end, other, other_end, mtu=1500):
+def veth(one, one_end, other, other_end, mtu=1500, *keys):
     """A cable between two namespaces, both ends up, as the kernel makes it: what an end sends may be a super-frame, and
-    have checksums that are left to a NIC which does not exist."""
-    one.run("ip", "link", "add", one_end, "mtu", mtu, "type", "veth",
+    have checksums that are left to a NIC which does not exist. `keys` are those of `ip link add` for the first end."""
+    one.run("ip", "link", "add", one_end, *keys, "mtu", mtu, "type", "veth",
             "peer", "name", other_end, "mtu", mtu, "netns", other.path)
     for namespace, end in ((one, one_end), (other, other_end)):
         namespace.run("ip", "link", "set", end, "up")
