@@ -65,10 +65,10 @@ class Guest(NamedTuple):
 
 
 class VethLab:
-    def __init__(self, scope, mtu=1500, guests=GUESTS, networks=None, ports=None, external=(), uplink=None, **nat):
+    def __init__(self, scope, mtu=1500, guests=GUESTS, networks=None, ports=None, external=(), uplink=None, uplink_mtu=None, **nat):
         """`guests`: the network of each VM; `external`: addresses of the pools besides the uplink's. By a network's name: `nat` is what its `nat` says, `networks` has
         further keys of it; `ports` has further keys of a port, by its name; `uplink` those of the uplink. `mtu` is that
-        of the wires."""
+        of the wires, `uplink_mtu` of the uplink's if it is another one."""
         self.settling, self.mtu, self.nat = None, mtu, nat
         self.uplink = {"address": f"{config.UPLINK_ADDRESS}/24", "gateway": config.UPLINK_ROUTER, **(uplink or {})}
         self.own = self.uplink["address"].split("/")[0]
@@ -76,7 +76,7 @@ class VethLab:
         self.directory = scratch_directory(scope)
         self.gateway_side = scope.enter_context(Namespace("gateway"))
         self.wire_side = scope.enter_context(Namespace("wires"))
-        veth(self.gateway_side, "uplink0", self.wire_side, "isp0", mtu)
+        veth(self.gateway_side, "uplink0", self.wire_side, "isp0", uplink_mtu or mtu)
         self.router = Router(self.wire_side, "isp0", ROUTER_MAC, self.uplink["gateway"])
         self.watch = LeakWatch(self.wire_side, "isp0", [self.own, *external])
         self.guests = [self.guest(index, name, guests[:index - 1].count(name)) for index, name in enumerate(guests, 1)]

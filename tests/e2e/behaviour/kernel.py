@@ -49,7 +49,6 @@ class KernelGateway(Gateway):
         for guest, port in self.ports_of(network).items():
             ip("link", "set", port, "master", name)
         ip("link", "set", name, "up")
-        self.inside.run("ethtool", "-K", name, "tx", "off")
         ip("address", "add", f"{PREFIXES[network]}.1/24", "brd", f"{PREFIXES[network]}.255", "dev", name)
         for guest in self.ports_of(network):
             ip("neigh", "add", self.guests[guest].address, "lladdr", self.guests[guest].mac, "dev", name, "nud", "permanent")
