@@ -147,7 +147,6 @@ class VmnatdLab(Lab):
         run("ip", "-n", self.server_ns, "link", "add", "up0", "type", "veth", "peer", "name", "up1")
         for name, interface in ((self.server_ns, "gw0"), (self.server_ns, "up0"), (self.server_ns, "up1"),
                                 (self.client_ns, "vm0")):
-            run("ip", "netns", "exec", name, "ethtool", "-K", interface, "tx", "off")
             run("ip", "-n", name, "link", "set", interface, "up")
 
     def start_server(self, limit=16, **keys):
