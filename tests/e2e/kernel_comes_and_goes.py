@@ -43,6 +43,8 @@ def connections(lab):
     check_equal(lab.vmnatd.counters()["sessions.created"], sessions, "sessions that were made")
     for stream in streams:
         stream.finish()
+    mac = lab.link("eth0", lab.vm1.namespace)["address"]
+    wait_until(lambda: lab.vmnatd.ctl("forwards")[0]["mac"] == mac, "vm1's MAC is known to the forward", 60)
     lab.check_works()
 
 
