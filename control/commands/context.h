@@ -20,7 +20,7 @@ struct CommandContext {
   std::string config_path;
   const EalPlan& eal;
   const std::vector<PortPlan>& ports;
-  const Devices& devices;  // by PortIndex
+  Devices& devices;  // by PortIndex
   const std::optional<NicSteering>& steering;
   const conntrack::ExternalPorts& external_ports;
   const StatePublisher& states;

@@ -49,12 +49,12 @@ void add_frames(const Workers& workers, std::size_t ports, Named& named) {
   }
 }
 
-void add_devices(const Devices& devices, Named& named) {
+void add_devices(Devices& devices, Named& named) {
   std::uint64_t& deferred = named["rings.deferred"];
   std::uint64_t& connections = named["vhost.refused_connections"];
   std::uint64_t& messages = named["vhost.refused_messages"];
   std::uint64_t& missed = named["kernel.missed"];
-  for (const Device& device : devices) {
+  for (Device& device : devices) {
     if (device.interface() != nullptr) missed += device.interface()->frames_missed();
     const VhostSocket* const socket = device.vhost();
     if (socket == nullptr) continue;

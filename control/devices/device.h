@@ -64,6 +64,7 @@ class Device {
   [[nodiscard]] std::uint16_t mtu() const { return interface_ == nullptr ? UINT16_MAX : interface_->mtu(); }
   // nullptr of another kind.
   [[nodiscard]] const VhostSocket* vhost() const { return vhost_.get(); }
+  [[nodiscard]] KernelInterface* interface() { return interface_.get(); }
   [[nodiscard]] const KernelInterface* interface() const { return interface_.get(); }
   [[nodiscard]] int numa_node() const { return numa_node_; }       // kNoNode: not known, or none
   [[nodiscard]] const std::string& kind() const { return kind_; }  // "vhost-user", "kernel", "pci", "devargs"

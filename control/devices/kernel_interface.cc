@@ -149,7 +149,7 @@ dataplane::Offloads KernelInterface::offloads() const {
       .checksums = true, .tcp4_segments = true, .tcp6_segments = true, .udp_segments = takes_udp_segments()};
 }
 
-std::uint64_t KernelInterface::frames_missed() const {
+std::uint64_t KernelInterface::frames_missed() {
   for (const PacketQueue& queue : sockets_) frames_missed_ += queue.take_missed();
   return frames_missed_ + port_.frames_cut();
 }

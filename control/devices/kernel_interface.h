@@ -52,8 +52,8 @@ class KernelInterface {
   [[nodiscard]] bool is_up() const;
   [[nodiscard]] std::uint16_t mtu() const;  // the interface's, while it is there
   [[nodiscard]] dataplane::Offloads offloads() const;
-  // Frames that were lost because a ring or a socket's queue was full.
-  [[nodiscard]] std::uint64_t frames_missed() const;
+  // Frames that were lost because a ring or a socket's queue was full. The kernel forgets what it has told.
+  [[nodiscard]] std::uint64_t frames_missed();
 
  private:
   KernelInterface(Settings settings, const KernelLinks& links);
@@ -70,7 +70,7 @@ class KernelInterface {
   std::vector<PacketQueue> sockets_;
   std::vector<FileDescriptor> tap_queues_;  // instead of sockets
   // Frames missed by sockets that are closed, or counted before.
-  mutable std::uint64_t frames_missed_ = 0;
+  std::uint64_t frames_missed_ = 0;
   dataplane::KernelPort port_;
 };
 
