@@ -4,8 +4,6 @@
 
 The default network takes packets of 1500 bytes, the uplink 1400, the lab's network 1280. 203.0.113.2:5353 udp leads to
 vm1's port 53. What is sent in fragments must add up behind vmnatd to what the datagram would have become whole.
-
-The ports are net_pcap devices: for net_af_packet the kernel puts fragments together before vmnatd sees them.
 """
 
 from harness import config
@@ -22,11 +20,8 @@ PAYLOAD = bytes(range(256)) * 16  # 4096 bytes
 class FragmentLab(VethLab):
     def configuration(self):
         configuration = super().configuration()
-        configuration["uplink"] |= {"mtu": UPLINK_MTU, "device": config.pcap_device("uplink0")}
+        configuration["uplink"]["mtu"] = UPLINK_MTU
         configuration["networks"][1]["mtu"] = SMALL_MTU
-        for network in configuration["networks"]:
-            for port in network["ports"]:
-                port["device"] = config.pcap_device(port["device"])
         return configuration
 
 

@@ -33,10 +33,10 @@ class KernelLab:
         self.internet = scope.enter_context(Internet(self.directory, self.gateway_side))
         self.vm1, self.vm2 = (self.vm(scope, number) for number in (1, 2))
         default = config.network("default", f"{GATEWAY}/24",
-                                 [config.veth_port(f"vm{number}", config.pcap_device(f"port{number}")) for number in (1, 2)],
+                                 [config.veth_port(f"vm{number}", f"port{number}") for number in (1, 2)],
                                  nat={"forwards": [{"protocol": "udp", "port": 5353, "to": "192.168.122.10:53"}]})
         self.vmnatd = scope.enter_context(
-            Vmnatd(self.directory, config.configuration(self.directory, config.pcap_device("uplink0"), [default]),
+            Vmnatd(self.directory, config.configuration(self.directory, "uplink0", [default]),
                    namespace=self.gateway_side))
 
     def vm(self, scope, number) -> Namespace:

@@ -38,11 +38,10 @@ class Lab:
         if path := os.environ.get("VMNAT_RECORD"):
             scope.callback(lambda: recording.write(pathlib.Path(path), self.recorded))
 
-    def gateway(self, name, wires=""):
-        key = name, wires if name == "vmnat" else ""
-        if key not in self.gateways:
-            self.gateways[key] = GATEWAYS[name](self.scope, wires)
-        self.current = self.gateways[key]
+    def gateway(self, name):
+        if name not in self.gateways:
+            self.gateways[name] = GATEWAYS[name](self.scope)
+        self.current = self.gateways[name]
         return self.current
 
     def print_table(self):
@@ -66,7 +65,7 @@ def tried_on(name, case):
             lab.results[case.sentence][name] = f"not asked: {case.not_for_kernel}"
             raise Skipped(case.not_for_kernel)
         lab.results[case.sentence][name] = "FAILED"
-        gateway = lab.gateway(name, case.wires)
+        gateway = lab.gateway(name)
         started = time.monotonic()
         lab.results[case.sentence][name] = attempt(gateway, case)
         lab.seconds[name] += time.monotonic() - started
@@ -95,8 +94,7 @@ for gateway_name in GATEWAYS:
 
 @suite.test("vmnat: after all of this every frame is accounted for, and no inside address left by the uplink")
 def in_the_end(lab):
-    for wires in dict.fromkeys(case.wires for case in cases):
-        lab.gateway("vmnat", wires).check_in_the_end()
+    lab.gateway("vmnat").check_in_the_end()
 
 
 if __name__ == "__main__":

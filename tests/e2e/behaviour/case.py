@@ -28,17 +28,16 @@ class Case(NamedTuple):
     sentence: str
     function: object
     not_for_kernel: str = ""
-    wires: str = ""  # "pcap": vmnatd's ports are net_pcap devices
 
 
 cases: list[Case] = []
 
 
-def case(sentence, kernel="", wires="", first=False):
+def case(sentence, kernel="", first=False):
     """Registers a case; `kernel` tells why it is not for the control. `first`: it uses ports that are not Trial.port()'s,
     and must come before the gateway has chosen any."""
     def register(function):
-        cases.insert(0 if first else len(cases), Case(sentence, function, kernel, wires))
+        cases.insert(0 if first else len(cases), Case(sentence, function, kernel))
         return function
     return register
 

@@ -3,8 +3,7 @@
 
 Expectations are of the datagram: what comes out in fragments must add up to what the datagram would have become whole,
 but for its identification, which a NAT may choose. The kernel puts every datagram together before it looks at it;
-vmnatd lets fragments follow their first. Its wires are net_pcap devices here: for net_af_packet the kernel would
-put fragments together before vmnatd sees them.
+vmnatd lets fragments follow their first.
 """
 
 import itertools
@@ -20,10 +19,6 @@ from .gateway import EXTERNAL, REMOTE, STRANGER, UPLINK_MTU
 IDENTIFICATIONS = itertools.count(0x4000)
 GRE = bytes.fromhex("00000800")
 DATA = bytes(itertools.islice(itertools.cycle(range(251)), 2400))
-
-
-def fragment_case(sentence, **options):
-    return case(sentence, wires="pcap", **options)
 
 
 def pieces(frame, size=800):
@@ -93,7 +88,7 @@ FLOWS = {"UDP": lambda port: UDP(sport=port, dport=53), "TCP": lambda port: TCP(
 
 for each_name, each_l4 in FLOWS.items():
     for each_how, each_order in ORDERS.items():
-        @fragment_case(f"{each_name} in three fragments, {each_how}, leaves as its datagram would have")
+        @case(f"{each_name} in three fragments, {each_how}, leaves as its datagram would have")
         def out(t, make=each_l4, order=each_order):
             frame = t.vm1.ip(REMOTE) / make(t.port()) / DATA[:2000]
             made = pieces(frame)
@@ -101,7 +96,7 @@ for each_name, each_l4 in FLOWS.items():
 
 
 for each_how, each_order in ORDERS.items():
-    @fragment_case(f"an answer in three fragments, {each_how}, reaches the VM as its datagram would have")
+    @case(f"an answer in three fragments, {each_how}, reaches the VM as its datagram would have")
     def back(t, order=each_order):
         port = t.port()
         frame = t.open_udp(t.vm1, port) / DATA[:2000]
@@ -109,7 +104,7 @@ for each_how, each_order in ORDERS.items():
         put_pieces(t, t.router, [made[index] for index in order], t.vm1, t.back(frame, t.vm1))
 
 
-@fragment_case("two VMs' datagrams to one remote, with one identification and interleaved, are told apart (RFC 7857 10)",
+@case("two VMs' datagrams to one remote, with one identification and interleaved, are told apart (RFC 7857 10)",
                kernel="leaves both with that identification: the remote cannot tell them apart")
 def interleaved(t):
     frames = [guest.ip(REMOTE) / UDP(sport=t.port(), dport=53) / bytes([number]) / DATA[:1500]
@@ -135,13 +130,13 @@ def put_both(t, sent, wholes):
     check_equal(sorted(map(put_together, by_number.values())), sorted(plain(whole) for whole in wholes), "the datagrams")
 
 
-@fragment_case("GRE in fragments leaves by address alone")
+@case("GRE in fragments leaves by address alone")
 def other_protocol(t):
     frame = t.vm1.ip("198.19.8.1", proto=47) / GRE / DATA[:1996]
     put_pieces(t, t.vm1, pieces(frame), t.router, t.out(frame))
 
 
-@fragment_case("fragments reach a forward, and its answer in fragments leaves from the forwarded port")
+@case("fragments reach a forward, and its answer in fragments leaves from the forwarded port")
 def forwarded(t):
     frame = t.from_remote() / UDP(sport=t.port(), dport=5353) / DATA[:2000]
     put_pieces(t, t.router, pieces(frame), t.vm1, t.back(frame, t.vm1, dport=53))
@@ -149,7 +144,7 @@ def forwarded(t):
     put_pieces(t, t.vm1, pieces(answer), t.router, t.out(answer, sport=5353))
 
 
-@fragment_case("fragments to a forward by hairpin reach its VM", kernel="masquerade does not turn packets round")
+@case("fragments to a forward by hairpin reach its VM", kernel="masquerade does not turn packets round")
 def hairpin(t):
     port = t.port()
     frame = t.vm2.ip(EXTERNAL) / UDP(sport=port, dport=5353) / DATA[:2000]
@@ -157,7 +152,7 @@ def hairpin(t):
     put_pieces(t, t.vm2, pieces(frame), t.vm1, whole)
 
 
-@fragment_case("the gateway answers a ping in fragments")
+@case("the gateway answers a ping in fragments")
 def ping(t):
     frame = t.vm1.ip(t.vm1.gateway) / ICMP(id=t.port(), seq=1) / DATA[:2000]
     reply = solid(frame).copy()
@@ -166,7 +161,7 @@ def ping(t):
     put_pieces(t, t.vm1, pieces(frame), t.vm1, translated(reply, (t.vm1.gateway_mac, t.vm1.mac), hops=0))
 
 
-@fragment_case("fragments between VMs of one network are switched as they are, a later one without its first, too")
+@case("fragments between VMs of one network are switched as they are, a later one without its first, too")
 def switched(t):
     frame = t.vm1.ip(t.vm2.address) / UDP(sport=1, dport=2) / DATA[:2000]
     frame.dst = t.vm2.mac
@@ -174,7 +169,7 @@ def switched(t):
     t.put(t.vm1, made[2], made[0], vm2=[made[2], made[0]])
 
 
-@fragment_case("a later fragment without its first never leaves, and is dropped after a while")
+@case("a later fragment without its first never leaves, and is dropped after a while")
 def without_first(t):
     frame = t.vm1.ip(REMOTE) / UDP(sport=t.port(), dport=53) / DATA[:2000]
     t.put(t.vm1, *pieces(frame)[1:])
@@ -183,7 +178,7 @@ def without_first(t):
         check_equal(t.gateway.collect(), {}, "what came out meanwhile")
 
 
-@fragment_case("a fragment whose bytes have come before is dropped, and the datagram is whole all the same")
+@case("a fragment whose bytes have come before is dropped, and the datagram is whole all the same")
 def duplicate(t):
     frame = t.vm1.ip(REMOTE) / UDP(sport=t.port(), dport=53) / DATA[:1200]
     first, last = pieces(frame)
@@ -191,7 +186,7 @@ def duplicate(t):
     t.drops["fragment_duplicate"] += 1
 
 
-@fragment_case("a fragment that overlaps another does not pass (RFC 5722)")
+@case("a fragment that overlaps another does not pass (RFC 5722)")
 def overlap(t):
     frame = t.vm1.ip(REMOTE) / UDP(sport=t.port(), dport=53) / DATA[:2000]
     first, second, _ = pieces(frame)
@@ -203,7 +198,7 @@ def overlap(t):
     check(not seen and came == ([] if t.is_kernel else [0]), f"fragments at the router: {came}, elsewhere: {list(seen)}")
 
 
-@fragment_case("a first fragment without the whole TCP header does not pass (RFC 1858, RFC 3128)")
+@case("a first fragment without the whole TCP header does not pass (RFC 1858, RFC 3128)")
 def tiny(t):
     frame = t.vm1.ip(REMOTE) / TCP(sport=t.port(), dport=80, flags="S", seq=1) / DATA[:100]
     made = pieces(frame, size=16)
@@ -215,7 +210,7 @@ def tiny(t):
         t.put(t.vm1, made[0], drop="fragment_tiny")
 
 
-@fragment_case("fragments between networks are refused once, and none of them passes")
+@case("fragments between networks are refused once, and none of them passes")
 def between_networks(t):
     frame = t.vm1.ip(t.vm5.address) / UDP(sport=t.port(), dport=53) / DATA[:1200]
     first, last = pieces(frame)
@@ -226,14 +221,14 @@ def between_networks(t):
           kernel=Differs("refuses the datagram put together", vm1=[rejected(whole, t.vm1.gateway)]))
 
 
-@fragment_case("a fragment from another's address does not leave")
+@case("a fragment from another's address does not leave")
 def spoofed(t):
     frame = t.vm1.ip(REMOTE, src="10.1.2.3") / UDP(sport=t.port(), dport=53) / DATA[:1200]
     first, last = pieces(frame)
     t.put(t.vm1, first, last, drop="source_foreign", drops=2)
 
 
-@fragment_case("unsolicited fragments from outside reach nobody; their sender is told once")
+@case("unsolicited fragments from outside reach nobody; their sender is told once")
 def unsolicited(t):
     frame = t.from_remote(STRANGER) / UDP(sport=53, dport=t.port()) / DATA[:1200]
     first, last = pieces(frame)
@@ -244,7 +239,7 @@ def unsolicited(t):
           kernel=Differs("quotes the datagram put together", router=[Error(PORT_UNREACHABLE, whole, EXTERNAL)]))
 
 
-@fragment_case("a packet larger than the uplink's MTU leaves in fragments that are not (RFC 4787 REQ-13a)")
+@case("a packet larger than the uplink's MTU leaves in fragments that are not (RFC 4787 REQ-13a)")
 def too_big(t):
     port = t.port()
     for l4 in (UDP(sport=port, dport=53), TCP(sport=port, dport=80, flags="S", seq=1), ICMP(id=port)):

@@ -20,8 +20,7 @@ def bridge(network) -> str:
 
 
 class KernelGateway(Gateway):
-    def __init__(self, scope, wires=""):
-        del wires  # the kernel sees fragments on any
+    def __init__(self, scope):
         super().__init__(scope, "kernel")
         scope.callback(self.close)
         with self.inside.entered():

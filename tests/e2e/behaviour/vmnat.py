@@ -27,8 +27,7 @@ OWNED = {"vm6": {"guard": "on", "mac": "52:54:00:aa:00:06", "address": f"{PREFIX
 
 
 class VmnatGateway(Gateway):
-    def __init__(self, scope, wires=""):
-        self.pcap = wires == "pcap"
+    def __init__(self, scope):
         super().__init__(scope, "vmnat")
         scope.callback(self.close)
         self.watch = LeakWatch(self.wires, "isp0", [EXTERNAL])
@@ -42,17 +41,14 @@ class VmnatGateway(Gateway):
     def configuration(self, directory):
         networks = []
         for name, prefix in PREFIXES.items():
-            ports = [config.veth_port(guest, self.device(port)) | OWNED.get(guest, {})
+            ports = [config.veth_port(guest, port) | OWNED.get(guest, {})
                      for guest, port in self.ports_of(name).items()]
             keys = {"nat": NAT[name]} if name in NAT else {}
             networks.append(config.network(name, f"{prefix}.1/24", ports, mac=MACS[name],
                                            forward="none" if name == "alone" else "nat", **keys))
-        made = config.configuration(directory, self.device("uplink0"), networks)
+        made = config.configuration(directory, "uplink0", networks)
         made["uplink"]["mtu"] = UPLINK_MTU
         return made
-
-    def device(self, interface):
-        return config.pcap_device(interface) if self.pcap else interface
 
     def settle(self):
         """Everybody is known: the VMs to the switch, the forwards' VMs and the next hops by ARP."""

@@ -41,10 +41,5 @@ def veth_port(name, device):
     return {"name": name, "device": device}
 
 
-def pcap_device(interface):
-    """A kernel interface that hands over fragments as they are; slower than vmnatd's own way."""
-    return f"net_pcap_{interface},iface={interface}"
-
-
 def dhcp(first, last, **keys):
     return {"ranges": [f"{first}-{last}"], "lease_time": "1h", "dns": ["9.9.9.9"], **keys}
