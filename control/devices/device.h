@@ -60,6 +60,8 @@ class Device {
   [[nodiscard]] std::uint16_t open_transmit_queues() const;
   // What it does for frames that it transmits; of a vhost-user port, what the guest has agreed to take.
   [[nodiscard]] dataplane::Offloads offloads() const;
+  // Changes when it has gone and come back, however fast.
+  [[nodiscard]] std::uint32_t openings() const { return interface_ == nullptr ? 0 : interface_->openings(); }
   // The largest IP packet that it bears now, where it is not ours to say.
   [[nodiscard]] std::uint16_t mtu() const { return interface_ == nullptr ? UINT16_MAX : interface_->mtu(); }
   // nullptr of another kind.

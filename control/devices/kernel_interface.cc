@@ -75,7 +75,8 @@ Result<void> KernelInterface::open_queues(const KernelLink& link) {
 }
 
 Result<bool> KernelInterface::attach(const KernelLink& link) {
-  if (link.kind != "tun" || link.has_carrier) return false;
+  const bool is_tap = link.kind == "tun" && !link.mac.is_zero();  // a TUN has none
+  if (!is_tap || link.has_carrier) return false;
   auto attached = attach_to_tap(settings_.interface, settings_.queues);
   if (!attached) return tl::unexpected(attached.error());
   tap_queues_ = std::move(*attached);
@@ -118,10 +119,16 @@ void KernelInterface::close_queues() {
   index_ = 0;
 }
 
+// An interface that is deleted and made again may have the same index.
+bool KernelInterface::are_queues_alive() const {
+  return std::ranges::all_of(sockets_, &PacketQueue::is_bound) &&
+         std::ranges::all_of(tap_queues_, is_attached);
+}
+
 void KernelInterface::follow() {
   const KernelLink* const link = links_.find(settings_.interface);
   const int index = link == nullptr ? 0 : link->index;
-  if (index == index_) return;
+  if (index == index_ && are_queues_alive()) return;
   close_queues();
   was_down_ = false;  // another one is not ours to put down
   if (link == nullptr) return spdlog::warn("{}: interface {} is gone", settings_.name, settings_.interface);

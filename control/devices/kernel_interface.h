@@ -49,6 +49,8 @@ class KernelInterface {
   [[nodiscard]] bool spreads_by_port() const {
     return settings_.spread == PacketQueue::Spread::DestinationPorts && sockets_.size() > 1;
   }
+  // How many times it was opened: it may have gone and come back between two looks.
+  [[nodiscard]] std::uint32_t openings() const { return port_.openings(); }
   [[nodiscard]] bool is_up() const;
   [[nodiscard]] std::uint16_t mtu() const;  // the interface's, while it is there
   [[nodiscard]] dataplane::Offloads offloads() const;
@@ -61,6 +63,7 @@ class KernelInterface {
   Result<void> open_sockets(const KernelLink& link);
   Result<bool> attach(const KernelLink& link);  // false: it is no TAP, or another one's
   void close_queues();
+  [[nodiscard]] bool are_queues_alive() const;
 
   Settings settings_;
   const KernelLinks& links_;

@@ -49,11 +49,11 @@ sockaddr_ll address_of(int interface_index) {
   return address;
 }
 
-bool is_ethernet(const FileDescriptor& socket) {
+sockaddr_ll address_of(const FileDescriptor& socket) {
   sockaddr_ll address{};
   socklen_t length = sizeof address;
-  return getsockname(socket.number(), reinterpret_cast<sockaddr*>(&address), &length) == 0 &&
-         address.sll_hatype == ARPHRD_ETHER;
+  getsockname(socket.number(), reinterpret_cast<sockaddr*>(&address), &length);
+  return address;
 }
 
 // The program's answer, modulo the number of sockets, is the socket. Offsets count from the IP header.
@@ -96,7 +96,8 @@ Result<PacketQueue> PacketQueue::open(int interface_index) {
   const sockaddr_ll address = address_of(interface_index);
   if (bind(socket.number(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
     return failure("cannot bind a packet socket");
-  if (!is_ethernet(socket)) return tl::unexpected(Error{"", "is no Ethernet interface"});
+  if (address_of(socket).sll_hatype != ARPHRD_ETHER)
+    return tl::unexpected(Error{"", "is no Ethernet interface"});
   return queue;
 }
 
@@ -143,6 +144,10 @@ Result<int> PacketQueue::join(std::optional<int> group, Spread spread) const {
   if (getsockopt(socket_.number(), SOL_PACKET, PACKET_FANOUT, &joined, &length) != 0)
     return failure("its queues cannot share what arrives");
   return joined & 0xffff;
+}
+
+bool PacketQueue::is_bound() const {
+  return address_of(socket_).sll_ifindex > 0;
 }
 
 unsigned PacketQueue::take_missed() const {

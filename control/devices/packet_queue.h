@@ -31,6 +31,8 @@ class PacketQueue {
   };
   [[nodiscard]] Result<int> join(std::optional<int> group, Spread spread) const;
 
+  // False once the interface that it was bound to has gone, also when another one has its index now.
+  [[nodiscard]] bool is_bound() const;
   [[nodiscard]] int descriptor() const { return socket_.number(); }
   [[nodiscard]] std::byte* ring() const { return ring_; }
   // Frames that the ring had no room for, since the last time it was asked.

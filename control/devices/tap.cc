@@ -50,4 +50,9 @@ Result<std::vector<FileDescriptor>> attach_to_tap(const std::string& interface, 
   return attached;
 }
 
+bool is_attached(const FileDescriptor& queue) {
+  ifreq answer{};
+  return ioctl(queue.number(), TUNGETIFF, &answer) == 0;
+}
+
 }  // namespace vmnat::control

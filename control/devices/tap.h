@@ -14,4 +14,7 @@ namespace vmnat::control {
 // Empty: another one is attached to it already.
 Result<std::vector<FileDescriptor>> attach_to_tap(const std::string& interface, unsigned queues);
 
+// False once the TAP has gone.
+bool is_attached(const FileDescriptor& queue);
+
 }  // namespace vmnat::control

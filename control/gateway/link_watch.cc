@@ -12,7 +12,8 @@ LinkWatch::Seen LinkWatch::seen_of(const Device& device) {
   return {.is_up = true,
           .offloads = device.offloads(),
           .transmit_queues = device.open_transmit_queues(),
-          .mtu = device.mtu()};
+          .mtu = device.mtu(),
+          .openings = device.openings()};
 }
 
 std::vector<LinkWatch::Change> LinkWatch::look(SteadyTime now) {
@@ -24,7 +25,10 @@ std::vector<LinkWatch::Change> LinkWatch::look(SteadyTime now) {
     has_changed_ = true;
     if (seen_[i].mtu != before.mtu) tell_mtu(i, now);
     const bool is_up = seen_[i].is_up;
-    if (is_up == before.is_up) continue;
+    if (is_up && before.is_up && seen_[i].openings != before.openings)
+      changes.push_back({static_cast<PortIndex>(i), false});  // it was, unseen
+    else if (is_up == before.is_up)
+      continue;
     changes.push_back({static_cast<PortIndex>(i), is_up});
     log_.log(spdlog::level::info, {"link", ports_[i].name}, now, "port {} is {}", ports_[i].name,
              is_up ? "up" : "down");

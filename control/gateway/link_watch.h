@@ -41,6 +41,7 @@ class LinkWatch {
     dataplane::Offloads offloads{};
     std::uint16_t transmit_queues = 1;  // open ones
     std::uint16_t mtu = UINT16_MAX;     // of its interface
+    std::uint32_t openings = 0;
     bool operator==(const Seen&) const = default;
   };
   static Seen seen_of(const Device& device);

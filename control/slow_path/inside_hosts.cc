@@ -13,7 +13,11 @@ namespace vmnat::control {
 // The targets of forwards are asked for before the first frame for them comes, so that none has to wait.
 InsideHosts::InsideHosts(const config::Config& config, const std::vector<PortPlan>& ports,
                          const StatePublisher& states, LogBudget& log, SteadyTime now)
-    : ports_(ports), states_(states), log_(log), has_changed_(states.current().networks.size()) {
+    : ports_(ports),
+      states_(states),
+      log_(log),
+      asking_(states.current().networks.size()),
+      has_changed_(states.current().networks.size()) {
   for (const dataplane::Network& network : states.current().networks)
     neighbors_.emplace_back(network.mac, network.gateway.address);
   for (const ForwardPlan& forward : plan_forwards(config))
@@ -48,6 +52,10 @@ void InsideHosts::ask(NetworkIndex network, net::Ipv4Addr address, Injector& inj
 
 void InsideHosts::advance(SteadyTime now) {
   for (std::size_t i = 0; i < neighbors_.size(); ++i) {
+    if (asking_[i].is_due && now >= asking_[i].next) {
+      neighbors_[i].link_returned(now);
+      asking_[i] = {.next = now + std::chrono::seconds(1)};
+    }
     neighbors_[i].advance(now);
     if (neighbors_[i].take_changed()) has_changed_[i] = true;
   }

@@ -6,6 +6,7 @@
 // that resolve next hops on the uplink's link, one for each network.
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <vector>
 
@@ -35,6 +36,13 @@ class InsideHosts {
   void wait_for_host(net::Ipv4Addr host, const FrameBytes& frame, PortIndex from, SteadyTime now);
   // Asks a network who has an address, for others: the answer is not kept.
   void ask(NetworkIndex network, net::Ipv4Addr address, Injector& injector);
+  // Whoever is behind the port may have another MAC now. Each network is asked anew once a second at most: a VM
+  // can come and go as fast as it likes.
+  void link_came_up(PortIndex port, SteadyTime now) {
+    Asking& asking = asking_[ports_[port].network];
+    asking.next = std::max(asking.next, now);
+    asking.is_due = true;
+  }
   void advance(SteadyTime now);
 
   // The state that was filled in last is out of date.
@@ -58,7 +66,12 @@ class InsideHosts {
   const StatePublisher& states_;
   LogBudget& log_;
   std::vector<Neighbors> neighbors_;  // by network
-  std::vector<bool> has_changed_;     // the same
+  struct Asking {
+    bool is_due = false;
+    SteadyTime next{};  // not before
+  };
+  std::vector<Asking> asking_;     // the same
+  std::vector<bool> has_changed_;  // the same
   std::uint64_t requests_ = 0;
   std::uint64_t gateway_claims_ = 0;
 };

@@ -65,7 +65,11 @@ void SlowPath::follow_links(SteadyTime now) {
   for (const auto& [port, is_up] : links_.look(now)) {
     last_heard_ = now;
     tables_.follow_link(port, is_up);
-    if (is_up && port == kUplinkPort) uplink_.link_came_up(now);
+    if (!is_up) continue;
+    if (port == kUplinkPort)
+      uplink_.link_came_up(now);
+    else
+      inside_.link_came_up(port, now);
   }
 }
 

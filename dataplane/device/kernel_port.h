@@ -53,6 +53,7 @@ class KernelPort {
   TapQueue& tap(unsigned queue) { return queues_[queue].tap; }
 
   // Any thread.
+  [[nodiscard]] std::uint32_t openings() const { return generation_.load(std::memory_order_relaxed); }
   [[nodiscard]] bool is_open() const { return is_open_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t frames_cut() const {
     std::uint64_t sum = 0;

@@ -44,7 +44,7 @@ def connections(lab):
     for stream in streams:
         stream.finish()
     mac = lab.link("eth0", lab.vm1.namespace)["address"]
-    wait_until(lambda: lab.vmnatd.ctl("forwards")[0]["mac"] == mac, "vm1's MAC is known to the forward", 60)
+    wait_until(lambda: lab.vmnatd.ctl("forwards")[0]["mac"] == mac, "vm1's MAC is known to the forward", 10)
     lab.check_works()
 
 
@@ -93,6 +93,16 @@ def another_unseen(lab, interface):
     with told(lab, interface, "back"), stopped(lab.vmnatd.process):
         lab.gateway.run("ip", "link", "delete", interface)
         lab.plug_in(interface)
+    lab.await_link(PORTS[interface], "up")
+
+
+@each_interface("{} is deleted and made again with the same index while vmnatd does not look")
+def same_index(lab, interface):
+    index = lab.link(interface)["ifindex"]
+    with told(lab, interface, "back"), stopped(lab.vmnatd.process):
+        lab.gateway.run("ip", "link", "delete", interface)
+        lab.plug_in(interface, "index", index)
+    check_equal(lab.link(interface)["ifindex"], index, "its index")
     lab.await_link(PORTS[interface], "up")
 
 

@@ -78,7 +78,7 @@ def killed(_lab):
 REFUSED = (
     ("nothere", (), 2, "uplink: there is no kernel interface nothere"),
     ("lo", (), 2, "uplink: lo: is no Ethernet interface"),
-    ("tun0", ("ip", "tuntap", "add", "tun0", "mode", "tun"), 2, "uplink: tun0: "),
+    ("tun0", ("ip", "tuntap", "add", "tun0", "mode", "tun"), 2, "uplink: tun0: is no Ethernet interface"),
     ("a-name-too-long0", (), 1, "a kernel interface of at most 15 characters"),
 )
 
