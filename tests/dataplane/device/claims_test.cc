@@ -29,6 +29,12 @@ NetHeader in_segments(std::uint16_t size, std::uint8_t type = NetHeader::kTcp4) 
   return header;
 }
 
+NetHeader in_datagrams(std::uint16_t size) {
+  NetHeader header = in_segments(size, NetHeader::kUdpSegments);
+  header.checksum_offset = 6;
+  return header;
+}
+
 Packet to_server() {
   return Packet().from(vm_mac(1), kVm1Address, 40000).to(kRedMac, kServer, 80);
 }
@@ -132,7 +138,14 @@ std::vector<Case> cases() {
       {"IPv6 segments of IPv4", in_segments(1448, NetHeader::kTcp6), large, Becomes::Refused, 9'054},
       {"TCP segments of UDP", in_segments(1448), udp, Becomes::Refused, 142},
       {"datagrams to be fragmented", in_segments(1448, NetHeader::kUdp), udp, Becomes::Refused, 142},
-      {"a kind that nobody offered", in_segments(1448, 5), large, Becomes::Refused, 9'054},
+      {"datagrams", in_datagrams(40), udp, Becomes::SuperFrame, 142},
+      {"datagrams of one byte", in_datagrams(1), udp, Becomes::SuperFrame, 142},
+      {"datagrams of nothing", in_datagrams(0), udp, Becomes::Refused, 142},
+      {"one datagram", in_datagrams(100), udp, Becomes::Partial, 142},
+      {"datagrams of one byte, but too many", in_datagrams(1), to_server().payload(257).udp().frame(),
+       Becomes::Refused, 299},
+      {"datagrams of TCP", in_segments(1448, NetHeader::kUdpSegments), large, Becomes::Refused, 9'054},
+      {"a kind that nobody offered", in_segments(1448, 6), large, Becomes::Refused, 9'054},
       {"a super-frame whose sum is elsewhere", cut_elsewhere, large, Becomes::Refused, 9'054},
       {"a fragment", in_segments(1448),
        to_server().payload(4'000).tcp(TcpHeader::kAck).fragment(0x2000).frame(), Becomes::Refused, 4'054},
