@@ -3,7 +3,7 @@
 """What a guest says of its frames, by virtio's header and by IP's lengths, is held against their bytes.
 
     default   192.168.122.1/24   vm1 .10, vm2 .11 (the test speaks vhost-user, harness/vhost_user.py)
-    uplink    203.0.113.2/24     router 203.0.113.1 on a veth, MTU 1500
+    uplink    203.0.113.2/24     router 203.0.113.1 on a veth, MTU 1500, by a driver that leaves all to do here
 """
 
 import struct
@@ -52,7 +52,7 @@ class Lab:
         ports = [config.vhost_user_port(name, path, mode="server") for name, path in paths.items()]
         network = config.network("default", f"{GATEWAY}/24", ports)
         self.vmnatd = scope.enter_context(
-            Vmnatd(directory, config.configuration(directory, "uplink0", [network]), namespace=gateway))
+            Vmnatd(directory, config.configuration(directory, "net_af_packet0,iface=uplink0", [network]), namespace=gateway))
         self.guests = {name: scope.enter_context(VhostUserGuest(path, MACS[name])) for name, path in paths.items()}
         wait_until(lambda: all(port["link"] == "up" for port in self.vmnatd.ctl("ports")), "all links are up")
         self.gateway_mac = self.ask("vm1")
