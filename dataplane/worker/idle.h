@@ -9,7 +9,7 @@
 //
 // It wakes by itself for what time brings (longest_sleep() in worker.cc), looks round, and sleeps on.
 //
-// Where a port cannot wake it (DPDK's, or a guest's rings that librte_vhost drives) it sleeps by the clock,
+// Where a port cannot wake it (DPDK's, a kernel interface, or a guest's rings that librte_vhost drives) it sleeps by the clock,
 // for an eighth of the silence so far, at most 2 ms: resting delays the first frame after a pause by no more
 // than an eighth of the pause. Example: after 1 ms of silence 125 us, from 16 ms on 2 ms.
 #pragma once
