@@ -21,7 +21,7 @@ import threading
 from harness import config
 from harness.daemon import Vmnatd
 from harness.namespace import LeakWatch, Namespace, veth
-from harness.tap import check, check_equal, comment, scratch_directory
+from harness.tap import check, check_equal, for_one_subtest, scratch_directory
 from harness.waiting import PATIENCE, wait_until
 
 GATEWAY, GATEWAY_MAC = "192.168.122.1", "52:54:00:00:01:01"
@@ -308,15 +308,8 @@ def states_of_threads(process) -> list[str]:
 
 @contextlib.contextmanager
 def lab_with(make=KernelLab, **keys):
-    """A lab for one subtest; when that fails it tells what it knows, before it is taken down."""
-    with contextlib.ExitStack() as scope:
-        lab = make(scope, **keys)
-        try:
-            yield lab
-        except Exception:
-            comment(lab.evidence())
-            raise
-        lab.vmnatd.check_accounting()
+    with for_one_subtest(lambda scope: make(scope, **keys)) as lab:
+        yield lab
         check_equal(lab.leaks(), [], "frames with a foreign source on the uplink")
 
 

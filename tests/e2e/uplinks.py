@@ -12,7 +12,7 @@ import contextlib
 from harness import config
 from harness.daemon import Vmnatd
 from harness.namespace import Namespace, veth
-from harness.tap import Suite, check, check_equal, comment, scratch_directory
+from harness.tap import Suite, check, check_equal, for_one_subtest, scratch_directory
 from harness.waiting import wait_until
 from harness.wire import ARP, ICMP, IP, TCP, UDP, Ether, Raw, Router, Wire, check_checksums
 from scapy.layers.dhcp import BOOTP, DHCP
@@ -24,19 +24,6 @@ HEADERS = 28  # of IPv4 and UDP
 MTUS = (1504, 1793, 3000, 9000, 9600)
 
 suite = Suite(lambda scope: None)
-
-
-@contextlib.contextmanager
-def for_one_subtest(make):
-    """What `make` sets up in a scope; when the subtest fails it tells what it knows, before it is taken down."""
-    with contextlib.ExitStack() as inner:
-        lab = make(inner)
-        try:
-            yield lab
-        except Exception:
-            comment(lab.evidence())
-            raise
-        lab.vmnatd.check_accounting()
 
 
 @contextlib.contextmanager

@@ -116,6 +116,19 @@ def explain(problem):
             "".join(traceback.format_exception(problem, limit=-4)))
 
 
+@contextlib.contextmanager
+def for_one_subtest(make):
+    """The lab that `make` sets up in a scope; when the subtest fails it tells what it knows, before it is taken down."""
+    with contextlib.ExitStack() as inner:
+        lab = make(inner)
+        try:
+            yield lab
+        except Exception:
+            comment(lab.evidence())
+            raise
+        lab.vmnatd.check_accounting()
+
+
 def comment(text):
     for line in text.splitlines():
         print(f"# {line}")
