@@ -41,6 +41,7 @@ Result<std::unique_ptr<KernelInterface>> KernelInterface::open(Settings settings
   if (!prepare_worker_barrier())
     return failure(settings.name, "kernel interfaces need the membarrier system call (Linux 4.14 or newer)");
   std::unique_ptr<KernelInterface> opened(new KernelInterface(std::move(settings), links));
+  opened->link_ = *link;
   opened->mac_ = link->mac;
   if (auto done = opened->open_queues(*link); !done) return tl::unexpected(done.error());
   if (!opened->tap_queues_.empty()) opened->mac_ = net::mac_made_from(opened->settings_.interface);
@@ -55,12 +56,11 @@ Result<std::unique_ptr<KernelInterface>> KernelInterface::open(Settings settings
 }
 
 KernelInterface::KernelInterface(Settings settings, const KernelLinks& links)
-    : settings_(std::move(settings)), links_(links) {}
+    : settings_(std::move(settings)), links_(links), takes_udp_segments_(takes_udp_segments()) {}
 
 KernelInterface::~KernelInterface() {
   close_queues();
-  const KernelLink* const link = links_.find(settings_.interface);
-  if (was_down_ && link != nullptr && link->is_up) set_link_up(settings_.interface, false);
+  if (was_down_ && link_.is_up) set_link_up(settings_.interface, false);
 }
 
 Result<void> KernelInterface::open_queues(const KernelLink& link) {
@@ -127,7 +127,8 @@ bool KernelInterface::are_queues_alive() const {
 
 void KernelInterface::follow() {
   const KernelLink* const link = links_.find(settings_.interface);
-  const int index = link == nullptr ? 0 : link->index;
+  link_ = link == nullptr ? KernelLink{} : *link;
+  const int index = link_.index;
   if (index == index_ && are_queues_alive()) return;
   close_queues();
   was_down_ = false;  // another one is not ours to put down
@@ -141,19 +142,17 @@ void KernelInterface::follow() {
 }
 
 bool KernelInterface::is_up() const {
-  const KernelLink* const link = links_.find(settings_.interface);
-  return port_.is_open() && link != nullptr && link->has_carrier;
+  return port_.is_open() && link_.has_carrier;
 }
 
 std::uint16_t KernelInterface::mtu() const {
   constexpr unsigned kMost = std::numeric_limits<std::uint16_t>::max();
-  const KernelLink* const link = links_.find(settings_.interface);
-  return static_cast<std::uint16_t>(link == nullptr ? kMost : std::min(link->mtu, kMost));
+  return static_cast<std::uint16_t>(link_.index == 0 ? kMost : std::min(link_.mtu, kMost));
 }
 
 dataplane::Offloads KernelInterface::offloads() const {
   return {
-      .checksums = true, .tcp4_segments = true, .tcp6_segments = true, .udp_segments = takes_udp_segments()};
+      .checksums = true, .tcp4_segments = true, .tcp6_segments = true, .udp_segments = takes_udp_segments_};
 }
 
 std::uint64_t KernelInterface::frames_missed() {
