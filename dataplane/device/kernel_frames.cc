@@ -11,9 +11,7 @@ using virtio::NetHeader;
 
 // Who cuts TCP must know of CWR, which only the first segment may have (RFC 3168 6.1.2).
 NetHeader header_for_kernel(rte_mbuf* frame) {
-  constexpr std::uint64_t kMarks =
-      RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG | RTE_MBUF_F_TX_IP_CKSUM;
-  if ((frame->ol_flags & kMarks) == 0) return {};
+  if ((frame->ol_flags & RTE_MBUF_F_TX_L4_MASK) == 0) return {};
   NetHeader header = virtio_header_of(frame);
   if ((frame->ol_flags & RTE_MBUF_F_TX_TCP_SEG) == 0) return header;
   const auto* const tcp = rte_pktmbuf_mtod_offset(frame, const net::TcpHeader*, header.checksum_start);

@@ -8,12 +8,12 @@
 #include <sys/uio.h>
 
 #include "dataplane/device/virtio.h"
+#include "dataplane/frame/packet.h"
 
 namespace vmnat::dataplane {
 
 inline constexpr std::size_t kKernelHeaderBytes = virtio::kShortNetHeader;
-inline constexpr std::uint32_t kLongestFrame = 65535 + 14 + 2 * 4;  // IP packet, Ethernet header, two tags
-inline constexpr unsigned kMostFrameBuffers = kLongestFrame / 2048 + 2;  // that hold it
+inline constexpr unsigned kMostFrameBuffers = kLongestFrame / 2048 + 2;  // that hold a frame
 
 // For a frame that leaves, as its marks say.
 virtio::NetHeader header_for_kernel(rte_mbuf* frame);

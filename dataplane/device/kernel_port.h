@@ -16,7 +16,6 @@
 #include "base/cache_line.h"
 #include "dataplane/device/packet_socket.h"
 #include "dataplane/device/tap_queue.h"
-#include "dataplane/device/wake_source.h"
 #include "dataplane/device/worker_gate.h"
 
 namespace vmnat::dataplane {
@@ -36,13 +35,9 @@ class KernelPort {
     return result;
   }
 
-  // The worker of a queue, around its sleep: as BurstPort has them. Its descriptors tell of frames at any time.
-  WakeSource ask_to_wake(std::uint16_t queue, std::uint32_t known);
-  [[nodiscard]] bool has_waiting(std::uint16_t queue);
-
   // Control: close(), until not is_in_use(): sockets or TAP queues may be opened and closed -> open().
   void open() {
-    generation_.fetch_add(1, std::memory_order_relaxed);
+    openings_.fetch_add(1, std::memory_order_relaxed);
     is_open_.store(true, std::memory_order_release);
   }
   void close() { is_open_.store(false, std::memory_order_relaxed); }
@@ -53,7 +48,7 @@ class KernelPort {
   TapQueue& tap(unsigned queue) { return queues_[queue].tap; }
 
   // Any thread.
-  [[nodiscard]] std::uint32_t openings() const { return generation_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint32_t openings() const { return openings_.load(std::memory_order_relaxed); }
   [[nodiscard]] bool is_open() const { return is_open_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t frames_cut() const {
     std::uint64_t sum = 0;
@@ -77,7 +72,7 @@ class KernelPort {
   }
 
   std::atomic<bool> is_open_{false};
-  std::atomic<std::uint32_t> generation_{0};  // of the descriptors; 0: never open
+  std::atomic<std::uint32_t> openings_{0};
   std::array<Queue, kMostQueues> queues_;
 };
 

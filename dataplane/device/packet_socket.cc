@@ -42,14 +42,6 @@ bool make_room(rte_mbuf* frame, std::uint32_t length, rte_mempool* pool) {
   return true;
 }
 
-void make_empty(rte_mbuf* frame) {
-  rte_pktmbuf_free(frame->next);
-  frame->next = nullptr;
-  frame->nb_segs = 1;
-  frame->data_len = 0;
-  frame->pkt_len = 0;
-}
-
 // The kernel takes a frame's outer VLAN tag off it.
 [[gnu::cold]] void put_tag_back(rte_mbuf* frame, NetHeader& header, net::Be16 type, net::Be16 tag) {
   frame->data_off = static_cast<std::uint16_t>(frame->data_off - kTagBytes);  // a fresh one has the room
@@ -142,10 +134,6 @@ void PacketSocket::close() {
 
 PacketSocket::Slot PacketSocket::slot(unsigned number) const {
   return Slot(ring_ + (number & mask_) * kSlotBytes);
-}
-
-bool PacketSocket::has_waiting() const {
-  return slot(next_).is_ours();
 }
 
 std::uint16_t PacketSocket::take(rte_mempool* pool, rte_mbuf** frames, std::uint16_t most) {

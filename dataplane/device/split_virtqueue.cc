@@ -10,14 +10,13 @@
 
 #include "dataplane/device/claims.h"
 #include "dataplane/device/offload.h"
+#include "dataplane/frame/packet.h"
 
 namespace vmnat::dataplane {
 namespace {
 
 using virtio::NetHeader;
 
-constexpr std::uint32_t kLongestFrame = 65535 + 14 + 2 * 4;  // an IP packet, its Ethernet header, two tags
-constexpr std::uint32_t kShortestFrame = 60;  // a receive buffer that cannot hold it is of no use
 constexpr std::uint64_t kTransmitMarks =
     RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_IP_CKSUM;
 
@@ -78,14 +77,6 @@ const std::byte* data_of(const rte_mbuf* segment) {
     bytes -= size;
   }
   return true;
-}
-
-void make_empty(rte_mbuf* frame) {
-  rte_pktmbuf_free(frame->next);
-  frame->next = nullptr;
-  frame->nb_segs = 1;
-  frame->data_len = 0;
-  frame->pkt_len = 0;
 }
 
 }  // namespace

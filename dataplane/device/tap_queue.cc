@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <poll.h>
 #include <unistd.h>
 
 namespace vmnat::dataplane {
@@ -14,11 +13,6 @@ void TapQueue::close() {
   descriptor_ = -1;
   rte_pktmbuf_free_bulk(room_.data() + room_.size() - ready_, ready_);
   ready_ = 0;
-}
-
-bool TapQueue::has_waiting() const {
-  pollfd entry{.fd = descriptor_, .events = POLLIN, .revents = 0};
-  return poll(&entry, 1, 0) > 0 && (entry.revents & POLLIN) != 0;
 }
 
 bool TapQueue::has_room(rte_mempool* pool) {

@@ -29,8 +29,6 @@ class TapQueue {
   void open(int descriptor) { descriptor_ = descriptor; }
   void close();
   [[nodiscard]] bool is_open() const { return descriptor_ >= 0; }
-  [[nodiscard]] int descriptor() const { return descriptor_; }  // readable when frames have arrived
-  [[nodiscard]] bool has_waiting() const;                       // they have
 
   // As PacketSocket's.
   std::uint16_t take(rte_mempool* pool, rte_mbuf** frames, std::uint16_t most);

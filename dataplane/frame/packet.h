@@ -22,6 +22,8 @@ using conntrack::Session;
 
 inline constexpr unsigned kBurstSize = 32;
 inline constexpr std::uint32_t kShortestFrame = 60;  // of Ethernet, without FCS
+inline constexpr std::uint32_t kLongestFrame =
+    65535 + 14 + 2 * 4;  // an IP packet, its Ethernet header, two tags
 
 // The frame's kind, as far as later steps distinguish it. From Tcp on, the FlowKey is filled in.
 enum class PacketKind : std::uint8_t {
@@ -134,6 +136,15 @@ inline FrameNote& note_of(rte_mbuf* frame) {
   last->next = nullptr;
   frame->nb_segs = buffers;
   frame->pkt_len = length;
+}
+
+// Of a chain one buffer is left, without a byte.
+[[gnu::cold]] inline void make_empty(rte_mbuf* frame) {
+  rte_pktmbuf_free(frame->next);
+  frame->next = nullptr;
+  frame->nb_segs = 1;
+  frame->data_len = 0;
+  frame->pkt_len = 0;
 }
 
 // Cuts off what lies behind the first `length` bytes, of which there is one at least.

@@ -107,7 +107,6 @@ EXCUSED = {
     ('dataplane/device/packet_socket.cc', 'linux/if_ether.h'),
     ('dataplane/device/packet_socket.cc', 'linux/if_packet.h'),
     ('dataplane/device/packet_socket.cc', 'sys/socket.h'),  # by packet sockets,
-    ('dataplane/device/tap_queue.cc', 'poll.h'),
     ('dataplane/device/tap_queue.cc', 'unistd.h'),         # and by TAP queues
     ('dataplane/worker/idle.cc', 'sys/prctl.h'),           # a worker that rests asks for exact sleeps
     ('dataplane/worker/idle.cc', 'time.h'),                # nanosleep
