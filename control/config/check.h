@@ -27,8 +27,7 @@ class Unique {
     const Position at = findings_.marks.at(path);
     const auto [first, is_new] = seen_.emplace(value, at);
     if (!is_new)
-      findings_.complain(
-          at, what_ + " " + text + " is already used at line " + std::to_string(first->second.line));
+      findings_.complain(at, what_ + " " + text + " is already used " + findings_.place(first->second, at));
   }
 
  private:

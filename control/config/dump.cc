@@ -6,14 +6,51 @@
 #include <yaml-cpp/emitter.h>
 
 #include "control/config/keys_network.h"
+#include "control/config/section.h"
 
 namespace vmnat::config {
 namespace {
 
-using YAML::Emitter;
+// What is written, and the remarks behind its lines. A path as a Section names it; within a line there are none.
+class Page {
+ public:
+  explicit Page(const Origins* origins) : origins_(origins) {}
+
+  YAML::Emitter& out() { return out_; }
+  [[nodiscard]] std::string text() const { return std::string{out_.c_str()} + '\n'; }
+
+  // "# script"
+  void remark(const std::string& path) {
+    if (is_remarked(path)) out_ << YAML::Comment(std::string{to_text(origin_of(path))});
+  }
+  // "# 203.0.113.7: script", of elements that stand in one line.
+  template <typename Text>
+  void remark_elements(const std::string& path, std::size_t count, Text text_of_element) {
+    std::string all;
+    for (std::size_t i = 0; i < count; ++i)
+      if (const std::string element = indexed(path, i); is_remarked(element))
+        all +=
+            (all.empty() ? "" : ", ") + text_of_element(i) + ": " + std::string{to_text(origin_of(element))};
+    if (!all.empty()) out_ << YAML::Comment(all);
+  }
+  [[nodiscard]] bool is_default(const std::string& path) const {
+    return origins_ != nullptr && origin_of(path) == Origin::Default;
+  }
+
+ private:
+  [[nodiscard]] Origin origin_of(const std::string& path) const { return origin_at(*origins_, path); }
+  [[nodiscard]] bool is_remarked(const std::string& path) const {
+    return origins_ != nullptr && !path.empty() && origin_of(path) != Origin::File;
+  }
+
+  YAML::Emitter out_;
+  const Origins* origins_;  // null: without remarks
+};
+
+const std::string kNowhere;  // the path within a line
 
 template <typename S>
-void write_keys(Emitter& out, const S& section);
+void write_keys(Page& page, const S& section, const std::string& path);
 
 // Readers of YAML 1.1, such as PyYAML, take these for booleans, and "52:54:00:00:00:01" for a number in base
 // 60.
@@ -25,61 +62,69 @@ bool is_mistaken_elsewhere(std::string_view text) {
 }
 
 template <ScalarForm Form, typename T>
-void write_scalar(Emitter& out, const Form& form, const T& value) {
+void write_scalar(Page& page, const Form& form, const T& value) {
   const std::string text = form.text(value);
-  if (form.is_free_text(value) || is_mistaken_elsewhere(text)) out << YAML::DoubleQuoted;
-  out << text;
+  if (form.is_free_text(value) || is_mistaken_elsewhere(text)) page.out() << YAML::DoubleQuoted;
+  page.out() << text;
 }
 
 template <typename S>
-void write_line(Emitter& out, const S& section) {
-  out << YAML::Flow;
-  write_keys(out, section);
+void write_line(Page& page, const S& section) {
+  page.out() << YAML::Flow;
+  write_keys(page, section, kNowhere);
 }
 
 template <ScalarForm Form, typename T>
-void write(Emitter& out, const Form& form, const T& value) {
-  write_scalar(out, form, value);
+void write(Page& page, const Form& form, const T& value, const std::string& path) {
+  write_scalar(page, form, value);
+  page.remark(path);
 }
 
 template <typename Item, typename T>
-void write(Emitter& out, const List<Item>& form, const std::vector<T>& values) {
-  out << YAML::Flow << YAML::BeginSeq;
-  for (const T& value : values) write_scalar(out, form.item, value);
-  out << YAML::EndSeq;
+void write(Page& page, const List<Item>& form, const std::vector<T>& values, const std::string& path) {
+  page.out() << YAML::Flow << YAML::BeginSeq;
+  for (const T& value : values) write_scalar(page, form.item, value);
+  page.out() << YAML::EndSeq;
+  if (path.empty() || page.is_default(path) || values.empty()) return page.remark(path);
+  page.remark_elements(path, values.size(), [&](std::size_t i) { return form.item.text(values[i]); });
 }
 
 template <typename S>
-void write(Emitter& out, Map, const S& section) {
-  write_keys(out, section);
+void write(Page& page, Map, const S& section, const std::string& path) {
+  write_keys(page, section, path);
 }
 
 template <typename S>
-void write(Emitter& out, MapIfGiven, const std::optional<S>& section) {
-  write_keys(out, *section);
+void write(Page& page, MapIfGiven, const std::optional<S>& section, const std::string& path) {
+  write_keys(page, *section, path);
 }
 
 template <typename S>
-void write(Emitter& out, LineOr form, const std::optional<S>& section) {
+void write(Page& page, LineOr form, const std::optional<S>& section, const std::string& path) {
   if (section)
-    write_line(out, *section);
+    write_line(page, *section);
   else
-    out << std::string{form.word};
+    page.out() << std::string{form.word};
+  page.remark(path);
 }
 
 template <typename S>
-void write(Emitter& out, Lines, const std::vector<S>& sections) {
-  if (sections.empty()) out << YAML::Flow;
-  out << YAML::BeginSeq;
-  for (const S& section : sections) write_line(out, section);
-  out << YAML::EndSeq;
+void write(Page& page, Lines, const std::vector<S>& sections, const std::string& path) {
+  if (sections.empty()) page.out() << YAML::Flow;
+  page.out() << YAML::BeginSeq;
+  for (std::size_t i = 0; i < sections.size(); ++i) {
+    write_line(page, sections[i]);
+    page.remark(path.empty() ? kNowhere : indexed(path, i));
+  }
+  page.out() << YAML::EndSeq;
+  if (sections.empty()) page.remark(path);
 }
 
 template <typename S>
-void write(Emitter& out, Blocks, const std::vector<S>& sections) {
-  out << YAML::BeginSeq;
-  for (const S& section : sections) write_keys(out, section);
-  out << YAML::EndSeq;
+void write(Page& page, Blocks, const std::vector<S>& sections, const std::string& path) {
+  page.out() << YAML::BeginSeq;
+  for (std::size_t i = 0; i < sections.size(); ++i) write_keys(page, sections[i], indexed(path, i));
+  page.out() << YAML::EndSeq;
 }
 
 template <typename S, typename T, typename Form>
@@ -99,39 +144,51 @@ bool is_word(const Key<S, T, List<Item>>& key, const S& section) {
 }
 
 template <typename S, typename T, typename Item>
-void write_value(Emitter& out, const Key<S, T, List<Item>>& key, const S& section) {
-  if (is_word(key, section))
-    out << std::string{key.form.traits.word};
-  else
-    write(out, key.form, section.*key.member);
+void write_value(Page& page, const Key<S, T, List<Item>>& key, const S& section, const std::string& path) {
+  if (!is_word(key, section)) return write(page, key.form, section.*key.member, path);
+  page.out() << std::string{key.form.traits.word};
+  page.remark(path);
 }
 template <typename S, typename T, typename Form>
-void write_value(Emitter& out, const Key<S, T, Form>& key, const S& section) {
-  write(out, key.form, section.*key.member);
+void write_value(Page& page, const Key<S, T, Form>& key, const S& section, const std::string& path) {
+  write(page, key.form, section.*key.member, path);
 }
 
 template <typename S, typename T>
-void write_key(Emitter&, const Key<S, T, PartOfAnother>&, const S&) {}
+void write_key(Page&, const Key<S, T, PartOfAnother>&, const S&, const std::string&) {}
 template <typename S, typename T, typename Form>
-void write_key(Emitter& out, const Key<S, T, Form>& key, const S& section) {
+void write_key(Page& page, const Key<S, T, Form>& key, const S& section, const std::string& path) {
   if (is_left_out(key, section)) return;
-  out << YAML::Key << std::string{key.name} << YAML::Value;
-  write_value(out, key, section);
+  page.out() << YAML::Key << std::string{key.name} << YAML::Value;
+  write_value(page, key, section, path);
 }
 
+// `path` of a section in lines; kNowhere of one within a line.
 template <typename S>
-void write_keys(Emitter& out, const S& section) {
-  out << YAML::BeginMap;
-  for_each_key<S>([&](const auto& key) { write_key(out, key, section); });
-  out << YAML::EndMap;
+void write_keys(Page& page, const S& section, const std::string& path) {
+  const bool has_paths = std::is_same_v<S, Config> || !path.empty();
+  page.out() << YAML::BeginMap;
+  for_each_key<S>([&](const auto& key) {
+    const std::string start = path.empty() ? "" : path + '.';
+    write_key(page, key, section, has_paths ? start + std::string{key.name} : kNowhere);
+  });
+  page.out() << YAML::EndMap;
+}
+
+std::string dump(const Config& config, const Origins* origins) {
+  Page page(origins);
+  write_keys(page, config, kNowhere);
+  return page.text();
 }
 
 }  // namespace
 
 std::string dump_config(const Config& config) {
-  Emitter out;
-  write_keys(out, config);
-  return std::string{out.c_str()} + '\n';
+  return dump(config, nullptr);
+}
+
+std::string dump_config(const Config& config, const Origins& origins) {
+  return dump(config, &origins);
 }
 
 }  // namespace vmnat::config

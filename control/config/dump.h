@@ -5,9 +5,12 @@
 #include <string>
 
 #include "control/config/model.h"
+#include "control/config/origins.h"
 
 namespace vmnat::config {
 
 std::string dump_config(const Config& config);
+// The same with a comment behind what does not come from the file: "# default", "# script".
+std::string dump_config(const Config& config, const Origins& origins);
 
 }  // namespace vmnat::config

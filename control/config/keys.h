@@ -14,6 +14,7 @@
 // Its default is the member's initialiser.
 #pragma once
 
+#include <string>
 #include <string_view>
 #include <tuple>
 
@@ -25,8 +26,12 @@ struct KeyTraits {
   // says little about the form.
   std::string_view example = {};
   bool is_required = false;
-  bool is_live = false;     // a reload takes a change over; else it needs a restart
+  bool is_live = false;  // a reload takes a change over; else it needs a restart
+  // Of a live key: a change that needs a restart all the same; null: there is none.
+  bool (*needs_restart)(const S& running, const S& wanted) = nullptr;
   bool is_planned = false;  // read and checked, and refused unless it has its default: nothing heeds it yet
+  // Of a list of scalars: what a reload calls an element. Empty: it tells that the list has changed.
+  std::string_view element = {};
   bool default_varies = false;  // it depends on other keys (defaults.cc)
   // Where this is false the key means nothing, and a dump leaves it out; null: it always applies.
   bool (*applies)(const S&) = nullptr;
@@ -60,6 +65,18 @@ constexpr Key<S, T, PartOfAnother> part_of(std::string_view name, T S::*member, 
 // The rows of the section S.
 template <typename S>
 inline constexpr auto kKeys = std::tuple{};
+
+// Of the elements of a list: how one is called, and by what it is told from the others. A reload then tells which
+// have come, gone and changed.
+template <typename S>
+struct Named {
+  std::string_view noun = {};  // empty: they have no names
+  std::string (*name)(const S&) = nullptr;
+  // What becomes of an element of a live list when a key changes whose own row is not live.
+  std::string_view anew = {};
+};
+template <typename S>
+inline constexpr Named<S> kNamed{};
 
 // The section as it is when no key is given.
 template <typename S>

@@ -29,6 +29,10 @@ inline constexpr auto kKeys<DhcpRoute> = std::tuple{
 };
 
 template <>
+inline constexpr Named<DhcpRoute> kNamed<DhcpRoute>{
+    .noun = "dhcp route", .name = [](const DhcpRoute& route) { return net::to_string(route.to); }};
+
+template <>
 inline constexpr auto kKeys<DhcpBootFile> = std::tuple{
     key("arch", &DhcpBootFile::arch, within<std::uint16_t>(0, 0xffff),
         "The client's architecture (option 93): 0 BIOS, 7 and 9 x86-64 EFI, 11 ARM64 EFI; 16 x86-64 and 19 "
@@ -62,6 +66,10 @@ inline constexpr ExactlyOne kExactlyOne<DhcpOption>{
     "text", "hex", "an option has exactly one of text and hex", "an option has exactly one of text and hex"};
 
 template <>
+inline constexpr Named<DhcpOption> kNamed<DhcpOption>{
+    .noun = "dhcp option", .name = [](const DhcpOption& option) { return std::to_string(option.code); }};
+
+template <>
 inline constexpr auto kKeys<Reservation> = std::tuple{
     key("mac", &Reservation::mac, if_given(kMac), "For this MAC address."),
     key("port", &Reservation::port, if_given(kName), "For whoever is on this port of the network."),
@@ -73,6 +81,10 @@ template <>
 inline constexpr ExactlyOne kExactlyOne<Reservation>{"mac", "port",
                                                      "a reservation is for exactly one of mac and port",
                                                      "a reservation is for exactly one of mac and port"};
+
+template <>
+inline constexpr Named<Reservation> kNamed<Reservation>{
+    .noun = "reservation", .name = [](const Reservation& one) { return net::to_string(one.address); }};
 
 template <>
 inline constexpr auto kKeys<DhcpLimits> = std::tuple{

@@ -67,7 +67,8 @@ inline constexpr auto kKeys<Control> = std::tuple{
     key("metrics", &Control::metrics, unless("off", kEndpoint),
         "Address and port of the Prometheus metrics, or off.",
         {.example = "127.0.0.1:9469", .is_planned = true}),
-    key("state_dir", &Control::state_dir, kPath, "Where leases are kept."),
+    key("state_dir", &Control::state_dir, kPath,
+        "Where leases are kept, and what scripts have changed for good."),
 };
 
 }  // namespace vmnat::config

@@ -41,16 +41,29 @@ inline constexpr auto kKeys<PortForward> = std::tuple{
     key("to", &PortForward::to, kEndpoint, "Address and port of the VM.", {.is_required = true}),
 };
 
+// "tcp 8080", "udp 203.0.113.7:53"
+template <>
+inline constexpr Named<PortForward> kNamed<PortForward>{
+    .noun = "forward", .name = [](const PortForward& forward) {
+      return std::string{to_word(forward.protocol)} + ' ' +
+             (forward.address ? net::to_string(*forward.address) + ':' : "") + to_text(forward.port);
+    }};
+
 template <>
 inline constexpr auto kKeys<Nat> = std::tuple{
     key("addresses", &Nat::addresses,
         list(kAddressRange, {.word = "uplink", .if_empty = "at least one is needed (or 'uplink')"}),
         "External addresses, single or a-b; uplink: the uplink's own (masquerade).",
-        {.example = "[203.0.113.2, 203.0.113.16-203.0.113.23]"}),
+        {.example = "[203.0.113.2, 203.0.113.16-203.0.113.23]", .element = "pool address"}),
+    key("drain", &Nat::drain, list(kAddressRange),
+        "External addresses that no new session gets, in any network: existing ones run out, and a mapping "
+        "serves its endpoint until its last session ends.",
+        {.example = "[203.0.113.16]", .is_planned = true, .element = "drain of pool address"}),
     key("ports", &Nat::ports, Scalar<PortRange>{unprivileged_ports, kPortRange.json},
         "External ports given to VMs, within 1024-65535."),
     key("reserved_ports", &Nat::reserved_ports, list(kPortRange),
-        "Ports of these that are never given, single or a-b.", {.example = "[5060, 6000-6063]"}),
+        "Ports of these that are never given, single or a-b.",
+        {.example = "[5060, 6000-6063]", .element = "reserved port"}),
     key("mapping", &Nat::mapping, OneOf<Mapping>{},
         "RFC 4787 section 4.1: endpoint-independent or endpoint-dependent.", {.is_live = true}),
     key("filtering", &Nat::filtering, OneOf<Filtering>{},

@@ -17,23 +17,30 @@ inline constexpr auto kKeys<VmPort> = std::tuple{
         {.applies = [](const VmPort& port) { return port.device.empty(); }}),
     key("queues", &VmPort::queues, kQueues, "Queue pairs."),
     key("mac", &VmPort::mac, unless("any", kMac),
-        "The VM's MAC address: nobody else may send from it; any: the one that the VM uses."),
+        "The VM's MAC address: nobody else may send from it; any: the one that the VM uses.",
+        {.is_live = true}),
     key("address", &VmPort::address, unless("any", kAddress),
         "The VM's address: nobody else may send from it, and DHCP gives it to the VM; any: the one that it "
-        "is leased."),
+        "is leased.",
+        {.is_live = true}),
     key("guard", &VmPort::guard, OneOf<PortGuard>{},
         "on: the VM may send from its own addresses alone, and is neither router nor DHCP server to its "
         "neighbours; off, the default for a device: only the gateway's MAC and address are out of reach.",
-        {.default_varies = true}),
+        {.is_live = true, .default_varies = true}),
     key("relay", &VmPort::relay, kBoolean,
         "true, the default where the guard is off: DHCP relays, and bridges under a MAC of their own, are "
         "heeded behind the port; false: they are not.",
-        {.default_varies = true}),
+        {.is_live = true, .default_varies = true}),
 };
 template <>
 inline constexpr ExactlyOne kExactlyOne<VmPort>{"vhost_user", "device",
                                                 "a port needs vhost_user (a socket) or device",
                                                 "a port has vhost_user or device, not both"};
+
+template <>
+inline constexpr Named<VmPort> kNamed<VmPort>{.noun = "port",
+                                              .name = [](const VmPort& port) { return port.name; },
+                                              .anew = "its device is opened anew"};
 
 template <>
 inline constexpr auto kKeys<Network> = std::tuple{

@@ -34,8 +34,8 @@ tl::expected<std::string, std::string> read_file(const std::string& path) {
   return text;
 }
 
-Loaded refused(std::vector<Problem> problems, const std::string& file) {
-  for (Problem& problem : problems) problem.file = file;
+tl::unexpected<Problems> refused(Problems problems, const std::vector<Source>& sources) {
+  for (Problem& problem : problems) problem.file = sources.at(problem.at.source).name;
   const auto in_order = [](const Problem& p) { return std::tie(p.at, p.message); };
   std::sort(problems.begin(), problems.end(),
             [&](const Problem& a, const Problem& b) { return in_order(a) < in_order(b); });
@@ -43,29 +43,56 @@ Loaded refused(std::vector<Problem> problems, const std::string& file) {
   return tl::unexpected(std::move(problems));
 }
 
+// A key that was misread stands in the file all the same.
+Origins origins_of(const Findings& findings) {
+  Origins origins;
+  for (const std::string& path : findings.given) origins[path] = Origin::File;
+  for (const auto& [path, at] : findings.marks) origins[path] = findings.sources.at(at.source).origin;
+  return origins;
+}
+
 }  // namespace
 
-Loaded load_config_text(std::string_view text, const std::string& file, const LoadOptions& options) {
-  if (text.size() > kLargestFile) return refused({{"", {}, "the file is larger than 16 MiB"}}, file);
-  const auto document = read_yaml(text);
-  if (!document) return refused({document.error()}, file);
+tl::expected<Document, Problems> read_document_text(std::string_view text, const std::string& file) {
+  Document document{.root = {}, .sources = {{file, Origin::File}}};
+  if (text.size() > kLargestFile)
+    return refused({{"", {}, "the file is larger than 16 MiB"}}, document.sources);
+  auto root = read_yaml(text);
+  if (!root) return refused({root.error()}, document.sources);
+  document.root = *std::move(root);
+  return document;
+}
 
+tl::expected<Document, Problems> read_document(const std::string& path) {
+  const auto text = read_file(path);
+  if (!text) return refused({{"", {}, "cannot be read: " + text.error()}}, {{path, Origin::File}});
+  return read_document_text(*text, path);
+}
+
+Loaded load_document(const Document& document, const LoadOptions& options) {
   Findings findings;
+  findings.sources = document.sources;
   Config config;
-  parse_config(*document, config, findings);
+  parse_config(document.root, config, findings);
   fill_in_defaults(config, findings, options.resolvers ? options.resolvers : host_resolvers);
   check_config(config, findings);
 
-  if (!findings.problems.empty()) return refused(std::move(findings.problems), file);
-  for (Problem& note : findings.notes) note.file = file;
+  if (!findings.problems.empty()) return refused(std::move(findings.problems), document.sources);
+  for (Problem& note : findings.notes) note.file = document.sources.at(note.at.source).name;
   if (options.notes != nullptr) *options.notes = std::move(findings.notes);
+  if (options.origins != nullptr) *options.origins = origins_of(findings);
   return config;
 }
 
+Loaded load_config_text(std::string_view text, const std::string& file, const LoadOptions& options) {
+  return read_document_text(text, file).and_then([&](const Document& document) {
+    return load_document(document, options);
+  });
+}
+
 Loaded load_config(const std::string& path, const LoadOptions& options) {
-  const auto text = read_file(path);
-  if (!text) return refused({{"", {}, "cannot be read: " + text.error()}}, path);
-  return load_config_text(*text, path, options);
+  return read_document(path).and_then(
+      [&](const Document& document) { return load_document(document, options); });
 }
 
 }  // namespace vmnat::config

@@ -14,20 +14,28 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+#include "control/config/document.h"
 #include "control/config/model.h"
-#include "control/config/problem.h"
+#include "control/config/origins.h"
 
 namespace vmnat::config {
 
 struct LoadOptions {
   std::function<std::vector<net::Ipv4Addr>()> resolvers;  // default: host_resolvers()
   std::vector<Problem>* notes = nullptr;  // receives what is legal, but may not be what was meant
+  Origins* origins = nullptr;             // receives where each key comes from
 };
 
-using Loaded = tl::expected<Config, std::vector<Problem>>;  // problems sorted by position
+using Problems = std::vector<Problem>;  // sorted by position
+using Loaded = tl::expected<Config, Problems>;
 
 Loaded load_config(const std::string& path, const LoadOptions& options = {});
 // `file` is only what problems are printed with.
 Loaded load_config_text(std::string_view text, const std::string& file, const LoadOptions& options = {});
+
+// The same in two steps, for who changes the document in between.
+tl::expected<Document, Problems> read_document(const std::string& path);
+tl::expected<Document, Problems> read_document_text(std::string_view text, const std::string& file);
+Loaded load_document(const Document& document, const LoadOptions& options = {});
 
 }  // namespace vmnat::config

@@ -73,10 +73,15 @@ std::string range_of(const Form& form) {
     return "";
 }
 
+// Of an element's key; whether a change is live is the list's to say.
+template <typename Row>
+std::string element_sentence(const Row& key) {
+  return (key.traits.is_required ? "Required. " : "") + std::string{key.says} + range_of(key.form);
+}
+
 template <typename Row>
 std::string sentence(const Row& key) {
-  return (key.traits.is_required ? "Required. " : "") + std::string{key.says} + range_of(key.form) +
-         (key.traits.is_live ? " Live." : "");
+  return element_sentence(key) + (key.traits.is_live ? " Live." : "");
 }
 
 template <typename S>
@@ -97,7 +102,7 @@ std::string default_sentence(const Row&) {
 // "mode: client: QEMU listens on the socket; server: vmnatd does. Default: client."
 template <typename S, typename T, typename Form>
 void describe_key(Page& page, const Key<S, T, Form>& key, std::size_t depth) {
-  page.comment(std::string{key.name} + ": " + sentence(key) + default_sentence(key), depth);
+  page.comment(std::string{key.name} + ": " + element_sentence(key) + default_sentence(key), depth);
   if constexpr (std::is_same_v<Form, Lines>) describe_keys<typename T::value_type>(page, depth + 1);
 }
 

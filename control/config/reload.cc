@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "control/config/element_changes.h"
 #include "control/config/keys_network.h"
 
 namespace vmnat::control {
@@ -15,10 +16,12 @@ using config::Config;
 using config::for_each_key;
 using config::Key;
 using config::kHasARowForEachMember;
+using config::kNamed;
+using config::Lines;
+using config::List;
 using config::Map;
 using config::MapIfGiven;
 using config::Network;
-using config::ScalarForm;
 
 // Of which network the keys are, and in which section of it: {"red", "nat.timeouts."}.
 struct Place {
@@ -29,18 +32,29 @@ struct Place {
   [[nodiscard]] std::string key(std::string_view name) const {
     return (network.empty() ? "" : "networks." + network + '.') + section + std::string{name};
   }
+  // "network red: "
+  [[nodiscard]] std::string network_subject() const {
+    return network.empty() ? "" : "network " + network + ": ";
+  }
   // "network red: nat.mapping"
   [[nodiscard]] std::string subject(std::string_view name) const {
-    return (network.empty() ? "" : "network " + network + ": ") + section + std::string{name};
+    return network_subject() + section + std::string{name};
   }
 };
 
-// Lists, sections and free text are too long for a sentence.
-template <typename Form, typename T>
-std::string predicate(const Form& form, const T& value) {
-  if constexpr (ScalarForm<Form>)
-    if (!form.is_free_text(value)) return " is now " + form.text(value);
-  return " has changed";
+// Sentences about a key: told as live changes, or as what needs a restart.
+void tell(Changes& changes, bool is_live, const std::string& key, const Sentences& sentences) {
+  auto& told = is_live ? changes.live : changes.held;
+  // Two members may be one key: it is told once.
+  for (const std::string& sentence : sentences)
+    if (told.empty() || told.back() != sentence) told.push_back(sentence);
+  if (!is_live && (changes.restart.empty() || changes.restart.back() != key)) changes.restart.push_back(key);
+}
+
+// What is said where nothing but the order of a list has changed, or the way in which it is written.
+Sentences or_order(Sentences sentences, const std::string& list) {
+  if (sentences.empty()) sentences.push_back(list + " are in another order");
+  return sentences;
 }
 
 template <typename S>
@@ -50,10 +64,7 @@ template <typename S, typename T, typename Form>
 void compare_key(const Key<S, T, Form>& key, const T& running, const T& wanted, const Place& at,
                  Changes& changes) {
   if (running == wanted) return;
-  if (!key.traits.is_live) return changes.restart.push_back(at.key(key.name));
-  const std::string sentence = at.subject(key.name) + predicate(key.form, wanted);
-  // Two members may be one key: it is told once.
-  if (changes.live.empty() || changes.live.back() != sentence) changes.live.push_back(sentence);
+  tell(changes, key.traits.is_live, at.key(key.name), {at.subject(key.name) + predicate(key.form, wanted)});
 }
 
 template <typename S, typename T>
@@ -66,27 +77,74 @@ template <typename S, typename T>
 void compare_key(const Key<S, std::optional<T>, MapIfGiven>& key, const std::optional<T>& running,
                  const std::optional<T>& wanted, const Place& at, Changes& changes) {
   if (running && wanted) return compare_keys(*running, *wanted, at.in(key.name), changes);
-  if (running || wanted) changes.restart.push_back(at.key(key.name));
+  if (running || wanted)
+    tell(changes, key.traits.is_live, at.key(key.name),
+         {at.subject(key.name) + (wanted ? " added" : " removed")});
+}
+
+template <typename S, typename T, typename Item>
+void compare_key(const Key<S, std::vector<T>, List<Item>>& key, const std::vector<T>& running,
+                 const std::vector<T>& wanted, const Place& at, Changes& changes) {
+  if (running == wanted) return;
+  Sentences sentences{at.subject(key.name) + " has changed"};
+  if constexpr (requires { T::first; })
+    if (!key.traits.element.empty())
+      sentences =
+          or_order(range_changes(at.network_subject() + std::string{key.traits.element}, running, wanted),
+                   at.subject(key.name));
+  tell(changes, key.traits.is_live, at.key(key.name), sentences);
+}
+
+template <typename S, typename T>
+void compare_key(const Key<S, std::vector<T>, Lines>& key, const std::vector<T>& running,
+                 const std::vector<T>& wanted, const Place& at, Changes& changes) {
+  if (running == wanted) return;
+  Sentences sentences{at.subject(key.name) + " has changed"};
+  if constexpr (!kNamed<T>.noun.empty()) {
+    sentences = element_changes(running, wanted);
+    for (std::string& sentence : sentences) sentence.insert(0, at.network_subject());
+    sentences = or_order(std::move(sentences), at.subject(key.name));
+  }
+  tell(changes, key.traits.is_live, at.key(key.name), sentences);
+}
+
+std::string ports_of(const Network& network) {
+  return fmt::format("{} port{}", network.ports.size(), network.ports.size() == 1 ? "" : "s");
 }
 
 bool same_names(const std::vector<Network>& running, const std::vector<Network>& wanted) {
   return std::ranges::equal(running, wanted, {}, &Network::name, &Network::name);
 }
 
-// Networks are told apart by their names.
+// Networks are told apart by their names; those that are in both configurations, key by key.
 template <typename S>
 void compare_key(const Key<S, std::vector<Network>, Blocks>& key, const std::vector<Network>& running,
                  const std::vector<Network>& wanted, const Place& at, Changes& changes) {
-  if (!same_names(running, wanted)) return changes.restart.push_back(at.key(key.name));
-  for (std::size_t i = 0; i < running.size(); ++i)
-    compare_keys(running[i], wanted[i], {.network = running[i].name, .section = ""}, changes);
+  Sentences sentences;
+  for (const Network& network : running)
+    if (std::ranges::find(wanted, network.name, &Network::name) == wanted.end())
+      sentences.push_back(fmt::format("network {} removed ({})", network.name, ports_of(network)));
+  for (const Network& network : wanted)
+    if (std::ranges::find(running, network.name, &Network::name) == running.end())
+      sentences.push_back(fmt::format("network {} added ({})", network.name, ports_of(network)));
+  if (!same_names(running, wanted))
+    tell(changes, key.traits.is_live, at.key(key.name), or_order(std::move(sentences), at.subject(key.name)));
+  for (const Network& network : wanted)
+    if (const auto was = std::ranges::find(running, network.name, &Network::name); was != running.end())
+      compare_keys(*was, network, {.network = network.name, .section = ""}, changes);
 }
 
 template <typename S>
 void compare_keys(const S& running, const S& wanted, const Place& at, Changes& changes) {
   static_assert(kHasARowForEachMember<S>, "a change of a member without a row would not be noticed");
-  for_each_key<S>(
-      [&](const auto& key) { compare_key(key, running.*key.member, wanted.*key.member, at, changes); });
+  for_each_key<S>([&](const auto& key) {
+    const auto applies = key.traits.applies;  // else another key says what has changed, if anything
+    if (applies != nullptr && !(applies(running) && applies(wanted))) return;
+    auto row = key;
+    const auto needs_restart = key.traits.needs_restart;
+    if (needs_restart != nullptr && needs_restart(running, wanted)) row.traits.is_live = false;
+    compare_key(row, running.*key.member, wanted.*key.member, at, changes);
+  });
 }
 
 template <typename S>
@@ -103,13 +161,19 @@ void adopt_key(const Key<S, T, Map>&, T& running, const T& wanted) {
 }
 
 template <typename S, typename T>
-void adopt_key(const Key<S, std::optional<T>, MapIfGiven>&, std::optional<T>& running,
+void adopt_key(const Key<S, std::optional<T>, MapIfGiven>& key, std::optional<T>& running,
                const std::optional<T>& wanted) {
-  if (running && wanted) adopt_keys(*running, *wanted);
+  if (running && wanted) return adopt_keys(*running, *wanted);
+  if (key.traits.is_live) running = wanted;
 }
 
-template <typename S, typename T>
-void adopt_key(const Key<S, std::vector<T>, Blocks>&, std::vector<T>& running, const std::vector<T>& wanted) {
+template <typename S>
+void adopt_key(const Key<S, std::vector<Network>, Blocks>&, std::vector<Network>& running,
+               const std::vector<Network>& wanted) {
+  if (!same_names(running, wanted)) {
+    running = wanted;
+    return;
+  }
   for (std::size_t i = 0; i < running.size(); ++i) adopt_keys(running[i], wanted[i]);
 }
 

@@ -2,10 +2,11 @@
 // Reload: what sets two configurations apart, and which of it a running daemon takes over.
 //
 // Live are the keys whose rows say so (keys_*.h). Everything else has become devices, memory or ports of the
-// external addresses, and needs a restart. A reload that would need one changes nothing at all. Example: with
-// other `lease_time` and `uplink.device`, compare() answers
+// external addresses, and needs a restart. A change that would need one changes nothing at all. Of a list whose
+// elements have names (kNamed, KeyTraits::element) each element that has come, gone or changed is told. Example:
 //
-//   {.live = {"network default: dhcp.lease_time is now 10m"}, .restart = {"uplink.device"}}
+//   {.live = {"network default: dhcp.lease_time is now 10m", "network default: reservation 192.168.122.9 added"},
+//    .restart = {"uplink.device"}, .held = {"uplink.device has changed"}}
 #pragma once
 
 #include <string>
@@ -18,11 +19,11 @@ namespace vmnat::control {
 struct Changes {
   std::vector<std::string> live;     // sentences
   std::vector<std::string> restart;  // keys, a network's as "networks.NAME.KEY"
+  std::vector<std::string> held;     // sentences: what it is that needs the restart
 };
 Changes compare(const config::Config& running, const config::Config& wanted);
 
-// Takes the live keys over. `wanted` has the same networks in the same order: compare() found nothing that
-// needs a restart.
+// Takes the live keys over: compare() found nothing that needs a restart.
 void adopt_live(config::Config& running, const config::Config& wanted);
 
 // "needs a restart: uplink.device, networks.default.ports; nothing was changed"

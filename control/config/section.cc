@@ -48,6 +48,13 @@ void Findings::complain_at(const std::string& path, const std::string& message) 
   if (mark != marks.end()) complain(mark->second, message);
 }
 
+std::string Findings::place(Position of, Position complaint) const {
+  const std::string& name = sources.at(of.source).name;
+  if (of.line == 0) return "by " + name;
+  const std::string line = "at line " + std::to_string(of.line);
+  return of.source == complaint.source ? line : line + " of " + name;
+}
+
 void Findings::miss(std::string_view key, const std::string& path, Position at) {
   const std::string place = path.empty() ? "the file" : quoted(path.substr(path.rfind('.') + 1));
   complain(at, "key " + quoted(key) + " is missing in " + place);

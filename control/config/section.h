@@ -17,8 +17,8 @@
 #include <string_view>
 #include <vector>
 
+#include "control/config/document.h"
 #include "control/config/values.h"
-#include "control/config/yaml_document.h"
 
 namespace vmnat::config {
 
@@ -27,6 +27,7 @@ struct Findings {
   std::vector<Problem> notes;             // what is legal, and not what one would expect; likewise
   std::map<std::string, Position> marks;  // "networks[0].ports[1].name" -> where its value stands
   std::set<std::string> given;            // likewise: every key of the file, well written or not
+  std::vector<Source> sources;            // of the positions
 
   void complain(Position at, std::string message) { problems.push_back({"", at, std::move(message)}); }
   [[nodiscard]] bool has(const std::string& path) const { return marks.contains(path); }
@@ -34,6 +35,9 @@ struct Findings {
   void miss(std::string_view key, const std::string& path, Position at);
   // Complains at a value that was read; does nothing when it was misread (that was said already).
   void complain_at(const std::string& path, const std::string& message);
+  // Where something stands, for a complaint about another place: "at line 7", "at line 7 of /etc/vmnat.yaml",
+  // "by port vm9 (by a script)".
+  [[nodiscard]] std::string place(Position of, Position complaint) const;
 };
 
 std::string indexed(std::string_view path, std::size_t index);  // ("networks", 2) -> "networks[2]"
@@ -76,8 +80,10 @@ class Section {
     const Node* value = find_list(key, {});
     if (value == nullptr) return false;
     into.assign(value->items.size(), T{});
-    for (std::size_t i = 0; i < into.size(); ++i)
+    for (std::size_t i = 0; i < into.size(); ++i) {
+      findings_.marks[indexed(path_of(key), i)] = value->items[i].at;
       read_map(value->items[i], indexed(path_of(key), i), into[i], read);
+    }
     return true;
   }
 

@@ -6,6 +6,7 @@
 #include <map>
 #include <sstream>
 #include <stdexcept>
+#include <yaml-cpp/emitter.h>
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/exceptions.h>
 #include <yaml-cpp/mark.h>
@@ -123,6 +124,30 @@ class TreeBuilder : public YAML::EventHandler {
   std::size_t budget_ = kNodeBudget;
 };
 
+void write_node(YAML::Emitter& out, const Node& node) {
+  switch (node.kind) {
+    case Node::Kind::Null:
+      out << YAML::Null;
+      return;
+    case Node::Kind::Scalar:
+      out << YAML::DoubleQuoted << node.text;
+      return;
+    case Node::Kind::List:
+      out << YAML::Flow << YAML::BeginSeq;
+      for (const Node& item : node.items) write_node(out, item);
+      out << YAML::EndSeq;
+      return;
+    case Node::Kind::Map:
+      break;
+  }
+  out << YAML::Flow << YAML::BeginMap;
+  for (std::size_t i = 0; i < node.items.size(); ++i) {
+    out << YAML::Key << YAML::DoubleQuoted << node.keys[i] << YAML::Value;
+    write_node(out, node.items[i]);
+  }
+  out << YAML::EndMap;
+}
+
 Node read_document(std::istream& stream) {
   YAML::Parser parser(stream);
   TreeBuilder builder;
@@ -135,6 +160,12 @@ Node read_document(std::istream& stream) {
 }
 
 }  // namespace
+
+std::string write_yaml(const Node& node) {
+  YAML::Emitter out;
+  write_node(out, node);
+  return out.c_str();
+}
 
 tl::expected<Node, Problem> read_yaml(std::string_view text) {
   try {

@@ -28,5 +28,7 @@ struct Node {
 
 // The one document of `text`; an empty text is a Null node. The Problem has no file name.
 tl::expected<Node, Problem> read_yaml(std::string_view text);
+// The inverse, as one line in YAML's flow style; reading it back gives the same content.
+std::string write_yaml(const Node& node);
 
 }  // namespace vmnat::config

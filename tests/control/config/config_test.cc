@@ -178,6 +178,34 @@ TEST(Dump, QuotesWhatOtherReadersWouldMistake) {
     EXPECT_NE(text.find(line), text.npos) << line << " in\n" << text;
 }
 
+TEST(Dump, RemarksWhatIsNotFromTheFile) {
+  Origins origins;
+  auto options = fixed_resolvers();
+  options.origins = &origins;
+  const auto config = load_config_text(
+      kUplink +
+          "networks: [{name: a, address: 192.168.122.1/24, mtu: 1500, ports: [{name: p, device: d}]}]\n",
+      "f.yaml", options);
+  ASSERT_TRUE(config);
+  origins["networks[0].ports[0]"] = Origin::Script;
+  origins["networks[0].nat.addresses"] = Origin::File;
+  origins["networks[0].nat.addresses[0]"] = Origin::PersistentScript;
+  const std::string text = dump_config(*config, origins);
+  for (const char* line : {"  mtu: 1500  # default\n", "    mtu: 1500\n", "relay: true}  # script\n",
+                           "addresses: [203.0.113.2]  # 203.0.113.2: script, persistent\n",
+                           "reserved_ports: []  # default\n", "  device: \"eth0\"\n"})
+    EXPECT_NE(text.find(line), text.npos) << line << " in\n" << text;
+  EXPECT_EQ(config_of(text), *config) << "comments are no part of it";
+}
+
+TEST(Yaml, IsTheSameAfterBeingWrittenAndReadAgain) {
+  const auto node = read_yaml("a: [1, {b: , c: \"x: \\n\\t\\\"y\"}]\n'e f': ''\n");
+  ASSERT_TRUE(node);
+  const std::string text = write_yaml(*node);
+  EXPECT_EQ(text.find('\n'), text.npos) << text;
+  EXPECT_TRUE(same_content(*read_yaml(text), *node)) << text;
+}
+
 struct TwoMembers {
   unsigned with_a_row = 0;
   std::optional<std::string> without;

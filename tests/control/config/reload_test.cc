@@ -6,6 +6,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "control/config/values.h"
+
 namespace vmnat::control {
 namespace {
 
@@ -44,8 +46,14 @@ TEST(Reload, TellsLiveChangesInSentences) {
       {"network red: dhcp.ranges has changed", [](Config& c) { c.networks[0].dhcp->ranges.resize(1); }},
       {"network red: dhcp.dns has changed", [](Config& c) { c.networks[0].dhcp->dns.resize(1); }},
       {"network red: dhcp.domain has changed", [](Config& c) { c.networks[0].dhcp->domain = "lab"; }},
-      {"network red: dhcp.reservations has changed",
-       [](Config& c) { c.networks[0].dhcp->reservations.resize(1); }},
+      {"network red: reservation 192.168.122.9 added",
+       [](Config& c) {
+         c.networks[0].dhcp->reservations = {{.port = "vm1", .address = net::Ipv4Addr::of(192, 168, 122, 9)}};
+       }},
+      {"network red: dhcp option 252 added",
+       [](Config& c) { c.networks[0].dhcp->options = {{.code = 252, .bytes = "x"}}; }},
+      {"network red: dhcp route 10.0.0.0/8 added",
+       [](Config& c) { c.networks[0].dhcp->routes = {{.to = *config::prefix("10.0.0.0/8"), .via = {}}}; }},
       {"network red: dhcp.dns has changed", [](Config& c) { c.networks[0].dhcp->dns_is_default = true; }},
       {"network red: dhcp.limits.leases_per_port is now 3",
        [](Config& c) { c.networks[0].dhcp->limits.leases_per_port = 3; }},
@@ -114,6 +122,7 @@ TEST(Reload, NamesEveryKeyThatNeedsARestart) {
       {"networks.red.dhcp", [](Config& c) { c.networks[0].dhcp.reset(); }},
       {"networks.blue.dhcp", [](Config& c) { c.networks[1].dhcp = config::Dhcp{}; }},
       {"networks.blue.nat.addresses", [](Config& c) { c.networks[1].nat.addresses.resize(1); }},
+      {"networks.blue.nat.drain", [](Config& c) { c.networks[1].nat.drain.resize(1); }},
       {"networks.blue.nat.ports",
        [](Config& c) { c.networks[1].nat.ports = config::PortRange::of(2000, 3000); }},
       {"networks.blue.nat.reserved_ports", [](Config& c) { c.networks[1].nat.reserved_ports.resize(1); }},
@@ -140,6 +149,111 @@ TEST(Reload, TellsAllChangesAtOnce) {
   EXPECT_THAT(changes.live, ElementsAre("network red: dhcp.domain has changed"));
   EXPECT_EQ(restart_sentence(changes.restart),
             "needs a restart: uplink.device, networks.blue.mtu; nothing was changed");
+}
+
+// Live or not: the sentences of whichever it is. What is live moves from one list to the other, in the same words.
+std::vector<std::string> told(const Config& before, const Config& after) {
+  Changes changes = compare(before, after);
+  for (std::string& sentence : changes.held) changes.live.push_back(std::move(sentence));
+  EXPECT_EQ(changes.held.empty(), changes.restart.empty());
+  return changes.live;
+}
+
+config::AddressRange range(std::uint8_t first, std::uint8_t last) {
+  return {net::Ipv4Addr::of(203, 0, 113, first), net::Ipv4Addr::of(203, 0, 113, last)};
+}
+config::PortForward forward(std::uint16_t port, std::optional<net::Ipv4Addr> address = {}) {
+  return {.address = address, .port = net::L4Port::from_host(port), .to = {}};
+}
+
+TEST(Reload, TellsWhichElementsOfAListHaveComeGoneAndChanged) {
+  Config before = running();
+  before.networks[0].ports.push_back({.name = "vm2", .vhost_user = "/run/vm2"});
+  before.networks[0].nat.forwards = {forward(80), forward(81)};
+  before.networks[0].nat.reserved_ports = {config::PortRange::of(5000, 5009)};
+  const struct {
+    std::vector<std::string> sentences;
+    std::function<void(Config&)> change;
+  } kCases[] = {
+      {{"network red: port vm3 added"}, [](Config& c) { c.networks[0].ports.push_back({.name = "vm3"}); }},
+      {{"network red: port vm1 removed"},
+       [](Config& c) { c.networks[0].ports.erase(c.networks[0].ports.begin()); }},
+      {{"network red: port vm2: queues is now 2 (its device is opened anew)"},
+       [](Config& c) { c.networks[0].ports[1].queues = 2; }},
+      {{"network red: port vm2: vhost_user has changed, mode is now server (its device is opened anew)"},
+       [](Config& c) {
+         c.networks[0].ports[1].vhost_user = "/run/other";
+         c.networks[0].ports[1].mode = config::VhostMode::Server;
+       }},
+      {{"network red: port vm1: guard is now off"},
+       [](Config& c) { c.networks[0].ports[0].guard = config::PortGuard::Off; }},
+      {{"network red: port vm1 removed", "network red: port vm9 added"},
+       [](Config& c) { c.networks[0].ports[0].name = "vm9"; }},
+      {{"network red: ports are in another order"},
+       [](Config& c) { std::swap(c.networks[0].ports[0], c.networks[0].ports[1]); }},
+      {{"network red: forward tcp 80 removed", "network red: forward tcp 203.0.113.7:80 added"},
+       [](Config& c) { c.networks[0].nat.forwards[0] = forward(80, net::Ipv4Addr::of(203, 0, 113, 7)); }},
+      {{"network red: forward tcp 81: to is now 10.0.0.1:9"},
+       [](Config& c) {
+         c.networks[0].nat.forwards[1].to = {net::Ipv4Addr::of(10, 0, 0, 1), net::L4Port::from_host(9)};
+       }},
+      {{"network red: nat.forwards are in another order"},
+       [](Config& c) { std::swap(c.networks[0].nat.forwards[0], c.networks[0].nat.forwards[1]); }},
+      {{"network red: reserved port 5000-5004 removed", "network red: reserved port 5010 added"},
+       [](Config& c) { c.networks[0].nat.reserved_ports = {config::PortRange::of(5005, 5010)}; }},
+  };
+  for (const auto& [sentences, change] : kCases) {
+    Config wanted = before;
+    change(wanted);
+    EXPECT_EQ(told(before, wanted), sentences);
+  }
+}
+
+TEST(Reload, TellsAddressesOneByOneHoweverRangesAreCut) {
+  const struct {
+    std::vector<config::AddressRange> before, after;
+    std::vector<std::string> sentences;
+  } kCases[] = {
+      {{range(2, 2)}, {range(2, 2), range(7, 7)}, {"network red: pool address 203.0.113.7 added"}},
+      {{range(2, 9)}, {range(2, 4), range(6, 9)}, {"network red: pool address 203.0.113.5 removed"}},
+      {{range(2, 9)}, {range(2, 4), range(5, 9)}, {"network red: nat.addresses are in another order"}},
+      {{range(2, 3)},
+       {range(3, 4), range(5, 5)},
+       {"network red: pool address 203.0.113.2 removed",
+        "network red: pool address 203.0.113.4-203.0.113.5 added"}},
+      {{range(0, 255)},
+       {range(1, 254)},
+       {"network red: pool address 203.0.113.0 removed", "network red: pool address 203.0.113.255 removed"}},
+      {{}, {range(2, 2)}, {"network red: pool address 203.0.113.2 added"}},
+  };
+  for (const auto& [addresses, after, sentences] : kCases) {
+    Config before = running(), wanted = running();
+    before.networks[0].nat.addresses = addresses;
+    wanted.networks[0].nat.addresses = after;
+    EXPECT_EQ(told(before, wanted), sentences);
+  }
+}
+
+TEST(Reload, TellsNetworksThatComeAndGoAndChangesOfThoseThatStay) {
+  const auto green = [](Config& c) {
+    c.networks.push_back({.name = "green", .ports = {{.name = "g1"}, {.name = "g2"}}});
+    c.networks.erase(c.networks.begin());
+    c.networks[0].nat.overload = false;
+  };
+  Config wanted = running();
+  green(wanted);
+  EXPECT_THAT(told(running(), wanted),
+              UnorderedElementsAre("network red removed (1 port)", "network green added (2 ports)",
+                                   "network blue: nat.overload is now false"));
+  Config swapped = running();
+  std::swap(swapped.networks[0], swapped.networks[1]);
+  EXPECT_THAT(told(running(), swapped), ElementsAre("networks are in another order"));
+}
+
+TEST(Reload, SaysWhatNeedsTheRestart) {
+  const Changes changes = after([](Config& c) { c.uplink.queues = 2; });
+  EXPECT_THAT(changes.held, ElementsAre("uplink.queues is now 2"));
+  EXPECT_THAT(changes.live, IsEmpty());
 }
 
 }  // namespace
