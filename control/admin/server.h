@@ -58,7 +58,7 @@ using Handler = std::function<control::Result<Answer>(const Json& arguments)>;
 
 struct ServerLimits {
   std::size_t clients = 32;
-  std::size_t request_bytes = 64 * 1024;
+  std::size_t request_bytes = 1024 * 1024;  // `network add` sends a whole network
   std::chrono::milliseconds idle{60'000};   // without a whole request
   std::chrono::milliseconds stall{30'000};  // of a client that does not read its answer
 };

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "control/admin/commands.h"
+#include "control/commands/change_commands.h"
 #include "control/commands/dhcp_commands.h"
 #include "control/commands/invariants.h"
 #include "control/commands/session_flush.h"
@@ -75,6 +76,7 @@ Json resolvers_told(const CommandContext& at) {
 
 Json notes_of_status(const CommandContext& at) {
   Json notes = at.eal.notes;
+  for (const std::string& note : at.configuration.notes()) notes.push_back(note);
   for (const std::string& note : at.dhcp.notes()) notes.push_back(note);
   if (const auto& client = at.uplink.client(); at.uplink.is_waiting_for_lease())
     notes.push_back(client->problem().empty()
@@ -94,7 +96,7 @@ Answer status(const CommandContext& at) {
       {"version", kVersion},
       {"state", "running"},
       {"uptime_s", seconds_since(at.started)},
-      {"config", at.config_path},
+      {"config", at.configuration.path()},
       {"workers", at.workers.count()},
       {"steering", at.steering ? Json(to_word(at.steering->way)) : Json()},
       {"networks", at.config.networks.size()},
@@ -333,13 +335,13 @@ Answer exhaustion(const CommandContext& at) {
 }
 
 Answer config_in_effect(const CommandContext& at) {
-  return Answer::object({{"file", at.config_path}, {"yaml", config::dump_config(at.config)}});
-}
-
-Result<Answer> reload(const CommandContext& at) {
-  auto changed = at.reload();
-  if (!changed) return tl::unexpected(changed.error());
-  return Answer::object({{"changed", std::move(*changed)}});
+  const config::Origins& origins = at.configuration.origins();
+  Json from = Json::object();
+  for (const auto& [name, origin] : config::named_origins(at.config, origins))
+    from[name] = config::to_text(origin);
+  return Answer::object({{"file", at.configuration.path()},
+                         {"yaml", config::dump_config(at.config, origins)},
+                         {"origins", std::move(from)}});
 }
 
 // What the handlers see: the context, and the commands that go on beyond one call.
@@ -358,6 +360,17 @@ Result<Answer> plain(HandlerState& state, const Json&) {
   return command(state.at);
 }
 
+// The name of a command, as a template argument.
+template <std::size_t size>
+struct CommandName {
+  constexpr CommandName(const char (&name)[size]) { std::ranges::copy(name, text); }  // NOLINT: converts
+  char text[size];
+};
+template <CommandName name>
+Result<Answer> edit(HandlerState& state, const Json& arguments) {
+  return edit_configuration(state.at, name.text, arguments);
+}
+
 struct Bound {
   std::string_view command;
   Handler handler;
@@ -374,7 +387,16 @@ constexpr Bound kHandlers[] = {
     {"neighbors", plain<neighbors>},
     {"invariants", [](HandlerState& state, const Json&) { return state.invariants.start(); }},
     {"config", plain<config_in_effect>},
-    {"reload", [](HandlerState& state, const Json&) { return reload(state.at); }},
+    {"reload", [](HandlerState& state, const Json& arguments) { return reload(state.at, arguments); }},
+    {"port-add", edit<"port-add">},
+    {"port-del", edit<"port-del">},
+    {"network-add", edit<"network-add">},
+    {"network-del", edit<"network-del">},
+    {"forward-add", edit<"forward-add">},
+    {"forward-del", edit<"forward-del">},
+    {"pool-add", edit<"pool-add">},
+    {"pool-drain", edit<"pool-drain">},
+    {"pool-del", edit<"pool-del">},
     {"sessions",
      [](HandlerState& state, const Json& arguments) {
        return list_sessions(state.at.config, state.at.ports, state.at.workers, arguments);

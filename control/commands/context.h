@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/time.h"
+#include "control/changes/configuration.h"
 #include "control/gateway/gateway.h"
 #include "control/slow_path/slow_path.h"
 #include "control/watch/resolver_watch.h"
@@ -16,8 +17,8 @@
 namespace vmnat::control {
 
 struct CommandContext {
-  const config::Config& config;
-  std::string config_path;
+  const config::Config& config;  // what is in effect
+  const Configuration& configuration;
   const EalPlan& eal;
   const std::vector<PortPlan>& ports;
   Devices& devices;  // by PortIndex
@@ -32,7 +33,9 @@ struct CommandContext {
   const SwitchTables& tables;
   const Injector& injector;
   const ResolverWatch& resolvers;
-  std::function<Result<std::vector<std::string>>()> reload;  // what has changed, in sentences
+  // Both answer what has changed, in sentences, as soon as the workers have been told of it.
+  std::function<Result<std::vector<std::string>>()> reload;
+  std::function<Result<std::vector<std::string>>(const EditRequest&)> edit;
   SteadyTime started;
 };
 

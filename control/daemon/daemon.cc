@@ -12,7 +12,6 @@
 #include <utility>
 
 #include "control/commands/commands.h"
-#include "control/config/load.h"
 #include "control/config/reload.h"
 
 namespace vmnat::control {
@@ -27,45 +26,50 @@ constexpr std::chrono::milliseconds kPopulating{2};
 
 }  // namespace
 
-Daemon::Daemon(config::Config& config, std::string config_path, Gateway& gateway)
-    : config_(config),
-      config_path_(std::move(config_path)),
+Daemon::Daemon(Configuration& configuration, Gateway& gateway)
+    : configuration_(configuration),
+      config_(configuration.in_effect()),
       workers_(gateway.workers()),
       stop_signals_(io_, SIGTERM, SIGINT),
       hangup_signal_(io_, SIGHUP),
       timer_(io_),
       doorbell_(gateway.control_doorbell()),
       rings_(io_),
-      slow_path_(config, gateway),
-      exhaustion_(config, gateway.ports()),
-      resolvers_(config),
+      slow_path_(config_, gateway),
+      exhaustion_(config_, gateway.ports()),
+      resolvers_(config_),
       table_pages_(workers_.tables()) {}
 
-Result<std::unique_ptr<Daemon>> Daemon::create(config::Config& config, const std::string& config_path,
-                                               const EalPlan& eal, Gateway& gateway) {
-  std::unique_ptr<Daemon> daemon(new Daemon(config, config_path, gateway));
-  auto server = admin::Server::listen(daemon->io_, config.control.socket);
+Result<std::unique_ptr<Daemon>> Daemon::create(Configuration& configuration, const EalPlan& eal,
+                                               Gateway& gateway) {
+  std::unique_ptr<Daemon> daemon(new Daemon(configuration, gateway));
+  auto server = admin::Server::listen(daemon->io_, daemon->config_.control.socket);
   if (!server) return tl::unexpected(server.error());
   daemon->admin_ = std::move(*server);
-  register_commands(*daemon->admin_, {.config = config,
-                                      .config_path = config_path,
-                                      .eal = eal,
-                                      .ports = gateway.ports(),
-                                      .devices = gateway.devices(),
-                                      .steering = gateway.steering(),
-                                      .external_ports = gateway.external_ports(),
-                                      .states = gateway.states(),
-                                      .workers = gateway.workers(),
-                                      .flush_turns = gateway.flush_turns(),
-                                      .dhcp = daemon->slow_path_.dhcp(),
-                                      .uplink = daemon->slow_path_.uplink(),
-                                      .inside = daemon->slow_path_.inside(),
-                                      .tables = daemon->slow_path_.tables(),
-                                      .injector = daemon->slow_path_.injector(),
-                                      .resolvers = daemon->resolvers_,
-                                      .reload = [at = daemon.get()] { return at->reload(); },
-                                      .started = std::chrono::steady_clock::now()});
+  register_commands(*daemon->admin_, daemon->context_for_commands(eal, gateway));
   return daemon;
+}
+
+CommandContext Daemon::context_for_commands(const EalPlan& eal, Gateway& gateway) {
+  return {.config = config_,
+          .configuration = configuration_,
+          .eal = eal,
+          .ports = gateway.ports(),
+          .devices = gateway.devices(),
+          .steering = gateway.steering(),
+          .external_ports = gateway.external_ports(),
+          .states = gateway.states(),
+          .workers = gateway.workers(),
+          .flush_turns = gateway.flush_turns(),
+          .dhcp = slow_path_.dhcp(),
+          .uplink = slow_path_.uplink(),
+          .inside = slow_path_.inside(),
+          .tables = slow_path_.tables(),
+          .injector = slow_path_.injector(),
+          .resolvers = resolvers_,
+          .reload = [this] { return reload(); },
+          .edit = [this](const EditRequest& request) { return edit(request); },
+          .started = std::chrono::steady_clock::now()};
 }
 
 void Daemon::run() {
@@ -97,7 +101,7 @@ Result<std::vector<std::string>> Daemon::reload() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
   sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld", now.tv_sec * 1'000'000LL + now.tv_nsec / 1000);
-  auto changed = take_over_file();
+  auto changed = carry_out(configuration_.reread());
   if (!changed)
     spdlog::error("reload refused: {}", to_string(changed.error()));
   else if (changed->empty())
@@ -108,16 +112,31 @@ Result<std::vector<std::string>> Daemon::reload() {
   return changed;
 }
 
-Result<std::vector<std::string>> Daemon::take_over_file() {
-  const auto wanted = config::load_config(config_path_);
-  if (!wanted) {
-    std::vector<std::string> lines;
-    for (const config::Problem& problem : wanted.error()) lines.push_back(config::to_string(problem));
-    return tl::unexpected(Error{"", fmt::format("{}", fmt::join(lines, "\n"))});
-  }
-  Changes changes = compare(config_, *wanted);
-  if (!changes.restart.empty()) return tl::unexpected(Error{config_path_, restart_sentence(changes.restart)});
-  adopt_live(config_, *wanted);
+Result<std::vector<std::string>> Daemon::edit(const EditRequest& request) {
+  auto changed = carry_out(configuration_.edited(request, resolvers_.of_host()));
+  if (!changed)
+    spdlog::warn("{} refused: {}", request.command, to_string(changed.error()));
+  else
+    for (const std::string& change : *changed) spdlog::info("{}: {}", request.command, change);
+  return changed;
+}
+
+// What is to survive a restart is on the disk before anything changes, and in its place after everything has.
+Result<std::vector<std::string>> Daemon::carry_out(Result<Proposal> proposal) {
+  if (!proposal) return tl::unexpected(proposal.error());
+  auto kept = configuration_.keep(*proposal);
+  if (!kept) return tl::unexpected(kept.error());
+  auto changed = change_to(proposal->wanted);
+  if (!changed) return changed;
+  if (const auto taken = configuration_.take_over(*std::move(proposal), *std::move(kept)); !taken)
+    return tl::unexpected(taken.error());
+  return changed;
+}
+
+Result<std::vector<std::string>> Daemon::change_to(const config::Config& wanted) {
+  Changes changes = compare(config_, wanted);
+  if (!changes.restart.empty()) return tl::unexpected(Error{"", restart_sentence(changes.restart)});
+  adopt_live(config_, wanted);
   if (!changes.live.empty()) slow_path_.follow_configuration(std::chrono::steady_clock::now());
   return std::move(changes.live);
 }

@@ -11,6 +11,8 @@
 
 #include "base/time.h"
 #include "control/admin/server.h"
+#include "control/changes/configuration.h"
+#include "control/commands/context.h"
 #include "control/gateway/table_pages.h"
 #include "control/slow_path/slow_path.h"
 #include "control/watch/exhaustion.h"
@@ -20,28 +22,32 @@ namespace vmnat::control {
 
 class Daemon {
  public:
-  // `config` is what the gateway was started with; reloads of its file write to it, and it outlives the
+  // `configuration` is what the gateway was started with; reloads and edits write to it, and it outlives the
   // daemon.
-  static Result<std::unique_ptr<Daemon>> create(config::Config& config, const std::string& config_path,
-                                                const EalPlan& eal, Gateway& gateway);
+  static Result<std::unique_ptr<Daemon>> create(Configuration& configuration, const EalPlan& eal,
+                                                Gateway& gateway);
 
   // Tells the world that it is ready, then serves until a signal asks it to stop.
   void run();
 
  private:
-  Daemon(config::Config& config, std::string config_path, Gateway& gateway);
+  Daemon(Configuration& configuration, Gateway& gateway);
+  [[nodiscard]] CommandContext context_for_commands(const EalPlan& eal, Gateway& gateway);
   void wait_for_hangup();
   // What has changed, in sentences. An Error, one problem a line, means that nothing has.
   Result<std::vector<std::string>> reload();
-  Result<std::vector<std::string>> take_over_file();
+  Result<std::vector<std::string>> edit(const EditRequest& request);
+  Result<std::vector<std::string>> carry_out(Result<Proposal> proposal);
+  // The one way to another configuration: the workers are told of all of it, or of nothing.
+  Result<std::vector<std::string>> change_to(const config::Config& wanted);
   void tick();
   [[nodiscard]] std::chrono::milliseconds time_to_next_tick(SteadyTime now);
   void wait_for_doorbell();
   void watch_workers();
   void follow_resolvers(SteadyTime now);
 
-  config::Config& config_;  // what is in effect; a reload writes to it
-  std::string config_path_;
+  Configuration& configuration_;
+  config::Config& config_;  // what is in effect
   Workers& workers_;
   boost::asio::io_context io_;
   boost::asio::signal_set stop_signals_, hangup_signal_;

@@ -21,36 +21,43 @@ int report_problems(const std::vector<config::Problem>& problems) {
   return kBadConfiguration;
 }
 
+// The file alone: what scripts have added to it does not decide whether vmnatd starts.
+int check(const std::string& path) {
+  std::vector<config::Problem> notes;
+  const auto config = config::load_config(path, {.notes = &notes});
+  if (!config) return report_problems(config.error());
+  report_problems(notes);
+  return kStopped;
+}
+
 int cannot_start(const Error& error) {
   spdlog::error("cannot start: {}", to_string(error));
   return kCannotStart;
 }
 
 int run(const Options& options) {
-  std::vector<config::Problem> notes;
-  auto config = config::load_config(options.config_path, {.notes = &notes});
-  if (!config) return report_problems(config.error());
-  if (options.check_only) {
-    report_problems(notes);
-    return kStopped;
-  }
+  if (options.check_only) return check(options.config_path);
+  const auto configuration = Configuration::load(options.config_path);
+  if (!configuration) return report_problems(configuration.error());
+  const config::Config& config = (*configuration)->in_effect();
 
   start_log(options.log_level, options.log_format);
   capture_dpdk_log();
   spdlog::info("vmnatd {} starts with {}", kVersion, options.config_path);
+  for (const std::string& note : (*configuration)->notes()) spdlog::warn("{}", note);
 
   std::signal(SIGPIPE, SIG_IGN);  // a VMM may interrupt its guest by a pipe that nobody reads any more
   std::signal(SIGHUP, SIG_IGN);   // until the daemon listens: the file has just been read
-  const auto plan = plan_eal(*config, this_machine(*config));
+  const auto plan = plan_eal(config, this_machine(config));
   if (!plan) return cannot_start(plan.error());
   for (const std::string& note : plan->notes) spdlog::warn("{}", note);
   if (auto started = start_eal(*plan); !started) return cannot_start(started.error());
 
   // From here on every device is up and the workers forward frames.
-  auto gateway = Gateway::start(*config, *plan);
+  auto gateway = Gateway::start(config, *plan);
   if (!gateway) return cannot_start(gateway.error());
 
-  auto daemon = Daemon::create(*config, options.config_path, *plan, **gateway);
+  auto daemon = Daemon::create(**configuration, *plan, **gateway);
   if (!daemon) return cannot_start(daemon.error());
   (*daemon)->run();
 

@@ -16,8 +16,31 @@ namespace vmnat::control {
 enum class Writing { Durable, Fast };
 enum class Readers { All, OwnerOnly };
 
-// Writes `PATH.new` and renames it; when that fails, the old file stays. Answers the new file, open for
-// appending. The rename itself is on the disk after sync_directory_of().
+// New content, written beside the file as `PATH.new`. It takes the file's place, or goes with this object.
+class FreshFile {
+ public:
+  static Result<FreshFile> write(const std::string& path, std::span<const std::byte> bytes, Readers readers,
+                                 Writing writing);
+  FreshFile(FreshFile&&) = default;
+  FreshFile& operator=(FreshFile&&) = delete;
+  FreshFile(const FreshFile&) = delete;
+  FreshFile& operator=(const FreshFile&) = delete;
+  ~FreshFile();
+
+  // Renames it; when that fails, the old file stays. Answers the new file, open for appending. The rename itself
+  // is on the disk after sync_directory_of().
+  Result<FileDescriptor> put_in_place() &&;
+  // The same, with the rename on the disk.
+  Result<void> put_in_place_durably() &&;
+
+ private:
+  FreshFile(std::string path, FileDescriptor file) : path_(std::move(path)), file_(std::move(file)) {}
+
+  std::string path_;
+  FileDescriptor file_;  // closed: it is in place
+};
+
+// Both steps at once.
 Result<FileDescriptor> put_in_place(const std::string& path, std::span<const std::byte> bytes,
                                     Readers readers, Writing writing);
 

@@ -41,6 +41,7 @@ INNER = {
         'system': ('.',),
         'log': ('.',),
         'config': ('.',),
+        'changes': ('.', 'system', 'config'),
         'plan': ('.', 'config'),
         'devices': ('.', 'system', 'config', 'plan'),
         'hosts': ('.', 'plan'),
@@ -50,15 +51,16 @@ INNER = {
         'slow_path': ('.', 'log', 'config', 'plan', 'hosts', 'gateway', 'dhcp', 'uplink'),
         'watch': ('.', 'config', 'plan'),
         'admin': ('.', 'system'),
-        'commands': ('.', 'config', 'admin', 'dhcp', 'gateway', 'slow_path', 'watch'),
-        'daemon': ('.', 'log', 'config', 'devices', 'gateway', 'slow_path', 'watch', 'admin', 'commands'),
+        'commands': ('.', 'config', 'changes', 'admin', 'dhcp', 'gateway', 'slow_path', 'watch'),
+        'daemon': ('.', 'log', 'config', 'changes', 'devices', 'gateway', 'slow_path', 'watch', 'admin', 'commands'),
         'ctl': ('.', 'config', 'admin'),  # the other program
     },
 }
 
 
 # Rooms that vmnatctl, or tests without DPDK, are made of.
-WITHOUT_DATAPLANE = {'control', 'control/system', 'control/config', 'control/admin', 'control/ctl'}
+WITHOUT_DATAPLANE = {'control', 'control/system', 'control/config', 'control/changes', 'control/admin',
+                     'control/ctl'}
 
 
 def within(folder, name):

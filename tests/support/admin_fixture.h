@@ -1,35 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// A directory of its own for a test, and an admin server that runs in a thread while the test talks to it.
+// An admin server that runs in a thread while the test talks to it.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
-#include <filesystem>
 #include <future>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
-#include <stdlib.h>
 #include <string>
 #include <thread>
 
 #include "control/admin/server.h"
+#include "tests/support/temp_dir.h"
 
 namespace vmnat::admin {
-
-class TempDir {
- public:
-  TempDir() {
-    char name[] = "/tmp/vmnat-test-XXXXXX";
-    path_ = ::mkdtemp(name);
-  }
-  ~TempDir() { std::filesystem::remove_all(path_); }
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
-  [[nodiscard]] std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
 
 // The server lives on the thread of its io_context, as in vmnatd.
 class RunningServer {

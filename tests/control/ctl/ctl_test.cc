@@ -13,7 +13,7 @@ using admin::Answer;
 using nlohmann::json;
 
 struct Vmnatctl : testing::Test {
-  admin::TempDir dir;
+  TempDir dir;
   const std::string path = dir / "vmnat.sock";
   std::string out, err;
 
