@@ -10,6 +10,7 @@
 #include "control/admin/commands.h"
 #include "control/admin/session_filter.h"
 #include "control/config/values.h"
+#include "control/ctl/change_options.h"
 
 namespace vmnat::ctl {
 namespace {
@@ -28,18 +29,8 @@ std::string checked_protocol(const std::string& text) {
 std::string checked_endpoint(const std::string& text) {
   return admin::parse_endpoint_filter(text) ? "" : "'" + text + "' is not an address or address:port";
 }
-std::string checked_mac(const std::string& text) {
-  const auto mac = config::unicast_mac(text);
-  return mac ? "" : mac.error();
-}
 std::string checked_memory(const std::string& text) {
   return text == "none" || config::byte_size(text) ? "" : "'" + text + "' is not a size (512M, 1G) or none";
-}
-
-// The subcommand `name`, with the help of the daemon's command of that name, or of `row`.
-CLI::App* add_command(CLI::App& app, std::string_view name, std::string_view row = {}) {
-  const admin::Command* command = admin::find_command(row.empty() ? name : row);
-  return app.add_subcommand(std::string{name}, std::string{command->help});
 }
 
 void add_filters(CLI::App& command, FilterOptions& options) {
@@ -105,11 +96,6 @@ struct DhcpOptions {
   std::map<std::string, std::string> texts;
 };
 
-std::string checked_address(const std::string& text) {
-  const auto address = config::host_address(text);
-  return address ? "" : address.error();
-}
-
 void add_dhcp(CLI::App& app, DhcpOptions& options) {
   const auto verb = [&](CLI::App& noun, const std::string& name) {
     CLI::App* command = add_command(noun, name, noun.get_name() + "-" + name);
@@ -167,6 +153,8 @@ std::variant<CommandLine, Exit> parse_command_line(const std::vector<std::string
   add_recipes(app, line);
   DhcpOptions dhcp_options;
   add_dhcp(app, dhcp_options);
+  ChangeOptions changes;
+  changes.add_to(app);
 
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 takes them
   try {
@@ -183,8 +171,10 @@ std::variant<CommandLine, Exit> parse_command_line(const std::vector<std::string
   if (line.command == "sessions") line.arguments = arguments_of(chosen, filters);
   if (line.command == "flush") line.arguments = arguments_of(chosen, flush_filters);
   take_dhcp(chosen, dhcp_options, line);
+  std::string wrong = changes.take(chosen, line);
   if (line.format == SessionFormat::Json) line.json = true;
-  if (const std::string wrong = contradiction(line); !wrong.empty()) {
+  if (wrong.empty()) wrong = contradiction(line);
+  if (!wrong.empty()) {
     err << wrong << '\n';
     return Exit::Usage;
   }

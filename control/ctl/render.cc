@@ -128,7 +128,20 @@ std::string counters_text(const Json& counters) {
   return text;
 }
 
-std::string reload_text(const Json& answer) {
+// Of `reload --dry-run`: what needs a restart stands last.
+std::string preview_text(const Json& answer) {
+  std::string text;
+  for (const Json& change : at(answer, "changed")) text += plain_text(change) + "\n";
+  for (const Json& change : at(answer, "held")) text += plain_text(change) + " (needs a restart)\n";
+  if (text.empty()) return "nothing would change\n";
+  if (at(answer, "can_be_applied") == true) return text;
+  std::string keys;
+  for (const Json& key : at(answer, "restart")) keys += (keys.empty() ? "" : ", ") + plain_text(key);
+  return text + "a reload would change nothing: these need a restart: " + keys + "\n";
+}
+
+std::string changed_text(const Json& answer) {
+  if (answer.contains("can_be_applied")) return preview_text(answer);
   const Json& changed = at(answer, "changed");
   if (!changed.is_array() || changed.empty()) return "nothing has changed\n";
   std::string text;
@@ -169,8 +182,11 @@ struct ObjectText {
 };
 constexpr ObjectText kTexts[] = {
     {"status", status_text},          {"counters", counters_text},    {"config", config_text},
-    {"reload", reload_text},          {"sessions", count_text},       {"flush", flushed_text},
+    {"reload", changed_text},         {"sessions", count_text},       {"flush", flushed_text},
     {"lease-release", released_text}, {"reserve-add", reserved_text}, {"reserve-del", unreserved_text},
+    {"port-add", changed_text},       {"port-del", changed_text},     {"network-add", changed_text},
+    {"network-del", changed_text},    {"forward-add", changed_text},  {"forward-del", changed_text},
+    {"pool-add", changed_text},       {"pool-drain", changed_text},   {"pool-del", changed_text},
 };
 
 }  // namespace

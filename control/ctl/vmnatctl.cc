@@ -90,8 +90,18 @@ Exit print_recipe(const CommandLine& line, std::ostream& out, std::ostream& err)
   return Exit::Ok;
 }
 
+// `reload --dry-run`, whose exit code says whether the reload could be done.
+Exit print_preview(const CommandLine& line, std::ostream& out, std::ostream& err) {
+  Json preview;
+  const auto kind = ask(line, [&](Kind, const Json& answer) { preview = answer; });
+  if (!kind) return fail(kind.error(), err);
+  out << (line.json ? preview.dump() + "\n" : object_text(line.command, preview));
+  return preview.value("can_be_applied", false) ? Exit::Ok : Exit::DaemonError;
+}
+
 Exit run(const CommandLine& line, std::ostream& out, std::ostream& err) {
   if (!line.port.empty()) return print_recipe(line, out, err);
+  if (line.arguments.contains("dry_run")) return print_preview(line, out, err);
   if (line.json) return print_json(line, out, err);
   if (line.format == SessionFormat::Conntrack) return print_conntrack(line, out, err);
   return print_text(line, out, err);
