@@ -13,21 +13,22 @@ using config::Document;
 using config::LoadOptions;
 using config::Problems;
 
-Error error_of(const Problems& problems) {
-  std::vector<std::string> lines;
-  for (const config::Problem& problem : problems) lines.push_back(config::to_string(problem));
+// One a line.
+template <typename Each, typename Text>
+Error error_of(const std::vector<Each>& all, Text text_of) {
+  std::vector<std::string> lines(all.size());
+  std::ranges::transform(all, lines.begin(), text_of);
   return {"", fmt::format("{}", fmt::join(lines, "\n"))};
+}
+Error error_of(const Problems& problems) {
+  return error_of(problems, [](const config::Problem& problem) { return config::to_string(problem); });
 }
 
 // What the file and the overlay are together, or why they do not fit.
 Result<Proposal> combine(const Document& file, const Overlay& overlay, LoadOptions options = {}) {
   Proposal proposal{.file = file, .overlay = overlay, .document = file, .wanted = {}, .origins = {}};
   const auto refusals = lay_over(overlay, proposal.document);
-  if (!refusals.empty()) {
-    std::vector<std::string> lines;
-    for (const Refusal& refusal : refusals) lines.push_back(refusal.sentence);
-    return tl::unexpected(Error{"", fmt::format("{}", fmt::join(lines, "\n"))});
-  }
+  if (!refusals.empty()) return tl::unexpected(error_of(refusals, &Refusal::sentence));
   options.origins = &proposal.origins;
   auto wanted = load_document(proposal.document, options);
   if (!wanted) return tl::unexpected(error_of(wanted.error()));
@@ -64,9 +65,9 @@ std::string Configuration::overlay_path() const {
 }
 
 void Configuration::read_persistent_edits() {
-  auto edits = read_overlay(overlay_path());
+  const auto edits = read_overlay(overlay_path());
   if (edits) {
-    if (!edits->empty()) leave_out_unfit(*std::move(edits));
+    if (!edits->empty()) leave_out_unfit(*edits);
     return;
   }
   const auto aside = set_aside(overlay_path());
@@ -77,7 +78,7 @@ void Configuration::read_persistent_edits() {
 }
 
 // All at once; if that is not good, those that are.
-void Configuration::leave_out_unfit(std::vector<Edit> edits) {
+void Configuration::leave_out_unfit(const std::vector<Edit>& edits) {
   std::vector<Edit> accepted;
   const Overlay pruned = without_pointless({.persistent = edits, .until_restart = {}}, file_);
   const std::size_t notes_before = notes_.size();

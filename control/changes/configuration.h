@@ -64,7 +64,7 @@ class Configuration {
   explicit Configuration(std::string path) : path_(std::move(path)) {}
   std::optional<config::Problems> read_file(config::Problems* notes);
   void read_persistent_edits();
-  void leave_out_unfit(std::vector<Edit> edits);
+  void leave_out_unfit(const std::vector<Edit>& edits);
   void accept(std::vector<Edit> edits, std::vector<Edit>& accepted);
   [[nodiscard]] std::string overlay_path() const;
 

@@ -72,23 +72,24 @@ Sentences element_changes(const std::vector<S>& before, const std::vector<S>& af
   return sentences;
 }
 
+// Appends what is left of a range without another: none, one or two ranges.
+template <typename Range>
+void append_without(const Range& range, const Range& other, std::vector<Range>& left) {
+  using End = decltype(Range::first);
+  using Number = decltype(range.first.host());
+  if (range.last < other.first || other.last < range.first) return left.push_back(range);
+  if (range.first < other.first)
+    left.push_back({range.first, End::from_host(static_cast<Number>(other.first.host() - 1u))});
+  if (other.last < range.last)
+    left.push_back({End::from_host(static_cast<Number>(other.last.host() + 1u)), range.last});
+}
+
 // What is left of `ranges` without `others`, ascending; neighbours are one range.
 template <typename Range>
 std::vector<Range> without(std::vector<Range> ranges, const std::vector<Range>& others) {
-  using End = decltype(Range::first);
-  const auto number = [](std::uint64_t host) {
-    return End::from_host(static_cast<decltype(End{}.host())>(host));
-  };
   for (const Range& other : others) {
     std::vector<Range> left;
-    for (const Range& range : ranges) {
-      if (range.last < other.first || other.last < range.first) {
-        left.push_back(range);
-        continue;
-      }
-      if (range.first < other.first) left.push_back({range.first, number(other.first.host() - 1u)});
-      if (other.last < range.last) left.push_back({number(other.last.host() + 1u), range.last});
-    }
+    for (const Range& range : ranges) append_without(range, other, left);
     ranges = std::move(left);
   }
   std::ranges::sort(ranges, {}, [](const Range& range) { return range.first.host(); });

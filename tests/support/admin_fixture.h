@@ -24,6 +24,8 @@ class RunningServer {
     server_ = *std::move(made);
     thread_ = std::thread([this] { context_.run(); });
   }
+  RunningServer(const RunningServer&) = delete;
+  RunningServer& operator=(const RunningServer&) = delete;
   ~RunningServer() {
     on_its_thread([this] { server_.reset(); });
     context_.stop();

@@ -2,8 +2,8 @@
 // A directory of its own for a test; it goes with the object.
 #pragma once
 
+#include <cstdlib>
 #include <filesystem>
-#include <stdlib.h>
 #include <string>
 
 namespace vmnat {

@@ -36,7 +36,7 @@ struct ConfigurationTest : testing::Test {
     configuration = *std::move(loaded);
   }
   // As the daemon does, with all changes live; what is wrong, or nothing.
-  std::string carry_out(Result<Proposal> proposal) const {
+  [[nodiscard]] std::string carry_out(Result<Proposal> proposal) const {
     if (!proposal) return to_string(proposal.error());
     auto kept = configuration->keep(*proposal);
     if (!kept) return to_string(kept.error());
@@ -44,7 +44,7 @@ struct ConfigurationTest : testing::Test {
     const auto taken = configuration->take_over(*std::move(proposal), *std::move(kept));
     return taken ? "" : to_string(taken.error());
   }
-  std::string edit(const EditRequest& request) const {
+  [[nodiscard]] std::string edit(const EditRequest& request) const {
     return carry_out(configuration->edited(request, {net::Ipv4Addr::of(192, 0, 2, 53)}));
   }
   [[nodiscard]] std::string add_port(const std::string& name, Lasting lasting) const {
@@ -53,7 +53,7 @@ struct ConfigurationTest : testing::Test {
   [[nodiscard]] std::string delete_port(const std::string& name, Lasting lasting) const {
     return edit({"port-del", {{"name", name}}, lasting});
   }
-  std::string reload() const { return carry_out(configuration->reread()); }
+  [[nodiscard]] std::string reload() const { return carry_out(configuration->reread()); }
   [[nodiscard]] std::vector<std::string> ports() const { return port_names(configuration->in_effect()); }
 };
 
