@@ -38,8 +38,7 @@ struct BurstPort {
   // stop_waking(). `known`: the generation of the descriptor that it has; 0 without.
   [[nodiscard]] [[gnu::cold]] WakeSource ask_to_wake(std::uint16_t queue, std::uint32_t known) const {
     if (vhost != nullptr) return vhost->ask_to_wake(queue, known);
-    // A kernel interface is looked at by the clock, too: woken by its sockets alone, a worker was seen to answer
-    // DHCP tens of milliseconds late.
+    if (kernel != nullptr) return kernel->ask_to_wake(queue, known);
     return {.kind = WakeSource::Kind::None};
   }
   [[gnu::cold]] void stop_waking(std::uint16_t queue) const {
@@ -47,7 +46,8 @@ struct BurstPort {
   }
   // Frames are there that receive() has not taken, such as for want of buffers: nothing will tell of them again.
   [[nodiscard]] [[gnu::cold]] bool has_waiting(std::uint16_t queue) const {
-    return vhost != nullptr && vhost->has_waiting(queue);
+    if (vhost != nullptr) return vhost->has_waiting(queue);
+    return kernel != nullptr && kernel->has_waiting(queue);
   }
 };
 

@@ -3,6 +3,7 @@
 
 #include <ctime>
 #include <sys/prctl.h>
+#include <utility>
 
 namespace vmnat::dataplane {
 
@@ -24,8 +25,11 @@ void IdleRest::rest(unsigned frames, std::uint64_t tsc, std::chrono::millisecond
   patience_ = 0;
   if (is_listening_ && !wake_set_.has_waiting())
     wake_set_.wait(longest);
+  else if (is_listening_ && !std::exchange(is_retrying_, true))
+    return;  // to poll: they came after the last one
   else if (is_listening_)
-    sleep_by_the_clock(tsc);
+    sleep_by_the_clock(tsc);  // there are no buffers for them
+  is_retrying_ = false;
   if (doorbell_ != nullptr) doorbell_->listen();
   is_listening_ = wake_set_.ask();  // again: others may be there now
   if (is_listening_) return;

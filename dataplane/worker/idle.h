@@ -9,7 +9,7 @@
 //
 // It wakes by itself for what time brings (longest_sleep() in worker.cc), looks round, and sleeps on.
 //
-// Where a port cannot wake it (DPDK's, a kernel interface, or a guest's rings that librte_vhost drives) it sleeps by the clock,
+// Where a port cannot wake it (DPDK's, or a guest's rings that librte_vhost drives) it sleeps by the clock,
 // for an eighth of the silence so far, at most 2 ms: resting delays the first frame after a pause by no more
 // than an eighth of the pause. Example: after 1 ms of silence 125 us, from 16 ms on 2 ms.
 #pragma once
@@ -54,6 +54,7 @@ class IdleRest {
   std::uint64_t patience_;        // ticks of silence before rest(); 0 while it rests
   std::uint64_t last_frame_ = 0;  // when
   bool is_listening_ = false;     // the doorbell and all queues will wake it
+  bool is_retrying_ = false;      // frames wait that the poll before had not seen
 };
 
 }  // namespace vmnat::dataplane

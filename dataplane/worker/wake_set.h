@@ -3,7 +3,8 @@
 //
 //   doorbell      control has published, injected, asked for something; a worker has handed a frame over;
 //                 a guest or a ring has come, gone or changed
-//   queue         a guest kicks: the worker has asked it to before it sleeps, and takes that back when awake
+//   queue         a guest kicks: the worker has asked it to before it sleeps, and takes that back when awake;
+//                 a kernel interface has received
 //
 // All are waited for edge-triggered and never read: a kick that was seen by a poll already, or that nobody
 // needed, costs one wake-up. A queue's descriptor is the worker's own copy, replaced when the device says that

@@ -103,6 +103,7 @@ EXCUSED = {
     ('dataplane/device/doorbell.cc', 'sys/eventfd.h'),     # a thread that sleeps is woken
     ('dataplane/device/doorbell.cc', 'unistd.h'),          # and its eventfd closed
     ('dataplane/device/vhost_port.cc', 'fcntl.h'),         # a worker's own copy of a guest's eventfd
+    ('dataplane/device/kernel_port.cc', 'fcntl.h'),        # and of a socket
     ('dataplane/device/kernel_frames.h', 'sys/uio.h'),     # frames cross to the kernel in pieces,
     ('dataplane/device/packet_socket.cc', 'linux/if_ether.h'),
     ('dataplane/device/packet_socket.cc', 'linux/if_packet.h'),
