@@ -293,6 +293,7 @@ dataplane::Offloads Device::offloads() const {
   return {.checksums = checksums,
           .tcp4_segments = segments,
           .tcp6_segments = segments,
+          .prefers_segments = kind_ == "pci",
           .least_segment = kLeastSegment,
           .most_buffers = most_buffers_};
 }
