@@ -99,14 +99,14 @@ void check_port_count(const Config& config, Findings& findings) {
 
 void check_devices_and_sockets(const Config& config, Findings& findings) {
   Unique<std::string> devices("device:", findings), sockets("vhost_user: socket", findings);
-  devices.add(config.uplink.device, "uplink.device", config.uplink.device);
+  devices.add(config.uplink.device.name, "uplink.device", config.uplink.device.name);
   for (std::size_t n = 0; n < config.networks.size(); ++n) {
     const Network& network = config.networks[n];
     for (std::size_t p = 0; p < network.ports.size(); ++p) {
       const VmPort& port = network.ports[p];
       const std::string path = indexed(network_path(n) + ".ports", p);
-      if (!port.device.empty()) findings.complain_at(path + ".mode", "mode: is for vhost_user ports");
-      devices.add(port.device, path + ".device", port.device);
+      if (port.device.is_given()) findings.complain_at(path + ".mode", "mode: is for vhost_user ports");
+      devices.add(port.device.name, path + ".device", port.device.name);
       sockets.add(port.vhost_user, path + ".vhost_user", port.vhost_user);
       if (port.vhost_user == config.control.socket)
         findings.complain_at(path + ".vhost_user",

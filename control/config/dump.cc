@@ -67,6 +67,14 @@ void write(Emitter& out, LineOr form, const std::optional<S>& section) {
     out << std::string{form.word};
 }
 
+template <typename S, typename Form>
+void write(Emitter& out, const LineOrOnly<S, Form>& form, const S& section) {
+  if (form.is_short(section))
+    write_scalar(out, form.form, section.*form.member);
+  else
+    write_line(out, section);
+}
+
 template <typename S>
 void write(Emitter& out, Lines, const std::vector<S>& sections) {
   if (sections.empty()) out << YAML::Flow;

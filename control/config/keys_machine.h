@@ -32,11 +32,19 @@ inline constexpr auto kKeys<Dataplane> = std::tuple{
 };
 
 template <>
+inline constexpr auto kKeys<NamedDevice> = std::tuple{
+    key("interface", &NamedDevice::name, kInterface, "The kernel's name of it.", {.is_required = true}),
+    key("driver", &NamedDevice::driver, OneOf<KernelDriver>{},
+        "packet: packet sockets, which bear super-frames and partial checksums; xdp: DPDK's net_af_xdp, "
+        "faster for small frames alone; auto: packet."),
+};
+inline constexpr auto kNamedDevice = line_or_only(&NamedDevice::name, kDevice);
+
+template <>
 inline constexpr auto kKeys<Uplink> = std::tuple{
-    key("device", &Uplink::device, kDevice,
+    key("device", &Uplink::device, kNamedDevice,
         "A PCI address, a kernel interface, or DPDK devargs; \"net_vhost0,iface=/run/up.sock\" is a "
-        "vhost-user "
-        "socket.",
+        "vhost-user socket. A kernel interface also as {interface: eth0, driver: xdp}.",
         {.example = "0000:3b:00.0", .is_required = true}),
     key("address", &Uplink::address, unless("dhcp", kPrefix),
         "This gateway's address on the outside with its prefix length, or dhcp: until a lease comes, and "

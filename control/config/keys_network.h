@@ -12,9 +12,9 @@ template <>
 inline constexpr auto kKeys<VmPort> = std::tuple{
     key("name", &VmPort::name, kName, "Unique over all networks.", {.is_required = true}),
     key("vhost_user", &VmPort::vhost_user, if_given(kSocketPath), "Path of the vhost-user socket."),
-    key("device", &VmPort::device, if_given(kDevice), "A device, as the uplink's, instead of vhost_user."),
+    key("device", &VmPort::device, kNamedDevice, "A device, as the uplink's, instead of vhost_user."),
     key("mode", &VmPort::mode, OneOf<VhostMode>{}, "client: QEMU listens on the socket; server: vmnatd does.",
-        {.applies = [](const VmPort& port) { return port.device.empty(); }}),
+        {.applies = [](const VmPort& port) { return !port.device.is_given(); }}),
     key("queues", &VmPort::queues, kQueues, "Queue pairs."),
     key("mac", &VmPort::mac, unless("any", kMac),
         "The VM's MAC address: nobody else may send from it; any: the one that the VM uses."),
@@ -52,7 +52,8 @@ inline constexpr auto kKeys<Network> = std::tuple{
     key("ports", &Network::ports, Lines{}, "The VMs' ports, each a vhost-user socket or a device.",
         {.example =
              "[{name: vm1, vhost_user: /run/vmnat/vm1.sock, mode: client, queues: 1, mac: any, address: "
-             "any, guard: on, relay: false}, {name: lab0, device: veth0}]"}),
+             "any, guard: on, relay: false}, {name: lab0, device: veth0}, {name: lab1, device: {interface: "
+             "veth1, driver: xdp}}]"}),
     key("dhcp", &Network::dhcp, MapIfGiven{}, "Without this section there is no DHCP on the network."),
     key("nat", &Network::nat, Map{}, "How the network gets out, unless forward is none.",
         {.applies = [](const Network& network) { return network.forward == Forward::Nat; }}),

@@ -8,7 +8,8 @@ DeviceRequest request_of(const config::VmPort& port, std::uint16_t mtu) {
   return {.name = "port " + port.name,
           .vhost_user = port.vhost_user,
           .mode = port.mode,
-          .device = port.device,
+          .device = port.device.name,
+          .driver = port.device.driver,
           .mtu = mtu,
           .queues = port.queues,
           .promiscuous = Promiscuous::Yes};  // the gateway's MAC is not the device's
@@ -16,7 +17,8 @@ DeviceRequest request_of(const config::VmPort& port, std::uint16_t mtu) {
 
 DeviceRequest request_of(const config::Uplink& uplink, unsigned worker_count) {
   return {.name = "uplink",
-          .device = uplink.device,
+          .device = uplink.device.name,
+          .driver = uplink.device.driver,
           .mtu = uplink.mtu,
           .queues = uplink.queues.value_or(worker_count),
           .fewer_queues_will_do = !uplink.queues,

@@ -18,6 +18,7 @@ struct DeviceRequest {
   std::string vhost_user;  // socket path, or empty
   config::VhostMode mode = config::VhostMode::Client;
   std::string device;  // PCI address, interface or devargs, or empty
+  config::KernelDriver driver = config::KernelDriver::Auto;
   std::uint16_t mtu = 1500;
   unsigned queues = 1;                // pairs
   bool fewer_queues_will_do = false;  // as many as the device has, at most `queues`

@@ -28,7 +28,7 @@ std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_c
 
 // A port that leads to many hosts, or to a relay of theirs, rather than to one VM.
 inline bool is_segment(const config::VmPort& port) {
-  return !port.device.empty() || port.relay;
+  return port.device.is_given() || port.relay;
 }
 inline bool is_segment(const PortPlan& port) {
   return port.config != nullptr && is_segment(*port.config);

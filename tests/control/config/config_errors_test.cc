@@ -252,6 +252,24 @@ constexpr Row kPortRows[] = {
      "networks:\n- {name: a, address: 192.168.122.1/24, ports: [{name: p, vhost_user: /a}]}\n- {name: b, "
      "address: 192.168.5.1/24, ports: [{name: p, vhost_user: /b}]}\n",
      "4:53: name: port 'p' is already used at line 3"},
+    {"device: an unknown driver, and a VLAN", Port,
+     "name: p, device: {interface: eth1, driver: af_xdp, vlan: 5}",
+     "2:101: driver: 'af_xdp' is not one of: auto, packet, xdp\n"
+     "2:109: unknown key 'vlan'"},
+    {"device: a driver for nothing", Port, "name: p, device: {driver: xdp}",
+     "2:75: key 'interface' is missing in 'device'"},
+    {"device: a map for what is no kernel interface", Port, "name: p, device: {interface: net_af_xdp0}",
+     "2:87: interface: 'net_af_xdp0' is not a kernel interface (a name of at most 15 characters, as `ip "
+     "link` "
+     "lists it)"},
+    {"device: a PCI address in a map, and a name that is too long", Networks,
+     "uplink: {device: {interface: 0000:3b:00.0}, address: 203.0.113.2/24, gateway: 203.0.113.1}\n",
+     "1:30: interface: '0000:3b:00.0' is not a kernel interface (a name of at most 15 characters, as `ip "
+     "link` "
+     "lists it)"},
+    {"device: a list", Port, "name: p, device: [eth1]", "2:75: device: must be a single value, not a list"},
+    {"device: the uplink's, in a map", Port, "name: p, device: {interface: eth0, driver: xdp}",
+     "2:75: device: eth0 is already used at line 1"},
     {"port: neither socket nor device", Port, "name: p",
      "2:57: a port needs vhost_user (a socket) or device"},
     {"port: both socket and device", Port, "name: p, vhost_user: /a, device: veth0",

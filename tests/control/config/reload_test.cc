@@ -99,7 +99,7 @@ TEST(Reload, NamesEveryKeyThatNeedsARestart) {
       {"dataplane.hugepages", [](Config& c) { c.dataplane.hugepages = config::Hugepages::Off; }},
       {"dataplane.idle", [](Config& c) { c.dataplane.idle = config::Idle::Poll; }},
       {"dataplane.eal", [](Config& c) { c.dataplane.eal = {"-v"}; }},
-      {"uplink.device", [](Config& c) { c.uplink.device = "eth9"; }},
+      {"uplink.device", [](Config& c) { c.uplink.device.name = "eth9"; }},
       {"uplink.address", [](Config& c) { c.uplink.address = net::Ipv4Prefix{}; }},
       {"uplink.gateway", [](Config& c) { c.uplink.gateway = net::Ipv4Addr{}; }},
       {"uplink.mac", [](Config& c) { c.uplink.mac = net::MacAddr{}; }},
@@ -110,7 +110,8 @@ TEST(Reload, NamesEveryKeyThatNeedsARestart) {
       {"networks.red.mtu", [](Config& c) { c.networks[0].mtu = 1400; }},
       {"networks.blue.forward", [](Config& c) { c.networks[1].forward = config::Forward::None; }},
       {"networks.blue.isolated_ports", [](Config& c) { c.networks[1].isolated_ports = true; }},
-      {"networks.red.ports", [](Config& c) { c.networks[0].ports[0].device = "veth9"; }},
+      {"uplink.device", [](Config& c) { c.uplink.device.driver = config::KernelDriver::Xdp; }},
+      {"networks.red.ports", [](Config& c) { c.networks[0].ports[0].device.name = "veth9"; }},
       {"networks.red.dhcp", [](Config& c) { c.networks[0].dhcp.reset(); }},
       {"networks.blue.dhcp", [](Config& c) { c.networks[1].dhcp = config::Dhcp{}; }},
       {"networks.blue.nat.addresses", [](Config& c) { c.networks[1].nat.addresses.resize(1); }},
@@ -132,7 +133,7 @@ TEST(Reload, NamesEveryKeyThatNeedsARestart) {
 
 TEST(Reload, TellsAllChangesAtOnce) {
   const Changes changes = after([](Config& c) {
-    c.uplink.device = "eth9";
+    c.uplink.device.name = "eth9";
     c.networks[1].mtu = 1400;
     c.networks[0].dhcp->domain = "lab";
   });
