@@ -52,7 +52,6 @@ TEST(Device, AnInterfaceForXdpHasToBeThereAndBeOneOfTheKernels) {
 TEST(XdpInterface, SaysThatDpdkHasNoSuchDriver) {
   EXPECT_THAT(xdp_refusal_of_machine("net_no_such_driver"),
               testing::HasSubstr("this DPDK was built without net_no_such_driver"));
-  EXPECT_THAT(xdp_refusal_of_machine(), testing::Not(testing::HasSubstr("built without")));
 }
 
 TEST(XdpInterface, PollsAllChannelsOrNone) {
