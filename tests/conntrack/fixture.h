@@ -71,6 +71,7 @@ struct NatShape {
   unsigned vm_ports = 4;
   unsigned guests = 1;
   std::vector<WorkerIndex> homes{};  // of the blocks
+  unsigned room = 8;                 // for addresses
   Placement placement{Pages::Huge};
 };
 
@@ -84,7 +85,8 @@ class Nat {
     indices_.resize(shape.addresses);
     std::iota(indices_.begin(), indices_.end(), ExternalIndex{0});
     policy_.addresses = indices_;
-    ports_ = ExternalPorts::create(addresses, shape.workers, shape.homes);
+    addresses_ = ExternalAddresses::of(addresses);
+    ports_ = ExternalPorts::create(shape.room, shape.workers, shape.homes);
     for (unsigned i = 0; i < shape.workers; ++i) {
       const Conntrack::Settings settings{.capacity = shape.capacity,
                                          .seed = shape.seed + i,
@@ -92,7 +94,7 @@ class Nat {
                                          .vm_ports = shape.vm_ports,
                                          .guests = shape.guests,
                                          .placement = shape.placement};
-      workers_.push_back(Conntrack::create(settings, *ports_, {&policy_, 1}));
+      workers_.push_back(Conntrack::create(settings, *ports_, *addresses_, {&policy_, 1}));
     }
   }
   static net::Ipv4Addr external_address(unsigned i) {
@@ -103,6 +105,7 @@ class Nat {
   Conntrack* operator->() { return workers_[0].get(); }
   Conntrack& worker(unsigned i) { return *workers_[i]; }
   ExternalPorts& ports() { return *ports_; }
+  [[nodiscard]] const ExternalAddresses& addresses() const { return *addresses_; }
   [[nodiscard]] const NatPolicy& policy() const { return policy_; }
 
   Opened try_open(net::Endpoint internal, net::Endpoint remote, net::Protocol protocol = kUdp, Time now = {},
@@ -153,6 +156,7 @@ class Nat {
  private:
   NatPolicy policy_;
   std::vector<ExternalIndex> indices_;
+  std::shared_ptr<const ExternalAddresses> addresses_;
   std::unique_ptr<ExternalPorts> ports_;
   std::vector<std::unique_ptr<Conntrack>> workers_;
 };
