@@ -185,10 +185,11 @@ void Conntrack::remove(Session& session, Time now) {
 }
 
 void Conntrack::release_external(const FlowKey& inbound, Time now) {
-  const PortSpace space = port_space(inbound.protocol());
-  if (space == PortSpace::None) return;
   const net::Endpoint external = inbound.local_endpoint();
   const ExternalIndex address = *addresses_->index_of(external.address);
+  sessions_at_[address].subtract(1);
+  const PortSpace space = port_space(inbound.protocol());
+  if (space == PortSpace::None) return;
   planes_.note(RemotePlanes::key_of(inbound.remote, address), external.port, false);
   if (mappings_.remove_session({address, space, external.port}))
     pool_.release(address, space, external.port, now);

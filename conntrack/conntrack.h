@@ -193,6 +193,10 @@ class Conntrack {
   [[nodiscard]] std::uint32_t ports_used(ExternalIndex external, PortSpace space) const {
     return pool_.used(external, space);
   }
+  // Sessions that have the external address; any thread.
+  [[nodiscard]] std::uint64_t sessions_at(ExternalIndex external) const {
+    return sessions_at_[external].get();
+  }
   // Bytes of all tables touched so far; for benchmarks and tests, takes milliseconds.
   [[nodiscard]] std::size_t memory_used() const;
   // The pages of each table that the worker may touch soon; for LookAhead.
@@ -304,6 +308,7 @@ class Conntrack {
   std::span<const NatPolicy> policies_;
 
   ReservedArray<Session> sessions_;
+  ReservedArray<Counter> sessions_at_;  // by external address
   TagIndex index_;
   std::atomic<std::uint32_t> high_water_{0};  // records below it have been used
   std::uint32_t first_free_ = kNoRecord;      // a list through the free records below

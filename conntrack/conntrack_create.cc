@@ -31,6 +31,7 @@ Conntrack::Conntrack(const Settings& settings, ExternalPorts& ports, const Exter
       hash_(settings.seed),
       random_(~settings.seed),
       sessions_(settings.capacity, settings.placement),
+      sessions_at_(ports.capacity()),
       index_(std::uint64_t{settings.capacity} * 2, settings.placement),
       mappings_(ports.capacity(), settings.capacity, hash_, settings.placement),
       pool_(ports, addresses, settings.worker, random_.next()),
@@ -45,7 +46,7 @@ Conntrack::Conntrack(const Settings& settings, ExternalPorts& ports, const Exter
       timeouts_(std::size_t{kMaxPolicies} * kTimeoutRow) {}
 
 bool Conntrack::reserved() const {
-  return sessions_.reserved() && index_.reserved() && mappings_.reserved() && pool_.reserved() &&
+  return sessions_.reserved() && sessions_at_.reserved() && index_.reserved() && mappings_.reserved() && pool_.reserved() &&
          planes_.reserved() && permissions_.reserved() && vm_ports_.reserved() && timeouts_.reserved();
 }
 

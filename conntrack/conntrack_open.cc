@@ -380,8 +380,9 @@ Opened Conntrack::open(const Session::Identity& identity, std::uint8_t flags, Se
   session.open(identity, state, flags, now);
   const FlowKey inbound = session.inbound_key();
   const PortSpace space = port_space(identity.protocol);
+  const ExternalIndex external = *addresses_->index_of(identity.external.address);
+  sessions_at_[external].add(1);
   if (space != PortSpace::None) {
-    const ExternalIndex external = *addresses_->index_of(identity.external.address);
     mappings_.add_session({external, space, identity.external.port});
     planes_.note(RemotePlanes::key_of(inbound.remote, external), identity.external.port, true);
     counters_.mappings.set(mappings_.size());

@@ -19,7 +19,7 @@ Statistics Conntrack::statistics() const {
 }
 
 std::size_t Conntrack::memory_used() const {
-  return sessions_.memory_used() + index_.memory_used() + mappings_.memory_used() + pool_.memory_used() +
+  return sessions_.memory_used() + sessions_at_.memory_used() + index_.memory_used() + mappings_.memory_used() + pool_.memory_used() +
          planes_.memory_used() + permissions_.memory_used() + vm_ports_.memory_used() +
          timeouts_.memory_used();
 }
@@ -79,12 +79,15 @@ bool Conntrack::check_invariants(std::string* why) const {
   };
   const std::uint32_t end = high_water_.load(std::memory_order_relaxed);
   std::uint64_t active = 0;
+  std::vector<std::uint64_t> by_address(addresses_->size());
   std::vector<std::array<std::uint32_t, 2>> by_port(vm_port_count_);
   for (std::uint32_t record = 0; record < end; ++record) {
     const Session& session = sessions_[record];
     if (!session.in_use()) continue;
     ++active;
-    if (!addresses_->index_of(session.external().address)) return fails("a session's address is not ours");
+    const auto external = addresses_->index_of(session.external().address);
+    if (!external) return fails("a session's address is not ours");
+    ++by_address[*external];
     ++by_port[session.vm_port()][static_cast<unsigned>(session.opener())];
     const auto is_it = [&](std::uint32_t value) { return value == record; };
     for (const FlowKey& key : {session.outbound_key(), session.inbound_key()}) {
@@ -97,6 +100,9 @@ bool Conntrack::check_invariants(std::string* why) const {
     record = sessions_[record].next_free();
   if (active + free_records != end) return fails("a record is neither in use nor free");
   if (active != statistics().active) return fails("the count of sessions is wrong");
+  for (unsigned external = 0; external < addresses_->size(); ++external)
+    if (by_address[external] != sessions_at(static_cast<ExternalIndex>(external)))
+      return fails("an address's count of sessions is wrong");
   std::uint64_t parts_taken = 0;
   for (PortIndex vm_port = 0; vm_port < vm_port_count_; ++vm_port) {
     if (sessions_of(vm_port, Direction::Outbound) != by_port[vm_port][0] ||

@@ -5,6 +5,7 @@
 //   Session* session = nat.open("192.168.122.10", 40000, "198.51.100.1", 443);
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <gtest/gtest.h>
 #include <numeric>
@@ -71,7 +72,7 @@ struct NatShape {
   unsigned vm_ports = 4;
   unsigned guests = 1;
   std::vector<WorkerIndex> homes{};  // of the blocks
-  unsigned room = 8;                 // for addresses
+  unsigned room = 8;                 // for addresses, at least
   Placement placement{Pages::Huge};
 };
 
@@ -86,7 +87,7 @@ class Nat {
     std::iota(indices_.begin(), indices_.end(), ExternalIndex{0});
     policy_.addresses = indices_;
     addresses_ = ExternalAddresses::of(addresses);
-    ports_ = ExternalPorts::create(shape.room, shape.workers, shape.homes);
+    ports_ = ExternalPorts::create(std::max(shape.room, shape.addresses), shape.workers, shape.homes);
     for (unsigned i = 0; i < shape.workers; ++i) {
       const Conntrack::Settings settings{.capacity = shape.capacity,
                                          .seed = shape.seed + i,
