@@ -26,6 +26,11 @@
 //   192.168.122.10:40000 -> 198.51.100.2:443   shares it: 203.0.113.2:40000
 //   192.168.122.11:40000 -> 198.51.100.1:443   another port: 203.0.113.2:51613
 //
+// External addresses come, drain and go while the worker runs (external_addresses.h). Of an address that
+// drains no port is given out, but a mapping that is there serves its internal endpoint, so that its peers
+// find it where it was. By a port that was reserved since it was given out, and by an address that the network
+// loses, nothing opens: an endpoint that was mapped there is mapped anew.
+//
 // A static forward is a mapping, too. What a VM opens from a forward's internal endpoint leaves by the
 // forward's external endpoint, whatever `mapping` says. It is one session with what the same remote sends to
 // the forward.
@@ -118,12 +123,16 @@ class Conntrack {
   };
   static constexpr unsigned kMaxBurst = 64;
 
-  // nullptr: capacity or policies out of bounds, or no memory. `ports` and the memory of the policies must
-  // outlive it.
+  // nullptr: capacity or policies out of bounds, or no memory. `ports` outlives it, the addresses and the
+  // memory of the policies as long as it follows them.
   static std::unique_ptr<Conntrack> create(const Settings& settings, ExternalPorts& ports,
+                                           const ExternalAddresses& addresses,
                                            std::span<const NatPolicy> policies);
-  // After a reload: the policies by id. Existing sessions keep their endpoints and take the new timeouts.
+  // After a change: the policies by id. Existing sessions keep their endpoints and take the new timeouts.
   void set_policies(std::span<const NatPolicy> policies);
+  // The same, with other external addresses; the former ones are still there. No session has an address that
+  // goes. What the new table does not allow any more goes on, and nothing opens by it.
+  void follow(const ExternalAddresses& addresses, std::span<const NatPolicy> policies);
 
   // Up to kMaxBurst keys; found[i] is keys[i]'s session or nullptr. Three memory stages over the whole burst.
   // Returns how many were found.
@@ -172,6 +181,8 @@ class Conntrack {
   // out. Returns how many.
   unsigned expire(Time now, unsigned budget);
   void erase(Session& session, Time now);
+  // What is mapped to the external endpoint, if it is another internal endpoint than this one, is not any more.
+  void unmap_others(net::Endpoint external, net::Protocol protocol, net::Endpoint internal);
   // Looks at up to `budget` records from `cursor` on (0 at first) and erases those that match. Done when
   // `cursor` is 0 again. For flush: control sends the predicate, the worker calls this at each poll.
   template <typename Predicate>
@@ -181,6 +192,10 @@ class Conntrack {
   [[nodiscard]] Statistics statistics() const;
   [[nodiscard]] std::uint32_t ports_used(ExternalIndex external, PortSpace space) const {
     return pool_.used(external, space);
+  }
+  // Sessions that have the external address; any thread.
+  [[nodiscard]] std::uint64_t sessions_at(ExternalIndex external) const {
+    return sessions_at_[external].get();
   }
   // Bytes of all tables touched so far; for benchmarks and tests, takes milliseconds.
   [[nodiscard]] std::size_t memory_used() const;
@@ -219,7 +234,7 @@ class Conntrack {
   static constexpr std::uint32_t kNoRecord = 0xffff'ffff;
   static constexpr unsigned kTimeoutRow = 16;
 
-  Conntrack(const Settings& settings, ExternalPorts& ports);
+  Conntrack(const Settings& settings, ExternalPorts& ports, const ExternalAddresses& addresses);
   [[nodiscard]] bool reserved() const;
 
   [[nodiscard]] TagIndex::Place place(const FlowKey& key) const { return index_.place_of(hash_(key)); }
@@ -236,6 +251,9 @@ class Conntrack {
   [[gnu::cold]] void advance_outbound(Session& session, const TcpSegment& segment, Time now);
   [[gnu::cold]] void advance_inbound(Session& session, const TcpSegment& segment, Time now);
 
+  template <typename Serves>
+  std::optional<ExternalIndex> first_address(const NatPolicy& policy, net::Ipv4Addr internal,
+                                             Serves serves) const;
   static Opened refused(Verdict verdict) { return {nullptr, verdict}; }
   ExternalIndex probable_external(OutboundFlow& flow, const NatPolicy& policy, PortSpace space);
   TagIndex::Place prefetch_probable(OutboundFlow& flow, const NatPolicy& policy);
@@ -255,6 +273,8 @@ class Conntrack {
   void leave_port(PortIndex vm_port, Direction opener);
   Opened open(const Session::Identity& identity, std::uint8_t flags, SessionState state, Time now);
   bool claim_port(const FlowKey& inbound);
+  [[nodiscard]] bool may_share(const NatPolicy& policy, ExternalIndex external, net::L4Port port) const;
+  bool share_mapping(const FlowKey& outbound, const NatPolicy& policy, Choice& choice);
   [[nodiscard]] bool is_let_in(const FlowKey& inbound, Filtering filtering) const;
   [[nodiscard]] std::optional<net::Endpoint> admitted_internal(const InboundFlow& flow,
                                                                const NatPolicy& policy);
@@ -281,11 +301,14 @@ class Conntrack {
   std::uint32_t capacity_;
   WorkerIndex worker_;
   ExternalPorts& ports_;
+  const ExternalAddresses* addresses_;
+  std::atomic<unsigned> address_count_;  // its size, for other threads
   FlowHash hash_;
   Random random_;
   std::span<const NatPolicy> policies_;
 
   ReservedArray<Session> sessions_;
+  ReservedArray<Counter> sessions_at_;  // by external address
   TagIndex index_;
   std::atomic<std::uint32_t> high_water_{0};  // records below it have been used
   std::uint32_t first_free_ = kNoRecord;      // a list through the free records below

@@ -24,13 +24,15 @@ struct NatTable {
       indices.push_back(static_cast<ExternalIndex>(i));
     }
     policy.addresses = indices;
-    ports = ExternalPorts::create(addresses, 1);
+    external = ExternalAddresses::of(addresses);
+    ports = ExternalPorts::create(static_cast<unsigned>(addresses.size()), 1);
     conntrack = Conntrack::create(
         {.capacity = static_cast<std::uint32_t>(capacity), .seed = 42, .placement = {pages}}, *ports,
-        {&policy, 1});
+        *external, {&policy, 1});
   }
   NatPolicy policy;
   std::vector<ExternalIndex> indices;
+  std::shared_ptr<const ExternalAddresses> external;
   std::unique_ptr<ExternalPorts> ports;
   std::unique_ptr<Conntrack> conntrack;
 };

@@ -74,6 +74,7 @@ class Gateway {
                  .refused_remotes = refused_remotes_,
                  .punt_budgets = punt_budgets_,
                  .port_icmp_error_budgets = budgets_} {
+    state_.external_addresses = external_;
     state_.uplink = {.address = net::parse_ipv4_prefix("198.18.0.2/24").value(),
                      .gateway = net::Ipv4Addr::of(198, 18, 0, 1),
                      .mac = kUplinkMac,
@@ -151,11 +152,12 @@ class Gateway {
 
   std::unique_ptr<conntrack::Conntrack> make_conntrack(std::uint32_t sessions) {
     const conntrack::ExternalAddress external{.address = net::Ipv4Addr::of(198, 18, 0, 2)};
-    external_ports_ = conntrack::ExternalPorts::create(std::span{&external, 1}, 1);
-    policy_.addresses = addresses_;
+    external_ = conntrack::ExternalAddresses::of({&external, 1});
+    external_ports_ = conntrack::ExternalPorts::create(1, 1);
+    policy_.addresses = {0};
     return conntrack::Conntrack::create(
         {.capacity = std::max<std::uint32_t>(sessions, 4096), .seed = 42, .vm_ports = 2}, *external_ports_,
-        {&policy_, 1});
+        *external_, {&policy_, 1});
   }
 
   void plan_frames(std::uint32_t sessions) {
@@ -179,7 +181,7 @@ class Gateway {
   std::vector<FlowNumber> order_;
   std::vector<FlowPatch> outbound_, inbound_;
   std::size_t at_ = 0;
-  std::array<conntrack::ExternalIndex, 1> addresses_{0};
+  std::shared_ptr<const conntrack::ExternalAddresses> external_;
   conntrack::NatPolicy policy_;
   std::unique_ptr<conntrack::ExternalPorts> external_ports_;
   std::unique_ptr<conntrack::Conntrack> conntrack_;

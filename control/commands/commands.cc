@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <numeric>
+#include <stdexcept>
 
 #include "control/admin/commands.h"
 #include "control/commands/dhcp_commands.h"
@@ -73,6 +75,23 @@ Json resolvers_told(const CommandContext& at) {
   return list;
 }
 
+// External addresses that give no new sessions, of a network or of all, and how many are left on each.
+Json draining(const CommandContext& at, const std::vector<conntrack::ExternalIndex>& addresses) {
+  const conntrack::ExternalAddresses& external = *at.states.current().external_addresses;
+  Json list = Json::array();
+  for (const conntrack::ExternalIndex index : addresses)
+    if (external.ports(index) != nullptr && external.is_draining(index))
+      list.push_back({{"address", net::to_string(external.address(index))},
+                      {"sessions", sessions_at(at.workers, index)}});
+  return list;
+}
+
+Json draining(const CommandContext& at) {
+  std::vector<conntrack::ExternalIndex> all(at.states.current().external_addresses->size());
+  std::iota(all.begin(), all.end(), conntrack::ExternalIndex{0});
+  return draining(at, all);
+}
+
 Json notes_of_status(const CommandContext& at) {
   Json notes = at.eal.notes;
   for (const std::string& note : at.dhcp.notes()) notes.push_back(note);
@@ -112,6 +131,7 @@ Answer status(const CommandContext& at) {
         {"mac", net::to_string(state.uplink.mac)},
         {"mtu", state.uplink.has_address() ? state.uplink.mtu : at.config.uplink.mtu},
         {"dhcp", uplink_lease(at)}}},
+      {"draining", draining(at)},
       {"resolvers", resolvers_told(at)},
       {"notes", notes_of_status(at)},
   });
@@ -223,6 +243,7 @@ Answer networks(const CommandContext& at) {
                     {"mtu", network.mtu},
                     {"forward", config::to_word(network.forward)},
                     {"external", external},
+                    {"draining", draining(at, (*at.states.current().policies)[i].addresses)},
                     {"ports", network.ports.size()},
                     {"leases", at.dhcp.lease_count(static_cast<NetworkIndex>(i))}});
   }
@@ -337,10 +358,31 @@ Answer config_in_effect(const CommandContext& at) {
   return Answer::object({{"file", at.config_path}, {"yaml", config::dump_config(at.config)}});
 }
 
+// What is refused breaks the answer off with the reason.
+Answer reload_later(const CommandContext& at) {
+  return Answer::object_later([at, changed = std::optional<std::vector<std::string>>{}](Json& item) mutable {
+    if (at.is_change_under_way()) return admin::Pull::Later;
+    if (changed) {
+      item = {{"changed", *changed}};
+      return admin::Pull::Item;
+    }
+    auto done = at.reload();
+    if (!done) throw std::runtime_error(to_string(done.error()));
+    changed = std::move(*done);
+    return admin::Pull::Later;
+  });
+}
+
+// Answered once the workers go by the change. A change that is under way is waited for.
 Result<Answer> reload(const CommandContext& at) {
+  if (at.is_change_under_way()) return reload_later(at);
   auto changed = at.reload();
   if (!changed) return tl::unexpected(changed.error());
-  return Answer::object({{"changed", std::move(*changed)}});
+  return Answer::object_later([at, changed = std::move(*changed)](Json& item) {
+    if (at.is_change_under_way()) return admin::Pull::Later;
+    item = {{"changed", changed}};
+    return admin::Pull::Item;
+  });
 }
 
 // What the handlers see: the context, and the commands that go on beyond one call.

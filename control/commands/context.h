@@ -22,7 +22,6 @@ struct CommandContext {
   const std::vector<PortPlan>& ports;
   Devices& devices;  // by PortIndex
   const std::optional<NicSteering>& steering;
-  const conntrack::ExternalPorts& external_ports;
   const StatePublisher& states;
   Workers& workers;  // `invariants` and `flush` ask them to do something
   FlushTurns& flush_turns;
@@ -31,8 +30,10 @@ struct CommandContext {
   const InsideHosts& inside;
   const SwitchTables& tables;
   const Injector& injector;
+  const LiveNat& nat;
   const ResolverWatch& resolvers;
   std::function<Result<std::vector<std::string>>()> reload;  // what has changed, in sentences
+  std::function<bool()> is_change_under_way;                 // until all of it holds
   SteadyTime started;
 };
 

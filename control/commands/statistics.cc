@@ -158,15 +158,22 @@ std::uint64_t active_sessions(const Workers& workers) {
   return active;
 }
 
+std::uint64_t sessions_at(const Workers& workers, conntrack::ExternalIndex external) {
+  std::uint64_t sessions = 0;
+  for (const dataplane::Worker& worker : workers) sessions += worker.conntrack().sessions_at(external);
+  return sessions;
+}
+
 std::map<std::string, std::uint64_t> all_counters(const CommandContext& at) {
   Named named;
   add_frames(at.workers, at.ports.size(), named);
   add_devices(at.devices, named);
-  add_sessions(at.workers, at.external_ports.address_count(), named);
+  add_sessions(at.workers, at.states.current().external_addresses->size(), named);
   add_neighbors(at.uplink, named);
   add_inside_neighbors(at.inside, named);
   add_dhcp(at.dhcp, named);
   if (at.uplink.client()) add_uplink_client(*at.uplink.client(), named);
+  named["sessions.departed"] = at.nat.sessions_ended();
   named["inject.dropped"] = at.injector.dropped();
   named["states.published"] = at.states.current().generation;
   named["states.owner_tables"] = at.tables.owner_tables_made();

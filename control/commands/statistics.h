@@ -17,6 +17,7 @@ struct PortTotals {
 PortTotals port_totals(const Workers& workers, PortIndex port);
 
 std::uint64_t active_sessions(const Workers& workers);
+std::uint64_t sessions_at(const Workers& workers, conntrack::ExternalIndex external);
 
 // Names are part of the interface: `received`, `drop.<reason>`, `sessions.active`, ...; those that are zero,
 // too.

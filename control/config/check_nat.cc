@@ -54,6 +54,23 @@ void check_addresses(const Config& config, const Nat& nat, const std::string& pa
     findings.complain_at(path, "addresses: at most 4096 are possible, these are " + std::to_string(total));
 }
 
+// What drains may be part of what there is, no more: else it is a slip of the pen.
+void check_drain(const Nat& nat, const std::string& path, Findings& findings) {
+  for (std::size_t i = 0; i < nat.drain.size(); ++i) {
+    const std::string at = indexed(path, i);
+    const AddressRange& range = nat.drain[i];
+    if (!findings.has(at)) continue;
+    std::uint64_t ours = 0;
+    for (const AddressRange& own : nat.addresses) {
+      if (own == AddressRange{}) return;  // a misread range may be anything
+      if (!own.overlaps(range)) continue;
+      ours += AddressRange{std::max(own.first, range.first), std::min(own.last, range.last)}.size();
+    }
+    if (ours < range.size())
+      findings.complain_at(at, "drain: " + to_text(range) + " is not among the addresses of this network");
+  }
+}
+
 void check_reserved_ports(const Nat& nat, const std::string& path, Findings& findings) {
   std::bitset<65536> reserved;
   for (std::size_t i = 0; i < nat.reserved_ports.size(); ++i) {
@@ -206,6 +223,7 @@ void check_nat(const Config& config, Findings& findings) {
       findings.complain_at(path, "nat: this network is isolated (forward: none)");
     check_addresses(config, network.nat, path + ".addresses", findings);
     addresses.add(network, path + ".addresses", findings);
+    check_drain(network.nat, path + ".drain", findings);
     check_ports_in_common(config, n, findings);
     check_reserved_ports(network.nat, path + ".reserved_ports", findings);
     check_forwards(network, path + ".forwards", findings.has(network_path(n) + ".address"), clashes,

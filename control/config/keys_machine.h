@@ -50,15 +50,19 @@ inline constexpr auto kKeys<Uplink> = std::tuple{
         "This gateway's address on the outside with its prefix length, or dhcp: until a lease comes, and "
         "when it is "
         "over, nothing is forwarded.",
-        {.example = "203.0.113.2/24", .is_required = true}),
+        {.example = "203.0.113.2/24",
+         .is_required = true,
+         .is_live = true,
+         .needs_restart = [](const Uplink& running,
+                             const Uplink& wanted) { return running.address.has_value() != wanted.address.has_value(); }}),
     key("gateway", &Uplink::gateway, if_given(kAddress),
         "The next hop, beyond the address's network only if that is a /31 or /32; required unless address is "
         "dhcp, "
         "which also tells the gateway.",
-        {.example = "203.0.113.1"}),
+        {.example = "203.0.113.1", .is_live = true}),
     key("mac", &Uplink::mac, unless("auto", kMac), "The uplink's MAC address; auto: the device's own.",
         {.example = "52:54:00:00:00:01"}),
-    key("mtu", &Uplink::mtu, kMtu, "The largest IP packet; a lease may lower it."),
+    key("mtu", &Uplink::mtu, kMtu, "The largest IP packet; a lease may lower it.", {.is_live = true}),
     key("queues", &Uplink::queues, unless("auto", kQueues),
         "Receive queues; auto: as many as suit the workers.", {.example = "2"}),
 };

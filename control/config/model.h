@@ -196,6 +196,7 @@ struct PortForward {
 };
 struct Nat {
   std::vector<AddressRange> addresses;  // empty: the uplink's, which DHCP will tell
+  std::vector<AddressRange> drain;      // of these: no new session gets them
   PortRange ports = PortRange::of(1024, 65535);
   std::vector<PortRange> reserved_ports;
   Mapping mapping = Mapping::EndpointIndependent;

@@ -85,8 +85,11 @@ void compare_key(const Key<S, std::vector<Network>, Blocks>& key, const std::vec
 template <typename S>
 void compare_keys(const S& running, const S& wanted, const Place& at, Changes& changes) {
   static_assert(kHasARowForEachMember<S>, "a change of a member without a row would not be noticed");
-  for_each_key<S>(
-      [&](const auto& key) { compare_key(key, running.*key.member, wanted.*key.member, at, changes); });
+  for_each_key<S>([&](const auto& key) {
+    if (key.traits.needs_restart != nullptr && key.traits.needs_restart(running, wanted))
+      return changes.restart.push_back(at.key(key.name));
+    compare_key(key, running.*key.member, wanted.*key.member, at, changes);
+  });
 }
 
 template <typename S>

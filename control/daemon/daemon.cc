@@ -53,7 +53,6 @@ Result<std::unique_ptr<Daemon>> Daemon::create(config::Config& config, const std
                                       .ports = gateway.ports(),
                                       .devices = gateway.devices(),
                                       .steering = gateway.steering(),
-                                      .external_ports = gateway.external_ports(),
                                       .states = gateway.states(),
                                       .workers = gateway.workers(),
                                       .flush_turns = gateway.flush_turns(),
@@ -62,8 +61,11 @@ Result<std::unique_ptr<Daemon>> Daemon::create(config::Config& config, const std
                                       .inside = daemon->slow_path_.inside(),
                                       .tables = daemon->slow_path_.tables(),
                                       .injector = daemon->slow_path_.injector(),
+                                      .nat = daemon->slow_path_.nat(),
                                       .resolvers = daemon->resolvers_,
                                       .reload = [at = daemon.get()] { return at->reload(); },
+                                      .is_change_under_way =
+                                          [at = daemon.get()] { return at->slow_path_.is_change_under_way(); },
                                       .started = std::chrono::steady_clock::now()});
   return daemon;
 }
@@ -88,9 +90,17 @@ void Daemon::run() {
 void Daemon::wait_for_hangup() {
   hangup_signal_.async_wait([this](const boost::system::error_code& error, int) {
     if (error) return;
-    reload();
+    wants_reload_ = true;
+    reload_if_wanted();
     wait_for_hangup();
   });
+}
+
+// One change at a time: SIGHUP comes when it likes.
+void Daemon::reload_if_wanted() {
+  if (!wants_reload_ || slow_path_.is_change_under_way()) return;
+  wants_reload_ = false;
+  reload();
 }
 
 Result<std::vector<std::string>> Daemon::reload() {
@@ -117,8 +127,11 @@ Result<std::vector<std::string>> Daemon::take_over_file() {
   }
   Changes changes = compare(config_, *wanted);
   if (!changes.restart.empty()) return tl::unexpected(Error{config_path_, restart_sentence(changes.restart)});
+  if (changes.live.empty()) return changes.live;
+  if (const auto possible = slow_path_.plan_change(*wanted); !possible)
+    return tl::unexpected(possible.error());
   adopt_live(config_, *wanted);
-  if (!changes.live.empty()) slow_path_.follow_configuration(std::chrono::steady_clock::now());
+  slow_path_.follow_configuration(std::chrono::steady_clock::now());
   return std::move(changes.live);
 }
 
@@ -126,6 +139,7 @@ void Daemon::tick() {
   const SteadyTime now = std::chrono::steady_clock::now();
   if (is_resting_) doorbell_.listen();  // the look that has to follow is all below
   slow_path_.poll(now, std::chrono::system_clock::now());
+  reload_if_wanted();
   if (now >= next_second_) {
     next_second_ = now + std::chrono::seconds(1);
     follow_resolvers(now);

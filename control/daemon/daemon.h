@@ -34,6 +34,7 @@ class Daemon {
   // What has changed, in sentences. An Error, one problem a line, means that nothing has.
   Result<std::vector<std::string>> reload();
   Result<std::vector<std::string>> take_over_file();
+  void reload_if_wanted();
   void tick();
   [[nodiscard]] std::chrono::milliseconds time_to_next_tick(SteadyTime now);
   void wait_for_doorbell();
@@ -53,6 +54,7 @@ class Daemon {
   ResolverWatch resolvers_;
   TablePages table_pages_;
   std::unique_ptr<admin::Server> admin_;
+  bool wants_reload_ = false;      // by SIGHUP
   bool is_resting_ = false;        // between this tick and the last one, and until the next
   std::uint64_t busy_cycles_ = 0;  // of the workers, at the last tick
   SteadyTime next_second_{};

@@ -111,11 +111,13 @@ void Gateway::steer_uplink() {
 Result<void> Gateway::make_external_ports() {
   const auto homes = steering_ ? plan_homes(steering_->queues, plan_.ports[kUplinkPort], plan_.worker_count)
                                : std::vector<WorkerIndex>{};
-  external_ports_ = conntrack::ExternalPorts::create(plan_.external_addresses, plan_.worker_count, homes);
+  const unsigned addresses = plan_.nat.external->size();
+  external_ports_ = conntrack::ExternalPorts::create(external_room(addresses), plan_.worker_count, homes);
   if (external_ports_ == nullptr)
     return tl::unexpected(
         Error{"networks[].nat.addresses",
-              fmt::format("no memory for the ports of {} addresses", plan_.external_addresses.size())});
+              fmt::format("no memory for the ports of {} addresses", external_room(addresses))});
+  external_ports_->populate(addresses);
   return {};
 }
 
@@ -145,7 +147,8 @@ Result<void> Gateway::make_workers(const config::Config& config, const EalPlan& 
                                                .vm_ports = static_cast<unsigned>(plan_.ports.size()),
                                                .guests = guests_of(index),
                                                .placement = {conntrack::Pages::Huge, eal.worker_nodes[i]}},
-                                              *external_ports_, *states_->current().policies);
+                                              *external_ports_, *states_->current().external_addresses,
+                                              *states_->current().policies);
     if (table == nullptr)
       return tl::unexpected(
           Error{"conntrack.sessions", fmt::format("no memory for {} sessions", config.conntrack.sessions)});

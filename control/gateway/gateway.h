@@ -29,7 +29,7 @@ class Gateway {
   static Result<std::unique_ptr<Gateway>> start(const config::Config& config, const EalPlan& eal);
 
   [[nodiscard]] const std::vector<PortPlan>& ports() const { return plan_.ports; }
-  [[nodiscard]] const AddressLists& address_lists() const { return plan_.address_lists; }
+  [[nodiscard]] const NatPlan& first_nat() const { return plan_.nat; }
   [[nodiscard]] rte_mempool* packet_pool() const { return pools_->of_control(); }  // for control's own frames
   [[nodiscard]] Devices& devices() { return devices_; }                            // by PortIndex
   // How replies come to their worker; nothing to say with one worker.

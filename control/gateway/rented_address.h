@@ -13,7 +13,6 @@
 
 #include <optional>
 
-#include "conntrack/external_ports.h"
 #include "control/gateway/state_publisher.h"
 #include "control/gateway/worker_flush.h"
 
@@ -22,14 +21,13 @@ namespace vmnat::control {
 class RentedAddress {
  public:
   // All of them outlive it.
-  RentedAddress(conntrack::ExternalPorts& external_ports, const StatePublisher& states, Workers& workers,
-                FlushTurns& turns)
-      : external_ports_(external_ports), states_(states), workers_(workers), turns_(turns) {}
+  RentedAddress(const StatePublisher& states, Workers& workers, FlushTurns& turns)
+      : states_(states), workers_(workers), turns_(turns) {}
 
-  // Unspecified: none. While it is given up: still the former one.
+  // As it stands in the table of addresses. Unspecified: none. While it is given up: still the former one.
   [[nodiscard]] net::Ipv4Addr value() const { return value_; }
   // There was none.
-  void set(net::Ipv4Addr address);
+  void set(net::Ipv4Addr address) { value_ = address; }
 
   // The state that is published next has no address.
   void give_up();
@@ -38,7 +36,6 @@ class RentedAddress {
   std::optional<std::uint64_t> poll();
 
  private:
-  conntrack::ExternalPorts& external_ports_;
   const StatePublisher& states_;
   Workers& workers_;
   FlushTurns& turns_;

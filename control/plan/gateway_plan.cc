@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "control/plan/initial_state.h"
-#include "control/plan/policies.h"
 
 namespace vmnat::control {
 
@@ -14,11 +13,10 @@ GatewayPlan plan_gateway(const config::Config& config, unsigned worker_count) {
   plan.longest_packet = config.uplink.mtu;
   for (const auto& network : config.networks)
     plan.longest_packet = std::max(plan.longest_packet, network.mtu);
-  plan.external_addresses = plan_external_addresses(config);
-  plan.address_lists = plan_address_lists(config, plan.external_addresses);
+  plan.nat = plan_nat(config);
   plan.state = initial_state(config, plan.ports);
-  plan.state.policies =
-      std::make_shared<const conntrack::NatPolicies>(plan_policies(config, plan.address_lists));
+  plan.state.external_addresses = plan.nat.external;
+  plan.state.policies = std::make_shared<const conntrack::NatPolicies>(plan.nat.policies);
   return plan;
 }
 

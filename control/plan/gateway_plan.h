@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "control/plan/device_requests.h"
-#include "control/plan/external_addresses.h"
+#include "control/plan/nat_plan.h"
 #include "control/plan/ports.h"
 #include "dataplane/context/forwarding_state.h"
 
@@ -18,9 +18,8 @@ struct GatewayPlan {
   std::vector<PortPlan> ports;          // by PortIndex
   std::vector<DeviceRequest> devices;   // the same
   std::uint16_t longest_packet = 1500;  // the largest MTU of all ports, in bytes of IPv4 packet
-  std::vector<conntrack::ExternalAddress> external_addresses;
-  AddressLists address_lists;        // by network; the state's policies point into it
-  dataplane::ForwardingState state;  // the first one, with its policies
+  NatPlan nat;
+  dataplane::ForwardingState state;  // the first one, with the NAT's part
 };
 
 // `config` outlives the plan.

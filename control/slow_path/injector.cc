@@ -19,7 +19,7 @@ void Injector::look_up_again(std::span<const std::byte> frame) {
   if (ip == nullptr) return;
   const auto* udp = net::view<net::UdpHeader>(
       frame, sizeof(net::EthernetHeader) + ip->header_length());  // or TCP: its ports
-  const auto external = external_ports_.index_of(ip->destination);
+  const auto external = states_.current().external_addresses->index_of(ip->destination);
   if (udp == nullptr || !external) return;
   const WorkerIndex owner = external_ports_.owner(*external, udp->destination_port);
   if (owner == kNoWorker) return;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <algorithm>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "control/gateway/state_publisher.h"
 #include "control/hosts/neighbors.h"
 #include "control/log/log_budget.h"
+#include "control/plan/forwards.h"
 #include "control/plan/ports.h"
 #include "control/slow_path/injector.h"
 
@@ -43,6 +45,8 @@ class InsideHosts {
     asking.next = std::max(asking.next, now);
     asking.is_due = true;
   }
+  // Other targets of forwards: those that are new are asked for, the others may be forgotten.
+  void follow_forwards(const std::vector<ForwardPlan>& forwards, SteadyTime now);
   void advance(SteadyTime now);
 
   // The state that was filled in last is out of date.
@@ -66,6 +70,7 @@ class InsideHosts {
   const StatePublisher& states_;
   LogBudget& log_;
   std::vector<Neighbors> neighbors_;  // by network
+  std::set<std::pair<NetworkIndex, net::Ipv4Addr>> targets_;  // of forwards
   struct Asking {
     bool is_due = false;
     SteadyTime next{};  // not before

@@ -47,6 +47,8 @@ class UplinkClient {
   [[nodiscard]] net::Ipv4Addr rented() const {
     return in_effect_ ? in_effect_->address.address : net::Ipv4Addr{};
   }
+  // As it stands in the table of external addresses: until its sessions have ended.
+  [[nodiscard]] net::Ipv4Addr in_table() const { return address_.value(); }
   [[nodiscard]] const dhcp::Client& client() const { return client_; }
   // Why there is no address although there is a lease; else empty.
   [[nodiscard]] const std::string& problem() const { return problem_; }

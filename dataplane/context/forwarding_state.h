@@ -186,6 +186,7 @@ struct Uplink {
 struct Forward {
   net::Endpoint to;
   NetworkIndex network = 0;
+  bool is_draining = false;  // its sessions go on, and none is opened by it
 };
 
 struct ForwardingState {
@@ -194,7 +195,8 @@ struct ForwardingState {
   std::vector<Network> networks;
   std::uint16_t smallest_mtu = 1500;  // of the VM ports: what is not larger fits all of them
   std::vector<Port> ports;            // [kUplinkPort] is the uplink
-  // By network. Shared by states that differ in other things; once set it is never null again.
+  // Shared by states that differ in other things; never null once workers run. The policies are by network.
+  std::shared_ptr<const conntrack::ExternalAddresses> external_addresses;
   std::shared_ptr<const conntrack::NatPolicies> policies;
   WordTable<Forward> forwards;               // by forward_word() of the external endpoint
   WordTable<net::Endpoint> static_mappings;  // the external endpoint, by forward_word() of the forward's `to`
@@ -212,6 +214,10 @@ struct ForwardingState {
     return external != nullptr ? std::optional{*external} : std::nullopt;
   }
 
+  // True for an external address of ours, the uplink's among them.
+  [[nodiscard]] bool is_external(net::Ipv4Addr address) const {
+    return external_addresses->index_of(address).has_value();
+  }
   // Of a VM port.
   [[nodiscard]] const Network& network_at(PortIndex port) const { return networks[ports[port].network]; }
   // The egress MTU of a port: bytes of the largest IPv4 packet that leaves by it uncut.

@@ -11,7 +11,7 @@ template <Direction direction>
 WorkerIndex port_owner(const Context& context, PortIndex from, const FlowKey& key) {
   if constexpr (direction == Direction::Outbound) return inside_owner(context, from, key.local_endpoint());
   const net::Endpoint external = key.local_endpoint();
-  const auto address = context.external_ports.index_of(external.address);
+  const auto address = context.state->external_addresses->index_of(external.address);
   if (!address) return context.worker;
   const WorkerIndex owner = context.external_ports.owner(*address, external.port);
   return owner == kNoWorker ? context.worker : owner;

@@ -36,8 +36,8 @@ unsigned Worker::poll_once(std::uint64_t tsc) {
   unsigned frames = settings_.rings.inject.pop(injected, kBurstSize);
   // Pairs with the publisher's release store: the snapshot's contents are visible.
   context_.state = settings_.published->load(std::memory_order_acquire);
-  const conntrack::NatPolicies* policies = context_.state->policies.get();
-  if (policies != policies_) adopt_policies(*policies);
+  if (context_.state->policies.get() != policies_ || context_.state->external_addresses.get() != external_)
+    follow(*context_.state);
   read_clock(tsc);
   if (frames != 0) take_injected(injected, frames);
   for (std::size_t i = 0; i < shares_.size(); ++i) frames += receive(settings_.receive_queues[i], shares_[i]);
@@ -138,10 +138,11 @@ unsigned Worker::flush_sessions() {
   return 1;
 }
 
-// Those of the state before stay in memory until the quiescent point of this poll.
-void Worker::adopt_policies(const conntrack::NatPolicies& policies) {
-  conntrack_->set_policies(policies);
-  policies_ = &policies;
+// What the state before has stays in memory until the quiescent point of this poll.
+void Worker::follow(const ForwardingState& state) {
+  external_ = state.external_addresses.get();
+  policies_ = state.policies.get();
+  conntrack_->follow(*external_, *policies_);
 }
 
 void Worker::drain_rings() {

@@ -88,7 +88,7 @@ class Worker {
   void read_clock(std::uint64_t tsc);
   void expire_sessions(std::uint64_t tsc);
   [[gnu::cold]] unsigned flush_sessions();
-  [[gnu::cold]] void adopt_policies(const conntrack::NatPolicies& policies);
+  [[gnu::cold]] void follow(const ForwardingState& state);
   void drain_rings();
   [[nodiscard]] std::chrono::milliseconds longest_sleep() const;
 
@@ -111,7 +111,9 @@ class Worker {
   Counter polls_;
   FlushBox flush_box_;
   InspectionBox inspection_box_;
-  const conntrack::NatPolicies* policies_ = nullptr;  // those of the state that were handed to conntrack
+  // Of the state, as handed to conntrack.
+  const conntrack::ExternalAddresses* external_ = nullptr;
+  const conntrack::NatPolicies* policies_ = nullptr;
   alignas(kCacheLineSize) std::atomic<std::uint64_t> seen_generation_{0};
   std::atomic<bool> stop_{false};
 };

@@ -126,10 +126,11 @@ Testbed::Testbed(const Shape& shape) {
                                          i == kUplink ? shape.uplink_queues : 1, pool_);
   conntrack::NatPolicy complete = shape.policy;
   complete.addresses = addresses_;
-  policies_.assign(3, complete);
+  policies_ = std::make_shared<const conntrack::NatPolicies>(3, complete);
   const conntrack::ExternalAddress external{.address = shape.uplink.address,
                                             .reserved = {8080, 5353, 9090}};  // as if forwarded
-  external_ports_ = conntrack::ExternalPorts::create(std::span{&external, 1}, shape.workers, shape.homes);
+  external_ = conntrack::ExternalAddresses::of({&external, 1});
+  external_ports_ = conntrack::ExternalPorts::create(8, shape.workers, shape.homes);
   make_state(shape);
   make_rings(shape.workers);
   make_workers(shape);
@@ -148,6 +149,8 @@ void Testbed::make_state(const Shape& shape) {
   const auto prefix = [](const char* text) { return net::parse_ipv4_prefix(text).value(); };
   auto state = std::make_unique<ForwardingState>();
   state->generation = 1;
+  state->external_addresses = external_;
+  state->policies = policies_;
   state->uplink = {
       .address = shape.uplink, .gateway = shape.router, .mac = kUplinkMac, .gateway_mac = kRouterMac};
   state->networks = {
@@ -215,7 +218,7 @@ void Testbed::make_workers(const Shape& shape) {
         std::move(settings),
         conntrack::Conntrack::create(
             {.capacity = 4096, .seed = 42, .worker = static_cast<WorkerIndex>(i), .vm_ports = kPortCount},
-            *external_ports_, policies_),
+            *external_ports_, *external_, *policies_),
         *external_ports_));
   }
 }

@@ -125,10 +125,9 @@ TEST_F(Flush, AFlushedFlowOpensAgainWithItsNextFrame) {
 }
 
 TEST_F(Flush, NewPoliciesHoldFromTheNextPollAndSessionsSurviveThem) {
-  static constexpr conntrack::ExternalIndex kAddresses[] = {0};
   open(1, 5000);
   bed.change_state([](dataplane::ForwardingState& state) {
-    const conntrack::NatPolicy one_session{.addresses = kAddresses, .sessions_per_port = 1};
+    const conntrack::NatPolicy one_session{.addresses = {0}, .sessions_per_port = 1};
     state.policies = std::make_shared<const conntrack::NatPolicies>(3, one_session);
   });
   open(1, 5000);
@@ -136,7 +135,7 @@ TEST_F(Flush, NewPoliciesHoldFromTheNextPollAndSessionsSurviveThem) {
   EXPECT_EQ(active(), 1u);
   EXPECT_EQ(bed.dropped(dataplane::DropReason::SessionLimit), 1u);
   bed.change_state([](dataplane::ForwardingState& state) {
-    const conntrack::NatPolicy short_lived{.addresses = kAddresses,
+    const conntrack::NatPolicy short_lived{.addresses = {0},
                                            .timeouts = {.udp = std::chrono::seconds(10)}};
     state.policies = std::make_shared<const conntrack::NatPolicies>(3, short_lived);
   });
