@@ -53,6 +53,7 @@
 #include "conntrack/permissions.h"
 #include "conntrack/port_pool.h"
 #include "conntrack/remote_planes.h"
+#include "conntrack/revival.h"
 #include "conntrack/session.h"
 
 namespace vmnat::conntrack {
@@ -84,6 +85,7 @@ struct Opened {
 struct Statistics {
   std::uint64_t active = 0;
   std::uint64_t created = 0;
+  std::uint64_t restored = 0;  // of an earlier process
   std::uint64_t expired = 0;
   std::uint64_t erased = 0;         // by flush
   std::uint64_t early_dropped = 0;  // half-open, ended for a new session
@@ -115,6 +117,7 @@ class Conntrack {
     unsigned vm_ports = 1;  // each vm_port is below this
     unsigned guests = 1;    // VM ports whose sessions this worker has: they share the table
     Placement placement{Pages::Huge};
+    std::span<Session> records{};  // `capacity` of them, blank, which outlive the table; empty: its own
   };
   static constexpr unsigned kMaxBurst = 64;
 
@@ -124,6 +127,12 @@ class Conntrack {
                                            std::span<const NatPolicy> policies);
   // After a reload: the policies by id. Existing sessions keep their endpoints and take the new timeouts.
   void set_policies(std::span<const NatPolicy> policies);
+
+  // Sessions of an earlier process go on. Between the two calls for all workers of `ports`, before any of them
+  // runs, burst by burst of up to kMaxBurst; each session is tried as it is, and what became of it is counted.
+  void begin_restore() { pool_.let_go(); }
+  void restore(std::span<const Former> burst, Time now, Revivals& counts);
+  void end_restore() { pool_.hold_one_each(); }
 
   // Up to kMaxBurst keys; found[i] is keys[i]'s session or nullptr. Three memory stages over the whole burst.
   // Returns how many were found.
@@ -208,7 +217,7 @@ class Conntrack {
     std::array<Allowance, 2> opened_by;  // what remotes open to a VM takes nothing from what it opens itself
   };
   struct Counters {
-    Counter created, expired, erased, early_dropped, active, overloaded, mappings, disbelieved;
+    Counter created, restored, expired, erased, early_dropped, active, overloaded, mappings, disbelieved;
   };
   struct Choice {  // of an external endpoint
     ExternalIndex external = 0;
@@ -267,6 +276,13 @@ class Conntrack {
   std::uint64_t taken_towards(std::uint64_t remote, ExternalIndex external, unsigned block);
   Verdict choose_portless(const FlowKey& outbound, const NatPolicy& policy, Choice& choice);
 
+  [[nodiscard]] Revival reviving(const Former& former, Time now) const;
+  Revival revive(const Former& former, Time now);
+  void prefetch_revive(const Session& former) const;
+  [[nodiscard]] bool has_mapping_at_odds(const Session& former, Mappings::Slot slot) const;
+  bool take_former_port(const Former& former, Mappings::Slot slot);
+
+  bool enter(Session& session, Time now);
   bool insert(const Session& session);
   Session& take_record();
   void attach(Session& session, PortIndex vm_port, net::MacAddr mac);

@@ -13,6 +13,7 @@ constexpr std::uint32_t kAll = 0xffff'ffff;
 std::unique_ptr<Conntrack> Conntrack::create(const Settings& settings, ExternalPorts& ports,
                                              std::span<const NatPolicy> policies) {
   if (settings.capacity == 0 || settings.capacity > kMaxSessions) return nullptr;
+  if (!settings.records.empty() && settings.records.size() != settings.capacity) return nullptr;
   if (policies.size() > kMaxPolicies || settings.worker >= ports.worker_count()) return nullptr;
   std::unique_ptr<Conntrack> conntrack(new Conntrack(settings, ports));
   if (!conntrack->reserved()) return nullptr;
@@ -26,7 +27,8 @@ Conntrack::Conntrack(const Settings& settings, ExternalPorts& ports)
       ports_(ports),
       hash_(settings.seed),
       random_(~settings.seed),
-      sessions_(settings.capacity, settings.placement),
+      sessions_(settings.records.empty() ? ReservedArray<Session>(settings.capacity, settings.placement)
+                                         : ReservedArray<Session>(settings.records)),
       index_(std::uint64_t{settings.capacity} * 2, settings.placement),
       mappings_(ports.address_count(), settings.capacity, hash_, settings.placement),
       pool_(ports, settings.worker, random_.next()),

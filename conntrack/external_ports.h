@@ -73,6 +73,10 @@ class ExternalPorts {
   void set_rented(net::Ipv4Addr address) {
     addresses_[rented_].store(address.raw(), std::memory_order_relaxed);
   }
+  // Unspecified: none is rented at present.
+  [[nodiscard]] net::Ipv4Addr rented() const {
+    return rented_ == kNoIndex ? net::Ipv4Addr{} : address(rented_);
+  }
 
   [[nodiscard]] unsigned address_count() const { return static_cast<unsigned>(block_counts_.size()); }
   [[nodiscard]] unsigned worker_count() const { return workers_; }

@@ -59,9 +59,19 @@ PortPool::PortPool(ExternalPorts& ports, WorkerIndex worker, std::uint64_t seed)
       random_(seed),
       held_(ports.address_count()),
       spaces_(std::size_t{ports.address_count()} * kPortSpaces) {
-  if (!reserved()) return;
-  // One block each from the start: a worker without any could not even overload.
-  for (unsigned i = 0; i < ports.address_count(); ++i) hold_another(static_cast<ExternalIndex>(i));
+  if (reserved()) hold_one_each();
+}
+
+void PortPool::hold_one_each() {
+  for (unsigned i = 0; i < ports_.address_count(); ++i)
+    if (held_[i].count == 0) hold_another(static_cast<ExternalIndex>(i));
+}
+
+void PortPool::let_go() {
+  for (unsigned i = 0; i < ports_.address_count(); ++i)
+    for (unsigned block = 0; block < ExternalPorts::kBlocks; ++block)
+      if (is_held(static_cast<ExternalIndex>(i), block))
+        give_back_if_empty(static_cast<ExternalIndex>(i), block);
 }
 
 net::L4Port PortPool::random_port_of(unsigned block, std::uint64_t ports, std::uint64_t random) {
@@ -259,11 +269,11 @@ void PortPool::release(ExternalIndex external, PortSpace space, net::L4Port port
   words.resting |= bit(port.host());
   note_block(external, space, block);
   space_of(external, space).used.subtract(1);
-  if (words.used == 0 && ports_.worker_count() > 1) give_back_if_empty(external, block);
+  if (words.used == 0 && ports_.worker_count() > 1 && held_[external].count > 1)
+    give_back_if_empty(external, block);
 }
 
 void PortPool::give_back_if_empty(ExternalIndex external, unsigned block) {
-  if (held_[external].count == 1) return;
   for (unsigned space = 0; space < kPortSpaces; ++space)
     if (ports_.block(external, static_cast<PortSpace>(space), block).used != 0) return;
   for (unsigned space = 0; space < kPortSpaces; ++space) {

@@ -43,6 +43,12 @@ class PortPool {
   // Takes exactly this port (static forwards). False: it is used, not allowed, or another worker's.
   bool take(ExternalIndex external, PortSpace space, net::L4Port port);
 
+  // Before sessions of an earlier process go on: each worker's ports are in blocks of their own, which nobody
+  // may hold by chance. hold_one_each() follows, when they all have theirs.
+  void let_go();
+  // A block of each address, if there is any left: a worker without one could not even overload.
+  void hold_one_each();
+
   // Any port of the held blocks that may be given out, whether it is used or not.
   [[nodiscard]] std::optional<net::L4Port> random_held(ExternalIndex external, std::uint64_t random) const;
   // One of the ports of the block that are set in `ports`, which is not 0.

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <benchmark/benchmark.h>
 #include <map>
+#include <optional>
 #include <random>
 #include <rte_cycles.h>
 #include <rte_eal.h>
@@ -19,6 +20,7 @@
 
 #include "bench/generator/flows.h"
 #include "bench/generator/frame.h"
+#include "bench/micro/record_memory.h"
 #include "dataplane/pipeline/pipeline.h"
 
 namespace vmnat::bench {
@@ -153,8 +155,10 @@ class Gateway {
     const conntrack::ExternalAddress external{.address = net::Ipv4Addr::of(198, 18, 0, 2)};
     external_ports_ = conntrack::ExternalPorts::create(std::span{&external, 1}, 1);
     policy_.addresses = addresses_;
+    const std::uint32_t capacity = std::max<std::uint32_t>(sessions, 4096);
+    records_.emplace(capacity);
     return conntrack::Conntrack::create(
-        {.capacity = std::max<std::uint32_t>(sessions, 4096), .seed = 42, .vm_ports = 2}, *external_ports_,
+        {.capacity = capacity, .seed = 42, .vm_ports = 2, .records = records_->records()}, *external_ports_,
         {&policy_, 1});
   }
 
@@ -182,6 +186,7 @@ class Gateway {
   std::array<conntrack::ExternalIndex, 1> addresses_{0};
   conntrack::NatPolicy policy_;
   std::unique_ptr<conntrack::ExternalPorts> external_ports_;
+  std::optional<conntrack::RecordMemory> records_;
   std::unique_ptr<conntrack::Conntrack> conntrack_;
   ForwardingState state_;
   Rings rings_;

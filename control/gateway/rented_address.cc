@@ -5,8 +5,17 @@
 
 namespace vmnat::control {
 
+RentedAddress::RentedAddress(Gateway& gateway)
+    : external_ports_(gateway.external_ports()),
+      states_(gateway.states()),
+      workers_(gateway.workers()),
+      turns_(gateway.flush_turns()),
+      session_keeper_(gateway.session_keeper()),
+      value_(external_ports_.rented()) {}
+
 void RentedAddress::set(net::Ipv4Addr address) {
   value_ = address;
+  session_keeper_.set_rented(address);
   external_ports_.set_rented(address);
 }
 

@@ -24,7 +24,7 @@ SteadyTime::duration pause_after(SteadyTime::duration making) {
 
 std::optional<RentedAddress> rented_address(const config::Config& config, Gateway& gateway) {
   if (config.uplink.address) return std::nullopt;
-  return RentedAddress(gateway.external_ports(), gateway.states(), gateway.workers(), gateway.flush_turns());
+  return RentedAddress(gateway);
 }
 
 }  // namespace

@@ -72,6 +72,7 @@ struct NatShape {
   unsigned guests = 1;
   std::vector<WorkerIndex> homes{};  // of the blocks
   Placement placement{Pages::Huge};
+  std::span<Session> records{};  // memory for those of all workers; empty: each has its own
 };
 
 // The workers of one NAT gateway with one network; worker 0 unless said otherwise.
@@ -86,12 +87,15 @@ class Nat {
     policy_.addresses = indices_;
     ports_ = ExternalPorts::create(addresses, shape.workers, shape.homes);
     for (unsigned i = 0; i < shape.workers; ++i) {
-      const Conntrack::Settings settings{.capacity = shape.capacity,
-                                         .seed = shape.seed + i,
-                                         .worker = static_cast<WorkerIndex>(i),
-                                         .vm_ports = shape.vm_ports,
-                                         .guests = shape.guests,
-                                         .placement = shape.placement};
+      const Conntrack::Settings settings{
+          .capacity = shape.capacity,
+          .seed = shape.seed + i,
+          .worker = static_cast<WorkerIndex>(i),
+          .vm_ports = shape.vm_ports,
+          .guests = shape.guests,
+          .placement = shape.placement,
+          .records = shape.records.empty() ? shape.records
+                                           : shape.records.subspan(i * shape.capacity, shape.capacity)};
       workers_.push_back(Conntrack::create(settings, *ports_, {&policy_, 1}));
     }
   }
