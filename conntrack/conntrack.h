@@ -58,6 +58,7 @@
 #include "conntrack/permissions.h"
 #include "conntrack/port_pool.h"
 #include "conntrack/remote_planes.h"
+#include "conntrack/revival.h"
 #include "conntrack/session.h"
 
 namespace vmnat::conntrack {
@@ -89,6 +90,7 @@ struct Opened {
 struct Statistics {
   std::uint64_t active = 0;
   std::uint64_t created = 0;
+  std::uint64_t restored = 0;  // of an earlier process
   std::uint64_t expired = 0;
   std::uint64_t erased = 0;         // by flush
   std::uint64_t early_dropped = 0;  // half-open, ended for a new session
@@ -120,6 +122,7 @@ class Conntrack {
     unsigned vm_ports = 1;  // each vm_port is below this
     unsigned guests = 1;    // VM ports whose sessions this worker has: they share the table
     Placement placement{Pages::Huge};
+    std::span<Session> records{};  // `capacity` of them, blank, which outlive the table; empty: its own
   };
   static constexpr unsigned kMaxBurst = 64;
 
@@ -133,6 +136,12 @@ class Conntrack {
   // The same, with other external addresses; the former ones are still there. No session has an address that
   // goes. What the new table does not allow any more goes on, and nothing opens by it.
   void follow(const ExternalAddresses& addresses, std::span<const NatPolicy> policies);
+
+  // Sessions of an earlier process go on. Between the two calls for all workers of `ports`, before any of them
+  // runs, burst by burst of up to kMaxBurst; each session is tried as it is, and what became of it is counted.
+  void begin_restore() { pool_.let_go(); }
+  void restore(std::span<const Former> burst, Time now, Revivals& counts);
+  void end_restore() { pool_.hold_one_each(); }
 
   // Up to kMaxBurst keys; found[i] is keys[i]'s session or nullptr. Three memory stages over the whole burst.
   // Returns how many were found.
@@ -223,7 +232,7 @@ class Conntrack {
     std::array<Allowance, 2> opened_by;  // what remotes open to a VM takes nothing from what it opens itself
   };
   struct Counters {
-    Counter created, expired, erased, early_dropped, active, overloaded, mappings, disbelieved;
+    Counter created, restored, expired, erased, early_dropped, active, overloaded, mappings, disbelieved;
   };
   struct Choice {  // of an external endpoint
     ExternalIndex external = 0;
@@ -287,6 +296,14 @@ class Conntrack {
   std::uint64_t taken_towards(std::uint64_t remote, ExternalIndex external, unsigned block);
   Verdict choose_portless(const FlowKey& outbound, const NatPolicy& policy, Choice& choice);
 
+  [[nodiscard]] Revival reviving(const Former& former, Time now) const;
+  Revival revive(const Former& former, Time now);
+  void prefetch_revive(const Session& former) const;
+  [[nodiscard]] bool may_keep(Mappings::Slot slot) const;
+  [[nodiscard]] bool has_mapping_at_odds(const Session& former, Mappings::Slot slot) const;
+  bool take_former_port(const Former& former, Mappings::Slot slot);
+
+  bool enter(Session& session, Time now);
   bool insert(const Session& session);
   Session& take_record();
   void attach(Session& session, PortIndex vm_port, net::MacAddr mac);

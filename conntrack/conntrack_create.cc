@@ -15,6 +15,7 @@ std::unique_ptr<Conntrack> Conntrack::create(const Settings& settings, ExternalP
                                              std::span<const NatPolicy> policies) {
   if (settings.capacity == 0 || settings.capacity > kMaxSessions) return nullptr;
   if (addresses.size() > ports.capacity()) return nullptr;
+  if (!settings.records.empty() && settings.records.size() != settings.capacity) return nullptr;
   if (policies.size() > kMaxPolicies || settings.worker >= ports.worker_count()) return nullptr;
   std::unique_ptr<Conntrack> conntrack(new Conntrack(settings, ports, addresses));
   if (!conntrack->reserved()) return nullptr;
@@ -30,7 +31,8 @@ Conntrack::Conntrack(const Settings& settings, ExternalPorts& ports, const Exter
       address_count_(addresses.size()),
       hash_(settings.seed),
       random_(~settings.seed),
-      sessions_(settings.capacity, settings.placement),
+      sessions_(settings.records.empty() ? ReservedArray<Session>(settings.capacity, settings.placement)
+                                         : ReservedArray<Session>(settings.records)),
       sessions_at_(ports.capacity()),
       index_(std::uint64_t{settings.capacity} * 2, settings.placement),
       mappings_(ports.capacity(), settings.capacity, hash_, settings.placement),

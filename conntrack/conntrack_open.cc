@@ -378,26 +378,33 @@ bool Conntrack::insert(const Session& session) {
 Opened Conntrack::open(const Session::Identity& identity, std::uint8_t flags, SessionState state, Time now) {
   Session& session = take_record();
   session.open(identity, state, flags, now);
+  if (!enter(session, now)) return refused(Verdict::TableFull);
+  counters_.created.add(1);
+  return {&session, Verdict::Opened};
+}
+
+// Enters a record that has just been written into all tables, or frees it when there is no room.
+bool Conntrack::enter(Session& session, Time now) {
   const FlowKey inbound = session.inbound_key();
-  const PortSpace space = port_space(identity.protocol);
-  const ExternalIndex external = *addresses_->index_of(identity.external.address);
+  const PortSpace space = port_space(session.protocol());
+  const net::Endpoint endpoint = session.external();
+  const ExternalIndex external = *addresses_->index_of(endpoint.address);
   sessions_at_[external].add(1);
   if (space != PortSpace::None) {
-    mappings_.add_session({external, space, identity.external.port});
-    planes_.note(RemotePlanes::key_of(inbound.remote, external), identity.external.port, true);
+    mappings_.add_session({external, space, endpoint.port});
+    planes_.note(RemotePlanes::key_of(inbound.remote, external), endpoint.port, true);
     counters_.mappings.set(mappings_.size());
   }
   if (!insert(session)) {
     release_external(inbound, now);
     session.free(first_free_);
     first_free_ = number(session);
-    return refused(Verdict::TableFull);
+    return false;
   }
-  if (policies_[identity.policy].filtering == Filtering::AddressDependent && permissions_.grant(inbound))
+  if (policies_[session.policy()].filtering == Filtering::AddressDependent && permissions_.grant(inbound))
     session.add(Session::kPermits);
-  counters_.created.add(1);
   counters_.active.add(1);
-  return {&session, Verdict::Opened};
+  return true;
 }
 
 void Conntrack::attach(Session& session, PortIndex vm_port, net::MacAddr mac) {

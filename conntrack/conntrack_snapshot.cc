@@ -10,6 +10,7 @@ namespace vmnat::conntrack {
 Statistics Conntrack::statistics() const {
   return {.active = counters_.active.get(),
           .created = counters_.created.get(),
+          .restored = counters_.restored.get(),
           .expired = counters_.expired.get(),
           .erased = counters_.erased.get(),
           .early_dropped = counters_.early_dropped.get(),

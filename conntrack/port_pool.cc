@@ -60,9 +60,19 @@ PortPool::PortPool(ExternalPorts& ports, const ExternalAddresses& addresses, Wor
       random_(seed),
       held_(ports.capacity()),
       spaces_(std::size_t{ports.capacity()} * kPortSpaces) {
-  if (!reserved()) return;
-  for (unsigned i = 0; i < addresses.size(); ++i)
-    if (addresses.ports(i) != nullptr) hold_another(static_cast<ExternalIndex>(i));
+  if (reserved()) hold_one_each();
+}
+
+void PortPool::hold_one_each() {
+  for (unsigned i = 0; i < addresses_->size(); ++i)
+    if (addresses_->ports(i) != nullptr && held_[i].count == 0) hold_another(static_cast<ExternalIndex>(i));
+}
+
+void PortPool::let_go() {
+  for (unsigned i = 0; i < addresses_->size(); ++i)
+    for (unsigned block = 0; block < kPortBlocks; ++block)
+      if (is_held(static_cast<ExternalIndex>(i), block) && is_empty(static_cast<ExternalIndex>(i), block))
+        give_back(static_cast<ExternalIndex>(i), block);
 }
 
 net::L4Port PortPool::random_port_of(unsigned block, std::uint64_t ports, std::uint64_t random) {
@@ -254,13 +264,16 @@ std::optional<net::L4Port> PortPool::allocate(ExternalIndex external, PortSpace 
 }
 
 bool PortPool::take(ExternalIndex external, PortSpace space, net::L4Port port) {
+  return addresses_->is_allowed(external, port) && take_again(external, space, port);
+}
+
+bool PortPool::take_again(ExternalIndex external, PortSpace space, net::L4Port port) {
   const unsigned block = port.host() / kBlockPorts;
-  if (!addresses_->is_allowed(external, port)) return false;
   if (!is_held(external, block)) {
     if (!ports_.assign(external, block, worker_)) return false;
     hold(external, block);
   }
-  if ((free_in(external, space, block) & bit(port.host())) == 0) return false;
+  if (is_used(external, space, port)) return false;
   mark_used(external, space, port.host());
   return true;
 }
@@ -285,9 +298,13 @@ bool PortPool::is_used(ExternalIndex external, PortSpace space, net::L4Port port
 // One that has ports to give is kept: a worker without any could not even overload.
 void PortPool::give_back_if_empty(ExternalIndex external, unsigned block) {
   if (held_[external].count == 1 && addresses_->allowed(external, block) != 0) return;
+  if (is_empty(external, block)) give_back(external, block);
+}
+
+bool PortPool::is_empty(ExternalIndex external, unsigned block) const {
   for (unsigned space = 0; space < kPortSpaces; ++space)
-    if (ports_.block(external, static_cast<PortSpace>(space), block).used != 0) return;
-  give_back(external, block);
+    if (std::as_const(ports_).block(external, static_cast<PortSpace>(space), block).used != 0) return false;
+  return true;
 }
 
 void PortPool::give_back(ExternalIndex external, unsigned block) {

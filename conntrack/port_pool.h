@@ -46,6 +46,14 @@ class PortPool {
   void release(ExternalIndex external, PortSpace space, net::L4Port port, Time now);
   // Takes exactly this port (static forwards). False: it is used, not allowed, or another worker's.
   bool take(ExternalIndex external, PortSpace space, net::L4Port port);
+  // The same for a session of an earlier process: the port does not have to be one that may be given out.
+  bool take_again(ExternalIndex external, PortSpace space, net::L4Port port);
+
+  // Before sessions of an earlier process go on: each worker's ports are in blocks of their own, which nobody
+  // may hold by chance. hold_one_each() follows, when they all have theirs.
+  void let_go();
+  // A block of each address, if there is any left: a worker without one could not even overload.
+  void hold_one_each();
 
   // Any port of the held blocks that may be given out, whether it is used or not.
   [[nodiscard]] std::optional<net::L4Port> random_held(ExternalIndex external, std::uint64_t random) const;
@@ -94,6 +102,7 @@ class PortPool {
   void hold(ExternalIndex external, unsigned block);
   bool hold_another(ExternalIndex external);
   void hold_ahead(ExternalIndex external, PortSpace space);
+  [[nodiscard]] bool is_empty(ExternalIndex external, unsigned block) const;
   void give_back_if_empty(ExternalIndex external, unsigned block);
   void give_back(ExternalIndex external, unsigned block);
   void follow_ports(ExternalIndex external, const AllowedPorts& before, const AllowedPorts& now);

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <benchmark/benchmark.h>
 #include <map>
+#include <optional>
 #include <random>
 #include <rte_cycles.h>
 #include <rte_eal.h>
@@ -19,6 +20,7 @@
 
 #include "bench/generator/flows.h"
 #include "bench/generator/frame.h"
+#include "bench/micro/record_memory.h"
 #include "dataplane/pipeline/pipeline.h"
 
 namespace vmnat::bench {
@@ -155,8 +157,10 @@ class Gateway {
     external_ = conntrack::ExternalAddresses::of({&external, 1});
     external_ports_ = conntrack::ExternalPorts::create(1, 1);
     policy_.addresses = {0};
+    const std::uint32_t capacity = std::max<std::uint32_t>(sessions, 4096);
+    records_.emplace(capacity);
     return conntrack::Conntrack::create(
-        {.capacity = std::max<std::uint32_t>(sessions, 4096), .seed = 42, .vm_ports = 2}, *external_ports_,
+        {.capacity = capacity, .seed = 42, .vm_ports = 2, .records = records_->records()}, *external_ports_,
         *external_, {&policy_, 1});
   }
 
@@ -184,6 +188,7 @@ class Gateway {
   std::shared_ptr<const conntrack::ExternalAddresses> external_;
   conntrack::NatPolicy policy_;
   std::unique_ptr<conntrack::ExternalPorts> external_ports_;
+  std::optional<conntrack::RecordMemory> records_;
   std::unique_ptr<conntrack::Conntrack> conntrack_;
   ForwardingState state_;
   Rings rings_;

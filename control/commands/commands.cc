@@ -105,6 +105,19 @@ Json notes_of_status(const CommandContext& at) {
   return notes;
 }
 
+// Of a start that found sessions of the process before: what became of them.
+Json sessions_of_status(const CommandContext& at) {
+  const std::string path = at.session_keeper.path();
+  Json sessions{{"active", active_sessions(at.workers)},
+                {"capacity", at.config.conntrack.sessions},
+                {"image", path.empty() ? Json() : Json(path)},
+                {"former", Json()}};
+  if (const auto& revivals = at.session_keeper.revivals())
+    for (std::size_t i = 0; i < revivals->size(); ++i)
+      sessions["former"][conntrack::kRevivalNames[i]] = (*revivals)[i];
+  return sessions;
+}
+
 Answer status(const CommandContext& at) {
   const dataplane::ForwardingState& state = at.states.current();
   std::size_t up = 0;
@@ -118,7 +131,7 @@ Answer status(const CommandContext& at) {
       {"steering", at.steering ? Json(to_word(at.steering->way)) : Json()},
       {"networks", at.config.networks.size()},
       {"ports", {{"up", up}, {"total", state.ports.size()}}},
-      {"sessions", {{"active", active_sessions(at.workers)}, {"capacity", at.config.conntrack.sessions}}},
+      {"sessions", sessions_of_status(at)},
       {"leases", lease_count(at)},
       {"memory", {{"bytes", at.config.dataplane.memory.bytes}, {"hugepages", at.eal.uses_hugepages}}},
       {"uplink",

@@ -25,6 +25,7 @@ struct CommandContext {
   const StatePublisher& states;
   Workers& workers;  // `invariants` and `flush` ask them to do something
   FlushTurns& flush_turns;
+  const SessionKeeper& session_keeper;
   DhcpService& dhcp;  // `lease-release` and the like change leases
   const UplinkSide& uplink;
   const InsideHosts& inside;

@@ -69,6 +69,7 @@ void add_sessions(const Workers& workers, unsigned external_addresses, Named& na
     const conntrack::Statistics statistics = worker.conntrack().statistics();
     named["sessions.active"] += statistics.active;
     named["sessions.created"] += statistics.created;
+    named["sessions.restored"] += statistics.restored;
     named["sessions.expired"] += statistics.expired;
     named["sessions.flushed"] += statistics.erased;
     named["sessions.early_dropped"] += statistics.early_dropped;

@@ -71,6 +71,9 @@ template <>
 inline constexpr auto kKeys<Conntrack> = std::tuple{
     key("sessions", &Conntrack::sessions, within<std::uint32_t>(1024, 1u << 28),
         "Sessions that fit, over all workers."),
+    key("survive_restart", &Conntrack::survive_restart, kBoolean,
+        "Sessions go on after a restart, an upgrade or a crash: their records are kept in memory that is a "
+        "file's."),
 };
 
 template <>

@@ -226,6 +226,7 @@ struct Network {
 
 struct Conntrack {
   std::uint32_t sessions = 1u << 20;  // over all workers
+  bool survive_restart = true;
   bool operator==(const Conntrack&) const = default;
 };
 struct Control {

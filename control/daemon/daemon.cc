@@ -56,6 +56,7 @@ Result<std::unique_ptr<Daemon>> Daemon::create(config::Config& config, const std
                                       .states = gateway.states(),
                                       .workers = gateway.workers(),
                                       .flush_turns = gateway.flush_turns(),
+                                      .session_keeper = gateway.session_keeper(),
                                       .dhcp = daemon->slow_path_.dhcp(),
                                       .uplink = daemon->slow_path_.uplink(),
                                       .inside = daemon->slow_path_.inside(),

@@ -7,6 +7,7 @@
 #include <spdlog/spdlog.h>
 
 #include "base/random_seed.h"
+#include "control/image/restore.h"
 #include "control/plan/steering_plan.h"
 
 namespace vmnat::control {
@@ -36,7 +37,8 @@ dataplane::Idle idle_of(config::Idle idle) {
 Result<std::unique_ptr<Gateway>> Gateway::start(const config::Config& config, const EalPlan& eal) {
   const auto worker_count = static_cast<unsigned>(eal.worker_cpus.size());
   std::unique_ptr<Gateway> gateway(new Gateway(plan_gateway(config, worker_count)));
-  auto done = gateway->make_pools(config, eal);
+  auto done = gateway->find_former_sessions(config, eal);
+  if (done) done = gateway->make_pools(config, eal);
   if (done) done = gateway->open_devices();
   if (done) gateway->tell_placement(eal);
   if (done && worker_count > 1) gateway->steer_uplink();
@@ -48,6 +50,40 @@ Result<std::unique_ptr<Gateway>> Gateway::start(const config::Config& config, co
   if (done) done = gateway->workers_.start();
   if (!done) return tl::unexpected(done.error());
   return gateway;
+}
+
+Result<void> Gateway::find_former_sessions(const config::Config& config, const EalPlan& eal) {
+  auto keeper = SessionKeeper::open(config, eal.uses_hugepages, this_moment(rte_rdtsc(), rte_get_tsc_hz()));
+  if (!keeper) return tl::unexpected(keeper.error());
+  session_keeper_.emplace(std::move(*keeper));
+  workers_.set_start(session_keeper_->start_tsc());
+  keep_owners(session_keeper_->former_names(), plan_);
+  return {};
+}
+
+// Before any worker runs. An address that DHCP had given is expected to be given again: the sessions on it wait
+// for the lease.
+void Gateway::restore_sessions(const config::Config& config, const Tables& tables) {
+  const net::Ipv4Addr rented = formerly_rented(config.uplink);
+  const SessionNames names = session_names(config, rented);
+  session_keeper_->set_names(names);
+  const Today today{names, states_->current(), plan_forwards(config, rented), *external_ports_};
+  session_keeper_->restore(today, tables, workers_.now());
+  session_keeper_->take_effect();
+}
+
+net::Ipv4Addr Gateway::formerly_rented(const config::Uplink& uplink) const {
+  return uplink.address ? net::Ipv4Addr{} : session_keeper_->former_names().rented;
+}
+
+SessionNames Gateway::session_names(const config::Config& config, net::Ipv4Addr rented) const {
+  SessionNames names{.ports = {}, .owners = {}, .networks = {}, .rented = rented};
+  for (const PortPlan& port : plan_.ports) {
+    names.ports.push_back(port.name);
+    names.owners.push_back(port.owner);
+  }
+  for (const config::Network& network : config.networks) names.networks.push_back(network.name);
+  return names;
 }
 
 Result<void> Gateway::make_pools(const config::Config& config, const EalPlan& eal) {
@@ -127,6 +163,7 @@ void Gateway::publish_first_state(const config::Uplink& uplink) {
   for (std::size_t i = 0; i < devices_.size(); ++i)
     state.ports[i].is_spread = devices_[i].queues() > 1 && plan_.worker_count > 1;
   state.uplink.mac = uplink.mac.value_or(devices_[kUplinkPort].mac());
+  state.external_addresses = with_rented(state.external_addresses, formerly_rented(uplink));
   states_ = std::make_unique<StatePublisher>(std::move(state), doorbells_.of_workers());
 }
 
@@ -137,23 +174,38 @@ Result<void> Gateway::make_rings() {
   return {};
 }
 
-Result<void> Gateway::make_workers(const config::Config& config, const EalPlan& eal) {
+Result<Gateway::Tables> Gateway::make_tables(const config::Config& config, const EalPlan& eal) {
+  const std::uint32_t capacity = config.conntrack.sessions / plan_.worker_count;
+  session_keeper_->make_image(eal.worker_nodes, capacity);
+  if (SessionImage* image = session_keeper_->image(); image != nullptr && !image->place().is_huge)
+    sparse_records_.emplace(image->memory());
+  Tables tables;
   for (unsigned i = 0; i < plan_.worker_count; ++i) {
     const auto index = static_cast<WorkerIndex>(i);
     const PreferNode near_worker(eal.worker_nodes[i]);  // for the pages that construction touches
-    auto table = conntrack::Conntrack::create({.capacity = config.conntrack.sessions / plan_.worker_count,
-                                               .seed = random_seed(),
-                                               .worker = index,
-                                               .vm_ports = static_cast<unsigned>(plan_.ports.size()),
-                                               .guests = guests_of(index),
-                                               .placement = {conntrack::Pages::Huge, eal.worker_nodes[i]}},
-                                              *external_ports_, *states_->current().external_addresses,
-                                              *states_->current().policies);
-    if (table == nullptr)
+    tables.push_back(conntrack::Conntrack::create({.capacity = capacity,
+                                                   .seed = random_seed(),
+                                                   .worker = index,
+                                                   .vm_ports = static_cast<unsigned>(plan_.ports.size()),
+                                                   .guests = guests_of(index),
+                                                   .placement = {conntrack::Pages::Huge, eal.worker_nodes[i]},
+                                                   .records = session_keeper_->records(index)},
+                                                  *external_ports_, *states_->current().external_addresses,
+                                                  *states_->current().policies));
+    if (tables.back() == nullptr)
       return tl::unexpected(
           Error{"conntrack.sessions", fmt::format("no memory for {} sessions", config.conntrack.sessions)});
-    workers_.add(settings_of(index, config.dataplane.idle), std::move(table), *external_ports_);
   }
+  return tables;
+}
+
+Result<void> Gateway::make_workers(const config::Config& config, const EalPlan& eal) {
+  auto tables = make_tables(config, eal);
+  if (!tables) return tl::unexpected(tables.error());
+  restore_sessions(config, *tables);
+  for (unsigned i = 0; i < plan_.worker_count; ++i)
+    workers_.add(settings_of(static_cast<WorkerIndex>(i), config.dataplane.idle), std::move((*tables)[i]),
+                 *external_ports_);
   return {};
 }
 

@@ -12,6 +12,7 @@
 #include "base/ids.h"
 #include "control/devices/devices.h"
 #include "control/devices/eal.h"
+#include "control/devices/guest_faults.h"
 #include "control/devices/nic_steering.h"
 #include "control/gateway/doorbells.h"
 #include "control/gateway/packet_pools.h"
@@ -19,6 +20,7 @@
 #include "control/gateway/worker_flush.h"
 #include "control/gateway/worker_rings.h"
 #include "control/gateway/workers.h"
+#include "control/image/session_keeper.h"
 #include "control/plan/gateway_plan.h"
 
 namespace vmnat::control {
@@ -40,6 +42,7 @@ class Gateway {
   [[nodiscard]] Workers& workers() { return workers_; }
   [[nodiscard]] dataplane::Doorbell& control_doorbell() { return doorbells_.of_control(); }
   [[nodiscard]] FlushTurns& flush_turns() { return flush_turns_; }
+  [[nodiscard]] SessionKeeper& session_keeper() { return *session_keeper_; }
 
  private:
   explicit Gateway(GatewayPlan plan) : plan_(std::move(plan)), doorbells_(plan_.worker_count) {}
@@ -52,6 +55,12 @@ class Gateway {
   Result<void> make_external_ports();
   void publish_first_state(const config::Uplink& uplink);
   Result<void> make_rings();
+  using Tables = std::vector<std::unique_ptr<conntrack::Conntrack>>;  // by worker
+  Result<void> find_former_sessions(const config::Config& config, const EalPlan& eal);
+  Result<Tables> make_tables(const config::Config& config, const EalPlan& eal);
+  void restore_sessions(const config::Config& config, const Tables& tables);
+  [[nodiscard]] net::Ipv4Addr formerly_rented(const config::Uplink& uplink) const;
+  [[nodiscard]] SessionNames session_names(const config::Config& config, net::Ipv4Addr rented) const;
   Result<void> make_workers(const config::Config& config, const EalPlan& eal);
   dataplane::Worker::Settings settings_of(WorkerIndex worker, config::Idle idle);
   std::vector<dataplane::ReceiveQueue> queues_of(WorkerIndex worker);
@@ -67,6 +76,8 @@ class Gateway {
   std::unique_ptr<WorkerRings> rings_;
   std::unique_ptr<conntrack::ExternalPorts> external_ports_;
   std::unique_ptr<StatePublisher> states_;
+  std::optional<SessionKeeper> session_keeper_;  // the workers' records are its memory
+  std::optional<SparseMemory> sparse_records_;   // where that is a tmpfs's
   Workers workers_;
   FlushTurns flush_turns_;
 };

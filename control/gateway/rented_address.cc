@@ -5,6 +5,11 @@
 
 namespace vmnat::control {
 
+void RentedAddress::set(net::Ipv4Addr address) {
+  value_ = address;
+  session_keeper_.set_rented(address);
+}
+
 void RentedAddress::give_up() {
   is_given_up_ = true;
   awaited_state_ = states_.current().generation + 1;

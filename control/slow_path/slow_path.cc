@@ -25,7 +25,7 @@ SteadyTime::duration pause_after(SteadyTime::duration making) {
 
 std::optional<RentedAddress> rented_address(const config::Config& config, Gateway& gateway) {
   if (config.uplink.address) return std::nullopt;
-  return RentedAddress(gateway.states(), gateway.workers(), gateway.flush_turns());
+  return RentedAddress(gateway.states(), gateway.workers(), gateway.flush_turns(), gateway.session_keeper());
 }
 
 }  // namespace

@@ -62,6 +62,7 @@ class UplinkClient {
   std::optional<dhcp::Binding> usable_lease(SteadyTime now);
   bool follow_lease(SteadyTime now);
   bool give_up_address();
+  [[nodiscard]] bool has_former_address_other_than(net::Ipv4Addr address) const;
   bool finish_giving_up(SteadyTime now);
   bool apply(const dhcp::Binding& lease, SteadyTime now);
   void keep_in_mind(net::Ipv4Addr address) const;

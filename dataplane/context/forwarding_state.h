@@ -218,6 +218,12 @@ struct ForwardingState {
   [[nodiscard]] bool is_external(net::Ipv4Addr address) const {
     return external_addresses->index_of(address).has_value();
   }
+  // Which of several workers has all sessions of a VM's endpoint.
+  [[nodiscard]] WorkerIndex inside_owner(PortIndex port, net::Endpoint internal, unsigned workers) const {
+    if (!ports[port].is_spread) return ports[port].owner;
+    const auto hash = static_cast<std::uint32_t>(fibonacci_hash(conntrack::FlowKey::pack(internal)));
+    return static_cast<WorkerIndex>(scaled_below(workers, hash));
+  }
   // Of a VM port.
   [[nodiscard]] const Network& network_at(PortIndex port) const { return networks[ports[port].network]; }
   // The egress MTU of a port: bytes of the largest IPv4 packet that leaves by it uncut.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/pipeline/steer.h"
 
-#include "base/fibonacci_hash.h"
 #include "dataplane/detours/icmp_error.h"
 
 namespace vmnat::dataplane {
@@ -57,10 +56,7 @@ std::optional<PortIndex> place_of(const Context& context, const Forward& forward
 }  // namespace
 
 WorkerIndex inside_owner(const Context& context, PortIndex port, net::Endpoint internal) {
-  const Port& of = context.state->ports[port];
-  if (!of.is_spread) return of.owner;
-  return static_cast<WorkerIndex>(
-      scaled_below(context.worker_count, fibonacci_hash(FlowKey::pack(internal))));
+  return context.state->inside_owner(port, internal, context.worker_count);
 }
 
 WorkerIndex forward_owner(const Context& context, const Forward& forward) {

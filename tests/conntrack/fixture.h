@@ -74,6 +74,7 @@ struct NatShape {
   std::vector<WorkerIndex> homes{};  // of the blocks
   unsigned room = 8;                 // for addresses, at least
   Placement placement{Pages::Huge};
+  std::span<Session> records{};  // memory for those of all workers; empty: each has its own
 };
 
 // The workers of one NAT gateway with one network; worker 0 unless said otherwise.
@@ -89,12 +90,15 @@ class Nat {
     addresses_ = ExternalAddresses::of(addresses);
     ports_ = ExternalPorts::create(std::max(shape.room, shape.addresses), shape.workers, shape.homes);
     for (unsigned i = 0; i < shape.workers; ++i) {
-      const Conntrack::Settings settings{.capacity = shape.capacity,
-                                         .seed = shape.seed + i,
-                                         .worker = static_cast<WorkerIndex>(i),
-                                         .vm_ports = shape.vm_ports,
-                                         .guests = shape.guests,
-                                         .placement = shape.placement};
+      const Conntrack::Settings settings{
+          .capacity = shape.capacity,
+          .seed = shape.seed + i,
+          .worker = static_cast<WorkerIndex>(i),
+          .vm_ports = shape.vm_ports,
+          .guests = shape.guests,
+          .placement = shape.placement,
+          .records = shape.records.empty() ? shape.records
+                                           : shape.records.subspan(i * shape.capacity, shape.capacity)};
       workers_.push_back(Conntrack::create(settings, *ports_, *addresses_, {&policy_, 1}));
     }
   }
