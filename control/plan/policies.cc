@@ -54,4 +54,15 @@ std::vector<conntrack::NatPolicy> plan_policies(const config::Config& config,
   return policies;
 }
 
+std::shared_ptr<const conntrack::NatPolicies> make_policies(const config::Config& config,
+                                                            const AddressLists& address_lists) {
+  struct Owner {
+    AddressLists lists;
+    conntrack::NatPolicies policies{};
+  };
+  const auto owner = std::make_shared<Owner>(Owner{.lists = address_lists});
+  owner->policies = plan_policies(config, owner->lists);
+  return {owner, &owner->policies};
+}
+
 }  // namespace vmnat::control

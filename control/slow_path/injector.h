@@ -9,6 +9,7 @@
 #include "conntrack/external_ports.h"
 #include "control/gateway/worker_rings.h"
 #include "control/hosts/neighbors.h"
+#include "control/plan/ports.h"
 #include "dataplane/frame/packet.h"
 
 struct rte_mempool;

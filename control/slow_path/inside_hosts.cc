@@ -13,15 +13,37 @@ namespace vmnat::control {
 // The targets of forwards are asked for before the first frame for them comes, so that none has to wait.
 InsideHosts::InsideHosts(const config::Config& config, const std::vector<PortPlan>& ports,
                          const StatePublisher& states, LogBudget& log, SteadyTime now)
-    : ports_(ports),
+    : config_(config),
+      ports_(ports),
       states_(states),
       log_(log),
       asking_(states.current().networks.size()),
       has_changed_(states.current().networks.size()) {
   for (const dataplane::Network& network : states.current().networks)
     neighbors_.emplace_back(network.mac, network.gateway.address);
-  for (const ForwardPlan& forward : plan_forwards(config))
-    neighbors_[forward.network].keep_resolved(forward.to.address, now);
+  keep_targets_resolved(now);
+}
+
+void InsideHosts::keep_targets_resolved(SteadyTime now) {
+  for (const ForwardPlan& forward : plan_forwards(config_)) {
+    Neighbors& neighbors = neighbors_[forward.network];
+    const auto known = neighbors.all().find(forward.to.address);
+    if (known == neighbors.all().end() || !known->second.is_permanent)
+      neighbors.keep_resolved(forward.to.address, now);
+  }
+}
+
+void InsideHosts::follow_networks(std::span<const NetworkIndex> changed, SteadyTime now) {
+  const auto& networks = states_.current().networks;
+  asking_.resize(networks.size());
+  has_changed_.resize(networks.size());
+  while (neighbors_.size() < networks.size()) neighbors_.emplace_back(net::MacAddr{}, net::Ipv4Addr{});
+  for (const NetworkIndex network : changed) {
+    neighbors_[network].start_over(networks[network].mac, networks[network].gateway.address);
+    asking_[network] = {};
+    has_changed_[network] = true;
+  }
+  keep_targets_resolved(now);
 }
 
 bool InsideHosts::note_gateway_claim(std::span<const std::byte> frame, PortIndex port, SteadyTime now) {

@@ -27,6 +27,9 @@ class InsideHosts {
   InsideHosts(const config::Config& config, const std::vector<PortPlan>& ports, const StatePublisher& states,
               LogBudget& log, SteadyTime now);
 
+  // These networks have come or left, or the gateway is another host on them; their forwards may be others.
+  void follow_networks(std::span<const NetworkIndex> changed, SteadyTime now);
+
   // A VM says by ARP that it has the address of its gateway. It is counted and told in the log, no more: the
   // switch lets no VM be the gateway (dataplane/pipeline/guard.h). False: the frame says nothing of the kind.
   bool note_gateway_claim(std::span<const std::byte> frame, PortIndex port, SteadyTime now);
@@ -62,6 +65,9 @@ class InsideHosts {
   [[nodiscard]] dataplane::WordTable<dataplane::InsideHost> hosts_of(NetworkIndex network,
                                                                      const dataplane::Network& state) const;
 
+  void keep_targets_resolved(SteadyTime now);
+
+  const config::Config& config_;  // its networks are at their numbers
   const std::vector<PortPlan>& ports_;
   const StatePublisher& states_;
   LogBudget& log_;

@@ -30,16 +30,18 @@ namespace vmnat::control {
 class SlowPath {
  public:
   // Publishes a state, and asks for the router and the targets of forwards. Our addresses are announced
-  // whenever the uplink comes up. `config` is what is in effect; both outlive it.
-  SlowPath(const config::Config& config, Gateway& gateway);
+  // whenever the uplink comes up. The gateway outlives it.
+  explicit SlowPath(Gateway& gateway);
 
   void poll(SteadyTime now, dhcp::WallTime wall);
   // Workers have had nothing for us for a second, and no link has changed: the next poll may wait a little
   // longer.
   [[nodiscard]] bool is_quiet(SteadyTime now) const { return now - last_heard_ > std::chrono::seconds(1); }
 
-  // A reload has changed the live part of the configuration.
-  void follow_configuration(SteadyTime now);
+  // The gateway has gone over to another configuration.
+  void follow_configuration(const TopologyChange& change, SteadyTime now, dhcp::WallTime wall);
+  // It has tried to, and come back.
+  void publish_anew() { is_outdated_ = true; }
 
   // For what an operator does by hand.
   DhcpService& dhcp() { return dhcp_; }
@@ -60,8 +62,9 @@ class SlowPath {
   void tell_workers(SteadyTime now);
   void publish(SteadyTime now);
 
-  const config::Config& config_;
-  const AddressLists& address_lists_;
+  const config::Config& config_;  // what is in effect, with its networks at their numbers
+  const std::vector<PortPlan>& ports_;
+  Polling& polling_;
   StatePublisher& states_;
   const Workers& workers_;
   LogBudget log_;
@@ -72,7 +75,7 @@ class SlowPath {
   UplinkSide uplink_;
   InsideHosts inside_;
   SwitchTables tables_;
-  bool policies_changed_ = false;
+  bool is_outdated_ = false;
   SteadyTime last_heard_{};  // from a worker, or of a link
   SteadyTime next_round_{};  // of tell_workers()
 };

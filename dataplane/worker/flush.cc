@@ -9,7 +9,8 @@ bool SessionSelector::matches(const conntrack::Session& session) const {
          (states >> static_cast<unsigned>(session.state()) & 1) != 0 &&
          (!internal || internal->matches(session.internal())) &&
          (!external || external->matches(session.external())) &&
-         (!remote || remote->matches(session.remote()));
+         (!remote || remote->matches(session.remote())) &&
+         (!internal_beyond || !internal_beyond->contains(session.internal().address));
 }
 
 bool FlushBox::is_idle() const {

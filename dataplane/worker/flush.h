@@ -32,6 +32,7 @@ struct SessionSelector {
   std::optional<net::Protocol> protocol;
   std::uint32_t states = ~std::uint32_t{0};  // a bit per SessionState
   std::optional<Endpoint> internal, external, remote;
+  std::optional<net::Ipv4Prefix> internal_beyond;  // their internal address is not of this network
 
   [[nodiscard]] bool matches(const conntrack::Session& session) const;
 };

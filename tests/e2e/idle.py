@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What vmnatd does when there is nothing to do: it sleeps, and the first frame wakes it (`dataplane.idle: adaptive`).
 
-All ports are vhost-user ports, the uplink too: as many as DPDK has numbers for. The first half of them have guests.
+All ports are vhost-user ports, the uplink too: twice as many as DPDK has numbers for devices of its own. The first half of
+them have guests.
 """
 
 import os
@@ -17,7 +18,7 @@ from harness.tap import Suite, check, scratch_directory
 from harness.vhost_user import EVENT_INDEX, MERGEABLE, SET_VRING_KICK, VERSION_1, VhostUserGuest
 from harness.wire import ARP
 
-PORTS, GUESTS = 31, 15
+PORTS, GUESTS = 64, 32
 GATEWAY, ADDRESS = "192.168.122.1", "192.168.122.10"
 MOST_CPU = 0.01     # of one; some 0.003 on the slowest machine seen, and 0.02 when it looked round every 2 ms
 SPAN = 3            # seconds
