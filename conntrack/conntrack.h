@@ -120,7 +120,7 @@ class Conntrack {
     std::uint64_t seed = 0;          // secret and random; equal seeds and calls give equal results
     WorkerIndex worker = 0;
     unsigned vm_ports = 1;  // each vm_port is below this
-    unsigned guests = 1;    // VM ports whose sessions this worker has: they share the table
+    unsigned guests = 1;    // VM ports whose sessions this worker has at first: they share the table
     Placement placement{Pages::Huge};
     std::span<Session> records{};  // `capacity` of them, blank, which outlive the table; empty: its own
   };
@@ -142,6 +142,8 @@ class Conntrack {
   void begin_restore() { pool_.let_go(); }
   void restore(std::span<const Former> burst, Time now, Revivals& counts);
   void end_restore() { pool_.hold_one_each(); }
+  // Ports have come or gone: so many share the table from now on. Sessions beyond a new share stay.
+  void share_among(unsigned guests);
 
   // Up to kMaxBurst keys; found[i] is keys[i]'s session or nullptr. Three memory stages over the whole burst.
   // Returns how many were found.
@@ -336,10 +338,10 @@ class Conntrack {
   Permissions permissions_;
   ReservedArray<VmPort> vm_ports_;
   unsigned vm_port_count_;
-  std::array<std::uint32_t, 2> shares_;  // most sessions of a VM port, by opener (conntrack_admission.cc)
-  std::uint32_t part_;                   // sessions that each VM port is sure of
-  std::uint64_t all_parts_;              // the sum of the parts
-  std::uint64_t parts_taken_ = 0;        // how much of the sum is in use
+  std::array<std::uint32_t, 2> shares_{};  // most sessions of a VM port, by opener (conntrack_admission.cc)
+  std::uint32_t part_ = 0;                 // sessions that each VM port is sure of
+  std::uint64_t all_parts_ = 0;            // the sum of the parts
+  std::uint64_t parts_taken_ = 0;          // how much of the sum is in use
   std::span<Session* const> in_play_;
   std::uint32_t evict_position_ = 0;                    // where the last look for a session to evict ended
   ReservedArray<std::atomic<std::uint32_t>> timeouts_;  // [policy][state], ticks

@@ -6,7 +6,6 @@ namespace vmnat::conntrack {
 namespace {
 
 constexpr std::uint32_t kMaxSessions = 1u << 30;
-constexpr std::uint32_t kAll = 0xffff'ffff;
 
 }  // namespace
 
@@ -19,6 +18,7 @@ std::unique_ptr<Conntrack> Conntrack::create(const Settings& settings, ExternalP
   if (policies.size() > kMaxPolicies || settings.worker >= ports.worker_count()) return nullptr;
   std::unique_ptr<Conntrack> conntrack(new Conntrack(settings, ports, addresses));
   if (!conntrack->reserved()) return nullptr;
+  conntrack->share_among(settings.guests);
   conntrack->set_policies(policies);
   return conntrack;
 }
@@ -41,10 +41,6 @@ Conntrack::Conntrack(const Settings& settings, ExternalPorts& ports, const Exter
       permissions_(settings.capacity, hash_, settings.placement),
       vm_ports_(settings.vm_ports),
       vm_port_count_(settings.vm_ports),
-      shares_(settings.guests > 1 ? std::array{settings.capacity / 2, settings.capacity / 4}
-                                  : std::array{kAll, settings.capacity / 2}),
-      part_(settings.guests > 1 ? settings.capacity / 4 / settings.guests : 0),
-      all_parts_(std::uint64_t{part_} * settings.guests),
       timeouts_(std::size_t{kMaxPolicies} * kTimeoutRow) {}
 
 bool Conntrack::reserved() const {

@@ -64,7 +64,7 @@ class Gateway {
   explicit Gateway(std::uint32_t sessions)
       : conntrack_(make_conntrack(sessions)),
         counters_(2),
-        transmitter_(0, devices(), counters_, rings_),
+        transmitter_(0, 2, counters_, rings_),
         context_{.state = &state_,
                  .conntrack = *conntrack_,
                  .external_ports = *external_ports_,
@@ -82,7 +82,9 @@ class Gateway {
                      .mac = kUplinkMac,
                      .gateway_mac = kRouterMac};
     state_.networks = {{.gateway = plan().space().network, .mac = kGatewayMac, .ports = {kVm}}};
-    state_.ports = {{.up = true}, {.network = 0, .up = true, .usual_mac = kVmMac}};
+    state_.ports = {
+        {.up = true, .device = {.port_id = wires()[0].port_id}},
+        {.network = 0, .up = true, .device = {.port_id = wires()[1].port_id}, .usual_mac = kVmMac}};
     plan_frames(sessions);
   }
 
@@ -148,9 +150,6 @@ class Gateway {
     static std::array<Wire, 2> wires{Wire("uplink"), Wire("vm")};
     return wires;
   }
-  static std::array<BurstPort, 2> devices() {
-    return {BurstPort{.port_id = wires()[0].port_id}, BurstPort{.port_id = wires()[1].port_id}};
-  }
 
   std::unique_ptr<conntrack::Conntrack> make_conntrack(std::uint32_t sessions) {
     const conntrack::ExternalAddress external{.address = net::Ipv4Addr::of(198, 18, 0, 2)};
@@ -197,7 +196,7 @@ class Gateway {
   FragmentTable fragments_{{.ports = 2}, counters_};
   DatagramNumbers datagram_numbers_{0, 0, 1};
   RefusedRemotes refused_remotes_;
-  PuntBudgets punt_budgets_{2};
+  PuntBudgets punt_budgets_{2, 2};
   std::array<PortIcmpErrors, 2> budgets_;
   Context context_;
   Burst burst_;

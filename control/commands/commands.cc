@@ -38,13 +38,19 @@ Json text_or_null(net::Ipv4Addr address) {
   return address.is_unspecified() ? Json() : Json(net::to_string(address));
 }
 
+// Of a port: "uplink", and empty when it has left.
+std::string network_name(const CommandContext& at, const PortPlan& port) {
+  if (port.config != nullptr) return at.numbered.networks[port.network].name;
+  return port.exists ? "uplink" : "";
+}
+
 const char* link_text(bool is_up) {
   return is_up ? "up" : "down";
 }
 
 std::size_t lease_count(const CommandContext& at) {
   std::size_t count = 0;
-  for (std::size_t i = 0; i < at.config.networks.size(); ++i)
+  for (std::size_t i = 0; i < at.numbered.networks.size(); ++i)
     count += at.dhcp.lease_count(static_cast<NetworkIndex>(i));
   return count;
 }
@@ -130,7 +136,7 @@ Answer status(const CommandContext& at) {
       {"workers", at.workers.count()},
       {"steering", at.steering ? Json(to_word(at.steering->way)) : Json()},
       {"networks", at.config.networks.size()},
-      {"ports", {{"up", up}, {"total", state.ports.size()}}},
+      {"ports", {{"up", up}, {"total", std::ranges::count(at.ports, true, &PortPlan::exists)}}},
       {"sessions", sessions_of_status(at)},
       {"leases", lease_count(at)},
       {"memory", {{"bytes", at.config.dataplane.memory.bytes}, {"hugepages", at.eal.uses_hugepages}}},
@@ -198,12 +204,12 @@ Json refused_json(const CommandContext& at, PortIndex index, const PortTotals& t
 Json port_json(const CommandContext& at, PortIndex index) {
   const PortPlan& plan = at.ports[index];
   const dataplane::ForwardingState& state = at.states.current();
-  const PortTotals totals = port_totals(at.workers, index);
+  const PortTotals totals = port_totals(at.workers, index).since(at.totals_before[index]);
   Json drops = Json::object();
   for (std::size_t i = 0; i < dataplane::kDropReasonCount; ++i)
     if (totals.drops[i] != 0) drops[std::string(dataplane::kDropNames[i])] = totals.drops[i];
   Json json{{"name", plan.name},
-            {"network", plan.config == nullptr ? "uplink" : at.config.networks[plan.network].name},
+            {"network", network_name(at, plan)},
             {"kind", at.devices[index].kind()},
             {"link", link_text(state.ports[index].up)},
             {"rx_packets", totals.rx_packets},
@@ -220,7 +226,7 @@ Json port_json(const CommandContext& at, PortIndex index) {
   json["mac"] = text_or_null(at.tables.macs().latest(index));
   const auto address = at.dhcp.address_of(index);
   json["address"] = address ? Json(net::to_string(*address)) : Json();
-  json["mtu"] = at.config.networks[plan.network].mtu;
+  json["mtu"] = plan.mtu;
   json["guard"] = to_string(state.ports[index].guard);
   add_owned(at, index, json);
   json["refused"] = refused_json(at, index, totals);
@@ -238,15 +244,17 @@ Json port_json(const CommandContext& at, PortIndex index) {
 
 Answer ports(const CommandContext& at) {
   Json list = Json::array();
-  for (std::size_t i = 0; i < at.ports.size(); ++i) list.push_back(port_json(at, static_cast<PortIndex>(i)));
+  for (std::size_t i = 0; i < at.ports.size(); ++i)
+    if (at.ports[i].exists) list.push_back(port_json(at, static_cast<PortIndex>(i)));
   return Answer::list_of(std::move(list));
 }
 
 Answer networks(const CommandContext& at) {
   Json list = Json::array();
   const dataplane::ForwardingState& state = at.states.current();
-  for (std::size_t i = 0; i < at.config.networks.size(); ++i) {
-    const config::Network& network = at.config.networks[i];
+  for (std::size_t i = 0; i < at.numbered.networks.size(); ++i) {
+    const config::Network& network = at.numbered.networks[i];
+    if (network.name.empty()) continue;
     Json external = Json::array();
     for (const net::Ipv4Addr address : at.uplink.external_addresses(network))
       external.push_back(net::to_string(address));
@@ -320,8 +328,8 @@ void add_neighbors(const Neighbors& neighbors, const std::string& network, Json&
 Answer neighbors(const CommandContext& at) {
   Json list = Json::array();
   add_neighbors(at.uplink.neighbors(), "uplink", list);
-  for (std::size_t i = 0; i < at.config.networks.size(); ++i)
-    add_neighbors(at.inside.all()[i], at.config.networks[i].name, list);
+  for (std::size_t i = 0; i < at.inside.all().size(); ++i)
+    add_neighbors(at.inside.all()[i], at.numbered.networks[i].name, list);
   for (const auto& [network, leases] : at.dhcp.leases())
     for (const dhcp::Lease& lease : leases)
       if (lease.state == dhcp::LeaseState::Bound)
@@ -341,7 +349,7 @@ Answer forwards(const CommandContext& at) {
     const auto* host = state.networks[forward.network].hosts.find(forward.to.address.raw());
     const bool is_known = host != nullptr && host->is_resolved();
     list.push_back(
-        {{"network", at.config.networks[forward.network].name},
+        {{"network", at.numbered.networks[forward.network].name},
          {"protocol", config::to_word(forward.protocol)},
          {"external",
           forward.external.address.is_unspecified() ? Json() : Json(net::to_string(forward.external))},
@@ -360,7 +368,7 @@ Answer exhaustion(const CommandContext& at) {
     list.push_back({{"remote", net::to_string(row.remote)},
                     {"refused", row.count},
                     {"excess", row.excess},
-                    {"network", port.config == nullptr ? "uplink" : at.config.networks[port.network].name},
+                    {"network", network_name(at, port)},
                     {"port", port.name},
                     {"cause", std::string(dataplane::kDropNames[index_of(row.cause)])}});
   }
@@ -401,7 +409,7 @@ Result<Answer> reload(const CommandContext& at) {
 // What the handlers see: the context, and the commands that go on beyond one call.
 struct HandlerState {
   explicit HandlerState(const CommandContext& context)
-      : at(context), invariants(at.workers), flusher(at.config, at.ports, at.workers, at.flush_turns) {}
+      : at(context), invariants(at.workers), flusher(at.numbered, at.ports, at.workers, at.flush_turns) {}
 
   const CommandContext at;
   InvariantsCheck invariants;
@@ -433,7 +441,7 @@ constexpr Bound kHandlers[] = {
     {"reload", [](HandlerState& state, const Json&) { return reload(state.at); }},
     {"sessions",
      [](HandlerState& state, const Json& arguments) {
-       return list_sessions(state.at.config, state.at.ports, state.at.workers, arguments);
+       return list_sessions(state.at.numbered, state.at.ports, state.at.workers, arguments);
      }},
     {"flush", [](HandlerState& state, const Json& arguments) { return state.flusher.flush(arguments); }},
     {"lease-release",

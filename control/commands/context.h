@@ -16,11 +16,13 @@
 namespace vmnat::control {
 
 struct CommandContext {
-  const config::Config& config;
+  const config::Config& config;    // what is in effect, as the file has it
+  const config::Config& numbered;  // the same with its networks at their numbers
   std::string config_path;
   const EalPlan& eal;
-  const std::vector<PortPlan>& ports;
-  Devices& devices;  // by PortIndex
+  const std::vector<PortPlan>& ports;            // by PortIndex
+  const std::vector<PortTotals>& totals_before;  // the same: of those who had the number before
+  Devices& devices;                              // by PortIndex
   const std::optional<NicSteering>& steering;
   const StatePublisher& states;
   Workers& workers;  // `invariants` and `flush` ask them to do something

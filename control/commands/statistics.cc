@@ -50,18 +50,11 @@ void add_frames(const Workers& workers, std::size_t ports, Named& named) {
 }
 
 void add_devices(Devices& devices, Named& named) {
-  std::uint64_t& deferred = named["rings.deferred"];
-  std::uint64_t& connections = named["vhost.refused_connections"];
-  std::uint64_t& messages = named["vhost.refused_messages"];
-  std::uint64_t& missed = named["kernel.missed"];
-  for (Device& device : devices) {
-    if (device.interface() != nullptr) missed += device.interface()->frames_missed();
-    const VhostSocket* const socket = device.vhost();
-    if (socket == nullptr) continue;
-    deferred += socket->port().deferrals();
-    connections += socket->refused_connections();
-    messages += socket->refused_messages();
-  }
+  const DeviceCounts counts = devices.counts();
+  named["rings.deferred"] = counts.rings_deferred;
+  named["vhost.refused_connections"] = counts.refused_connections;
+  named["vhost.refused_messages"] = counts.refused_messages;
+  named["kernel.missed"] = counts.frames_missed;
 }
 
 void add_sessions(const Workers& workers, unsigned external_addresses, Named& named) {
@@ -139,19 +132,6 @@ void add_uplink_client(const UplinkClient& uplink, Named& named) {
 }
 
 }  // namespace
-
-PortTotals port_totals(const Workers& workers, PortIndex port) {
-  PortTotals totals;
-  for (const dataplane::Worker& worker : workers) {
-    const dataplane::PortCounters& counters = worker.counters().ports[port];
-    totals.rx_packets += counters.rx_packets.get();
-    totals.rx_bytes += counters.rx_bytes.get();
-    totals.tx_packets += counters.tx_packets.get();
-    totals.tx_bytes += counters.tx_bytes.get();
-    for (std::size_t i = 0; i < totals.drops.size(); ++i) totals.drops[i] += counters.drops[i].get();
-  }
-  return totals;
-}
 
 std::uint64_t active_sessions(const Workers& workers) {
   std::uint64_t active = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Both functions walk the rows of keys_*.h: whether a key is live, and how its value reads, stands there.
+// compare() walks the rows of keys_*.h: whether a key is live, and how its value reads, stands there.
 #include "control/config/reload.h"
 
 #include <algorithm>
@@ -66,20 +66,26 @@ template <typename S, typename T>
 void compare_key(const Key<S, std::optional<T>, MapIfGiven>& key, const std::optional<T>& running,
                  const std::optional<T>& wanted, const Place& at, Changes& changes) {
   if (running && wanted) return compare_keys(*running, *wanted, at.in(key.name), changes);
-  if (running || wanted) changes.restart.push_back(at.key(key.name));
+  if (running || wanted) changes.live.push_back(at.subject(key.name) + (wanted ? " is new" : " has gone"));
 }
 
-bool same_names(const std::vector<Network>& running, const std::vector<Network>& wanted) {
-  return std::ranges::equal(running, wanted, {}, &Network::name, &Network::name);
+const Network* find_network(const std::vector<Network>& networks, const std::string& name) {
+  const auto found = std::ranges::find(networks, name, &Network::name);
+  return found == networks.end() ? nullptr : &*found;
 }
 
 // Networks are told apart by their names.
 template <typename S>
-void compare_key(const Key<S, std::vector<Network>, Blocks>& key, const std::vector<Network>& running,
-                 const std::vector<Network>& wanted, const Place& at, Changes& changes) {
-  if (!same_names(running, wanted)) return changes.restart.push_back(at.key(key.name));
-  for (std::size_t i = 0; i < running.size(); ++i)
-    compare_keys(running[i], wanted[i], {.network = running[i].name, .section = ""}, changes);
+void compare_key(const Key<S, std::vector<Network>, Blocks>&, const std::vector<Network>& running,
+                 const std::vector<Network>& wanted, const Place&, Changes& changes) {
+  for (const Network& network : running)
+    if (find_network(wanted, network.name) == nullptr)
+      changes.live.push_back("network " + network.name + " has gone");
+  for (const Network& network : wanted)
+    if (const Network* before = find_network(running, network.name))
+      compare_keys(*before, network, {.network = network.name, .section = ""}, changes);
+    else
+      changes.live.push_back("network " + network.name + " is new");
 }
 
 template <typename S>
@@ -92,45 +98,12 @@ void compare_keys(const S& running, const S& wanted, const Place& at, Changes& c
   });
 }
 
-template <typename S>
-void adopt_keys(S& running, const S& wanted);
-
-template <typename S, typename T, typename Form>
-void adopt_key(const Key<S, T, Form>& key, T& running, const T& wanted) {
-  if (key.traits.is_live) running = wanted;
-}
-
-template <typename S, typename T>
-void adopt_key(const Key<S, T, Map>&, T& running, const T& wanted) {
-  adopt_keys(running, wanted);
-}
-
-template <typename S, typename T>
-void adopt_key(const Key<S, std::optional<T>, MapIfGiven>&, std::optional<T>& running,
-               const std::optional<T>& wanted) {
-  if (running && wanted) adopt_keys(*running, *wanted);
-}
-
-template <typename S, typename T>
-void adopt_key(const Key<S, std::vector<T>, Blocks>&, std::vector<T>& running, const std::vector<T>& wanted) {
-  for (std::size_t i = 0; i < running.size(); ++i) adopt_keys(running[i], wanted[i]);
-}
-
-template <typename S>
-void adopt_keys(S& running, const S& wanted) {
-  for_each_key<S>([&](const auto& key) { adopt_key(key, running.*key.member, wanted.*key.member); });
-}
-
 }  // namespace
 
 Changes compare(const Config& running, const Config& wanted) {
   Changes changes;
   compare_keys(running, wanted, {}, changes);
   return changes;
-}
-
-void adopt_live(Config& running, const Config& wanted) {
-  adopt_keys(running, wanted);
 }
 
 std::string restart_sentence(const std::vector<std::string>& keys) {

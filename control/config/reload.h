@@ -21,11 +21,7 @@ struct Changes {
 };
 Changes compare(const config::Config& running, const config::Config& wanted);
 
-// Takes the live keys over. `wanted` has the same networks in the same order: compare() found nothing that
-// needs a restart.
-void adopt_live(config::Config& running, const config::Config& wanted);
-
-// "needs a restart: uplink.device, networks.default.ports; nothing was changed"
+// "needs a restart: uplink.device, networks.default.nat.addresses; nothing was changed"
 std::string restart_sentence(const std::vector<std::string>& keys);
 
 }  // namespace vmnat::control

@@ -30,14 +30,15 @@ constexpr std::chrono::milliseconds kPopulating{2};
 Daemon::Daemon(config::Config& config, std::string config_path, Gateway& gateway)
     : config_(config),
       config_path_(std::move(config_path)),
+      gateway_(gateway),
       workers_(gateway.workers()),
       stop_signals_(io_, SIGTERM, SIGINT),
       hangup_signal_(io_, SIGHUP),
       timer_(io_),
       doorbell_(gateway.control_doorbell()),
       rings_(io_),
-      slow_path_(config, gateway),
-      exhaustion_(config, gateway.ports()),
+      slow_path_(gateway),
+      exhaustion_(gateway.config(), gateway.ports()),
       resolvers_(config),
       table_pages_(workers_.tables()) {}
 
@@ -48,9 +49,11 @@ Result<std::unique_ptr<Daemon>> Daemon::create(config::Config& config, const std
   if (!server) return tl::unexpected(server.error());
   daemon->admin_ = std::move(*server);
   register_commands(*daemon->admin_, {.config = config,
+                                      .numbered = gateway.config(),
                                       .config_path = config_path,
                                       .eal = eal,
                                       .ports = gateway.ports(),
+                                      .totals_before = gateway.totals_before(),
                                       .devices = gateway.devices(),
                                       .steering = gateway.steering(),
                                       .states = gateway.states(),
@@ -126,13 +129,26 @@ Result<std::vector<std::string>> Daemon::take_over_file() {
     for (const config::Problem& problem : wanted.error()) lines.push_back(config::to_string(problem));
     return tl::unexpected(Error{"", fmt::format("{}", fmt::join(lines, "\n"))});
   }
-  Changes changes = compare(config_, *wanted);
+  return change_to(*wanted);
+}
+
+// All or nothing: what the gateway cannot have, control does not take over either.
+Result<std::vector<std::string>> Daemon::change_to(config::Config wanted) {
+  Changes changes = compare(config_, wanted);
   if (!changes.restart.empty()) return tl::unexpected(Error{config_path_, restart_sentence(changes.restart)});
-  if (changes.live.empty()) return changes.live;
-  if (const auto possible = slow_path_.plan_change(*wanted); !possible)
+  if (changes.live.empty()) return std::move(changes.live);
+  auto next = gateway_.plan(wanted);
+  if (!next) return tl::unexpected(next.error());
+  if (const auto possible = slow_path_.plan_change(next->config); !possible)
     return tl::unexpected(possible.error());
-  adopt_live(config_, *wanted);
-  slow_path_.follow_configuration(std::chrono::steady_clock::now());
+  const auto change = gateway_.reconfigure(*std::move(next));
+  if (!change) {
+    slow_path_.publish_anew();
+    return tl::unexpected(change.error());
+  }
+  config_ = std::move(wanted);
+  slow_path_.follow_configuration(*change, std::chrono::steady_clock::now(),
+                                  std::chrono::system_clock::now());
   return std::move(changes.live);
 }
 
@@ -140,6 +156,7 @@ void Daemon::tick() {
   const SteadyTime now = std::chrono::steady_clock::now();
   if (is_resting_) doorbell_.listen();  // the look that has to follow is all below
   slow_path_.poll(now, std::chrono::system_clock::now());
+  gateway_.advance(now);
   reload_if_wanted();
   if (now >= next_second_) {
     next_second_ = now + std::chrono::seconds(1);
@@ -185,7 +202,10 @@ void Daemon::wait_for_doorbell() {
 
 // While a lease is waited for, what it will name is not known.
 void Daemon::follow_resolvers(SteadyTime now) {
-  if (resolvers_.look(now)) slow_path_.dhcp().reconfigure();
+  if (resolvers_.look(now)) {
+    gateway_.take_over(config_);
+    slow_path_.dhcp().reconfigure();
+  }
   if (slow_path_.uplink().is_waiting_for_lease()) return;
   resolvers_.tell(resolver_problem(config_, slow_path_.uplink().resolvers_of_lease()));
 }

@@ -35,14 +35,16 @@ class Daemon {
   Result<std::vector<std::string>> reload();
   Result<std::vector<std::string>> take_over_file();
   void reload_if_wanted();
+  Result<std::vector<std::string>> change_to(config::Config wanted);
   void tick();
   [[nodiscard]] std::chrono::milliseconds time_to_next_tick(SteadyTime now);
   void wait_for_doorbell();
   void watch_workers();
   void follow_resolvers(SteadyTime now);
 
-  config::Config& config_;  // what is in effect; a reload writes to it
+  config::Config& config_;  // what is in effect, as the file has it; a reload writes to it
   std::string config_path_;
+  Gateway& gateway_;
   Workers& workers_;
   boost::asio::io_context io_;
   boost::asio::signal_set stop_signals_, hangup_signal_;

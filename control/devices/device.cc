@@ -57,10 +57,6 @@ struct VhostPlan {
   unsigned queues = 1;
 };
 
-bool asks_for_vhost(const DeviceRequest& request) {
-  return !request.vhost_user.empty() || request.device.starts_with("net_vhost");
-}
-
 // "net_vhost0,iface=/run/x,queues=2,client=1", as DPDK's own driver of that name takes it.
 Result<VhostPlan> vhost_plan_of_devargs(const DeviceRequest& request) {
   VhostPlan plan;
@@ -108,6 +104,8 @@ Result<std::uint16_t> create_port(const DeviceRequest& request, const Plan& plan
   std::uint16_t port_id = 0;
   if (plan.kind == "pci") {
     if (rte_eth_dev_get_port_by_name(name.c_str(), &port_id) == 0) return port_id;
+    const bool is_there = rte_dev_probe(plan.devargs.c_str()) == 0;  // since the start, or closed meanwhile
+    if (is_there && rte_eth_dev_get_port_by_name(name.c_str(), &port_id) == 0) return port_id;
     return failure(request, fmt::format("DPDK does not drive {}; bind it: driverctl set-override {} vfio-pci",
                                         name, name));
   }
@@ -134,7 +132,7 @@ unsigned buffer_bytes(std::uint16_t mtu) {
 
 Result<Device> Device::open(const DeviceRequest& request, std::span<rte_mempool* const> pools,
                             const KernelLinks* links) {
-  if (asks_for_vhost(request)) return open_vhost(request);
+  if (request.is_vhost()) return open_vhost(request);
   if (request.is_kernel_interface())
     return request.driver == config::KernelDriver::Xdp ? open_xdp(request, pools, *links)
                                                        : open_interface(request, *links);

@@ -140,7 +140,7 @@ void keep_owners(const SessionNames& former, GatewayPlan& plan) {
     const auto found = std::ranges::find(former.ports, plan.ports[i].name);
     const auto number = static_cast<std::size_t>(found - former.ports.begin());
     if (number >= former.owners.size() || former.owners[number] >= plan.worker_count) continue;
-    plan.ports[i].owner = plan.state.ports[i].owner = former.owners[number];
+    plan.ports[i].owner = former.owners[number];
   }
 }
 

@@ -11,6 +11,7 @@ namespace vmnat::control {
 using dataplane::FrameNote;
 
 void Injector::transmit(std::span<const std::byte> frame, PortIndex port) {
+  if (!ports_[port].exists) return;  // it has left meanwhile
   push(frame, {.port = port, .from = port}, ports_[port].owner);
 }
 
@@ -27,6 +28,7 @@ void Injector::look_up_again(std::span<const std::byte> frame) {
 }
 
 void Injector::return_unreachable(const Neighbors::Unreachable& unreachable, dataplane::DropReason reason) {
+  if (!ports_[unreachable.port].exists) return;
   push(unreachable.frame,
        {.port = unreachable.port, .errand = FrameNote::Errand::Unreachable, .reason = reason},
        ports_[unreachable.port].owner);

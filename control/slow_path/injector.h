@@ -10,6 +10,7 @@
 #include "control/gateway/state_publisher.h"
 #include "control/gateway/worker_rings.h"
 #include "control/hosts/neighbors.h"
+#include "control/plan/ports.h"
 #include "dataplane/frame/packet.h"
 
 struct rte_mempool;

@@ -32,6 +32,19 @@ void InsideHosts::follow_forwards(const std::vector<ForwardPlan>& forwards, Stea
   targets_ = std::move(targets);
 }
 
+void InsideHosts::follow_networks(std::span<const NetworkIndex> changed) {
+  const auto& networks = states_.current().networks;
+  asking_.resize(networks.size());
+  has_changed_.resize(networks.size());
+  while (neighbors_.size() < networks.size()) neighbors_.emplace_back(net::MacAddr{}, net::Ipv4Addr{});
+  for (const NetworkIndex network : changed) {
+    neighbors_[network].start_over(networks[network].mac, networks[network].gateway.address);
+    std::erase_if(targets_, [&](const auto& target) { return target.first == network; });
+    asking_[network] = {};
+    has_changed_[network] = true;
+  }
+}
+
 bool InsideHosts::note_gateway_claim(std::span<const std::byte> frame, PortIndex port, SteadyTime now) {
   const PortPlan& plan = ports_[port];
   const net::Ipv4Addr gateway = states_.current().networks[plan.network].gateway.address;

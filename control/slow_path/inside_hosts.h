@@ -29,6 +29,10 @@ class InsideHosts {
   InsideHosts(const config::Config& config, const std::vector<PortPlan>& ports, const StatePublisher& states,
               LogBudget& log, SteadyTime now);
 
+  // These networks have come or left, or the gateway is another host on them. Their forwards follow by
+  // follow_forwards().
+  void follow_networks(std::span<const NetworkIndex> changed);
+
   // A VM says by ARP that it has the address of its gateway. It is counted and told in the log, no more: the
   // switch lets no VM be the gateway (dataplane/pipeline/guard.h). False: the frame says nothing of the kind.
   bool note_gateway_claim(std::span<const std::byte> frame, PortIndex port, SteadyTime now);

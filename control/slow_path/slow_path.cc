@@ -30,17 +30,19 @@ std::optional<RentedAddress> rented_address(const config::Config& config, Gatewa
 
 }  // namespace
 
-SlowPath::SlowPath(const config::Config& config, Gateway& gateway)
-    : config_(config),
+SlowPath::SlowPath(Gateway& gateway)
+    : config_(gateway.config()),
+      ports_(gateway.ports()),
+      polling_(gateway.polling()),
       states_(gateway.states()),
       workers_(gateway.workers()),
       reader_(gateway.rings()),
       injector_(gateway.packet_pool(), gateway.rings(), gateway.ports(), gateway.external_ports(),
                 gateway.states()),
       links_(gateway.devices(), gateway.ports(), log_),
-      dhcp_(config, gateway.ports(), std::chrono::system_clock::now(), std::chrono::steady_clock::now()),
-      uplink_(config, states_, rented_address(config, gateway), log_),
-      inside_(config, gateway.ports(), states_, log_, std::chrono::steady_clock::now()),
+      dhcp_(config_, gateway.ports(), std::chrono::system_clock::now(), std::chrono::steady_clock::now()),
+      uplink_(config_, states_, rented_address(config_, gateway), log_),
+      inside_(config_, gateway.ports(), states_, log_, std::chrono::steady_clock::now()),
       tables_(gateway.ports(), states_),
       nat_(gateway.first_nat(), gateway.external_ports().capacity(), states_, gateway.workers(),
            gateway.flush_turns()),
@@ -88,6 +90,7 @@ unsigned SlowPath::take_from_workers(SteadyTime now, dhcp::WallTime wall) {
 
 void SlowPath::take_punt(const dataplane::FrameNote& note, const FrameBytes& frame, SteadyTime now,
                          dhcp::WallTime wall) {
+  if (!ports_[note.port].exists) return;  // it has left meanwhile
   switch (note.punt) {
     case PuntReason::Dhcp:
       return dhcp_.receive(frame, note.port, wall, now);
@@ -106,6 +109,7 @@ void SlowPath::take_punt(const dataplane::FrameNote& note, const FrameBytes& fra
 
 // With an address it stands for the ARP packet that said so, which has gone on its way.
 void SlowPath::take_learned(const dataplane::LearnedMac& learned, SteadyTime now, dhcp::WallTime wall) {
+  if (!ports_[learned.port].exists) return;
   if (learned.address.is_unspecified()) return tables_.learn(learned);
   const net::ArpFrame said = net::arp_request(learned.mac, learned.address, {});
   hear_arp(said.bytes(), learned.port, now, wall);
@@ -140,7 +144,8 @@ void SlowPath::tell_workers(SteadyTime now) {
 }
 
 bool SlowPath::is_state_outdated(SteadyTime now) const {
-  return settings_changed_ || nat_.has_changed(uplink_.rented_addresses()) || links_.has_changed() || uplink_.has_changed() || inside_.has_changed() ||
+  return is_outdated_ || nat_.has_changed(uplink_.rented_addresses()) || links_.has_changed() ||
+         uplink_.has_changed() || inside_.has_changed() ||
          tables_.has_changed() || has_other_questions(now);
 }
 
@@ -165,9 +170,17 @@ Result<void> SlowPath::plan_change(const config::Config& wanted) {
   return {};
 }
 
-void SlowPath::follow_configuration(SteadyTime now) {
-  dhcp_.reconfigure();
-  settings_changed_ = true;
+// All leases are said again before the next state, whose owners are made anew.
+void SlowPath::follow_configuration(const TopologyChange& change, SteadyTime now, dhcp::WallTime wall) {
+  links_.follow_ports(change.ports_left);
+  for (const PortIndex port : change.ports_come) links_.tell_who_waits(port);
+  tables_.follow_plan(change.ports_left);
+  std::vector<NetworkIndex> changed = change.networks_left;
+  for (const auto* networks : {&change.networks_come, &change.networks_moved})
+    changed.insert(changed.end(), networks->begin(), networks->end());
+  inside_.follow_networks(changed);
+  dhcp_.follow_networks(wall, now);
+  is_outdated_ = true;
   planned_ = std::exchange(next_plan_, std::nullopt);
   uplink_.prepare(planned_->config.uplink, now);
   advance_change(now);
@@ -205,12 +218,13 @@ void SlowPath::publish(SteadyTime now) {
   uplink_.fill(next);  // before set_live(), which asks for its MTU
   links_.fill(next, workers_.count());
   set_live(config_, next);
-  settings_changed_ = false;
+  is_outdated_ = false;
   nat_.fill(next, uplink_.rented_addresses());
   const std::vector<bool> has_new_macs = tables_.fill(next);
   inside_.fill(next, has_new_macs);
   for (std::size_t i = 0; i < next.networks.size(); ++i)
     next.networks[i].awaits_arp = dhcp_.checks().awaits_replies(static_cast<NetworkIndex>(i), now);
+  polling_.fill(next);
   states_.publish(std::move(next));
 }
 

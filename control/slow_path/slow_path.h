@@ -31,8 +31,8 @@ namespace vmnat::control {
 class SlowPath {
  public:
   // Publishes a state, and asks for the router and the targets of forwards. Our addresses are announced
-  // whenever the uplink comes up. `config` is what is in effect; both outlive it.
-  SlowPath(const config::Config& config, Gateway& gateway);
+  // whenever the uplink comes up. The gateway outlives it.
+  explicit SlowPath(Gateway& gateway);
 
   void poll(SteadyTime now, dhcp::WallTime wall);
   // Workers have had nothing for us for a second, and no link has changed: the next poll may wait a little
@@ -41,10 +41,13 @@ class SlowPath {
     return now - last_heard_ > std::chrono::seconds(1) && !is_change_under_way();
   }
 
-  // Whether a running gateway can go over to the configuration; not asked while a change is under way.
+  // Whether a running gateway can go over to the configuration, whose networks are at their numbers; not asked while
+  // a change is under way.
   Result<void> plan_change(const config::Config& wanted);
-  // The configuration in effect has become the one that was planned for.
-  void follow_configuration(SteadyTime now);
+  // The gateway has gone over to the configuration that was planned for.
+  void follow_configuration(const TopologyChange& change, SteadyTime now, dhcp::WallTime wall);
+  // It has tried to, and come back.
+  void publish_anew() { is_outdated_ = true; }
   // Until all of it holds, and the sessions that it does not allow have ended.
   [[nodiscard]] bool is_change_under_way() const { return planned_ || nat_.is_under_way(); }
 
@@ -71,7 +74,9 @@ class SlowPath {
   void set_out(SteadyTime now);
   void conclude(std::uint64_t sessions_ended);
 
-  const config::Config& config_;
+  const config::Config& config_;  // what is in effect, with its networks at their numbers
+  const std::vector<PortPlan>& ports_;
+  Polling& polling_;
   StatePublisher& states_;
   const Workers& workers_;
   LogBudget log_;
@@ -87,7 +92,7 @@ class SlowPath {
   std::optional<NatPlan> planned_;    // waits until the uplink is prepared for it
   std::optional<NatPlan> next_plan_;  // that was asked for last
   std::vector<net::Ipv4Addr> going_;  // external addresses, in the change that is under way
-  bool settings_changed_ = false;
+  bool is_outdated_ = false;
   SteadyTime last_heard_{};  // from a worker, or of a link
   SteadyTime next_round_{};  // of tell_workers()
 };

@@ -17,13 +17,17 @@
 #include "base/ids.h"
 #include "conntrack/conntrack.h"
 #include "dataplane/context/counters.h"
+#include "dataplane/device/burst_port.h"
 #include "dataplane/device/offload.h"
 #include "net/address.h"
 
 namespace vmnat::dataplane {
+
+class PollSet;
+
 using NetworkIndex = std::uint16_t;
 
-inline constexpr PortIndex kUplinkPort = 0;  // VM ports follow, in the configuration's order
+inline constexpr PortIndex kUplinkPort = 0;
 inline constexpr NetworkIndex kNoNetwork = 0xffff;
 
 // A fixed open-addressing table from a word (MAC or IPv4 address, never 0) to a value. Copies share it: a
@@ -74,7 +78,7 @@ enum class Guard : std::uint8_t {
 };
 
 struct Port {
-  NetworkIndex network = kNoNetwork;  // kNoNetwork: the uplink
+  NetworkIndex network = kNoNetwork;  // kNoNetwork: the uplink, or nobody has the number
   WorkerIndex owner = 0;              // the worker that polls its first queue
   bool is_spread = false;             // other workers poll queues of it, too
   std::uint8_t tx_queues = 1;         // open ones. One: the owner's; more: one each of as many workers
@@ -83,6 +87,7 @@ struct Port {
   // Bytes of IP packet, as configured or what its interface bears: what is longer does not leave by it,
   // whatever it is.
   std::uint16_t mtu = 1500;
+  BurstPort device;   // while it is up
   Offloads offloads;  // of the device: what it does for frames that it transmits
   Guard guard = Guard::GatewayOnly;
   bool is_guarded = false;  // guard: on. It is neither router nor DHCP server to its neighbours
@@ -192,9 +197,13 @@ struct Forward {
 struct ForwardingState {
   std::uint64_t generation = 0;
   Uplink uplink;
+  // By number, and neither grows shorter. A number that nobody has: a network without ports and hosts, a port
+  // that is down.
   std::vector<Network> networks;
-  std::uint16_t smallest_mtu = 1500;  // of the VM ports: what is not larger fits all of them
   std::vector<Port> ports;            // [kUplinkPort] is the uplink
+  std::uint16_t smallest_mtu = 1500;  // of the VM ports: what is not larger fits all of them
+  // What each worker polls. It is the worker's own (poll_set.h).
+  std::vector<std::shared_ptr<PollSet>> polled;
   // Shared by states that differ in other things; never null once workers run. The policies are by network.
   std::shared_ptr<const conntrack::ExternalAddresses> external_addresses;
   std::shared_ptr<const conntrack::NatPolicies> policies;

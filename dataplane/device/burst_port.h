@@ -16,6 +16,7 @@ struct BurstPort {
   VhostPort* vhost = nullptr;    // by a guest's rings
   KernelPort* kernel = nullptr;  // by packet sockets
 
+  bool operator==(const BurstPort&) const = default;
   [[nodiscard]] bool is_dpdk() const { return vhost == nullptr && kernel == nullptr; }
   // At most `most` frames of a receive queue. DPDK ports have a pool of their own for it.
   std::uint16_t receive(std::uint16_t queue, rte_mempool* pool, rte_mbuf** frames, std::uint16_t most) const {

@@ -10,6 +10,7 @@ bool SessionSelector::matches(const conntrack::Session& session) const {
          (!internal || internal->matches(session.internal())) &&
          (!external || external->matches(session.external())) &&
          (!remote || remote->matches(session.remote())) &&
+         (!internal_beyond || !internal_beyond->contains(session.internal().address)) &&
          (departures == nullptr || departures->include(session));
 }
 

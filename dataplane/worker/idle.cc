@@ -7,7 +7,7 @@
 
 namespace vmnat::dataplane {
 
-IdleRest::IdleRest(std::span<const ReceiveQueue> queues, Doorbell* doorbell, std::uint64_t tsc_hz)
+IdleRest::IdleRest(std::span<PolledQueue> queues, Doorbell* doorbell, std::uint64_t tsc_hz)
     : wake_set_(queues, doorbell),
       doorbell_(doorbell),
       tsc_per_us_(std::max<std::uint64_t>(tsc_hz / 1'000'000, 1)),
@@ -16,6 +16,11 @@ IdleRest::IdleRest(std::span<const ReceiveQueue> queues, Doorbell* doorbell, std
 void IdleRest::begin(std::uint64_t tsc) {
   prctl(PR_SET_TIMERSLACK, 1000UL, 0, 0, 0);  // nanoseconds; the default is 50 us
   last_frame_ = tsc;
+}
+
+void IdleRest::follow(std::span<PolledQueue> queues) {
+  wake_set_.follow(queues);
+  if (std::exchange(is_listening_, false)) doorbell_->ignore();
 }
 
 // Between two calls lies a whole poll, and before each sleep one that looked at everything after it was asked

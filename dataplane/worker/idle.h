@@ -26,10 +26,14 @@ class IdleRest {
  public:
   // Both outlive it. `tsc_hz`: ticks a second of the time stamp counter, which all times here are of. Without a
   // doorbell it sleeps by the clock.
-  IdleRest(std::span<const ReceiveQueue> queues, Doorbell* doorbell, std::uint64_t tsc_hz);
+  IdleRest(std::span<PolledQueue> queues, Doorbell* doorbell, std::uint64_t tsc_hz);
 
   // The worker's thread begins: makes short sleeps short.
   void begin(std::uint64_t tsc);
+  // Other queues are polled from now on, and outlive it in turn. Before the next sleep they are asked.
+  [[gnu::cold]] void follow(std::span<PolledQueue> queues);
+  // It may sleep after this poll, which therefore looks at everything.
+  [[nodiscard]] bool is_resting() const { return patience_ == 0; }
   // Told after every poll, with the time at which it began. True: rest() is to be called.
   bool note_poll(unsigned frames, std::uint64_t tsc) {
     if (frames != 0) last_frame_ = tsc;

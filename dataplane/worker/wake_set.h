@@ -14,7 +14,6 @@
 #pragma once
 
 #include <chrono>
-#include <memory>
 #include <span>
 
 #include "dataplane/device/doorbell.h"
@@ -24,11 +23,14 @@ namespace vmnat::dataplane {
 
 class WakeSet {
  public:
-  // `queues` and the doorbell outlive it; nullptr: nobody rings.
-  WakeSet(std::span<const ReceiveQueue> queues, const Doorbell* doorbell);
+  // `queues` and the doorbell outlive it; nullptr: nobody rings. Queues stand in the order of their rank.
+  WakeSet(std::span<PolledQueue> queues, const Doorbell* doorbell);
   WakeSet(const WakeSet&) = delete;
   WakeSet& operator=(const WakeSet&) = delete;
   ~WakeSet();
+
+  // These instead, which outlive it. Nothing is asked for now.
+  void follow(std::span<PolledQueue> queues);
 
   // Has all queues say when frames come. The worker polls once more before it waits: for what came meanwhile.
   // False: something has to be looked at from time to time, and nothing was asked for.
@@ -42,16 +44,12 @@ class WakeSet {
   bool wait(std::chrono::milliseconds longest) const;
 
  private:
-  struct Source {
-    std::uint32_t generation = 0;  // of the descriptor
-    int descriptor = -1;
-  };
-  bool ask(std::size_t queue);
+  using Source = PolledQueue::Source;
+  bool ask(PolledQueue& polled) const;
   [[nodiscard]] bool add(int descriptor) const;
   void release(Source& source) const;
 
-  std::span<const ReceiveQueue> queues_;
-  std::unique_ptr<Source[]> sources_;  // by receive queue
+  std::span<PolledQueue> queues_;
   int epoll_ = -1;
   std::size_t silent_ = 0;  // the queue that could not say anything when it was asked last
 };

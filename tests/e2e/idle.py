@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What vmnatd does when there is nothing to do: it sleeps, and the first frame wakes it (`dataplane.idle: adaptive`).
 
-All ports are vhost-user ports, the uplink too: as many as DPDK has numbers for. The first half of them have guests. One
-subtest has kernel interfaces instead.
+All ports are vhost-user ports, the uplink too: twice as many as DPDK has numbers for devices of its own. The first half of
+them have guests. One subtest has kernel interfaces instead.
 """
 
 import os
@@ -19,7 +19,7 @@ from harness.tap import Suite, check, for_one_subtest, scratch_directory
 from harness.vhost_user import EVENT_INDEX, MERGEABLE, SET_VRING_KICK, VERSION_1, VhostUserGuest
 from harness.wire import ARP, Wire
 
-PORTS, GUESTS = 31, 15
+PORTS, GUESTS = 64, 32
 GATEWAY, ADDRESS = "192.168.122.1", "192.168.122.10"
 MOST_CPU = 0.01     # of one; some 0.003 on the slowest machine seen, and 0.02 when it looked round every 2 ms
 SPAN = 3            # seconds

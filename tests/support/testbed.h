@@ -115,6 +115,8 @@ class Testbed {
  private:
   struct Wire;
   void make_state(const Shape& shape);
+  std::vector<dataplane::ReceiveQueue> queues_of(unsigned worker, unsigned workers,
+                                                 const dataplane::ForwardingState& state);
   void make_rings(unsigned worker_count);
   void make_workers(const Shape& shape);
 

@@ -483,19 +483,43 @@ TEST_P(BadConfig, IsRefusedWithExactlyTheseLines) {
   EXPECT_EQ(lines, GetParam().problems) << GetParam().says << "\n" << text_of(GetParam());
 }
 
-TEST(BadConfigPorts, MoreThanDpdkHasRoomForAreRefusedAtTheFirstTooMany) {
-  const auto with_ports = [](unsigned count) {
-    std::string text = kUplink + "networks:\n  - name: a\n    address: 192.168.122.1/24\n    ports:\n";
-    for (unsigned i = 1; i <= count; ++i)
-      text += fmt::format("      - {{name: vm{0}, device: veth{0}}}\n", i);
+// `device` with the port's number in the place of {}.
+auto with_ports(unsigned count, const std::string& device) {
+  std::string text = kUplink + "networks:\n  - name: a\n    address: 192.168.0.1/16\n    ports:\n";
+  for (unsigned i = 1; i <= count; ++i)
+    text += fmt::format("      - {{name: vm{}, {}}}\n", i, fmt::format(fmt::runtime(device), i));
+  return load_text(text);
+}
+
+// The uplink is a kernel interface.
+TEST(BadConfigPorts, MoreOfDpdksThanItHasRoomForAreRefusedAtTheFirstTooMany) {
+  const std::string device = R"(device: "net_null{}")";
+  EXPECT_TRUE(with_ports(VMNAT_MOST_PORTS, device).has_value());
+  EXPECT_EQ(
+      problems_of(with_ports(VMNAT_MOST_PORTS + 2, device)),
+      std::vector{fmt::format("{}:16: ports: DPDK has room for {} devices, not counting sockets and kernel "
+                              "interfaces; this one is too many",
+                              5 + VMNAT_MOST_PORTS, VMNAT_MOST_PORTS)});
+}
+
+TEST(BadConfigPorts, OfSocketsAndInterfacesThereMayBeAsManyAsThereAreNumbers) {
+  for (const std::string device : {"device: veth{}", "vhost_user: /run/{}.sock"}) {
+    EXPECT_TRUE(with_ports(kMostPorts - 1, device).has_value()) << device;
+    EXPECT_EQ(problems_of(with_ports(kMostPorts + 1, device)),
+              std::vector{
+                  fmt::format("{}:16: ports: there is room for 1023; this one is too many", 4 + kMostPorts)});
+  }
+}
+
+TEST(BadConfigPorts, NetworksMayBeAsManyAsThereAreNumbers) {
+  const auto with_networks = [](unsigned count) {
+    std::string text = kUplink + "networks:\n";
+    for (unsigned i = 0; i < count; ++i)
+      text += fmt::format("  - {{name: n{0}, address: 10.{1}.{2}.1/24}}\n", i, i / 256, i % 256);
     return load_text(text);
   };
-  EXPECT_TRUE(with_ports(VMNAT_MOST_PORTS - 1).has_value()) << "with the uplink just as many";
-  EXPECT_EQ(
-      problems_of(with_ports(VMNAT_MOST_PORTS + 1)),
-      std::vector{fmt::format("{}:16: ports: DPDK has room for {} ports, the uplink among them; this one is "
-                              "too many",
-                              5 + VMNAT_MOST_PORTS, VMNAT_MOST_PORTS)});
+  EXPECT_TRUE(with_networks(kMostNetworks).has_value());
+  EXPECT_EQ(problems_of(with_networks(kMostNetworks + 1)).size(), 1u);
 }
 
 INSTANTIATE_TEST_SUITE_P(File, BadConfig, testing::ValuesIn(kFileRows));
