@@ -87,9 +87,9 @@ void check_names(const Config& config, Findings& findings) {
   }
 }
 
-bool is_dpdks(const std::string& device) {
-  return !device.empty() && device_kind(device) != DeviceKind::KernelInterface &&
-         !device.starts_with("net_vhost");
+bool is_dpdks(const NamedDevice& device) {
+  if (!device.is_given() || device.name.starts_with("net_vhost")) return false;
+  return device_kind(device.name) != DeviceKind::KernelInterface || device.driver == KernelDriver::Xdp;
 }
 
 // Sockets and kernel interfaces are driven here; DPDK numbers at most kMostDevices of its own, the uplink's among
