@@ -140,8 +140,8 @@ void SlowPath::tell_workers(SteadyTime now) {
 }
 
 bool SlowPath::is_state_outdated(SteadyTime now) const {
-  return settings_changed_ || nat_.has_changed(uplink_.rented_addresses()) || links_.has_changed() || uplink_.has_changed() || inside_.has_changed() ||
-         tables_.has_changed() || has_other_questions(now);
+  return settings_changed_ || nat_.has_changed(uplink_.rented_addresses()) || links_.has_changed() ||
+         uplink_.has_changed() || inside_.has_changed() || tables_.has_changed() || has_other_questions(now);
 }
 
 // Workers pass on ARP replies of the networks that are asked about addresses.
