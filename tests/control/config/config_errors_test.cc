@@ -385,7 +385,7 @@ constexpr Row kNatRows[] = {
      "2:90: reserved_ports: 1999 is not within ports 2000-3000"},
     {"nat: what drains is not the network's", Nat,
      "addresses: [203.0.113.8-203.0.113.9], drain: [203.0.113.9-203.0.113.10]",
-     "2:112: drain: 203.0.113.9-203.0.113.10 is not among the addresses of this network"},
+     "2:101: drain: 203.0.113.9-203.0.113.10 is not among the addresses of this network"},
     {"nat: all ports reserved", Nat, "ports: 2000-3000, reserved_ports: [2000-2500, 2501-3000]",
      "2:89: reserved_ports: no port of 2000-3000 is left"},
     {"nat: no address", Nat, "addresses: []", "2:66: addresses: at least one is needed (or 'uplink')"},
