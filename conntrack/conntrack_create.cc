@@ -44,8 +44,9 @@ Conntrack::Conntrack(const Settings& settings, ExternalPorts& ports, const Exter
       timeouts_(std::size_t{kMaxPolicies} * kTimeoutRow) {}
 
 bool Conntrack::reserved() const {
-  return sessions_.reserved() && sessions_at_.reserved() && index_.reserved() && mappings_.reserved() && pool_.reserved() &&
-         planes_.reserved() && permissions_.reserved() && vm_ports_.reserved() && timeouts_.reserved();
+  return sessions_.reserved() && sessions_at_.reserved() && index_.reserved() && mappings_.reserved() &&
+         pool_.reserved() && planes_.reserved() && permissions_.reserved() && vm_ports_.reserved() &&
+         timeouts_.reserved();
 }
 
 }  // namespace vmnat::conntrack

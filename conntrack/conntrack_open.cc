@@ -333,8 +333,7 @@ std::uint64_t Conntrack::taken_towards(std::uint64_t remote, ExternalIndex exter
   std::array<FlowKey, kBlockPorts> keys;
   std::array<Session*, kBlockPorts> found;
   for (unsigned i = 0; i < keys.size(); ++i) {
-    const auto port =
-        net::L4Port::from_host(static_cast<std::uint16_t>(block * kBlockPorts + i));
+    const auto port = net::L4Port::from_host(static_cast<std::uint16_t>(block * kBlockPorts + i));
     keys[i] = {remote, FlowKey::pack({addresses_->address(external), port})};
   }
   find_burst(keys, found.data());

@@ -26,7 +26,7 @@ AllowedPorts::AllowedPorts(std::uint16_t first, std::uint16_t last, std::span<co
 
 AllowedPorts AllowedPorts::common(const AllowedPorts& a, const AllowedPorts& b) {
   AllowedPorts both;
-  for (unsigned block = 0; block < kPortBlocks; ++block) both.words_[block] = a.in(block) & b.in(block);
+  for (unsigned block = 0; block < kPortBlocks; ++block) both.words_[block] = a.in(block)&b.in(block);
   both.count_blocks();
   return both;
 }
@@ -40,9 +40,7 @@ void AllowedPorts::count_blocks() {
 }
 
 ExternalAddresses::ExternalAddresses(std::vector<Entry> entries)
-    : entries_(std::move(entries)),
-      slots_(std::bit_ceil(entries_.size() * 2 + 2)),
-      mask_(slots_.size() - 1) {
+    : entries_(std::move(entries)), slots_(std::bit_ceil(entries_.size() * 2 + 2)), mask_(slots_.size() - 1) {
   for (std::size_t i = 0; i < entries_.size(); ++i) {
     if (entries_[i].ports == nullptr || entries_[i].address.is_unspecified()) continue;
     std::size_t at = slot(entries_[i].address);

@@ -4,7 +4,7 @@
 //
 // Immutable. Control makes a new one for every change and publishes it with the forwarding state; each worker
 // goes over to it between two polls (Conntrack::follow). So nothing here changes under a worker, and what
-// follows from it, like the sets of open blocks, is brought up to date at one place (port_pool_follow.cc).
+// follows from it, like the sets of open blocks, is brought up to date at one place (PortPool::follow).
 //
 //   index   address       ports
 //     0     203.0.113.2   1024-65535 but 8080, which is forwarded
@@ -114,7 +114,9 @@ class ExternalAddresses {
     ExternalIndex index = 0;
     bool is_used = false;
   };
-  [[nodiscard]] std::size_t slot(net::Ipv4Addr address) const { return fibonacci_hash(address.host()) & mask_; }
+  [[nodiscard]] std::size_t slot(net::Ipv4Addr address) const {
+    return fibonacci_hash(address.host()) & mask_;
+  }
 
   std::vector<Entry> entries_;
   std::vector<Slot> slots_;

@@ -21,11 +21,15 @@ Mappings::Mappings(unsigned external_addresses, std::uint64_t capacity, FlowHash
       more_sessions_(external_addresses * kPortSpaces * kPorts),
       page_size_(placement.page_size()) {}
 
-std::optional<Mappings::Slot> Mappings::find(net::Endpoint internal, PortSpace space) const {
+std::uint32_t Mappings::find_number(net::Endpoint internal, PortSpace space) const {
   const std::uint64_t wanted = FlowKey::pack(internal);
-  const std::uint32_t found = index_.find(place(internal, space), [&](std::uint32_t number) {
+  return index_.find(place(internal, space), [&](std::uint32_t number) {
     return (slots_[number] & FlowKey::kLocalMask) == wanted && named(number).space == space;
   });
+}
+
+std::optional<Mappings::Slot> Mappings::find(net::Endpoint internal, PortSpace space) const {
+  const std::uint32_t found = find_number(internal, space);
   if (found == TagIndex::kNothing) return std::nullopt;
   return named(found);
 }
@@ -97,15 +101,17 @@ bool Mappings::remove_session(Slot slot) {
 std::optional<std::uint64_t> Mappings::used_slots_if_consistent(unsigned addresses) const {
   std::uint64_t used = 0;
   std::uint64_t bound = 0;
-  for (std::size_t i = 0; i < addresses * kPorts * kPortSpaces; ++i) {
-    const std::size_t at = i / (addresses * kPorts) * slots_of_a_space_ + i % (addresses * kPorts);
-    const Slot slot = named(static_cast<std::uint32_t>(at));
-    used += sessions(slot) != 0;
-    const auto internal = internal_of(slot);
-    if (!internal) continue;
-    ++bound;
-    const auto found = find(*internal, slot.space);
-    if (sessions(slot) == 0 || !found || number(*found) != at) return std::nullopt;
+  for (unsigned space = 0; space < kPortSpaces; ++space) {
+    const std::size_t first = std::size_t{space} * slots_of_a_space_;
+    for (std::size_t at = first; at < first + addresses * kPorts; ++at) {
+      if (slots_[at] == 0) continue;
+      const Slot slot = named(static_cast<std::uint32_t>(at));
+      used += sessions(slot) != 0;
+      const auto internal = internal_of(slot);
+      if (!internal) continue;
+      ++bound;
+      if (sessions(slot) == 0 || find_number(*internal, slot.space) != at) return std::nullopt;
+    }
   }
   if (bound != index_.size() || !index_.check_invariants()) return std::nullopt;
   return used;

@@ -83,6 +83,8 @@ class Mappings {
     return {static_cast<ExternalIndex>(within >> 16), static_cast<PortSpace>(space),
             net::L4Port::from_host(static_cast<std::uint16_t>(within))};
   }
+  // The slot's number; TagIndex::kNothing: there is none.
+  [[nodiscard]] std::uint32_t find_number(net::Endpoint internal, PortSpace space) const;
   [[nodiscard]] TagIndex::Place place(net::Endpoint internal, PortSpace space) const {
     return index_.place_of(
         hash_({std::uint64_t{1} + static_cast<std::uint64_t>(space), FlowKey::pack(internal)}));

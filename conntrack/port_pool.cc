@@ -35,8 +35,7 @@ constexpr BlockSet kAllBlocks = [] {
 }();
 
 // A random block that is in both sets.
-std::optional<unsigned> random_block(const BlockSet& set, const BlockSet& among,
-                                     std::uint64_t random) {
+std::optional<unsigned> random_block(const BlockSet& set, const BlockSet& among, std::uint64_t random) {
   for (unsigned i = 0; i < kBlockWords; ++i) {
     const unsigned word = static_cast<unsigned>((random >> 32) + i) % kBlockWords;
     if (const std::uint64_t both = set[word] & among[word]; both != 0)

@@ -25,7 +25,7 @@ struct KeyTraits {
   // says little about the form.
   std::string_view example = {};
   bool is_required = false;
-  bool is_live = false;     // a reload takes a change over; else it needs a restart
+  bool is_live = false;  // a reload takes a change over; else it needs a restart
   // Of a live key: a change that needs a restart all the same; null: there is none.
   bool (*needs_restart)(const S& running, const S& wanted) = nullptr;
   bool is_planned = false;  // read and checked, and refused unless it has its default: nothing heeds it yet

@@ -53,8 +53,10 @@ inline constexpr auto kKeys<Uplink> = std::tuple{
         {.example = "203.0.113.2/24",
          .is_required = true,
          .is_live = true,
-         .needs_restart = [](const Uplink& running,
-                             const Uplink& wanted) { return running.address.has_value() != wanted.address.has_value(); }}),
+         .needs_restart =
+             [](const Uplink& running, const Uplink& wanted) {
+               return running.address.has_value() != wanted.address.has_value();
+             }}),
     key("gateway", &Uplink::gateway, if_given(kAddress),
         "The next hop, beyond the address's network only if that is a /31 or /32; required unless address is "
         "dhcp, "

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reload: what sets two configurations apart, and which of it a running daemon takes over.
 //
-// Live are the keys whose rows say so (keys_*.h). Everything else has become devices, memory or ports of the
-// external addresses, and needs a restart. A reload that would need one changes nothing at all. Example: with
-// other `lease_time` and `uplink.device`, compare() answers
+// Live are the keys whose rows say so (keys_*.h). Everything else has become devices or memory and needs a
+// restart. A reload that would need one changes nothing at all. Example: with other `lease_time` and
+// `uplink.device`, compare() answers
 //
 //   {.live = {"network default: dhcp.lease_time is now 10m"}, .restart = {"uplink.device"}}
 #pragma once

@@ -48,29 +48,30 @@ Result<std::unique_ptr<Daemon>> Daemon::create(config::Config& config, const std
   auto server = admin::Server::listen(daemon->io_, config.control.socket);
   if (!server) return tl::unexpected(server.error());
   daemon->admin_ = std::move(*server);
-  register_commands(*daemon->admin_, {.config = config,
-                                      .numbered = gateway.config(),
-                                      .config_path = config_path,
-                                      .eal = eal,
-                                      .ports = gateway.ports(),
-                                      .totals_before = gateway.totals_before(),
-                                      .devices = gateway.devices(),
-                                      .steering = gateway.steering(),
-                                      .states = gateway.states(),
-                                      .workers = gateway.workers(),
-                                      .flush_turns = gateway.flush_turns(),
-                                      .session_keeper = gateway.session_keeper(),
-                                      .dhcp = daemon->slow_path_.dhcp(),
-                                      .uplink = daemon->slow_path_.uplink(),
-                                      .inside = daemon->slow_path_.inside(),
-                                      .tables = daemon->slow_path_.tables(),
-                                      .injector = daemon->slow_path_.injector(),
-                                      .nat = daemon->slow_path_.nat(),
-                                      .resolvers = daemon->resolvers_,
-                                      .reload = [at = daemon.get()] { return at->reload(); },
-                                      .is_change_under_way =
-                                          [at = daemon.get()] { return at->slow_path_.is_change_under_way(); },
-                                      .started = std::chrono::steady_clock::now()});
+  register_commands(
+      *daemon->admin_,
+      {.config = config,
+       .numbered = gateway.config(),
+       .config_path = config_path,
+       .eal = eal,
+       .ports = gateway.ports(),
+       .totals_before = gateway.totals_before(),
+       .devices = gateway.devices(),
+       .steering = gateway.steering(),
+       .states = gateway.states(),
+       .workers = gateway.workers(),
+       .flush_turns = gateway.flush_turns(),
+       .session_keeper = gateway.session_keeper(),
+       .dhcp = daemon->slow_path_.dhcp(),
+       .uplink = daemon->slow_path_.uplink(),
+       .inside = daemon->slow_path_.inside(),
+       .tables = daemon->slow_path_.tables(),
+       .injector = daemon->slow_path_.injector(),
+       .nat = daemon->slow_path_.nat(),
+       .resolvers = daemon->resolvers_,
+       .reload = [at = daemon.get()] { return at->reload(); },
+       .is_change_under_way = [at = daemon.get()] { return at->slow_path_.is_change_under_way(); },
+       .started = std::chrono::steady_clock::now()});
   return daemon;
 }
 

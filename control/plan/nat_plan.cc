@@ -103,8 +103,7 @@ DeparturePlan plan_departures(const NatPlan& former, const NatPlan& wanted, net:
     for (const ExternalIndex index : leaving(former.address_lists, wanted.address_lists, network)) {
       const net::Ipv4Addr planned = former.external->address(index);
       const net::Ipv4Addr address = planned.is_unspecified() ? rented : planned;
-      if (!address.is_unspecified())
-        plan.addresses.push_back({static_cast<NetworkIndex>(network), address});
+      if (!address.is_unspecified()) plan.addresses.push_back({static_cast<NetworkIndex>(network), address});
     }
   const auto before = by_listener(plan_forwards(former.config, rented));
   const auto after = by_listener(plan_forwards(wanted.config, rented));

@@ -73,7 +73,7 @@ class InsideHosts {
   const std::vector<PortPlan>& ports_;
   const StatePublisher& states_;
   LogBudget& log_;
-  std::vector<Neighbors> neighbors_;  // by network
+  std::vector<Neighbors> neighbors_;                          // by network
   std::set<std::pair<NetworkIndex, net::Ipv4Addr>> targets_;  // of forwards
   struct Asking {
     bool is_due = false;

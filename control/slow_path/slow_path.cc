@@ -145,8 +145,7 @@ void SlowPath::tell_workers(SteadyTime now) {
 
 bool SlowPath::is_state_outdated(SteadyTime now) const {
   return is_outdated_ || nat_.has_changed(uplink_.rented_addresses()) || links_.has_changed() ||
-         uplink_.has_changed() || inside_.has_changed() ||
-         tables_.has_changed() || has_other_questions(now);
+         uplink_.has_changed() || inside_.has_changed() || tables_.has_changed() || has_other_questions(now);
 }
 
 // Workers pass on ARP replies of the networks that are asked about addresses.

@@ -37,7 +37,7 @@ class SlowPath {
   void poll(SteadyTime now, dhcp::WallTime wall);
   // Workers have had nothing for us for a second, and no link has changed: the next poll may wait a little
   // longer.
-  [[nodiscard]] bool is_quiet(SteadyTime now) const { 
+  [[nodiscard]] bool is_quiet(SteadyTime now) const {
     return now - last_heard_ > std::chrono::seconds(1) && !is_change_under_way();
   }
 

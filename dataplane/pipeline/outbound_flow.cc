@@ -101,8 +101,7 @@ Session* open_outbound_flow(Context& context, Burst& burst, unsigned i) {
     refuse(context, burst, i, *refusal);
     return nullptr;
   }
-  if (is_echo_request(frame, burst.packets[i]) &&
-      context.state->is_external(key.remote_endpoint().address)) {
+  if (is_echo_request(frame, burst.packets[i]) && context.state->is_external(key.remote_endpoint().address)) {
     answer_echo(context, frame, burst.packets[i], burst.port);
     return nullptr;
   }

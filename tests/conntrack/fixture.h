@@ -72,7 +72,7 @@ struct NatShape {
   unsigned vm_ports = 4;
   unsigned guests = 1;
   std::vector<WorkerIndex> homes{};  // of the blocks
-  unsigned room = 8;                 // for addresses, at least
+  unsigned room = 1;                 // for addresses, at least
   Placement placement{Pages::Huge};
   std::span<Session> records{};  // memory for those of all workers; empty: each has its own
 };
@@ -89,6 +89,7 @@ class Nat {
     policy_.addresses = indices_;
     addresses_ = ExternalAddresses::of(addresses);
     ports_ = ExternalPorts::create(std::max(shape.room, shape.addresses), shape.workers, shape.homes);
+    ports_->populate(shape.addresses);
     for (unsigned i = 0; i < shape.workers; ++i) {
       const Conntrack::Settings settings{
           .capacity = shape.capacity,

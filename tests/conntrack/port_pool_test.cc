@@ -24,8 +24,7 @@ struct OneAddress {
 };
 
 OneAddress one_address(std::uint16_t first, std::uint16_t last, unsigned workers = 1,
-                       std::vector<std::uint16_t> reserved = {},
-                       const std::vector<WorkerIndex>& homes = {}) {
+                       std::vector<std::uint16_t> reserved = {}, const std::vector<WorkerIndex>& homes = {}) {
   const ExternalAddress address{Nat::external_address(0), first, last, std::move(reserved)};
   return {ExternalAddresses::of({&address, 1}), ExternalPorts::create(2, workers, homes)};
 }

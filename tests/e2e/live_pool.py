@@ -99,6 +99,10 @@ class PoolLab(VethLab):
         outbound = self.open_udp(guest, port, payload, remote_port=remote_port)
         return Flow(self, guest, port, (outbound[IP].src, outbound[UDP].sport), remote_port)
 
+    def has_announced(self, address):
+        self.seen += self.router.drain()
+        return any(f[ARP].psrc == address == f[ARP].pdst for f in self.seen if ARP in f)
+
     def sees_arp_answer(self, address):
         self.router.send(self.router.to() / ARP(op=1, hwsrc=self.router.mac, psrc=self.router.address, pdst=address))
         with contextlib.suppress(Overdue):
@@ -161,7 +165,7 @@ def add(lab):
         after = lab.vmnatd.counters()
         lost = {name: after[name] - received[name] for name in after if name.startswith("drop.") and after[name] != received[name]}
         check_equal({name: n for name, n in lost.items() if name != "drop.arp_unasked"}, {}, "lost frames")
-    check(any(f[ARP].psrc == SECOND == f[ARP].pdst for f in lab.seen if ARP in f), f"{SECOND} was not announced")
+    wait_until(lambda: lab.has_announced(SECOND), f"{SECOND} is announced")
     check(lab.sees_arp_answer(SECOND), f"nobody has {SECOND}")
     flow.check_goes_on()
     lab.restore()

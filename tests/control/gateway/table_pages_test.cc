@@ -21,9 +21,8 @@ struct Tables {
     addresses = conntrack::ExternalAddresses::of({&address, 1});
     ports = conntrack::ExternalPorts::create(16, 2);
     for (WorkerIndex worker = 0; worker < 2; ++worker) {
-      owned.push_back(
-          conntrack::Conntrack::create({.capacity = 1u << 20, .worker = worker}, *ports, *addresses,
-                                       {&policy, 1}));
+      owned.push_back(conntrack::Conntrack::create({.capacity = 1u << 20, .worker = worker}, *ports,
+                                                   *addresses, {&policy, 1}));
       all.push_back(owned.back().get());
     }
   }

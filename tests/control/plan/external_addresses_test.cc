@@ -49,9 +49,9 @@ TEST(ExternalAddressPlan, ThereIsAnExternalAddressEvenWhenEveryNetworkIsIsolated
 }
 
 TEST(ExternalAddressPlan, ForwardsReserveTheirPortWhereTheyListen) {
-  const auto external = plan_external_addresses(
-      with_pool("addresses: [203.0.113.8-203.0.113.9], forwards: [{protocol: tcp, port: 2080, to: 10.1.0.5:80}, "
-                "{protocol: udp, address: 203.0.113.9, port: 2090, to: 10.1.0.5:80}]"));
+  const auto external = plan_external_addresses(with_pool(
+      "addresses: [203.0.113.8-203.0.113.9], forwards: [{protocol: tcp, port: 2080, to: 10.1.0.5:80}, "
+      "{protocol: udp, address: 203.0.113.9, port: 2090, to: 10.1.0.5:80}]"));
   EXPECT_EQ(*external->ports(*index_of(external, 8)),
             AllowedPorts(1024, 65535, std::vector<std::uint16_t>{2080}));
   EXPECT_EQ(*external->ports(*index_of(external, 9)),
@@ -61,20 +61,22 @@ TEST(ExternalAddressPlan, ForwardsReserveTheirPortWhereTheyListen) {
 TEST(ExternalAddressPlan, WhatStaysKeepsItsIndexAndWhatComesGetsOneThatNobodyHad) {
   const auto first = plan_external_addresses(with_pool("addresses: [203.0.113.8-203.0.113.11]"));
   ASSERT_EQ(first->size(), 5u);
-  const auto second = plan_external_addresses(with_pool("addresses: [203.0.113.11, 203.0.113.20, 203.0.113.9]"),
-                                              first.get());
+  const auto second =
+      plan_external_addresses(with_pool("addresses: [203.0.113.11, 203.0.113.20, 203.0.113.9]"), first.get());
   for (const unsigned last : {2u, 9u, 11u}) EXPECT_EQ(index_of(second, last), index_of(first, last)) << last;
   EXPECT_EQ(index_of(second, 8), std::nullopt);
   EXPECT_EQ(index_of(second, 20), 5) << "those that go have theirs until they are gone";
   EXPECT_EQ(second->ports(*index_of(second, 9)), first->ports(*index_of(first, 9))) << "the same object";
-  const auto third = plan_external_addresses(with_pool("addresses: [203.0.113.21, 203.0.113.20]"), second.get());
+  const auto third =
+      plan_external_addresses(with_pool("addresses: [203.0.113.21, 203.0.113.20]"), second.get());
   EXPECT_EQ(index_of(third, 21), index_of(first, 8)) << "the lowest one that is free now";
   EXPECT_EQ(index_of(third, 20), 5);
 }
 
 TEST(ExternalAddressPlan, WhatAnyNetworkDrainsGivesNothingInAnyOther) {
   const auto config = configured(
-      "  - {name: a, address: 10.1.0.1/24, nat: {addresses: [203.0.113.8-203.0.113.9], drain: [203.0.113.9]}}\n"
+      "  - {name: a, address: 10.1.0.1/24, nat: {addresses: [203.0.113.8-203.0.113.9], drain: "
+      "[203.0.113.9]}}\n"
       "  - {name: b, address: 10.2.0.1/24, nat: {addresses: [203.0.113.9]}}\n");
   const auto external = plan_external_addresses(config);
   const auto index = *index_of(external, 9);

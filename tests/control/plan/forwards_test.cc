@@ -27,9 +27,9 @@ TEST(ForwardPlan, AnAddressThatDhcpGivesIsRentedAndItsForwardsFollowIt) {
   EXPECT_TRUE(external->address(0).is_unspecified());
   EXPECT_EQ(*external->ports(0), conntrack::AllowedPorts(2000, 50000, std::vector<std::uint16_t>{2080}));
   EXPECT_EQ(plan_address_lists(config, *external), (AddressLists{{0}, {1}}));
-  EXPECT_EQ(with_rented(external, net::Ipv4Addr::of(203, 0, 113, 50))
-                ->index_of(net::Ipv4Addr::of(203, 0, 113, 50)),
-            0);
+  EXPECT_EQ(
+      with_rented(external, net::Ipv4Addr::of(203, 0, 113, 50))->index_of(net::Ipv4Addr::of(203, 0, 113, 50)),
+      0);
   EXPECT_EQ(with_rented(external, {}), external);
 
   const auto rented = net::Ipv4Addr::of(203, 0, 113, 50);
@@ -72,10 +72,13 @@ TEST(ForwardPlan, OfTheForwardsToOneEndpointTheFirstIsItsMappingAtTheAddressThat
 TEST(ForwardPlan, OfADrainingAddressNothingOpensAndTheNextOneIsTheMapping) {
   const std::string forwards = "forwards: [{protocol: udp, port: 123, to: 10.1.0.5:123}]";
   const auto paired = conntrack::Conntrack::paired(net::Ipv4Addr::of(10, 1, 0, 5), 2);
-  const auto address = [](std::size_t i) { return net::Ipv4Addr::of(203, 0, 113, static_cast<std::uint8_t>(8 + i)); };
-  const auto config = configured("  - {name: a, address: 10.1.0.1/24, nat: {addresses: "
-                                 "[203.0.113.8-203.0.113.9], drain: [" +
-                                 net::to_string(address(paired)) + "], " + forwards + "}}\n");
+  const auto address = [](std::size_t i) {
+    return net::Ipv4Addr::of(203, 0, 113, static_cast<std::uint8_t>(8 + i));
+  };
+  const auto config = configured(
+      "  - {name: a, address: 10.1.0.1/24, nat: {addresses: "
+      "[203.0.113.8-203.0.113.9], drain: [" +
+      net::to_string(address(paired)) + "], " + forwards + "}}\n");
   for (const ForwardPlan& forward : plan_forwards(config)) {
     EXPECT_EQ(forward.is_draining, forward.external.address == address(paired));
     EXPECT_EQ(forward.is_mapping, forward.external.address == address(1 - paired));

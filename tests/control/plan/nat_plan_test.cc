@@ -64,17 +64,20 @@ TEST(NatPlan, PortsThatAreAllowedAnewWaitUntilTheForwardsSessionsHaveEnded) {
 TEST(NatPlan, AForwardTakesItsPortFromAllButTheVmThatItLeadsTo) {
   const net::Endpoint web{net::Ipv4Addr::of(10, 1, 0, 6), port(80)};
   for (const std::string& before : {std::string{}, ", " + forward(8080, "10.1.0.5:80")}) {
-    const Step step("addresses: [203.0.113.8]" + before, "addresses: [203.0.113.8], " + forward(8080, "10.1.0.6:80"));
+    const Step step("addresses: [203.0.113.8]" + before,
+                    "addresses: [203.0.113.8], " + forward(8080, "10.1.0.6:80"));
     ASSERT_EQ(step.departures.ports.size(), 1u);
     EXPECT_EQ(step.departures.ports[0].staying, web);
-    EXPECT_TRUE(common_forwards(plan_forwards(step.former.config), plan_forwards(step.wanted.config)).empty());
+    EXPECT_TRUE(
+        common_forwards(plan_forwards(step.former.config), plan_forwards(step.wanted.config)).empty());
   }
 }
 
 TEST(NatPlan, WhatStaysEndsNothing) {
   const std::string forwards = ", " + forward(8080, "10.1.0.5:80");
-  for (const auto& [before, after] : {std::pair{"203.0.113.8", "203.0.113.9, 203.0.113.8"},
-                                      std::pair{"203.0.113.8-203.0.113.9", "203.0.113.8-203.0.113.9], drain: [203.0.113.9"}}) {
+  for (const auto& [before, after] :
+       {std::pair{"203.0.113.8", "203.0.113.9, 203.0.113.8"},
+        std::pair{"203.0.113.8-203.0.113.9", "203.0.113.8-203.0.113.9], drain: [203.0.113.9"}}) {
     const Step step("addresses: [" + std::string(before) + "]" + forwards,
                     "addresses: [" + std::string(after) + "]" + forwards);
     EXPECT_TRUE(step.departures.addresses.empty());
@@ -102,9 +105,10 @@ TEST(NatPlan, AnAddressThatAnotherNetworkKeepsIsLostByTheOneAlone) {
 
 TEST(NatPlan, MasqueradeFollowsTheUplinksAddress) {
   const auto config = [](const std::string& address) {
-    return *config::load_config_text("uplink: {device: eth0, address: " + address +
-                                         "/24, gateway: 203.0.113.1}\nnetworks: [{name: a, address: 10.1.0.1/24}]\n",
-                                     "test.yaml");
+    return *config::load_config_text(
+        "uplink: {device: eth0, address: " + address +
+            "/24, gateway: 203.0.113.1}\nnetworks: [{name: a, address: 10.1.0.1/24}]\n",
+        "test.yaml");
   };
   const NatPlan former = plan_nat(config("203.0.113.2"));
   const NatPlan wanted = plan_nat(config("203.0.113.3"), former.external.get());
@@ -118,8 +122,9 @@ TEST(NatPlan, AThousandForwardsArePlannedAndOneMoreEndsNothingElse) {
   const auto config = [](unsigned count) {
     std::string forwards;
     for (unsigned i = 0; i < count; ++i)
-      forwards += "{protocol: tcp, address: 203.0.113." + std::to_string(16 + i % 16) + ", port: " +
-                  std::to_string(2000 + i) + ", to: \"10.1.0." + std::to_string(2 + i % 200) + ":80\"}, ";
+      forwards += "{protocol: tcp, address: 203.0.113." + std::to_string(16 + i % 16) +
+                  ", port: " + std::to_string(2000 + i) + ", to: \"10.1.0." + std::to_string(2 + i % 200) +
+                  ":80\"}, ";
     return Step::with("addresses: [203.0.113.16-203.0.113.31], forwards: [" + forwards + "]");
   };
   const NatPlan former = plan_nat(config(1000));

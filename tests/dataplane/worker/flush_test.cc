@@ -117,9 +117,8 @@ TEST_F(Flush, EndsWhatDepartsAndLeavesWhoStaysAtAPort) {
   EXPECT_EQ(flushed(departing({{1, ip("203.0.113.2")}, {0, ip("203.0.113.9")}}, {})), 0u)
       << "another network's, and another address";
   EXPECT_EQ(flushed(departing({}, {{endpoint("203.0.113.2", 5000), net::Protocol::Tcp, {}}})), 0u);
-  EXPECT_EQ(flushed(departing(
-                {}, {{endpoint("203.0.113.2", 5000), kUdp, endpoint("192.168.122.11", 5000)},
-                     {endpoint("203.0.113.2", 6000), kUdp, endpoint("192.168.122.11", 80)}})),
+  EXPECT_EQ(flushed(departing({}, {{endpoint("203.0.113.2", 5000), kUdp, endpoint("192.168.122.11", 5000)},
+                                   {endpoint("203.0.113.2", 6000), kUdp, endpoint("192.168.122.11", 80)}})),
             1u)
       << "vm1's stays where it is to be, vm2's goes";
   EXPECT_EQ(active(), 2u);
@@ -133,7 +132,8 @@ TEST_F(Flush, AnotherTableOfAddressesHoldsFromTheNextPoll) {
   bed.take(kUplink);
   bed.change_state([](dataplane::ForwardingState& state) {
     auto entries = state.external_addresses->entries();
-    const auto all = std::make_shared<const conntrack::AllowedPorts>(1024, 65535, std::vector<std::uint16_t>{});
+    const auto all =
+        std::make_shared<const conntrack::AllowedPorts>(1024, 65535, std::vector<std::uint16_t>{});
     entries[0] = {entries[0].address, std::make_shared<const conntrack::AllowedPorts>(), true};
     entries.push_back({ip("203.0.113.9"), all});
     state.external_addresses = std::make_shared<const conntrack::ExternalAddresses>(entries);
@@ -193,8 +193,7 @@ TEST_F(Flush, NewPoliciesHoldFromTheNextPollAndSessionsSurviveThem) {
   EXPECT_EQ(active(), 1u);
   EXPECT_EQ(bed.dropped(dataplane::DropReason::SessionLimit), 1u);
   bed.change_state([](dataplane::ForwardingState& state) {
-    const conntrack::NatPolicy short_lived{.addresses = {0},
-                                           .timeouts = {.udp = std::chrono::seconds(10)}};
+    const conntrack::NatPolicy short_lived{.addresses = {0}, .timeouts = {.udp = std::chrono::seconds(10)}};
     state.policies = std::make_shared<const conntrack::NatPolicies>(3, short_lived);
   });
   open(1, 5001);
