@@ -91,8 +91,11 @@ void compare_key(const Key<S, std::vector<Network>, Blocks>&, const std::vector<
 template <typename S>
 void compare_keys(const S& running, const S& wanted, const Place& at, Changes& changes) {
   static_assert(kHasARowForEachMember<S>, "a change of a member without a row would not be noticed");
-  for_each_key<S>(
-      [&](const auto& key) { compare_key(key, running.*key.member, wanted.*key.member, at, changes); });
+  for_each_key<S>([&](const auto& key) {
+    const auto applies = key.traits.applies;  // else another key says what has changed, if anything
+    if (applies == nullptr || (applies(running) && applies(wanted)))
+      compare_key(key, running.*key.member, wanted.*key.member, at, changes);
+  });
 }
 
 }  // namespace
