@@ -92,6 +92,8 @@ template <typename S>
 void compare_keys(const S& running, const S& wanted, const Place& at, Changes& changes) {
   static_assert(kHasARowForEachMember<S>, "a change of a member without a row would not be noticed");
   for_each_key<S>([&](const auto& key) {
+    const auto applies = key.traits.applies;  // else another key says what has changed, if anything
+    if (applies != nullptr && !(applies(running) && applies(wanted))) return;
     if (key.traits.needs_restart != nullptr && key.traits.needs_restart(running, wanted))
       return changes.restart.push_back(at.key(key.name));
     compare_key(key, running.*key.member, wanted.*key.member, at, changes);

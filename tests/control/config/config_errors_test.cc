@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "base/ids.h"
 #include "tests/support/config_text.h"
 
 namespace vmnat::config {
@@ -500,7 +501,7 @@ TEST(BadConfigPorts, MoreOfDpdksThanItHasRoomForAreRefusedAtTheFirstTooMany) {
       problems_of(with_ports(VMNAT_MOST_PORTS + 2, device)),
       std::vector{fmt::format("{}:16: ports: DPDK has room for {} devices, not counting sockets and kernel "
                               "interfaces; this one is too many",
-                              5 + VMNAT_MOST_PORTS, VMNAT_MOST_PORTS)});
+                              6 + VMNAT_MOST_PORTS, VMNAT_MOST_PORTS)});
 }
 
 TEST(BadConfigPorts, OfSocketsAndInterfacesThereMayBeAsManyAsThereAreNumbers) {
@@ -508,7 +509,7 @@ TEST(BadConfigPorts, OfSocketsAndInterfacesThereMayBeAsManyAsThereAreNumbers) {
     EXPECT_TRUE(with_ports(kMostPorts - 1, device).has_value()) << device;
     EXPECT_EQ(problems_of(with_ports(kMostPorts + 1, device)),
               std::vector{
-                  fmt::format("{}:16: ports: there is room for 1023; this one is too many", 4 + kMostPorts)});
+                  fmt::format("{}:16: ports: there is room for 1023; this one is too many", 5 + kMostPorts)});
   }
 }
 

@@ -50,6 +50,11 @@ TEST(Reload, TellsLiveChangesInSentences) {
        }},
       {"network red: mtu is now 1400", [](Config& c) { c.networks[0].mtu = 1400; }},
       {"network blue: forward is now none", [](Config& c) { c.networks[1].forward = config::Forward::None; }},
+      {"network blue: forward is now none",
+       [](Config& c) {
+         c.networks[1].forward = config::Forward::None;
+         c.networks[1].nat.addresses.resize(1);  // which means nothing now
+       }},
       {"network blue: isolated_ports is now true", [](Config& c) { c.networks[1].isolated_ports = true; }},
       {"network red: ports has changed", [](Config& c) { c.networks[0].ports[0].device = "veth9"; }},
       {"network red: dhcp has gone", [](Config& c) { c.networks[0].dhcp.reset(); }},

@@ -77,6 +77,8 @@ TEST_F(Flush, SelectsByEveryAttribute) {
       {"another state", {.states = 1u << static_cast<unsigned>(conntrack::SessionState::Established)}, 0},
       {"an internal address", {.internal = {{ip("192.168.122.11"), {}}}}, 2},
       {"an internal endpoint", {.internal = {{ip("192.168.122.11"), port(5001)}}}, 1},
+      {"addresses beyond a network", {.internal_beyond = {{ip("192.168.122.1"), 24}}}, 0},
+      {"addresses beyond a narrower one", {.internal_beyond = {{ip("192.168.122.8"), 31}}}, 3},
       {"a remote endpoint", {.remote = {{ip(kServer), port(80)}}}, 3},
       {"another remote port", {.remote = {{ip(kServer), port(81)}}}, 0},
       {"a port and a remote", {.port = kVm2, .remote = {{ip(kServer), {}}}}, 1},
