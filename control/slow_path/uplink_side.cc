@@ -29,17 +29,23 @@ void UplinkSide::resolve_router(SteadyTime now) {
 void UplinkSide::link_came_up(SteadyTime now) {
   for (unsigned i = 0; i < external_ports_.address_count(); ++i) {
     const net::Ipv4Addr address = external_ports_.address(static_cast<conntrack::ExternalIndex>(i));
-    if (!address.is_unspecified()) own_addresses_.announce(address, now);
+    if (is_own_address(address)) own_addresses_.announce(address, now);
   }
   neighbors_.link_returned(now);
   if (client_) client_->link_up();
+}
+
+// Not the one that a lease has yet to give again, after a restart.
+bool UplinkSide::is_own_address(net::Ipv4Addr address) const {
+  const bool is_awaited = is_waiting_for_lease() && address == external_ports_.rented();
+  return !address.is_unspecified() && external_ports_.index_of(address) && !is_awaited;
 }
 
 void UplinkSide::hear_arp(std::span<const std::byte> frame, SteadyTime now) {
   if (client_) client_->receive_arp(frame);
   neighbors_.receive_arp(frame, now);
   const auto claim = net::arp_claim_in(frame);
-  if (!claim || claim->mac == states_.current().uplink.mac || !external_ports_.index_of(claim->address))
+  if (!claim || claim->mac == states_.current().uplink.mac || !is_own_address(claim->address))
     return;
   own_addresses_.defend(claim->address, now);
   log_.log(spdlog::level::warn, {"conflict", "uplink"}, now,

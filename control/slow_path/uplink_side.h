@@ -58,6 +58,7 @@ class UplinkSide {
 
  private:
   [[nodiscard]] net::Ipv4Addr rented() const { return client_ ? client_->rented() : net::Ipv4Addr{}; }
+  [[nodiscard]] bool is_own_address(net::Ipv4Addr address) const;
   [[nodiscard]] bool is_client_ahead() const;
   void watch_router(SteadyTime now);
   [[nodiscard]] dataplane::WordTable<dataplane::NextHop> next_hops() const;

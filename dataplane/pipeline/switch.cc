@@ -207,10 +207,16 @@ bool concerns_control(const Context& context, rte_mbuf* frame) {
   return known != nullptr && (is_reply || *known != arp.sender_mac);
 }
 
+// Not one whose sessions wait, after a restart, for a lease that has yet to give it again.
+bool is_own_address(const Context& context, net::Ipv4Addr address) {
+  return context.external_ports.index_of(address) &&
+         (context.state->uplink.has_address() || address != context.external_ports.rented());
+}
+
 void accept_arp(Context& context, rte_mbuf* frame, PortIndex from) {
   const net::ArpPacket& arp = arp_of(frame);
   const bool is_heard = concerns_control(context, frame);
-  if (arp.op() == net::ArpOperation::Request && context.external_ports.index_of(arp.target_address)) {
+  if (arp.op() == net::ArpOperation::Request && is_own_address(context, arp.target_address)) {
     if (is_heard) tell_of_arp(context, frame, from);
     return answer_arp(context, frame, from, context.state->uplink.mac);
   }
