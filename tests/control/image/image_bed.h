@@ -100,7 +100,9 @@ class Bed {
                            net::Protocol protocol = net::Protocol::Udp, Time now = {}) {
     const net::Endpoint internal{net::parse_ipv4(address).value(),
                                  net::L4Port::from_host(static_cast<std::uint16_t>(internal_port))};
-    const net::Endpoint remote{net::Ipv4Addr::of(198, 51, 100, 1), net::L4Port::from_host(443)};
+    const bool has_ports = protocol == net::Protocol::Tcp || protocol == net::Protocol::Udp;
+    const net::Endpoint remote{net::Ipv4Addr::of(198, 51, 100, 1),
+                               net::L4Port::from_host(has_ports ? 443 : 0)};
     const conntrack::OutboundFlow flow{.key = conntrack::FlowKey::of(internal, remote, protocol),
                                        .vm_port = port(vm),
                                        .tcp_flags = net::TcpHeader::kSyn};
