@@ -172,7 +172,8 @@ Result<void> Gateway::make_external_ports() {
 // As planned, with what the devices turned out to be.
 void Gateway::publish_first_state() {
   dataplane::ForwardingState state = initial_state(plan_.config, plan_.ports);
-  state.external_addresses = with_rented(plan_.nat.external, formerly_rented());
+  state.uplink.awaited = formerly_rented();
+  state.external_addresses = with_rented(plan_.nat.external, state.uplink.awaited);
   state.policies = std::make_shared<const conntrack::NatPolicies>(plan_.nat.policies);
   state.uplink.mac = plan_.config.uplink.mac.value_or(devices_[kUplinkPort].mac());
   polling_.fill(state);

@@ -49,16 +49,20 @@ void UplinkSide::adopt_prepared() {
 
 void UplinkSide::link_came_up(SteadyTime now) {
   for (const auto& entry : states_.current().external_addresses->entries())
-    if (!entry.address.is_unspecified()) own_addresses_.announce(entry.address, now);
+    if (is_own_address(entry.address)) own_addresses_.announce(entry.address, now);
   neighbors_.link_returned(now);
   if (client_) client_->link_up();
+}
+
+bool UplinkSide::is_own_address(net::Ipv4Addr address) const {
+  return !address.is_unspecified() && states_.current().is_own_address(address);
 }
 
 void UplinkSide::hear_arp(std::span<const std::byte> frame, SteadyTime now) {
   if (client_) client_->receive_arp(frame);
   neighbors_.receive_arp(frame, now);
   const auto claim = net::arp_claim_in(frame);
-  if (!claim || claim->mac == states_.current().uplink.mac || !states_.current().is_external(claim->address))
+  if (!claim || claim->mac == states_.current().uplink.mac || !is_own_address(claim->address))
     return;
   own_addresses_.defend(claim->address, now);
   log_.log(spdlog::level::warn, {"conflict", "uplink"}, now,
@@ -118,6 +122,7 @@ bool UplinkSide::is_client_ahead() const {
 void UplinkSide::fill(dataplane::ForwardingState& next) {
   if (client_) {
     client_->describe(next.uplink);
+    next.uplink.awaited = is_waiting_for_lease() ? client_->in_table() : net::Ipv4Addr{};
   } else {
     next.uplink.address = place_.address;
     next.uplink.gateway = place_.router;

@@ -79,6 +79,7 @@ class UplinkSide {
     return {uplink.address.value_or(net::Ipv4Prefix{}), uplink.gateway.value_or(net::Ipv4Addr{})};
   }
   [[nodiscard]] net::Ipv4Addr rented() const { return client_ ? client_->rented() : net::Ipv4Addr{}; }
+  [[nodiscard]] bool is_own_address(net::Ipv4Addr address) const;
   [[nodiscard]] bool is_client_ahead() const;
   void watch_router(SteadyTime now);
   [[nodiscard]] dataplane::WordTable<dataplane::NextHop> next_hops() const;

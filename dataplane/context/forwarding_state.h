@@ -156,6 +156,8 @@ struct Uplink {
   std::optional<std::uint32_t> dhcp_transaction;
   // Control takes ARP about this address, which is about to be ours; unspecified: there is none.
   net::Ipv4Addr checked_address;
+  // An external address whose sessions wait, after a restart, for a lease that gives it again; unspecified: none.
+  net::Ipv4Addr awaited;
   WordTable<NextHop> neighbors;  // on-link hosts by raw IPv4 address
 
   [[nodiscard]] bool has_address() const { return !address.address.is_unspecified(); }
@@ -226,6 +228,10 @@ struct ForwardingState {
   // True for an external address of ours, the uplink's among them.
   [[nodiscard]] bool is_external(net::Ipv4Addr address) const {
     return external_addresses->index_of(address).has_value();
+  }
+  // The same, but not one that we do not have at present.
+  [[nodiscard]] bool is_own_address(net::Ipv4Addr address) const {
+    return is_external(address) && address != uplink.awaited;
   }
   // Which of several workers has all sessions of a VM's endpoint.
   [[nodiscard]] WorkerIndex inside_owner(PortIndex port, net::Endpoint internal, unsigned workers) const {

@@ -210,7 +210,7 @@ bool concerns_control(const Context& context, rte_mbuf* frame) {
 void accept_arp(Context& context, rte_mbuf* frame, PortIndex from) {
   const net::ArpPacket& arp = arp_of(frame);
   const bool is_heard = concerns_control(context, frame);
-  if (arp.op() == net::ArpOperation::Request && context.state->is_external(arp.target_address)) {
+  if (arp.op() == net::ArpOperation::Request && context.state->is_own_address(arp.target_address)) {
     if (is_heard) tell_of_arp(context, frame, from);
     return answer_arp(context, frame, from, context.state->uplink.mac);
   }

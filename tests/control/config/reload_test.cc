@@ -56,7 +56,7 @@ TEST(Reload, TellsLiveChangesInSentences) {
          c.networks[1].nat.addresses.resize(1);  // which means nothing now
        }},
       {"network blue: isolated_ports is now true", [](Config& c) { c.networks[1].isolated_ports = true; }},
-      {"network red: ports has changed", [](Config& c) { c.networks[0].ports[0].device = "veth9"; }},
+      {"network red: ports has changed", [](Config& c) { c.networks[0].ports[0].device.name = "veth9"; }},
       {"network red: dhcp has gone", [](Config& c) { c.networks[0].dhcp.reset(); }},
       {"network blue: dhcp is new", [](Config& c) { c.networks[1].dhcp = config::Dhcp{}; }},
       {"network blue has gone", [](Config& c) { c.networks.pop_back(); }},

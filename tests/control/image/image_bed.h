@@ -17,6 +17,7 @@
 #include "control/image/restore.h"
 #include "control/image/session_image.h"
 #include "control/plan/gateway_plan.h"
+#include "control/plan/initial_state.h"
 #include "tests/support/config_text.h"
 #include "tests/support/session_views.h"
 
@@ -69,7 +70,10 @@ class Bed {
       const SessionNames& former = {})
       : config_(config), plan_(plan_gateway(config_, workers)) {
     keep_owners(former, plan_);
-    ports_ = conntrack::ExternalPorts::create(plan_.external_addresses, workers);
+    state_ = initial_state(plan_.config, plan_.ports);
+    state_.external_addresses = plan_.nat.external;
+    state_.policies = std::make_shared<const conntrack::NatPolicies>(plan_.nat.policies);
+    ports_ = conntrack::ExternalPorts::create(external_room(state_.external_addresses->size()), workers);
     for (unsigned i = 0; i < workers; ++i)
       tables_.push_back(conntrack::Conntrack::create(
           {.capacity = kCapacity,
@@ -79,7 +83,7 @@ class Bed {
            .guests = static_cast<unsigned>(plan_.ports.size()) - 1,
            .placement = {},
            .records = records.empty() ? std::span<conntrack::Session>{} : records[i]},
-          *ports_, *plan_.state.policies));
+          *ports_, *state_.external_addresses, *state_.policies));
   }
 
   [[nodiscard]] SessionNames names() const {
@@ -100,20 +104,22 @@ class Bed {
                            net::Protocol protocol = net::Protocol::Udp, Time now = {}) {
     const net::Endpoint internal{net::parse_ipv4(address).value(),
                                  net::L4Port::from_host(static_cast<std::uint16_t>(internal_port))};
-    const net::Endpoint remote{net::Ipv4Addr::of(198, 51, 100, 1), net::L4Port::from_host(443)};
+    const bool has_ports = protocol == net::Protocol::Tcp || protocol == net::Protocol::Udp;
+    const net::Endpoint remote{net::Ipv4Addr::of(198, 51, 100, 1),
+                               net::L4Port::from_host(has_ports ? 443 : 0)};
     const conntrack::OutboundFlow flow{.key = conntrack::FlowKey::of(internal, remote, protocol),
                                        .vm_port = port(vm),
                                        .tcp_flags = net::TcpHeader::kSyn};
-    const unsigned network = plan_.state.ports[port(vm)].network;
+    const unsigned network = state_.ports[port(vm)].network;
     const WorkerIndex worker =
         conntrack::port_space(protocol) == conntrack::PortSpace::None
             ? ports_->portless_owner(remote.address)
-            : plan_.state.inside_owner(flow.vm_port, internal, static_cast<unsigned>(tables_.size()));
+            : state_.inside_owner(flow.vm_port, internal, static_cast<unsigned>(tables_.size()));
     return tables_[worker]->open_outbound(flow, network, now).session;
   }
   conntrack::Revivals restore(const FormerImage& image, Time now = {}) {
     const SessionNames names = this->names();
-    const Today today{names, plan_.state, plan_forwards(config_), *ports_};
+    const Today today{names, state_, plan_forwards(config_), *ports_};
     return Restore(image.names(), today, tables_).run(image, now);
   }
 
@@ -136,6 +142,7 @@ class Bed {
  private:
   config::Config config_;
   GatewayPlan plan_;
+  dataplane::ForwardingState state_;
   std::unique_ptr<conntrack::ExternalPorts> ports_;
   std::vector<std::unique_ptr<conntrack::Conntrack>> tables_;
 };

@@ -15,7 +15,7 @@ namespace {
 using namespace std::chrono_literals;
 using dataplane::Doorbell;
 using dataplane::KernelPort;
-using dataplane::ReceiveQueue;
+using dataplane::PolledQueue;
 using dataplane::WakeSet;
 
 constexpr std::size_t kFrameAndHeader = 70;
@@ -38,7 +38,8 @@ struct Wire {
 struct KernelWakeSet : ::testing::Test {
   KernelPort port;
   Doorbell doorbell;
-  const std::array<ReceiveQueue, 1> queues{{{.device = {.kernel = &port}, .port = 1, .pool = packet_pool()}}};
+  std::array<PolledQueue, 1> queues{
+      {{.queue = {.device = {.kernel = &port}, .port = 1, .pool = packet_pool()}}}};
   WakeSet wakes{queues, &doorbell};
 
   void open(const Wire& wire) {

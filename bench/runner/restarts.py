@@ -94,24 +94,26 @@ def old_session(device, number):
 
 
 def first_frame(guest, router, gateway_mac, endpoints, device):
-    """The VM sends, again and again, until a frame of it comes out; when that is."""
+    """The VM sends, again and again, until a frame of it comes out: when vmnatd was ready, and when that is."""
     (internal, port), (remote, remote_port) = endpoints
-    frame = bytes(Ether(src=VM_MAC, dst=gateway_mac) / IP(src=internal, dst=remote) / UDP(sport=port, dport=remote_port) / b"hello")
+    packet = bytes(Ether(src=VM_MAC, dst=gateway_mac) / IP(src=internal, dst=remote) / UDP(sport=port, dport=remote_port) / b"hello")
     answer = bytes(Ether(src=ROUTER_MAC, dst="ff:ff:ff:ff:ff:ff") / ARP(op=2, hwsrc=ROUTER_MAC, psrc=ROUTER, pdst="198.18.0.2"))
     wanted = socket.inet_aton(remote) + struct.pack("!H", remote_port)
-    has_answered = False
+    ready = None
 
     def came_out():
-        nonlocal has_answered
-        guest.send(frame)
+        nonlocal ready
+        if ready is None and b"vmnatd ready" in device.log.read_bytes():
+            ready = time.monotonic()
+        guest.send(packet)
         while (seen := router.receive()) is not None:
-            if ARP in seen and not has_answered:
+            if ARP in seen and seen[ARP].pdst == ROUTER:
                 router.send(answer)
-                has_answered = True
             elif IP in seen and bytes(seen[IP])[16:20] + bytes(seen[IP])[22:24] == wanted:
                 return True
         return False
-    return await_moment(came_out, "a frame", device)
+    frame = await_moment(came_out, "a frame", device)
+    return ready or await_moment(lambda: b"vmnatd ready" in device.log.read_bytes(), "ready", device), frame
 
 
 def connected(path, mac, device):
@@ -132,8 +134,7 @@ def restart(setting, device, endpoints, gateway_mac):
     begin = device.spawn()
     sockets = await_moment(lambda: setting.vm_socket.exists() and setting.uplink_socket.exists(), "a socket", device)
     with connected(setting.uplink_socket, ROUTER_MAC, device) as router, connected(setting.vm_socket, VM_MAC, device) as guest:
-        frame = first_frame(guest, router, gateway_mac, endpoints, device)
-        ready = await_moment(lambda: b"vmnatd ready" in device.log.read_bytes(), "ready", device)
+        ready, frame = first_frame(guest, router, gateway_mac, endpoints, device)
         sessions = device.ask("status")["sessions"]
         memory = device.resident_mb()
     moments = {"sockets": sockets, "ready": ready, "frame": frame}
