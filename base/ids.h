@@ -2,13 +2,17 @@
 // Indices that all floors share: ports of the switch, workers, and the two directions through the NAT.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace vmnat {
 
-// A port of the switch, a VM's or the uplink's, by its place in the configuration. A transport port is a
+// A port of the switch, a VM's or the uplink's, by its number (control/plan/numbers.h). A transport port is a
 // net::L4Port.
 using PortIndex = std::uint16_t;
+// Ports and networks come and go while workers run: what is kept by their numbers has room for all from the start.
+inline constexpr std::size_t kMostPorts = 1024;  // the uplink among them
+inline constexpr std::size_t kMostNetworks = 256;
 
 using WorkerIndex = std::uint8_t;
 inline constexpr WorkerIndex kNoWorker = 0xff;

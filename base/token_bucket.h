@@ -38,6 +38,11 @@ class TokenBucket {
       : per_second_(per_second), burst_(burst) {}
 
   bool take(Time now, std::uint32_t count = 1) { return bucket_.take(now, per_second_, burst_, count); }
+  // As much as the other one from now on. What has been taken stays taken.
+  void resize_to(const TokenBucket& other) {
+    per_second_ = other.per_second_;
+    burst_ = other.burst_;
+  }
 
  private:
   std::uint32_t per_second_;

@@ -45,6 +45,16 @@ void Conntrack::set_policies(std::span<const NatPolicy> policies) {
   }
 }
 
+void Conntrack::follow(const ExternalAddresses& addresses, std::span<const NatPolicy> policies) {
+  if (&addresses != addresses_) {
+    addresses_ = &addresses;
+    address_count_.store(addresses.size(), std::memory_order_relaxed);
+    pool_.follow(addresses);
+    planes_.forget_no_room();
+  }
+  set_policies(policies);
+}
+
 Session* Conntrack::find(const FlowKey& key) {
   const std::uint32_t found =
       index_.find(place(key), [&](std::uint32_t record) { return sessions_[record].is_for(key); });
@@ -144,13 +154,22 @@ void Conntrack::prefetch_remove(const Session& session) const {
   const PortSpace space = port_space(session.protocol());
   if (space == PortSpace::None) return;
   const net::Endpoint external = session.external();
-  mappings_.prefetch(Mappings::Slot{*ports_.index_of(external.address), space, external.port});
+  mappings_.prefetch(Mappings::Slot{*addresses_->index_of(external.address), space, external.port});
   mappings_.prefetch(session.internal(), space);
 }
 
 void Conntrack::erase(Session& session, Time now) {
   remove(session, now);
   counters_.erased.add(1);
+}
+
+void Conntrack::unmap_others(net::Endpoint external, net::Protocol protocol, net::Endpoint internal) {
+  const auto address = addresses_->index_of(external.address);
+  const PortSpace space = port_space(protocol);
+  if (!address || space == PortSpace::None) return;
+  const Mappings::Slot slot{*address, space, external.port};
+  if (mappings_.internal_of(slot).value_or(internal) != internal) mappings_.unbind(slot);
+  counters_.mappings.set(mappings_.size());
 }
 
 void Conntrack::remove(Session& session, Time now) {
@@ -166,10 +185,11 @@ void Conntrack::remove(Session& session, Time now) {
 }
 
 void Conntrack::release_external(const FlowKey& inbound, Time now) {
+  const net::Endpoint external = inbound.local_endpoint();
+  const ExternalIndex address = *addresses_->index_of(external.address);
+  sessions_at_[address].subtract(1);
   const PortSpace space = port_space(inbound.protocol());
   if (space == PortSpace::None) return;
-  const net::Endpoint external = inbound.local_endpoint();
-  const ExternalIndex address = *ports_.index_of(external.address);
   planes_.note(RemotePlanes::key_of(inbound.remote, address), external.port, false);
   if (mappings_.remove_session({address, space, external.port}))
     pool_.release(address, space, external.port, now);

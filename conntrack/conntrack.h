@@ -26,6 +26,11 @@
 //   192.168.122.10:40000 -> 198.51.100.2:443   shares it: 203.0.113.2:40000
 //   192.168.122.11:40000 -> 198.51.100.1:443   another port: 203.0.113.2:51613
 //
+// External addresses come, drain and go while the worker runs (external_addresses.h). Of an address that
+// drains no port is given out, but a mapping that is there serves its internal endpoint, so that its peers
+// find it where it was. By a port that was reserved since it was given out, and by an address that the network
+// loses, nothing opens: an endpoint that was mapped there is mapped anew.
+//
 // A static forward is a mapping, too. What a VM opens from a forward's internal endpoint leaves by the
 // forward's external endpoint, whatever `mapping` says. It is one session with what the same remote sends to
 // the forward.
@@ -53,6 +58,7 @@
 #include "conntrack/permissions.h"
 #include "conntrack/port_pool.h"
 #include "conntrack/remote_planes.h"
+#include "conntrack/revival.h"
 #include "conntrack/session.h"
 
 namespace vmnat::conntrack {
@@ -84,6 +90,7 @@ struct Opened {
 struct Statistics {
   std::uint64_t active = 0;
   std::uint64_t created = 0;
+  std::uint64_t restored = 0;  // of an earlier process
   std::uint64_t expired = 0;
   std::uint64_t erased = 0;         // by flush
   std::uint64_t early_dropped = 0;  // half-open, ended for a new session
@@ -113,17 +120,30 @@ class Conntrack {
     std::uint64_t seed = 0;          // secret and random; equal seeds and calls give equal results
     WorkerIndex worker = 0;
     unsigned vm_ports = 1;  // each vm_port is below this
-    unsigned guests = 1;    // VM ports whose sessions this worker has: they share the table
+    unsigned guests = 1;    // VM ports whose sessions this worker has at first: they share the table
     Placement placement{Pages::Huge};
+    std::span<Session> records{};  // `capacity` of them, blank, which outlive the table; empty: its own
   };
   static constexpr unsigned kMaxBurst = 64;
 
-  // nullptr: capacity or policies out of bounds, or no memory. `ports` and the memory of the policies must
-  // outlive it.
+  // nullptr: capacity or policies out of bounds, or no memory. `ports` outlives it, the addresses and the
+  // memory of the policies as long as it follows them.
   static std::unique_ptr<Conntrack> create(const Settings& settings, ExternalPorts& ports,
+                                           const ExternalAddresses& addresses,
                                            std::span<const NatPolicy> policies);
-  // After a reload: the policies by id. Existing sessions keep their endpoints and take the new timeouts.
+  // After a change: the policies by id. Existing sessions keep their endpoints and take the new timeouts.
   void set_policies(std::span<const NatPolicy> policies);
+  // The same, with other external addresses; the former ones are still there. No session has an address that
+  // goes. What the new table does not allow any more goes on, and nothing opens by it.
+  void follow(const ExternalAddresses& addresses, std::span<const NatPolicy> policies);
+
+  // Sessions of an earlier process go on. Between the two calls for all workers of `ports`, before any of them
+  // runs, burst by burst of up to kMaxBurst; each session is tried as it is, and what became of it is counted.
+  void begin_restore() { pool_.let_go(); }
+  void restore(std::span<const Former> burst, Time now, Revivals& counts);
+  void end_restore() { pool_.hold_one_each(); }
+  // Ports have come or gone: so many share the table from now on. Sessions beyond a new share stay.
+  void share_among(unsigned guests);
 
   // Up to kMaxBurst keys; found[i] is keys[i]'s session or nullptr. Three memory stages over the whole burst.
   // Returns how many were found.
@@ -172,6 +192,8 @@ class Conntrack {
   // out. Returns how many.
   unsigned expire(Time now, unsigned budget);
   void erase(Session& session, Time now);
+  // What is mapped to the external endpoint, if it is another internal endpoint than this one, is not any more.
+  void unmap_others(net::Endpoint external, net::Protocol protocol, net::Endpoint internal);
   // Looks at up to `budget` records from `cursor` on (0 at first) and erases those that match. Done when
   // `cursor` is 0 again. For flush: control sends the predicate, the worker calls this at each poll.
   template <typename Predicate>
@@ -181,6 +203,10 @@ class Conntrack {
   [[nodiscard]] Statistics statistics() const;
   [[nodiscard]] std::uint32_t ports_used(ExternalIndex external, PortSpace space) const {
     return pool_.used(external, space);
+  }
+  // Sessions that have the external address; any thread.
+  [[nodiscard]] std::uint64_t sessions_at(ExternalIndex external) const {
+    return sessions_at_[external].get();
   }
   // Bytes of all tables touched so far; for benchmarks and tests, takes milliseconds.
   [[nodiscard]] std::size_t memory_used() const;
@@ -208,7 +234,7 @@ class Conntrack {
     std::array<Allowance, 2> opened_by;  // what remotes open to a VM takes nothing from what it opens itself
   };
   struct Counters {
-    Counter created, expired, erased, early_dropped, active, overloaded, mappings, disbelieved;
+    Counter created, restored, expired, erased, early_dropped, active, overloaded, mappings, disbelieved;
   };
   struct Choice {  // of an external endpoint
     ExternalIndex external = 0;
@@ -219,7 +245,7 @@ class Conntrack {
   static constexpr std::uint32_t kNoRecord = 0xffff'ffff;
   static constexpr unsigned kTimeoutRow = 16;
 
-  Conntrack(const Settings& settings, ExternalPorts& ports);
+  Conntrack(const Settings& settings, ExternalPorts& ports, const ExternalAddresses& addresses);
   [[nodiscard]] bool reserved() const;
 
   [[nodiscard]] TagIndex::Place place(const FlowKey& key) const { return index_.place_of(hash_(key)); }
@@ -236,6 +262,9 @@ class Conntrack {
   [[gnu::cold]] void advance_outbound(Session& session, const TcpSegment& segment, Time now);
   [[gnu::cold]] void advance_inbound(Session& session, const TcpSegment& segment, Time now);
 
+  template <typename Serves>
+  std::optional<ExternalIndex> first_address(const NatPolicy& policy, net::Ipv4Addr internal,
+                                             Serves serves) const;
   static Opened refused(Verdict verdict) { return {nullptr, verdict}; }
   ExternalIndex probable_external(OutboundFlow& flow, const NatPolicy& policy, PortSpace space);
   TagIndex::Place prefetch_probable(OutboundFlow& flow, const NatPolicy& policy);
@@ -255,6 +284,8 @@ class Conntrack {
   void leave_port(PortIndex vm_port, Direction opener);
   Opened open(const Session::Identity& identity, std::uint8_t flags, SessionState state, Time now);
   bool claim_port(const FlowKey& inbound);
+  [[nodiscard]] bool may_share(const NatPolicy& policy, ExternalIndex external, net::L4Port port) const;
+  bool share_mapping(const FlowKey& outbound, const NatPolicy& policy, Choice& choice);
   [[nodiscard]] bool is_let_in(const FlowKey& inbound, Filtering filtering) const;
   [[nodiscard]] std::optional<net::Endpoint> admitted_internal(const InboundFlow& flow,
                                                                const NatPolicy& policy);
@@ -267,6 +298,14 @@ class Conntrack {
   std::uint64_t taken_towards(std::uint64_t remote, ExternalIndex external, unsigned block);
   Verdict choose_portless(const FlowKey& outbound, const NatPolicy& policy, Choice& choice);
 
+  [[nodiscard]] Revival reviving(const Former& former, Time now) const;
+  Revival revive(const Former& former, Time now);
+  void prefetch_revive(const Session& former) const;
+  [[nodiscard]] bool may_keep(Mappings::Slot slot) const;
+  [[nodiscard]] bool has_mapping_at_odds(const Session& former, Mappings::Slot slot) const;
+  bool take_former_port(const Former& former, Mappings::Slot slot);
+
+  bool enter(Session& session, Time now);
   bool insert(const Session& session);
   Session& take_record();
   void attach(Session& session, PortIndex vm_port, net::MacAddr mac);
@@ -281,11 +320,14 @@ class Conntrack {
   std::uint32_t capacity_;
   WorkerIndex worker_;
   ExternalPorts& ports_;
+  const ExternalAddresses* addresses_;
+  std::atomic<unsigned> address_count_;  // its size, for other threads
   FlowHash hash_;
   Random random_;
   std::span<const NatPolicy> policies_;
 
   ReservedArray<Session> sessions_;
+  ReservedArray<Counter> sessions_at_;  // by external address
   TagIndex index_;
   std::atomic<std::uint32_t> high_water_{0};  // records below it have been used
   std::uint32_t first_free_ = kNoRecord;      // a list through the free records below
@@ -296,10 +338,10 @@ class Conntrack {
   Permissions permissions_;
   ReservedArray<VmPort> vm_ports_;
   unsigned vm_port_count_;
-  std::array<std::uint32_t, 2> shares_;  // most sessions of a VM port, by opener (conntrack_admission.cc)
-  std::uint32_t part_;                   // sessions that each VM port is sure of
-  std::uint64_t all_parts_;              // the sum of the parts
-  std::uint64_t parts_taken_ = 0;        // how much of the sum is in use
+  std::array<std::uint32_t, 2> shares_{};  // most sessions of a VM port, by opener (conntrack_admission.cc)
+  std::uint32_t part_ = 0;                 // sessions that each VM port is sure of
+  std::uint64_t all_parts_ = 0;            // the sum of the parts
+  std::uint64_t parts_taken_ = 0;          // how much of the sum is in use
   std::span<Session* const> in_play_;
   std::uint32_t evict_position_ = 0;                    // where the last look for a session to evict ended
   ReservedArray<std::atomic<std::uint32_t>> timeouts_;  // [policy][state], ticks

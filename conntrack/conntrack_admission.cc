@@ -22,8 +22,18 @@ namespace {
 constexpr std::uint32_t kLookedAt = 64;  // records, to find one to evict
 constexpr unsigned kToChooseFrom = 4;    // of these, the one that has been silent longest goes
 constexpr unsigned kAhead = 4;           // records prefetched
+constexpr std::uint32_t kAll = 0xffff'ffff;
 
 }  // namespace
+
+void Conntrack::share_among(unsigned guests) {
+  shares_ = guests > 1 ? std::array{capacity_ / 2, capacity_ / 4} : std::array{kAll, capacity_ / 2};
+  part_ = guests > 1 ? capacity_ / 4 / guests : 0;
+  all_parts_ = std::uint64_t{part_} * guests;
+  parts_taken_ = 0;
+  for (unsigned vm_port = 0; vm_port < vm_port_count_; ++vm_port)
+    parts_taken_ += std::min(sessions_of(static_cast<PortIndex>(vm_port)), part_);
+}
 
 void Conntrack::enter_port(PortIndex vm_port, Direction opener) {
   parts_taken_ += sessions_of(vm_port) < part_ ? 1 : 0;

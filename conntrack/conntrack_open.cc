@@ -52,20 +52,22 @@ bool goes_on(std::uint8_t tcp_flags) {
          (tcp_flags & (net::TcpHeader::kSyn | net::TcpHeader::kRst)) == 0;
 }
 
+}  // namespace
+
 // The policy's first external address that serves. The paired one is asked first, then those after it, round
-// to it again.
+// to it again. An address that drains keeps its place, so that the others stay paired as they were.
 template <typename Serves>
-std::optional<ExternalIndex> first_address(const NatPolicy& policy, net::Ipv4Addr internal, Serves serves) {
+std::optional<ExternalIndex> Conntrack::first_address(const NatPolicy& policy, net::Ipv4Addr internal,
+                                                      Serves serves) const {
   const std::size_t count = policy.addresses.size();
-  std::size_t at = Conntrack::paired(internal, count);
+  std::size_t at = paired(internal, count);
   for (std::size_t left = count; left > 0; --left) {
-    if (serves(policy.addresses[at])) return policy.addresses[at];
+    const ExternalIndex external = policy.addresses[at];
+    if (!addresses_->is_draining(external) && serves(external)) return external;
     at = at + 1 == count ? 0 : at + 1;
   }
   return std::nullopt;
 }
-
-}  // namespace
 
 bool Conntrack::may_open(net::Protocol protocol, std::uint8_t tcp_flags, unsigned policy_id) const {
   return protocol != net::Protocol::Tcp || starts_connection(tcp_flags) ||
@@ -83,7 +85,7 @@ Opened Conntrack::open_outbound(const OutboundFlow& flow, unsigned policy_id, Ti
   verdict = choose_external(flow, policy, now, choice);
   if (verdict != Verdict::Opened) return refused(verdict);
   const Session::Identity identity{.internal = flow.key.local_endpoint(),
-                                   .external = {ports_.address(choice.external), choice.port},
+                                   .external = {addresses_->address(choice.external), choice.port},
                                    .remote = flow.key.remote_endpoint(),
                                    .protocol = protocol,
                                    .policy = static_cast<std::uint16_t>(policy_id)};
@@ -118,11 +120,13 @@ Opened Conntrack::open_inbound(const InboundFlow& flow, unsigned policy_id, Time
 // The internal endpoint that the frame from outside is for, if it may come in at all.
 std::optional<net::Endpoint> Conntrack::admitted_internal(const InboundFlow& flow, const NatPolicy& policy) {
   const net::Endpoint external = flow.key.local_endpoint();
-  if (!ports_.index_of(external.address)) return std::nullopt;
+  const auto index = addresses_->index_of(external.address);
+  if (!index) return std::nullopt;
   std::optional<net::Endpoint> internal = flow.forward_to;
   if (!internal) {
     internal = mapped_internal(external, flow.key.protocol());
-    if (!internal || !is_let_in(flow.key, policy.filtering)) return std::nullopt;
+    const bool is_open = internal && may_share(policy, *index, external.port);
+    if (!is_open || !is_let_in(flow.key, policy.filtering)) return std::nullopt;
   }
   // Two sessions of one (internal, remote) cannot be told apart on the way out.
   if (is_taken(FlowKey::of(*internal, flow.key.remote_endpoint(), flow.key.protocol()))) return std::nullopt;
@@ -135,8 +139,8 @@ bool Conntrack::claim_port(const FlowKey& inbound) {
   const PortSpace space = port_space(inbound.protocol());
   if (space == PortSpace::None) return true;
   const net::L4Port port = inbound.local_endpoint().port;
-  const ExternalIndex external = *ports_.index_of(inbound.local_endpoint().address);
-  if (mappings_.sessions({external, space, port}) > 0 || !ports_.is_allowed(external, port)) return true;
+  const ExternalIndex external = *addresses_->index_of(inbound.local_endpoint().address);
+  if (mappings_.sessions({external, space, port}) > 0 || !addresses_->is_allowed(external, port)) return true;
   return pool_.take(external, space, port);
 }
 
@@ -155,7 +159,7 @@ bool Conntrack::is_let_in(const FlowKey& inbound, Filtering filtering) const {
 std::optional<net::Endpoint> Conntrack::mapped_internal(net::Endpoint external,
                                                         net::Protocol protocol) const {
   const PortSpace space = port_space(protocol);
-  const auto address = ports_.index_of(external.address);
+  const auto address = addresses_->index_of(external.address);
   if (space == PortSpace::None || !address) return std::nullopt;
   return mappings_.internal_of({*address, space, external.port});
 }
@@ -200,7 +204,7 @@ TagIndex::Place Conntrack::prefetch_probable(OutboundFlow& flow, const NatPolicy
     mappings_.prefetch(Mappings::Slot{external, space, flow.probable_port});
   }
   const auto inbound =
-      place({flow.key.remote, FlowKey::pack({ports_.address(external), flow.probable_port})});
+      place({flow.key.remote, FlowKey::pack({addresses_->address(external), flow.probable_port})});
   index_.prefetch(inbound.bucket);
   return inbound;
 }
@@ -215,7 +219,7 @@ std::size_t Conntrack::paired(net::Ipv4Addr internal, std::size_t addresses) {
 // RFC 4787 REQ-1: the forward is the internal endpoint's mapping. False: the forward's port has a session
 // towards this very remote, of another VM that it used to lead to.
 bool Conntrack::choose_static(const OutboundFlow& flow, Choice& choice) {
-  const auto external = ports_.index_of(flow.static_mapping->address);
+  const auto external = addresses_->index_of(flow.static_mapping->address);
   const FlowKey inbound{flow.key.remote, FlowKey::pack(*flow.static_mapping)};
   if (!external || is_taken(inbound) || !claim_port(inbound)) return false;
   choice.external = *external;
@@ -232,15 +236,34 @@ Verdict Conntrack::choose_external(const OutboundFlow& flow, const NatPolicy& po
   if (flow.static_mapping && choose_static(flow, choice)) return Verdict::Opened;
   if (flow.static_mapping || policy.mapping == Mapping::EndpointDependent) {
     choice.flags |= Session::kPrivatePort;
-  } else if (const auto mapping = mappings_.find(outbound.local_endpoint(), space)) {
-    choice.external = mapping->external;
-    choice.port = mapping->port;
-    const net::Endpoint external{ports_.address(mapping->external), mapping->port};
-    if (!is_taken({outbound.remote, FlowKey::pack(external)})) return Verdict::Opened;
-    choice.flags |= Session::kPrivatePort;  // an overload has the mapping's port towards this very remote
+  } else if (share_mapping(outbound, policy, choice)) {
+    return Verdict::Opened;
   }
   if (take_new_port(flow, policy, now, choice)) return Verdict::Opened;
   return policy.overload && overload(outbound, policy, choice) ? Verdict::Opened : Verdict::NoFreePort;
+}
+
+// Whether sessions may still open by an external endpoint that has some, or once had.
+bool Conntrack::may_share(const NatPolicy& policy, ExternalIndex external, net::L4Port port) const {
+  return !policy.leaves(external) &&
+         (addresses_->is_allowed(external, port) || addresses_->is_draining(external));
+}
+
+// The internal endpoint's mapping, if it has one. A mapping that may not be shared any more makes room for
+// another one; its sessions go on.
+bool Conntrack::share_mapping(const FlowKey& outbound, const NatPolicy& policy, Choice& choice) {
+  const auto mapping = mappings_.find(outbound.local_endpoint(), port_space(outbound.protocol()));
+  if (!mapping) return false;
+  if (!may_share(policy, mapping->external, mapping->port)) {
+    mappings_.unbind(*mapping);
+    return false;
+  }
+  choice.external = mapping->external;
+  choice.port = mapping->port;
+  const net::Endpoint external{addresses_->address(mapping->external), mapping->port};
+  if (!is_taken({outbound.remote, FlowKey::pack(external)})) return true;
+  choice.flags |= Session::kPrivatePort;  // an overload has the mapping's port towards this very remote
+  return false;
 }
 
 // A port without sessions. No tuple can clash with it.
@@ -283,7 +306,7 @@ std::optional<net::L4Port> Conntrack::overloadable_port(ExternalIndex external, 
   for (unsigned i = 0; i < kOverloadTries; ++i) {
     const auto port = pool_.random_held(external, random_.next());
     if (!port) return std::nullopt;
-    if (!is_taken({outbound.remote, FlowKey::pack({ports_.address(external), *port})})) return port;
+    if (!is_taken({outbound.remote, FlowKey::pack({addresses_->address(external), *port})})) return port;
   }
   return std::nullopt;
 }
@@ -291,14 +314,14 @@ std::optional<net::L4Port> Conntrack::overloadable_port(ExternalIndex external, 
 std::optional<net::L4Port> Conntrack::exact_overloadable_port(ExternalIndex external,
                                                               const FlowKey& outbound) {
   RemotePlanes::Plane& plane = planes_.find_or_add(RemotePlanes::key_of(outbound.remote, external));
-  const PortPool::BlockSet& held = pool_.held(external);
+  const BlockSet& held = pool_.held(external);
   const std::uint64_t random = random_.next();
-  for (unsigned i = 0; i < ExternalPorts::kBlockWords; ++i) {
-    const unsigned word = static_cast<unsigned>(random + i) % ExternalPorts::kBlockWords;
+  for (unsigned i = 0; i < kBlockWords; ++i) {
+    const unsigned word = static_cast<unsigned>(random + i) % kBlockWords;
     for (std::uint64_t left = held[word] & ~plane.no_room[word]; left != 0; left &= left - 1) {
       const unsigned block = word * 64 + static_cast<unsigned>(std::countr_zero(left));
       if (!plane.knows(block)) plane.learn(block, taken_towards(outbound.remote, external, block));
-      const std::uint64_t free = ports_.allowed(external, block) & ~plane.taken[block];
+      const std::uint64_t free = addresses_->allowed(external, block) & ~plane.taken[block];
       if (free != 0) return PortPool::random_port_of(block, free, random);
       plane.no_room[word] |= left & -left;
     }
@@ -307,12 +330,11 @@ std::optional<net::L4Port> Conntrack::exact_overloadable_port(ExternalIndex exte
 }
 
 std::uint64_t Conntrack::taken_towards(std::uint64_t remote, ExternalIndex external, unsigned block) {
-  std::array<FlowKey, ExternalPorts::kBlockPorts> keys;
-  std::array<Session*, ExternalPorts::kBlockPorts> found;
+  std::array<FlowKey, kBlockPorts> keys;
+  std::array<Session*, kBlockPorts> found;
   for (unsigned i = 0; i < keys.size(); ++i) {
-    const auto port =
-        net::L4Port::from_host(static_cast<std::uint16_t>(block * ExternalPorts::kBlockPorts + i));
-    keys[i] = {remote, FlowKey::pack({ports_.address(external), port})};
+    const auto port = net::L4Port::from_host(static_cast<std::uint16_t>(block * kBlockPorts + i));
+    keys[i] = {remote, FlowKey::pack({addresses_->address(external), port})};
   }
   find_burst(keys, found.data());
   std::uint64_t taken = 0;
@@ -325,7 +347,7 @@ Verdict Conntrack::choose_portless(const FlowKey& outbound, const NatPolicy& pol
   if (ports_.portless_owner(outbound.remote_endpoint().address) != worker_) return Verdict::OtherWorker;
   const net::Ipv4Addr internal = outbound.local_endpoint().address;
   const auto external = first_address(policy, internal, [&](ExternalIndex candidate) {
-    return !is_taken({outbound.remote, FlowKey::pack({ports_.address(candidate), net::L4Port{}})});
+    return !is_taken({outbound.remote, FlowKey::pack({addresses_->address(candidate), net::L4Port{}})});
   });
   if (!external) return Verdict::NoFreePort;
   choice.external = *external;
@@ -355,25 +377,33 @@ bool Conntrack::insert(const Session& session) {
 Opened Conntrack::open(const Session::Identity& identity, std::uint8_t flags, SessionState state, Time now) {
   Session& session = take_record();
   session.open(identity, state, flags, now);
+  if (!enter(session, now)) return refused(Verdict::TableFull);
+  counters_.created.add(1);
+  return {&session, Verdict::Opened};
+}
+
+// Enters a record that has just been written into all tables, or frees it when there is no room.
+bool Conntrack::enter(Session& session, Time now) {
   const FlowKey inbound = session.inbound_key();
-  const PortSpace space = port_space(identity.protocol);
+  const PortSpace space = port_space(session.protocol());
+  const net::Endpoint endpoint = session.external();
+  const ExternalIndex external = *addresses_->index_of(endpoint.address);
+  sessions_at_[external].add(1);
   if (space != PortSpace::None) {
-    const ExternalIndex external = *ports_.index_of(identity.external.address);
-    mappings_.add_session({external, space, identity.external.port});
-    planes_.note(RemotePlanes::key_of(inbound.remote, external), identity.external.port, true);
+    mappings_.add_session({external, space, endpoint.port});
+    planes_.note(RemotePlanes::key_of(inbound.remote, external), endpoint.port, true);
     counters_.mappings.set(mappings_.size());
   }
   if (!insert(session)) {
     release_external(inbound, now);
     session.free(first_free_);
     first_free_ = number(session);
-    return refused(Verdict::TableFull);
+    return false;
   }
-  if (policies_[identity.policy].filtering == Filtering::AddressDependent && permissions_.grant(inbound))
+  if (policies_[session.policy()].filtering == Filtering::AddressDependent && permissions_.grant(inbound))
     session.add(Session::kPermits);
-  counters_.created.add(1);
   counters_.active.add(1);
-  return {&session, Verdict::Opened};
+  return true;
 }
 
 void Conntrack::attach(Session& session, PortIndex vm_port, net::MacAddr mac) {

@@ -10,6 +10,7 @@ namespace vmnat::conntrack {
 Statistics Conntrack::statistics() const {
   return {.active = counters_.active.get(),
           .created = counters_.created.get(),
+          .restored = counters_.restored.get(),
           .expired = counters_.expired.get(),
           .erased = counters_.erased.get(),
           .early_dropped = counters_.early_dropped.get(),
@@ -19,21 +20,22 @@ Statistics Conntrack::statistics() const {
 }
 
 std::size_t Conntrack::memory_used() const {
-  return sessions_.memory_used() + index_.memory_used() + mappings_.memory_used() + pool_.memory_used() +
-         planes_.memory_used() + permissions_.memory_used() + vm_ports_.memory_used() +
-         timeouts_.memory_used();
+  return sessions_.memory_used() + sessions_at_.memory_used() + index_.memory_used() +
+         mappings_.memory_used() + pool_.memory_used() + planes_.memory_used() + permissions_.memory_used() +
+         vm_ports_.memory_used() + timeouts_.memory_used();
 }
 
 std::array<Extent, Conntrack::kExtents> Conntrack::touched_soon() const {
   constexpr unsigned kLookedAt = 64;  // internal addresses are spread by a hash: these speak for all
   const std::uint32_t used = high_water_.load(std::memory_order_relaxed);
   std::array<std::uint64_t, kPortSpaces> ports_used{};
-  for (unsigned external = 0; external < std::min(ports_.address_count(), kLookedAt); ++external) {
+  const unsigned addresses = address_count_.load(std::memory_order_relaxed);
+  for (unsigned external = 0; external < std::min(addresses, kLookedAt); ++external) {
     for (unsigned space = 0; space < kPortSpaces; ++space)
       ports_used[space] +=
           this->ports_used(static_cast<ExternalIndex>(external), static_cast<PortSpace>(space));
   }
-  const auto [mapping_index, tcp, udp, icmp] = mappings_.touched_soon(ports_used);
+  const auto [mapping_index, tcp, udp, icmp] = mappings_.touched_soon(addresses, ports_used);
   const auto [permission_index, grants] = permissions_.touched_soon();
   return {sessions_.filling(used),
           index_.touched_soon(std::uint64_t{used} * 2),
@@ -78,11 +80,15 @@ bool Conntrack::check_invariants(std::string* why) const {
   };
   const std::uint32_t end = high_water_.load(std::memory_order_relaxed);
   std::uint64_t active = 0;
+  std::vector<std::uint64_t> by_address(addresses_->size());
   std::vector<std::array<std::uint32_t, 2>> by_port(vm_port_count_);
   for (std::uint32_t record = 0; record < end; ++record) {
     const Session& session = sessions_[record];
     if (!session.in_use()) continue;
     ++active;
+    const auto external = addresses_->index_of(session.external().address);
+    if (!external) return fails("a session's address is not ours");
+    ++by_address[*external];
     ++by_port[session.vm_port()][static_cast<unsigned>(session.opener())];
     const auto is_it = [&](std::uint32_t value) { return value == record; };
     for (const FlowKey& key : {session.outbound_key(), session.inbound_key()}) {
@@ -95,6 +101,9 @@ bool Conntrack::check_invariants(std::string* why) const {
     record = sessions_[record].next_free();
   if (active + free_records != end) return fails("a record is neither in use nor free");
   if (active != statistics().active) return fails("the count of sessions is wrong");
+  for (unsigned external = 0; external < addresses_->size(); ++external)
+    if (by_address[external] != sessions_at(static_cast<ExternalIndex>(external)))
+      return fails("an address's count of sessions is wrong");
   std::uint64_t parts_taken = 0;
   for (PortIndex vm_port = 0; vm_port < vm_port_count_; ++vm_port) {
     if (sessions_of(vm_port, Direction::Outbound) != by_port[vm_port][0] ||
@@ -105,11 +114,11 @@ bool Conntrack::check_invariants(std::string* why) const {
   if (parts_taken != parts_taken_) return fails("the parts that ports are sure of are miscounted");
   if (index_.size() != 2 * active || !index_.check_invariants())
     return fails("index entries != 2 x sessions");
-  const auto slots = mappings_.used_slots_if_consistent();
+  const auto slots = mappings_.used_slots_if_consistent(addresses_->size());
   if (!slots) return fails("a mapping is inconsistent");
   if (!pool_.check_invariants()) return fails("the port pool is inconsistent");
   std::uint64_t ports = 0;
-  for (unsigned external = 0; external < ports_.address_count(); ++external)
+  for (unsigned external = 0; external < addresses_->size(); ++external)
     for (unsigned space = 0; space < kPortSpaces; ++space)
       ports += ports_used(static_cast<ExternalIndex>(external), static_cast<PortSpace>(space));
   if (ports > *slots) return fails("a port is used and has no session");

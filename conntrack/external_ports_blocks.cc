@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finding an external address, assigning its blocks: the workers' part of ExternalPorts.
+// Assigning blocks: the workers' part of ExternalPorts.
 #include <bit>
 
 #include "conntrack/external_ports.h"
@@ -8,7 +8,7 @@ namespace vmnat::conntrack {
 namespace {
 
 // The block of the set that `before` others stand before; the set has more than that.
-unsigned nth(const ExternalPorts::BlockSet& set, unsigned before) {
+unsigned nth(const BlockSet& set, unsigned before) {
   unsigned word = 0;
   for (unsigned here = 0; (here = static_cast<unsigned>(std::popcount(set[word]))) <= before; ++word)
     before -= here;
@@ -19,30 +19,13 @@ unsigned nth(const ExternalPorts::BlockSet& set, unsigned before) {
 
 }  // namespace
 
-std::optional<ExternalIndex> ExternalPorts::index_of(net::Ipv4Addr address) const {
-  const std::size_t mask = index_by_hash_.size() - 1;
-  for (std::size_t at = hash_of(address) & mask; index_by_hash_[at] != kNoIndex; at = (at + 1) & mask)
-    if (this->address(index_by_hash_[at]) == address) return index_by_hash_[at];
-  const bool is_rented =
-      rented_ != kNoIndex && !address.is_unspecified() && this->address(rented_) == address;
-  return is_rented ? std::optional{rented_} : std::nullopt;
-}
-
-std::optional<unsigned> ExternalPorts::assign_any(ExternalIndex external, WorkerIndex worker,
-                                                  std::uint64_t salt) {
-  if (const auto block = assign_at_home(external, worker, salt)) return block;
-  BlockSet others = homes_[worker];
-  for (std::uint64_t& word : others) word = ~word;
-  return assign_among(others, external, worker, salt);
-}
-
 // Each try that fails is a block that has been assigned to another worker since its word was read.
-std::optional<unsigned> ExternalPorts::assign_among(const BlockSet& blocks, ExternalIndex external,
+std::optional<unsigned> ExternalPorts::assign_among(const BlockSet& among, ExternalIndex external,
                                                     WorkerIndex worker, std::uint64_t salt) {
   BlockSet free;
   unsigned count = 0;
   for (unsigned word = 0; word < kBlockWords; ++word) {
-    free[word] = unassigned_[external * kBlockWords + word].load(std::memory_order_relaxed) & blocks[word];
+    free[word] = among[word] & ~assigned_[external * kBlockWords + word].load(std::memory_order_relaxed);
     count += static_cast<unsigned>(std::popcount(free[word]));
   }
   for (; count > 0; --count) {
@@ -54,19 +37,20 @@ std::optional<unsigned> ExternalPorts::assign_among(const BlockSet& blocks, Exte
 }
 
 bool ExternalPorts::assign(ExternalIndex external, unsigned block, WorkerIndex worker) {
-  auto& word = unassigned_[external * kBlockWords + block / 64];
+  auto& word = assigned_[external * kBlockWords + block / 64];
   const std::uint64_t bit = std::uint64_t{1} << (block % 64);
-  if ((word.load(std::memory_order_relaxed) & bit) == 0) return false;
+  if ((word.load(std::memory_order_relaxed) & bit) != 0) return false;
   // Acquire pairs with the release of give_back(): the block's words are as the holder before left them.
-  if ((word.fetch_and(~bit, std::memory_order_acquire) & bit) == 0) return false;
-  owners_[external * kBlocks + block].store(worker, std::memory_order_relaxed);
+  if ((word.fetch_or(bit, std::memory_order_acquire) & bit) != 0) return false;
+  owners_[external * kPortBlocks + block].store(static_cast<std::uint8_t>(worker + 1),
+                                                std::memory_order_relaxed);
   return true;
 }
 
 void ExternalPorts::give_back(ExternalIndex external, unsigned block) {
-  owners_[external * kBlocks + block].store(kNoWorker, std::memory_order_relaxed);
-  unassigned_[external * kBlockWords + block / 64].fetch_or(std::uint64_t{1} << (block % 64),
-                                                            std::memory_order_release);
+  owners_[external * kPortBlocks + block].store(0, std::memory_order_relaxed);
+  assigned_[external * kBlockWords + block / 64].fetch_and(~(std::uint64_t{1} << (block % 64)),
+                                                           std::memory_order_release);
 }
 
 }  // namespace vmnat::conntrack

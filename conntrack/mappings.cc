@@ -21,11 +21,15 @@ Mappings::Mappings(unsigned external_addresses, std::uint64_t capacity, FlowHash
       more_sessions_(external_addresses * kPortSpaces * kPorts),
       page_size_(placement.page_size()) {}
 
-std::optional<Mappings::Slot> Mappings::find(net::Endpoint internal, PortSpace space) const {
+std::uint32_t Mappings::find_number(net::Endpoint internal, PortSpace space) const {
   const std::uint64_t wanted = FlowKey::pack(internal);
-  const std::uint32_t found = index_.find(place(internal, space), [&](std::uint32_t number) {
+  return index_.find(place(internal, space), [&](std::uint32_t number) {
     return (slots_[number] & FlowKey::kLocalMask) == wanted && named(number).space == space;
   });
+}
+
+std::optional<Mappings::Slot> Mappings::find(net::Endpoint internal, PortSpace space) const {
+  const std::uint32_t found = find_number(internal, space);
   if (found == TagIndex::kNothing) return std::nullopt;
   return named(found);
 }
@@ -45,12 +49,12 @@ std::uint32_t Mappings::sessions(Slot slot) const {
 // Each protocol's slots by itself: pages of one that is not used stay untouched. A port used has touched a
 // page anywhere itself: as many again are no more than twice what it would be.
 std::array<Extent, 1 + kPortSpaces> Mappings::touched_soon(
-    const std::array<std::uint64_t, kPortSpaces>& ports_used) const {
+    unsigned addresses, const std::array<std::uint64_t, kPortSpaces>& ports_used) const {
   constexpr std::size_t kFromStart = 8u << 20;  // all slots of 16 addresses
   std::array<Extent, 1 + kPortSpaces> extents;
   std::uint64_t used = 0;
   for (unsigned space = 0; space < kPortSpaces; ++space) {
-    extents[1 + space] = slots_.part(std::size_t{space} * slots_of_a_space_, slots_of_a_space_,
+    extents[1 + space] = slots_.part(std::size_t{space} * slots_of_a_space_, addresses * kPorts,
                                      kFromStart + ports_used[space] * page_size_);
     used += ports_used[space];
   }
@@ -62,6 +66,11 @@ bool Mappings::bind(Slot slot, net::Endpoint internal) {
   if (!index_.insert(place(internal, slot.space), number(slot))) return false;
   slots_[number(slot)] |= FlowKey::pack(internal);
   return true;
+}
+
+void Mappings::unbind(Slot slot) {
+  if (const auto internal = internal_of(slot)) index_.erase(place(*internal, slot.space), number(slot));
+  slots_[number(slot)] &= ~FlowKey::kLocalMask;
 }
 
 void Mappings::add_session(Slot slot) {
@@ -84,22 +93,25 @@ bool Mappings::remove_session(Slot slot) {
     if (--more_sessions_[at] == 0) word &= ~kMore;
   }
   if ((word & (kCountMask | kMore)) != 0) return false;
-  if (const auto internal = internal_of(slot)) index_.erase(place(*internal, slot.space), at);
+  unbind(slot);
   word = 0;
   return true;
 }
 
-std::optional<std::uint64_t> Mappings::used_slots_if_consistent() const {
+std::optional<std::uint64_t> Mappings::used_slots_if_consistent(unsigned addresses) const {
   std::uint64_t used = 0;
   std::uint64_t bound = 0;
-  for (std::size_t at = 0; at < slots_.size(); ++at) {
-    const Slot slot = named(static_cast<std::uint32_t>(at));
-    used += sessions(slot) != 0;
-    const auto internal = internal_of(slot);
-    if (!internal) continue;
-    ++bound;
-    const auto found = find(*internal, slot.space);
-    if (sessions(slot) == 0 || !found || number(*found) != at) return std::nullopt;
+  for (unsigned space = 0; space < kPortSpaces; ++space) {
+    const std::size_t first = std::size_t{space} * slots_of_a_space_;
+    for (std::size_t at = first; at < first + addresses * kPorts; ++at) {
+      if (slots_[at] == 0) continue;
+      const Slot slot = named(static_cast<std::uint32_t>(at));
+      used += sessions(slot) != 0;
+      const auto internal = internal_of(slot);
+      if (!internal) continue;
+      ++bound;
+      if (sessions(slot) == 0 || find_number(*internal, slot.space) != at) return std::nullopt;
+    }
   }
   if (bound != index_.size() || !index_.check_invariants()) return std::nullopt;
   return used;

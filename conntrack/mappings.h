@@ -32,6 +32,7 @@ class Mappings {
     net::L4Port port;
   };
 
+  // `external_addresses`: room for so many.
   Mappings(unsigned external_addresses, std::uint64_t capacity, FlowHash hash, Placement placement);
   [[nodiscard]] bool reserved() const {
     return slots_.reserved() && more_sessions_.reserved() && index_.reserved();
@@ -51,6 +52,8 @@ class Mappings {
 
   // Binds a slot without an internal endpoint. False: the index is full.
   bool bind(Slot slot, net::Endpoint internal);
+  // The internal endpoint has no mapping any more; the sessions at the slot stay.
+  void unbind(Slot slot);
   void add_session(Slot slot);
   // True: that was the last one; the slot is unbound now and the port free.
   bool remove_session(Slot slot);
@@ -58,15 +61,15 @@ class Mappings {
   [[nodiscard]] std::size_t memory_used() const {
     return index_.memory_used() + slots_.memory_used() + more_sessions_.memory_used();
   }
-  // Any thread. With so many ports used: the pages of the index and of each protocol's slots that are touched
-  // soon.
+  // Any thread. With so many addresses, and so many ports of them used: the pages of the index and of each
+  // protocol's slots that are touched soon.
   [[nodiscard]] std::array<Extent, 1 + kPortSpaces> touched_soon(
-      const std::array<std::uint64_t, kPortSpaces>& ports_used) const;
+      unsigned addresses, const std::array<std::uint64_t, kPortSpaces>& ports_used) const;
   // Endpoint-independent mappings.
   [[nodiscard]] std::uint64_t size() const { return index_.size(); }
-  // The number of slots in use; nothing unless exactly the bound slots are in the index. O(ports); for tests
-  // and debugging.
-  [[nodiscard]] std::optional<std::uint64_t> used_slots_if_consistent() const;
+  // The number of slots of the first `addresses` in use; nothing unless exactly the bound slots are in the
+  // index. O(ports); for tests and debugging.
+  [[nodiscard]] std::optional<std::uint64_t> used_slots_if_consistent(unsigned addresses) const;
 
  private:
   // Protocol by protocol: the pages of one that is rarely used stay untouched.
@@ -80,6 +83,8 @@ class Mappings {
     return {static_cast<ExternalIndex>(within >> 16), static_cast<PortSpace>(space),
             net::L4Port::from_host(static_cast<std::uint16_t>(within))};
   }
+  // The slot's number; TagIndex::kNothing: there is none.
+  [[nodiscard]] std::uint32_t find_number(net::Endpoint internal, PortSpace space) const;
   [[nodiscard]] TagIndex::Place place(net::Endpoint internal, PortSpace space) const {
     return index_.place_of(
         hash_({std::uint64_t{1} + static_cast<std::uint64_t>(space), FlowKey::pack(internal)}));

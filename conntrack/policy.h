@@ -5,10 +5,10 @@
 // and sessions that exist keep their endpoints. A policy's id is its index in the list.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "base/time.h"
@@ -16,7 +16,7 @@
 
 namespace vmnat::conntrack {
 
-using ExternalIndex = std::uint16_t;  // index into the list of external addresses
+using ExternalIndex = std::uint16_t;  // of an external address, as long as there is the address
 inline constexpr unsigned kMaxPolicies = 4096;
 inline constexpr unsigned kMaxExternalAddresses = 4096;
 
@@ -38,7 +38,10 @@ struct Timeouts {
 };
 
 struct NatPolicy {
-  std::span<const ExternalIndex> addresses;  // must outlive the policy
+  std::vector<ExternalIndex> addresses;
+  // Addresses that the network had, whose sessions are about to end: none opens by them any more, whatever is
+  // mapped there.
+  std::vector<ExternalIndex> leaving{};
   Mapping mapping = Mapping::EndpointIndependent;
   Filtering filtering = Filtering::AddressAndPortDependent;
   bool overload = true;  // when no address has a free port, give one again towards another remote
@@ -46,6 +49,10 @@ struct NatPolicy {
   Timeouts timeouts{};
   std::uint32_t sessions_per_port = 0;        // 0: no limit
   std::uint32_t new_sessions_per_second = 0;  // 0: no limit; a second's worth may come at once
+
+  [[nodiscard]] bool leaves(ExternalIndex external) const {
+    return std::find(leaving.begin(), leaving.end(), external) != leaving.end();
+  }
 };
 
 using NatPolicies = std::vector<NatPolicy>;

@@ -2,14 +2,13 @@
 // Choosing and freeing external ports: bit scans over blocks, then over the 64 ports of one.
 #include "conntrack/port_pool.h"
 
+#include <algorithm>
 #include <bit>
 #include <utility>
 
 namespace vmnat::conntrack {
 namespace {
 
-constexpr unsigned kBlockPorts = ExternalPorts::kBlockPorts;
-constexpr unsigned kBlockWords = ExternalPorts::kBlockWords;
 constexpr Ticks kRest = std::chrono::seconds(120);  // RFC 6888 REQ-8
 constexpr int kBlocksToChooseFrom = 16;
 constexpr unsigned kBlocksTried = 4;  // new blocks for one port; what rests there may leave none open
@@ -29,15 +28,14 @@ unsigned random_bit(std::uint64_t word, std::uint64_t random) {
   return static_cast<unsigned>(std::countr_zero(std::rotr(word, turn)) + turn) % 64;
 }
 
-constexpr PortPool::BlockSet kAllBlocks = [] {
-  PortPool::BlockSet all;
+constexpr BlockSet kAllBlocks = [] {
+  BlockSet all;
   all.fill(~std::uint64_t{0});
   return all;
 }();
 
 // A random block that is in both sets.
-std::optional<unsigned> random_block(const PortPool::BlockSet& set, const PortPool::BlockSet& among,
-                                     std::uint64_t random) {
+std::optional<unsigned> random_block(const BlockSet& set, const BlockSet& among, std::uint64_t random) {
   for (unsigned i = 0; i < kBlockWords; ++i) {
     const unsigned word = static_cast<unsigned>((random >> 32) + i) % kBlockWords;
     if (const std::uint64_t both = set[word] & among[word]; both != 0)
@@ -46,22 +44,34 @@ std::optional<unsigned> random_block(const PortPool::BlockSet& set, const PortPo
   return std::nullopt;
 }
 
-void put(PortPool::BlockSet& set, unsigned block, bool in) {
+void put(BlockSet& set, unsigned block, bool in) {
   set[block / 64] = in ? set[block / 64] | bit(block) : set[block / 64] & ~bit(block);
 }
 
 }  // namespace
 
-PortPool::PortPool(ExternalPorts& ports, WorkerIndex worker, std::uint64_t seed)
+PortPool::PortPool(ExternalPorts& ports, const ExternalAddresses& addresses, WorkerIndex worker,
+                   std::uint64_t seed)
     : ports_(ports),
+      addresses_(&addresses),
       worker_(worker),
       home_(ports.home_of(worker)),
       random_(seed),
-      held_(ports.address_count()),
-      spaces_(std::size_t{ports.address_count()} * kPortSpaces) {
-  if (!reserved()) return;
-  // One block each from the start: a worker without any could not even overload.
-  for (unsigned i = 0; i < ports.address_count(); ++i) hold_another(static_cast<ExternalIndex>(i));
+      held_(ports.capacity()),
+      spaces_(std::size_t{ports.capacity()} * kPortSpaces) {
+  if (reserved()) hold_one_each();
+}
+
+void PortPool::hold_one_each() {
+  for (unsigned i = 0; i < addresses_->size(); ++i)
+    if (addresses_->ports(i) != nullptr && held_[i].count == 0) hold_another(static_cast<ExternalIndex>(i));
+}
+
+void PortPool::let_go() {
+  for (unsigned i = 0; i < addresses_->size(); ++i)
+    for (unsigned block = 0; block < kPortBlocks; ++block)
+      if (is_held(static_cast<ExternalIndex>(i), block) && is_empty(static_cast<ExternalIndex>(i), block))
+        give_back(static_cast<ExternalIndex>(i), block);
 }
 
 net::L4Port PortPool::random_port_of(unsigned block, std::uint64_t ports, std::uint64_t random) {
@@ -69,13 +79,13 @@ net::L4Port PortPool::random_port_of(unsigned block, std::uint64_t ports, std::u
 }
 
 std::optional<net::L4Port> PortPool::random_held(ExternalIndex external, std::uint64_t random) const {
-  const auto block = random_block(held_[external].blocks, kAllBlocks, random);
+  const auto block = random_block(held_[external].blocks, addresses_->ports(external)->blocks(), random);
   if (!block) return std::nullopt;
-  return random_port_of(*block, ports_.allowed(external, *block), random >> 8);
+  return random_port_of(*block, addresses_->allowed(external, *block), random >> 8);
 }
 
 std::uint64_t PortPool::free_in(ExternalIndex external, PortSpace space, unsigned block) const {
-  return ports_.allowed(external, block) & ~std::as_const(ports_).block(external, space, block).used;
+  return addresses_->allowed(external, block) & ~std::as_const(ports_).block(external, space, block).used;
 }
 
 // Brings the sets up to date after one of the block's words has changed.
@@ -106,16 +116,25 @@ void PortPool::hold(ExternalIndex external, unsigned block) {
     note_block(external, static_cast<PortSpace>(space), block);
 }
 
+// A block that nobody holds and that has a port to give: preferably one that is at home.
 bool PortPool::hold_another(ExternalIndex external) {
-  const auto block = ports_.assign_any(external, worker_, random_.next());
+  const std::uint64_t salt = random_.next();
+  auto block = ports_.assign_among(blocks_at_home(external), external, worker_, salt);
+  if (!block) block = ports_.assign_among(addresses_->ports(external)->blocks(), external, worker_, salt);
   if (block) hold(external, *block);
   return block.has_value();
+}
+
+BlockSet PortPool::blocks_at_home(ExternalIndex external) const {
+  BlockSet blocks = addresses_->ports(external)->blocks();
+  for (unsigned word = 0; word < kBlockWords; ++word) blocks[word] &= home_[word];
+  return blocks;
 }
 
 // Preserved and random ports are spread over many blocks. So beyond its fair share of the blocks a worker
 // takes more only when it needs them.
 bool PortPool::has_less_than_its_share(ExternalIndex external) const {
-  return held_[external].count * ports_.worker_count() < ports_.block_count(external);
+  return held_[external].count * ports_.worker_count() < addresses_->ports(external)->block_count();
 }
 
 // One more block, while there are few to choose from. Blocks that are held ahead are out of reach for other
@@ -126,14 +145,17 @@ void PortPool::hold_ahead(ExternalIndex external, PortSpace space) {
   for (unsigned word = 0; word < kBlockWords; ++word) count += std::popcount(open[word] & home_[word]);
   const int wanted = ports_.worker_count() == 1 ? kBlocksToChooseFrom : kBlocksToChooseFrom / 4;
   if (count >= wanted || !has_less_than_its_share(external)) return;
-  if (const auto block = ports_.assign_at_home(external, worker_, random_.next())) hold(external, *block);
+  const BlockSet blocks = blocks_at_home(external);
+  if (const auto block = ports_.assign_among(blocks, external, worker_, random_.next()))
+    hold(external, *block);
 }
 
-// Whether a block may be assigned to this worker for just this port: not when another worker is its home.
+// Whether a block may be assigned to this worker for just this port: not when another worker is its home, or
+// when the port is not to be had.
 bool PortPool::may_hold_for(ExternalIndex external, net::L4Port wanted) const {
   const unsigned block = wanted.host() / kBlockPorts;
   return !is_held(external, block) && (home_[block / 64] & bit(block)) != 0 &&
-         has_less_than_its_share(external);
+         addresses_->is_allowed(external, wanted) && has_less_than_its_share(external);
 }
 
 bool PortPool::preserve(ExternalIndex external, PortSpace space, net::L4Port wanted, std::uint64_t period) {
@@ -241,31 +263,50 @@ std::optional<net::L4Port> PortPool::allocate(ExternalIndex external, PortSpace 
 }
 
 bool PortPool::take(ExternalIndex external, PortSpace space, net::L4Port port) {
+  return addresses_->is_allowed(external, port) && take_again(external, space, port);
+}
+
+bool PortPool::take_again(ExternalIndex external, PortSpace space, net::L4Port port) {
   const unsigned block = port.host() / kBlockPorts;
   if (!is_held(external, block)) {
     if (!ports_.assign(external, block, worker_)) return false;
     hold(external, block);
   }
-  if ((free_in(external, space, block) & bit(port.host())) == 0) return false;
+  if (is_used(external, space, port)) return false;
   mark_used(external, space, port.host());
   return true;
 }
 
 void PortPool::release(ExternalIndex external, PortSpace space, net::L4Port port, Time now) {
   const unsigned block = port.host() / kBlockPorts;
-  if (!ports_.is_allowed(external, port)) return;  // a forward's: reserved, never given
+  if (!is_held(external, block) || !is_used(external, space, port)) return;  // a forward's: never given
   PortBlock& words = current_block(external, space, block, rest_period(now));
   words.used &= ~bit(port.host());
   words.resting |= bit(port.host());
   note_block(external, space, block);
   space_of(external, space).used.subtract(1);
-  if (words.used == 0 && ports_.worker_count() > 1) give_back_if_empty(external, block);
+  const bool is_wanted = ports_.worker_count() > 1 || addresses_->allowed(external, block) == 0;
+  if (words.used == 0 && is_wanted) give_back_if_empty(external, block);
 }
 
+bool PortPool::is_used(ExternalIndex external, PortSpace space, net::L4Port port) const {
+  const PortBlock& words = std::as_const(ports_).block(external, space, port.host() / kBlockPorts);
+  return (words.used & bit(port.host())) != 0;
+}
+
+// One that has ports to give is kept: a worker without any could not even overload.
 void PortPool::give_back_if_empty(ExternalIndex external, unsigned block) {
-  if (held_[external].count == 1) return;
+  if (held_[external].count == 1 && addresses_->allowed(external, block) != 0) return;
+  if (is_empty(external, block)) give_back(external, block);
+}
+
+bool PortPool::is_empty(ExternalIndex external, unsigned block) const {
   for (unsigned space = 0; space < kPortSpaces; ++space)
-    if (ports_.block(external, static_cast<PortSpace>(space), block).used != 0) return;
+    if (std::as_const(ports_).block(external, static_cast<PortSpace>(space), block).used != 0) return false;
+  return true;
+}
+
+void PortPool::give_back(ExternalIndex external, unsigned block) {
   for (unsigned space = 0; space < kPortSpaces; ++space) {
     put(space_of(external, static_cast<PortSpace>(space)).open, block, false);
     put(space_of(external, static_cast<PortSpace>(space)).resting, block, false);
@@ -275,8 +316,52 @@ void PortPool::give_back_if_empty(ExternalIndex external, unsigned block) {
   ports_.give_back(external, block);
 }
 
+void PortPool::follow(const ExternalAddresses& addresses) {
+  const ExternalAddresses& former = *std::exchange(addresses_, &addresses);
+  const unsigned count = std::max(former.size(), addresses.size());
+  for (unsigned i = 0; i < count; ++i) {
+    const auto external = static_cast<ExternalIndex>(i);
+    const AllowedPorts* before = former.ports(i);
+    const AllowedPorts* now = addresses.ports(i);
+    const bool is_same_address = former.address(i) == addresses.address(i);
+    if (before == now && is_same_address) continue;
+    if (before != nullptr && now != nullptr && is_same_address) {
+      follow_ports(external, *before, *now);
+      continue;
+    }
+    if (before != nullptr) leave(external);
+    if (now != nullptr) hold_another(external);
+  }
+}
+
+// Only blocks that differ are looked at: a forward that comes or goes changes one of each address.
+void PortPool::follow_ports(ExternalIndex external, const AllowedPorts& before, const AllowedPorts& now) {
+  for (unsigned word = 0; word < kBlockWords; ++word) {
+    for (std::uint64_t left = held_[external].blocks[word]; left != 0; left &= left - 1) {
+      const unsigned block = word * 64 + static_cast<unsigned>(std::countr_zero(left));
+      if (before.in(block) == now.in(block)) continue;
+      for (unsigned space = 0; space < kPortSpaces; ++space)
+        note_block(external, static_cast<PortSpace>(space), block);
+      if (now.in(block) == 0) give_back_if_empty(external, block);
+    }
+  }
+  if (held_[external].count == 0) hold_another(external);
+}
+
+// Nothing of the address is in use any more. Another one may have the index: its ports have not rested.
+void PortPool::leave(ExternalIndex external) {
+  for (unsigned word = 0; word < kBlockWords; ++word) {
+    for (std::uint64_t left = held_[external].blocks[word]; left != 0; left &= left - 1) {
+      const unsigned block = word * 64 + static_cast<unsigned>(std::countr_zero(left));
+      for (unsigned space = 0; space < kPortSpaces; ++space)
+        ports_.block(external, static_cast<PortSpace>(space), block) = {};
+      give_back(external, block);
+    }
+  }
+}
+
 bool PortPool::check_invariants() const {
-  for (unsigned external = 0; external < ports_.address_count(); ++external)
+  for (unsigned external = 0; external < ports_.capacity(); ++external)
     for (unsigned space = 0; space < kPortSpaces; ++space)
       if (!check_invariants(static_cast<ExternalIndex>(external), static_cast<PortSpace>(space)))
         return false;
@@ -285,10 +370,11 @@ bool PortPool::check_invariants() const {
 
 bool PortPool::check_invariants(ExternalIndex external, PortSpace space) const {
   std::uint32_t used = 0;
-  for (unsigned block = 0; block < ExternalPorts::kBlocks; ++block) {
-    const PortBlock& words = std::as_const(ports_).block(external, space, block);
+  if (addresses_->ports(external) == nullptr)
+    return held_[external].count == 0 && this->used(external, space) == 0;
+  for (unsigned block = 0; block < kPortBlocks; ++block) {
     if (!is_held(external, block)) continue;
-    if (words.used & ~ports_.allowed(external, block)) return false;
+    const PortBlock& words = std::as_const(ports_).block(external, space, block);
     used += static_cast<std::uint32_t>(std::popcount(words.used));
     const bool open = space_of(external, space).open[block / 64] & bit(block);
     if (open != ((free_in(external, space, block) & ~(words.resting | words.rested)) != 0)) return false;

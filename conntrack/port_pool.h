@@ -12,7 +12,8 @@
 //   3. the same, after one more block has been assigned,
 //   4. a port that still rests: that is better than to refuse the flow.
 //
-// When the last port of a block is freed, the block is given back, if other workers could use it.
+// When the last port of a block is freed, the block is given back, if other workers could use it, or none of
+// its ports may be given out any more.
 #pragma once
 
 #include "base/counter.h"
@@ -26,10 +27,13 @@ namespace vmnat::conntrack {
 
 class PortPool {
  public:
-  using BlockSet = ExternalPorts::BlockSet;
-
-  PortPool(ExternalPorts& ports, WorkerIndex worker, std::uint64_t seed);
+  PortPool(ExternalPorts& ports, const ExternalAddresses& addresses, WorkerIndex worker, std::uint64_t seed);
   [[nodiscard]] bool reserved() const { return held_.reserved() && spaces_.reserved(); }
+
+  // Goes over to another table of addresses; the former one is still there. No port of an address that goes,
+  // or changes its value, has a session any more. A port that may no longer be given out stays with its
+  // sessions until they end.
+  void follow(const ExternalAddresses& addresses);
 
   struct Wish {
     net::L4Port internal;    // the port to preserve; 0: none
@@ -42,6 +46,14 @@ class PortPool {
   void release(ExternalIndex external, PortSpace space, net::L4Port port, Time now);
   // Takes exactly this port (static forwards). False: it is used, not allowed, or another worker's.
   bool take(ExternalIndex external, PortSpace space, net::L4Port port);
+  // The same for a session of an earlier process: the port does not have to be one that may be given out.
+  bool take_again(ExternalIndex external, PortSpace space, net::L4Port port);
+
+  // Before sessions of an earlier process go on: each worker's ports are in blocks of their own, which nobody
+  // may hold by chance. hold_one_each() follows, when they all have theirs.
+  void let_go();
+  // A block of each address, if there is any left: a worker without one could not even overload.
+  void hold_one_each();
 
   // Any port of the held blocks that may be given out, whether it is used or not.
   [[nodiscard]] std::optional<net::L4Port> random_held(ExternalIndex external, std::uint64_t random) const;
@@ -80,6 +92,7 @@ class PortPool {
   }
   [[nodiscard]] std::uint64_t free_in(ExternalIndex external, PortSpace space, unsigned block) const;
   bool preserve(ExternalIndex external, PortSpace space, net::L4Port wanted, std::uint64_t period);
+  [[nodiscard]] bool is_used(ExternalIndex external, PortSpace space, net::L4Port port) const;
   [[nodiscard]] bool is_free(ExternalIndex external, PortSpace space, net::L4Port port) const;
   [[nodiscard]] bool is_open(ExternalIndex external, PortSpace space, net::L4Port port) const;
   std::optional<net::L4Port> find_open(ExternalIndex external, PortSpace space);
@@ -89,7 +102,12 @@ class PortPool {
   void hold(ExternalIndex external, unsigned block);
   bool hold_another(ExternalIndex external);
   void hold_ahead(ExternalIndex external, PortSpace space);
+  [[nodiscard]] bool is_empty(ExternalIndex external, unsigned block) const;
   void give_back_if_empty(ExternalIndex external, unsigned block);
+  void give_back(ExternalIndex external, unsigned block);
+  void follow_ports(ExternalIndex external, const AllowedPorts& before, const AllowedPorts& now);
+  void leave(ExternalIndex external);
+  [[nodiscard]] BlockSet blocks_at_home(ExternalIndex external) const;
   void note_block(ExternalIndex external, PortSpace space, unsigned block);
   PortBlock& current_block(ExternalIndex external, PortSpace space, unsigned block, std::uint64_t period);
   [[nodiscard]] bool check_invariants(ExternalIndex external, PortSpace space) const;
@@ -98,6 +116,7 @@ class PortPool {
   [[nodiscard]] bool has_less_than_its_share(ExternalIndex external) const;
 
   ExternalPorts& ports_;
+  const ExternalAddresses* addresses_;
   WorkerIndex worker_;
   const BlockSet& home_;
   Random random_;

@@ -31,7 +31,7 @@ RemotePlanes::Plane& RemotePlanes::find_or_add(const Key& key) {
 void RemotePlanes::note(const Key& key, net::L4Port port, bool taken) {
   Plane* plane = find(key);
   if (plane == nullptr) return;
-  const unsigned block = port.host() / ExternalPorts::kBlockPorts;
+  const unsigned block = port.host() / kBlockPorts;
   const std::uint64_t block_bit = std::uint64_t{1} << (block % 64);
   const std::uint64_t port_bit = std::uint64_t{1} << (port.host() % 64);
   if (!plane->knows(block)) return;
@@ -41,6 +41,11 @@ void RemotePlanes::note(const Key& key, net::L4Port port, bool taken) {
     plane->taken[block] &= ~port_bit;
     plane->no_room[block / 64] &= ~block_bit;
   }
+}
+
+void RemotePlanes::forget_no_room() {
+  if (uses_ == 0) return;  // the planes have no pages yet
+  for (unsigned i = 0; i < kSets * kWays; ++i) planes_[i].no_room.fill(0);
 }
 
 }  // namespace vmnat::conntrack

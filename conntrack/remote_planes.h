@@ -26,9 +26,9 @@ class RemotePlanes {
   struct Plane {
     Key key;  // remote 0: unused
     std::uint64_t last_use;
-    std::array<std::uint64_t, ExternalPorts::kBlockWords> known;    // blocks whose word is filled
-    std::array<std::uint64_t, ExternalPorts::kBlockWords> no_room;  // blocks known to have no free port
-    std::array<std::uint64_t, ExternalPorts::kBlocks> taken;
+    std::array<std::uint64_t, kBlockWords> known;    // blocks whose word is filled
+    std::array<std::uint64_t, kBlockWords> no_room;  // blocks known to have no free port
+    std::array<std::uint64_t, kPortBlocks> taken;
 
     [[nodiscard]] bool knows(unsigned block) const { return known[block / 64] >> (block % 64) & 1; }
     void learn(unsigned block, std::uint64_t taken_ports) {
@@ -50,6 +50,8 @@ class RemotePlanes {
 
   // A session to this remote has opened at the port, or closed. Keeps planes exact.
   void note(const Key& key, net::L4Port port, bool taken);
+  // Other ports may be given out now: blocks that were known to have no free one are looked at again.
+  void forget_no_room();
 
  private:
   static constexpr unsigned kSets = 16;

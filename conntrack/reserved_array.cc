@@ -42,9 +42,13 @@ void* reserve_pages(std::size_t bytes, Placement placement) {
   if (skipped > 0) munmap(start, skipped);
   start += skipped;
   if (skipped < kHugePage) munmap(start + rounded_up(bytes), kHugePage - skipped);
-  madvise(start, rounded_up(bytes), placement.pages == Pages::Huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-  prefer_node(start, rounded_up(bytes), placement.numa_node);
+  place_pages(start, rounded_up(bytes), placement);
   return start;
+}
+
+void place_pages(void* at, std::size_t bytes, Placement placement) {
+  madvise(at, bytes, placement.pages == Pages::Huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+  prefer_node(at, bytes, placement.numa_node);
 }
 
 void release_pages(void* at, std::size_t bytes) {

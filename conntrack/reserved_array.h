@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <type_traits>
 
 namespace vmnat::conntrack {
@@ -38,6 +39,8 @@ struct Extent {
 // Zeroed pages, or nullptr when the address space or the limits of the process do not suffice.
 void* reserve_pages(std::size_t bytes, Placement placement);
 void release_pages(void* at, std::size_t bytes);
+// Says which pages memory shall get that starts and ends where a huge page may.
+void place_pages(void* at, std::size_t bytes, Placement placement);
 // Gives pages to memory that has none yet, from the start of a page on. Memory that has pages stays as it is,
 // whoever writes to it meanwhile. 0, or the system's error: EINVAL from Linux before 5.14, which has no such
 // call.
@@ -54,6 +57,9 @@ class ReservedArray {
   explicit ReservedArray(std::size_t length, Placement placement = {})
       : elements_(static_cast<T*>(reserve_pages(length * sizeof(T), placement)),
                   Release{length * sizeof(T)}) {}
+  // Memory of somebody else's, zeroed and at the start of a page, which outlives the array.
+  explicit ReservedArray(std::span<T> memory)
+      : elements_(memory.data(), Release{memory.size_bytes(), false}) {}
 
   [[nodiscard]] bool reserved() const { return elements_ != nullptr; }
   [[nodiscard]] std::size_t memory_used() const { return resident_bytes(elements_.get(), bytes()); }
@@ -78,7 +84,10 @@ class ReservedArray {
  private:
   struct Release {
     std::size_t bytes = 0;
-    void operator()(T* at) const { release_pages(at, bytes); }
+    bool is_owner = true;
+    void operator()(T* at) const {
+      if (is_owner) release_pages(at, bytes);
+    }
   };
   [[nodiscard]] std::size_t bytes() const { return elements_.get_deleter().bytes; }
 

@@ -11,6 +11,21 @@ net::ChecksumDelta l4_delta(const Session::Identity& identity, net::ChecksumDelt
   return identity.protocol == net::Protocol::Icmp ? port_delta : address_delta + port_delta;
 }
 
+// Whether sessions of this protocol are in this state, and have such ports.
+bool suits(SessionState state, const Session::Identity& identity) {
+  const bool has_no_remote_port = identity.remote.port == net::L4Port{};
+  switch (identity.protocol) {
+    case net::Protocol::Tcp:
+      return is_tcp(state);
+    case net::Protocol::Udp:
+      return state == SessionState::OpenUdp || state == SessionState::AskedUdp;
+    case net::Protocol::Icmp:
+      return state == SessionState::OpenIcmp && has_no_remote_port;
+  }
+  return state == SessionState::OpenOther && has_no_remote_port && identity.internal.port == net::L4Port{} &&
+         identity.external.port == net::L4Port{};
+}
+
 }  // namespace
 
 void Session::open(const Identity& identity, SessionState state, std::uint8_t flags, Time now) {
@@ -26,6 +41,27 @@ void Session::open(const Identity& identity, SessionState state, std::uint8_t fl
   const std::uint64_t version = activity_ & kVersionMask;
   finish_writing(version | std::uint64_t{flags} << kFlagShift | std::uint64_t{identity.policy} << 32 |
                  now.time_since_epoch().count());
+}
+
+bool Session::is_sound() const {
+  const net::ChecksumDelta address_delta = net::ChecksumDelta::of(internal().address, external().address);
+  const Identity identity{internal(), external(), remote(), protocol(), policy()};
+  return suits(state(), identity) && static_cast<std::uint16_t>(external_ >> 48) == address_delta.raw() &&
+         static_cast<std::uint16_t>(place_ >> 48) == l4_delta(identity, address_delta).raw() &&
+         !internal_mac().is_group();
+}
+
+void Session::revive(const Session& former, std::uint16_t policy, PortIndex vm_port, Time last_seen) {
+  constexpr std::uint64_t flags = (std::uint64_t{kSpoken | kPrivatePort | kInvited} << kFlagShift);
+  start_writing();
+  store(remote_, former.remote_);
+  store(internal_, (former.internal_ & FlowKey::kLocalMask) | std::uint64_t{vm_port} << 48);
+  store(external_, former.external_);
+  store(place_, former.place_);
+  for (unsigned i = 0; i < 2; ++i) store(traffic_[i], former.traffic_[i]);
+  store(tracked_, former.tracked_);
+  finish_writing((activity_ & kVersionMask) | (former.activity_ & flags) | std::uint64_t{policy} << 32 |
+                 last_seen.time_since_epoch().count());
 }
 
 void Session::set_state(SessionState state) {

@@ -17,6 +17,8 @@
 //
 // Only the owning worker writes, each word by one release store (a plain mov). Readers on other threads copy
 // the record between two equal, even versions and two equal counts (copied()), so they see it whole.
+//
+// Records may outlive their process: a session goes on in the next one from a copy of its record (revive()).
 #pragma once
 
 #include <array>
@@ -145,6 +147,14 @@ class alignas(kCacheLineSize) Session {
   }
   void free(std::uint32_t next_free);
   [[nodiscard]] std::uint32_t next_free() const { return static_cast<std::uint32_t>(internal_); }
+
+  // For a copy of a record that an earlier process has left. Its writer was ended while it wrote.
+  [[nodiscard]] bool is_torn() const { return (activity_ & kVersionOne) != 0; }
+  // State and ports are those of the protocol, the deltas those of the endpoints, the MAC is a station's.
+  [[nodiscard]] bool is_sound() const;
+  // Becomes the session that `former` was, with all that it has counted, at its place in this process. Its
+  // permission is granted anew, if it is.
+  void revive(const Session& former, std::uint16_t policy, PortIndex vm_port, Time last_seen);
 
   // A whole copy of the record, for any thread. Holds nobody up: it tries again while the owner writes.
   [[nodiscard]] Session copied() const;

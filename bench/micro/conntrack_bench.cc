@@ -231,6 +231,36 @@ void open_new(benchmark::State& state) {
   }
 }
 
+// The sessions of an earlier process enter an empty table, from its records.
+void restore(benchmark::State& state) {
+  const auto sessions = static_cast<std::size_t>(state.range(0));
+  constexpr auto kBurstOfRestore = Conntrack::kMaxBurst;
+  std::vector<Session> records(sessions);
+  Table before(sessions, 1, Pages::Huge);
+  std::mt19937_64 random(7);
+  for (std::size_t i = 0; i < sessions; ++i)
+    records[i] = *before.conntrack->open_outbound(flow_number(i, random), 0, Time{}).session;
+  TickMeter meter(state);
+  for (auto _ : state) {
+    state.PauseTiming();
+    auto table = std::make_unique<Table>(sessions);
+    state.ResumeTiming();
+    Revivals counts{};
+    std::array<Former, kBurstOfRestore> burst;
+    table->conntrack->begin_restore();
+    for (std::size_t at = 0; at < sessions; at += burst.size()) {
+      for (std::size_t i = 0; i < burst.size(); ++i) burst[i].record = records[at + i];
+      table->conntrack->restore(burst, Time{}, counts);
+    }
+    table->conntrack->end_restore();
+    if (counts[0] != sessions) std::abort();
+    meter.items += static_cast<std::int64_t>(sessions);
+    state.PauseTiming();
+    table.reset();
+    state.ResumeTiming();
+  }
+}
+
 // A table in its steady state: every second a tenth of `range` sessions time out and as many are opened. Time
 // passes a tick for each round; expiry and opening are both in the figure.
 void open_and_expire(benchmark::State& state) {
@@ -394,6 +424,7 @@ void register_all() {
   }
   for (const std::int64_t size : {1 << 16, 1 << 20, 4 << 20}) {
     benchmark::RegisterBenchmark("open_new", open_new)->Arg(size)->Unit(benchmark::kMillisecond);
+    benchmark::RegisterBenchmark("restore", restore)->Arg(size)->Unit(benchmark::kMillisecond);
     benchmark::RegisterBenchmark("open_and_expire", open_and_expire)->Arg(size);
     benchmark::RegisterBenchmark("tcp_open_and_close", tcp_open_and_close)->Arg(size);
   }

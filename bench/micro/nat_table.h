@@ -7,6 +7,7 @@
 #include <random>
 #include <vector>
 
+#include "bench/micro/record_memory.h"
 #include "conntrack/conntrack.h"
 
 namespace vmnat::conntrack {
@@ -17,20 +18,26 @@ constexpr std::size_t addresses_for(std::size_t sessions) {
 }
 
 struct NatTable {
-  NatTable(std::size_t capacity, std::size_t external_addresses, Pages pages = Pages::Huge) {
+  NatTable(std::size_t capacity, std::size_t external_addresses, Pages pages = Pages::Huge)
+      : memory(capacity) {
     std::vector<ExternalAddress> addresses;
     for (std::size_t i = 0; i < external_addresses; ++i) {
       addresses.push_back({.address = net::Ipv4Addr::from_host(0xcb000000 + static_cast<std::uint32_t>(i))});
       indices.push_back(static_cast<ExternalIndex>(i));
     }
     policy.addresses = indices;
-    ports = ExternalPorts::create(addresses, 1);
-    conntrack = Conntrack::create(
-        {.capacity = static_cast<std::uint32_t>(capacity), .seed = 42, .placement = {pages}}, *ports,
-        {&policy, 1});
+    external = ExternalAddresses::of(addresses);
+    ports = ExternalPorts::create(static_cast<unsigned>(addresses.size()), 1);
+    conntrack = Conntrack::create({.capacity = static_cast<std::uint32_t>(capacity),
+                                   .seed = 42,
+                                   .placement = {pages},
+                                   .records = memory.records()},
+                                  *ports, *external, {&policy, 1});
   }
   NatPolicy policy;
+  RecordMemory memory;
   std::vector<ExternalIndex> indices;
+  std::shared_ptr<const ExternalAddresses> external;
   std::unique_ptr<ExternalPorts> ports;
   std::unique_ptr<Conntrack> conntrack;
 };

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <benchmark/benchmark.h>
 #include <map>
+#include <optional>
 #include <random>
 #include <rte_cycles.h>
 #include <rte_eal.h>
@@ -19,6 +20,7 @@
 
 #include "bench/generator/flows.h"
 #include "bench/generator/frame.h"
+#include "bench/micro/record_memory.h"
 #include "dataplane/pipeline/pipeline.h"
 
 namespace vmnat::bench {
@@ -62,7 +64,7 @@ class Gateway {
   explicit Gateway(std::uint32_t sessions)
       : conntrack_(make_conntrack(sessions)),
         counters_(2),
-        transmitter_(0, devices(), counters_, rings_),
+        transmitter_(0, 2, counters_, rings_),
         context_{.state = &state_,
                  .conntrack = *conntrack_,
                  .external_ports = *external_ports_,
@@ -74,12 +76,15 @@ class Gateway {
                  .refused_remotes = refused_remotes_,
                  .punt_budgets = punt_budgets_,
                  .port_icmp_error_budgets = budgets_} {
+    state_.external_addresses = external_;
     state_.uplink = {.address = net::parse_ipv4_prefix("198.18.0.2/24").value(),
                      .gateway = net::Ipv4Addr::of(198, 18, 0, 1),
                      .mac = kUplinkMac,
                      .gateway_mac = kRouterMac};
     state_.networks = {{.gateway = plan().space().network, .mac = kGatewayMac, .ports = {kVm}}};
-    state_.ports = {{.up = true}, {.network = 0, .up = true, .usual_mac = kVmMac}};
+    state_.ports = {
+        {.up = true, .device = {.port_id = wires()[0].port_id}},
+        {.network = 0, .up = true, .device = {.port_id = wires()[1].port_id}, .usual_mac = kVmMac}};
     plan_frames(sessions);
   }
 
@@ -145,17 +150,17 @@ class Gateway {
     static std::array<Wire, 2> wires{Wire("uplink"), Wire("vm")};
     return wires;
   }
-  static std::array<BurstPort, 2> devices() {
-    return {BurstPort{.port_id = wires()[0].port_id}, BurstPort{.port_id = wires()[1].port_id}};
-  }
 
   std::unique_ptr<conntrack::Conntrack> make_conntrack(std::uint32_t sessions) {
     const conntrack::ExternalAddress external{.address = net::Ipv4Addr::of(198, 18, 0, 2)};
-    external_ports_ = conntrack::ExternalPorts::create(std::span{&external, 1}, 1);
-    policy_.addresses = addresses_;
+    external_ = conntrack::ExternalAddresses::of({&external, 1});
+    external_ports_ = conntrack::ExternalPorts::create(1, 1);
+    policy_.addresses = {0};
+    const std::uint32_t capacity = std::max<std::uint32_t>(sessions, 4096);
+    records_.emplace(capacity);
     return conntrack::Conntrack::create(
-        {.capacity = std::max<std::uint32_t>(sessions, 4096), .seed = 42, .vm_ports = 2}, *external_ports_,
-        {&policy_, 1});
+        {.capacity = capacity, .seed = 42, .vm_ports = 2, .records = records_->records()}, *external_ports_,
+        *external_, {&policy_, 1});
   }
 
   void plan_frames(std::uint32_t sessions) {
@@ -179,9 +184,10 @@ class Gateway {
   std::vector<FlowNumber> order_;
   std::vector<FlowPatch> outbound_, inbound_;
   std::size_t at_ = 0;
-  std::array<conntrack::ExternalIndex, 1> addresses_{0};
+  std::shared_ptr<const conntrack::ExternalAddresses> external_;
   conntrack::NatPolicy policy_;
   std::unique_ptr<conntrack::ExternalPorts> external_ports_;
+  std::optional<conntrack::RecordMemory> records_;
   std::unique_ptr<conntrack::Conntrack> conntrack_;
   ForwardingState state_;
   Rings rings_;
@@ -190,7 +196,7 @@ class Gateway {
   FragmentTable fragments_{{.ports = 2}, counters_};
   DatagramNumbers datagram_numbers_{0, 0, 1};
   RefusedRemotes refused_remotes_;
-  PuntBudgets punt_budgets_{2};
+  PuntBudgets punt_budgets_{2, 2};
   std::array<PortIcmpErrors, 2> budgets_;
   Context context_;
   Burst burst_;

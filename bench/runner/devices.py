@@ -137,7 +137,21 @@ class Testpmd(Device):
 
 
 class Vmnatd(Device):
+    """Every start has an empty table: what a daemon before has left of its sessions is removed."""
     name = "vmnat"
+
+    def start(self):
+        self.forget_sessions()
+        super().start()
+
+    def stop(self):
+        super().stop()
+        self.forget_sessions()
+
+    def forget_sessions(self):
+        image = f"{self.setting.directory}/vmnat.sock.sessions"
+        for path in (Path(image), *Path("/dev/hugepages").glob("vmnat" + image.replace("/", "-"))):
+            path.unlink(missing_ok=True)
 
     @property
     def binary(self):

@@ -22,6 +22,11 @@ def choose_cpus():
     return cpus[0], cpus[-1], cpus[1] if len(cpus) > 2 else cpus[0]
 
 
+def memory_directory():
+    """Where files are memory: vmnatd keeps its sessions beside its control socket there. None: the system's for such files."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
 def _count(name):
     return int((HUGEPAGES / name).read_text())
 

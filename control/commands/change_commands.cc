@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/commands/change_commands.h"
 
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <stdexcept>
 
 #include "control/config/reload.h"
 
@@ -12,12 +15,36 @@ using admin::Answer;
 using admin::Json;
 using admin::Pull;
 
-// The answer, when all workers have finished a poll with what was published last.
-Answer when_workers_use_it(const CommandContext& at, Json object) {
-  const std::uint64_t generation = at.states.current().generation;
-  return Answer::object_later([&workers = at.workers, generation, object = std::move(object)](Json& item) {
-    if (workers.least_seen_generation() < generation) return Pull::Later;
-    item = object;
+// What a change has answered, and the generation of the state that says so to the workers.
+struct Made {
+  Json object;
+  std::uint64_t generation;
+};
+
+// Makes a change, after one that is under way, and answers when the workers go by it. What is refused only then
+// breaks the answer off with the reason.
+Result<Answer> answer_to(const CommandContext& at, std::function<Result<Json>()> make) {
+  const auto make_now = [at, make = std::move(make)]() -> Result<Made> {
+    auto object = make();
+    if (!object) return tl::unexpected(object.error());
+    return Made{*std::move(object), at.states.current().generation};
+  };
+  std::optional<Made> made;
+  if (!at.is_change_under_way()) {
+    auto now = make_now();
+    if (!now) return tl::unexpected(now.error());
+    made = *std::move(now);
+  }
+  return Answer::object_later([at, make_now, made = std::move(made)](Json& item) mutable {
+    if (at.is_change_under_way()) return Pull::Later;
+    if (!made) {
+      auto now = make_now();
+      if (!now) throw std::runtime_error(to_string(now.error()));
+      made = *std::move(now);
+    }
+    if (at.is_change_under_way() || at.workers.least_seen_generation() < made->generation)
+      return Pull::Later;
+    item = made->object;
     return Pull::Item;
   });
 }
@@ -62,19 +89,22 @@ Result<Answer> reload(const CommandContext& at, const Json& arguments) {
   const auto is_dry = flag(arguments, "dry_run");
   if (!is_dry) return tl::unexpected(is_dry.error());
   if (*is_dry) return preview(at);
-  auto changed = at.reload();
-  if (!changed) return tl::unexpected(changed.error());
-  return when_workers_use_it(at, {{"changed", *std::move(changed)}});
+  return answer_to(at, [reload = at.reload]() -> Result<Json> {
+    auto changed = reload();
+    if (!changed) return tl::unexpected(changed.error());
+    return Json{{"changed", *std::move(changed)}};
+  });
 }
 
 Result<Answer> edit_configuration(const CommandContext& at, const std::string& command,
                                   const Json& arguments) {
   const auto request = request_of(command, arguments);
   if (!request) return tl::unexpected(request.error());
-  auto changed = at.edit(*request);
-  if (!changed) return tl::unexpected(changed.error());
-  return when_workers_use_it(
-      at, {{"changed", *std::move(changed)}, {"persistent", request->lasting == Lasting::Persistent}});
+  return answer_to(at, [edit = at.edit, request = *request]() -> Result<Json> {
+    auto changed = edit(request);
+    if (!changed) return tl::unexpected(changed.error());
+    return Json{{"changed", *std::move(changed)}, {"persistent", request.lasting == Lasting::Persistent}};
+  });
 }
 
 }  // namespace vmnat::control

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <numeric>
+#include <stdexcept>
 
 #include "control/admin/commands.h"
 #include "control/commands/change_commands.h"
@@ -37,13 +39,19 @@ Json text_or_null(net::Ipv4Addr address) {
   return address.is_unspecified() ? Json() : Json(net::to_string(address));
 }
 
+// Of a port: "uplink", and empty when it has left.
+std::string network_name(const CommandContext& at, const PortPlan& port) {
+  if (port.config != nullptr) return at.numbered.networks[port.network].name;
+  return port.exists ? "uplink" : "";
+}
+
 const char* link_text(bool is_up) {
   return is_up ? "up" : "down";
 }
 
 std::size_t lease_count(const CommandContext& at) {
   std::size_t count = 0;
-  for (std::size_t i = 0; i < at.config.networks.size(); ++i)
+  for (std::size_t i = 0; i < at.numbered.networks.size(); ++i)
     count += at.dhcp.lease_count(static_cast<NetworkIndex>(i));
   return count;
 }
@@ -74,6 +82,23 @@ Json resolvers_told(const CommandContext& at) {
   return list;
 }
 
+// External addresses that give no new sessions, of a network or of all, and how many are left on each.
+Json draining(const CommandContext& at, const std::vector<conntrack::ExternalIndex>& addresses) {
+  const conntrack::ExternalAddresses& external = *at.states.current().external_addresses;
+  Json list = Json::array();
+  for (const conntrack::ExternalIndex index : addresses)
+    if (external.ports(index) != nullptr && external.is_draining(index))
+      list.push_back({{"address", net::to_string(external.address(index))},
+                      {"sessions", sessions_at(at.workers, index)}});
+  return list;
+}
+
+Json draining(const CommandContext& at) {
+  std::vector<conntrack::ExternalIndex> all(at.states.current().external_addresses->size());
+  std::iota(all.begin(), all.end(), conntrack::ExternalIndex{0});
+  return draining(at, all);
+}
+
 Json notes_of_status(const CommandContext& at) {
   Json notes = at.eal.notes;
   for (const std::string& note : at.configuration.notes()) notes.push_back(note);
@@ -88,6 +113,19 @@ Json notes_of_status(const CommandContext& at) {
   return notes;
 }
 
+// Of a start that found sessions of the process before: what became of them.
+Json sessions_of_status(const CommandContext& at) {
+  const std::string path = at.session_keeper.path();
+  Json sessions{{"active", active_sessions(at.workers)},
+                {"capacity", at.config.conntrack.sessions},
+                {"image", path.empty() ? Json() : Json(path)},
+                {"former", Json()}};
+  if (const auto& revivals = at.session_keeper.revivals())
+    for (std::size_t i = 0; i < revivals->size(); ++i)
+      sessions["former"][conntrack::kRevivalNames[i]] = (*revivals)[i];
+  return sessions;
+}
+
 Answer status(const CommandContext& at) {
   const dataplane::ForwardingState& state = at.states.current();
   std::size_t up = 0;
@@ -100,12 +138,13 @@ Answer status(const CommandContext& at) {
       {"workers", at.workers.count()},
       {"steering", at.steering ? Json(to_word(at.steering->way)) : Json()},
       {"networks", at.config.networks.size()},
-      {"ports", {{"up", up}, {"total", state.ports.size()}}},
-      {"sessions", {{"active", active_sessions(at.workers)}, {"capacity", at.config.conntrack.sessions}}},
+      {"ports", {{"up", up}, {"total", std::ranges::count(at.ports, true, &PortPlan::exists)}}},
+      {"sessions", sessions_of_status(at)},
       {"leases", lease_count(at)},
       {"memory", {{"bytes", at.config.dataplane.memory.bytes}, {"hugepages", at.eal.uses_hugepages}}},
       {"uplink",
-       {{"device", at.config.uplink.device},
+       {{"device", at.config.uplink.device.name},
+        {"kind", at.devices[kUplinkPort].kind()},
         {"link", link_text(state.ports[kUplinkPort].up)},
         {"address", state.uplink.has_address() ? Json(net::to_string(state.uplink.address)) : Json()},
         {"gateway", text_or_null(state.uplink.gateway)},
@@ -113,6 +152,7 @@ Answer status(const CommandContext& at) {
         {"mac", net::to_string(state.uplink.mac)},
         {"mtu", state.uplink.has_address() ? state.uplink.mtu : at.config.uplink.mtu},
         {"dhcp", uplink_lease(at)}}},
+      {"draining", draining(at)},
       {"resolvers", resolvers_told(at)},
       {"notes", notes_of_status(at)},
   });
@@ -166,12 +206,12 @@ Json refused_json(const CommandContext& at, PortIndex index, const PortTotals& t
 Json port_json(const CommandContext& at, PortIndex index) {
   const PortPlan& plan = at.ports[index];
   const dataplane::ForwardingState& state = at.states.current();
-  const PortTotals totals = port_totals(at.workers, index);
+  const PortTotals totals = port_totals(at.workers, index).since(at.totals_before[index]);
   Json drops = Json::object();
   for (std::size_t i = 0; i < dataplane::kDropReasonCount; ++i)
     if (totals.drops[i] != 0) drops[std::string(dataplane::kDropNames[i])] = totals.drops[i];
   Json json{{"name", plan.name},
-            {"network", plan.config == nullptr ? "uplink" : at.config.networks[plan.network].name},
+            {"network", network_name(at, plan)},
             {"kind", at.devices[index].kind()},
             {"link", link_text(state.ports[index].up)},
             {"rx_packets", totals.rx_packets},
@@ -188,7 +228,7 @@ Json port_json(const CommandContext& at, PortIndex index) {
   json["mac"] = text_or_null(at.tables.macs().latest(index));
   const auto address = at.dhcp.address_of(index);
   json["address"] = address ? Json(net::to_string(*address)) : Json();
-  json["mtu"] = at.config.networks[plan.network].mtu;
+  json["mtu"] = plan.mtu;
   json["guard"] = to_string(state.ports[index].guard);
   add_owned(at, index, json);
   json["refused"] = refused_json(at, index, totals);
@@ -206,15 +246,17 @@ Json port_json(const CommandContext& at, PortIndex index) {
 
 Answer ports(const CommandContext& at) {
   Json list = Json::array();
-  for (std::size_t i = 0; i < at.ports.size(); ++i) list.push_back(port_json(at, static_cast<PortIndex>(i)));
+  for (std::size_t i = 0; i < at.ports.size(); ++i)
+    if (at.ports[i].exists) list.push_back(port_json(at, static_cast<PortIndex>(i)));
   return Answer::list_of(std::move(list));
 }
 
 Answer networks(const CommandContext& at) {
   Json list = Json::array();
   const dataplane::ForwardingState& state = at.states.current();
-  for (std::size_t i = 0; i < at.config.networks.size(); ++i) {
-    const config::Network& network = at.config.networks[i];
+  for (std::size_t i = 0; i < at.numbered.networks.size(); ++i) {
+    const config::Network& network = at.numbered.networks[i];
+    if (network.name.empty()) continue;
     Json external = Json::array();
     for (const net::Ipv4Addr address : at.uplink.external_addresses(network))
       external.push_back(net::to_string(address));
@@ -224,6 +266,7 @@ Answer networks(const CommandContext& at) {
                     {"mtu", network.mtu},
                     {"forward", config::to_word(network.forward)},
                     {"external", external},
+                    {"draining", draining(at, (*at.states.current().policies)[i].addresses)},
                     {"ports", network.ports.size()},
                     {"leases", at.dhcp.lease_count(static_cast<NetworkIndex>(i))}});
   }
@@ -287,8 +330,8 @@ void add_neighbors(const Neighbors& neighbors, const std::string& network, Json&
 Answer neighbors(const CommandContext& at) {
   Json list = Json::array();
   add_neighbors(at.uplink.neighbors(), "uplink", list);
-  for (std::size_t i = 0; i < at.config.networks.size(); ++i)
-    add_neighbors(at.inside.all()[i], at.config.networks[i].name, list);
+  for (std::size_t i = 0; i < at.inside.all().size(); ++i)
+    add_neighbors(at.inside.all()[i], at.numbered.networks[i].name, list);
   for (const auto& [network, leases] : at.dhcp.leases())
     for (const dhcp::Lease& lease : leases)
       if (lease.state == dhcp::LeaseState::Bound)
@@ -308,7 +351,7 @@ Answer forwards(const CommandContext& at) {
     const auto* host = state.networks[forward.network].hosts.find(forward.to.address.raw());
     const bool is_known = host != nullptr && host->is_resolved();
     list.push_back(
-        {{"network", at.config.networks[forward.network].name},
+        {{"network", at.numbered.networks[forward.network].name},
          {"protocol", config::to_word(forward.protocol)},
          {"external",
           forward.external.address.is_unspecified() ? Json() : Json(net::to_string(forward.external))},
@@ -327,7 +370,7 @@ Answer exhaustion(const CommandContext& at) {
     list.push_back({{"remote", net::to_string(row.remote)},
                     {"refused", row.count},
                     {"excess", row.excess},
-                    {"network", port.config == nullptr ? "uplink" : at.config.networks[port.network].name},
+                    {"network", network_name(at, port)},
                     {"port", port.name},
                     {"cause", std::string(dataplane::kDropNames[index_of(row.cause)])}});
   }
@@ -347,7 +390,7 @@ Answer config_in_effect(const CommandContext& at) {
 // What the handlers see: the context, and the commands that go on beyond one call.
 struct HandlerState {
   explicit HandlerState(const CommandContext& context)
-      : at(context), invariants(at.workers), flusher(at.config, at.ports, at.workers, at.flush_turns) {}
+      : at(context), invariants(at.workers), flusher(at.numbered, at.ports, at.workers, at.flush_turns) {}
 
   const CommandContext at;
   InvariantsCheck invariants;
@@ -399,7 +442,7 @@ constexpr Bound kHandlers[] = {
     {"pool-del", edit<"pool-del">},
     {"sessions",
      [](HandlerState& state, const Json& arguments) {
-       return list_sessions(state.at.config, state.at.ports, state.at.workers, arguments);
+       return list_sessions(state.at.numbered, state.at.ports, state.at.workers, arguments);
      }},
     {"flush", [](HandlerState& state, const Json& arguments) { return state.flusher.flush(arguments); }},
     {"lease-release",

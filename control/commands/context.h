@@ -17,25 +17,29 @@
 namespace vmnat::control {
 
 struct CommandContext {
-  const config::Config& config;  // what is in effect
+  const config::Config& config;    // what is in effect
+  const config::Config& numbered;  // the same with its networks at their numbers
   const Configuration& configuration;
   const EalPlan& eal;
-  const std::vector<PortPlan>& ports;
-  Devices& devices;  // by PortIndex
+  const std::vector<PortPlan>& ports;            // by PortIndex
+  const std::vector<PortTotals>& totals_before;  // the same: of those who had the number before
+  Devices& devices;                              // by PortIndex
   const std::optional<NicSteering>& steering;
-  const conntrack::ExternalPorts& external_ports;
   const StatePublisher& states;
   Workers& workers;  // `invariants` and `flush` ask them to do something
   FlushTurns& flush_turns;
+  const SessionKeeper& session_keeper;
   DhcpService& dhcp;  // `lease-release` and the like change leases
   const UplinkSide& uplink;
   const InsideHosts& inside;
   const SwitchTables& tables;
   const Injector& injector;
+  const LiveNat& nat;
   const ResolverWatch& resolvers;
   // Both answer what has changed, in sentences, as soon as the workers have been told of it.
   std::function<Result<std::vector<std::string>>()> reload;
   std::function<Result<std::vector<std::string>>(const EditRequest&)> edit;
+  std::function<bool()> is_change_under_way;  // until all of it holds
   SteadyTime started;
 };
 

@@ -50,7 +50,8 @@ Result<SessionSelector> selector_for(const admin::SessionFilter& filter, const c
     selector.policy = static_cast<std::uint16_t>(network - config.networks.begin());
   }
   if (filter.port) {
-    const auto port = std::ranges::find(ports, *filter.port, &PortPlan::name);
+    const auto port = std::ranges::find_if(
+        ports, [&](const PortPlan& plan) { return plan.exists && plan.name == *filter.port; });
     selector.port = static_cast<PortIndex>(port - ports.begin());
   }
   selector.protocol = filter.protocol;

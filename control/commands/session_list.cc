@@ -78,8 +78,10 @@ class SessionCursor {
     return config_.networks[view.policy].name;
   }
 
+  // Those of a port or network that has left are about to end.
   [[nodiscard]] bool matches(const SessionView& view) const {
-    return (!filter_.network || *filter_.network == network_name(view)) &&
+    return ports_[view.vm_port].exists && !network_name(view).empty() &&
+           (!filter_.network || *filter_.network == network_name(view)) &&
            (!filter_.port || *filter_.port == port_name(view)) &&
            (!filter_.state || *filter_.state == conntrack::to_string(view.state)) &&
            (!filter_.protocol || *filter_.protocol == view.protocol) &&
@@ -141,6 +143,7 @@ Answer count_sessions(std::shared_ptr<SessionCursor> cursor) {
 
 std::optional<Error> unknown_name(const config::Config& config, const SessionFilter& filter) {
   const auto& networks = config.networks;
+  if (filter.network && filter.network->empty()) return Error{"network", "must not be empty"};
   if (filter.network &&
       std::ranges::find(networks, *filter.network, &config::Network::name) == networks.end())
     return Error{"network", fmt::format("there is no network {}", *filter.network)};

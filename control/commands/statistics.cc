@@ -50,18 +50,11 @@ void add_frames(const Workers& workers, std::size_t ports, Named& named) {
 }
 
 void add_devices(Devices& devices, Named& named) {
-  std::uint64_t& deferred = named["rings.deferred"];
-  std::uint64_t& connections = named["vhost.refused_connections"];
-  std::uint64_t& messages = named["vhost.refused_messages"];
-  std::uint64_t& missed = named["kernel.missed"];
-  for (Device& device : devices) {
-    if (device.interface() != nullptr) missed += device.interface()->frames_missed();
-    const VhostSocket* const socket = device.vhost();
-    if (socket == nullptr) continue;
-    deferred += socket->port().deferrals();
-    connections += socket->refused_connections();
-    messages += socket->refused_messages();
-  }
+  const DeviceCounts counts = devices.counts();
+  named["rings.deferred"] = counts.rings_deferred;
+  named["vhost.refused_connections"] = counts.refused_connections;
+  named["vhost.refused_messages"] = counts.refused_messages;
+  named["kernel.missed"] = counts.frames_missed;
 }
 
 void add_sessions(const Workers& workers, unsigned external_addresses, Named& named) {
@@ -69,6 +62,7 @@ void add_sessions(const Workers& workers, unsigned external_addresses, Named& na
     const conntrack::Statistics statistics = worker.conntrack().statistics();
     named["sessions.active"] += statistics.active;
     named["sessions.created"] += statistics.created;
+    named["sessions.restored"] += statistics.restored;
     named["sessions.expired"] += statistics.expired;
     named["sessions.flushed"] += statistics.erased;
     named["sessions.early_dropped"] += statistics.early_dropped;
@@ -139,34 +133,28 @@ void add_uplink_client(const UplinkClient& uplink, Named& named) {
 
 }  // namespace
 
-PortTotals port_totals(const Workers& workers, PortIndex port) {
-  PortTotals totals;
-  for (const dataplane::Worker& worker : workers) {
-    const dataplane::PortCounters& counters = worker.counters().ports[port];
-    totals.rx_packets += counters.rx_packets.get();
-    totals.rx_bytes += counters.rx_bytes.get();
-    totals.tx_packets += counters.tx_packets.get();
-    totals.tx_bytes += counters.tx_bytes.get();
-    for (std::size_t i = 0; i < totals.drops.size(); ++i) totals.drops[i] += counters.drops[i].get();
-  }
-  return totals;
-}
-
 std::uint64_t active_sessions(const Workers& workers) {
   std::uint64_t active = 0;
   for (const dataplane::Worker& worker : workers) active += worker.conntrack().statistics().active;
   return active;
 }
 
+std::uint64_t sessions_at(const Workers& workers, conntrack::ExternalIndex external) {
+  std::uint64_t sessions = 0;
+  for (const dataplane::Worker& worker : workers) sessions += worker.conntrack().sessions_at(external);
+  return sessions;
+}
+
 std::map<std::string, std::uint64_t> all_counters(const CommandContext& at) {
   Named named;
   add_frames(at.workers, at.ports.size(), named);
   add_devices(at.devices, named);
-  add_sessions(at.workers, at.external_ports.address_count(), named);
+  add_sessions(at.workers, at.states.current().external_addresses->size(), named);
   add_neighbors(at.uplink, named);
   add_inside_neighbors(at.inside, named);
   add_dhcp(at.dhcp, named);
   if (at.uplink.client()) add_uplink_client(*at.uplink.client(), named);
+  named["sessions.departed"] = at.nat.sessions_ended();
   named["inject.dropped"] = at.injector.dropped();
   named["states.published"] = at.states.current().generation;
   named["states.owner_tables"] = at.tables.owner_tables_made();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/ids.h"
 #include "control/config/resolvers.h"
 
 namespace vmnat::config {
@@ -11,7 +12,7 @@ namespace {
 
 using net::to_string;
 
-constexpr std::size_t kMostPorts = VMNAT_MOST_PORTS;  // as DPDK was built
+constexpr std::size_t kMostDevices = VMNAT_MOST_PORTS;  // as DPDK was built
 
 void check_dataplane(const Dataplane& dataplane, Findings& findings) {
   Unique<unsigned> cpus("workers: CPU", findings);
@@ -86,27 +87,45 @@ void check_names(const Config& config, Findings& findings) {
   }
 }
 
-// DPDK numbers at most kMostPorts devices, the uplink among them. The first port beyond is named.
+bool is_dpdks(const NamedDevice& device) {
+  if (!device.is_given() || device.name.starts_with("net_vhost")) return false;
+  return device_kind(device.name) != DeviceKind::KernelInterface || device.driver == KernelDriver::Xdp;
+}
+
+// Sockets and kernel interfaces are driven here; DPDK numbers at most kMostDevices of its own, the uplink's among
+// them. The first port beyond is named.
 void check_port_count(const Config& config, Findings& findings) {
-  std::size_t devices = 1;
+  std::size_t ports = 1, devices = is_dpdks(config.uplink.device) ? 1 : 0;
   for (std::size_t n = 0; n < config.networks.size(); ++n)
-    for (std::size_t p = 0; p < config.networks[n].ports.size(); ++p)
-      if (++devices == kMostPorts + 1)
-        findings.complain_at(indexed(network_path(n) + ".ports", p) + ".name",
-                             "ports: DPDK has room for " + std::to_string(kMostPorts) +
-                                 " ports, the uplink among them; this one is too many");
+    for (std::size_t p = 0; p < config.networks[n].ports.size(); ++p) {
+      const std::string path = indexed(network_path(n) + ".ports", p) + ".name";
+      if (++ports == kMostPorts + 1)
+        findings.complain_at(
+            path, "ports: there is room for " + std::to_string(kMostPorts - 1) + "; this one is too many");
+      if (is_dpdks(config.networks[n].ports[p].device) && ++devices == kMostDevices + 1)
+        findings.complain_at(
+            path, "ports: DPDK has room for " + std::to_string(kMostDevices) +
+                      " devices, not counting sockets and kernel interfaces; this one is too many");
+    }
+}
+
+void check_network_count(const Config& config, Findings& findings) {
+  if (config.networks.size() > kMostNetworks)
+    findings.complain_at(
+        network_path(kMostNetworks) + ".name",
+        "networks: there is room for " + std::to_string(kMostNetworks) + "; this one is too many");
 }
 
 void check_devices_and_sockets(const Config& config, Findings& findings) {
   Unique<std::string> devices("device:", findings), sockets("vhost_user: socket", findings);
-  devices.add(config.uplink.device, "uplink.device", config.uplink.device);
+  devices.add(config.uplink.device.name, "uplink.device", config.uplink.device.name);
   for (std::size_t n = 0; n < config.networks.size(); ++n) {
     const Network& network = config.networks[n];
     for (std::size_t p = 0; p < network.ports.size(); ++p) {
       const VmPort& port = network.ports[p];
       const std::string path = indexed(network_path(n) + ".ports", p);
-      if (!port.device.empty()) findings.complain_at(path + ".mode", "mode: is for vhost_user ports");
-      devices.add(port.device, path + ".device", port.device);
+      if (port.device.is_given()) findings.complain_at(path + ".mode", "mode: is for vhost_user ports");
+      devices.add(port.device.name, path + ".device", port.device.name);
       sockets.add(port.vhost_user, path + ".vhost_user", port.vhost_user);
       if (port.vhost_user == config.control.socket)
         findings.complain_at(path + ".vhost_user",
@@ -183,6 +202,7 @@ void check_config(const Config& config, Findings& findings) {
   check_uplink(config.uplink, findings);
   check_names(config, findings);
   check_port_count(config, findings);
+  check_network_count(config, findings);
   check_devices_and_sockets(config, findings);
   check_macs(config, findings);
   check_exports(config, findings);

@@ -5,7 +5,7 @@ namespace vmnat::config {
 namespace {
 
 void fill_in(VmPort& port, const std::string& path, const Findings& findings) {
-  if (!findings.has(path + ".guard")) port.guard = port.device.empty() ? PortGuard::On : PortGuard::Off;
+  if (!findings.has(path + ".guard")) port.guard = port.device.is_given() ? PortGuard::Off : PortGuard::On;
   if (!findings.has(path + ".relay")) port.relay = port.guard == PortGuard::Off;
 }
 

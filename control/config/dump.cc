@@ -108,6 +108,14 @@ void write(Page& page, LineOr form, const std::optional<S>& section, const std::
   page.remark(path);
 }
 
+template <typename S, typename Form>
+void write(Emitter& out, const LineOrOnly<S, Form>& form, const S& section) {
+  if (form.is_short(section))
+    write_scalar(out, form.form, section.*form.member);
+  else
+    write_line(out, section);
+}
+
 template <typename S>
 void write(Page& page, Lines, const std::vector<S>& sections, const std::string& path) {
   if (sections.empty()) page.out() << YAML::Flow;

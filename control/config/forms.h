@@ -192,6 +192,25 @@ struct MapIfGiven {};  // std::optional: without the section there is no such th
 struct LineOr {        // std::optional, in a line; the word may stand for leaving it out
   std::string_view word;
 };
+
+// A section in a line, and a scalar that may stand for it where only `member` is not as by default.
+template <typename S, ScalarForm Form>
+struct LineOrOnly {
+  typename Form::Value S::*member;
+  Form form;
+
+  [[nodiscard]] bool is_given(const S& section) const { return !(section == S{}); }
+  [[nodiscard]] bool is_short(const S& section) const {
+    S only;
+    only.*member = section.*member;
+    return only == section;
+  }
+};
+template <typename S, ScalarForm Form>
+constexpr LineOrOnly<S, Form> line_or_only(typename Form::Value S::*member, Form form) {
+  return {member, form};
+}
+
 struct Lines {};  // std::vector, each element in a line
 struct Blocks {   // std::vector, each element over several lines
   std::string_view if_empty = {};
@@ -214,6 +233,8 @@ inline constexpr Scalar<net::L4Port> kL4Port{l4_port,
 inline constexpr Scalar<std::string> kName{identifier, R"({"$ref": "#/definitions/name"})", true};
 inline constexpr Scalar<std::string> kAnyText{any_text, R"({"type": "string", "minLength": 1})", true};
 inline constexpr Scalar<std::string> kDevice{device_name, R"({"type": "string", "minLength": 1})", true};
+inline constexpr Scalar<std::string> kInterface{
+    interface_name, R"({"type": "string", "minLength": 1, "maxLength": 15})", true};
 inline constexpr Scalar<std::string> kPath{absolute_path, R"({"type": "string", "pattern": "^/"})", true};
 inline constexpr Scalar<std::string> kSocketPath{
     socket_path, R"({"type": "string", "pattern": "^/", "maxLength": 107})", true};

@@ -32,25 +32,39 @@ inline constexpr auto kKeys<Dataplane> = std::tuple{
 };
 
 template <>
+inline constexpr auto kKeys<NamedDevice> = std::tuple{
+    key("interface", &NamedDevice::name, kInterface, "The kernel's name of it.", {.is_required = true}),
+    key("driver", &NamedDevice::driver, OneOf<KernelDriver>{},
+        "packet: packet sockets, which bear super-frames and partial checksums; xdp: DPDK's net_af_xdp, "
+        "faster for small frames alone; auto: packet."),
+};
+inline constexpr auto kNamedDevice = line_or_only(&NamedDevice::name, kDevice);
+
+template <>
 inline constexpr auto kKeys<Uplink> = std::tuple{
-    key("device", &Uplink::device, kDevice,
+    key("device", &Uplink::device, kNamedDevice,
         "A PCI address, a kernel interface, or DPDK devargs; \"net_vhost0,iface=/run/up.sock\" is a "
-        "vhost-user "
-        "socket.",
+        "vhost-user socket. A kernel interface also as {interface: eth0, driver: xdp}.",
         {.example = "0000:3b:00.0", .is_required = true}),
     key("address", &Uplink::address, unless("dhcp", kPrefix),
         "This gateway's address on the outside with its prefix length, or dhcp: until a lease comes, and "
         "when it is "
         "over, nothing is forwarded.",
-        {.example = "203.0.113.2/24", .is_required = true}),
+        {.example = "203.0.113.2/24",
+         .is_required = true,
+         .is_live = true,
+         .needs_restart =
+             [](const Uplink& running, const Uplink& wanted) {
+               return running.address.has_value() != wanted.address.has_value();
+             }}),
     key("gateway", &Uplink::gateway, if_given(kAddress),
         "The next hop, beyond the address's network only if that is a /31 or /32; required unless address is "
         "dhcp, "
         "which also tells the gateway.",
-        {.example = "203.0.113.1"}),
+        {.example = "203.0.113.1", .is_live = true}),
     key("mac", &Uplink::mac, unless("auto", kMac), "The uplink's MAC address; auto: the device's own.",
         {.example = "52:54:00:00:00:01"}),
-    key("mtu", &Uplink::mtu, kMtu, "The largest IP packet; a lease may lower it."),
+    key("mtu", &Uplink::mtu, kMtu, "The largest IP packet; a lease may lower it.", {.is_live = true}),
     key("queues", &Uplink::queues, unless("auto", kQueues),
         "Receive queues; auto: as many as suit the workers.", {.example = "2"}),
 };
@@ -59,6 +73,9 @@ template <>
 inline constexpr auto kKeys<Conntrack> = std::tuple{
     key("sessions", &Conntrack::sessions, within<std::uint32_t>(1024, 1u << 28),
         "Sessions that fit, over all workers."),
+    key("survive_restart", &Conntrack::survive_restart, kBoolean,
+        "Sessions go on after a restart, an upgrade or a crash: their records are kept in memory that is a "
+        "file's."),
 };
 
 template <>

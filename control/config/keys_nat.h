@@ -54,21 +54,22 @@ inline constexpr auto kKeys<Nat> = std::tuple{
     key("addresses", &Nat::addresses,
         list(kAddressRange, {.word = "uplink", .if_empty = "at least one is needed (or 'uplink')"}),
         "External addresses, single or a-b; uplink: the uplink's own (masquerade).",
-        {.example = "[203.0.113.2, 203.0.113.16-203.0.113.23]", .element = "pool address"}),
+        {.example = "[203.0.113.2, 203.0.113.16-203.0.113.23]", .is_live = true, .element = "pool address"}),
     key("drain", &Nat::drain, list(kAddressRange),
         "External addresses that no new session gets, in any network: existing ones run out, and a mapping "
         "serves its endpoint until its last session ends.",
-        {.example = "[203.0.113.16]", .is_planned = true, .element = "drain of pool address"}),
+        {.example = "[203.0.113.16]", .is_live = true, .element = "drain of pool address"}),
     key("ports", &Nat::ports, Scalar<PortRange>{unprivileged_ports, kPortRange.json},
-        "External ports given to VMs, within 1024-65535."),
+        "External ports given to VMs, within 1024-65535.", {.is_live = true}),
     key("reserved_ports", &Nat::reserved_ports, list(kPortRange),
         "Ports of these that are never given, single or a-b.",
-        {.example = "[5060, 6000-6063]", .element = "reserved port"}),
+        {.example = "[5060, 6000-6063]", .is_live = true, .element = "reserved port"}),
     key("mapping", &Nat::mapping, OneOf<Mapping>{},
         "RFC 4787 section 4.1: endpoint-independent or endpoint-dependent.", {.is_live = true}),
     key("filtering", &Nat::filtering, OneOf<Filtering>{},
         "Who may answer (RFC 4787 section 5): address-and-port-dependent, address-dependent or "
-        "endpoint-independent."),
+        "endpoint-independent.",
+        {.is_live = true}),
     key("overload", &Nat::overload, kBoolean, "Go on by remote endpoint when an address has no free port.",
         {.is_live = true}),
     key("tcp_mid_stream", &Nat::tcp_mid_stream, OneOf<TcpMidStream>{},
@@ -90,7 +91,7 @@ inline constexpr auto kKeys<Nat> = std::tuple{
     key("forwards", &Nat::forwards, Lines{},
         "From outside to a VM. What the VM opens from `to` leaves by the forward, by the first one of "
         "several.",
-        {.example = "[{protocol: tcp, address: all, port: 8080, to: 192.168.122.10:80}]"}),
+        {.example = "[{protocol: tcp, address: all, port: 8080, to: 192.168.122.10:80}]", .is_live = true}),
 };
 
 }  // namespace vmnat::config

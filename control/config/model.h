@@ -49,7 +49,8 @@ struct PortRange {
 enum class Hugepages { Auto, Required, Off };
 enum class Idle { Adaptive, Poll };  // what a worker does when nothing comes: sleeps, or polls on
 enum class Forward { Nat, None };
-enum class VhostMode { Client, Server };  // Client: QEMU listens on the socket; Server: vmnatd does
+enum class KernelDriver { Auto, Packet, Xdp };  // of a kernel interface; Auto: Packet
+enum class VhostMode { Client, Server };        // Client: QEMU listens on the socket; Server: vmnatd does
 enum class Mapping { EndpointIndependent, EndpointDependent };  // RFC 4787 section 4.1
 enum class Filtering {
   EndpointIndependent,
@@ -73,8 +74,16 @@ struct Dataplane {
   bool operator==(const Dataplane&) const = default;
 };
 
+// A device as the file names it.
+struct NamedDevice {
+  std::string name;                          // PCI address, kernel interface or DPDK devargs; empty: none
+  KernelDriver driver = KernelDriver::Auto;  // of a kernel interface; else nothing
+  [[nodiscard]] bool is_given() const { return !name.empty(); }
+  bool operator==(const NamedDevice&) const = default;
+};
+
 struct Uplink {
-  std::string device;
+  NamedDevice device;
   std::optional<net::Ipv4Prefix> address;  // nothing: from DHCP, and so is the gateway
   std::optional<net::Ipv4Addr> gateway;
   std::optional<net::MacAddr> mac;  // nothing: the device's own
@@ -86,11 +95,11 @@ struct Uplink {
 // Is a VM held against the addresses that its port owns?
 enum class PortGuard { On, Off };
 
-// A port that a VM is on: exactly one of `vhost_user` (a socket's path) and `device` is not empty.
+// A port that a VM is on: exactly one of `vhost_user` (a socket's path) and `device` is given.
 struct VmPort {
   std::string name;
   std::string vhost_user;
-  std::string device;
+  NamedDevice device;
   VhostMode mode = VhostMode::Client;
   unsigned queues = 1;
   std::optional<net::MacAddr> mac;       // the VM's; nothing: any
@@ -217,6 +226,7 @@ struct Network {
 
 struct Conntrack {
   std::uint32_t sessions = 1u << 20;  // over all workers
+  bool survive_restart = true;
   bool operator==(const Conntrack&) const = default;
 };
 struct Control {

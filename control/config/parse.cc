@@ -51,6 +51,15 @@ void read(Section& section, std::string_view name, LineOr form, std::optional<S>
   if (S value; section.section(name, value, read_keys<S>, form.word)) into = std::move(value);
 }
 
+template <typename S, typename Form>
+void read(Section& section, std::string_view name, const LineOrOnly<S, Form>& form, S& into) {
+  if (section.is_map(name))
+    section.section(name, into, read_keys<S>);
+  else
+    section.scalar(name,
+                   [&](std::string_view text) { return read_text(form.form, text, into.*form.member); });
+}
+
 template <typename S>
 void read(Section& section, std::string_view name, Lines, std::vector<S>& into) {
   section.sections(name, into, read_keys<S>);

@@ -104,6 +104,7 @@ template <typename S, typename T, typename Form>
 void describe_key(Page& page, const Key<S, T, Form>& key, std::size_t depth) {
   page.comment(std::string{key.name} + ": " + element_sentence(key) + default_sentence(key), depth);
   if constexpr (std::is_same_v<Form, Lines>) describe_keys<typename T::value_type>(page, depth + 1);
+  if constexpr (requires { key.form.is_short(defaults<T>()); }) describe_keys<T>(page, depth + 1);
 }
 
 template <typename S>
@@ -129,6 +130,9 @@ void add_key(Page& page, const Key<S, T, Form>& key) {
     if constexpr (std::is_same_v<T, std::string>)
       if (value.empty()) value = R"("")";
     add_value(page, key, value);
+  } else if constexpr (requires { key.form.is_short(defaults<T>()); }) {
+    describe_keys<T>(page, 1);
+    add_value(page, key, R"("")");
   } else if constexpr (requires { key.form.traits.word; }) {
     add_value(page, key, key.form.traits.word.empty() ? "[]" : std::string{key.form.traits.word});
   } else if constexpr (std::is_same_v<Form, Lines>) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Both functions walk the rows of keys_*.h: whether a key is live, and how its value reads, stands there.
+// compare() walks the rows of keys_*.h: whether a key is live, and how its value reads, stands there.
 #include "control/config/reload.h"
 
 #include <algorithm>
@@ -112,8 +112,9 @@ std::string ports_of(const Network& network) {
   return fmt::format("{} port{}", network.ports.size(), network.ports.size() == 1 ? "" : "s");
 }
 
-bool same_names(const std::vector<Network>& running, const std::vector<Network>& wanted) {
-  return std::ranges::equal(running, wanted, {}, &Network::name, &Network::name);
+const Network* find_network(const std::vector<Network>& networks, const std::string& name) {
+  const auto found = std::ranges::find(networks, name, &Network::name);
+  return found == networks.end() ? nullptr : &*found;
 }
 
 // Networks are told apart by their names; those that are in both configurations, key by key.
@@ -122,15 +123,15 @@ void compare_key(const Key<S, std::vector<Network>, Blocks>& key, const std::vec
                  const std::vector<Network>& wanted, const Place& at, Changes& changes) {
   Sentences sentences;
   for (const Network& network : running)
-    if (std::ranges::find(wanted, network.name, &Network::name) == wanted.end())
+    if (find_network(wanted, network.name) == nullptr)
       sentences.push_back(fmt::format("network {} removed ({})", network.name, ports_of(network)));
   for (const Network& network : wanted)
-    if (std::ranges::find(running, network.name, &Network::name) == running.end())
+    if (find_network(running, network.name) == nullptr)
       sentences.push_back(fmt::format("network {} added ({})", network.name, ports_of(network)));
-  if (!same_names(running, wanted))
+  if (!std::ranges::equal(running, wanted, {}, &Network::name, &Network::name))
     tell(changes, key.traits.is_live, at.key(key.name), or_order(std::move(sentences), at.subject(key.name)));
   for (const Network& network : wanted)
-    if (const auto was = std::ranges::find(running, network.name, &Network::name); was != running.end())
+    if (const Network* const was = find_network(running, network.name))
       compare_keys(*was, network, {.network = network.name, .section = ""}, changes);
 }
 
@@ -147,51 +148,12 @@ void compare_keys(const S& running, const S& wanted, const Place& at, Changes& c
   });
 }
 
-template <typename S>
-void adopt_keys(S& running, const S& wanted);
-
-template <typename S, typename T, typename Form>
-void adopt_key(const Key<S, T, Form>& key, T& running, const T& wanted) {
-  if (key.traits.is_live) running = wanted;
-}
-
-template <typename S, typename T>
-void adopt_key(const Key<S, T, Map>&, T& running, const T& wanted) {
-  adopt_keys(running, wanted);
-}
-
-template <typename S, typename T>
-void adopt_key(const Key<S, std::optional<T>, MapIfGiven>& key, std::optional<T>& running,
-               const std::optional<T>& wanted) {
-  if (running && wanted) return adopt_keys(*running, *wanted);
-  if (key.traits.is_live) running = wanted;
-}
-
-template <typename S>
-void adopt_key(const Key<S, std::vector<Network>, Blocks>&, std::vector<Network>& running,
-               const std::vector<Network>& wanted) {
-  if (!same_names(running, wanted)) {
-    running = wanted;
-    return;
-  }
-  for (std::size_t i = 0; i < running.size(); ++i) adopt_keys(running[i], wanted[i]);
-}
-
-template <typename S>
-void adopt_keys(S& running, const S& wanted) {
-  for_each_key<S>([&](const auto& key) { adopt_key(key, running.*key.member, wanted.*key.member); });
-}
-
 }  // namespace
 
 Changes compare(const Config& running, const Config& wanted) {
   Changes changes;
   compare_keys(running, wanted, {}, changes);
   return changes;
-}
-
-void adopt_live(Config& running, const Config& wanted) {
-  adopt_keys(running, wanted);
 }
 
 std::string restart_sentence(const std::vector<std::string>& keys) {

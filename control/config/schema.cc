@@ -76,6 +76,10 @@ template <typename T>
 Json schema_of(LineOr form) {
   return word_or(form.word, section_schema<typename T::value_type>());
 }
+template <typename T, typename Form>
+Json schema_of(const LineOrOnly<T, Form>& form) {
+  return {{"anyOf", {schema_of<typename Form::Value>(form.form), section_schema<T>()}}};
+}
 template <typename T>
 Json schema_of(Lines) {
   return {{"type", "array"}, {"items", section_schema<typename T::value_type>()}};

@@ -54,6 +54,10 @@ class Section {
   [[nodiscard]] std::string path_of(std::string_view key) const;
   // Is the key in the file, well written or not? Makes the key known.
   bool given(std::string_view key) { return find(key) != nullptr; }
+  bool is_map(std::string_view key) {
+    const Node* const value = find(key);
+    return value != nullptr && value->kind == Node::Kind::Map;
+  }
   void miss(std::string_view key) { findings_.miss(key, path_, at()); }
 
   // Takes in a scalar's text; answers what is wrong with it, or nothing.

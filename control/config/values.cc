@@ -17,6 +17,16 @@ bool is_alphanumeric(char c) {
   return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
+bool has_space(std::string_view text) {
+  return std::any_of(text.begin(), text.end(), [](char c) { return c >= 0 && c <= ' '; });
+}
+// As the kernel takes it (dev_valid_name).
+bool may_be_interface(std::string_view text) {
+  constexpr std::size_t kLongest = 15;  // IFNAMSIZ less the final NUL
+  return !text.empty() && text.size() <= kLongest && text.find('/') == std::string_view::npos &&
+         text != "." && text != "..";
+}
+
 // Takes the digits at the front of `text` as a number; nothing when there are none or too many.
 std::optional<std::uint64_t> take_digits(std::string_view& text) {
   std::uint64_t value = 0;
@@ -177,14 +187,16 @@ Parsed<std::string> socket_path(std::string_view text) {
 }
 
 Parsed<std::string> device_name(std::string_view text) {
-  constexpr std::size_t kLongestInterface = 15;  // IFNAMSIZ less the final NUL
-  const bool has_space = std::any_of(text.begin(), text.end(), [](char c) { return c >= 0 && c <= ' '; });
   const bool is_interface = device_kind(text) == DeviceKind::KernelInterface;
-  const bool bad_interface = text.size() > kLongestInterface || text.find('/') != std::string_view::npos ||
-                             text == "." || text == "..";
-  if (text.empty() || has_space || (is_interface && bad_interface))
+  if (text.empty() || has_space(text) || (is_interface && !may_be_interface(text)))
     return is_not(text,
                   "a device (a PCI address, a kernel interface of at most 15 characters, or DPDK devargs)");
+  return std::string{text};
+}
+
+Parsed<std::string> interface_name(std::string_view text) {
+  if (has_space(text) || device_kind(text) != DeviceKind::KernelInterface || !may_be_interface(text))
+    return is_not(text, "a kernel interface (a name of at most 15 characters, as `ip link` lists it)");
   return std::string{text};
 }
 

@@ -52,10 +52,11 @@ Parsed<std::string> domain_name(std::string_view text);  // RFC 1123 section 2.1
 Parsed<std::string> domain_or_none(std::string_view text);
 Parsed<std::string> host_name(std::string_view text);  // one label of it; at most 63
 Parsed<std::string> absolute_path(std::string_view text);
-Parsed<std::string> socket_path(std::string_view text);  // what fits in sockaddr_un: 107 bytes
-Parsed<std::string> device_name(std::string_view text);  // PCI address, kernel interface or DPDK devargs
-Parsed<std::string> hex_bytes(std::string_view text);    // "0a0b" is two bytes
-Parsed<std::string> option_text(std::string_view text);  // what a DHCP option can hold: 1 to 255 bytes
+Parsed<std::string> socket_path(std::string_view text);     // what fits in sockaddr_un: 107 bytes
+Parsed<std::string> device_name(std::string_view text);     // PCI address, kernel interface or DPDK devargs
+Parsed<std::string> interface_name(std::string_view text);  // a kernel interface
+Parsed<std::string> hex_bytes(std::string_view text);       // "0a0b" is two bytes
+Parsed<std::string> option_text(std::string_view text);     // what a DHCP option can hold: 1 to 255 bytes
 Parsed<std::string> option_bytes(std::string_view text);
 std::string hex_text(const std::string& bytes);  // the inverse of hex_bytes
 

@@ -31,6 +31,10 @@ constexpr auto words_of(Identity) {
 constexpr auto words_of(Forward) {
   return std::to_array<Word<Forward>>({{Forward::Nat, "nat"}, {Forward::None, "none"}});
 }
+constexpr auto words_of(KernelDriver) {
+  return std::to_array<Word<KernelDriver>>(
+      {{KernelDriver::Auto, "auto"}, {KernelDriver::Packet, "packet"}, {KernelDriver::Xdp, "xdp"}});
+}
 constexpr auto words_of(VhostMode) {
   return std::to_array<Word<VhostMode>>({{VhostMode::Client, "client"}, {VhostMode::Server, "server"}});
 }

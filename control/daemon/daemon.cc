@@ -29,14 +29,15 @@ constexpr std::chrono::milliseconds kPopulating{2};
 Daemon::Daemon(Configuration& configuration, Gateway& gateway)
     : configuration_(configuration),
       config_(configuration.in_effect()),
+      gateway_(gateway),
       workers_(gateway.workers()),
       stop_signals_(io_, SIGTERM, SIGINT),
       hangup_signal_(io_, SIGHUP),
       timer_(io_),
       doorbell_(gateway.control_doorbell()),
       rings_(io_),
-      slow_path_(config_, gateway),
-      exhaustion_(config_, gateway.ports()),
+      slow_path_(gateway),
+      exhaustion_(gateway.config(), gateway.ports()),
       resolvers_(config_),
       table_pages_(workers_.tables()) {}
 
@@ -52,23 +53,27 @@ Result<std::unique_ptr<Daemon>> Daemon::create(Configuration& configuration, con
 
 CommandContext Daemon::context_for_commands(const EalPlan& eal, Gateway& gateway) {
   return {.config = config_,
+          .numbered = gateway.config(),
           .configuration = configuration_,
           .eal = eal,
           .ports = gateway.ports(),
+          .totals_before = gateway.totals_before(),
           .devices = gateway.devices(),
           .steering = gateway.steering(),
-          .external_ports = gateway.external_ports(),
           .states = gateway.states(),
           .workers = gateway.workers(),
           .flush_turns = gateway.flush_turns(),
+          .session_keeper = gateway.session_keeper(),
           .dhcp = slow_path_.dhcp(),
           .uplink = slow_path_.uplink(),
           .inside = slow_path_.inside(),
           .tables = slow_path_.tables(),
           .injector = slow_path_.injector(),
+          .nat = slow_path_.nat(),
           .resolvers = resolvers_,
           .reload = [this] { return reload(); },
           .edit = [this](const EditRequest& request) { return edit(request); },
+          .is_change_under_way = [this] { return slow_path_.is_change_under_way(); },
           .started = std::chrono::steady_clock::now()};
 }
 
@@ -92,9 +97,17 @@ void Daemon::run() {
 void Daemon::wait_for_hangup() {
   hangup_signal_.async_wait([this](const boost::system::error_code& error, int) {
     if (error) return;
-    reload();
+    wants_reload_ = true;
+    reload_if_wanted();
     wait_for_hangup();
   });
+}
+
+// One change at a time: SIGHUP comes when it likes.
+void Daemon::reload_if_wanted() {
+  if (!wants_reload_ || slow_path_.is_change_under_way()) return;
+  wants_reload_ = false;
+  reload();
 }
 
 Result<std::vector<std::string>> Daemon::reload() {
@@ -133,11 +146,23 @@ Result<std::vector<std::string>> Daemon::carry_out(Result<Proposal> proposal) {
   return changed;
 }
 
+// All or nothing: what the gateway cannot have, control does not take over either.
 Result<std::vector<std::string>> Daemon::change_to(const config::Config& wanted) {
   Changes changes = compare(config_, wanted);
   if (!changes.restart.empty()) return tl::unexpected(Error{"", restart_sentence(changes.restart)});
-  adopt_live(config_, wanted);
-  if (!changes.live.empty()) slow_path_.follow_configuration(std::chrono::steady_clock::now());
+  if (changes.live.empty()) return std::move(changes.live);
+  auto next = gateway_.plan(wanted);
+  if (!next) return tl::unexpected(next.error());
+  if (const auto possible = slow_path_.plan_change(next->config); !possible)
+    return tl::unexpected(possible.error());
+  const auto change = gateway_.reconfigure(*std::move(next));
+  if (!change) {
+    slow_path_.publish_anew();
+    return tl::unexpected(change.error());
+  }
+  config_ = wanted;
+  slow_path_.follow_configuration(*change, std::chrono::steady_clock::now(),
+                                  std::chrono::system_clock::now());
   return std::move(changes.live);
 }
 
@@ -145,6 +170,8 @@ void Daemon::tick() {
   const SteadyTime now = std::chrono::steady_clock::now();
   if (is_resting_) doorbell_.listen();  // the look that has to follow is all below
   slow_path_.poll(now, std::chrono::system_clock::now());
+  gateway_.advance(now);
+  reload_if_wanted();
   if (now >= next_second_) {
     next_second_ = now + std::chrono::seconds(1);
     follow_resolvers(now);
@@ -189,7 +216,10 @@ void Daemon::wait_for_doorbell() {
 
 // While a lease is waited for, what it will name is not known.
 void Daemon::follow_resolvers(SteadyTime now) {
-  if (resolvers_.look(now)) slow_path_.dhcp().reconfigure();
+  if (resolvers_.look(now)) {
+    gateway_.take_over(config_);
+    slow_path_.dhcp().reconfigure();
+  }
   if (slow_path_.uplink().is_waiting_for_lease()) return;
   resolvers_.tell(resolver_problem(config_, slow_path_.uplink().resolvers_of_lease()));
 }

@@ -38,6 +38,7 @@ class Daemon {
   Result<std::vector<std::string>> reload();
   Result<std::vector<std::string>> edit(const EditRequest& request);
   Result<std::vector<std::string>> carry_out(Result<Proposal> proposal);
+  void reload_if_wanted();
   // The one way to another configuration: the workers are told of all of it, or of nothing.
   Result<std::vector<std::string>> change_to(const config::Config& wanted);
   void tick();
@@ -48,6 +49,7 @@ class Daemon {
 
   Configuration& configuration_;
   config::Config& config_;  // what is in effect
+  Gateway& gateway_;
   Workers& workers_;
   boost::asio::io_context io_;
   boost::asio::signal_set stop_signals_, hangup_signal_;
@@ -59,6 +61,7 @@ class Daemon {
   ResolverWatch resolvers_;
   TablePages table_pages_;
   std::unique_ptr<admin::Server> admin_;
+  bool wants_reload_ = false;      // by SIGHUP
   bool is_resting_ = false;        // between this tick and the last one, and until the next
   std::uint64_t busy_cycles_ = 0;  // of the workers, at the last tick
   SteadyTime next_second_{};

@@ -57,10 +57,6 @@ struct VhostPlan {
   unsigned queues = 1;
 };
 
-bool asks_for_vhost(const DeviceRequest& request) {
-  return !request.vhost_user.empty() || request.device.starts_with("net_vhost");
-}
-
 // "net_vhost0,iface=/run/x,queues=2,client=1", as DPDK's own driver of that name takes it.
 Result<VhostPlan> vhost_plan_of_devargs(const DeviceRequest& request) {
   VhostPlan plan;
@@ -108,6 +104,8 @@ Result<std::uint16_t> create_port(const DeviceRequest& request, const Plan& plan
   std::uint16_t port_id = 0;
   if (plan.kind == "pci") {
     if (rte_eth_dev_get_port_by_name(name.c_str(), &port_id) == 0) return port_id;
+    const bool is_there = rte_dev_probe(plan.devargs.c_str()) == 0;  // since the start, or closed meanwhile
+    if (is_there && rte_eth_dev_get_port_by_name(name.c_str(), &port_id) == 0) return port_id;
     return failure(request, fmt::format("DPDK does not drive {}; bind it: driverctl set-override {} vfio-pci",
                                         name, name));
   }
@@ -134,8 +132,10 @@ unsigned buffer_bytes(std::uint16_t mtu) {
 
 Result<Device> Device::open(const DeviceRequest& request, std::span<rte_mempool* const> pools,
                             const KernelLinks* links) {
-  if (asks_for_vhost(request)) return open_vhost(request);
-  if (request.is_kernel_interface()) return open_interface(request, *links);
+  if (request.is_vhost()) return open_vhost(request);
+  if (request.is_kernel_interface())
+    return request.driver == config::KernelDriver::Xdp ? open_xdp(request, pools, *links)
+                                                       : open_interface(request, *links);
   const Plan plan = plan_device(request);
   const auto port_id = create_port(request, plan);
   if (!port_id) return tl::unexpected(port_id.error());
@@ -186,6 +186,26 @@ Result<Device> Device::open_interface(const DeviceRequest& request, const Kernel
   return device;
 }
 
+Result<Device> Device::open_xdp(const DeviceRequest& request, std::span<rte_mempool* const> pools,
+                                const KernelLinks& links) {
+  for (const rte_mempool* pool : pools)
+    if (auto why = xdp_refusal_of_pool(*pool); !why.empty()) return failure(request, std::move(why));
+  auto opened = XdpInterface::open({.name = request.name,
+                                    .interface = request.device,
+                                    .queues = request.queues,
+                                    .fewer_queues_will_do = request.fewer_queues_will_do,
+                                    .is_promiscuous = request.promiscuous == Promiscuous::Yes},
+                                   links);
+  if (!opened) return tl::unexpected(opened.error());
+  const auto port_id = create_port(request, {(*opened)->devargs(request.number), "xdp"});
+  if (!port_id) return tl::unexpected(port_id.error());
+  Device device(*port_id, "xdp");
+  device.xdp_ = std::move(*opened);
+  device.numa_node_ = numa_node_of_device(request.device);
+  if (auto started = device.start(request, pools); !started) return tl::unexpected(started.error());
+  return device;
+}
+
 Result<void> Device::start(const DeviceRequest& request, std::span<rte_mempool* const> pools) {
   rte_eth_dev_info info{};
   if (const int status = rte_eth_dev_info_get(port_id_, &info); status != 0)
@@ -198,14 +218,16 @@ Result<void> Device::start(const DeviceRequest& request, std::span<rte_mempool* 
   if (!done) return done;
   if (const int status = rte_eth_dev_start(port_id_); status != 0)
     return failure(request, "cannot be started: " + error_text(status));
-  return request.promiscuous == Promiscuous::Yes ? receive_for_others(request) : Result<void>{};
+  const bool is_left_to_us = request.promiscuous == Promiscuous::Yes && xdp_ == nullptr;
+  return is_left_to_us ? receive_for_others(request) : Result<void>{};
 }
 
 Result<void> Device::choose_queues(const DeviceRequest& request, const rte_eth_dev_info& info) {
   const unsigned most = std::min(info.max_rx_queues, info.max_tx_queues);
   if (request.queues > most && !request.fewer_queues_will_do)
     return failure(request, too_few_queues(most, request.queues));
-  queues_ = static_cast<std::uint16_t>(std::min(request.queues, most));
+  // Of an interface that XDP takes frames from, all channels.
+  queues_ = static_cast<std::uint16_t>(xdp_ == nullptr ? std::min(request.queues, most) : most);
   return {};
 }
 
@@ -221,6 +243,7 @@ Result<void> Device::configure(const DeviceRequest& request, const rte_eth_dev_i
   }
   if (const int status = rte_eth_dev_configure(port_id_, queues_, queues_, &conf); status != 0)
     return failure(request, "cannot be configured: " + error_text(status));
+  if (xdp_ != nullptr) return {};  // the interface's MTU is the administrator's
   const int status = rte_eth_dev_set_mtu(port_id_, request.mtu);
   if (status != 0 && status != -ENOTSUP)
     return failure(request, fmt::format("does not take an MTU of {}: {}", request.mtu, error_text(status)));
@@ -259,6 +282,7 @@ Device::Device(Device&& other) noexcept
       numa_node_(other.numa_node_),
       vhost_(std::move(other.vhost_)),
       interface_(std::move(other.interface_)),
+      xdp_(std::move(other.xdp_)),
       vhost_mac_(other.vhost_mac_) {}
 
 Device::~Device() {
@@ -293,13 +317,20 @@ dataplane::Offloads Device::offloads() const {
   return {.checksums = checksums,
           .tcp4_segments = segments,
           .tcp6_segments = segments,
+          .prefers_segments = kind_ == "pci",
           .least_segment = kLeastSegment,
           .most_buffers = most_buffers_};
+}
+
+std::uint16_t Device::mtu() const {
+  if (interface_ != nullptr) return interface_->mtu();
+  return xdp_ == nullptr ? UINT16_MAX : xdp_->mtu();
 }
 
 bool Device::is_up() const {
   if (vhost_ != nullptr) return vhost_->port().has_guest();
   if (interface_ != nullptr) return interface_->is_up();
+  if (xdp_ != nullptr) return xdp_->is_up();
   rte_eth_link link{};
   return rte_eth_link_get_nowait(port_id_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Device: what the configuration names, brought up: a vhost-user socket, a kernel interface, or a DPDK port by PCI
-// address or by devargs. net_vhost in devargs is a vhost-user socket, too.
+// address or by devargs. net_vhost in devargs is a vhost-user socket, too, and a kernel interface may be DPDK's
+// port (`driver: xdp`).
 //
 // Failing to open one is answered with a sentence that says what to do.
 #pragma once
@@ -12,6 +13,7 @@
 #include "control/devices/kernel_interface.h"
 #include "control/devices/numa.h"
 #include "control/devices/vhost_socket.h"
+#include "control/devices/xdp_interface.h"
 #include "control/plan/device_requests.h"
 #include "control/result.h"
 #include "control/system/kernel_links.h"
@@ -48,6 +50,7 @@ class Device {
   // After the kernel has told of its interfaces.
   void follow_kernel() {
     if (interface_ != nullptr) interface_->follow();
+    if (xdp_ != nullptr) xdp_->follow();
   }
   [[nodiscard]] bool is_dpdk() const { return port_id_ != kNone; }
   [[nodiscard]] std::uint16_t port_id() const { return port_id_; }  // DPDK's
@@ -63,18 +66,22 @@ class Device {
   // Changes when it has gone and come back, however fast.
   [[nodiscard]] std::uint32_t openings() const { return interface_ == nullptr ? 0 : interface_->openings(); }
   // The largest IP packet that it bears now, where it is not ours to say.
-  [[nodiscard]] std::uint16_t mtu() const { return interface_ == nullptr ? UINT16_MAX : interface_->mtu(); }
+  [[nodiscard]] std::uint16_t mtu() const;
   // nullptr of another kind.
   [[nodiscard]] const VhostSocket* vhost() const { return vhost_.get(); }
   [[nodiscard]] KernelInterface* interface() { return interface_.get(); }
   [[nodiscard]] const KernelInterface* interface() const { return interface_.get(); }
-  [[nodiscard]] int numa_node() const { return numa_node_; }       // kNoNode: not known, or none
-  [[nodiscard]] const std::string& kind() const { return kind_; }  // "vhost-user", "kernel", "pci", "devargs"
+  [[nodiscard]] int numa_node() const { return numa_node_; }  // kNoNode: not known, or none
+  [[nodiscard]] const std::string& kind() const {
+    return kind_;
+  }  // "vhost-user", "kernel", "xdp", "pci", "devargs"
 
  private:
   Device(std::uint16_t port_id, std::string kind) : port_id_(port_id), kind_(std::move(kind)) {}
   static Result<Device> open_vhost(const DeviceRequest& request);
   static Result<Device> open_interface(const DeviceRequest& request, const KernelLinks& links);
+  static Result<Device> open_xdp(const DeviceRequest& request, std::span<rte_mempool* const> pools,
+                                 const KernelLinks& links);
   Result<void> start(const DeviceRequest& request, std::span<rte_mempool* const> pools);
   Result<void> choose_queues(const DeviceRequest& request, const rte_eth_dev_info& info);
   Result<void> configure(const DeviceRequest& request, const rte_eth_dev_info& info);
@@ -90,6 +97,7 @@ class Device {
   int numa_node_ = kNoNode;
   std::unique_ptr<VhostSocket> vhost_;          // instead of a DPDK port
   std::unique_ptr<KernelInterface> interface_;  // likewise
+  std::unique_ptr<XdpInterface> xdp_;           // what the DPDK port drives
   net::MacAddr vhost_mac_{};
 };
 

@@ -3,7 +3,17 @@
 
 namespace vmnat::control {
 
-Result<void> Devices::open(const DeviceRequest& request, std::span<rte_mempool* const> pools) {
+void DeviceCounts::add(Device& device) {
+  if (device.interface() != nullptr) frames_missed += device.interface()->frames_missed();
+  const VhostSocket* const socket = device.vhost();
+  if (socket == nullptr) return;
+  rings_deferred += socket->port().deferrals();
+  refused_connections += socket->refused_connections();
+  refused_messages += socket->refused_messages();
+}
+
+Result<std::unique_ptr<Device>> Devices::open(const DeviceRequest& request,
+                                              std::span<rte_mempool* const> pools) {
   if (links_ == nullptr && request.is_kernel_interface()) {
     auto links = KernelLinks::open();
     if (!links) return tl::unexpected(links.error());
@@ -11,13 +21,31 @@ Result<void> Devices::open(const DeviceRequest& request, std::span<rte_mempool* 
   }
   auto device = Device::open(request, pools, links_.get());
   if (!device) return tl::unexpected(device.error());
-  devices_.push_back(std::move(*device));
-  return {};
+  return std::make_unique<Device>(std::move(*device));
+}
+
+void Devices::put(PortIndex port, std::unique_ptr<Device> device) {
+  if (port >= devices_.size()) devices_.resize(port + 1u);
+  devices_[port] = std::move(device);
+}
+
+void Devices::close(PortIndex port) {
+  if (find(port) == nullptr) return;
+  closed_.add(*devices_[port]);
+  devices_[port].reset();
 }
 
 void Devices::follow_kernel() {
   if (links_ == nullptr || !links_->follow()) return;
-  for (Device& device : devices_) device.follow_kernel();
+  for (const auto& device : devices_)
+    if (device != nullptr) device->follow_kernel();
+}
+
+DeviceCounts Devices::counts() {
+  DeviceCounts counts = closed_;
+  for (const auto& device : devices_)
+    if (device != nullptr) counts.add(*device);
+  return counts;
 }
 
 }  // namespace vmnat::control

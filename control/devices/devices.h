@@ -11,24 +11,39 @@
 
 namespace vmnat::control {
 
+// Of all devices that there are and were.
+struct DeviceCounts {
+  std::uint64_t rings_deferred = 0, refused_connections = 0, refused_messages = 0, frames_missed = 0;
+  void add(Device& device);
+};
+
 class Devices {
  public:
-  // Opens one device more, as the next port's. The kernel's interfaces are looked at once one is asked for.
-  Result<void> open(const DeviceRequest& request, std::span<rte_mempool* const> pools);
+  // Opens one device more, for a port. The kernel's interfaces are looked at once one is asked for.
+  Result<std::unique_ptr<Device>> open(const DeviceRequest& request, std::span<rte_mempool* const> pools);
+  // The port has it from now on.
+  void put(PortIndex port, std::unique_ptr<Device> device);
+  // No worker uses the port's any more: stops and removes it.
+  void close(PortIndex port);
   // Takes in what the kernel has told of its interfaces meanwhile.
   void follow_kernel();
 
-  [[nodiscard]] std::size_t size() const { return devices_.size(); }
-  Device& operator[](std::size_t port) { return devices_[port]; }
-  const Device& operator[](std::size_t port) const { return devices_[port]; }
-  [[nodiscard]] auto begin() { return devices_.begin(); }
-  [[nodiscard]] auto end() { return devices_.end(); }
-  [[nodiscard]] auto begin() const { return devices_.begin(); }
-  [[nodiscard]] auto end() const { return devices_.end(); }
+  // nullptr: the port has none.
+  [[nodiscard]] Device* find(std::size_t port) {
+    return port < devices_.size() ? devices_[port].get() : nullptr;
+  }
+  [[nodiscard]] const Device* find(std::size_t port) const {
+    return port < devices_.size() ? devices_[port].get() : nullptr;
+  }
+  // Of a port that has one.
+  Device& operator[](std::size_t port) { return *devices_[port]; }
+  const Device& operator[](std::size_t port) const { return *devices_[port]; }
+  [[nodiscard]] DeviceCounts counts();
 
  private:
-  std::unique_ptr<KernelLinks> links_;  // devices refer to it; none without kernel interfaces
-  std::vector<Device> devices_;         // by PortIndex
+  std::unique_ptr<KernelLinks> links_;            // devices refer to it; none without kernel interfaces
+  std::vector<std::unique_ptr<Device>> devices_;  // by PortIndex
+  DeviceCounts closed_;
 };
 
 }  // namespace vmnat::control

@@ -45,8 +45,8 @@ std::vector<std::string> pci_devices(const config::Config& config) {
   const auto add = [&](const std::string& device) {
     if (!device.empty() && config::device_kind(device) == config::DeviceKind::Pci) devices.push_back(device);
   };
-  add(config.uplink.device);
-  for (const auto* port : all_ports(config)) add(port->device);
+  add(config.uplink.device.name);
+  for (const auto* port : all_ports(config)) add(port->device.name);
   return devices;
 }
 
@@ -114,7 +114,7 @@ Result<bool> choose_hugepages(const config::Dataplane& dataplane, const Machine&
 Machine this_machine(const config::Config& config) {
   Machine machine{.free_hugepage_bytes = free_hugepage_bytes(),
                   .numa = NumaNodes::read(),
-                  .uplink_node = numa_node_of_device(config.uplink.device)};
+                  .uplink_node = numa_node_of_device(config.uplink.device.name)};
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
   sched_getaffinity(0, sizeof allowed, &allowed);

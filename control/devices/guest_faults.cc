@@ -16,6 +16,7 @@ namespace {
 std::array<std::atomic<WatchedMemory*>, 1024> watched_memories;
 std::atomic<WatchedMemory*> memory_in_message{nullptr};
 std::atomic<pid_t> message_thread{0};
+std::atomic<std::uintptr_t> sparse_begin{0}, sparse_end{0};
 
 bool cover_with_zeroes(std::uintptr_t begin, std::size_t bytes) {
   return mmap(std::bit_cast<void*>(begin), bytes, PROT_READ | PROT_WRITE,
@@ -29,7 +30,17 @@ bool cover_page(std::uintptr_t address) {
   return false;
 }
 
+// No page was there yet: a page that had one before is the file's.
+bool cover_missing_page(std::uintptr_t address) {
+  constexpr std::uintptr_t kPage = 4096;
+  if (address >= sparse_end.load(std::memory_order_acquire) ||
+      address < sparse_begin.load(std::memory_order_relaxed))
+    return false;
+  return cover_with_zeroes(address / kPage * kPage, kPage);
+}
+
 bool is_survived(std::uintptr_t address) {
+  if (cover_missing_page(address)) return true;
   for (const auto& entry : watched_memories)
     if (WatchedMemory* const memory = entry.load(std::memory_order_acquire);
         memory != nullptr && memory->cover(address))
@@ -92,6 +103,17 @@ void WatchedMemory::forget() {
 void WatchedMemory::expect_faults_of_this_thread() {
   message_thread.store(gettid(), std::memory_order_relaxed);
   memory_in_message.store(this, std::memory_order_release);
+}
+
+SparseMemory::SparseMemory(std::span<std::byte> memory) {
+  install_handler();
+  const auto begin = reinterpret_cast<std::uintptr_t>(memory.data());
+  sparse_begin.store(begin, std::memory_order_relaxed);
+  sparse_end.store(begin + memory.size(), std::memory_order_release);
+}
+
+SparseMemory::~SparseMemory() {
+  sparse_end.store(0, std::memory_order_release);
 }
 
 bool WatchedMemory::cover(std::uintptr_t address) {

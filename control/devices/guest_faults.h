@@ -9,13 +9,14 @@
 //   worker: reads a descriptor -> SIGBUS -> zeroes, shutdown(2) -> reads a zero, goes on
 //   librte_vhost's thread: the connection has ended -> the port is down, the memory unmapped
 //
-// A SIGBUS anywhere else ends the process as ever.
+// A SIGBUS anywhere else ends the process as ever, but in SparseMemory.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace vmnat::control {
 
@@ -52,6 +53,17 @@ class WatchedMemory {
   std::array<Range, kMostRanges> ranges_;
   std::atomic<int> connection_{-1};
   std::atomic<bool> has_vanished_{false};
+};
+
+// SparseMemory: a file on a tmpfs, mapped here, whose pages come as they are touched. When the tmpfs is full then,
+// a blank page of this process's own stands in: nothing is lost but that the file does not have it.
+class SparseMemory {
+ public:
+  // One of them exists at a time, made and ended while nobody touches the memory.
+  explicit SparseMemory(std::span<std::byte> memory);
+  SparseMemory(const SparseMemory&) = delete;
+  SparseMemory& operator=(const SparseMemory&) = delete;
+  ~SparseMemory();
 };
 
 }  // namespace vmnat::control

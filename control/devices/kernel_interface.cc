@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <fmt/format.h>
-#include <limits>
 #include <optional>
 #include <spdlog/spdlog.h>
 #include <sys/utsname.h>
 #include <system_error>
 #include <utility>
 
+#include "control/devices/interface_link.h"
 #include "control/devices/tap.h"
 #include "control/devices/worker_barrier.h"
 #include "control/system/link_state.h"
@@ -32,12 +32,9 @@ bool takes_udp_segments() {
 }  // namespace
 
 Result<std::unique_ptr<KernelInterface>> KernelInterface::open(Settings settings, const KernelLinks& links) {
-  const KernelLink* const link = links.find(settings.interface);
-  if (link == nullptr)
-    return failure(settings.name,
-                   fmt::format("there is no kernel interface {}; `ip link` lists them, and a NIC bound to a "
-                               "DPDK driver is named by its PCI address",
-                               settings.interface));
+  const auto found = find_link(settings.name, settings.interface, links);
+  if (!found) return tl::unexpected(found.error());
+  const KernelLink* const link = *found;
   if (!prepare_worker_barrier())
     return failure(settings.name, "kernel interfaces need the membarrier system call (Linux 4.14 or newer)");
   std::unique_ptr<KernelInterface> opened(new KernelInterface(std::move(settings), links));
@@ -45,13 +42,9 @@ Result<std::unique_ptr<KernelInterface>> KernelInterface::open(Settings settings
   opened->mac_ = link->mac;
   if (auto done = opened->open_queues(*link); !done) return tl::unexpected(done.error());
   if (!opened->tap_queues_.empty()) opened->mac_ = net::mac_made_from(opened->settings_.interface);
-  if (!link->is_up) {
-    if (const int error = set_link_up(opened->settings_.interface, true); error != 0)
-      return failure(opened->settings_.name,
-                     fmt::format("cannot bring interface {} up: {}", opened->settings_.interface,
-                                 std::system_category().message(error)));
-    opened->was_down_ = true;
-  }
+  const auto was_down = bring_up(opened->settings_.name, *link);
+  if (!was_down) return tl::unexpected(was_down.error());
+  opened->was_down_ = *was_down;
   return opened;
 }
 
@@ -146,8 +139,7 @@ bool KernelInterface::is_up() const {
 }
 
 std::uint16_t KernelInterface::mtu() const {
-  constexpr unsigned kMost = std::numeric_limits<std::uint16_t>::max();
-  return static_cast<std::uint16_t>(link_.index == 0 ? kMost : std::min(link_.mtu, kMost));
+  return mtu_of(link_);
 }
 
 dataplane::Offloads KernelInterface::offloads() const {

@@ -9,6 +9,7 @@
 //
 // Several queues are one fanout group (PACKET_FANOUT): the kernel spreads frames over them. With one queue there
 // is none.
+// What is to be driven by AF_XDP is an XdpInterface.
 #pragma once
 
 #include <memory>

@@ -60,7 +60,7 @@ sockaddr_ll address_of(const FileDescriptor& socket) {
 bool spread_by_destination_port(const FileDescriptor& socket) {
   constexpr std::uint32_t kIp = static_cast<std::uint32_t>(SKF_NET_OFF);
   constexpr std::uint32_t kEtherType = static_cast<std::uint32_t>(SKF_AD_OFF + SKF_AD_PROTOCOL);
-  constexpr unsigned kBlockBits = std::countr_zero(conntrack::ExternalPorts::kBlockPorts);
+  constexpr unsigned kBlockBits = std::countr_zero(conntrack::kBlockPorts);
   sock_filter code[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kEtherType),
       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IP, 0, 9),

@@ -35,6 +35,17 @@ dhcp::Identity identity_of(config::Identity identity) {
   return dhcp::Identity::Mac;
 }
 
+void add_to(dhcp::Counters& total, const dhcp::Counters& counters) {
+  const auto add = [](auto& sum, const auto& values) {
+    std::ranges::transform(sum, values, sum.begin(), std::plus<>{});
+  };
+  add(total.received, counters.received);
+  add(total.sent, counters.sent);
+  add(total.ignored, counters.ignored);
+  total.concluded += counters.concluded;
+  total.options_left_out += counters.options_left_out;
+}
+
 // The server takes the first entry that fits: the narrower ones stand first.
 void add_boot(dhcp::NetworkSettings& settings, const config::DhcpBoot& boot) {
   if (!boot.ipxe.empty())
@@ -87,24 +98,49 @@ DhcpService::DhcpService(const config::Config& config, const std::vector<PortPla
       now_(now),
       steady_(steady),
       wall_ahead_(now.time_since_epoch() - steady.time_since_epoch()) {
-  for (std::size_t i = 0; i < config.networks.size(); ++i) {
-    const config::Network& network = config.networks[i];
-    if (!network.dhcp) continue;
-    const std::string path = fmt::format("{}/leases-{}.journal", config.control.state_dir, network.name);
-    const auto [instance, is_new] =
-        servers_.emplace(static_cast<NetworkIndex>(i),
-                         Instance{network.name, dhcp::Server(dhcp_settings(network), kAddressSeed),
-                                  LeaseKeeper(path, "leases of network " + network.name)});
-    load_reservations(instance->first, instance->second);
-    restore(instance->second, now, steady);
+  for (std::size_t i = 0; i < config.networks.size(); ++i)
+    if (config.networks[i].dhcp) serve(static_cast<NetworkIndex>(i), now, steady);
+}
+
+void DhcpService::serve(NetworkIndex number, dhcp::WallTime now, SteadyTime steady) {
+  const config::Network& network = config_.networks[number];
+  const std::string path = fmt::format("{}/leases-{}.journal", config_.control.state_dir, network.name);
+  const auto [instance, is_new] =
+      servers_.emplace(number, Instance{network.name, dhcp::Server(dhcp_settings(network), kAddressSeed),
+                                        LeaseKeeper(path, "leases of network " + network.name)});
+  load_reservations(instance->first, instance->second);
+  restore(instance->second, now, steady);
+}
+
+// What has changed since the last commit is kept; who waits for an answer asks again.
+void DhcpService::stop_serving(Instance& instance) {
+  keep(instance);
+  add_to(counters_before_, instance.server.counters());
+  journal_failures_before_ += instance.keeper.failures();
+}
+
+void DhcpService::follow_networks(dhcp::WallTime now, SteadyTime steady) {
+  checks_.forget([this](const OfferChecks::Waiting& waiting) {
+    return !config_.networks[waiting.network].dhcp || !ports_[waiting.port].exists;
+  });
+  for (auto at = servers_.begin(); at != servers_.end();) {
+    auto& [number, instance] = *at;
+    const config::Network& network = config_.networks[number];
+    const bool stays = network.dhcp && network.name == instance.network;
+    if (!stays) stop_serving(instance);
+    at = stays ? std::next(at) : servers_.erase(at);
   }
+  for (std::size_t i = 0; i < config_.networks.size(); ++i)
+    if (config_.networks[i].dhcp && !servers_.contains(static_cast<NetworkIndex>(i)))
+      serve(static_cast<NetworkIndex>(i), now, steady);
+  reconfigure();
 }
 
 void DhcpService::restore(Instance& instance, dhcp::WallTime now, SteadyTime steady) {
   std::error_code error;
   std::filesystem::create_directories(config_.control.state_dir, error);
   const std::size_t taken = instance.server.load(instance.keeper.open(now, steady), now);
-  if (taken != 0) spdlog::info("network {}: {} leases of before the restart", instance.network, taken);
+  if (taken != 0) spdlog::info("network {}: {} leases of before", instance.network, taken);
 }
 
 // The two clocks are not read at once, hence a second. A machine that slept is as one whose clock was set:
@@ -303,7 +339,7 @@ dhcp::IgnoredCounts DhcpService::ignored_from(PortIndex port) const {
 }
 
 std::uint64_t DhcpService::journal_failures() const {
-  std::uint64_t failures = 0;
+  std::uint64_t failures = journal_failures_before_;
   for (const auto& [network, instance] : servers_) failures += instance.keeper.failures();
   return failures;
 }
@@ -330,18 +366,8 @@ std::string DhcpService::check_invariants() const {
 }
 
 dhcp::Counters DhcpService::counters() const {
-  dhcp::Counters total;
-  const auto add = [](auto& sum, const auto& values) {
-    std::ranges::transform(sum, values, sum.begin(), std::plus<>{});
-  };
-  for (const auto& [network, instance] : servers_) {
-    const dhcp::Counters& counters = instance.server.counters();
-    add(total.received, counters.received);
-    add(total.sent, counters.sent);
-    add(total.ignored, counters.ignored);
-    total.concluded += counters.concluded;
-    total.options_left_out += counters.options_left_out;
-  }
+  dhcp::Counters total = counters_before_;
+  for (const auto& [network, instance] : servers_) add_to(total, instance.server.counters());
   return total;
 }
 

@@ -30,7 +30,7 @@ namespace vmnat::control {
 
 class DhcpService {
  public:
-  // Takes over the leases of before the restart. `config` and `ports` outlive it.
+  // Takes over the leases of before the restart. `config` and `ports` outlive it, and change in place.
   DhcpService(const config::Config& config, const std::vector<PortPlan>& ports, dhcp::WallTime now,
               SteadyTime steady);
 
@@ -45,8 +45,11 @@ class DhcpService {
   [[nodiscard]] const OfferChecks& checks() const { return checks_; }
   // What VMs are told where `dhcp.dns` says nothing; none: the host's resolvers.
   void use_resolvers(const std::vector<net::Ipv4Addr>& resolvers);
-  // New settings, same leases. The networks that have DHCP are the same.
+  // New settings, same leases.
   void reconfigure();
+  // Ports and networks have come, left or changed, or whether a network has DHCP. Leases of a network that has it no
+  // more stay in its journal: it finds them there when it comes back.
+  void follow_networks(dhcp::WallTime now, SteadyTime steady);
 
   struct Reply {
     PortIndex port;  // that the request came from
@@ -118,6 +121,8 @@ class DhcpService {
   };
   // One of the networks that have DHCP; nullptr: the address is of none.
   std::pair<const NetworkIndex, Instance>* serving(net::Ipv4Addr address);
+  void serve(NetworkIndex network, dhcp::WallTime now, SteadyTime steady);
+  void stop_serving(Instance& instance);
   [[nodiscard]] std::string reservations_path(const Instance& instance) const;
   void load_reservations(NetworkIndex network, Instance& instance);
   [[nodiscard]] std::string against(const dhcp::Reservation& reservation, NetworkIndex network) const;
@@ -132,13 +137,15 @@ class DhcpService {
   [[nodiscard]] dhcp::PortLimits limits_of(PortIndex port) const;
   [[nodiscard]] dhcp::NetworkSettings settings_of(NetworkIndex network, const Instance& instance) const;
 
-  const config::Config& config_;
+  const config::Config& config_;  // its networks are at their numbers
   const std::vector<PortPlan>& ports_;
   std::vector<std::string> notes_;
   std::vector<net::Ipv4Addr> resolvers_;  // of the uplink's lease
   std::map<NetworkIndex, Instance> servers_;
   OfferChecks checks_;
   Claims claims_;
+  dhcp::Counters counters_before_;  // of networks that are served no more
+  std::uint64_t journal_failures_before_ = 0;
   dhcp::WallTime now_;  // as last heard of
   SteadyTime steady_;
   dhcp::WallTime::duration wall_ahead_;  // of the steady clock, until it is set

@@ -61,6 +61,11 @@ class OfferChecks {
   Waiting take(dataplane::NetworkIndex network, net::Ipv4Addr address);
   // Those whose addresses nobody has claimed within kPatience.
   std::vector<Waiting> take_unanswered(SteadyTime now);
+  // Those of ports and networks that have left are not waited for any more.
+  template <typename Predicate>
+  void forget(Predicate has_left) {
+    std::erase_if(waiting_, has_left);
+  }
   // The questions to be asked now.
   std::vector<Question> take_questions() { return std::exchange(questions_, {}); }
   // Whether ARP replies of the network are waited for, or have been within some seconds.

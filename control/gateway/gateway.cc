@@ -7,6 +7,8 @@
 #include <spdlog/spdlog.h>
 
 #include "base/random_seed.h"
+#include "control/image/restore.h"
+#include "control/plan/initial_state.h"
 #include "control/plan/steering_plan.h"
 
 namespace vmnat::control {
@@ -35,19 +37,62 @@ dataplane::Idle idle_of(config::Idle idle) {
 
 Result<std::unique_ptr<Gateway>> Gateway::start(const config::Config& config, const EalPlan& eal) {
   const auto worker_count = static_cast<unsigned>(eal.worker_cpus.size());
-  std::unique_ptr<Gateway> gateway(new Gateway(plan_gateway(config, worker_count)));
-  auto done = gateway->make_pools(config, eal);
+  std::unique_ptr<Gateway> gateway(new Gateway(plan_gateway(config, worker_count), eal));
+  auto done = gateway->find_former_sessions();
+  if (done) done = gateway->make_pools(config, eal);
   if (done) done = gateway->open_devices();
-  if (done) gateway->tell_placement(eal);
+  if (done) gateway->tell_placement();
   if (done && worker_count > 1) gateway->steer_uplink();
   if (done) done = gateway->make_external_ports();
-  if (done) gateway->publish_first_state(config.uplink);
+  if (done) gateway->publish_first_state();
   if (done) done = gateway->make_rings();
-  if (done) gateway->connect_doorbells();
   if (done) done = gateway->make_workers(config, eal);
   if (done) done = gateway->workers_.start();
   if (!done) return tl::unexpected(done.error());
   return gateway;
+}
+
+Gateway::Gateway(GatewayPlan plan, const EalPlan& eal)
+    : eal_(eal),
+      plan_(std::move(plan)),
+      totals_before_(plan_.ports.size()),
+      doorbells_(plan_.worker_count),
+      polling_(plan_.ports, devices_, plan_.worker_count,
+               [this](WorkerIndex worker) { return pools_->of_worker(worker); }),
+      departures_(plan_.numbers, workers_, flush_turns_) {}
+
+Result<void> Gateway::find_former_sessions() {
+  auto keeper =
+      SessionKeeper::open(plan_.config, eal_.uses_hugepages, this_moment(rte_rdtsc(), rte_get_tsc_hz()));
+  if (!keeper) return tl::unexpected(keeper.error());
+  session_keeper_.emplace(std::move(*keeper));
+  workers_.set_start(session_keeper_->start_tsc());
+  keep_owners(session_keeper_->former_names(), plan_);
+  return {};
+}
+
+// Before any worker runs. An address that DHCP had given is expected to be given again: the sessions on it wait
+// for the lease.
+void Gateway::restore_sessions(const Tables& tables) {
+  const SessionNames names = session_names(formerly_rented());
+  session_keeper_->set_names(names);
+  const Today today{names, states_->current(), plan_forwards(plan_.config, names.rented), *external_ports_};
+  session_keeper_->restore(today, tables, workers_.now());
+  session_keeper_->take_effect();
+}
+
+net::Ipv4Addr Gateway::formerly_rented() const {
+  return plan_.config.uplink.address ? net::Ipv4Addr{} : session_keeper_->former_names().rented;
+}
+
+SessionNames Gateway::session_names(net::Ipv4Addr rented) const {
+  SessionNames names{.ports = {}, .owners = {}, .networks = {}, .rented = rented};
+  for (const PortPlan& port : plan_.ports) {
+    names.ports.push_back(port.name);
+    names.owners.push_back(port.owner);
+  }
+  for (const config::Network& network : plan_.config.networks) names.networks.push_back(network.name);
+  return names;
 }
 
 Result<void> Gateway::make_pools(const config::Config& config, const EalPlan& eal) {
@@ -58,8 +103,11 @@ Result<void> Gateway::make_pools(const config::Config& config, const EalPlan& ea
 }
 
 Result<void> Gateway::open_devices() {
-  for (std::size_t i = 0; i < plan_.devices.size(); ++i)
-    if (auto opened = devices_.open(plan_.devices[i], pools_by_queue(plan_.ports[i])); !opened) return opened;
+  for (std::size_t i = 0; i < plan_.devices.size(); ++i) {
+    auto opened = devices_.open(plan_.devices[i], pools_by_queue(plan_.ports[i]));
+    if (!opened) return tl::unexpected(opened.error());
+    take_device(static_cast<PortIndex>(i), std::move(*opened));
+  }
   return {};
 }
 
@@ -72,20 +120,20 @@ std::vector<rte_mempool*> Gateway::pools_by_queue(const PortPlan& port) const {
 }
 
 // For the log: a line for the buffers and one a port.
-void Gateway::tell_placement(const EalPlan& eal) const {
+void Gateway::tell_placement() const {
   spdlog::info("{}", to_string(pools_->plan()));
-  for (std::size_t port = 0; port < devices_.size(); ++port) tell_pollers(port, eal);
+  for (std::size_t port = 0; port < plan_.ports.size(); ++port) tell_pollers(port);
 }
 
 // A port on another node than its worker works, but each of its frames crosses between the nodes.
-void Gateway::tell_pollers(std::size_t port, const EalPlan& eal) const {
+void Gateway::tell_pollers(std::size_t port) const {
   const std::string& name = plan_.ports[port].name;
   const int port_node = devices_[port].numa_node();
   std::vector<std::string> pollers;
   for (unsigned queue = 0; queue < devices_[port].queues(); ++queue) {
     const WorkerIndex worker = polling_worker(plan_.ports[port], queue, plan_.worker_count);
-    const unsigned cpu = eal.worker_cpus[worker];
-    const int cpu_node = eal.worker_nodes[worker];
+    const unsigned cpu = eal_.worker_cpus[worker];
+    const int cpu_node = eal_.worker_nodes[worker];
     pollers.push_back(
         fmt::format("queue {} by worker {} on CPU {}{}", queue, worker, cpu, node_text(cpu_node)));
     if (port_node != kNoNode && cpu_node != kNoNode && port_node != cpu_node)
@@ -111,57 +159,75 @@ void Gateway::steer_uplink() {
 Result<void> Gateway::make_external_ports() {
   const auto homes = steering_ ? plan_homes(steering_->queues, plan_.ports[kUplinkPort], plan_.worker_count)
                                : std::vector<WorkerIndex>{};
-  external_ports_ = conntrack::ExternalPorts::create(plan_.external_addresses, plan_.worker_count, homes);
+  const unsigned addresses = plan_.nat.external->size();
+  external_ports_ = conntrack::ExternalPorts::create(external_room(addresses), plan_.worker_count, homes);
   if (external_ports_ == nullptr)
     return tl::unexpected(
         Error{"networks[].nat.addresses",
-              fmt::format("no memory for the ports of {} addresses", plan_.external_addresses.size())});
+              fmt::format("no memory for the ports of {} addresses", external_room(addresses))});
+  external_ports_->populate(addresses);
   return {};
 }
 
 // As planned, with what the devices turned out to be.
-void Gateway::publish_first_state(const config::Uplink& uplink) {
-  dataplane::ForwardingState state = std::move(plan_.state);
-  for (std::size_t i = 0; i < devices_.size(); ++i)
-    state.ports[i].is_spread = devices_[i].queues() > 1 && plan_.worker_count > 1;
-  state.uplink.mac = uplink.mac.value_or(devices_[kUplinkPort].mac());
+void Gateway::publish_first_state() {
+  dataplane::ForwardingState state = initial_state(plan_.config, plan_.ports);
+  state.uplink.awaited = formerly_rented();
+  state.external_addresses = with_rented(plan_.nat.external, state.uplink.awaited);
+  state.policies = std::make_shared<const conntrack::NatPolicies>(plan_.nat.policies);
+  state.uplink.mac = plan_.config.uplink.mac.value_or(devices_[kUplinkPort].mac());
+  polling_.fill(state);
   states_ = std::make_unique<StatePublisher>(std::move(state), doorbells_.of_workers());
 }
 
 Result<void> Gateway::make_rings() {
-  auto rings = WorkerRings::create(plan_.ports, doorbells_);
+  auto rings = WorkerRings::create(doorbells_);
   if (!rings) return tl::unexpected(rings.error());
   rings_ = std::move(*rings);
   return {};
 }
 
-Result<void> Gateway::make_workers(const config::Config& config, const EalPlan& eal) {
+Result<Gateway::Tables> Gateway::make_tables(const config::Config& config, const EalPlan& eal) {
+  const std::uint32_t capacity = config.conntrack.sessions / plan_.worker_count;
+  session_keeper_->make_image(eal.worker_nodes, capacity);
+  if (SessionImage* image = session_keeper_->image(); image != nullptr && !image->place().is_huge)
+    sparse_records_.emplace(image->memory());
+  Tables tables;
   for (unsigned i = 0; i < plan_.worker_count; ++i) {
     const auto index = static_cast<WorkerIndex>(i);
     const PreferNode near_worker(eal.worker_nodes[i]);  // for the pages that construction touches
-    auto table = conntrack::Conntrack::create({.capacity = config.conntrack.sessions / plan_.worker_count,
-                                               .seed = random_seed(),
-                                               .worker = index,
-                                               .vm_ports = static_cast<unsigned>(plan_.ports.size()),
-                                               .guests = guests_of(index),
-                                               .placement = {conntrack::Pages::Huge, eal.worker_nodes[i]}},
-                                              *external_ports_, *states_->current().policies);
-    if (table == nullptr)
+    tables.push_back(
+        conntrack::Conntrack::create({.capacity = capacity,
+                                      .seed = random_seed(),
+                                      .worker = index,
+                                      .vm_ports = kMostPorts,
+                                      .guests = states_->current().polled[i]->sharers().guests,
+                                      .placement = {conntrack::Pages::Huge, eal.worker_nodes[i]},
+                                      .records = session_keeper_->records(index)},
+                                     *external_ports_, *states_->current().external_addresses,
+                                     *states_->current().policies));
+    if (tables.back() == nullptr)
       return tl::unexpected(
           Error{"conntrack.sessions", fmt::format("no memory for {} sessions", config.conntrack.sessions)});
-    workers_.add(settings_of(index, config.dataplane.idle), std::move(table), *external_ports_);
   }
+  return tables;
+}
+
+Result<void> Gateway::make_workers(const config::Config& config, const EalPlan& eal) {
+  auto tables = make_tables(config, eal);
+  if (!tables) return tl::unexpected(tables.error());
+  restore_sessions(*tables);
+  for (unsigned i = 0; i < plan_.worker_count; ++i)
+    if (!workers_.add(settings_of(static_cast<WorkerIndex>(i), config.dataplane.idle), std::move((*tables)[i]),
+                      *external_ports_))
+      return tl::unexpected(Error{"dataplane.workers", "no memory for the counters of ports"});
   return {};
 }
 
 dataplane::Worker::Settings Gateway::settings_of(WorkerIndex worker, config::Idle idle) {
-  std::vector<dataplane::BurstPort> devices;
-  for (Device& device : devices_) devices.push_back(device.for_workers());
   return {.index = worker,
           .worker_count = plan_.worker_count,
           .idle = idle_of(idle),
-          .receive_queues = queues_of(worker),
-          .devices = std::move(devices),
           .rings = rings_->of_worker(worker),
           .published = &states_->published(),
           .doorbell = &doorbells_.of_workers()[worker],
@@ -170,36 +236,19 @@ dataplane::Worker::Settings Gateway::settings_of(WorkerIndex worker, config::Idl
           .seed = random_seed()};
 }
 
-std::vector<dataplane::ReceiveQueue> Gateway::queues_of(WorkerIndex worker) {
-  std::vector<dataplane::ReceiveQueue> queues;
-  for (std::size_t port = 0; port < devices_.size(); ++port)
-    for (std::uint16_t queue = 0; queue < devices_[port].queues(); ++queue)
-      if (polling_worker(plan_.ports[port], queue, plan_.worker_count) == worker)
-        queues.push_back({.device = devices_[port].for_workers(),
-                          .queue_id = queue,
-                          .port = static_cast<PortIndex>(port),
-                          .pool = pools_->of_worker(worker)});
-  return queues;
+void Gateway::take_device(PortIndex port, std::unique_ptr<Device> device) {
+  devices_.put(port, std::move(device));
+  connect_doorbells(port);
 }
 
 // Who is to hear of guests that come and go: control, and the workers of their queues.
-void Gateway::connect_doorbells() {
-  for (std::size_t port = 0; port < devices_.size(); ++port) {
-    dataplane::VhostPort* const vhost = devices_[port].for_workers().vhost;
-    if (vhost == nullptr) continue;
-    vhost->tell_control(doorbells_.of_control());
-    for (std::uint16_t queue = 0; queue < devices_[port].queues(); ++queue)
-      vhost->tell_worker(
-          queue, doorbells_.of_workers()[polling_worker(plan_.ports[port], queue, plan_.worker_count)]);
-  }
-}
-
-// VM ports whose sessions are this worker's: those it polls alone, and those that are spread over all.
-unsigned Gateway::guests_of(WorkerIndex worker) const {
-  unsigned guests = 0;
-  for (std::size_t port = kUplinkPort + 1; port < devices_.size(); ++port)
-    guests += plan_.ports[port].owner == worker || states_->current().ports[port].is_spread ? 1 : 0;
-  return guests;
+void Gateway::connect_doorbells(PortIndex port) {
+  dataplane::VhostPort* const vhost = devices_[port].for_workers().vhost;
+  if (vhost == nullptr) return;
+  vhost->tell_control(doorbells_.of_control());
+  for (std::uint16_t queue = 0; queue < devices_[port].queues(); ++queue)
+    vhost->tell_worker(queue,
+                       doorbells_.of_workers()[polling_worker(plan_.ports[port], queue, plan_.worker_count)]);
 }
 
 }  // namespace vmnat::control

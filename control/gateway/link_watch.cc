@@ -16,11 +16,18 @@ LinkWatch::Seen LinkWatch::seen_of(const Device& device) {
           .openings = device.openings()};
 }
 
+void LinkWatch::follow_ports(std::span<const PortIndex> left) {
+  for (const PortIndex port : left) seen_[port] = {};
+  seen_.resize(ports_.size());
+  has_changed_ = true;
+}
+
 std::vector<LinkWatch::Change> LinkWatch::look(SteadyTime now) {
   std::vector<Change> changes;
   devices_.follow_kernel();
   for (std::size_t i = 0; i < seen_.size(); ++i) {
-    const Seen before = std::exchange(seen_[i], seen_of(devices_[i]));
+    const Device* const device = ports_[i].exists ? devices_.find(i) : nullptr;
+    const Seen before = std::exchange(seen_[i], device == nullptr ? Seen{} : seen_of(*device));
     if (seen_[i] == before) continue;
     has_changed_ = true;
     if (seen_[i].mtu != before.mtu) tell_mtu(i, now);
@@ -45,11 +52,13 @@ void LinkWatch::tell_mtu(std::size_t port, SteadyTime now) {
 }
 
 void LinkWatch::tell_who_waits() const {
-  for (std::size_t i = 0; i < seen_.size(); ++i) {
-    const config::VmPort* port = ports_[i].config;
-    if (!seen_[i].is_up && port != nullptr && !port->vhost_user.empty())
-      spdlog::info("port {} waits for a VM on {}", port->name, port->vhost_user);
-  }
+  for (std::size_t i = 0; i < seen_.size(); ++i) tell_who_waits(static_cast<PortIndex>(i));
+}
+
+void LinkWatch::tell_who_waits(PortIndex port) const {
+  const auto& config = ports_[port].config;
+  if (!seen_[port].is_up && config != nullptr && !config->vhost_user.empty())
+    spdlog::info("port {} waits for a VM on {}", config->name, config->vhost_user);
 }
 
 void LinkWatch::fill(dataplane::ForwardingState& next, std::size_t worker_count) {
@@ -63,7 +72,7 @@ void LinkWatch::fill(dataplane::ForwardingState& next, std::size_t worker_count)
   next.uplink.mtu = std::min(next.uplink.mtu, seen_[dataplane::kUplinkPort].mtu);
   next.smallest_mtu = UINT16_MAX;
   for (std::size_t i = dataplane::kUplinkPort + 1; i < seen_.size(); ++i)
-    next.smallest_mtu = std::min(next.smallest_mtu, next.ports[i].mtu);
+    if (ports_[i].exists) next.smallest_mtu = std::min(next.smallest_mtu, next.ports[i].mtu);
   has_changed_ = false;
 }
 

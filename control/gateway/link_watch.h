@@ -6,6 +6,7 @@
 // one come between two looks.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "base/ids.h"
@@ -28,8 +29,11 @@ class LinkWatch {
   };
   // The links that have come or gone since the last look.
   std::vector<Change> look(SteadyTime now);
+  // Ports have come, and these have left.
+  void follow_ports(std::span<const PortIndex> left);
   // Which VMs' sockets wait for a VM, for the log.
   void tell_who_waits() const;
+  void tell_who_waits(PortIndex port) const;
 
   // The state that was filled in last is out of date.
   [[nodiscard]] bool has_changed() const { return has_changed_; }

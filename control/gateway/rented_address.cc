@@ -7,7 +7,7 @@ namespace vmnat::control {
 
 void RentedAddress::set(net::Ipv4Addr address) {
   value_ = address;
-  external_ports_.set_rented(address);
+  session_keeper_.set_rented(address);
 }
 
 void RentedAddress::give_up() {

@@ -8,27 +8,32 @@
 //   3. the workers end all sessions of A (as MASQUERADE does when an address goes): poll() says how many
 //   4. set(B), and a state with B is published
 //
-// Steps 2 and 3 are poll()'s. The end of a lease is the same without 4.
+// Steps 2 and 3 are poll()'s. The end of a lease is the same without 4. After a restart the address of the
+// process before is there with its sessions, and waits for a lease of the same one; another one begins with 1.
 #pragma once
 
 #include <optional>
 
-#include "conntrack/external_ports.h"
 #include "control/gateway/state_publisher.h"
 #include "control/gateway/worker_flush.h"
+#include "control/image/session_keeper.h"
 
 namespace vmnat::control {
 
 class RentedAddress {
  public:
   // All of them outlive it.
-  RentedAddress(conntrack::ExternalPorts& external_ports, const StatePublisher& states, Workers& workers,
-                FlushTurns& turns)
-      : external_ports_(external_ports), states_(states), workers_(workers), turns_(turns) {}
+  RentedAddress(const StatePublisher& states, Workers& workers, FlushTurns& turns,
+                SessionKeeper& session_keeper)
+      : states_(states),
+        workers_(workers),
+        turns_(turns),
+        session_keeper_(session_keeper),
+        value_(session_keeper.rented()) {}
 
-  // Unspecified: none. While it is given up: still the former one.
+  // As it stands in the table of addresses. Unspecified: none. While it is given up: still the former one.
   [[nodiscard]] net::Ipv4Addr value() const { return value_; }
-  // There was none.
+  // There was none, or it was this one.
   void set(net::Ipv4Addr address);
 
   // The state that is published next has no address.
@@ -38,10 +43,10 @@ class RentedAddress {
   std::optional<std::uint64_t> poll();
 
  private:
-  conntrack::ExternalPorts& external_ports_;
   const StatePublisher& states_;
   Workers& workers_;
   FlushTurns& turns_;
+  SessionKeeper& session_keeper_;
   net::Ipv4Addr value_;
   bool is_given_up_ = false;
   std::uint64_t awaited_state_ = 0;   // generation of the state without an address

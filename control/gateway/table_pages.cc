@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/gateway/table_pages.h"
 
+#include <cerrno>
 #include <spdlog/spdlog.h>
 #include <system_error>
 
@@ -31,6 +32,12 @@ void TablePages::tell_refusal(int error) {
   rests_until_ = Clock::now() + std::chrono::seconds(1);
   if (has_told_) return;
   has_told_ = true;
+  if (error == EFAULT) {  // madvise(2): a touch would raise SIGBUS
+    spdlog::warn(
+        "no memory is left on the file system of the session records: sessions that open from now on may not "
+        "survive a restart");
+    return;
+  }
   spdlog::warn(
       "pages of session tables cannot be populated ahead ({}; Linux can since 5.14): a burst of new sessions "
       "may lose frames while a worker touches them",

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/gateway/worker_rings.h"
 
-#include <algorithm>
 #include <bit>
 #include <fmt/format.h>
 #include <rte_mbuf.h>
@@ -16,16 +15,13 @@ constexpr unsigned kInjectRingSize = 1024;
 constexpr unsigned kHandoffRingSize = 2048;
 constexpr unsigned kUplinkPuntRingSize = std::bit_ceil(4 * dataplane::kUplinkPunts);  // those of four ticks
 
-// All that the budgets of a tick let through (punt.h).
-unsigned punt_ring_size(const std::vector<PortPlan>& ports) {
-  const auto segments = static_cast<std::size_t>(
-      std::ranges::count_if(ports, [](const PortPlan& port) { return is_segment(port); }));
-  return std::bit_ceil(
-      static_cast<unsigned>(dataplane::PuntShares::among(ports.size()).sum(ports.size(), segments)) + 1);
-}
-unsigned learn_ring_size(std::size_t ports) {
-  return std::bit_ceil(static_cast<unsigned>(ports) * dataplane::kLearnedMacs + 1);
-}
+// All that the budgets of a tick let through (punt.h), however many ports there will be. That many segments among
+// them have all of theirs at once; of more, what is too much is dropped as `punt_full`.
+constexpr std::size_t kSegments = 64;
+constexpr unsigned kPuntRingSize = std::bit_ceil(
+    static_cast<unsigned>(dataplane::PuntShares::among(kMostPorts).sum(kMostPorts, kSegments)) + 1);
+constexpr unsigned kLearnRingSize =
+    std::bit_ceil(static_cast<unsigned>(kMostPorts) * dataplane::kLearnedMacs + 1);
 
 }  // namespace
 
@@ -33,14 +29,13 @@ void WorkerRings::Free::operator()(rte_ring* ring) const {
   rte_ring_free(ring);
 }
 
-Result<std::unique_ptr<WorkerRings>> WorkerRings::create(const std::vector<PortPlan>& ports,
-                                                         Doorbells& doorbells) {
+Result<std::unique_ptr<WorkerRings>> WorkerRings::create(Doorbells& doorbells) {
   std::unique_ptr<WorkerRings> rings(new WorkerRings);
   const auto worker_count = static_cast<unsigned>(doorbells.of_workers().size());
   rings->of_workers_.resize(worker_count);
   for (dataplane::Rings& of_worker : rings->of_workers_) of_worker.handoff_to.resize(worker_count);
   Result<void> made{};
-  for (unsigned i = 0; i < worker_count && made; ++i) made = rings->connect_to_control(i, ports, doorbells);
+  for (unsigned i = 0; i < worker_count && made; ++i) made = rings->connect_to_control(i, doorbells);
   for (unsigned from = 0; from < worker_count; ++from)
     for (unsigned to = 0; to < worker_count && made; ++to)
       if (from != to) made = rings->connect_with_each_other(from, to);
@@ -69,13 +64,11 @@ Result<dataplane::FrameRing> WorkerRings::make_frame_ring(const std::string& nam
   return make(name, size, sizeof(void*)).map([](rte_ring* ring) { return dataplane::FrameRing(ring); });
 }
 
-Result<void> WorkerRings::connect_to_control(unsigned worker, const std::vector<PortPlan>& ports,
-                                             Doorbells& doorbells) {
-  const auto punt = make_frame_ring(fmt::format("punt{}", worker), punt_ring_size(ports));
+Result<void> WorkerRings::connect_to_control(unsigned worker, Doorbells& doorbells) {
+  const auto punt = make_frame_ring(fmt::format("punt{}", worker), kPuntRingSize);
   const auto uplink_punt = make_frame_ring(fmt::format("uplink_punt{}", worker), kUplinkPuntRingSize);
   const auto inject = make_frame_ring(fmt::format("inject{}", worker), kInjectRingSize);
-  const auto learn =
-      make(fmt::format("learn{}", worker), learn_ring_size(ports.size()), sizeof(dataplane::LearnedMac));
+  const auto learn = make(fmt::format("learn{}", worker), kLearnRingSize, sizeof(dataplane::LearnedMac));
   for (const auto* ring : {&punt, &uplink_punt, &inject})
     if (!*ring) return tl::unexpected(ring->error());
   if (!learn) return tl::unexpected(learn.error());

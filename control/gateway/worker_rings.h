@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "base/ids.h"
 #include "control/gateway/doorbells.h"
-#include "control/plan/ports.h"
 #include "control/result.h"
 #include "dataplane/context/rings.h"
 
@@ -25,8 +25,7 @@ struct ControlRings {
 class WorkerRings {
  public:
   // The doorbells outlive it; there are as many as workers.
-  static Result<std::unique_ptr<WorkerRings>> create(const std::vector<PortPlan>& ports,
-                                                     Doorbells& doorbells);
+  static Result<std::unique_ptr<WorkerRings>> create(Doorbells& doorbells);
   // The workers have stopped. Frees the frames that they have punted.
   ~WorkerRings();
   WorkerRings(const WorkerRings&) = delete;
@@ -42,7 +41,7 @@ class WorkerRings {
   WorkerRings() = default;
   Result<rte_ring*> make(const std::string& name, unsigned size, unsigned element_size);
   Result<dataplane::FrameRing> make_frame_ring(const std::string& name, unsigned size);
-  Result<void> connect_to_control(unsigned worker, const std::vector<PortPlan>& ports, Doorbells& doorbells);
+  Result<void> connect_to_control(unsigned worker, Doorbells& doorbells);
   Result<void> connect_with_each_other(unsigned from, unsigned to);
 
   std::vector<std::unique_ptr<rte_ring, Free>> rings_;

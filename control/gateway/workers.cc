@@ -25,9 +25,9 @@ Workers::~Workers() {
   for (unsigned i = 0; i < running_; ++i) rte_eal_wait_lcore(i + 1);
 }
 
-void Workers::add(dataplane::Worker::Settings settings, std::unique_ptr<conntrack::Conntrack> table,
+bool Workers::add(dataplane::Worker::Settings settings, std::unique_ptr<conntrack::Conntrack> table,
                   const conntrack::ExternalPorts& external_ports) {
-  workers_.emplace_back(std::move(settings), std::move(table), external_ports);
+  return workers_.emplace_back(std::move(settings), std::move(table), external_ports).has_memory();
 }
 
 Result<void> Workers::start() {

@@ -19,10 +19,12 @@ class Workers {
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;
 
-  // Where they all begin to count.
+  // Where they all begin to count. In the past, if they go on with an earlier process's time.
+  void set_start(std::uint64_t start_tsc) { start_tsc_ = start_tsc; }
   [[nodiscard]] std::uint64_t start_tsc() const { return start_tsc_; }
-  void add(dataplane::Worker::Settings settings, std::unique_ptr<conntrack::Conntrack> table,
-           const conntrack::ExternalPorts& external_ports);
+  // False: there is no memory for it.
+  [[nodiscard]] bool add(dataplane::Worker::Settings settings, std::unique_ptr<conntrack::Conntrack> table,
+                         const conntrack::ExternalPorts& external_ports);
   // All that were added.
   Result<void> start();
 

@@ -47,6 +47,13 @@ void Neighbors::keep_resolved(net::Ipv4Addr address, SteadyTime now) {
   ask(address, neighbor, now);
 }
 
+void Neighbors::release(net::Ipv4Addr address) {
+  const auto known = neighbors_.find(address);
+  if (known == neighbors_.end() || !known->second.is_permanent) return;
+  if (known->second.mac.is_zero()) return forget(known);
+  known->second.is_permanent = false;
+}
+
 void Neighbors::start_over(net::Ipv4Addr own_address) {
   own_address_ = own_address;
   counts_.waiting_dropped += waiting_.size();

@@ -87,8 +87,16 @@ class Neighbors {
 
   // Keeps the host resolved from now on, as a permanent neighbour.
   void keep_resolved(net::Ipv4Addr address, SteadyTime now);
+  // It may be forgotten, like others, once nobody asks for it.
+  void release(net::Ipv4Addr address);
+  // We have another address on the same link. What is known of the hosts there holds.
+  void change_own_address(net::Ipv4Addr address) { own_address_ = address; }
   // We have another address, maybe on another link: all neighbours are forgotten, and waiting frames dropped.
   void start_over(net::Ipv4Addr own_address);
+  void start_over(net::MacAddr own_mac, net::Ipv4Addr own_address) {
+    own_mac_ = own_mac;
+    start_over(own_address);
+  }
   // The link was down and is up: every known host may have another MAC.
   void link_returned(SteadyTime now);
   // A frame of the port whose next hop's MAC was not known: it goes out if the MAC is known by now, else

@@ -39,14 +39,21 @@ net::MacAddr usual_mac(PortIndex port, bool has_to_own, const dataplane::WordTab
 
 }  // namespace
 
-Ownership::Ownership(const std::vector<PortPlan>& ports, const ForwardingState& state)
-    : ports_(ports), networks_(state.networks.size()) {
+Ownership::Ownership(const std::vector<PortPlan>& ports, const ForwardingState& state) : ports_(ports) {
+  begin_anew(state);
+}
+
+void Ownership::begin_anew(const ForwardingState& state) {
+  networks_.assign(state.networks.size(), {});
+  port_by_name_.clear();
+  newly_owned_.clear();
+  changed_ = true;
   for (std::size_t i = 0; i < networks_.size(); ++i) {
     networks_[i].fixed_addresses[state.networks[i].gateway.address] = kUplinkPort;
     networks_[i].fixed_macs[state.networks[i].mac] = kUplinkPort;
   }
-  for (std::size_t i = 0; i < ports.size(); ++i)
-    if (ports[i].config != nullptr) add_fixed(static_cast<PortIndex>(i), *ports[i].config);
+  for (std::size_t i = 0; i < ports_.size(); ++i)
+    if (ports_[i].config != nullptr) add_fixed(static_cast<PortIndex>(i), *ports_[i].config);
 }
 
 void Ownership::add_fixed(PortIndex port, const config::VmPort& config) {

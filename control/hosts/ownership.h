@@ -12,7 +12,7 @@
 
 #include <map>
 #include <span>
-#include <string_view>
+#include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -27,6 +27,10 @@ namespace vmnat::control {
 class Ownership {
  public:
   Ownership(const std::vector<PortPlan>& ports, const dataplane::ForwardingState& state);
+
+  // Ports and networks are others than before: only what the configuration gives them is owned, and all leases are
+  // to be said again.
+  void begin_anew(const dataplane::ForwardingState& state);
 
   // A lease of the network was bound or has ended.
   void note(NetworkIndex network, const dhcp::Lease& lease);
@@ -84,7 +88,7 @@ class Ownership {
 
   const std::vector<PortPlan>& ports_;
   std::vector<OfNetwork> networks_;  // by NetworkIndex
-  std::unordered_map<std::string_view, PortIndex> port_by_name_;
+  std::unordered_map<std::string, PortIndex> port_by_name_;
   std::vector<OwnMac> newly_owned_;
   bool changed_ = true;
 };

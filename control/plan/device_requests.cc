@@ -4,19 +4,10 @@
 namespace vmnat::control {
 namespace {
 
-DeviceRequest request_of(const config::VmPort& port, std::uint16_t mtu) {
-  return {.name = "port " + port.name,
-          .vhost_user = port.vhost_user,
-          .mode = port.mode,
-          .device = port.device,
-          .mtu = mtu,
-          .queues = port.queues,
-          .promiscuous = Promiscuous::Yes};  // the gateway's MAC is not the device's
-}
-
-DeviceRequest request_of(const config::Uplink& uplink, unsigned worker_count) {
+DeviceRequest uplink_request(const config::Uplink& uplink, unsigned worker_count) {
   return {.name = "uplink",
-          .device = uplink.device,
+          .device = uplink.device.name,
+          .driver = uplink.device.driver,
           .mtu = uplink.mtu,
           .queues = uplink.queues.value_or(worker_count),
           .fewer_queues_will_do = !uplink.queues,
@@ -26,13 +17,38 @@ DeviceRequest request_of(const config::Uplink& uplink, unsigned worker_count) {
 
 }  // namespace
 
+DeviceRequest device_request_of(const config::VmPort& port, std::uint16_t mtu) {
+  return {.name = "port " + port.name,
+          .vhost_user = port.vhost_user,
+          .mode = port.mode,
+          .device = port.device.name,
+          .driver = port.device.driver,
+          .mtu = mtu,
+          .queues = port.queues,
+          .promiscuous = Promiscuous::Yes};  // the gateway's MAC is not the device's
+}
+
+// A NIC is configured with an MTU; whatever else there is takes any.
+bool is_same_device(const DeviceRequest& one, const DeviceRequest& other) {
+  const bool is_dpdk = !one.is_vhost() && !one.is_kernel_interface();
+  return one.name == other.name && one.vhost_user == other.vhost_user && one.device == other.device &&
+         one.driver == other.driver && one.mode == other.mode && one.queues == other.queues && (!is_dpdk || one.mtu == other.mtu);
+}
+
+bool is_same_place(const DeviceRequest& one, const DeviceRequest& other) {
+  return one.vhost_user == other.vhost_user && one.device == other.device;
+}
+
 std::vector<DeviceRequest> plan_devices(const config::Config& config, const std::vector<PortPlan>& ports,
                                         unsigned worker_count) {
   std::vector<DeviceRequest> requests;
   for (const PortPlan& port : ports) {
-    requests.push_back(port.config == nullptr ? request_of(config.uplink, worker_count)
-                                              : request_of(*port.config, config.networks[port.network].mtu));
-    requests.back().number = static_cast<unsigned>(requests.size() - 1);
+    DeviceRequest& request = requests.emplace_back();
+    if (port.config != nullptr)
+      request = device_request_of(*port.config, config.networks[port.network].mtu);
+    else if (port.exists)
+      request = uplink_request(config.uplink, worker_count);
+    request.number = static_cast<unsigned>(requests.size() - 1);
   }
   return requests;
 }

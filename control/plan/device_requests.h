@@ -18,18 +18,29 @@ struct DeviceRequest {
   std::string vhost_user;  // socket path, or empty
   config::VhostMode mode = config::VhostMode::Client;
   std::string device;  // PCI address, interface or devargs, or empty
+  config::KernelDriver driver = config::KernelDriver::Auto;
   std::uint16_t mtu = 1500;
   unsigned queues = 1;                // pairs
   bool fewer_queues_will_do = false;  // as many as the device has, at most `queues`
   Promiscuous promiscuous = Promiscuous::No;
   bool receives_replies = false;  // whose destination port says which worker's they are
 
+  // A vhost-user socket, or the other words of DPDK's devargs for one.
+  [[nodiscard]] bool is_vhost() const { return !vhost_user.empty() || device.starts_with("net_vhost"); }
   [[nodiscard]] bool is_kernel_interface() const {
     return vhost_user.empty() && config::device_kind(device) == config::DeviceKind::KernelInterface;
   }
 };
 
-// By PortIndex.
+// Of a VM's port.
+DeviceRequest device_request_of(const config::VmPort& port, std::uint16_t mtu);
+
+// Whether one device can be both.
+bool is_same_device(const DeviceRequest& one, const DeviceRequest& other);
+// Whether the two want one socket, interface or NIC, so that one has to go before the other comes.
+bool is_same_place(const DeviceRequest& one, const DeviceRequest& other);
+
+// By PortIndex; without a name where there is no port.
 std::vector<DeviceRequest> plan_devices(const config::Config& config, const std::vector<PortPlan>& ports,
                                         unsigned worker_count);
 

@@ -2,9 +2,17 @@
 #include "control/plan/external_addresses.h"
 
 #include <algorithm>
+#include <bit>
+#include <map>
+#include <tuple>
 
 namespace vmnat::control {
 namespace {
+
+using conntrack::AllowedPorts;
+using conntrack::ExternalAddresses;
+using Entry = ExternalAddresses::Entry;
+using Ports = std::shared_ptr<const AllowedPorts>;
 
 std::vector<std::uint16_t> expanded(const std::vector<config::PortRange>& ranges) {
   std::vector<std::uint16_t> ports;
@@ -14,28 +22,100 @@ std::vector<std::uint16_t> expanded(const std::vector<config::PortRange>& ranges
   return ports;
 }
 
-// What no flow of a VM is given on this address: reserved ports, and those that forwards listen to. A rented
-// address may become any.
-std::vector<std::uint16_t> reserved_on(net::Ipv4Addr external, const config::Nat& nat) {
-  std::vector<std::uint16_t> ports = expanded(nat.reserved_ports);
+// What the network's flows may be given on addresses that no forward names.
+AllowedPorts usual_ports(const config::Nat& nat) {
+  std::vector<std::uint16_t> reserved = expanded(nat.reserved_ports);
   for (const config::PortForward& forward : nat.forwards)
-    if (external.is_unspecified() || listens_on(forward, external)) ports.push_back(forward.port.host());
-  return ports;
+    if (!forward.address) reserved.push_back(forward.port.host());
+  return {nat.ports.first.host(), nat.ports.last.host(), reserved};
 }
 
-conntrack::ExternalAddress external_address(net::Ipv4Addr address, const config::Nat& nat) {
-  return {.address = address,
-          .first_port = nat.ports.first.host(),
-          .last_port = nat.ports.last.host(),
-          .reserved = reserved_on(address, nat)};
+// Makes the ports of each address, those that are equal once: a pool of 4096 addresses has few kinds.
+class PortsOfAddresses {
+ public:
+  explicit PortsOfAddresses(const config::Config& config) : config_(config) {
+    for (const config::Network& network : config.networks) {
+      usual_.push_back(std::make_shared<const AllowedPorts>(usual_ports(network.nat)));
+      for (const config::PortForward& forward : network.nat.forwards)
+        if (forward.address) named_[*forward.address].push_back(forward.port.host());
+    }
+  }
+
+  // `networks`: those that have the address.
+  Ports of(net::Ipv4Addr address, const std::vector<std::size_t>& networks) {
+    Ports& ports = made_[{networks, named_on(address, networks)}];
+    if (ports == nullptr) ports = made(networks, named_on(address, networks));
+    return ports;
+  }
+
+ private:
+  // Ports of forwards that name the address. A rented one may become any.
+  std::vector<std::uint16_t> named_on(net::Ipv4Addr address, const std::vector<std::size_t>& networks) const {
+    if (!address.is_unspecified()) {
+      const auto named = named_.find(address);
+      return named == named_.end() ? std::vector<std::uint16_t>{} : named->second;
+    }
+    std::vector<std::uint16_t> ports;
+    for (const std::size_t network : networks)
+      for (const config::PortForward& forward : config_.networks[network].nat.forwards)
+        ports.push_back(forward.port.host());
+    return ports;
+  }
+  Ports made(const std::vector<std::size_t>& networks, const std::vector<std::uint16_t>& named) const {
+    if (networks.empty()) return std::make_shared<const AllowedPorts>();  // the uplink's own, and no pool's
+    if (networks.size() == 1 && named.empty()) return usual_[networks.front()];
+    AllowedPorts ports(1, 65535, named);
+    for (const std::size_t network : networks) ports = AllowedPorts::common(ports, *usual_[network]);
+    return std::make_shared<const AllowedPorts>(ports);
+  }
+
+  const config::Config& config_;
+  std::vector<Ports> usual_;  // by network
+  std::map<net::Ipv4Addr, std::vector<std::uint16_t>> named_;
+  std::map<std::tuple<std::vector<std::size_t>, std::vector<std::uint16_t>>, Ports> made_;
+};
+
+// The address, and the networks that have it. In the order of the file, the uplink's own first.
+using Users = std::vector<std::pair<net::Ipv4Addr, std::vector<std::size_t>>>;
+
+Users users_of_addresses(const config::Config& config) {
+  Users users{{config.uplink.address ? config.uplink.address->address : net::Ipv4Addr{}, {}}};
+  std::map<net::Ipv4Addr, std::size_t> at{{users.front().first, 0}};
+  for (std::size_t i = 0; i < config.networks.size(); ++i) {
+    for (const net::Ipv4Addr address : planned_addresses(config.networks[i])) {
+      const auto [known, is_new] = at.emplace(address, users.size());
+      if (is_new) users.emplace_back(address, std::vector<std::size_t>{});
+      users[known->second].second.push_back(i);
+    }
+  }
+  return users;
 }
 
-// Two networks on one address: only what both of them allow is allocated there.
-void narrow(conntrack::ExternalAddress& shared, const config::Nat& nat) {
-  shared.first_port = std::max(shared.first_port, nat.ports.first.host());
-  shared.last_port = std::min(shared.last_port, nat.ports.last.host());
-  for (const std::uint16_t port : reserved_on(shared.address, nat))
-    if (std::ranges::find(shared.reserved, port) == shared.reserved.end()) shared.reserved.push_back(port);
+std::optional<conntrack::ExternalIndex> index_in(const ExternalAddresses& external, net::Ipv4Addr planned) {
+  if (!planned.is_unspecified()) return external.index_of(planned);
+  for (unsigned i = 0; i < external.size(); ++i)
+    if (external.ports(i) != nullptr && external.address(i).is_unspecified())
+      return static_cast<conntrack::ExternalIndex>(i);
+  return std::nullopt;
+}
+
+// One index after the other that neither the plan so far nor what runs has in use.
+class FreeIndices {
+ public:
+  explicit FreeIndices(const ExternalAddresses* running) : running_(running) {}
+  std::size_t next() {
+    while (running_ != nullptr && running_->ports(static_cast<unsigned>(next_)) != nullptr) ++next_;
+    return next_++;
+  }
+
+ private:
+  const ExternalAddresses* running_;
+  std::size_t next_ = 0;
+};
+
+void keep_if_equal(Ports& ports, const ExternalAddresses& running, unsigned index) {
+  const Ports& former = running.entries()[index].ports;
+  if (*former == *ports) ports = former;
 }
 
 }  // namespace
@@ -54,29 +134,52 @@ std::vector<net::Ipv4Addr> external_addresses_now(const config::Network& network
   return addresses;
 }
 
-std::vector<conntrack::ExternalAddress> plan_external_addresses(const config::Config& config) {
-  std::vector<conntrack::ExternalAddress> external{{}};
-  if (config.uplink.address) external.front().address = config.uplink.address->address;
-  for (const auto& network : config.networks)
-    for (const net::Ipv4Addr address : planned_addresses(network)) {
-      const auto known = std::ranges::find(external, address, &conntrack::ExternalAddress::address);
-      if (known == external.end())
-        external.push_back(external_address(address, network.nat));
-      else
-        narrow(*known, network.nat);
-    }
-  return external;
+std::set<net::Ipv4Addr> draining_addresses(const config::Config& config) {
+  std::set<net::Ipv4Addr> draining;
+  for (const config::Network& network : config.networks)
+    for (const config::AddressRange& range : network.nat.drain)
+      for (std::uint64_t i = 0; i < range.size(); ++i)
+        draining.insert(net::Ipv4Addr::from_host(range.first.host() + static_cast<std::uint32_t>(i)));
+  return draining;
 }
 
-AddressLists plan_address_lists(const config::Config& config,
-                                const std::vector<conntrack::ExternalAddress>& external) {
+ExternalTable plan_external_addresses(const config::Config& config, const ExternalAddresses* running) {
+  const std::set<net::Ipv4Addr> draining = draining_addresses(config);
+  const Ports none = std::make_shared<const AllowedPorts>();
+  PortsOfAddresses ports_of(config);
+  FreeIndices free(running);
+  std::vector<Entry> entries;
+  for (const auto& [address, networks] : users_of_addresses(config)) {
+    const auto former = running != nullptr ? index_in(*running, address) : std::nullopt;
+    const std::size_t index = former ? *former : free.next();
+    const bool is_draining = draining.contains(address);
+    Ports ports = is_draining ? none : ports_of.of(address, networks);
+    if (former) keep_if_equal(ports, *running, *former);
+    if (entries.size() <= index) entries.resize(index + 1);
+    entries[index] = {address, std::move(ports), is_draining};
+  }
+  return std::make_shared<const ExternalAddresses>(std::move(entries));
+}
+
+ExternalTable with_rented(const ExternalTable& planned, net::Ipv4Addr rented) {
+  const auto index = index_in(*planned, {});
+  if (!index || rented.is_unspecified()) return planned;
+  std::vector<Entry> entries = planned->entries();
+  entries[*index].address = rented;
+  return std::make_shared<const ExternalAddresses>(std::move(entries));
+}
+
+unsigned external_room(unsigned addresses) {
+  constexpr unsigned kLeast = 512;
+  return std::min(std::max(std::bit_ceil(4 * addresses), kLeast), conntrack::kMaxExternalAddresses);
+}
+
+AddressLists plan_address_lists(const config::Config& config, const ExternalAddresses& external) {
   AddressLists lists;
   for (const auto& network : config.networks) {
     auto& list = lists.emplace_back();
-    for (const net::Ipv4Addr address : planned_addresses(network)) {
-      const auto known = std::ranges::find(external, address, &conntrack::ExternalAddress::address);
-      list.push_back(static_cast<conntrack::ExternalIndex>(known - external.begin()));
-    }
+    for (const net::Ipv4Addr address : planned_addresses(network))
+      list.push_back(index_in(external, address).value());
   }
   return lists;
 }

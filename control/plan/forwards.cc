@@ -11,9 +11,15 @@ namespace {
 using dataplane::ForwardingState;
 using dataplane::WordTable;
 
-// The external address that a VM's flows have (RFC 6888 REQ-2).
-net::Ipv4Addr paired_with(net::Endpoint internal, const std::vector<net::Ipv4Addr>& addresses) {
-  return addresses[conntrack::Conntrack::paired(internal.address, addresses.size())];
+// The external address that a VM's flows have (RFC 6888 REQ-2): of those that do not drain the first one, from
+// the paired one on. Nothing: all of them drain.
+std::optional<net::Ipv4Addr> paired_with(net::Endpoint internal, const std::vector<net::Ipv4Addr>& addresses,
+                                         const std::set<net::Ipv4Addr>& draining) {
+  const std::size_t first = conntrack::Conntrack::paired(internal.address, addresses.size());
+  for (std::size_t i = 0; i < addresses.size(); ++i)
+    if (const auto address = addresses[(first + i) % addresses.size()]; !draining.contains(address))
+      return address;
+  return std::nullopt;
 }
 
 WordTable<dataplane::Forward> forward_table(const std::vector<ForwardPlan>& forwards) {
@@ -21,7 +27,7 @@ WordTable<dataplane::Forward> forward_table(const std::vector<ForwardPlan>& forw
   for (const ForwardPlan& plan : forwards)
     if (!plan.external.address.is_unspecified())
       entries.push_back({ForwardingState::forward_word(plan.external, plan.protocol),
-                         {.to = plan.to, .network = plan.network}});
+                         {.to = plan.to, .network = plan.network, .is_draining = plan.is_draining}});
   return WordTable<dataplane::Forward>(entries);
 }
 
@@ -40,10 +46,12 @@ WordTable<net::Endpoint> mapping_table(const std::vector<ForwardPlan>& forwards)
 
 std::vector<ForwardPlan> plan_forwards(const config::Config& config, net::Ipv4Addr rented) {
   std::vector<ForwardPlan> forwards;
+  const std::set<net::Ipv4Addr> draining = draining_addresses(config);
   for (std::size_t i = 0; i < config.networks.size(); ++i) {
     const std::vector<net::Ipv4Addr> addresses = planned_addresses(config.networks[i]);
     if (addresses.empty()) continue;
-    for (const config::PortForward& forward : config.networks[i].nat.forwards)
+    for (const config::PortForward& forward : config.networks[i].nat.forwards) {
+      const auto paired = paired_with(forward.to, addresses, draining);
       for (const net::Ipv4Addr planned : addresses)
         if (const auto address = planned.is_unspecified() ? rented : planned; listens_on(forward, address))
           forwards.push_back(
@@ -51,7 +59,9 @@ std::vector<ForwardPlan> plan_forwards(const config::Config& config, net::Ipv4Ad
                .protocol = forward.protocol,
                .to = forward.to,
                .network = static_cast<NetworkIndex>(i),
-               .is_mapping = forward.address || planned == paired_with(forward.to, addresses)});
+               .is_mapping = !draining.contains(planned) && (forward.address || planned == paired),
+               .is_draining = draining.contains(planned)});
+    }
   }
   return forwards;
 }

@@ -17,6 +17,8 @@ struct ForwardPlan {
   NetworkIndex network = 0;
   // What `to` opens leaves by `external`. Of a forward on several addresses that holds for one of them.
   bool is_mapping = true;
+  bool is_draining = false;  // its address is: nothing opens by it
+  bool operator==(const ForwardPlan&) const = default;
 };
 
 // The forwards of all networks, one for each external address that they are on. `rented` is the address that

@@ -18,20 +18,28 @@ dataplane::Uplink uplink_of(const config::Uplink& config) {
   return uplink;
 }
 
-dataplane::Network network_of(const config::Network& config) {
-  return {.gateway = config.address,
-          .mac = gateway_mac(config),
-          .nat = config.forward == config::Forward::Nat,
-          .dhcp = config.dhcp.has_value(),
-          .isolated_ports = config.isolated_ports,
-          .mtu = config.mtu};
+// What was learned stays, unless the number is nobody's.
+void set_network(const config::Network& config, dataplane::Network& network) {
+  if (config.name.empty()) network = {};
+  network.gateway = config.address;
+  network.mac = gateway_mac(config);
+  network.nat = config.forward == config::Forward::Nat;
+  network.dhcp = config.dhcp.has_value();
+  network.isolated_ports = config.isolated_ports;
+  network.mtu = config.mtu;
+  network.ports.clear();
 }
 
-void add_port(const PortPlan& plan, dataplane::ForwardingState& state) {
-  const auto index = static_cast<PortIndex>(state.ports.size());
-  state.ports.push_back(
-      {.network = plan.network, .owner = plan.owner, .is_segment = is_segment(plan), .mtu = plan.mtu});
-  if (plan.config != nullptr) state.networks[plan.network].ports.push_back(index);
+// A port that has left keeps its network's number: frames of it may be on their way.
+void set_port(const PortPlan& plan, dataplane::Port& port) {
+  if (!plan.exists) {
+    port = {.network = port.network == dataplane::kNoNetwork ? NetworkIndex{0} : port.network};
+    return;
+  }
+  port.network = plan.network;
+  port.owner = plan.owner;
+  port.is_segment = is_segment(plan);
+  port.mtu = plan.mtu;
 }
 
 }  // namespace
@@ -43,15 +51,24 @@ net::MacAddr gateway_mac(const config::Network& network) {
 dataplane::ForwardingState initial_state(const config::Config& config, const std::vector<PortPlan>& ports) {
   dataplane::ForwardingState state;
   state.uplink = uplink_of(config.uplink);
-  state.smallest_mtu = std::numeric_limits<std::uint16_t>::max();
-  for (const auto& network : config.networks) {
-    state.smallest_mtu = std::min(state.smallest_mtu, network.mtu);
-    state.networks.push_back(network_of(network));
-  }
-  for (const PortPlan& port : ports) add_port(port, state);
-  set_live(config, state);
+  set_topology(config, ports, state);
   set_forwards(plan_forwards(config), state);
   return state;
+}
+
+void set_topology(const config::Config& config, const std::vector<PortPlan>& ports,
+                  dataplane::ForwardingState& state) {
+  state.networks.resize(config.networks.size());
+  state.ports.resize(ports.size());
+  state.smallest_mtu = std::numeric_limits<std::uint16_t>::max();
+  for (std::size_t i = 0; i < config.networks.size(); ++i) set_network(config.networks[i], state.networks[i]);
+  for (std::size_t i = 0; i < ports.size(); ++i) {
+    set_port(ports[i], state.ports[i]);
+    if (ports[i].config == nullptr) continue;
+    state.networks[ports[i].network].ports.push_back(static_cast<PortIndex>(i));
+    state.smallest_mtu = std::min(state.smallest_mtu, ports[i].mtu);
+  }
+  set_live(config, state);
 }
 
 }  // namespace vmnat::control

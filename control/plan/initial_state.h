@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The forwarding state as the configuration has it, before any device is open and anything was learned.
+// The forwarding state as the configuration has it: the first one, before any device is open and anything was
+// learned; and what a change of ports and networks changes of a later one.
 #pragma once
 
 #include <vector>
@@ -14,7 +15,12 @@ namespace vmnat::control {
 net::MacAddr gateway_mac(const config::Network& network);
 
 // All ports are down. Left out is what devices say (the uplink's MAC, which ports are spread over workers),
-// and the NAT policies.
+// and the NAT policies. `config` has its networks at their numbers.
 dataplane::ForwardingState initial_state(const config::Config& config, const std::vector<PortPlan>& ports);
+
+// Ports and networks become those of the plan. What has been learned of networks that stay is kept. Ports
+// that have come or left are down.
+void set_topology(const config::Config& config, const std::vector<PortPlan>& ports,
+                  dataplane::ForwardingState& state);
 
 }  // namespace vmnat::control

@@ -10,7 +10,7 @@
 
 namespace vmnat::control {
 
-// By network. Their spans of addresses point into `address_lists`, which outlives them.
+// By network.
 std::vector<conntrack::NatPolicy> plan_policies(const config::Config& config,
                                                 const AddressLists& address_lists);
 

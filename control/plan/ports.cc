@@ -2,17 +2,53 @@
 #include "control/plan/ports.h"
 
 namespace vmnat::control {
+namespace {
+
+constexpr const char* kUplinkName = "uplink";  // which no VM's port has
+
+config::Network nobodys_network() {
+  return {.address = {net::Ipv4Addr{}, 32}, .forward = config::Forward::None};
+}
+
+}  // namespace
+
+Numbers first_numbers(const config::Config& config) {
+  Numbers numbers;
+  numbers.ports.give(kUplinkName);
+  for (const config::Network& network : config.networks) {
+    numbers.networks.give(network.name);
+    for (const config::VmPort& port : network.ports) numbers.ports.give(port.name);
+  }
+  return numbers;
+}
+
+config::Config at_numbers(const config::Config& config, const NumberBook<NetworkIndex>& numbers) {
+  config::Config numbered = config;
+  numbered.networks.assign(numbers.bound(), nobodys_network());
+  for (const config::Network& network : config.networks)
+    numbered.networks[*numbers.of(network.name)] = network;
+  return numbered;
+}
+
+std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_count,
+                                 const NumberBook<PortIndex>& numbers) {
+  std::vector<PortPlan> ports(numbers.bound(), PortPlan{.exists = false});
+  for (std::size_t i = 0; i < ports.size(); ++i) ports[i].owner = static_cast<WorkerIndex>(i % worker_count);
+  ports[dataplane::kUplinkPort] = {.name = kUplinkName, .mtu = config.uplink.mtu};
+  for (std::size_t i = 0; i < config.networks.size(); ++i)
+    for (const config::VmPort& port : config.networks[i].ports) {
+      PortPlan& plan = ports[*numbers.of(port.name)];
+      plan = {.name = port.name,
+              .network = static_cast<NetworkIndex>(i),
+              .config = std::make_shared<const config::VmPort>(port),
+              .owner = plan.owner,
+              .mtu = config.networks[i].mtu};
+    }
+  return ports;
+}
 
 std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_count) {
-  std::vector<PortPlan> ports{{.name = "uplink", .mtu = config.uplink.mtu}};
-  for (std::size_t i = 0; i < config.networks.size(); ++i)
-    for (const auto& port : config.networks[i].ports)
-      ports.push_back({.name = port.name,
-                       .network = static_cast<NetworkIndex>(i),
-                       .config = &port,
-                       .owner = static_cast<WorkerIndex>(ports.size() % worker_count),
-                       .mtu = config.networks[i].mtu});
-  return ports;
+  return plan_ports(config, worker_count, first_numbers(config).ports);
 }
 
 }  // namespace vmnat::control

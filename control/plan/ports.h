@@ -1,34 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ports of the switch, numbered: the uplink's is 0, those of VMs follow in the order of the file; and
-// which worker polls which queue of them.
+// The ports of the switch by their numbers, of which the uplink's is 0; and which worker polls which queue of them.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/ids.h"
 #include "control/config/model.h"
+#include "control/plan/numbers.h"
 #include "dataplane/context/forwarding_state.h"
 
 namespace vmnat::control {
 
-using dataplane::NetworkIndex;
-
-// A port of the configuration, by PortIndex. [0] is the uplink, whose `config` is null.
+// By PortIndex. [0] is the uplink, whose `config` is null.
 struct PortPlan {
-  std::string name;
+  std::string name;  // of one that has left, too, until another one has the number
   NetworkIndex network = dataplane::kNoNetwork;
-  const config::VmPort* config = nullptr;
+  std::shared_ptr<const config::VmPort> config = nullptr;
   WorkerIndex owner = 0;     // polls its first queue
   std::uint16_t mtu = 1500;  // as configured
+  bool exists = true;        // false: the number is nobody's
 };
 
-// The ports go round the workers. The uplink belongs to the first worker. `config` outlives the plans.
+// The numbers of a start: ports and networks in the order of the file. At most kMostPorts and kMostNetworks.
+Numbers first_numbers(const config::Config& config);
+
+// The configuration with its networks at their numbers. A number that is nobody's has a network without a name,
+// ports and a way out, of the address 0.0.0.0 alone.
+config::Config at_numbers(const config::Config& config, const NumberBook<NetworkIndex>& numbers);
+
+// The ports go round the workers by their numbers. The uplink belongs to the first worker. `config` has its networks
+// at their numbers.
+std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_count,
+                                 const NumberBook<PortIndex>& numbers);
+// Those of a start.
 std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_count);
 
 // A port that leads to many hosts, or to a relay of theirs, rather than to one VM.
 inline bool is_segment(const config::VmPort& port) {
-  return !port.device.empty() || port.relay;
+  return port.device.is_given() || port.relay;
 }
 inline bool is_segment(const PortPlan& port) {
   return port.config != nullptr && is_segment(*port.config);

@@ -7,8 +7,8 @@
 namespace vmnat::control {
 namespace {
 
-constexpr unsigned kBlocks = conntrack::ExternalPorts::kBlocks;
-constexpr unsigned kBlockPorts = conntrack::ExternalPorts::kBlockPorts;
+constexpr unsigned kBlocks = conntrack::kPortBlocks;
+constexpr unsigned kBlockPorts = conntrack::kBlockPorts;
 constexpr unsigned kBlockBits = std::countr_zero(kBlocks);  // that say a port's block
 constexpr unsigned kSeenByPortOnly = 111;  // a bit of the key, from the first byte's highest on
 constexpr unsigned kLeastKeyBytes = 16;    // 96 bits of input and a window of 32

@@ -11,6 +11,7 @@ namespace vmnat::control {
 using dataplane::FrameNote;
 
 void Injector::transmit(std::span<const std::byte> frame, PortIndex port) {
+  if (!ports_[port].exists) return;  // it has left meanwhile
   push(frame, {.port = port, .from = port}, ports_[port].owner);
 }
 
@@ -19,7 +20,7 @@ void Injector::look_up_again(std::span<const std::byte> frame) {
   if (ip == nullptr) return;
   const auto* udp = net::view<net::UdpHeader>(
       frame, sizeof(net::EthernetHeader) + ip->header_length());  // or TCP: its ports
-  const auto external = external_ports_.index_of(ip->destination);
+  const auto external = states_.current().external_addresses->index_of(ip->destination);
   if (udp == nullptr || !external) return;
   const WorkerIndex owner = external_ports_.owner(*external, udp->destination_port);
   if (owner == kNoWorker) return;
@@ -27,6 +28,7 @@ void Injector::look_up_again(std::span<const std::byte> frame) {
 }
 
 void Injector::return_unreachable(const Neighbors::Unreachable& unreachable, dataplane::DropReason reason) {
+  if (!ports_[unreachable.port].exists) return;
   push(unreachable.frame,
        {.port = unreachable.port, .errand = FrameNote::Errand::Unreachable, .reason = reason},
        ports_[unreachable.port].owner);

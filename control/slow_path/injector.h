@@ -7,8 +7,10 @@
 
 #include "base/ids.h"
 #include "conntrack/external_ports.h"
+#include "control/gateway/state_publisher.h"
 #include "control/gateway/worker_rings.h"
 #include "control/hosts/neighbors.h"
+#include "control/plan/ports.h"
 #include "dataplane/frame/packet.h"
 
 struct rte_mempool;
@@ -19,8 +21,8 @@ class Injector {
  public:
   // All of them outlive it. `pool` is for copies of the frames, `rings` are by worker.
   Injector(rte_mempool* pool, std::vector<ControlRings>& rings, const std::vector<PortPlan>& ports,
-           const conntrack::ExternalPorts& external_ports)
-      : pool_(pool), rings_(rings), ports_(ports), external_ports_(external_ports) {}
+           const conntrack::ExternalPorts& external_ports, const StatePublisher& states)
+      : pool_(pool), rings_(rings), ports_(ports), external_ports_(external_ports), states_(states) {}
 
   // A frame of control's own leaves by the port.
   void transmit(std::span<const std::byte> frame, PortIndex port);
@@ -41,6 +43,7 @@ class Injector {
   std::vector<ControlRings>& rings_;
   const std::vector<PortPlan>& ports_;
   const conntrack::ExternalPorts& external_ports_;
+  const StatePublisher& states_;
   std::uint64_t dropped_ = 0;
 };
 

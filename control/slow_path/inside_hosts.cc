@@ -5,7 +5,6 @@
 #include <functional>
 #include <spdlog/spdlog.h>
 
-#include "control/plan/forwards.h"
 #include "net/arp.h"
 
 namespace vmnat::control {
@@ -20,8 +19,30 @@ InsideHosts::InsideHosts(const config::Config& config, const std::vector<PortPla
       has_changed_(states.current().networks.size()) {
   for (const dataplane::Network& network : states.current().networks)
     neighbors_.emplace_back(network.mac, network.gateway.address);
-  for (const ForwardPlan& forward : plan_forwards(config))
-    neighbors_[forward.network].keep_resolved(forward.to.address, now);
+  follow_forwards(plan_forwards(config), now);
+}
+
+void InsideHosts::follow_forwards(const std::vector<ForwardPlan>& forwards, SteadyTime now) {
+  std::set<std::pair<NetworkIndex, net::Ipv4Addr>> targets;
+  for (const ForwardPlan& forward : forwards) targets.emplace(forward.network, forward.to.address);
+  for (const auto& [network, address] : targets)
+    if (!targets_.contains({network, address})) neighbors_[network].keep_resolved(address, now);
+  for (const auto& [network, address] : targets_)
+    if (!targets.contains({network, address})) neighbors_[network].release(address);
+  targets_ = std::move(targets);
+}
+
+void InsideHosts::follow_networks(std::span<const NetworkIndex> changed) {
+  const auto& networks = states_.current().networks;
+  asking_.resize(networks.size());
+  has_changed_.resize(networks.size());
+  while (neighbors_.size() < networks.size()) neighbors_.emplace_back(net::MacAddr{}, net::Ipv4Addr{});
+  for (const NetworkIndex network : changed) {
+    neighbors_[network].start_over(networks[network].mac, networks[network].gateway.address);
+    std::erase_if(targets_, [&](const auto& target) { return target.first == network; });
+    asking_[network] = {};
+    has_changed_[network] = true;
+  }
 }
 
 bool InsideHosts::note_gateway_claim(std::span<const std::byte> frame, PortIndex port, SteadyTime now) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <algorithm>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "control/gateway/state_publisher.h"
 #include "control/hosts/neighbors.h"
 #include "control/log/log_budget.h"
+#include "control/plan/forwards.h"
 #include "control/plan/ports.h"
 #include "control/slow_path/injector.h"
 
@@ -26,6 +28,10 @@ class InsideHosts {
   // All of them outlive it.
   InsideHosts(const config::Config& config, const std::vector<PortPlan>& ports, const StatePublisher& states,
               LogBudget& log, SteadyTime now);
+
+  // These networks have come or left, or the gateway is another host on them. Their forwards follow by
+  // follow_forwards().
+  void follow_networks(std::span<const NetworkIndex> changed);
 
   // A VM says by ARP that it has the address of its gateway. It is counted and told in the log, no more: the
   // switch lets no VM be the gateway (dataplane/pipeline/guard.h). False: the frame says nothing of the kind.
@@ -43,6 +49,8 @@ class InsideHosts {
     asking.next = std::max(asking.next, now);
     asking.is_due = true;
   }
+  // Other targets of forwards: those that are new are asked for, the others may be forgotten.
+  void follow_forwards(const std::vector<ForwardPlan>& forwards, SteadyTime now);
   void advance(SteadyTime now);
 
   // The state that was filled in last is out of date.
@@ -65,7 +73,8 @@ class InsideHosts {
   const std::vector<PortPlan>& ports_;
   const StatePublisher& states_;
   LogBudget& log_;
-  std::vector<Neighbors> neighbors_;  // by network
+  std::vector<Neighbors> neighbors_;                          // by network
+  std::set<std::pair<NetworkIndex, net::Ipv4Addr>> targets_;  // of forwards
   struct Asking {
     bool is_due = false;
     SteadyTime next{};  // not before

@@ -2,10 +2,11 @@
 #include "control/slow_path/slow_path.h"
 
 #include <algorithm>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
 #include <utility>
 
 #include "control/plan/live_settings.h"
-#include "control/plan/policies.h"
 #include "net/arp.h"
 
 namespace vmnat::control {
@@ -24,23 +25,28 @@ SteadyTime::duration pause_after(SteadyTime::duration making) {
 
 std::optional<RentedAddress> rented_address(const config::Config& config, Gateway& gateway) {
   if (config.uplink.address) return std::nullopt;
-  return RentedAddress(gateway.external_ports(), gateway.states(), gateway.workers(), gateway.flush_turns());
+  return RentedAddress(gateway.states(), gateway.workers(), gateway.flush_turns(), gateway.session_keeper());
 }
 
 }  // namespace
 
-SlowPath::SlowPath(const config::Config& config, Gateway& gateway)
-    : config_(config),
-      address_lists_(gateway.address_lists()),
+SlowPath::SlowPath(Gateway& gateway)
+    : config_(gateway.config()),
+      ports_(gateway.ports()),
+      polling_(gateway.polling()),
       states_(gateway.states()),
       workers_(gateway.workers()),
       reader_(gateway.rings()),
-      injector_(gateway.packet_pool(), gateway.rings(), gateway.ports(), gateway.external_ports()),
+      injector_(gateway.packet_pool(), gateway.rings(), gateway.ports(), gateway.external_ports(),
+                gateway.states()),
       links_(gateway.devices(), gateway.ports(), log_),
-      dhcp_(config, gateway.ports(), std::chrono::system_clock::now(), std::chrono::steady_clock::now()),
-      uplink_(config, states_, gateway.external_ports(), rented_address(config, gateway), log_),
-      inside_(config, gateway.ports(), states_, log_, std::chrono::steady_clock::now()),
-      tables_(gateway.ports(), states_) {
+      dhcp_(config_, gateway.ports(), std::chrono::system_clock::now(), std::chrono::steady_clock::now()),
+      uplink_(config_, states_, rented_address(config_, gateway), log_),
+      inside_(config_, gateway.ports(), states_, log_, std::chrono::steady_clock::now()),
+      tables_(gateway.ports(), states_),
+      nat_(gateway.first_nat(), gateway.external_ports().capacity(), states_, gateway.workers(),
+           gateway.flush_turns()),
+      most_mtu_(gateway.ports()[kUplinkPort].mtu) {
   const SteadyTime now = std::chrono::steady_clock::now();
   follow_links(now);
   links_.tell_who_waits();
@@ -56,6 +62,7 @@ void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
   if (const dhcp::Binding* lease = uplink_.advance(now)) dhcp_.use_resolvers(lease->dns);
   dhcp_.advance(wall, now);
   inside_.advance(now);
+  advance_change(now);
   if (now >= next_round_) tell_workers(now);
   log_.tell_suppressed(now);
   states_.reclaim(workers_.least_seen_generation());
@@ -83,6 +90,7 @@ unsigned SlowPath::take_from_workers(SteadyTime now, dhcp::WallTime wall) {
 
 void SlowPath::take_punt(const dataplane::FrameNote& note, const FrameBytes& frame, SteadyTime now,
                          dhcp::WallTime wall) {
+  if (!ports_[note.port].exists) return;  // it has left meanwhile
   switch (note.punt) {
     case PuntReason::Dhcp:
       return dhcp_.receive(frame, note.port, wall, now);
@@ -101,6 +109,7 @@ void SlowPath::take_punt(const dataplane::FrameNote& note, const FrameBytes& fra
 
 // With an address it stands for the ARP packet that said so, which has gone on its way.
 void SlowPath::take_learned(const dataplane::LearnedMac& learned, SteadyTime now, dhcp::WallTime wall) {
+  if (!ports_[learned.port].exists) return;
   if (learned.address.is_unspecified()) return tables_.learn(learned);
   const net::ArpFrame said = net::arp_request(learned.mac, learned.address, {});
   hear_arp(said.bytes(), learned.port, now, wall);
@@ -135,8 +144,8 @@ void SlowPath::tell_workers(SteadyTime now) {
 }
 
 bool SlowPath::is_state_outdated(SteadyTime now) const {
-  return policies_changed_ || links_.has_changed() || uplink_.has_changed() || inside_.has_changed() ||
-         tables_.has_changed() || has_other_questions(now);
+  return is_outdated_ || nat_.has_changed(uplink_.rented_addresses()) || links_.has_changed() ||
+         uplink_.has_changed() || inside_.has_changed() || tables_.has_changed() || has_other_questions(now);
 }
 
 // Workers pass on ARP replies of the networks that are asked about addresses.
@@ -148,11 +157,59 @@ bool SlowPath::has_other_questions(SteadyTime now) const {
   return false;
 }
 
-// Workers take the policies with the next state; the old ones go with the last state that has them.
-void SlowPath::follow_configuration(SteadyTime now) {
-  dhcp_.reconfigure();
-  policies_changed_ = true;
+Result<void> SlowPath::plan_change(const config::Config& wanted) {
+  if (wanted.uplink.mtu > most_mtu_)
+    return tl::unexpected(Error{
+        "uplink.mtu",
+        fmt::format("more than the {} that the device was opened with needs a restart; nothing was changed",
+                    most_mtu_)});
+  auto plan = nat_.plan(wanted);
+  if (!plan) return tl::unexpected(plan.error());
+  next_plan_ = std::move(*plan);
+  return {};
+}
+
+// All leases are said again before the next state, whose owners are made anew.
+void SlowPath::follow_configuration(const TopologyChange& change, SteadyTime now, dhcp::WallTime wall) {
+  links_.follow_ports(change.ports_left);
+  for (const PortIndex port : change.ports_come) links_.tell_who_waits(port);
+  tables_.follow_plan(change.ports_left);
+  std::vector<NetworkIndex> changed = change.networks_left;
+  for (const auto* networks : {&change.networks_come, &change.networks_moved})
+    changed.insert(changed.end(), networks->begin(), networks->end());
+  inside_.follow_networks(changed);
+  dhcp_.follow_networks(wall, now);
+  is_outdated_ = true;
+  planned_ = std::exchange(next_plan_, std::nullopt);
+  uplink_.prepare(planned_->config.uplink, now);
+  advance_change(now);
   tell_workers(now);
+}
+
+void SlowPath::advance_change(SteadyTime now) {
+  if (planned_ && uplink_.is_prepared(now)) set_out(now);
+  if (const auto ended = nat_.poll()) conclude(*ended);
+}
+
+// From the next state on. New addresses are announced after it, and the VMs behind new forwards asked for.
+void SlowPath::set_out(SteadyTime now) {
+  const NatPlan plan = *std::exchange(planned_, std::nullopt);
+  const conntrack::ExternalAddresses& former = *nat_.running().external;
+  uplink_.adopt_prepared();
+  for (const auto& entry : plan.external->entries())
+    if (!entry.address.is_unspecified() && !former.index_of(entry.address))
+      uplink_.announce(entry.address, now);
+  going_.clear();
+  for (const auto& entry : former.entries())
+    if (!entry.address.is_unspecified() && !plan.external->index_of(entry.address))
+      going_.push_back(entry.address);
+  inside_.follow_forwards(plan_forwards(plan.config), now);
+  nat_.change_to(plan, uplink_.rented_addresses().in_table);
+}
+
+void SlowPath::conclude(std::uint64_t sessions_ended) {
+  for (const net::Ipv4Addr address : going_) uplink_.withdraw(address);
+  spdlog::info("reload: in effect; {} sessions ended with what is gone", sessions_ended);
 }
 
 void SlowPath::publish(SteadyTime now) {
@@ -160,12 +217,13 @@ void SlowPath::publish(SteadyTime now) {
   uplink_.fill(next);  // before set_live(), which asks for its MTU
   links_.fill(next, workers_.count());
   set_live(config_, next);
-  if (std::exchange(policies_changed_, false))
-    next.policies = std::make_shared<const conntrack::NatPolicies>(plan_policies(config_, address_lists_));
+  is_outdated_ = false;
+  nat_.fill(next, uplink_.rented_addresses());
   const std::vector<bool> has_new_macs = tables_.fill(next);
   inside_.fill(next, has_new_macs);
   for (std::size_t i = 0; i < next.networks.size(); ++i)
     next.networks[i].awaits_arp = dhcp_.checks().awaits_replies(static_cast<NetworkIndex>(i), now);
+  polling_.fill(next);
   states_.publish(std::move(next));
 }
 

@@ -18,6 +18,7 @@
 #include "control/dhcp/dhcp_service.h"
 #include "control/gateway/gateway.h"
 #include "control/gateway/link_watch.h"
+#include "control/gateway/live_nat.h"
 #include "control/log/log_budget.h"
 #include "control/slow_path/injector.h"
 #include "control/slow_path/inside_hosts.h"
@@ -30,22 +31,32 @@ namespace vmnat::control {
 class SlowPath {
  public:
   // Publishes a state, and asks for the router and the targets of forwards. Our addresses are announced
-  // whenever the uplink comes up. `config` is what is in effect; both outlive it.
-  SlowPath(const config::Config& config, Gateway& gateway);
+  // whenever the uplink comes up. The gateway outlives it.
+  explicit SlowPath(Gateway& gateway);
 
   void poll(SteadyTime now, dhcp::WallTime wall);
   // Workers have had nothing for us for a second, and no link has changed: the next poll may wait a little
   // longer.
-  [[nodiscard]] bool is_quiet(SteadyTime now) const { return now - last_heard_ > std::chrono::seconds(1); }
+  [[nodiscard]] bool is_quiet(SteadyTime now) const {
+    return now - last_heard_ > std::chrono::seconds(1) && !is_change_under_way();
+  }
 
-  // A reload has changed the live part of the configuration.
-  void follow_configuration(SteadyTime now);
+  // Whether a running gateway can go over to the configuration, whose networks are at their numbers; not asked while
+  // a change is under way.
+  Result<void> plan_change(const config::Config& wanted);
+  // The gateway has gone over to the configuration that was planned for.
+  void follow_configuration(const TopologyChange& change, SteadyTime now, dhcp::WallTime wall);
+  // It has tried to, and come back.
+  void publish_anew() { is_outdated_ = true; }
+  // Until all of it holds, and the sessions that it does not allow have ended.
+  [[nodiscard]] bool is_change_under_way() const { return planned_ || nat_.is_under_way(); }
 
   // For what an operator does by hand.
   DhcpService& dhcp() { return dhcp_; }
   [[nodiscard]] const UplinkSide& uplink() const { return uplink_; }
   [[nodiscard]] const InsideHosts& inside() const { return inside_; }
   [[nodiscard]] const SwitchTables& tables() const { return tables_; }
+  [[nodiscard]] const LiveNat& nat() const { return nat_; }
   [[nodiscard]] const Injector& injector() const { return injector_; }
 
  private:
@@ -59,9 +70,13 @@ class SlowPath {
   [[nodiscard]] bool has_other_questions(SteadyTime now) const;
   void tell_workers(SteadyTime now);
   void publish(SteadyTime now);
+  void advance_change(SteadyTime now);
+  void set_out(SteadyTime now);
+  void conclude(std::uint64_t sessions_ended);
 
-  const config::Config& config_;
-  const AddressLists& address_lists_;
+  const config::Config& config_;  // what is in effect, with its networks at their numbers
+  const std::vector<PortPlan>& ports_;
+  Polling& polling_;
   StatePublisher& states_;
   const Workers& workers_;
   LogBudget log_;
@@ -72,7 +87,12 @@ class SlowPath {
   UplinkSide uplink_;
   InsideHosts inside_;
   SwitchTables tables_;
-  bool policies_changed_ = false;
+  LiveNat nat_;
+  std::uint16_t most_mtu_;            // that the uplink's device was opened for
+  std::optional<NatPlan> planned_;    // waits until the uplink is prepared for it
+  std::optional<NatPlan> next_plan_;  // that was asked for last
+  std::vector<net::Ipv4Addr> going_;  // external addresses, in the change that is under way
+  bool is_outdated_ = false;
   SteadyTime last_heard_{};  // from a worker, or of a link
   SteadyTime next_round_{};  // of tell_workers()
 };

@@ -29,6 +29,13 @@ void SwitchTables::follow_link(PortIndex port, bool is_up) {
   note_macs_changed(ports_[port].network);
 }
 
+void SwitchTables::follow_plan(std::span<const PortIndex> ports_left) {
+  for (const PortIndex port : ports_left) macs_.forget_port(port);
+  ownership_.begin_anew(states_.current());
+  macs_changed_.assign(states_.current().networks.size(), true);
+  owners_changed_ = has_changed_ = true;
+}
+
 void SwitchTables::follow_leases(std::span<const DhcpService::News> news) {
   for (const DhcpService::News& of_network : news) {
     if (of_network.is_whole)

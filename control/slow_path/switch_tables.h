@@ -27,6 +27,8 @@ class SwitchTables {
   // A MAC was seen at a VM's port.
   void learn(const dataplane::LearnedMac& learned);
   void follow_link(PortIndex port, bool is_up);
+  // Ports and networks have come or changed, and these ports have left. All leases follow, as whole news.
+  void follow_plan(std::span<const PortIndex> ports_left);
   void follow_leases(std::span<const DhcpService::News> news);
 
   // The state that was filled in last is out of date.

@@ -11,14 +11,14 @@
 namespace vmnat::control {
 
 UplinkSide::UplinkSide(const config::Config& config, const StatePublisher& states,
-                       const conntrack::ExternalPorts& external_ports,
                        const std::optional<RentedAddress>& rented, LogBudget& log)
     : config_(config),
       states_(states),
-      external_ports_(external_ports),
       log_(log),
       neighbors_(states.current().uplink.mac, states.current().uplink.address.address),
-      own_addresses_(states.current().uplink.mac) {
+      own_addresses_(states.current().uplink.mac),
+      place_(place_of(config.uplink)),
+      prepared_(place_) {
   if (rented) client_.emplace(config, states.current().uplink.mac, *rented, neighbors_, own_addresses_);
 }
 
@@ -26,20 +26,43 @@ void UplinkSide::resolve_router(SteadyTime now) {
   neighbors_.keep_resolved(states_.current().uplink.gateway, now);
 }
 
+// Requests bear the new address from now on: the new router may not answer others.
+void UplinkSide::prepare(const config::Uplink& wanted, SteadyTime now) {
+  prepared_ = place_of(wanted);
+  prepared_until_ = now + Neighbors::kPatience;
+  if (client_ || prepared_ == place_) return;
+  neighbors_.change_own_address(prepared_.address.address);
+  neighbors_.keep_resolved(prepared_.router, now);
+}
+
+bool UplinkSide::is_prepared(SteadyTime now) const {
+  return client_ || prepared_ == place_ || now >= prepared_until_ ||
+         !neighbors_.mac_of(prepared_.router).is_zero();
+}
+
+void UplinkSide::adopt_prepared() {
+  if (client_ || prepared_ == place_) return;
+  if (prepared_.router != place_.router) neighbors_.release(place_.router);
+  place_ = prepared_;
+  place_changed_ = true;
+}
+
 void UplinkSide::link_came_up(SteadyTime now) {
-  for (unsigned i = 0; i < external_ports_.address_count(); ++i) {
-    const net::Ipv4Addr address = external_ports_.address(static_cast<conntrack::ExternalIndex>(i));
-    if (!address.is_unspecified()) own_addresses_.announce(address, now);
-  }
+  for (const auto& entry : states_.current().external_addresses->entries())
+    if (is_own_address(entry.address)) own_addresses_.announce(entry.address, now);
   neighbors_.link_returned(now);
   if (client_) client_->link_up();
+}
+
+bool UplinkSide::is_own_address(net::Ipv4Addr address) const {
+  return !address.is_unspecified() && states_.current().is_own_address(address);
 }
 
 void UplinkSide::hear_arp(std::span<const std::byte> frame, SteadyTime now) {
   if (client_) client_->receive_arp(frame);
   neighbors_.receive_arp(frame, now);
   const auto claim = net::arp_claim_in(frame);
-  if (!claim || claim->mac == states_.current().uplink.mac || !external_ports_.index_of(claim->address))
+  if (!claim || claim->mac == states_.current().uplink.mac || !is_own_address(claim->address))
     return;
   own_addresses_.defend(claim->address, now);
   log_.log(spdlog::level::warn, {"conflict", "uplink"}, now,
@@ -69,6 +92,7 @@ const dhcp::Binding* UplinkSide::advance(SteadyTime now) {
 
 void UplinkSide::watch_router(SteadyTime now) {
   const net::Ipv4Addr address = states_.current().uplink.gateway;
+  if (std::exchange(router_, address) != address) router_mac_ = {};
   const auto router = neighbors_.all().find(address);
   const bool is_known = router != neighbors_.all().end();
   const bool is_silent = is_known && router->second.requests_sent > Neighbors::kRequests;
@@ -85,7 +109,7 @@ void UplinkSide::watch_router(SteadyTime now) {
 }
 
 bool UplinkSide::has_changed() const {
-  return lease_changed_ || neighbors_changed_ || is_client_ahead();
+  return lease_changed_ || place_changed_ || neighbors_changed_ || is_client_ahead();
 }
 
 // The client's question is sent after the workers know by what they will know its answer.
@@ -98,13 +122,15 @@ bool UplinkSide::is_client_ahead() const {
 void UplinkSide::fill(dataplane::ForwardingState& next) {
   if (client_) {
     client_->describe(next.uplink);
-    set_forwards(forwards(), next);
+    next.uplink.awaited = is_waiting_for_lease() ? client_->in_table() : net::Ipv4Addr{};
   } else {
+    next.uplink.address = place_.address;
+    next.uplink.gateway = place_.router;
     next.uplink.mtu = config_.uplink.mtu;
   }
   if (lease_changed_ || neighbors_changed_) next.uplink.neighbors = next_hops();
   next.uplink.gateway_mac = neighbors_.mac_of(next.uplink.gateway);
-  lease_changed_ = neighbors_changed_ = false;
+  lease_changed_ = neighbors_changed_ = place_changed_ = false;
 }
 
 dataplane::WordTable<dataplane::NextHop> UplinkSide::next_hops() const {

@@ -9,6 +9,7 @@
 
 #include "base/time.h"
 #include "control/config/model.h"
+#include "control/gateway/live_nat.h"
 #include "control/gateway/state_publisher.h"
 #include "control/hosts/neighbors.h"
 #include "control/hosts/own_addresses.h"
@@ -22,11 +23,19 @@ class UplinkSide {
  public:
   // All of them outlive it. With `rented` DHCP gives the address.
   UplinkSide(const config::Config& config, const StatePublisher& states,
-             const conntrack::ExternalPorts& external_ports, const std::optional<RentedAddress>& rented,
-             LogBudget& log);
+             const std::optional<RentedAddress>& rented, LogBudget& log);
 
   // Asks for the router that the configuration names.
   void resolve_router(SteadyTime now);
+  // The configuration will name another address or router: the router is asked for. Ready once it has answered,
+  // or has not for 3 s.
+  void prepare(const config::Uplink& wanted, SteadyTime now);
+  [[nodiscard]] bool is_prepared(SteadyTime now) const;
+  // The next state has them.
+  void adopt_prepared();
+  // External addresses that have come and gone; the next state says so.
+  void announce(net::Ipv4Addr address, SteadyTime now) { own_addresses_.announce(address, now); }
+  void withdraw(net::Ipv4Addr address) { own_addresses_.withdraw(address); }
   // Whoever had our addresses, or another MAC for them, learns better at once; and it may be another link.
   void link_came_up(SteadyTime now);
   void hear_arp(std::span<const std::byte> frame, SteadyTime now);
@@ -55,21 +64,37 @@ class UplinkSide {
   // As they stand with the address that is rented now.
   [[nodiscard]] std::vector<ForwardPlan> forwards() const { return plan_forwards(config_, rented()); }
   [[nodiscard]] std::vector<net::Ipv4Addr> external_addresses(const config::Network& network) const;
+  [[nodiscard]] Rented rented_addresses() const {
+    return client_ ? Rented{client_->in_table(), client_->rented()} : Rented{};
+  }
 
  private:
+  // What the configuration says of them; nothing when DHCP does.
+  struct Place {
+    net::Ipv4Prefix address;
+    net::Ipv4Addr router;
+    bool operator==(const Place&) const = default;
+  };
+  static Place place_of(const config::Uplink& uplink) {
+    return {uplink.address.value_or(net::Ipv4Prefix{}), uplink.gateway.value_or(net::Ipv4Addr{})};
+  }
   [[nodiscard]] net::Ipv4Addr rented() const { return client_ ? client_->rented() : net::Ipv4Addr{}; }
+  [[nodiscard]] bool is_own_address(net::Ipv4Addr address) const;
   [[nodiscard]] bool is_client_ahead() const;
   void watch_router(SteadyTime now);
   [[nodiscard]] dataplane::WordTable<dataplane::NextHop> next_hops() const;
 
   const config::Config& config_;  // what is in effect
   const StatePublisher& states_;
-  const conntrack::ExternalPorts& external_ports_;
   LogBudget& log_;
   Neighbors neighbors_;
   OwnAddresses own_addresses_;
   std::optional<UplinkClient> client_;
+  Place place_, prepared_;
+  SteadyTime prepared_until_{};  // no longer is the new router waited for
+  bool place_changed_ = false;   // since a state was filled in
   bool router_is_silent_ = false;
+  net::Ipv4Addr router_;           // who is watched
   net::MacAddr router_mac_;        // as it was last
   bool lease_changed_ = false;     // since a state was filled in
   bool neighbors_changed_ = true;  // the same

@@ -120,6 +120,10 @@ bool UplinkClient::follow_lease(SteadyTime now) {
   const auto lease = usable_lease(now);
   if (in_effect_ && (!lease || lease->address.address != rented())) return give_up_address();
   if (!lease) return false;
+  if (!in_effect_ && has_former_address_other_than(lease->address.address)) {
+    address_.give_up();
+    return true;
+  }
   if (in_effect_ && in_effect_->means_the_same_as(*lease)) {
     in_effect_ = lease;
     return false;
@@ -133,6 +137,11 @@ bool UplinkClient::give_up_address() {
   neighbors_.start_over({});
   address_.give_up();
   return true;
+}
+
+// The sessions of the process before are on another address than the first lease is of.
+bool UplinkClient::has_former_address_other_than(net::Ipv4Addr address) const {
+  return !address_.value().is_unspecified() && address_.value() != address;
 }
 
 bool UplinkClient::finish_giving_up(SteadyTime now) {

@@ -47,6 +47,8 @@ class UplinkClient {
   [[nodiscard]] net::Ipv4Addr rented() const {
     return in_effect_ ? in_effect_->address.address : net::Ipv4Addr{};
   }
+  // As it stands in the table of external addresses: until its sessions have ended.
+  [[nodiscard]] net::Ipv4Addr in_table() const { return address_.value(); }
   [[nodiscard]] const dhcp::Client& client() const { return client_; }
   // Why there is no address although there is a lease; else empty.
   [[nodiscard]] const std::string& problem() const { return problem_; }
@@ -60,6 +62,7 @@ class UplinkClient {
   std::optional<dhcp::Binding> usable_lease(SteadyTime now);
   bool follow_lease(SteadyTime now);
   bool give_up_address();
+  [[nodiscard]] bool has_former_address_other_than(net::Ipv4Addr address) const;
   bool finish_giving_up(SteadyTime now);
   bool apply(const dhcp::Binding& lease, SteadyTime now);
   void keep_in_mind(net::Ipv4Addr address) const;

@@ -22,6 +22,7 @@ std::vector<dataplane::RefusedRemotes::Row> most_refused(const RefusedByWorker& 
 // word, at last network default, port vm1, remote 198.51.100.7: no_port".
 class ExhaustionWatch {
  public:
+  // `config` has its networks at their numbers; both outlive it.
   ExhaustionWatch(const config::Config& config, const std::vector<PortPlan>& ports)
       : config_(config), ports_(ports) {}
   std::optional<std::string> news(const RefusedByWorker& by_worker);

@@ -64,7 +64,7 @@ struct Context {
   // True for an address that a frame from the uplink may come from: of one host, neither inside nor ours.
   [[nodiscard]] bool is_credible_remote(net::Ipv4Addr remote) const {
     return remote.is_forwarded() && !state->uplink.address.is_edge(remote) &&
-           state->network_of(remote) == kNoNetwork && !external_ports.index_of(remote);
+           state->network_of(remote) == kNoNetwork && !state->is_external(remote);
   }
 
   // True when one more error may be sent about a frame from this port.

@@ -14,12 +14,12 @@
 
 #include <array>
 #include <cstdint>
-#include <memory>
 #include <rte_mbuf.h>
 
 #include "base/cache_line.h"
 #include "base/counter.h"
 #include "base/ids.h"
+#include "conntrack/reserved_array.h"
 #include "dataplane/context/stage_cycles.h"
 #include "dataplane/frame/drop_reasons.h"
 
@@ -32,7 +32,7 @@ struct alignas(kCacheLineSize) PortCounters {
 };
 
 struct alignas(kCacheLineSize) WorkerCounters {
-  explicit WorkerCounters(std::size_t port_count) : ports(std::make_unique<PortCounters[]>(port_count)) {}
+  explicit WorkerCounters(std::size_t most_ports) : ports(most_ports) {}
 
   // A frame's end, charged to this port.
   void count_drop(PortIndex port, DropReason reason) { ports[port].drops[index_of(reason)].add(1); }
@@ -58,8 +58,8 @@ struct alignas(kCacheLineSize) WorkerCounters {
   Counter learn_missed;  // reports of MACs that control did not get: over the port's budget, or ring full
   Counter busy_cycles;   // TSC cycles of polls that found frames
   Counter total_cycles;  // of all polls
-  [[no_unique_address]] StageCounters stages;  // where the cycles went, in a build with -Dstage_cycles=true
-  std::unique_ptr<PortCounters[]> ports;       // by PortIndex
+  [[no_unique_address]] StageCounters stages;    // where the cycles went, in a build with -Dstage_cycles=true
+  conntrack::ReservedArray<PortCounters> ports;  // by PortIndex: the pages of those that there are
 };
 
 }  // namespace vmnat::dataplane

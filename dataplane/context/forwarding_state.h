@@ -17,13 +17,17 @@
 #include "base/ids.h"
 #include "conntrack/conntrack.h"
 #include "dataplane/context/counters.h"
+#include "dataplane/device/burst_port.h"
 #include "dataplane/device/offload.h"
 #include "net/address.h"
 
 namespace vmnat::dataplane {
+
+class PollSet;
+
 using NetworkIndex = std::uint16_t;
 
-inline constexpr PortIndex kUplinkPort = 0;  // VM ports follow, in the configuration's order
+inline constexpr PortIndex kUplinkPort = 0;
 inline constexpr NetworkIndex kNoNetwork = 0xffff;
 
 // A fixed open-addressing table from a word (MAC or IPv4 address, never 0) to a value. Copies share it: a
@@ -74,7 +78,7 @@ enum class Guard : std::uint8_t {
 };
 
 struct Port {
-  NetworkIndex network = kNoNetwork;  // kNoNetwork: the uplink
+  NetworkIndex network = kNoNetwork;  // kNoNetwork: the uplink, or nobody has the number
   WorkerIndex owner = 0;              // the worker that polls its first queue
   bool is_spread = false;             // other workers poll queues of it, too
   std::uint8_t tx_queues = 1;         // open ones. One: the owner's; more: one each of as many workers
@@ -83,6 +87,7 @@ struct Port {
   // Bytes of IP packet, as configured or what its interface bears: what is longer does not leave by it,
   // whatever it is.
   std::uint16_t mtu = 1500;
+  BurstPort device;   // while it is up
   Offloads offloads;  // of the device: what it does for frames that it transmits
   Guard guard = Guard::GatewayOnly;
   bool is_guarded = false;  // guard: on. It is neither router nor DHCP server to its neighbours
@@ -151,6 +156,8 @@ struct Uplink {
   std::optional<std::uint32_t> dhcp_transaction;
   // Control takes ARP about this address, which is about to be ours; unspecified: there is none.
   net::Ipv4Addr checked_address;
+  // An external address whose sessions wait, after a restart, for a lease that gives it again; unspecified: none.
+  net::Ipv4Addr awaited;
   WordTable<NextHop> neighbors;  // on-link hosts by raw IPv4 address
 
   [[nodiscard]] bool has_address() const { return !address.address.is_unspecified(); }
@@ -186,15 +193,21 @@ struct Uplink {
 struct Forward {
   net::Endpoint to;
   NetworkIndex network = 0;
+  bool is_draining = false;  // its sessions go on, and none is opened by it
 };
 
 struct ForwardingState {
   std::uint64_t generation = 0;
   Uplink uplink;
+  // By number, and neither grows shorter. A number that nobody has: a network without ports and hosts, a port
+  // that is down.
   std::vector<Network> networks;
-  std::uint16_t smallest_mtu = 1500;  // of the VM ports: what is not larger fits all of them
   std::vector<Port> ports;            // [kUplinkPort] is the uplink
-  // By network. Shared by states that differ in other things; once set it is never null again.
+  std::uint16_t smallest_mtu = 1500;  // of the VM ports: what is not larger fits all of them
+  // What each worker polls. It is the worker's own (poll_set.h).
+  std::vector<std::shared_ptr<PollSet>> polled;
+  // Shared by states that differ in other things; never null once workers run. The policies are by network.
+  std::shared_ptr<const conntrack::ExternalAddresses> external_addresses;
   std::shared_ptr<const conntrack::NatPolicies> policies;
   WordTable<Forward> forwards;               // by forward_word() of the external endpoint
   WordTable<net::Endpoint> static_mappings;  // the external endpoint, by forward_word() of the forward's `to`
@@ -212,6 +225,20 @@ struct ForwardingState {
     return external != nullptr ? std::optional{*external} : std::nullopt;
   }
 
+  // True for an external address of ours, the uplink's among them.
+  [[nodiscard]] bool is_external(net::Ipv4Addr address) const {
+    return external_addresses->index_of(address).has_value();
+  }
+  // The same, but not one that we do not have at present.
+  [[nodiscard]] bool is_own_address(net::Ipv4Addr address) const {
+    return is_external(address) && address != uplink.awaited;
+  }
+  // Which of several workers has all sessions of a VM's endpoint.
+  [[nodiscard]] WorkerIndex inside_owner(PortIndex port, net::Endpoint internal, unsigned workers) const {
+    if (!ports[port].is_spread) return ports[port].owner;
+    const auto hash = static_cast<std::uint32_t>(fibonacci_hash(conntrack::FlowKey::pack(internal)));
+    return static_cast<WorkerIndex>(scaled_below(workers, hash));
+  }
   // Of a VM port.
   [[nodiscard]] const Network& network_at(PortIndex port) const { return networks[ports[port].network]; }
   // The egress MTU of a port: bytes of the largest IPv4 packet that leaves by it uncut.

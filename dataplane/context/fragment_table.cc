@@ -11,6 +11,13 @@ DatagramKey DatagramKey::of(const net::Ipv4Header& ip, PortIndex port, Direction
                   std::uint64_t{static_cast<std::uint8_t>(direction)} << 24 | std::uint64_t{port} << 32};
 }
 
+void FragmentTable::share_among(std::size_t ports) {
+  datagram_places_.share_among(ports, settings_.most_ports,
+                               [this](std::size_t port) { return shares_[port].datagrams; });
+  frame_places_.share_among(ports, settings_.most_ports,
+                            [this](std::size_t port) { return shares_[port].frames; });
+}
+
 FragmentTable::Verdict FragmentTable::admit_first(const Piece& piece, const Lead& lead, Time now) {
   Datagram* datagram = find_or_add(piece, now);
   if (datagram == nullptr) return {Fate::Refused, DropReason::FragmentStoreFull};
@@ -50,7 +57,7 @@ unsigned FragmentTable::take_released(rte_mbuf** frames, unsigned most) {
 
 void FragmentTable::clear() {
   for (rte_mbuf* frame = nullptr; take_released(&frame, 1) == 1;) rte_pktmbuf_free(frame);
-  for (std::size_t port = 0; port < settings_.ports; ++port)
+  for (std::size_t port = 0; port < settings_.most_ports; ++port)
     for (Index at = shares_[port].oldest; at != kNone; at = datagrams_[at].newer)
       for (Index& held = datagrams_[at].first_held; held != kNone; held = free_held(held))
         rte_pktmbuf_free(held_[held].frame);
@@ -84,6 +91,7 @@ FragmentTable::Datagram* FragmentTable::add(const Piece& piece) {
   const Index index = free_datagram_;
   Datagram& datagram = datagrams_[index];
   free_datagram_ = datagram.next;
+  ports_seen_ = std::max<std::size_t>(ports_seen_, piece.port + 1u);
   datagram = {};
   datagram.key = piece.key;
   datagram.port = piece.port;
@@ -236,7 +244,7 @@ void FragmentTable::expire_some(Time now) {
   unsigned budget = kExpiredPerCall;
   for (unsigned ports = 0; ports < kPortsPerCall && budget != 0; ++ports) {
     budget = expire_port(next_to_expire_, now, budget);
-    if (budget != 0) next_to_expire_ = static_cast<PortIndex>((next_to_expire_ + 1u) % settings_.ports);
+    if (budget != 0) next_to_expire_ = static_cast<PortIndex>((next_to_expire_ + 1u) % ports_seen_);
   }
 }
 

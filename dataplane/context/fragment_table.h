@@ -15,10 +15,11 @@
 //
 // Everything is bounded. A datagram is forgotten 2 s after its latest fragment. A port at its quota makes
 // room by forgetting its own oldest datagrams, so a flood costs nobody else. The quotas of all ports together
-// exceed the table; so one half of it is kept for the ports in even parts: of 10 ports 204 datagrams and 51
-// frames each, of 200 ports 10 and 2. Owned by one worker.
+// exceed the table; so one half of it is kept for the ports in even parts, anew whenever ports come or go: of 10
+// ports 204 datagrams and 102 frames each, of 200 ports 10 and 5. Owned by one worker.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <memory>
 
@@ -79,10 +80,11 @@ class FragmentTable {
     unsigned buffers;  // of frames that wait; a frame is one or more
   };
   struct Settings {
-    std::uint64_t seed = 0;  // secret and random
-    std::size_t ports = 1;
-    unsigned datagrams = 4096;  // for all ports together; two for each port at least
-    unsigned frames = 1024;     // that wait; the same
+    std::uint64_t seed = 0;      // secret and random
+    std::size_t ports = 1;       // at first: they share the table
+    std::size_t most_ports = 0;  // each port is below this; 0: as many as there are at first
+    unsigned datagrams = 4096;   // for all ports together; two for each of the most at least
+    unsigned frames = 1024;      // that wait; the same
     Quota vm{512, 256};
     Quota uplink{2048, 512};
   };
@@ -99,6 +101,9 @@ class FragmentTable {
   FragmentTable(const FragmentTable&) = delete;
   FragmentTable& operator=(const FragmentTable&) = delete;
   ~FragmentTable() { clear(); }
+
+  // So many ports share the table from now on. What they have stays theirs.
+  void share_among(std::size_t ports);
 
   // Refused frames are still the caller's; held ones are the table's.
   Verdict admit_first(const Piece& piece, const Lead& lead, Time now);
@@ -123,7 +128,7 @@ class FragmentTable {
   static constexpr Index kNone = 0xffff;
   static constexpr unsigned kRuns = 32;  // a datagram of 64 KB in packets of 1500 bytes has 23 at worst
   static constexpr unsigned kExpiredPerCall = 32;  // datagrams
-  static constexpr unsigned kPortsPerCall = 8;
+  static constexpr unsigned kPortsPerCall = 64;
 
   struct Run {
     std::uint16_t begin, end;
@@ -157,12 +162,19 @@ class FragmentTable {
   // Places of one kind, of which each port is sure of some.
   class Places {
    public:
-    Places(unsigned total, std::size_t ports)
-        : part_(static_cast<unsigned>(total / 2 / ports)),
-          free_(total),
-          kept_(static_cast<unsigned>(part_ * ports)) {}
+    explicit Places(unsigned total) : total_(total), free_(total) {}
+    // `own_of` answers how many places a port has. Those that have gone may still have some.
+    template <typename OwnOf>
+    void share_among(std::size_t ports, std::size_t most_ports, OwnOf own_of) {
+      part_ = static_cast<unsigned>(total_ / 2 / ports);
+      kept_ = static_cast<int>(part_ * ports);
+      for (std::size_t port = 0; port < most_ports; ++port)
+        kept_ -= static_cast<int>(std::min<unsigned>(own_of(port), part_));
+    }
     // For a port that has so many.
-    [[nodiscard]] bool has_room_for(unsigned own) const { return free_ > (own < part_ ? 0 : kept_); }
+    [[nodiscard]] bool has_room_for(unsigned own) const {
+      return static_cast<int>(free_) > (own < part_ ? 0 : std::max(kept_, 0));
+    }
     void take(unsigned own) {
       --free_;
       if (own < part_) --kept_;
@@ -173,9 +185,10 @@ class FragmentTable {
     }
 
    private:
-    unsigned part_;
+    unsigned total_;
+    unsigned part_ = 0;
     unsigned free_;
-    unsigned kept_;  // of them, for ports that have less than their part
+    int kept_ = 0;  // of them, for ports that have less than their part
   };
   enum class Coverage : std::uint8_t { New, Duplicate, Overlap, Scattered };
 
@@ -220,7 +233,8 @@ class FragmentTable {
   Index free_held_ = kNone;
   Index first_released_ = kNone, last_released_ = kNone;
   unsigned in_use_ = 0;
-  unsigned frames_held_ = 0;  // and not released
+  unsigned frames_held_ = 0;    // and not released
+  std::size_t ports_seen_ = 1;  // numbers from here on never had anything
   PortIndex next_to_expire_ = 0;
 };
 

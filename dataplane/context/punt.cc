@@ -14,6 +14,18 @@ bool TargetBudgets::take(net::Ipv4Addr target, PortIndex port, Time now) {
   return true;
 }
 
+void PuntBudgets::share_among(std::size_t ports) {
+  const PuntShares shares = PuntShares::among(ports);
+  for (OfPort& port : ports_) {
+    port.dhcp.resize_to(tick_budget(shares.dhcp));
+    port.segment_dhcp.resize_to(tick_budget(shares.segment_dhcp));
+    port.arp.resize_to(tick_budget(shares.arp));
+    port.unresolved.resize_to(tick_budget(shares.unresolved));
+  }
+  ports_[kUplinkPort].dhcp.resize_to(tick_budget(kUplinkDhcpPunts));
+  ports_[kUplinkPort].arp.resize_to(tick_budget(kAskedArpPunts));
+}
+
 bool PuntBudgets::take(const ForwardingState& state, rte_mbuf* frame, PortIndex port, PuntReason reason,
                        Time now) {
   OfPort& of_port = ports_[port];

@@ -86,7 +86,10 @@ class TargetBudgets {
 // One worker's.
 class PuntBudgets {
  public:
-  explicit PuntBudgets(std::size_t port_count);
+  // For ports below `most_ports`, of which there are so many at first.
+  PuntBudgets(std::size_t most_ports, std::size_t ports);
+  // So many ports share from now on.
+  void share_among(std::size_t ports);
 
   // True when the frame may go to control now.
   bool take(const ForwardingState& state, rte_mbuf* frame, PortIndex port, PuntReason reason, Time now);

@@ -66,16 +66,16 @@ void Transmitter::flush_port(PortIndex to, const Port& port) {
   if (buffer.count == 0) return;
   StageClock clock(counters_.stages);
   const std::uint16_t queue = port.tx_queues <= 1 ? 0 : worker_;
-  if (std::exchange(buffer.has_offload, false) && port.up) drop_unprepared(queue, buffer);
+  if (std::exchange(buffer.has_offload, false) && port.up) drop_unprepared(port.device, queue, buffer);
   std::uint64_t bytes = 0;  // taken before the device owns the frames
   for (unsigned i = 0; i < buffer.count; ++i) bytes += buffer.frames[i]->pkt_len;
   const Transmission result =
-      port.up ? buffer.device.transmit(queue, buffer.frames, buffer.count) : Transmission{};
+      port.up ? port.device.transmit(queue, buffer.frames, buffer.count) : Transmission{};
   for (auto left = Transmission::first(buffer.count) & ~result.sent; left != 0; left &= left - 1) {
     const auto i = static_cast<unsigned>(std::countr_zero(left));
     bytes -= buffer.frames[i]->pkt_len;
     drop(buffer.frames[i], buffer.from[i],
-         port.up ? refusal_of(buffer.device, result, i) : DropReason::PortDown);
+         port.up ? refusal_of(port.device, result, i) : DropReason::PortDown);
   }
   counters_.ports[to].tx_packets.add(static_cast<unsigned>(std::popcount(result.sent)));
   counters_.ports[to].tx_bytes.add(bytes);
@@ -84,11 +84,10 @@ void Transmitter::flush_port(PortIndex to, const Port& port) {
 }
 
 // What the device's own limits do not let through: its driver says so before the device stops over it.
-void Transmitter::drop_unprepared(std::uint16_t queue, Buffer& buffer) {
+void Transmitter::drop_unprepared(const BurstPort& device, std::uint16_t queue, Buffer& buffer) {
   unsigned ready = 0;
   for (;;) {
-    ready +=
-        buffer.device.prepare(queue, buffer.frames + ready, static_cast<std::uint16_t>(buffer.count - ready));
+    ready += device.prepare(queue, buffer.frames + ready, static_cast<std::uint16_t>(buffer.count - ready));
     if (ready == buffer.count) return;
     drop(buffer.frames[ready], buffer.from[ready], DropReason::Offload);
     std::copy(buffer.frames + ready + 1, buffer.frames + buffer.count, buffer.frames + ready);

@@ -10,21 +10,20 @@
 
 #include <memory>
 #include <rte_mbuf.h>
-#include <span>
 
 #include "base/ids.h"
 #include "dataplane/context/counters.h"
 #include "dataplane/context/forwarding_state.h"
 #include "dataplane/context/rings.h"
-#include "dataplane/device/burst_port.h"
 #include "dataplane/device/offload.h"
 
 namespace vmnat::dataplane {
 
 class Transmitter {
  public:
-  // `devices` by PortIndex. A transmit queue is one worker's: see Port::transmitter_for.
-  Transmitter(WorkerIndex worker, std::span<const BurstPort> devices, WorkerCounters& counters, Rings& rings);
+  // For ports below `most_ports`. A transmit queue is one worker's: see Port::transmitter_for.
+  Transmitter(WorkerIndex worker, std::size_t most_ports, WorkerCounters& counters, Rings& rings);
+  [[nodiscard]] bool has_memory() const { return buffers_.reserved(); }
 
   // Takes the frame over; `from` is the port that its drop would be charged to.
   void send(const ForwardingState& state, rte_mbuf* frame, PortIndex from, PortIndex to) {
@@ -45,10 +44,9 @@ class Transmitter {
  private:
   static constexpr unsigned kBufferSize = Transmission::kMostFrames;
   struct Buffer {
-    BurstPort device;
-    std::uint16_t count = 0;
-    bool is_listed = false;    // in dirty_
-    bool has_offload = false;  // some frame asks the device to do something
+    std::uint16_t count;
+    bool is_listed;    // in dirty_
+    bool has_offload;  // some frame asks the device to do something
     rte_mbuf* frames[kBufferSize];
     PortIndex from[kBufferSize];
   };
@@ -68,7 +66,7 @@ class Transmitter {
     dirty_[dirty_count_++] = port;
   }
   void flush_port(PortIndex to, const Port& port);
-  [[gnu::cold]] void drop_unprepared(std::uint16_t queue, Buffer& buffer);
+  [[gnu::cold]] void drop_unprepared(const BurstPort& device, std::uint16_t queue, Buffer& buffer);
   void send_by(WorkerIndex other, rte_mbuf* frame, PortIndex from, PortIndex to);
   [[gnu::cold]] void wake_others();
   void drop(rte_mbuf* frame, PortIndex from, DropReason reason) { counters_.drop(frame, from, reason); }
@@ -76,8 +74,8 @@ class Transmitter {
   WorkerIndex worker_;
   WorkerCounters& counters_;
   Rings& rings_;
-  std::unique_ptr<Buffer[]> buffers_;   // by PortIndex
-  std::unique_ptr<PortIndex[]> dirty_;  // ports with buffered frames
+  conntrack::ReservedArray<Buffer> buffers_;  // by PortIndex: the pages of those that there are
+  std::unique_ptr<PortIndex[]> dirty_;        // ports with buffered frames
   unsigned dirty_count_ = 0;
   bool has_handed_over_ = false;             // to some worker, since the last flush:
   std::unique_ptr<bool[]> was_handed_over_;  // by worker

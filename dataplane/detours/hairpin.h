@@ -19,8 +19,7 @@ namespace vmnat::dataplane {
 
 // True when a frame out for this address is to turn round.
 inline bool turns_round(const Context& context, net::Ipv4Addr remote) {
-  return context.external_ports.index_of(remote).has_value() &&
-         context.state->uplink.address.contains(remote);
+  return context.state->uplink.address.contains(remote) && context.state->is_external(remote);
 }
 
 // Queues a translated outbound frame, to come in again; `from` is the sender's port.

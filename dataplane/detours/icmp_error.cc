@@ -154,7 +154,7 @@ template <Direction direction>
 std::optional<DropReason> refusal_of_frame(const Context& context, const Burst& burst, unsigned i) {
   const Ipv4Header& ip = ipv4_of(burst.frames[i]);
   if constexpr (direction == Direction::Inbound) {
-    if (!context.external_ports.index_of(ip.destination)) return DropReason::NotExternal;
+    if (!context.state->is_external(ip.destination)) return DropReason::NotExternal;
   } else {
     const ForwardingState& state = *context.state;
     if (!state.network_at(burst.port).has_host(ip.source)) return DropReason::SourceForeign;

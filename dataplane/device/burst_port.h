@@ -16,6 +16,7 @@ struct BurstPort {
   VhostPort* vhost = nullptr;    // by a guest's rings
   KernelPort* kernel = nullptr;  // by packet sockets
 
+  bool operator==(const BurstPort&) const = default;
   [[nodiscard]] bool is_dpdk() const { return vhost == nullptr && kernel == nullptr; }
   // At most `most` frames of a receive queue. DPDK ports have a pool of their own for it.
   std::uint16_t receive(std::uint16_t queue, rte_mempool* pool, rte_mbuf** frames, std::uint16_t most) const {
@@ -38,8 +39,7 @@ struct BurstPort {
   // stop_waking(). `known`: the generation of the descriptor that it has; 0 without.
   [[nodiscard]] [[gnu::cold]] WakeSource ask_to_wake(std::uint16_t queue, std::uint32_t known) const {
     if (vhost != nullptr) return vhost->ask_to_wake(queue, known);
-    // A kernel interface is looked at by the clock, too: woken by its sockets alone, a worker was seen to answer
-    // DHCP tens of milliseconds late.
+    if (kernel != nullptr) return kernel->ask_to_wake(queue, known);
     return {.kind = WakeSource::Kind::None};
   }
   [[gnu::cold]] void stop_waking(std::uint16_t queue) const {
@@ -47,7 +47,8 @@ struct BurstPort {
   }
   // Frames are there that receive() has not taken, such as for want of buffers: nothing will tell of them again.
   [[nodiscard]] [[gnu::cold]] bool has_waiting(std::uint16_t queue) const {
-    return vhost != nullptr && vhost->has_waiting(queue);
+    if (vhost != nullptr) return vhost->has_waiting(queue);
+    return kernel != nullptr && kernel->has_waiting(queue);
   }
 };
 

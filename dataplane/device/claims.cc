@@ -2,6 +2,7 @@
 #include "dataplane/device/claims.h"
 
 #include <cstring>
+#include <rte_ether.h>
 #include <rte_ip.h>
 #include <rte_net.h>
 #include <rte_tcp.h>
@@ -15,6 +16,7 @@ namespace {
 
 using virtio::NetHeader;
 
+constexpr unsigned kMostOuterTags = 4;  // beyond that it is no frame that anybody sends
 constexpr std::uint64_t kClaims = RTE_MBUF_F_RX_LRO | RTE_MBUF_F_RX_L4_CKSUM_MASK;
 
 // A frame's headers as its bytes have them.
@@ -42,10 +44,33 @@ bool can_be_written(const rte_net_hdr_lens& lengths) {
   return lengths.l2_len < 1u << RTE_MBUF_L2_LEN_BITS && lengths.l3_len < 1u << RTE_MBUF_L3_LEN_BITS;
 }
 
+// A frame with one VLAN tag right behind another, of the type that DPDK takes for the only one.
+bool has_tag_before_tag(const rte_mbuf* frame) {
+  constexpr std::uint32_t kSecond = sizeof(rte_ether_hdr) + sizeof(rte_vlan_hdr);
+  if (frame->data_len < kSecond) return false;
+  const rte_be16_t vlan = RTE_BE16(RTE_ETHER_TYPE_VLAN);
+  const auto* const ethernet = rte_pktmbuf_mtod(frame, const rte_ether_hdr*);
+  const auto* const tag = rte_pktmbuf_mtod_offset(frame, const rte_vlan_hdr*, sizeof *ethernet);
+  return ethernet->ether_type == vlan && tag->eth_proto == vlan;
+}
+
+// Where its headers are, and of which type. What is behind outer tags is looked at as if it began so much later: the
+// last tag's type is then where a frame has its own.
+std::uint32_t find_headers(const rte_mbuf* frame, rte_net_hdr_lens& lengths) {
+  constexpr std::uint32_t kAll = RTE_PTYPE_L2_MASK | RTE_PTYPE_L3_MASK | RTE_PTYPE_L4_MASK;
+  if (!has_tag_before_tag(frame)) return rte_net_get_ptype(frame, &lengths, kAll);
+  rte_mbuf inner = *frame;
+  std::uint8_t outer = 0;
+  for (; has_tag_before_tag(&inner) && outer < kMostOuterTags; ++outer)
+    rte_pktmbuf_adj(&inner, sizeof(rte_vlan_hdr));
+  const std::uint32_t type = rte_net_get_ptype(&inner, &lengths, kAll);
+  lengths.l2_len = static_cast<std::uint8_t>(lengths.l2_len + outer * sizeof(rte_vlan_hdr));
+  return type;
+}
+
 Found look_into(const rte_mbuf* frame) {
   rte_net_hdr_lens lengths{};
-  const std::uint32_t type =
-      rte_net_get_ptype(frame, &lengths, RTE_PTYPE_L2_MASK | RTE_PTYPE_L3_MASK | RTE_PTYPE_L4_MASK);
+  const std::uint32_t type = find_headers(frame, lengths);
   const std::uint32_t l4 = type & RTE_PTYPE_L4_MASK;
   const bool is_tcp = l4 == RTE_PTYPE_L4_TCP;
   Found found;

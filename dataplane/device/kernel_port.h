@@ -16,6 +16,7 @@
 #include "base/cache_line.h"
 #include "dataplane/device/packet_socket.h"
 #include "dataplane/device/tap_queue.h"
+#include "dataplane/device/wake_source.h"
 #include "dataplane/device/worker_gate.h"
 
 namespace vmnat::dataplane {
@@ -34,6 +35,10 @@ class KernelPort {
     result.free_sent(frames, count);
     return result;
   }
+
+  // The worker of a queue, around its sleep: as BurstPort has them. Its descriptors tell of frames at any time.
+  WakeSource ask_to_wake(std::uint16_t queue, std::uint32_t known);
+  [[nodiscard]] bool has_waiting(std::uint16_t queue);
 
   // Control: close(), until not is_in_use(): sockets or TAP queues may be opened and closed -> open().
   void open() {

@@ -30,8 +30,11 @@ struct Offloads {
   bool tcp4_segments = false;
   bool tcp6_segments = false;
   bool udp_segments = false;
+  bool prefers_segments = false;            // of TCP: a NIC, to which a frame more costs next to nothing
   std::uint16_t least_segment = 0;          // of a super-frame that it takes, bytes of payload
   std::uint16_t most_buffers = UINT16_MAX;  // of a frame
+  // One super-frame costs the receiver less than its segments: they are put together for it (gro.h).
+  [[nodiscard]] bool takes_merged() const { return tcp4_segments && !prefers_segments; }
   bool operator==(const Offloads&) const = default;
 };
 

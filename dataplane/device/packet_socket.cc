@@ -136,6 +136,10 @@ PacketSocket::Slot PacketSocket::slot(unsigned number) const {
   return Slot(ring_ + (number & mask_) * kSlotBytes);
 }
 
+bool PacketSocket::has_waiting() const {
+  return is_open() && slot(next_).is_ours();
+}
+
 std::uint16_t PacketSocket::take(rte_mempool* pool, rte_mbuf** frames, std::uint16_t most) {
   if (!is_open()) return 0;
   unsigned waiting = 0;

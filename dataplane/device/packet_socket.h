@@ -44,6 +44,8 @@ class PacketSocket {
   void open(int socket, std::byte* ring, unsigned slots);
   void close();
   [[nodiscard]] bool is_open() const { return ring_ != nullptr; }
+  [[nodiscard]] int descriptor() const { return socket_; }  // readable when frames have arrived
+  [[nodiscard]] bool has_waiting() const;                   // they have
 
   // At most `most` frames that have arrived, in buffers of the pool. Without buffers they stay where they are.
   std::uint16_t take(rte_mempool* pool, rte_mbuf** frames, std::uint16_t most);

@@ -29,6 +29,9 @@ class TapQueue {
   void open(int descriptor) { descriptor_ = descriptor; }
   void close();
   [[nodiscard]] bool is_open() const { return descriptor_ >= 0; }
+  [[nodiscard]] int descriptor() const { return descriptor_; }  // readable when frames have arrived
+  // They may have: for want of buffers take() has not looked.
+  [[nodiscard]] bool has_waiting() const { return is_open() && ready_ < room_.size(); }
 
   // As PacketSocket's.
   std::uint16_t take(rte_mempool* pool, rte_mbuf** frames, std::uint16_t most);

@@ -22,20 +22,30 @@ TcpHeader& tcp_of(rte_mbuf* frame) {
   return *rte_pktmbuf_mtod_offset(frame, TcpHeader*, kTcpOffset);
 }
 
+// What waits for its next hop waits as segments: a super-frame could not.
+template <Direction direction>
+bool takes_merged(const ForwardingState& state, const Session& session) {
+  if (direction == Direction::Inbound) return state.ports[session.vm_port()].offloads.takes_merged();
+  return !state.uplink.next_hop_mac(session.remote().address).is_zero();
+}
+
 // Bytes of payload of a frame that may be part of a super-frame; 0 when it may not. It has no options of IPv4
 // and no padding, and all its headers lie in the first buffer.
+template <Direction direction>
 unsigned mergeable_payload(const ForwardingState& state, const Burst& burst, unsigned i) {
   const ParsedPacket& packet = burst.packets[i];
   rte_mbuf* frame = burst.frames[i];
   if (packet.kind != PacketKind::Tcp || (packet.tcp_flags & ~TcpHeader::kPsh) != TcpHeader::kAck) return 0;
-  if (!state.ports[burst.sessions[i]->vm_port()].offloads.tcp4_segments) return 0;
+  if (!takes_merged<direction>(state, *burst.sessions[i])) return 0;
   if (packet.l4_offset != kTcpOffset || frame->pkt_len != kIpOffset + packet.total_length) return 0;
-  if (is_unfinished(frame) || ipv4_of(frame).is_fragment()) return 0;
+  if (is_super_frame(frame) || ipv4_of(frame).is_fragment()) return 0;
   const std::size_t headers = kTcpOffset + tcp_of(frame).header_length();
   return frame->data_len > headers ? static_cast<unsigned>(frame->pkt_len - headers) : 0;
 }
 
+// Of what was left to the device there is nothing that could be wrong.
 bool has_good_checksum(rte_mbuf* frame) {
+  if (is_unfinished(frame)) return true;
   const Ipv4Header& ip = ipv4_of(frame);
   const auto length = static_cast<std::uint16_t>(frame->pkt_len - kTcpOffset);
   const std::uint64_t sum = net::pseudo_header_sum(ip.source, ip.destination, ip.protocol_number, length);
@@ -158,14 +168,20 @@ class Merging {
 
 }  // namespace
 
+template <Direction direction>
 void merge_segments(Context& context, Burst& burst) {
+  const ForwardingState& state = *context.state;
+  if (direction == Direction::Outbound && !state.ports[kUplinkPort].offloads.takes_merged()) return;
   Merging merging;
   const unsigned entered = burst.count;
   burst.keep_if([&](unsigned i) {
-    return !merging.take(burst.sessions[i], burst.frames[i], mergeable_payload(*context.state, burst, i));
+    return !merging.take(burst.sessions[i], burst.frames[i], mergeable_payload<direction>(state, burst, i));
   });
   merging.seal_all();
   context.counters.segments_merged.add(entered - burst.count);
 }
+
+template void merge_segments<Direction::Inbound>(Context&, Burst&);
+template void merge_segments<Direction::Outbound>(Context&, Burst&);
 
 }  // namespace vmnat::dataplane

@@ -17,7 +17,7 @@ namespace {
 bool is_remote_credible(const Context& context, const Burst& burst, unsigned i) {
   const net::Ipv4Addr remote = burst.keys[i].remote_endpoint().address;
   if (burst.port == kUplinkPort) return context.is_credible_remote(remote);
-  return context.external_ports.index_of(remote).has_value();
+  return context.state->is_external(remote);
 }
 
 std::optional<DropReason> refusal_to_let_in(const Context& context, const Burst& burst, unsigned i,
@@ -64,6 +64,7 @@ Session* session_of_forward(Context& context, const Burst& burst, unsigned i, co
   }
   const InsideHost* host = asked_host(context, forward);
   auto refusal = refusal_to_let_in(context, burst, i, forward.network);
+  if (!refusal && forward.is_draining) refusal = DropReason::NoSession;
   if (!refusal && (host == nullptr || !host->is_resolved())) refusal = DropReason::HostUnresolved;
   if (refusal) {
     refuse(context, burst, i, *refusal);
@@ -124,7 +125,7 @@ Session* open_inbound_flow(Context& context, Burst& burst, unsigned i) {
     context.punt(frame, burst.port, PuntReason::UplinkDhcp);
   else if (!context.state->uplink.has_address())
     context.drop(frame, burst.port, DropReason::NoUplinkAddress);
-  else if (!context.external_ports.index_of(burst.keys[i].local_endpoint().address))
+  else if (!context.state->is_external(burst.keys[i].local_endpoint().address))
     context.drop(frame, burst.port, DropReason::NotExternal);
   else if (is_echo_request(frame, burst.packets[i]))
     answer_echo(context, frame, burst.packets[i], burst.port);

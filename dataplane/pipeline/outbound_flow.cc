@@ -55,7 +55,7 @@ std::optional<DropReason> refused_destination(const Context& context, const Port
 
 // Without a port there is nobody to turn round to; a router cannot be trusted to do it with our own address.
 bool is_lost_hairpin(const Context& context, const ParsedPacket& packet, net::Ipv4Addr remote) {
-  return context.external_ports.index_of(remote) &&
+  return context.state->is_external(remote) &&
          (packet.kind == PacketKind::Other || !turns_round(context, remote));
 }
 
@@ -101,8 +101,7 @@ Session* open_outbound_flow(Context& context, Burst& burst, unsigned i) {
     refuse(context, burst, i, *refusal);
     return nullptr;
   }
-  if (is_echo_request(frame, burst.packets[i]) &&
-      context.external_ports.index_of(key.remote_endpoint().address)) {
+  if (is_echo_request(frame, burst.packets[i]) && context.state->is_external(key.remote_endpoint().address)) {
     answer_echo(context, frame, burst.packets[i], burst.port);
     return nullptr;
   }

@@ -50,12 +50,11 @@ void switch_burst(Context& context, Burst& burst) {
 template <Direction direction>
 void deliver(Context& context, Burst& burst, Laps& laps) {
   if (burst.has_oversize) return deliver_in_pieces<direction>(context, burst);
-  if constexpr (direction == Direction::Outbound) return deliver_outbound(context, burst);
   if (burst.tcp_data_count >= kFewestToMerge) {
-    merge_segments(context, burst);
+    merge_segments<direction>(context, burst);
     laps.end(Stage::Gro);
   }
-  deliver_inbound(context, burst);
+  direction == Direction::Outbound ? deliver_outbound(context, burst) : deliver_inbound(context, burst);
 }
 
 // The whole way of a burst, from its entry on.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/pipeline/steer.h"
 
-#include "base/fibonacci_hash.h"
 #include "dataplane/detours/icmp_error.h"
 
 namespace vmnat::dataplane {
@@ -11,7 +10,7 @@ template <Direction direction>
 WorkerIndex port_owner(const Context& context, PortIndex from, const FlowKey& key) {
   if constexpr (direction == Direction::Outbound) return inside_owner(context, from, key.local_endpoint());
   const net::Endpoint external = key.local_endpoint();
-  const auto address = context.external_ports.index_of(external.address);
+  const auto address = context.state->external_addresses->index_of(external.address);
   if (!address) return context.worker;
   const WorkerIndex owner = context.external_ports.owner(*address, external.port);
   return owner == kNoWorker ? context.worker : owner;
@@ -57,10 +56,7 @@ std::optional<PortIndex> place_of(const Context& context, const Forward& forward
 }  // namespace
 
 WorkerIndex inside_owner(const Context& context, PortIndex port, net::Endpoint internal) {
-  const Port& of = context.state->ports[port];
-  if (!of.is_spread) return of.owner;
-  return static_cast<WorkerIndex>(
-      scaled_below(context.worker_count, fibonacci_hash(FlowKey::pack(internal))));
+  return context.state->inside_owner(port, internal, context.worker_count);
 }
 
 WorkerIndex forward_owner(const Context& context, const Forward& forward) {

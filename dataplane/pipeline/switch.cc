@@ -202,7 +202,7 @@ bool concerns_control(const Context& context, rte_mbuf* frame) {
   const net::Ipv4Addr sender = arp.sender_address;
   if (sender.is_unspecified())  // a probe
     return uplink.checked_address == arp.target_address && !arp.target_address.is_unspecified();
-  if (sender == uplink.checked_address || context.external_ports.index_of(sender)) return true;
+  if (sender == uplink.checked_address || context.state->is_external(sender)) return true;
   const net::MacAddr* known = uplink.asked_mac(sender);
   return known != nullptr && (is_reply || *known != arp.sender_mac);
 }
@@ -210,7 +210,7 @@ bool concerns_control(const Context& context, rte_mbuf* frame) {
 void accept_arp(Context& context, rte_mbuf* frame, PortIndex from) {
   const net::ArpPacket& arp = arp_of(frame);
   const bool is_heard = concerns_control(context, frame);
-  if (arp.op() == net::ArpOperation::Request && context.external_ports.index_of(arp.target_address)) {
+  if (arp.op() == net::ArpOperation::Request && context.state->is_own_address(arp.target_address)) {
     if (is_heard) tell_of_arp(context, frame, from);
     return answer_arp(context, frame, from, context.state->uplink.mac);
   }

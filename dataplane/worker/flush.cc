@@ -9,7 +9,9 @@ bool SessionSelector::matches(const conntrack::Session& session) const {
          (states >> static_cast<unsigned>(session.state()) & 1) != 0 &&
          (!internal || internal->matches(session.internal())) &&
          (!external || external->matches(session.external())) &&
-         (!remote || remote->matches(session.remote()));
+         (!remote || remote->matches(session.remote())) &&
+         (!internal_beyond || !internal_beyond->contains(session.internal().address)) &&
+         (departures == nullptr || departures->include(session));
 }
 
 bool FlushBox::is_idle() const {
@@ -32,7 +34,10 @@ std::optional<std::uint64_t> FlushBox::answer_to(std::uint64_t ticket) const {
 
 void FlushBox::flush_some(conntrack::Conntrack& conntrack, Time now) {
   if (cursor_ == 0) flushed_ = 0;
-  flushed_ += conntrack.erase_if(cursor_, kRecordsPerPoll, now, [this](const conntrack::Session& session) {
+  flushed_ += conntrack.erase_if(cursor_, kRecordsPerPoll, now, [&](const conntrack::Session& session) {
+    // A mapping outlives its own sessions where others have its port: it has to leave the port, too.
+    if (const net::Endpoint* staying = selector_.staying_at(session))
+      conntrack.unmap_others(session.external(), session.protocol(), *staying);
     return selector_.matches(session);
   });
   if (cursor_ == 0) answered_.store(asked_.load(std::memory_order_relaxed), std::memory_order_release);

@@ -10,11 +10,13 @@
 #pragma once
 
 #include <atomic>
+#include <memory>
 #include <optional>
 
 #include "base/ids.h"
 #include "base/time.h"
 #include "conntrack/conntrack.h"
+#include "dataplane/worker/departures.h"
 
 namespace vmnat::dataplane {
 
@@ -32,8 +34,13 @@ struct SessionSelector {
   std::optional<net::Protocol> protocol;
   std::uint32_t states = ~std::uint32_t{0};  // a bit per SessionState
   std::optional<Endpoint> internal, external, remote;
+  std::optional<net::Ipv4Prefix> internal_beyond;    // their internal address is not of this network
+  std::shared_ptr<const Departures> departures;      // of those alone
 
   [[nodiscard]] bool matches(const conntrack::Session& session) const;
+  [[nodiscard]] const net::Endpoint* staying_at(const conntrack::Session& session) const {
+    return departures != nullptr ? departures->staying_at(session) : nullptr;
+  }
 };
 
 class FlushBox {

@@ -3,10 +3,11 @@
 
 #include <ctime>
 #include <sys/prctl.h>
+#include <utility>
 
 namespace vmnat::dataplane {
 
-IdleRest::IdleRest(std::span<const ReceiveQueue> queues, Doorbell* doorbell, std::uint64_t tsc_hz)
+IdleRest::IdleRest(std::span<PolledQueue> queues, Doorbell* doorbell, std::uint64_t tsc_hz)
     : wake_set_(queues, doorbell),
       doorbell_(doorbell),
       tsc_per_us_(std::max<std::uint64_t>(tsc_hz / 1'000'000, 1)),
@@ -17,6 +18,11 @@ void IdleRest::begin(std::uint64_t tsc) {
   last_frame_ = tsc;
 }
 
+void IdleRest::follow(std::span<PolledQueue> queues) {
+  wake_set_.follow(queues);
+  if (std::exchange(is_listening_, false)) doorbell_->ignore();
+}
+
 // Between two calls lies a whole poll, and before each sleep one that looked at everything after it was asked
 // for.
 void IdleRest::rest(unsigned frames, std::uint64_t tsc, std::chrono::milliseconds longest) {
@@ -24,8 +30,11 @@ void IdleRest::rest(unsigned frames, std::uint64_t tsc, std::chrono::millisecond
   patience_ = 0;
   if (is_listening_ && !wake_set_.has_waiting())
     wake_set_.wait(longest);
+  else if (is_listening_ && !std::exchange(is_retrying_, true))
+    return;  // to poll: they came after the last one
   else if (is_listening_)
-    sleep_by_the_clock(tsc);
+    sleep_by_the_clock(tsc);  // there are no buffers for them
+  is_retrying_ = false;
   if (doorbell_ != nullptr) doorbell_->listen();
   is_listening_ = wake_set_.ask();  // again: others may be there now
   if (is_listening_) return;

@@ -9,7 +9,7 @@
 //
 // It wakes by itself for what time brings (longest_sleep() in worker.cc), looks round, and sleeps on.
 //
-// Where a port cannot wake it (DPDK's, a kernel interface, or a guest's rings that librte_vhost drives) it sleeps by the clock,
+// Where a port cannot wake it (DPDK's, or a guest's rings that librte_vhost drives) it sleeps by the clock,
 // for an eighth of the silence so far, at most 2 ms: resting delays the first frame after a pause by no more
 // than an eighth of the pause. Example: after 1 ms of silence 125 us, from 16 ms on 2 ms.
 #pragma once
@@ -26,10 +26,14 @@ class IdleRest {
  public:
   // Both outlive it. `tsc_hz`: ticks a second of the time stamp counter, which all times here are of. Without a
   // doorbell it sleeps by the clock.
-  IdleRest(std::span<const ReceiveQueue> queues, Doorbell* doorbell, std::uint64_t tsc_hz);
+  IdleRest(std::span<PolledQueue> queues, Doorbell* doorbell, std::uint64_t tsc_hz);
 
   // The worker's thread begins: makes short sleeps short.
   void begin(std::uint64_t tsc);
+  // Other queues are polled from now on, and outlive it in turn. Before the next sleep they are asked.
+  [[gnu::cold]] void follow(std::span<PolledQueue> queues);
+  // It may sleep after this poll, which therefore looks at everything.
+  [[nodiscard]] bool is_resting() const { return patience_ == 0; }
   // Told after every poll, with the time at which it began. True: rest() is to be called.
   bool note_poll(unsigned frames, std::uint64_t tsc) {
     if (frames != 0) last_frame_ = tsc;
@@ -54,6 +58,7 @@ class IdleRest {
   std::uint64_t patience_;        // ticks of silence before rest(); 0 while it rests
   std::uint64_t last_frame_ = 0;  // when
   bool is_listening_ = false;     // the doorbell and all queues will wake it
+  bool is_retrying_ = false;      // frames wait that the poll before had not seen
 };
 
 }  // namespace vmnat::dataplane

@@ -9,15 +9,14 @@
 
 namespace vmnat::dataplane {
 
-WakeSet::WakeSet(std::span<const ReceiveQueue> queues, const Doorbell* doorbell)
-    : queues_(queues), sources_(std::make_unique<Source[]>(queues.size())) {
+WakeSet::WakeSet(std::span<PolledQueue> queues, const Doorbell* doorbell) : queues_(queues) {
   if (doorbell == nullptr || doorbell->descriptor() < 0) return;
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   if (!add(doorbell->descriptor())) close(std::exchange(epoll_, -1));
 }
 
 WakeSet::~WakeSet() {
-  for (std::size_t i = 0; i < queues_.size(); ++i) release(sources_[i]);
+  for (PolledQueue& queue : queues_) release(queue.source);
   if (epoll_ >= 0) close(epoll_);
 }
 
@@ -34,11 +33,23 @@ void WakeSet::release(Source& source) const {
   source = {};
 }
 
+void WakeSet::follow(std::span<PolledQueue> queues) {
+  for (PolledQueue& queue : queues_) {
+    PolledQueue* const same = find_same(queues, queue);
+    if (same != nullptr)
+      same->source = std::exchange(queue.source, {});
+    else
+      release(queue.source);
+  }
+  queues_ = queues;
+  silent_ = 0;
+}
+
 bool WakeSet::ask() {
   if (epoll_ < 0) return false;
-  if (silent_ < queues_.size() && !ask(silent_)) return false;  // most likely still so
+  if (silent_ < queues_.size() && !ask(queues_[silent_])) return false;  // most likely still so
   for (std::size_t i = 0; i < queues_.size(); ++i) {
-    if (ask(i)) continue;
+    if (ask(queues_[i])) continue;
     silent_ = i;
     refuse();
     return false;
@@ -48,10 +59,9 @@ bool WakeSet::ask() {
   return true;
 }
 
-bool WakeSet::ask(std::size_t queue) {
-  const auto& [device, queue_id, port, pool] = queues_[queue];
-  Source& source = sources_[queue];
-  const WakeSource wakes = device.ask_to_wake(queue_id, source.generation);
+bool WakeSet::ask(PolledQueue& polled) const {
+  Source& source = polled.source;
+  const WakeSource wakes = polled.queue.device.ask_to_wake(polled.queue.queue_id, source.generation);
   if (wakes.kind != WakeSource::Kind::Descriptor) {
     release(source);
     return wakes.kind == WakeSource::Kind::Doorbell;
@@ -65,11 +75,11 @@ bool WakeSet::ask(std::size_t queue) {
 }
 
 void WakeSet::refuse() {
-  for (const ReceiveQueue& queue : queues_) queue.device.stop_waking(queue.queue_id);
+  for (const auto& [queue, share, source, quiet] : queues_) queue.device.stop_waking(queue.queue_id);
 }
 
 bool WakeSet::has_waiting() const {
-  for (const ReceiveQueue& queue : queues_)
+  for (const auto& [queue, share, source, quiet] : queues_)
     if (queue.device.has_waiting(queue.queue_id)) return true;
   return false;
 }

@@ -3,7 +3,8 @@
 //
 //   doorbell      control has published, injected, asked for something; a worker has handed a frame over;
 //                 a guest or a ring has come, gone or changed
-//   queue         a guest kicks: the worker has asked it to before it sleeps, and takes that back when awake
+//   queue         a guest kicks: the worker has asked it to before it sleeps, and takes that back when awake;
+//                 a kernel interface has received
 //
 // All are waited for edge-triggered and never read: a kick that was seen by a poll already, or that nobody
 // needed, costs one wake-up. A queue's descriptor is the worker's own copy, replaced when the device says that
@@ -13,7 +14,6 @@
 #pragma once
 
 #include <chrono>
-#include <memory>
 #include <span>
 
 #include "dataplane/device/doorbell.h"
@@ -23,11 +23,14 @@ namespace vmnat::dataplane {
 
 class WakeSet {
  public:
-  // `queues` and the doorbell outlive it; nullptr: nobody rings.
-  WakeSet(std::span<const ReceiveQueue> queues, const Doorbell* doorbell);
+  // `queues` and the doorbell outlive it; nullptr: nobody rings. Queues stand in the order of their rank.
+  WakeSet(std::span<PolledQueue> queues, const Doorbell* doorbell);
   WakeSet(const WakeSet&) = delete;
   WakeSet& operator=(const WakeSet&) = delete;
   ~WakeSet();
+
+  // These instead, which outlive it. Nothing is asked for now.
+  void follow(std::span<PolledQueue> queues);
 
   // Has all queues say when frames come. The worker polls once more before it waits: for what came meanwhile.
   // False: something has to be looked at from time to time, and nothing was asked for.
@@ -41,16 +44,12 @@ class WakeSet {
   bool wait(std::chrono::milliseconds longest) const;
 
  private:
-  struct Source {
-    std::uint32_t generation = 0;  // of the descriptor
-    int descriptor = -1;
-  };
-  bool ask(std::size_t queue);
+  using Source = PolledQueue::Source;
+  bool ask(PolledQueue& polled) const;
   [[nodiscard]] bool add(int descriptor) const;
   void release(Source& source) const;
 
-  std::span<const ReceiveQueue> queues_;
-  std::unique_ptr<Source[]> sources_;  // by receive queue
+  std::span<PolledQueue> queues_;
   int epoll_ = -1;
   std::size_t silent_ = 0;  // the queue that could not say anything when it was asked last
 };

@@ -36,11 +36,14 @@ unsigned Worker::poll_once(std::uint64_t tsc) {
   unsigned frames = settings_.rings.inject.pop(injected, kBurstSize);
   // Pairs with the publisher's release store: the snapshot's contents are visible.
   context_.state = settings_.published->load(std::memory_order_acquire);
-  const conntrack::NatPolicies* policies = context_.state->policies.get();
-  if (policies != policies_) adopt_policies(*policies);
+  if (context_.state->policies.get() != policies_ || context_.state->external_addresses.get() != external_)
+    follow(*context_.state);
+  PollSet* const polled = context_.state->polled[settings_.index].get();
+  if (polled != polled_) adopt(*polled);
   read_clock(tsc);
   if (frames != 0) take_injected(injected, frames);
-  for (std::size_t i = 0; i < shares_.size(); ++i) frames += receive(settings_.receive_queues[i], shares_[i]);
+  frames += polled->poll(rest_.is_resting() ? Look::AtAll : Look::AtSomeIdle,
+                         [this](PolledQueue& queue) { return receive(queue); });
   for (FrameRing& ring : settings_.rings.handoff_from) frames += take_handoffs(ring);
   transmitter_.flush(*context_.state);
   if (flush_box_.has_work()) frames += flush_sessions();
@@ -69,7 +72,8 @@ std::uint64_t Worker::frames_made() const {
          counters_.icmp_errors_sent.get() + counters_.tcp_resets_sent.get();
 }
 
-unsigned Worker::receive(const ReceiveQueue& queue, FairShare& share) {
+unsigned Worker::receive(PolledQueue& polled) {
+  auto& [queue, share, source, quiet_polls] = polled;
   if (!share.has_turn()) {
     counters_.receive_deferred.add(1);
     return 1;  // frames may be waiting: the worker does not rest
@@ -138,10 +142,25 @@ unsigned Worker::flush_sessions() {
   return 1;
 }
 
-// Those of the state before stay in memory until the quiescent point of this poll.
-void Worker::adopt_policies(const conntrack::NatPolicies& policies) {
-  conntrack_->set_policies(policies);
-  policies_ = &policies;
+// What the state before has stays in memory until the quiescent point of this poll.
+void Worker::follow(const ForwardingState& state) {
+  external_ = state.external_addresses.get();
+  policies_ = state.policies.get();
+  conntrack_->follow(*external_, *policies_);
+}
+
+// The set before stays in memory until the quiescent point of this poll. Budgets that ports share are divided anew
+// only when their number changes: no guest has its own filled by coming and going.
+void Worker::adopt(PollSet& polled) {
+  rest_.follow(polled.queues());
+  const bool is_first = polled_ == nullptr;
+  if (!is_first) polled.take_debts_of(*polled_);
+  if (is_first || polled.sharers() != polled_->sharers()) {
+    fragments_.share_among(polled.sharers().ports);
+    punt_budgets_.share_among(polled.sharers().ports);
+    conntrack_->share_among(polled.sharers().guests);
+  }
+  polled_ = &polled;
 }
 
 void Worker::drain_rings() {

@@ -5,9 +5,9 @@
 // rings and of the two boxes, `refused_remotes()` and `seen_generation()`, which control may use at any time.
 // One poll, in this order (poll_once):
 //
-//   take what control has injected off its ring; then the published state, and the time
+//   take what control has injected off its ring; then the published state with the queues to poll, and the time
 //   carry out the errands of injected frames
-//   a burst from each receive queue through the pipeline
+//   a burst from each receive queue that has its turn (poll_set.h) through the pipeline
 //   carry out the errands of frames that other workers have handed over
 //   transmit
 //   a bounded bit of flushing; an inspection; a bounded bit of expiry
@@ -23,11 +23,10 @@
 #include "base/ids.h"
 #include "dataplane/context/context.h"
 #include "dataplane/worker/expiry_pace.h"
-#include "dataplane/worker/fair_share.h"
 #include "dataplane/worker/flush.h"
 #include "dataplane/worker/idle.h"
 #include "dataplane/worker/inspection.h"
-#include "dataplane/worker/receive_queue.h"
+#include "dataplane/worker/poll_set.h"
 
 namespace vmnat::dataplane {
 
@@ -39,8 +38,6 @@ class Worker {
     WorkerIndex index = 0;
     unsigned worker_count = 1;
     Idle idle = Idle::Adaptive;
-    std::vector<ReceiveQueue> receive_queues;
-    std::vector<BurstPort> devices;  // by PortIndex
     Rings rings;
     const std::atomic<const ForwardingState*>* published = nullptr;  // outlives the worker
     Doorbell* doorbell = nullptr;  // the worker's, outlives it; nullptr: it looks for itself, each 2 ms
@@ -51,6 +48,9 @@ class Worker {
 
   Worker(Settings settings, std::unique_ptr<conntrack::Conntrack> conntrack,
          const conntrack::ExternalPorts& external_ports);
+
+  // False: it may not run, for want of address space.
+  [[nodiscard]] bool has_memory() const { return counters_.ports.reserved() && transmitter_.has_memory(); }
 
   // Polls until request_stop(), then frees the frames that wait in its rings and tables.
   void run();
@@ -80,7 +80,7 @@ class Worker {
   [[nodiscard]] std::uint64_t polls() const { return polls_.get(); }
 
  private:
-  unsigned receive(const ReceiveQueue& queue, FairShare& share);
+  unsigned receive(PolledQueue& polled);
   [[gnu::cold]] void settle_claims(const BurstPort& device);
   [[nodiscard]] std::uint64_t frames_made() const;
   unsigned take_handoffs(FrameRing& ring);
@@ -88,7 +88,8 @@ class Worker {
   void read_clock(std::uint64_t tsc);
   void expire_sessions(std::uint64_t tsc);
   [[gnu::cold]] unsigned flush_sessions();
-  [[gnu::cold]] void adopt_policies(const conntrack::NatPolicies& policies);
+  [[gnu::cold]] void follow(const ForwardingState& state);
+  [[gnu::cold]] void adopt(PollSet& polled);
   void drain_rings();
   [[nodiscard]] std::chrono::milliseconds longest_sleep() const;
 
@@ -102,7 +103,6 @@ class Worker {
   PuntBudgets punt_budgets_;
   std::vector<PortIcmpErrors> port_icmp_error_budgets_;
   std::vector<FloodBudget> port_flood_budgets_;
-  std::vector<FairShare> shares_;  // by receive queue
   Context context_;
   Burst burst_;
   std::uint64_t next_tick_tsc_ = 0;
@@ -111,7 +111,10 @@ class Worker {
   Counter polls_;
   FlushBox flush_box_;
   InspectionBox inspection_box_;
-  const conntrack::NatPolicies* policies_ = nullptr;  // those of the state that were handed to conntrack
+  // Of the state, as handed to conntrack.
+  const conntrack::ExternalAddresses* external_ = nullptr;
+  const conntrack::NatPolicies* policies_ = nullptr;
+  PollSet* polled_ = nullptr;  // of the state of the last poll
   alignas(kCacheLineSize) std::atomic<std::uint64_t> seen_generation_{0};
   std::atomic<bool> stop_{false};
 };

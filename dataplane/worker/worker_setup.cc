@@ -10,7 +10,8 @@ namespace vmnat::dataplane {
 namespace {
 
 FragmentTable::Settings with_places_for_all(FragmentTable::Settings settings) {
-  const auto fewest = static_cast<unsigned>(2 * settings.ports);
+  settings.most_ports = std::max(settings.most_ports, settings.ports);
+  const auto fewest = static_cast<unsigned>(2 * settings.most_ports);
   settings.datagrams = std::max(settings.datagrams, fewest);
   settings.frames = std::max(settings.frames, fewest);
   return settings;
@@ -18,57 +19,53 @@ FragmentTable::Settings with_places_for_all(FragmentTable::Settings settings) {
 
 }  // namespace
 
-Transmitter::Transmitter(WorkerIndex worker, std::span<const BurstPort> devices, WorkerCounters& counters,
-                         Rings& rings)
+Transmitter::Transmitter(WorkerIndex worker, std::size_t most_ports, WorkerCounters& counters, Rings& rings)
     : worker_(worker),
       counters_(counters),
       rings_(rings),
-      buffers_(std::make_unique<Buffer[]>(devices.size())),
-      dirty_(std::make_unique<PortIndex[]>(devices.size())),
-      was_handed_over_(std::make_unique<bool[]>(rings.handoff_to.size())) {
-  for (std::size_t i = 0; i < devices.size(); ++i) buffers_[i].device = devices[i];
-}
+      buffers_(most_ports),
+      dirty_(std::make_unique<PortIndex[]>(most_ports)),
+      was_handed_over_(std::make_unique<bool[]>(rings.handoff_to.size())) {}
 
 FragmentTable::FragmentTable(Settings settings, WorkerCounters& counters)
     : settings_(with_places_for_all(settings)),
-      datagram_places_(settings_.datagrams, settings_.ports),
-      frame_places_(settings_.frames, settings_.ports),
+      datagram_places_(settings_.datagrams),
+      frame_places_(settings_.frames),
       counters_(counters),
       hash_(settings_.seed),
       bucket_mask_(std::bit_ceil(settings_.datagrams) - 1),
       buckets_(std::make_unique<Index[]>(bucket_mask_ + 1)),
       datagrams_(std::make_unique<Datagram[]>(settings_.datagrams)),
       held_(std::make_unique<Held[]>(settings_.frames)),
-      shares_(std::make_unique<Share[]>(settings_.ports)) {
+      shares_(std::make_unique<Share[]>(settings_.most_ports)) {
+  share_among(settings_.ports);
   std::fill_n(buckets_.get(), bucket_mask_ + 1, kNone);
   for (unsigned i = settings_.datagrams; i-- > 0; free_datagram_ = static_cast<Index>(i))
     datagrams_[i].next = free_datagram_;
   for (unsigned i = settings_.frames; i-- > 0; free_held_ = static_cast<Index>(i)) held_[i].next = free_held_;
 }
 
-PuntBudgets::PuntBudgets(std::size_t port_count) {
-  const PuntShares shares = PuntShares::among(port_count);
-  ports_.assign(port_count, {.dhcp = tick_budget(shares.dhcp),
-                             .segment_dhcp = tick_budget(shares.segment_dhcp),
-                             .arp = tick_budget(shares.arp),
-                             .unresolved = tick_budget(shares.unresolved),
+PuntBudgets::PuntBudgets(std::size_t most_ports, std::size_t ports) {
+  constexpr TokenBucket kUnset = tick_budget(0);
+  ports_.assign(most_ports, {.dhcp = kUnset,
+                             .segment_dhcp = kUnset,
+                             .arp = kUnset,
+                             .unresolved = kUnset,
                              .learned = tick_budget(kLearnedMacs)});
-  ports_[kUplinkPort].dhcp = tick_budget(kUplinkDhcpPunts);
-  ports_[kUplinkPort].arp = tick_budget(kAskedArpPunts);
+  share_among(ports);
 }
 
 Worker::Worker(Settings settings, std::unique_ptr<conntrack::Conntrack> conntrack,
                const conntrack::ExternalPorts& external_ports)
     : settings_(std::move(settings)),
       conntrack_(std::move(conntrack)),
-      counters_(settings_.devices.size()),
-      transmitter_(settings_.index, settings_.devices, counters_, settings_.rings),
-      fragments_({.seed = settings_.seed, .ports = settings_.devices.size()}, counters_),
+      counters_(kMostPorts),
+      transmitter_(settings_.index, kMostPorts, counters_, settings_.rings),
+      fragments_({.seed = settings_.seed, .most_ports = kMostPorts}, counters_),
       datagram_numbers_(settings_.seed, settings_.index, settings_.worker_count),
-      punt_budgets_(settings_.devices.size()),
-      port_icmp_error_budgets_(settings_.devices.size()),
-      port_flood_budgets_(settings_.devices.size()),
-      shares_(settings_.receive_queues.size()),
+      punt_budgets_(kMostPorts, 1),
+      port_icmp_error_budgets_(kMostPorts),
+      port_flood_budgets_(kMostPorts),
       context_{.worker = settings_.index,
                .worker_count = settings_.worker_count,
                .conntrack = *conntrack_,
@@ -83,6 +80,6 @@ Worker::Worker(Settings settings, std::unique_ptr<conntrack::Conntrack> conntrac
                .port_icmp_error_budgets = port_icmp_error_budgets_,
                .port_flood_budgets = port_flood_budgets_},
       expiry_pace_(conntrack_->capacity(), settings_.tsc_hz),
-      rest_(settings_.receive_queues, settings_.doorbell, settings_.tsc_hz) {}
+      rest_({}, settings_.doorbell, settings_.tsc_hz) {}
 
 }  // namespace vmnat::dataplane

@@ -63,6 +63,19 @@ TEST_F(Admission, AFloodOfOneVmTakesHalfOfTheTableAndReplacesItself) {
   EXPECT_EQ(nat_.broken_invariant(), "");
 }
 
+// Ports come and go while sessions are there.
+TEST_F(Admission, SharesFollowTheNumberOfVms) {
+  EXPECT_EQ(flood(kFlooder, 6000), 6000u);
+  nat_->share_among(1);
+  EXPECT_EQ(nat_.broken_invariant(), "");
+  EXPECT_EQ(flood(kFlooder, 6000), 6000u) << "some of them are there already";
+  EXPECT_EQ(sessions_of(*nat_, kFlooder), kCapacity) << "alone, it has the whole table";
+  nat_->share_among(2);
+  EXPECT_EQ(nat_.broken_invariant(), "");
+  EXPECT_NE(open(kVictim, 1), nullptr) << "what another one holds beyond its share yields";
+  EXPECT_EQ(nat_.broken_invariant(), "");
+}
+
 TEST_F(Admission, AFloodOfSynsToAForwardTakesAQuarterAndNothingOfTheVmsOwn) {
   EXPECT_EQ(flood_with_syns(6000), 6000u);
   EXPECT_EQ(sessions_of(*nat_, kFlooder), kCapacity / 4);

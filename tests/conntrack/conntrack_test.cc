@@ -275,11 +275,13 @@ TEST(Conntrack, CostsSixtyFourBytesARecordAndUnderAHundredInAll) {
 TEST(Conntrack, RefusesSettingsThatCannotBe) {
   Nat nat;
   const NatPolicy& policy = nat.policy();
-  EXPECT_EQ(Conntrack::create({.capacity = 0}, nat.ports(), {&policy, 1}), nullptr);
-  EXPECT_EQ(Conntrack::create({.capacity = (1u << 30) + 1}, nat.ports(), {&policy, 1}), nullptr);
-  EXPECT_EQ(Conntrack::create({.capacity = 10, .worker = 1}, nat.ports(), {&policy, 1}), nullptr);
+  EXPECT_EQ(Conntrack::create({.capacity = 0}, nat.ports(), nat.addresses(), {&policy, 1}), nullptr);
+  EXPECT_EQ(Conntrack::create({.capacity = (1u << 30) + 1}, nat.ports(), nat.addresses(), {&policy, 1}),
+            nullptr);
+  EXPECT_EQ(Conntrack::create({.capacity = 10, .worker = 1}, nat.ports(), nat.addresses(), {&policy, 1}),
+            nullptr);
   const std::vector<NatPolicy> many(kMaxPolicies + 1, policy);
-  EXPECT_EQ(Conntrack::create({.capacity = 10}, nat.ports(), many), nullptr);
+  EXPECT_EQ(Conntrack::create({.capacity = 10}, nat.ports(), nat.addresses(), many), nullptr);
 }
 
 TEST(Conntrack, ProtocolsWithoutPortsBelongToOneWorkerForEachRemote) {

@@ -5,6 +5,7 @@
 //   Session* session = nat.open("192.168.122.10", 40000, "198.51.100.1", 443);
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <gtest/gtest.h>
 #include <numeric>
@@ -71,7 +72,9 @@ struct NatShape {
   unsigned vm_ports = 4;
   unsigned guests = 1;
   std::vector<WorkerIndex> homes{};  // of the blocks
+  unsigned room = 1;                 // for addresses, at least
   Placement placement{Pages::Huge};
+  std::span<Session> records{};  // memory for those of all workers; empty: each has its own
 };
 
 // The workers of one NAT gateway with one network; worker 0 unless said otherwise.
@@ -84,15 +87,20 @@ class Nat {
     indices_.resize(shape.addresses);
     std::iota(indices_.begin(), indices_.end(), ExternalIndex{0});
     policy_.addresses = indices_;
-    ports_ = ExternalPorts::create(addresses, shape.workers, shape.homes);
+    addresses_ = ExternalAddresses::of(addresses);
+    ports_ = ExternalPorts::create(std::max(shape.room, shape.addresses), shape.workers, shape.homes);
+    ports_->populate(shape.addresses);
     for (unsigned i = 0; i < shape.workers; ++i) {
-      const Conntrack::Settings settings{.capacity = shape.capacity,
-                                         .seed = shape.seed + i,
-                                         .worker = static_cast<WorkerIndex>(i),
-                                         .vm_ports = shape.vm_ports,
-                                         .guests = shape.guests,
-                                         .placement = shape.placement};
-      workers_.push_back(Conntrack::create(settings, *ports_, {&policy_, 1}));
+      const Conntrack::Settings settings{
+          .capacity = shape.capacity,
+          .seed = shape.seed + i,
+          .worker = static_cast<WorkerIndex>(i),
+          .vm_ports = shape.vm_ports,
+          .guests = shape.guests,
+          .placement = shape.placement,
+          .records = shape.records.empty() ? shape.records
+                                           : shape.records.subspan(i * shape.capacity, shape.capacity)};
+      workers_.push_back(Conntrack::create(settings, *ports_, *addresses_, {&policy_, 1}));
     }
   }
   static net::Ipv4Addr external_address(unsigned i) {
@@ -103,6 +111,7 @@ class Nat {
   Conntrack* operator->() { return workers_[0].get(); }
   Conntrack& worker(unsigned i) { return *workers_[i]; }
   ExternalPorts& ports() { return *ports_; }
+  [[nodiscard]] const ExternalAddresses& addresses() const { return *addresses_; }
   [[nodiscard]] const NatPolicy& policy() const { return policy_; }
 
   Opened try_open(net::Endpoint internal, net::Endpoint remote, net::Protocol protocol = kUdp, Time now = {},
@@ -153,6 +162,7 @@ class Nat {
  private:
   NatPolicy policy_;
   std::vector<ExternalIndex> indices_;
+  std::shared_ptr<const ExternalAddresses> addresses_;
   std::unique_ptr<ExternalPorts> ports_;
   std::vector<std::unique_ptr<Conntrack>> workers_;
 };

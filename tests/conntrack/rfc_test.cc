@@ -450,10 +450,11 @@ TEST(Rfc6888, Req3_PoolsOfAnyShape) {
   const std::vector<ExternalAddress> addresses{{Nat::external_address(9), 1024, 1030, {1025, 1026}},
                                                {Nat::external_address(3), 65535, 65535, {}},
                                                {Nat::external_address(200), 1, 1, {}}};
-  const auto ports = ExternalPorts::create(addresses, 1);
+  const auto external = ExternalAddresses::of(addresses);
+  const auto ports = ExternalPorts::create(3, 1);
   const std::vector<ExternalIndex> all{0, 1, 2};
   const NatPolicy policy{.addresses = all, .overload = false};
-  const auto nat = Conntrack::create({.capacity = 100, .vm_ports = 1}, *ports, {&policy, 1});
+  const auto nat = Conntrack::create({.capacity = 100, .vm_ports = 1}, *ports, *external, {&policy, 1});
   unsigned opened = 0;
   for (unsigned port = 0; port < 20; ++port) {
     const OutboundFlow flow{.key = FlowKey::of(endpoint("192.168.122.10", 5000 + port), kA, kUdp)};

@@ -115,7 +115,7 @@ TEST(Shared, ASessionThatStaysIsSeenOnceInEachRoundWhateverHappensToOthers) {
 // Most blocks are at home with one worker, so that the others reach out for them.
 TEST(Shared, WorkersTakeAndGiveBackBlocksAtOnce) {
   constexpr unsigned kWorkers = 3;
-  std::vector<WorkerIndex> homes(ExternalPorts::kBlocks);
+  std::vector<WorkerIndex> homes(kPortBlocks);
   for (unsigned block = 0; block < homes.size(); ++block) homes[block] = block % 2 ? block / 2 % kWorkers : 0;
   Nat nat({.last_port = 1024 + 32 * 64 - 1, .capacity = 4000, .workers = kWorkers, .homes = homes});
   std::atomic<unsigned> wrong_owner{0};

@@ -15,7 +15,8 @@ from kernel_lab import (GATEWAY, GATEWAY_MAC, MB, OUTSIDE, KernelLab, end_with_a
 from scapy.layers.l2 import Dot1AD, Dot1Q
 
 TAGS = {"VLAN 5": Dot1Q(vlan=5, prio=3), "VLAN 4094": Dot1Q(vlan=4094, prio=7, id=1),
-        "VLAN 6 in service VLAN 5": Dot1AD(vlan=5, prio=1) / Dot1Q(vlan=6, prio=2)}
+        "VLAN 6 in service VLAN 5": Dot1AD(vlan=5, prio=1) / Dot1Q(vlan=6, prio=2),
+        "VLANs 5 and 6": Dot1Q(vlan=5, prio=1) / Dot1Q(vlan=6, prio=2)}
 CONTENT = random.Random(5).randbytes(40000)
 
 suite = Suite(KernelLab)
@@ -37,7 +38,7 @@ def neighbours(lab, wire):
 @suite.test("the tag of a frame that is switched is the one it came with, priority and all; of two, both")
 def kept(lab):
     with neighbours(lab, Wire) as (sender, receiver):
-        for name, tags in (TAGS | {"VLANs 5 and 6": Dot1Q(vlan=5, prio=1) / Dot1Q(vlan=6, prio=2)}).items():
+        for name, tags in TAGS.items():
             frame = sender.to(receiver.mac) / tags / IP(src="10.5.0.8", dst="10.5.0.9") / UDP(sport=1, dport=2) / Raw(b"tagged")
             sender.send(frame)
             seen = receiver.expect(lambda f: f.src == sender.mac, f"the frame of {name}")

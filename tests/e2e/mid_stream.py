@@ -38,7 +38,8 @@ class KilledLab:
                                    nat={"tcp_mid_stream": name, "forwards": [FORWARD] if name == "pick-up" else []})
                     for number, (name, prefix) in enumerate(PREFIXES.items())]
         self.vmnatd = scope.enter_context(
-            Vmnatd(directory, config.configuration(directory, "uplink0", networks), namespace=self.gateway_side))
+            Vmnatd(directory, config.configuration(directory, "uplink0", networks,
+                                                   conntrack={"survive_restart": False}), namespace=self.gateway_side))
         self.connections = self.open_all()
         self.vmnatd.kill()
         self.vmnatd.start()

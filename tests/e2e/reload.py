@@ -26,7 +26,7 @@ from scapy.layers.dhcp import BOOTP, DHCP
 
 GATEWAY = "192.168.122.1"
 MACS = {1: "52:54:00:aa:00:01", 2: "52:54:00:aa:00:02"}
-RESTART_KEYS = ["uplink.mtu", "networks.default.ports"]
+RESTART_KEYS = ["uplink.mac", "conntrack.sessions"]
 
 
 class ReloadLab:
@@ -223,7 +223,8 @@ def reload_bad(lab):
 @suite.test("changes that need a restart are refused by their keys, with live ones in the same file left undone")
 def reload_restart(lab):
     def much(wanted):
-        wanted["uplink"]["mtu"] = 1400
+        wanted["uplink"]["mac"] = "52:54:00:00:00:77"
+        wanted["conntrack"]["sessions"] = 131072
         wanted["networks"][0]["ports"].pop()
         wanted["networks"][0]["dhcp"]["lease_time"] = "20m"
     with lab.changed(much):

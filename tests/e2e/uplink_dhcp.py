@@ -252,12 +252,16 @@ def restarted(lab):
     check_equal(lab.server.log().count("DHCPDISCOVER"), discovers, "DISCOVERs after the restart")
 
 
-@suite.test("kill -9 of vmnatd costs no address either")
+@suite.test("kill -9 of vmnatd costs no address either, and no session at it")
 def killed(lab):
     address = lab.address()
+    lab.ask(4005)
+    before = {session["external"] for session in lab.vmnatd.sessions("--external", address)}
     lab.vmnatd.kill()
     lab.vmnatd.start()
     check_equal(lab.wait_for_address("an address again", lambda a: a), address, "the address")
+    check_equal({session["external"] for session in lab.vmnatd.sessions("--external", address)}, before, "external endpoints")
+    check(before, "there was no session")
 
 
 @suite.test("a NAK to the renewal ends the old address and its sessions; new flows and forwards use the new one")
@@ -280,6 +284,8 @@ def changed(lab):
 
 @suite.test("an address that another station has is declined, and the next one taken")
 def conflict(lab):
+    former = lab.address()
+    lab.ask(4006)
     lab.vmnatd.stop()
     (lab.directory / "state/uplink-address").unlink()
     lab.stop_server()
@@ -293,6 +299,8 @@ def conflict(lab):
     address = lab.wait_for_address("an address", lambda a: a, 120)
     check_equal(address, "203.0.113.71", "the address that is free")
     check("DHCPDECLINE" in lab.server.log(), "the server was not told")
+    check_equal(lab.vmnatd.sessions("--external", former), [], "sessions of the process before, at its address")
+    check(lab.vmnatd.ctl("status")["sessions"]["former"]["restored"] > 0, "they had not waited for it")
     neighbor.close()
 
 

@@ -44,8 +44,9 @@ INNER = {
         'changes': ('.', 'system', 'config'),
         'plan': ('.', 'config'),
         'devices': ('.', 'system', 'config', 'plan'),
+        'image': ('.', 'system', 'config', 'plan'),
         'hosts': ('.', 'plan'),
-        'gateway': ('.', 'log', 'config', 'plan', 'devices'),
+        'gateway': ('.', 'log', 'config', 'plan', 'devices', 'image'),
         'dhcp': ('.', 'system', 'config', 'plan'),
         'uplink': ('.', 'system', 'log', 'config', 'hosts', 'gateway'),
         'slow_path': ('.', 'log', 'config', 'plan', 'hosts', 'gateway', 'dhcp', 'uplink'),
@@ -105,6 +106,7 @@ EXCUSED = {
     ('dataplane/device/doorbell.cc', 'sys/eventfd.h'),     # a thread that sleeps is woken
     ('dataplane/device/doorbell.cc', 'unistd.h'),          # and its eventfd closed
     ('dataplane/device/vhost_port.cc', 'fcntl.h'),         # a worker's own copy of a guest's eventfd
+    ('dataplane/device/kernel_port.cc', 'fcntl.h'),        # and of a socket
     ('dataplane/device/kernel_frames.h', 'sys/uio.h'),     # frames cross to the kernel in pieces,
     ('dataplane/device/packet_socket.cc', 'linux/if_ether.h'),
     ('dataplane/device/packet_socket.cc', 'linux/if_packet.h'),

@@ -126,10 +126,11 @@ Testbed::Testbed(const Shape& shape) {
                                          i == kUplink ? shape.uplink_queues : 1, pool_);
   conntrack::NatPolicy complete = shape.policy;
   complete.addresses = addresses_;
-  policies_.assign(3, complete);
+  policies_ = std::make_shared<const conntrack::NatPolicies>(3, complete);
   const conntrack::ExternalAddress external{.address = shape.uplink.address,
                                             .reserved = {8080, 5353, 9090}};  // as if forwarded
-  external_ports_ = conntrack::ExternalPorts::create(std::span{&external, 1}, shape.workers, shape.homes);
+  external_ = conntrack::ExternalAddresses::of({&external, 1});
+  external_ports_ = conntrack::ExternalPorts::create(8, shape.workers, shape.homes);
   make_state(shape);
   make_rings(shape.workers);
   make_workers(shape);
@@ -148,6 +149,8 @@ void Testbed::make_state(const Shape& shape) {
   const auto prefix = [](const char* text) { return net::parse_ipv4_prefix(text).value(); };
   auto state = std::make_unique<ForwardingState>();
   state->generation = 1;
+  state->external_addresses = external_;
+  state->policies = policies_;
   state->uplink = {
       .address = shape.uplink, .gateway = shape.router, .mac = kUplinkMac, .gateway_mac = kRouterMac};
   state->networks = {
@@ -156,12 +159,31 @@ void Testbed::make_state(const Shape& shape) {
       {.gateway = prefix("10.9.0.1/24"), .mac = kIslandMac, .nat = false, .ports = {kVm5}}};
   const NetworkIndex network_of_port[kPortCount] = {kNoNetwork, 0, 0, 0, 1, 2};
   for (unsigned i = 0; i < kPortCount; ++i)
-    state->ports.push_back(
-        {.network = network_of_port[i], .owner = static_cast<WorkerIndex>(i % shape.workers), .up = true});
+    state->ports.push_back({.network = network_of_port[i],
+                            .owner = static_cast<WorkerIndex>(i % shape.workers),
+                            .up = true,
+                            .device = wires_[i] ? BurstPort{.port_id = wires_[i]->port_id}
+                                                : BurstPort{.vhost = shape.guests[i]}});
   state->ports[kUplink].is_spread = shape.uplink_queues > 1;
   state->ports[kUplink].tx_queues = static_cast<std::uint8_t>(shape.uplink_queues);
+  for (unsigned worker = 0; worker < shape.workers; ++worker)
+    state->polled.push_back(std::make_shared<PollSet>(queues_of(worker, shape.workers, *state),
+                                                      Sharers{.ports = kPortCount, .guests = 1}));
   published_ = state.get();
   states_.push_back(std::move(state));
+}
+
+std::vector<ReceiveQueue> Testbed::queues_of(unsigned worker, unsigned workers,
+                                             const ForwardingState& state) {
+  std::vector<ReceiveQueue> queues;
+  for (unsigned port = 0; port < kPortCount; ++port)
+    for (unsigned queue = 0; queue < (wires_[port] ? wires_[port]->in.size() : 1); ++queue)
+      if ((state.ports[port].owner + queue) % workers == worker)
+        queues.push_back({.device = state.ports[port].device,
+                          .queue_id = static_cast<std::uint16_t>(queue),
+                          .port = static_cast<PortIndex>(port),
+                          .pool = pool_});
+  return queues;
 }
 
 void Testbed::make_rings(unsigned worker_count) {
@@ -190,32 +212,20 @@ void Testbed::make_rings(unsigned worker_count) {
 }
 
 void Testbed::make_workers(const Shape& shape) {
-  std::vector<BurstPort> devices;
-  for (unsigned port = 0; port < kPortCount; ++port)
-    devices.push_back(wires_[port] ? BurstPort{.port_id = wires_[port]->port_id}
-                                   : BurstPort{.vhost = shape.guests[port]});
   for (unsigned i = 0; i < shape.workers; ++i) {
     Worker::Settings settings{.index = static_cast<WorkerIndex>(i),
                               .worker_count = shape.workers,
                               .idle = shape.idle,
-                              .devices = devices,
                               .rings = worker_rings_[i],
                               .published = &published_,
                               .doorbell = &doorbells_[i],
                               .start_tsc = 0,
                               .tsc_hz = kTscHz};
-    for (unsigned port = 0; port < kPortCount; ++port)
-      for (unsigned queue = 0; queue < (wires_[port] ? wires_[port]->in.size() : 1); ++queue)
-        if ((states_[0]->ports[port].owner + queue) % shape.workers == i)
-          settings.receive_queues.push_back({.device = devices[port],
-                                             .queue_id = static_cast<std::uint16_t>(queue),
-                                             .port = static_cast<PortIndex>(port),
-                                             .pool = pool_});
     workers_.push_back(std::make_unique<Worker>(
         std::move(settings),
         conntrack::Conntrack::create(
             {.capacity = 4096, .seed = 42, .worker = static_cast<WorkerIndex>(i), .vm_ports = kPortCount},
-            *external_ports_, policies_),
+            *external_ports_, *external_, *policies_),
         *external_ports_));
   }
 }

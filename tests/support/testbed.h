@@ -115,6 +115,8 @@ class Testbed {
  private:
   struct Wire;
   void make_state(const Shape& shape);
+  std::vector<dataplane::ReceiveQueue> queues_of(unsigned worker, unsigned workers,
+                                                 const dataplane::ForwardingState& state);
   void make_rings(unsigned worker_count);
   void make_workers(const Shape& shape);
 
@@ -127,7 +129,8 @@ class Testbed {
   std::vector<std::unique_ptr<const dataplane::ForwardingState>> states_;
   std::atomic<const dataplane::ForwardingState*> published_{nullptr};
   std::vector<conntrack::ExternalIndex> addresses_{0};
-  std::vector<conntrack::NatPolicy> policies_;
+  std::shared_ptr<const conntrack::NatPolicies> policies_;
+  std::shared_ptr<const conntrack::ExternalAddresses> external_;
   std::unique_ptr<conntrack::ExternalPorts> external_ports_;
   std::vector<std::unique_ptr<dataplane::Worker>> workers_;
   std::uint64_t tsc_ = 1;

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "base/ids.h"
 #include "tests/support/config_text.h"
 
 namespace vmnat::config {
@@ -252,6 +253,24 @@ constexpr Row kPortRows[] = {
      "networks:\n- {name: a, address: 192.168.122.1/24, ports: [{name: p, vhost_user: /a}]}\n- {name: b, "
      "address: 192.168.5.1/24, ports: [{name: p, vhost_user: /b}]}\n",
      "4:53: name: port 'p' is already used at line 3"},
+    {"device: an unknown driver, and a VLAN", Port,
+     "name: p, device: {interface: eth1, driver: af_xdp, vlan: 5}",
+     "2:101: driver: 'af_xdp' is not one of: auto, packet, xdp\n"
+     "2:109: unknown key 'vlan'"},
+    {"device: a driver for nothing", Port, "name: p, device: {driver: xdp}",
+     "2:75: key 'interface' is missing in 'device'"},
+    {"device: a map for what is no kernel interface", Port, "name: p, device: {interface: net_af_xdp0}",
+     "2:87: interface: 'net_af_xdp0' is not a kernel interface (a name of at most 15 characters, as `ip "
+     "link` "
+     "lists it)"},
+    {"device: a PCI address in a map, and a name that is too long", Networks,
+     "uplink: {device: {interface: 0000:3b:00.0}, address: 203.0.113.2/24, gateway: 203.0.113.1}\n",
+     "1:30: interface: '0000:3b:00.0' is not a kernel interface (a name of at most 15 characters, as `ip "
+     "link` "
+     "lists it)"},
+    {"device: a list", Port, "name: p, device: [eth1]", "2:75: device: must be a single value, not a list"},
+    {"device: the uplink's, in a map", Port, "name: p, device: {interface: eth0, driver: xdp}",
+     "2:75: device: eth0 is already used at line 1"},
     {"port: neither socket nor device", Port, "name: p",
      "2:57: a port needs vhost_user (a socket) or device"},
     {"port: both socket and device", Port, "name: p, vhost_user: /a, device: veth0",
@@ -388,6 +407,9 @@ constexpr Row kNatRows[] = {
      "addresses of this network"},
     {"nat: reserved ports outside", Nat, "ports: 2000-3000, reserved_ports: [1999]",
      "2:90: reserved_ports: 1999 is not within ports 2000-3000"},
+    {"nat: what drains is not the network's", Nat,
+     "addresses: [203.0.113.8-203.0.113.9], drain: [203.0.113.9-203.0.113.10]",
+     "2:101: drain: 203.0.113.9-203.0.113.10 is not among the addresses of this network"},
     {"nat: all ports reserved", Nat, "ports: 2000-3000, reserved_ports: [2000-2500, 2501-3000]",
      "2:89: reserved_ports: no port of 2000-3000 is left"},
     {"nat: no address", Nat, "addresses: []", "2:66: addresses: at least one is needed (or 'uplink')"},
@@ -468,19 +490,43 @@ TEST_P(BadConfig, IsRefusedWithExactlyTheseLines) {
   EXPECT_EQ(lines, GetParam().problems) << GetParam().says << "\n" << text_of(GetParam());
 }
 
-TEST(BadConfigPorts, MoreThanDpdkHasRoomForAreRefusedAtTheFirstTooMany) {
-  const auto with_ports = [](unsigned count) {
-    std::string text = kUplink + "networks:\n  - name: a\n    address: 192.168.122.1/24\n    ports:\n";
-    for (unsigned i = 1; i <= count; ++i)
-      text += fmt::format("      - {{name: vm{0}, device: veth{0}}}\n", i);
+// `device` with the port's number in the place of {}.
+auto with_ports(unsigned count, const std::string& device) {
+  std::string text = kUplink + "networks:\n  - name: a\n    address: 192.168.0.1/16\n    ports:\n";
+  for (unsigned i = 1; i <= count; ++i)
+    text += fmt::format("      - {{name: vm{}, {}}}\n", i, fmt::format(fmt::runtime(device), i));
+  return load_text(text);
+}
+
+// The uplink is a kernel interface.
+TEST(BadConfigPorts, MoreOfDpdksThanItHasRoomForAreRefusedAtTheFirstTooMany) {
+  const std::string device = R"(device: "net_null{}")";
+  EXPECT_TRUE(with_ports(VMNAT_MOST_PORTS, device).has_value());
+  EXPECT_EQ(
+      problems_of(with_ports(VMNAT_MOST_PORTS + 2, device)),
+      std::vector{fmt::format("{}:16: ports: DPDK has room for {} devices, not counting sockets and kernel "
+                              "interfaces; this one is too many",
+                              6 + VMNAT_MOST_PORTS, VMNAT_MOST_PORTS)});
+}
+
+TEST(BadConfigPorts, OfSocketsAndInterfacesThereMayBeAsManyAsThereAreNumbers) {
+  for (const std::string device : {"device: veth{}", "vhost_user: /run/{}.sock"}) {
+    EXPECT_TRUE(with_ports(kMostPorts - 1, device).has_value()) << device;
+    EXPECT_EQ(problems_of(with_ports(kMostPorts + 1, device)),
+              std::vector{
+                  fmt::format("{}:16: ports: there is room for 1023; this one is too many", 5 + kMostPorts)});
+  }
+}
+
+TEST(BadConfigPorts, NetworksMayBeAsManyAsThereAreNumbers) {
+  const auto with_networks = [](unsigned count) {
+    std::string text = kUplink + "networks:\n";
+    for (unsigned i = 0; i < count; ++i)
+      text += fmt::format("  - {{name: n{0}, address: 10.{1}.{2}.1/24}}\n", i, i / 256, i % 256);
     return load_text(text);
   };
-  EXPECT_TRUE(with_ports(VMNAT_MOST_PORTS - 1).has_value()) << "with the uplink just as many";
-  EXPECT_EQ(
-      problems_of(with_ports(VMNAT_MOST_PORTS + 1)),
-      std::vector{fmt::format("{}:16: ports: DPDK has room for {} ports, the uplink among them; this one is "
-                              "too many",
-                              5 + VMNAT_MOST_PORTS, VMNAT_MOST_PORTS)});
+  EXPECT_TRUE(with_networks(kMostNetworks).has_value());
+  EXPECT_EQ(problems_of(with_networks(kMostNetworks + 1)).size(), 1u);
 }
 
 INSTANTIATE_TEST_SUITE_P(File, BadConfig, testing::ValuesIn(kFileRows));

@@ -58,7 +58,7 @@ TEST(Config, ReadsEveryKindOfValue) {
   EXPECT_EQ(config.dataplane.hugepages, Hugepages::Required);
   EXPECT_EQ(config.dataplane.idle, Idle::Poll);
   EXPECT_EQ(config.dataplane.eal, (std::vector<std::string>{"-n", "4"}));
-  EXPECT_EQ(config.uplink.device, "net_vhost0,iface=/run/up");
+  EXPECT_EQ(config.uplink.device, (NamedDevice{.name = "net_vhost0,iface=/run/up"}));
   EXPECT_EQ(net::to_string(*config.uplink.address), "198.51.100.7/31");
   EXPECT_EQ(net::to_string(*config.uplink.mac), "52:54:00:aa:bb:01");
   EXPECT_EQ(config.uplink.queues, 1u);
@@ -121,6 +121,31 @@ TEST(Config, ReadsPorts) {
             (VmPort{.name = "lab0", .device = "veth0", .guard = PortGuard::Off, .relay = true}));
 }
 
+TEST(Config, AKernelInterfaceMayNameItsDriver) {
+  const Config config = config_of(
+      "uplink: {device: {interface: eth0, driver: xdp}, address: 203.0.113.2/24, gateway: 203.0.113.1}\n"
+      "networks: [{name: a, address: 192.168.122.1/24, ports: [{name: p, device: {interface: veth0, driver: "
+      "packet}}, {name: q, device: {interface: veth1}}, {name: r, device: {driver: auto, interface: "
+      "veth2}}]}]\n");
+  EXPECT_EQ(config.uplink.device, (NamedDevice{"eth0", KernelDriver::Xdp}));
+  const auto& ports = config.networks.at(0).ports;
+  EXPECT_EQ(ports.at(0).device, (NamedDevice{"veth0", KernelDriver::Packet}));
+  EXPECT_EQ(ports.at(1).device, NamedDevice{"veth1"});
+  EXPECT_EQ(ports.at(2).device, NamedDevice{"veth2"});
+  EXPECT_EQ(ports.at(2).guard, PortGuard::Off) << "it is a device all the same";
+}
+
+TEST(Dump, WritesADriverOnlyWhereOneWasChosen) {
+  const std::string text = dump_config(config_of(
+      "uplink: {device: {interface: eth0, driver: auto}, address: 203.0.113.2/24, gateway: 203.0.113.1}\n"
+      "networks: [{name: a, address: 192.168.122.1/24, ports: [{name: p, device: {interface: veth0, driver: "
+      "xdp}}, {name: q, vhost_user: /q}]}]\n"));
+  EXPECT_NE(text.find("  device: \"eth0\"\n"), text.npos) << text;
+  EXPECT_NE(text.find("{name: \"p\", device: {interface: \"veth0\", driver: xdp}, queues: 1"), text.npos)
+      << text;
+  EXPECT_NE(text.find("{name: \"q\", vhost_user: \"/q\", mode: client"), text.npos) << text;
+}
+
 TEST(Config, ReadsWhichPortsMayRelay) {
   const Network network = network_of(
       "ports: [{name: a, device: veth0, guard: on}, {name: b, device: veth1, relay: false}, "
@@ -158,7 +183,9 @@ TEST(Config, IsTheSameAfterBeingWrittenAndReadAgain) {
       "dns: []}}\n"
       "- name: b\n"
       "  address: 192.168.5.1/24\n"
-      "  ports: [{name: p, vhost_user: \"/run/a b\", mode: server}, {name: q, device: veth9}]\n"
+      "  ports: [{name: p, vhost_user: \"/run/a b\", mode: server}, {name: q, device: veth9}, {name: r, "
+      "device: "
+      "{interface: veth10, driver: xdp}}, {name: s, device: {interface: veth11, driver: packet}}]\n"
       "  dhcp: {domain: lab.example, reservations: [{mac: 52:54:00:00:00:10, address: 192.168.5.9, hostname: "
       "h}]}\n"
       "  nat: {addresses: [198.51.100.7-198.51.100.9], ports: 2000-2999, reserved_ports: [2000, 2500-2600],\n"

@@ -104,7 +104,8 @@ def main():
     examples = load(with_examples(reference))
     errors = [f"{'/'.join(map(str, e.path))}: {e.message}" for e in VALIDATOR.iter_errors(examples)]
     check(not errors, f"reference.yaml with its examples is valid {errors}")
-    difference = keys_of_document(examples) ^ keys_of_schema(SCHEMA)
+    shown_at_a_port = {f"uplink.device.{key}" for key in ("interface", "driver")}
+    difference = keys_of_document(examples) ^ (keys_of_schema(SCHEMA) - shown_at_a_port)
     check(not difference, f"schema and reference name the same keys {difference}")
 
     defaults = defaults_of_schema(SCHEMA)
@@ -115,6 +116,8 @@ def main():
 
     check_refused(lambda d: d.update(firewall={}), "an unknown section")
     check_refused(lambda d: d["uplink"].pop("device"), "an uplink without device")
+    check_refused(lambda d: d["uplink"].update(device={"driver": "xdp"}), "a driver without an interface")
+    check_refused(lambda d: d["uplink"].update(device={"interface": "eth0", "driver": "tap"}), "an unknown driver")
     check_refused(lambda d: d["uplink"].update(mtu=67), "a small MTU")
     check_refused(lambda d: d["networks"][0]["ports"][0].update(device="veth0"), "a port with socket and device")
     check_refused(lambda d: d["networks"][0].update(forward="routed"), "an unknown forward mode")

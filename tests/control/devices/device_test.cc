@@ -38,6 +38,41 @@ TEST(Device, AnInterfaceThatIsNotThereIsNamed) {
   EXPECT_EQ(set_link_up("no-such-link", true), ENODEV);
 }
 
+TEST(Device, AnInterfaceForXdpHasToBeThereAndBeOneOfTheKernels) {
+  const auto links = KernelLinks::open();
+  ASSERT_TRUE(links) << to_string(links.error());
+  const auto with_xdp = [&](const std::string& interface) {
+    return refusal({.name = "uplink", .device = interface, .driver = config::KernelDriver::Xdp}, &*links);
+  };
+  EXPECT_THAT(with_xdp("no-such-link"),
+              testing::HasSubstr("uplink: there is no kernel interface no-such-link"));
+  EXPECT_THAT(with_xdp("lo"), testing::StartsWith("uplink: driver: xdp: "));
+}
+
+TEST(XdpInterface, SaysThatDpdkHasNoSuchDriver) {
+  EXPECT_THAT(xdp_refusal_of_machine("net_no_such_driver"),
+              testing::HasSubstr("this DPDK was built without net_no_such_driver"));
+}
+
+TEST(XdpInterface, PollsAllChannelsOrNone) {
+  const auto refusal = [](unsigned channels, unsigned queues, bool fewer_will_do) {
+    return xdp_refusal_of_queues(
+        channels, {.interface = "eth0", .queues = queues, .fewer_queues_will_do = fewer_will_do});
+  };
+  EXPECT_EQ(refusal(1, 1, false), "");
+  EXPECT_EQ(refusal(4, 4, false), "");
+  EXPECT_EQ(refusal(1, 4, true), "");
+  EXPECT_EQ(refusal(8, 2, true), "") << "as many as there are";
+  EXPECT_EQ(refusal(64, 1, true), "");
+  EXPECT_EQ(refusal(1, 2, false), "eth0 has 1 channel, 2 queues are asked for");
+  EXPECT_EQ(
+      refusal(4, 1, false),
+      "eth0 has 4 channels, and XDP would miss what comes by others than 1: queues: 4, or ethtool -L eth0 "
+      "combined 1");
+  EXPECT_EQ(refusal(65, 1, true),
+            "eth0 has 65 channels, of which 64 can be polled: ethtool -L eth0 combined 64");
+}
+
 TEST(Device, NetVhostInDevargsNeedsItsSocket) {
   EXPECT_THAT(refusal({.name = "uplink", .device = "net_vhost0,queues=1"}),
               testing::HasSubstr("net_vhost needs iface="));

@@ -112,7 +112,7 @@ TEST_F(EalPlanTest, HugepagesThatAreOffAreNotUsedNorMissed) {
 TEST_F(EalPlanTest, OnlyPciDevicesOfTheFileAreTouched) {
   EXPECT_THAT(plan().arguments, Contains("--no-pci"));
   EXPECT_THAT(plan().arguments, Contains("--iova-mode=va"));
-  config.uplink.device = "0000:3b:00.0";
+  config.uplink.device.name = "0000:3b:00.0";
   config.networks[0].ports.push_back({.name = "vm2", .device = "0000:3b:00.1"});
   EXPECT_THAT(plan().arguments, Contains("--allow=0000:3b:00.0"));
   EXPECT_THAT(plan().arguments, Contains("--allow=0000:3b:00.1"));

@@ -77,5 +77,20 @@ TEST(WatchedMemory, AFaultElsewhereEndsTheProcess) {
   EXPECT_DEATH(touch_what_nobody_watches(), "");
 }
 
+TEST(SparseMemory, APageThatIsMissingIsThisProcesssOwnAndTheOthersAreTheFiles) {
+  const Mapping mapping;
+  const SparseMemory memory(
+      {static_cast<std::byte*>(static_cast<void*>(const_cast<char*>(mapping.at))), kBytes});
+  ASSERT_EQ(ftruncate(mapping.file, 4096), 0);  // as if the file system had no page for what lies behind
+  EXPECT_EQ(mapping.at[5000], 0);
+  mapping.at[5000] = 'y';
+  mapping.at[1] = 'z';
+  EXPECT_EQ(mapping.at[5000], 'y');
+  char bytes[2] = {};
+  ASSERT_EQ(pread(mapping.file, bytes, sizeof bytes, 0), 2);
+  EXPECT_EQ(bytes[0], 'x');
+  EXPECT_EQ(bytes[1], 'z');
+}
+
 }  // namespace
 }  // namespace vmnat::control

@@ -445,5 +445,53 @@ TEST_F(DhcpServiceThatChecks, ADiscoverRepeatedAHundredTimesAsksOnceAndIsAnswere
   EXPECT_EQ(service->checks().asked(), 1u) << "it is its offer by now";
 }
 
+// As the gateway does it: `config` and `ports` change in place.
+struct DhcpOfNetworksThatCome : DhcpServiceTest {
+  void follow() {
+    ports = plan_ports(config, 1);
+    service->follow_networks(wall, steady);
+  }
+};
+
+TEST_F(DhcpOfNetworksThatCome, ANetworkThatLeavesFindsItsLeasesWhenItComesBack) {
+  const net::Ipv4Addr address = acquire(1, mac_number(1));
+  ASSERT_FALSE(address.is_unspecified());
+  const config::Network before = config.networks[0];
+  config.networks[0] = {.address = {net::Ipv4Addr{}, 32}, .forward = config::Forward::None};
+  follow();
+  EXPECT_TRUE(service->leases().empty());
+  EXPECT_EQ(service->counters().sent[static_cast<std::size_t>(MessageType::Ack)], 1u)
+      << "what was counted stays";
+  pass(std::chrono::minutes(10));
+  config.networks[0] = before;
+  follow();
+  EXPECT_EQ(state_of(address), LeaseState::Bound);
+  EXPECT_EQ(acquire(1, mac_number(1)), address);
+}
+
+TEST_F(DhcpOfNetworksThatCome, ALeaseThatRunsOutMeanwhileIsNotThereAnyMore) {
+  const net::Ipv4Addr address = acquire(1, mac_number(1));
+  const auto dhcp = std::exchange(config.networks[0].dhcp, std::nullopt);
+  follow();
+  pass(std::chrono::hours(2));
+  config.networks[0].dhcp = dhcp;
+  follow();
+  EXPECT_NE(state_of(address), LeaseState::Bound);
+}
+
+TEST_F(DhcpOfNetworksThatCome, WhoWaitsForACheckWhenHisPortLeavesIsForgotten) {
+  config.networks[0].dhcp->check_before_offer = true;
+  service->reconfigure();
+  give(1, discover(mac_number(1)));
+  EXPECT_EQ(service->checks().running(), 1u);
+  auto& left = config.networks[0].ports;
+  left.erase(left.begin());
+  ports[1] = {.name = "vm1", .exists = false};
+  service->follow_networks(wall, steady);
+  EXPECT_EQ(service->checks().running(), 0u);
+  pass(std::chrono::seconds(1));
+  EXPECT_TRUE(answers().empty());
+}
+
 }  // namespace
 }  // namespace vmnat::control

@@ -18,10 +18,11 @@ using namespace std::chrono_literals;
 struct Tables {
   Tables() {
     const conntrack::ExternalAddress address{.address = net::Ipv4Addr::of(203, 0, 113, 1)};
-    ports = conntrack::ExternalPorts::create({&address, 1}, 2);
+    addresses = conntrack::ExternalAddresses::of({&address, 1});
+    ports = conntrack::ExternalPorts::create(16, 2);
     for (WorkerIndex worker = 0; worker < 2; ++worker) {
-      owned.push_back(
-          conntrack::Conntrack::create({.capacity = 1u << 20, .worker = worker}, *ports, {&policy, 1}));
+      owned.push_back(conntrack::Conntrack::create({.capacity = 1u << 20, .worker = worker}, *ports,
+                                                   *addresses, {&policy, 1}));
       all.push_back(owned.back().get());
     }
   }
@@ -33,6 +34,7 @@ struct Tables {
   }
 
   conntrack::NatPolicy policy;
+  std::shared_ptr<const conntrack::ExternalAddresses> addresses;
   std::unique_ptr<conntrack::ExternalPorts> ports;
   std::vector<std::unique_ptr<conntrack::Conntrack>> owned;
   std::vector<const conntrack::Conntrack*> all;

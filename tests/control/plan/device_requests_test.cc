@@ -13,7 +13,7 @@ TEST(DeviceRequests, OneForEachPortWithTheMtuOfItsNetworkAndTheUplinkFirst) {
   const auto config = configured(
       "  - {name: a, address: 10.1.0.1/24, mtu: 9000,\n"
       "     ports: [{name: vm1, vhost_user: /run/vm1.sock, mode: server, queues: 2}, {name: vm2, device: "
-      "veth2}]}\n");
+      "{interface: veth2, driver: xdp}}]}\n");
   const auto requests = plan_devices(config, plan_ports(config, 3), 3);
   ASSERT_EQ(requests.size(), 3u);
   EXPECT_EQ(requests[0].name, "uplink");
@@ -29,6 +29,8 @@ TEST(DeviceRequests, OneForEachPortWithTheMtuOfItsNetworkAndTheUplinkFirst) {
   EXPECT_EQ(requests[1].queues, 2u);
   EXPECT_FALSE(requests[1].fewer_queues_will_do);
   EXPECT_EQ(requests[2].device, "veth2");
+  EXPECT_EQ(requests[2].driver, config::KernelDriver::Xdp);
+  EXPECT_TRUE(requests[2].is_kernel_interface());
   EXPECT_EQ(requests[2].promiscuous, Promiscuous::Yes) << "the gateway's MAC is not the device's";
   for (unsigned i = 0; i < requests.size(); ++i) EXPECT_EQ(requests[i].number, i);
 }

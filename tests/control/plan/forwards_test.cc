@@ -23,11 +23,14 @@ TEST(ForwardPlan, AnAddressThatDhcpGivesIsRentedAndItsForwardsFollowIt) {
       "to: 10.2.0.5:80}]}}\n";
   const auto config = *config::load_config_text(text, "test.yaml");
   const auto external = plan_external_addresses(config);
-  ASSERT_EQ(external.size(), 2u);
-  EXPECT_TRUE(external[0].address.is_unspecified());
-  EXPECT_EQ(external[0].first_port, 2000);
-  EXPECT_EQ(external[0].reserved, std::vector<std::uint16_t>{2080});
-  EXPECT_EQ(plan_address_lists(config, external), (AddressLists{{0}, {1}}));
+  ASSERT_EQ(external->size(), 2u);
+  EXPECT_TRUE(external->address(0).is_unspecified());
+  EXPECT_EQ(*external->ports(0), conntrack::AllowedPorts(2000, 50000, std::vector<std::uint16_t>{2080}));
+  EXPECT_EQ(plan_address_lists(config, *external), (AddressLists{{0}, {1}}));
+  EXPECT_EQ(
+      with_rented(external, net::Ipv4Addr::of(203, 0, 113, 50))->index_of(net::Ipv4Addr::of(203, 0, 113, 50)),
+      0);
+  EXPECT_EQ(with_rented(external, {}), external);
 
   const auto rented = net::Ipv4Addr::of(203, 0, 113, 50);
   EXPECT_TRUE(plan_forwards(config)[0].external.address.is_unspecified());
@@ -64,6 +67,22 @@ TEST(ForwardPlan, OfTheForwardsToOneEndpointTheFirstIsItsMappingAtTheAddressThat
   EXPECT_EQ(mapping("10.1.0.5", 123, net::Protocol::Tcp), net::to_string(paired) + ":80");
   EXPECT_EQ(mapping("10.1.0.6", 53, net::Protocol::Udp), "203.0.113.9:53");
   EXPECT_EQ(mapping("10.1.0.5", 80, net::Protocol::Udp), "none");
+}
+
+TEST(ForwardPlan, OfADrainingAddressNothingOpensAndTheNextOneIsTheMapping) {
+  const std::string forwards = "forwards: [{protocol: udp, port: 123, to: 10.1.0.5:123}]";
+  const auto paired = conntrack::Conntrack::paired(net::Ipv4Addr::of(10, 1, 0, 5), 2);
+  const auto address = [](std::size_t i) {
+    return net::Ipv4Addr::of(203, 0, 113, static_cast<std::uint8_t>(8 + i));
+  };
+  const auto config = configured(
+      "  - {name: a, address: 10.1.0.1/24, nat: {addresses: "
+      "[203.0.113.8-203.0.113.9], drain: [" +
+      net::to_string(address(paired)) + "], " + forwards + "}}\n");
+  for (const ForwardPlan& forward : plan_forwards(config)) {
+    EXPECT_EQ(forward.is_draining, forward.external.address == address(paired));
+    EXPECT_EQ(forward.is_mapping, forward.external.address == address(1 - paired));
+  }
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ TEST(Policies, PoliciesSayWhatTheFileSays) {
       "other: 11m}\n"
       "      limits: {sessions_per_port: 100, new_sessions_per_second: 10}\n");
   const auto external = plan_external_addresses(config);
-  const auto lists = plan_address_lists(config, external);
+  const auto lists = plan_address_lists(config, *external);
   const auto policies = plan_policies(config, lists);
   ASSERT_EQ(policies.size(), 2u);
   const conntrack::NatPolicy usual;
@@ -34,7 +34,7 @@ TEST(Policies, PoliciesSayWhatTheFileSays) {
   EXPECT_EQ(policies[0].timeouts.udp, usual.timeouts.udp);
   EXPECT_EQ(policies[0].timeouts.udp_answered, usual.timeouts.udp_answered);
   EXPECT_EQ(policies[0].sessions_per_port, 0u);
-  EXPECT_EQ(policies[0].addresses.data(), lists[0].data()) << "the lists back the policies' spans";
+  EXPECT_EQ(policies[0].addresses, lists[0]);
   EXPECT_EQ(policies[1].mapping, conntrack::Mapping::EndpointDependent);
   EXPECT_FALSE(policies[1].overload);
   EXPECT_EQ(policies[1].timeouts.tcp_established, std::chrono::hours(3));

@@ -9,7 +9,7 @@
 namespace vmnat::control {
 namespace {
 
-TEST(PortPlan, NumbersTheUplinkFirstAndThenPortsInTheOrderOfTheFile) {
+TEST(PortPlan, AStartNumbersTheUplinkFirstAndThenPortsInTheOrderOfTheFile) {
   const auto config = configured(kTwoNetworks);
   const auto ports = plan_ports(config, 2);
   ASSERT_EQ(ports.size(), 4u);
@@ -19,7 +19,7 @@ TEST(PortPlan, NumbersTheUplinkFirstAndThenPortsInTheOrderOfTheFile) {
   for (std::size_t i = 1; i < ports.size(); ++i) EXPECT_EQ(ports[i].name, "vm" + std::to_string(i));
   EXPECT_EQ(ports[2].network, 0);
   EXPECT_EQ(ports[3].network, 1);
-  EXPECT_EQ(ports[3].config, &config.networks[1].ports[0]);
+  EXPECT_EQ(*ports[3].config, config.networks[1].ports[0]);
 }
 
 TEST(PortPlan, SpreadsPortsOverTheWorkersAndGivesTheUplinkToTheFirst) {

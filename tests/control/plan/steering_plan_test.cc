@@ -12,7 +12,7 @@ namespace vmnat::control {
 namespace {
 
 constexpr unsigned kPorts = 65536;
-constexpr unsigned kBlockPorts = conntrack::ExternalPorts::kBlockPorts;
+constexpr unsigned kBlockPorts = conntrack::kBlockPorts;
 
 std::uint32_t rss_hash(const std::vector<std::uint8_t>& key, std::uint32_t source, std::uint32_t destination,
                        std::uint16_t source_port, std::uint16_t destination_port) {

@@ -73,5 +73,25 @@ TEST_F(SwitchTablesTest, ALeasedMacIsTheLeasesPortsWhateverOthersReport) {
   EXPECT_EQ(*port_of(kMac, kRed), kVm1);
 }
 
+TEST_F(SwitchTablesTest, APortThatLeavesOwnsNothingAndOneThatComesOwnsWhatItIsGiven) {
+  tables.learn({.mac = kMac, .port = kVm1});
+  publish();
+  ports[kVm1] = {.name = "vm1", .exists = false};
+  ports.push_back(
+      {.name = "vm9",
+       .network = kRed,
+       .config = std::make_shared<const config::VmPort>(config::VmPort{.name = "vm9", .mac = kMac})});
+  dataplane::ForwardingState next = states.current();
+  set_topology(config, ports, next);
+  states.publish(std::move(next));
+  const PortIndex left[] = {kVm1};
+  tables.follow_plan(left);
+  publish();
+  EXPECT_EQ(port_of(kMac, kRed), nullptr);
+  const PortIndex* const owner = states.current().networks[kRed].mac_owners.find(kMac.as_word());
+  ASSERT_NE(owner, nullptr);
+  EXPECT_EQ(*owner, 4);
+}
+
 }  // namespace
 }  // namespace vmnat::control

@@ -215,6 +215,23 @@ TEST_F(FragmentTableTest, KeepsEachPortItsPartWhateverTheOthersHold) {
   EXPECT_EQ(table.datagrams(), 16u);
 }
 
+TEST_F(FragmentTableTest, PartsFollowTheNumberOfPorts) {
+  table.share_among(2);
+  for (const PortIndex port : {1, 2})
+    for (std::uint16_t id = 0; id < 20; ++id) first(piece(id, 0, 16, false, port));
+  EXPECT_EQ(table.datagrams(), 12u) << "each has its quota, and four are kept for each of two";
+  table.share_among(4);
+  for (std::uint16_t id = 0; id < 20; ++id) first(piece(id, 0, 16, false, 3));
+  for (std::uint16_t id = 0; id < 20; ++id) first(piece(id, 0, 16, false, 0));
+  EXPECT_EQ(table.datagrams(), 16u) << "the two that came have what is left";
+  wait(FragmentTable::kPatience.count());
+  EXPECT_EQ(table.datagrams(), 0u);
+  table.share_among(4);
+  for (const PortIndex port : {1, 2, 0})
+    for (std::uint16_t id = 0; id < 20; ++id) first(piece(id, 0, 16, false, port));
+  EXPECT_EQ(table.datagrams(), 14u) << "as if there had been four all the time";
+}
+
 TEST_F(FragmentTableTest, KeepsEachPortPlacesForFramesThatWait) {
   for (const PortIndex port : {1, 2, 0})
     for (std::uint16_t id = 0; id < 20; ++id) later(piece(id, 16, 24, false, port));

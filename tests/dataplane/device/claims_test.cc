@@ -80,6 +80,20 @@ Bytes ipv6(std::size_t extensions, std::size_t payload) {
   return frame;
 }
 
+// Of VLAN 5, one behind the other.
+constexpr std::size_t kTag = 4;
+Bytes with_tags(Bytes frame, std::size_t tags) {
+  for (std::size_t i = 0; i < tags; ++i) {
+    const Bytes tag{std::byte{0x81}, std::byte{0}, std::byte{0}, std::byte{5}};
+    frame.insert(frame.begin() + 12, tag.begin(), tag.end());
+  }
+  return frame;
+}
+NetHeader behind_tags(NetHeader header, std::size_t tags) {
+  header.checksum_start = static_cast<std::uint16_t>(header.checksum_start + tags * kTag);
+  return header;
+}
+
 // ---- one frame
 
 enum class Becomes { Ordinary, Partial, SuperFrame, Refused };
@@ -284,17 +298,35 @@ TEST_F(ClaimsOnTheWay, WhatIsSwitchedIsNoLongerThanTheNetworksMtu) {
 
 TEST_F(ClaimsOnTheWay, TagsAreNotCountedForTheMtu) {
   const auto tagged = [](std::size_t length, std::size_t tags) {
-    Bytes frame = padded(to_vm2().udp().frame(), length);
-    for (std::size_t i = 0; i < tags; ++i) {
-      const Bytes tag{std::byte{0x81}, std::byte{0}, std::byte{0}, std::byte{5}};
-      frame.insert(frame.begin() + 12, tag.begin(), tag.end());
-    }
-    return frame;
+    return with_tags(padded(to_vm2().udp().frame(), length), tags);
   };
   EXPECT_THAT(send(tagged(1'514, 1), {}, kVm2), SizeIs(1));
   EXPECT_THAT(send(tagged(1'514, 2), {}, kVm2), SizeIs(1));
   EXPECT_THAT(send(tagged(1'515, 1), {}, kVm2), SizeIs(0));
   EXPECT_THAT(send(tagged(1'514, 3), {}, kVm2), SizeIs(0));
+}
+
+TEST(Claims, ASuperFrameIsOneBehindUpToFiveTags) {
+  for (std::size_t tags = 0; tags < 8; ++tags) {
+    const Bytes frame = with_tags(segment(to_server(), 9'000), tags);
+    rte_mbuf* buffer = buffer_of(frame);
+    dataplane::mark_unfinished(buffer, behind_tags(in_segments(1448), tags));
+    EXPECT_EQ(what_became_of(buffer), tags <= 5 ? Becomes::SuperFrame : Becomes::Refused) << tags;
+    EXPECT_EQ(buffer->pkt_len, 9'054 + tags * kTag);
+    rte_pktmbuf_free(buffer);
+  }
+}
+
+TEST_F(ClaimsOnTheWay, SegmentsHaveTheTagsOfTheirSuperFrame) {
+  const auto sent = send(with_tags(segment(to_vm2(), 9'000), 2), behind_tags(in_segments(1'448), 2), kVm2);
+  ASSERT_THAT(sent, SizeIs(7));
+  for (const SentFrame& each : sent) {
+    Bytes untagged = each.bytes;
+    EXPECT_EQ(untagged[12], std::byte{0x81});
+    EXPECT_EQ(untagged[16], std::byte{0x81});
+    untagged.erase(untagged.begin() + 12, untagged.begin() + 20);
+    EXPECT_TRUE(has_good_checksums(untagged));
+  }
 }
 
 TEST_F(ClaimsOnTheWay, ADeviceGetsNoMoreBuffersThanItTakes) {

@@ -53,6 +53,18 @@ Packet segment(std::uint32_t offset, std::size_t size, std::uint16_t flow = kFlo
       .payload(stream(offset, size));
 }
 
+// The same of what vm1 sends.
+Packet outbound_segment(std::uint32_t offset, std::size_t size) {
+  return Packet()
+      .from(vm_mac(1), "192.168.122.10", kFlow)
+      .to(kRedMac, kServer, 80)
+      .tcp(kAck)
+      .sequence(kStart + offset)
+      .acknowledgment(77)
+      .fragment(kDontFragment)
+      .payload(stream(offset, size));
+}
+
 const Ipv4Header& ip_of(const Bytes& frame) {
   return *net::view<Ipv4Header>(frame, 14);
 }
@@ -119,6 +131,14 @@ class Gro : public ::testing::Test {
   }
   void offer(Offloads offloads) {
     bed.change_state([=](ForwardingState& state) { state.ports[kVm1].offloads = offloads; });
+  }
+  void offer_outside(Offloads offloads) {
+    bed.change_state([=](ForwardingState& state) { state.ports[kUplink].offloads = offloads; });
+  }
+  // In one burst, by vm1.
+  void send(const std::vector<Packet>& packets) {
+    for (const Packet& packet : packets) bed.put(kVm1, packet.frame());
+    bed.run();
   }
   void open(std::uint16_t flow) {
     bed.exchange(kVm1, syn_from_vm1(flow));
@@ -362,18 +382,59 @@ TEST_F(Gro, WhatIsToBeCutIsNotMerged) {
   EXPECT_THAT(sent, SizeIs(4));
 }
 
-TEST_F(Gro, TheOtherWayNothingIsMerged) {
-  bed.change_state([](ForwardingState& state) { state.ports[kUplink].offloads = kAll; });
-  for (std::uint32_t at = 0; at < 2; ++at)
-    bed.put(kVm1, Packet()
-                      .from(vm_mac(1), "192.168.122.10", kFlow)
-                      .to(kRedMac, kServer, 80)
-                      .tcp(kAck)
-                      .sequence(at * 100)
-                      .payload(100)
-                      .frame());
-  bed.run();
+TEST_F(Gro, ANicGetsSegments) {
+  Offloads nics = kAll;
+  nics.prefers_segments = true;
+  offer(nics);
+  EXPECT_THAT(received_sizes({segment(0, 1448), segment(1448, 1448)}), ElementsAre(1448, 1448));
+  offer_outside(nics);
+  send({outbound_segment(0, 1448), outbound_segment(1448, 1448)});
   EXPECT_THAT(bed.take(kUplink), SizeIs(2));
+  EXPECT_EQ(merged(), 0u);
+}
+
+TEST_F(Gro, AnUplinkThatTakesSuperFramesGetsThem) {
+  offer_outside(kAll);
+  send({outbound_segment(0, 1448), outbound_segment(1448, 1448), outbound_segment(2896, 100)});
+  const std::vector<SentFrame> sent = bed.take_sent(kUplink);
+  ASSERT_THAT(sent, SizeIs(1));
+  EXPECT_EQ(sent[0].segment_size, 1448);
+  EXPECT_EQ(Bytes(sent[0].bytes.begin() + 54, sent[0].bytes.end()), stream(0, 2996));
+  EXPECT_EQ(ip_of(sent[0].bytes).source, net::Ipv4Addr::of(203, 0, 113, 2));
+  EXPECT_EQ(merged(), 2u);
+}
+
+// They would be dropped while they wait for it, as super-frames are.
+TEST_F(Gro, WhatWaitsForItsNextHopIsNotMerged) {
+  offer_outside(kAll);
+  bed.change_state([](ForwardingState& state) { state.uplink.gateway_mac = {}; });
+  send({outbound_segment(0, 1448), outbound_segment(1448, 1448)});
+  EXPECT_EQ(merged(), 0u);
+  EXPECT_THAT(bed.take_punted(), SizeIs(2));
+}
+
+// A checksum that is left to the device is that of the pseudo-header, and nothing to be judged.
+TEST_F(Gro, PartialChecksumsAreMergedWithEachOtherAndWithWholeOnes) {
+  offer(kAll);
+  for (const bool is_first_partial : {true, false})
+    for (const bool is_second_partial : {true, false}) {
+      const std::uint32_t at = is_first_partial * 8000u + is_second_partial * 4000u;
+      for (const auto& [offset, is_partial] :
+           {std::pair{at, is_first_partial}, std::pair{at + 1448, is_second_partial}}) {
+        Bytes frame = segment(offset, 1448).frame();
+        if (!is_partial) {
+          bed.put(kUplink, frame);
+          continue;
+        }
+        frame[14 + 20 + 16] ^= std::byte{0x55};
+        bed.put_unfinished(kUplink, frame, 0);
+      }
+      bed.run();
+      const std::vector<SentFrame> sent = bed.take_sent(kVm1);
+      ASSERT_THAT(sent, SizeIs(1)) << is_first_partial << is_second_partial;
+      EXPECT_EQ(payload_of(sent[0].bytes), 2896u);
+      EXPECT_NE(sent[0].flags & RTE_MBUF_F_TX_TCP_SEG, 0u);
+    }
 }
 
 // Random bursts of several flows: what the guest can tell is as if nothing had been merged.

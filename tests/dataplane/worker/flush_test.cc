@@ -2,6 +2,8 @@
 // Flushing sessions on a running worker, and policies that change under it.
 #include <gtest/gtest.h>
 
+#include "net/arp.h"
+#include "net/wire.h"
 #include "tests/support/session_views.h"
 #include "tests/support/testbed.h"
 
@@ -42,6 +44,11 @@ net::Ipv4Addr ip(const char* text) {
   return net::parse_ipv4(text).value();
 }
 
+Bytes arp_request_for(net::Ipv4Addr address) {
+  const net::ArpFrame request = net::arp_request(kRouterMac, net::Ipv4Addr::of(203, 0, 113, 1), address);
+  return {request.bytes().begin(), request.bytes().end()};
+}
+
 TEST_F(Flush, EndsTheSessionsOfOnePortAndFreesTheirExternalPorts) {
   for (std::uint16_t port = 5000; port < 5003; ++port) open(1, port);
   for (std::uint16_t port = 6000; port < 6002; ++port) open(2, port);
@@ -70,6 +77,8 @@ TEST_F(Flush, SelectsByEveryAttribute) {
       {"another state", {.states = 1u << static_cast<unsigned>(conntrack::SessionState::Established)}, 0},
       {"an internal address", {.internal = {{ip("192.168.122.11"), {}}}}, 2},
       {"an internal endpoint", {.internal = {{ip("192.168.122.11"), port(5001)}}}, 1},
+      {"addresses beyond a network", {.internal_beyond = {{ip("192.168.122.1"), 24}}}, 0},
+      {"addresses beyond a narrower one", {.internal_beyond = {{ip("192.168.122.8"), 31}}}, 3},
       {"a remote endpoint", {.remote = {{ip(kServer), port(80)}}}, 3},
       {"another remote port", {.remote = {{ip(kServer), port(81)}}}, 0},
       {"a port and a remote", {.port = kVm2, .remote = {{ip(kServer), {}}}}, 1},
@@ -93,6 +102,57 @@ TEST_F(Flush, SelectsByExternalEndpoint) {
   const auto key =
       conntrack::FlowKey::of(external, {ip(kServer), net::L4Port::from_host(80)}, net::Protocol::Udp);
   EXPECT_FALSE(view_of(bed.worker(0).conntrack(), key));
+}
+
+TEST_F(Flush, EndsWhatDepartsAndLeavesWhoStaysAtAPort) {
+  using dataplane::Departures;
+  const auto endpoint = [](const char* address, std::uint16_t port) {
+    return net::Endpoint{ip(address), net::L4Port::from_host(port)};
+  };
+  const auto departing = [](std::vector<Departures::Address> addresses, std::vector<Departures::Port> ports) {
+    return SessionSelector{.departures = std::make_shared<const Departures>(addresses, ports)};
+  };
+  open(1, 5000);
+  open(1, 5001);
+  open(2, 6000);
+  constexpr auto kUdp = net::Protocol::Udp;
+  EXPECT_EQ(flushed(departing({{1, ip("203.0.113.2")}, {0, ip("203.0.113.9")}}, {})), 0u)
+      << "another network's, and another address";
+  EXPECT_EQ(flushed(departing({}, {{endpoint("203.0.113.2", 5000), net::Protocol::Tcp, {}}})), 0u);
+  EXPECT_EQ(flushed(departing({}, {{endpoint("203.0.113.2", 5000), kUdp, endpoint("192.168.122.11", 5000)},
+                                   {endpoint("203.0.113.2", 6000), kUdp, endpoint("192.168.122.11", 80)}})),
+            1u)
+      << "vm1's stays where it is to be, vm2's goes";
+  EXPECT_EQ(active(), 2u);
+  EXPECT_EQ(flushed(departing({}, {{endpoint("203.0.113.2", 5000), kUdp, {}}})), 1u);
+  EXPECT_EQ(flushed(departing({{0, ip("203.0.113.2")}}, {})), 1u);
+  EXPECT_EQ(active(), 0u);
+}
+
+TEST_F(Flush, AnotherTableOfAddressesHoldsFromTheNextPoll) {
+  open(1, 5000);
+  bed.take(kUplink);
+  bed.change_state([](dataplane::ForwardingState& state) {
+    auto entries = state.external_addresses->entries();
+    const auto all =
+        std::make_shared<const conntrack::AllowedPorts>(1024, 65535, std::vector<std::uint16_t>{});
+    entries[0] = {entries[0].address, std::make_shared<const conntrack::AllowedPorts>(), true};
+    entries.push_back({ip("203.0.113.9"), all});
+    state.external_addresses = std::make_shared<const conntrack::ExternalAddresses>(entries);
+    state.policies =
+        std::make_shared<const conntrack::NatPolicies>(3, conntrack::NatPolicy{.addresses = {0, 1}});
+  });
+  open(1, 5000);
+  open(1, 5001);
+  const auto sent = bed.take(kUplink);
+  ASSERT_EQ(sent.size(), 2u);
+  const auto source = [](const Bytes& frame) {
+    return net::view<net::Ipv4Header>(frame, sizeof(net::EthernetHeader))->source;
+  };
+  EXPECT_EQ(source(sent[0]), ip("203.0.113.2")) << "its session goes on";
+  EXPECT_EQ(source(sent[1]), ip("203.0.113.9"));
+  bed.exchange(kUplink, arp_request_for(ip("203.0.113.9")));
+  EXPECT_EQ(bed.take(kUplink).size(), 1u) << "ARP for a new address is answered";
 }
 
 TEST_F(Flush, LooksAtABoundedNumberOfRecordsEachPoll) {
@@ -125,10 +185,9 @@ TEST_F(Flush, AFlushedFlowOpensAgainWithItsNextFrame) {
 }
 
 TEST_F(Flush, NewPoliciesHoldFromTheNextPollAndSessionsSurviveThem) {
-  static constexpr conntrack::ExternalIndex kAddresses[] = {0};
   open(1, 5000);
   bed.change_state([](dataplane::ForwardingState& state) {
-    const conntrack::NatPolicy one_session{.addresses = kAddresses, .sessions_per_port = 1};
+    const conntrack::NatPolicy one_session{.addresses = {0}, .sessions_per_port = 1};
     state.policies = std::make_shared<const conntrack::NatPolicies>(3, one_session);
   });
   open(1, 5000);
@@ -136,8 +195,7 @@ TEST_F(Flush, NewPoliciesHoldFromTheNextPollAndSessionsSurviveThem) {
   EXPECT_EQ(active(), 1u);
   EXPECT_EQ(bed.dropped(dataplane::DropReason::SessionLimit), 1u);
   bed.change_state([](dataplane::ForwardingState& state) {
-    const conntrack::NatPolicy short_lived{.addresses = kAddresses,
-                                           .timeouts = {.udp = std::chrono::seconds(10)}};
+    const conntrack::NatPolicy short_lived{.addresses = {0}, .timeouts = {.udp = std::chrono::seconds(10)}};
     state.policies = std::make_shared<const conntrack::NatPolicies>(3, short_lived);
   });
   open(1, 5001);

@@ -15,7 +15,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using dataplane::Doorbell;
-using dataplane::ReceiveQueue;
+using dataplane::PolledQueue;
 using dataplane::VhostPort;
 namespace virtio = dataplane::virtio;
 
@@ -50,7 +50,7 @@ struct Guest {
 struct WakeSet : ::testing::Test {
   WakeSet() {
     for (std::size_t i = 0; i < ports.size(); ++i) {
-      queues.push_back({.device = {.vhost = &ports[i]}});
+      queues.push_back({.queue = {.device = {.vhost = &ports[i]}, .port = static_cast<PortIndex>(i)}});
       ports[i].tell_worker(0, doorbell);
     }
   }
@@ -62,7 +62,7 @@ struct WakeSet : ::testing::Test {
     return count;
   }
   std::array<VhostPort, 2> ports;
-  std::vector<ReceiveQueue> queues;
+  std::vector<PolledQueue> queues;
   Doorbell doorbell;
 };
 
@@ -186,7 +186,7 @@ TEST_F(WakeSet, WhereSomethingHasToBePolledNobodyIsAsked) {
   Guest guest(kByFlag);
   guest.come_to(ports[0]);
   ports[0].queue(1).refuse_kicks();
-  queues.push_back({.device = {.port_id = 0}});  // DPDK's
+  queues.push_back({.queue = {.device = {.port_id = 0}, .port = 2}});  // DPDK's
   dataplane::WakeSet set(queues, &doorbell);
   EXPECT_FALSE(set.ask());
   EXPECT_FALSE(set.ask());

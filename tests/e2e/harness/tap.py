@@ -56,7 +56,8 @@ def unwind_on_signals():
 
 def scratch_directory(scope) -> pathlib.Path:
     """A directory that goes with the scope; short, for the 108 bytes of a UNIX socket's path."""
-    directory = pathlib.Path(tempfile.mkdtemp(prefix="vmnat-", dir="/tmp"))
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp"  # session images stand beside the control socket
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="vmnat-", dir=memory))
     scope.callback(shutil.rmtree, directory, ignore_errors=True)
     return directory
 

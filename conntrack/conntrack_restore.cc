@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sessions of an earlier process enter the tables. A million of them: memory is asked for a burst ahead, as
+// for frames.
+#include <algorithm>
+
+#include "conntrack/conntrack.h"
+
+namespace vmnat::conntrack {
+namespace {
+
+// In the future are only damaged records, and those of a clock that was a tick ahead.
+Time seen_until(Time now, const Session& former) {
+  return (now - former.last_seen()).count() > UINT32_MAX / 2 ? now : former.last_seen();
+}
+
+}  // namespace
+
+// In three stages: (1) the primary buckets of both keys and of the mapping, and its slot; (2) the other buckets
+// of those that are full; (3) the sessions enter.
+void Conntrack::restore(std::span<const Former> burst, Time now, Revivals& counts) {
+  burst = burst.first(std::min<std::size_t>(burst.size(), kMaxBurst));
+  for (const Former& former : burst) prefetch_revive(former.record);
+  for (const Former& former : burst) {
+    index_.prefetch_room(place(former.record.outbound_key()));
+    index_.prefetch_room(place(former.record.inbound_key()));
+  }
+  for (const Former& former : burst) ++counts[static_cast<unsigned>(revive(former, now))];
+}
+
+void Conntrack::prefetch_revive(const Session& former) const {
+  index_.prefetch(place(former.outbound_key()).bucket);
+  index_.prefetch(place(former.inbound_key()).bucket);
+  const PortSpace space = port_space(former.protocol());
+  const auto external = addresses_->index_of(former.external().address);
+  if (space == PortSpace::None || !external) return;
+  mappings_.prefetch(Mappings::Slot{*external, space, former.external().port});
+  mappings_.prefetch(former.internal(), space);
+}
+
+// What would become of it, but for its port and the room in the tables.
+Revival Conntrack::reviving(const Former& former, Time now) const {
+  const Session& record = former.record;
+  const NatPolicy& policy = policies_[former.policy];
+  const auto external = addresses_->index_of(record.external().address);
+  if (!external || std::ranges::find(policy.addresses, *external) == policy.addresses.end())
+    return Revival::NotExternal;
+  const std::size_t row = former.policy * kTimeoutRow;
+  const Ticks timeout{timeouts_[row + static_cast<unsigned>(record.state())].load(std::memory_order_relaxed)};
+  if (now - seen_until(now, record) >= timeout) return Revival::TimedOut;
+  if (is_taken(record.outbound_key()) || is_taken(record.inbound_key())) return Revival::Damaged;
+  if (port_space(record.protocol()) == PortSpace::None)
+    return ports_.portless_owner(record.remote().address) == worker_ ? Revival::Restored : Revival::Damaged;
+  const Mappings::Slot slot{*external, port_space(record.protocol()), record.external().port};
+  if (former.is_forwarded) return Revival::Restored;
+  if (!may_keep(slot)) return Revival::NotExternal;
+  return has_mapping_at_odds(record, slot) ? Revival::Damaged : Revival::Restored;
+}
+
+// Of an address that drains sessions go on, as they would without a restart.
+bool Conntrack::may_keep(Mappings::Slot slot) const {
+  return addresses_->is_draining(slot.external) || addresses_->is_allowed(slot.external, slot.port);
+}
+
+// A session that shares its internal endpoint's mapping: the slot is that endpoint's, or will be.
+bool Conntrack::has_mapping_at_odds(const Session& former, Mappings::Slot slot) const {
+  if (former.has(Session::kPrivatePort)) return false;
+  const auto bound = mappings_.internal_of(slot);
+  return bound ? *bound != former.internal() : mappings_.find(former.internal(), slot.space).has_value();
+}
+
+bool Conntrack::take_former_port(const Former& former, Mappings::Slot slot) {
+  if (mappings_.sessions(slot) == 0 && may_keep(slot) &&
+      !pool_.take_again(slot.external, slot.space, slot.port))
+    return false;
+  const bool is_shared = !former.is_forwarded && !former.record.has(Session::kPrivatePort);
+  if (is_shared && !mappings_.internal_of(slot)) mappings_.bind(slot, former.record.internal());
+  return true;
+}
+
+Revival Conntrack::revive(const Former& former, Time now) {
+  if (const Revival revival = reviving(former, now); revival != Revival::Restored) return revival;
+  const Session& record = former.record;
+  if (counters_.active.get() == capacity_) return Revival::NoRoom;
+  const PortSpace space = port_space(record.protocol());
+  const net::Endpoint external = record.external();
+  if (space != PortSpace::None &&
+      !take_former_port(former, {*addresses_->index_of(external.address), space, external.port}))
+    return Revival::PortTaken;
+  Session& session = take_record();
+  session.revive(record, former.policy, former.vm_port, seen_until(now, record));
+  if (!enter(session, now)) return Revival::NoRoom;
+  enter_port(former.vm_port, session.opener());
+  counters_.restored.add(1);
+  return Revival::Restored;
+}
+
+}  // namespace vmnat::conntrack

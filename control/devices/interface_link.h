@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// The link of a kernel interface, as whoever drives one needs it: there, and up.
+#pragma once
+
+#include <string>
+
+#include "control/result.h"
+#include "control/system/kernel_links.h"
+
+namespace vmnat::control {
+
+// `name`, for messages, is the device's: "uplink", "port vm1". Valid until `links` follow the kernel.
+Result<const KernelLink*> find_link(const std::string& name, const std::string& interface,
+                                    const KernelLinks& links);
+// Answers whether it was down before.
+Result<bool> bring_up(const std::string& name, const KernelLink& link);
+
+// The largest IP packet that it bears; of one that is gone, any.
+std::uint16_t mtu_of(const KernelLink& link);
+
+}  // namespace vmnat::control

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/gateway/live_nat.h"
+
+#include <fmt/format.h>
+
+namespace vmnat::control {
+
+Result<NatPlan> LiveNat::plan(const config::Config& wanted) const {
+  NatPlan plan = plan_nat(wanted, running_.external.get());
+  if (plan.external->size() <= room_) return plan;
+  return tl::unexpected(
+      Error{"networks[].nat.addresses",
+            fmt::format("there is room for {} external addresses, those that go counted until they are gone; "
+                        "more need a restart; nothing was changed",
+                        room_)});
+}
+
+void LiveNat::change_to(NatPlan wanted, net::Ipv4Addr rented) {
+  const DeparturePlan departures = plan_departures(running_, wanted, rented);
+  closing_ = plan_closing(running_, wanted);
+  wanted_ = std::move(wanted);
+  ended_ = 0;
+  if (departures.is_empty()) return go_on_to(Step::Opening);
+  departures_ = std::make_shared<const dataplane::Departures>(departures.addresses, departures.ports);
+  go_on_to(Step::Closing);
+}
+
+void LiveNat::go_on_to(Step step) {
+  step_ = step;
+  is_outdated_ = true;
+  awaited_state_ = states_.current().generation + 1;
+}
+
+std::optional<std::uint64_t> LiveNat::poll() {
+  if (step_ == Step::Closing && is_seen()) {
+    flush_.emplace(workers_, turns_, dataplane::SessionSelector{.departures = departures_});
+    step_ = Step::Ending;
+  }
+  if (step_ == Step::Ending) {
+    const auto ended = flush_->poll();
+    if (!ended) return std::nullopt;
+    ended_ = *ended;
+    sessions_ended_ += *ended;
+    flush_.reset();
+    go_on_to(Step::Opening);
+    return std::nullopt;
+  }
+  if (step_ != Step::Opening || !is_seen()) return std::nullopt;
+  running_ = std::move(wanted_);
+  step_ = Step::AtRest;
+  return ended_;
+}
+
+const NatPlan& LiveNat::shown() const {
+  if (step_ == Step::AtRest) return running_;
+  return step_ == Step::Opening ? wanted_ : closing_;
+}
+
+std::vector<ForwardPlan> LiveNat::forwards_shown(net::Ipv4Addr rented) const {
+  const auto forwards = plan_forwards(shown().config, rented);
+  if (step_ == Step::AtRest || step_ == Step::Opening) return forwards;
+  return common_forwards(plan_forwards(running_.config, rented), forwards);
+}
+
+void LiveNat::fill(dataplane::ForwardingState& next, const Rented& rented) {
+  if (!has_changed(rented)) return;
+  next.external_addresses = with_rented(shown().external, rented.in_table);
+  if (is_outdated_) next.policies = std::make_shared<const conntrack::NatPolicies>(shown().policies);
+  set_forwards(forwards_shown(rented.in_use), next);
+  is_outdated_ = false;
+  rented_ = rented;
+}
+
+}  // namespace vmnat::control

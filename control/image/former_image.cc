@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/image/former_image.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <fmt/format.h>
+#include <fstream>
+#include <unistd.h>
+
+#include "control/system/boot_clock.h"
+
+namespace vmnat::control {
+namespace {
+
+constexpr std::uint32_t kMostRecords = 1u << 30;  // of a worker
+
+// How many of the bytes the file has there.
+std::size_t read_at(int file, std::size_t at, std::span<std::byte> bytes) {
+  std::size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t count =
+        pread(file, bytes.data() + done, bytes.size() - done, static_cast<off_t>(at + done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) break;
+    done += static_cast<std::size_t>(count);
+  }
+  return done;
+}
+
+// The time that has passed since the header was written, by both clocks: they agree unless one of them stood
+// still, or the machine is another one.
+bool does_clock_go_on(const ImageHeader& header, const Moment& now) {
+  const auto boot = static_cast<std::uint64_t>(now.boot.time_since_epoch().count());
+  if (now.tsc < header.written_tsc || boot < header.written_boot || header.start_tsc > header.written_tsc ||
+      header.tsc_hz == 0)
+    return false;
+  const double by_tsc =
+      static_cast<double>(now.tsc - header.written_tsc) / static_cast<double>(header.tsc_hz);
+  const double by_boot = static_cast<double>(boot - header.written_boot) / 1e9;
+  return std::abs(by_tsc - by_boot) < 2 + by_boot / 100;
+}
+
+const char* fault_of(const ImageHeader& header, const Moment& now) {
+  if (header.magic != kImageMagic) return "is no image of sessions";
+  if (header.layout != kLayout || header.facts != layout_facts())
+    return "was written by a version with another layout of sessions";
+  if (header.checksum != checksum_of(header)) return "is damaged: its header's checksum is wrong";
+  if (std::string_view(header.boot_id.data(), strnlen(header.boot_id.data(), header.boot_id.size())) !=
+      now.boot_id)
+    return "is of another boot of this machine";
+  if (header.workers == 0 || header.workers >= kNoWorker || header.capacity > kMostRecords)
+    return "is damaged: its header makes no sense";
+  if (!does_clock_go_on(header, now)) return "goes by a clock that has jumped since";
+  return nullptr;
+}
+
+struct Names {
+  std::uint64_t sequence = 0;
+  SessionNames names;
+};
+
+std::optional<Names> read_names(int file, std::size_t at) {
+  NamesHeader header{};
+  if (read_at(file, at, std::as_writable_bytes(std::span(&header, 1))) < sizeof header) return std::nullopt;
+  if (header.sequence == 0 || header.bytes > kNamesBytes - sizeof header) return std::nullopt;
+  std::string text(header.bytes, '\0');
+  const auto bytes = std::as_writable_bytes(std::span(text));
+  if (read_at(file, at + sizeof header, bytes) < bytes.size()) return std::nullopt;
+  if (checksum_of(header, bytes) != header.checksum) return std::nullopt;
+  auto names = names_in(text);
+  if (!names) return std::nullopt;
+  return Names{header.sequence, *std::move(names)};
+}
+
+}  // namespace
+
+Moment this_moment(std::uint64_t tsc, std::uint64_t tsc_hz) {
+  Moment moment{.tsc = tsc, .tsc_hz = tsc_hz, .boot = boot_time(), .boot_id = {}};
+  std::ifstream("/proc/sys/kernel/random/boot_id") >> moment.boot_id;
+  return moment;
+}
+
+Result<FormerImage> FormerImage::open(FileDescriptor file, const std::string& path, const Moment& now) {
+  ImageHeader header{};
+  if (read_at(file.number(), 0, std::as_writable_bytes(std::span(&header, 1))) < sizeof header)
+    return tl::unexpected(Error{path, "is damaged: it has no whole header"});
+  if (const char* fault = fault_of(header, now); fault != nullptr) return tl::unexpected(Error{path, fault});
+  auto names = read_names(file.number(), kNamesAt);
+  auto others = read_names(file.number(), kNamesAt + kNamesBytes);
+  if (!names || (others && others->sequence > names->sequence)) names = std::move(others);
+  if (!names) return tl::unexpected(Error{path, "is damaged: its names cannot be read"});
+  return FormerImage(std::move(file), header, std::move(names->names));
+}
+
+std::uint64_t FormerImage::start_tsc(const Moment& now) const {
+  const std::uint64_t passed = now.tsc - header_.start_tsc;
+  const double share = static_cast<double>(passed % header_.tsc_hz) / static_cast<double>(header_.tsc_hz);
+  const auto rest = static_cast<std::uint64_t>(share * static_cast<double>(now.tsc_hz));
+  return now.tsc - (passed / header_.tsc_hz * now.tsc_hz + rest);
+}
+
+std::size_t FormerImage::read(unsigned worker, std::uint32_t first, std::span<conntrack::Session> out) const {
+  if (first >= header_.capacity) return 0;
+  out = out.first(std::min<std::size_t>(out.size(), header_.capacity - first));
+  const std::size_t at =
+      records_of_worker_at(worker, header_.capacity) + std::size_t{first} * sizeof(conntrack::Session);
+  return read_at(file_.number(), at, std::as_writable_bytes(out)) / sizeof(conntrack::Session);
+}
+
+}  // namespace vmnat::control

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/image/restore.h"
+
+#include <algorithm>
+#include <cstring>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace vmnat::control {
+namespace {
+
+using conntrack::Conntrack;
+using conntrack::Former;
+using conntrack::Revival;
+using conntrack::Session;
+using dataplane::ForwardingState;
+
+constexpr std::size_t kReadAtOnce = 4096;  // records; 256 KiB, which stay in the cache
+
+// By former number: the number of the same name today.
+template <typename Index>
+std::vector<std::optional<Index>> renumbered(const std::vector<std::string>& former,
+                                             const std::vector<std::string>& today) {
+  std::unordered_map<std::string_view, Index> numbers;
+  for (std::size_t i = 0; i < today.size(); ++i) numbers.emplace(today[i], static_cast<Index>(i));
+  std::vector<std::optional<Index>> renumbered;
+  for (const std::string& name : former) {
+    const auto found = name.empty() ? numbers.end() : numbers.find(name);
+    renumbered.push_back(found == numbers.end() ? std::nullopt : std::optional{found->second});
+  }
+  return renumbered;
+}
+
+template <typename Index>
+std::optional<Index> at(const std::vector<std::optional<Index>>& numbers, std::size_t former) {
+  return former < numbers.size() ? numbers[former] : std::nullopt;
+}
+
+// Records are used in order, and a record that was used is never blank again.
+bool is_blank(const Session& record) {
+  static const Session kBlank;
+  return std::memcmp(&record, &kBlank, sizeof record) == 0;
+}
+
+}  // namespace
+
+Restore::Restore(const SessionNames& former, const Today& today,
+                 std::span<const std::unique_ptr<Conntrack>> tables)
+    : today_(today),
+      tables_(tables),
+      ports_(renumbered<PortIndex>(former.ports, today.names.ports)),
+      networks_(renumbered<NetworkIndex>(former.networks, today.names.networks)),
+      read_(kReadAtOnce),
+      bursts_(tables.size()) {
+  for (const ForwardPlan& forward : today.forwards)
+    forwards_.emplace(ForwardingState::forward_word(forward.external, forward.protocol), &forward);
+  for (auto& burst : bursts_) burst.reserve(Conntrack::kMaxBurst);
+}
+
+conntrack::Revivals Restore::run(const FormerImage& image, Time now) {
+  now_ = now;
+  for (const auto& table : tables_) table->begin_restore();
+  for (unsigned worker = 0; worker < image.header().workers; ++worker) read_worker(image, worker);
+  for (std::size_t worker = 0; worker < tables_.size(); ++worker) enter(static_cast<WorkerIndex>(worker));
+  for (const auto& table : tables_) table->end_restore();
+  return counts_;
+}
+
+void Restore::read_worker(const FormerImage& image, unsigned worker) {
+  std::size_t count = 0;
+  bool are_blank = false;
+  for (std::uint32_t first = 0; !are_blank; first += static_cast<std::uint32_t>(count)) {
+    count = image.read(worker, first, read_);
+    const std::span records(read_.data(), count);
+    are_blank = std::ranges::all_of(records, is_blank);  // no records, too
+    if (!are_blank) std::ranges::for_each(records, [this](const Session& record) { consider(record); });
+  }
+}
+
+void Restore::consider(const Session& record) {
+  if (!record.in_use() && !record.is_torn()) return;
+  Former former{.record = record};
+  const Revival revival = translate(former);
+  if (revival != Revival::Restored) {
+    ++counts_[static_cast<unsigned>(revival)];
+    return;
+  }
+  const WorkerIndex worker = worker_of(former);
+  bursts_[worker].push_back(former);
+  if (bursts_[worker].size() == Conntrack::kMaxBurst) enter(worker);
+}
+
+void Restore::enter(WorkerIndex worker) {
+  tables_[worker]->restore(bursts_[worker], now_, counts_);
+  bursts_[worker].clear();
+}
+
+Revival Restore::translate(Former& former) const {
+  const Session& record = former.record;
+  const ForwardingState& state = today_.state;
+  if (record.is_torn()) return Revival::Torn;
+  if (!record.is_sound()) return Revival::Damaged;
+  const auto network = at(networks_, record.policy());
+  if (!network || !state.networks[*network].nat) return Revival::NoNetwork;
+  const auto port = at(ports_, record.vm_port());
+  if (!port || state.ports[*port].network != *network) return Revival::NoPort;
+  const net::Ipv4Addr remote = record.remote().address;
+  if (!state.networks[*network].has_host(record.internal().address) || !remote.is_forwarded() ||
+      state.network_of(remote) != dataplane::kNoNetwork)
+    return Revival::NotInside;
+  former.policy = *network;
+  former.vm_port = *port;
+  former.is_forwarded = is_forwarded(record, *network);
+  return Revival::Restored;
+}
+
+bool Restore::is_forwarded(const Session& record, NetworkIndex network) const {
+  if (forwards_.empty()) return false;
+  const auto found = forwards_.find(ForwardingState::forward_word(record.external(), record.protocol()));
+  return found != forwards_.end() && found->second->to == record.internal() &&
+         found->second->network == network;
+}
+
+// All sessions of a forward are one worker's, whatever their records say of the VM's port: no port block keeps
+// two workers from having the same external endpoint.
+WorkerIndex Restore::worker_of(const Former& former) {
+  if (tables_.size() == 1) return 0;
+  const Session& record = former.record;
+  if (conntrack::port_space(record.protocol()) == conntrack::PortSpace::None)
+    return today_.external_ports.portless_owner(record.remote().address);
+  const WorkerIndex worker =
+      today_.state.inside_owner(former.vm_port, record.internal(), static_cast<unsigned>(tables_.size()));
+  if (!former.is_forwarded) return worker;
+  const std::uint64_t forward = ForwardingState::forward_word(record.external(), record.protocol());
+  return workers_of_forwards_.try_emplace(forward, worker).first->second;
+}
+
+void keep_owners(const SessionNames& former, GatewayPlan& plan) {
+  for (std::size_t i = dataplane::kUplinkPort + 1; i < plan.ports.size(); ++i) {
+    const auto found = std::ranges::find(former.ports, plan.ports[i].name);
+    const auto number = static_cast<std::size_t>(found - former.ports.begin());
+    if (number >= former.owners.size() || former.owners[number] >= plan.worker_count) continue;
+    plan.ports[i].owner = former.owners[number];
+  }
+}
+
+std::string to_string(const conntrack::Revivals& counts) {
+  std::vector<std::string> reasons;
+  std::uint64_t lost = 0;
+  for (std::size_t i = 1; i < counts.size(); ++i) {
+    lost += counts[i];
+    if (counts[i] != 0) reasons.push_back(fmt::format("{} {}", counts[i], conntrack::kRevivalNames[i]));
+  }
+  std::string text = fmt::format("{} sessions go on", counts[0]);
+  if (lost != 0) text += fmt::format(", {} do not: {}", lost, fmt::join(reasons, ", "));
+  return text;
+}
+
+}  // namespace vmnat::control

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// NatPlan: what the workers' NAT follows, as a configuration has it, and the way from one plan to another.
+//
+// Two plans that follow each other have the addresses that stay under the same index. Between them lies a
+// third one, the closing: what both allow, the new addresses too, and nothing of what goes but its sessions,
+// which can end now that none opens any more. Example: 203.0.113.8 goes, 203.0.113.9 comes, and port 8080 is
+// forwarded to another VM.
+//
+//            addresses      sessions open by              port 8080 leads to
+//   former   .8             .8                            vm1
+//   closing  .8, .9         .9                            nobody: vm1's sessions end, and those of .8
+//   wanted   .9             .9                            vm2
+#pragma once
+
+#include <vector>
+
+#include "control/config/model.h"
+#include "control/plan/external_addresses.h"
+#include "control/plan/forwards.h"
+#include "dataplane/worker/departures.h"
+
+namespace vmnat::control {
+
+struct NatPlan {
+  config::Config config;
+  ExternalTable external;  // what is rented stands as 0.0.0.0
+  AddressLists address_lists;
+  conntrack::NatPolicies policies;
+};
+
+// `running`: the table of the plan that this one follows.
+NatPlan plan_nat(const config::Config& config, const conntrack::ExternalAddresses* running = nullptr);
+
+// What holds while the sessions end that `wanted` does not allow. Its configuration is that of `wanted`.
+NatPlan plan_closing(const NatPlan& former, const NatPlan& wanted);
+// The forwards that both have.
+std::vector<ForwardPlan> common_forwards(const std::vector<ForwardPlan>& former,
+                                         const std::vector<ForwardPlan>& wanted);
+
+// The sessions that end, as lists for dataplane::Departures.
+struct DeparturePlan {
+  std::vector<dataplane::Departures::Address> addresses;
+  std::vector<dataplane::Departures::Port> ports;
+  [[nodiscard]] bool is_empty() const { return addresses.empty() && ports.empty(); }
+};
+// `rented`: the address that DHCP has given the uplink.
+DeparturePlan plan_departures(const NatPlan& former, const NatPlan& wanted, net::Ipv4Addr rented);
+
+}  // namespace vmnat::control
