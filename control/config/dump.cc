@@ -109,11 +109,12 @@ void write(Page& page, LineOr form, const std::optional<S>& section, const std::
 }
 
 template <typename S, typename Form>
-void write(Emitter& out, const LineOrOnly<S, Form>& form, const S& section) {
+void write(Page& page, const LineOrOnly<S, Form>& form, const S& section, const std::string& path) {
   if (form.is_short(section))
-    write_scalar(out, form.form, section.*form.member);
+    write_scalar(page, form.form, section.*form.member);
   else
-    write_line(out, section);
+    write_line(page, section);
+  page.remark(path);
 }
 
 template <typename S>
