@@ -196,16 +196,15 @@ Result<Gateway::Tables> Gateway::make_tables(const config::Config& config, const
   for (unsigned i = 0; i < plan_.worker_count; ++i) {
     const auto index = static_cast<WorkerIndex>(i);
     const PreferNode near_worker(eal.worker_nodes[i]);  // for the pages that construction touches
-    tables.push_back(
-        conntrack::Conntrack::create({.capacity = capacity,
-                                      .seed = random_seed(),
-                                      .worker = index,
-                                      .vm_ports = kMostPorts,
-                                      .guests = states_->current().polled[i]->sharers().guests,
-                                      .placement = {conntrack::Pages::Huge, eal.worker_nodes[i]},
-                                      .records = session_keeper_->records(index)},
-                                     *external_ports_, *states_->current().external_addresses,
-                                     *states_->current().policies));
+    tables.push_back(conntrack::Conntrack::create({.capacity = capacity,
+                                                   .seed = random_seed(),
+                                                   .worker = index,
+                                                   .vm_ports = kMostPorts,
+                                                   .guests = states_->current().polled[i]->sharers().guests,
+                                                   .placement = {conntrack::Pages::Huge, eal.worker_nodes[i]},
+                                                   .records = session_keeper_->records(index)},
+                                                  *external_ports_, *states_->current().external_addresses,
+                                                  *states_->current().policies));
     if (tables.back() == nullptr)
       return tl::unexpected(
           Error{"conntrack.sessions", fmt::format("no memory for {} sessions", config.conntrack.sessions)});
@@ -218,8 +217,8 @@ Result<void> Gateway::make_workers(const config::Config& config, const EalPlan& 
   if (!tables) return tl::unexpected(tables.error());
   restore_sessions(*tables);
   for (unsigned i = 0; i < plan_.worker_count; ++i)
-    if (!workers_.add(settings_of(static_cast<WorkerIndex>(i), config.dataplane.idle), std::move((*tables)[i]),
-                      *external_ports_))
+    if (!workers_.add(settings_of(static_cast<WorkerIndex>(i), config.dataplane.idle),
+                      std::move((*tables)[i]), *external_ports_))
       return tl::unexpected(Error{"dataplane.workers", "no memory for the counters of ports"});
   return {};
 }

@@ -37,7 +37,9 @@ class Gateway {
   static Result<std::unique_ptr<Gateway>> start(const config::Config& config, const EalPlan& eal);
 
   // The plan for another configuration. An Error: there are no numbers left.
-  [[nodiscard]] Result<GatewayPlan> plan(const config::Config& wanted) const { return plan_change(plan_, wanted); }
+  [[nodiscard]] Result<GatewayPlan> plan(const config::Config& wanted) const {
+    return plan_change(plan_, wanted);
+  }
   // Ports and networks come, go and change, and nobody else's frames are lost over it (reconfiguration.cc). The
   // devices of those who come are opened first: an Error means that nothing has changed. When this returns the
   // workers use what has come, nobody uses what has left, and the devices of that are closed; its sessions end, and

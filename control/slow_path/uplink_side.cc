@@ -62,8 +62,7 @@ void UplinkSide::hear_arp(std::span<const std::byte> frame, SteadyTime now) {
   if (client_) client_->receive_arp(frame);
   neighbors_.receive_arp(frame, now);
   const auto claim = net::arp_claim_in(frame);
-  if (!claim || claim->mac == states_.current().uplink.mac || !is_own_address(claim->address))
-    return;
+  if (!claim || claim->mac == states_.current().uplink.mac || !is_own_address(claim->address)) return;
   own_addresses_.defend(claim->address, now);
   log_.log(spdlog::level::warn, {"conflict", "uplink"}, now,
            "uplink: another station, {}, says that it has our address {}", net::to_string(claim->mac),

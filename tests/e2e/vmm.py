@@ -7,6 +7,7 @@
 """
 
 import contextlib
+import json
 import os
 import socket
 import struct
@@ -127,12 +128,24 @@ def second_guest(lab):
     lab.ask("vm2")
 
 
-@suite.test("a second vmnatd with the same file says that the socket is taken, and the first one's VMs go on")
-def second_daemon(lab):
-    second = processes.Process([program("vmnatd"), "--config", lab.vmnatd.config_path], log=lab.directory / "second.log",
+SAME_FILE, SAME_SOCKETS = "the same file says that the first one runs", "another file says that the VMs' sockets are taken"
+for each in (SAME_FILE, SAME_SOCKETS):
+    @suite.test(f"a second vmnatd with {each}, and the first one's VMs go on")
+    def second_daemon(lab, kind=each):
+        path, said = lab.vmnatd.config_path, "another vmnatd with the same control.socket"
+        if kind == SAME_SOCKETS:
+            other = json.loads(path.read_text())
+            other["control"] |= {"socket": str(lab.directory / "other.sock"), "state_dir": str(lab.directory / "other")}
+            path, said = lab.directory / "other.yaml", "another program answers on it"
+            path.write_text(json.dumps(other))
+        refuse_second(lab, path, said)
+
+
+def refuse_second(lab, path, said):
+    second = processes.Process([program("vmnatd"), "--config", path], log=lab.directory / "second.log",
                                namespace=lab.gateway, environment=runtime_directory(lab.directory))
     check_equal(second.wait(), 2, f"its exit code\n{second.log_tail()}\nexit code")
-    check("another program answers on it" in second.log(), f"what it says:\n{second.log_tail()}")
+    check(said in second.log(), f"what it says:\n{second.log_tail()}")
     for name in VMS:
         lab.ask(name)
         check(lab.path(name).is_socket(), f"{name}'s socket is gone")

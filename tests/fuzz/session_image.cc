@@ -22,7 +22,7 @@ constexpr std::size_t kNamesInput = 256;
 constexpr unsigned kWorkers = 2;
 
 const config::Config& configuration() {
-  static const config::Config kConfig = config::load_text(kTwoNetworks).value();
+  static const config::Config kConfig = config::load_text(kTwoNetworksWithAForward).value();
   return kConfig;
 }
 

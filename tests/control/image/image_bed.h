@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A daemon's tables and its image, without devices and workers: what the image's tests share.
 //
-//   Bed before(kTwoNetworks, 1, records_of(image, 1));
+//   Bed before(kTwoNetworksWithAForward, 1, records_of(image, 1));
 //   before.open("vm1", "192.168.122.10", 40000);
-//   Bed after(kTwoNetworks);
+//   Bed after(kTwoNetworksWithAForward);
 //   after.restore(*read_image(path));
 #pragma once
 
@@ -23,7 +23,7 @@
 
 namespace vmnat::control {
 
-inline const std::string kTwoNetworks =
+inline const std::string kTwoNetworksWithAForward =
     config::kUplink +
     "networks:\n"
     "  - name: default\n"

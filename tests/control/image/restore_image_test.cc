@@ -39,7 +39,7 @@ bool are_external_tuples_distinct(const Bed& bed) {
 std::string killed_with_sessions(const MemoryDirectory& directory, unsigned workers = 1) {
   const std::string path = directory.file("a.sessions");
   SessionImage image = new_image(path, workers);
-  Bed bed(kTwoNetworks, workers, records_of(image, workers));
+  Bed bed(kTwoNetworksWithAForward, workers, records_of(image, workers));
   image.set_names(bed.names());
   EXPECT_TRUE(image.take_effect());
   for (unsigned i = 0; i < 8; ++i) {
@@ -58,7 +58,7 @@ std::string with(std::string text, const std::string& what, const std::string& i
 TEST(RestoreImage, AllGoOnInTheSameConfiguration) {
   const MemoryDirectory directory;
   const auto image = read_image(killed_with_sessions(directory));
-  Bed after(kTwoNetworks);
+  Bed after(kTwoNetworksWithAForward);
   const Revivals counts = after.restore(*image);
   EXPECT_EQ(count_of(counts, Revival::Restored), kSessions);
   EXPECT_EQ(total(counts), kSessions);
@@ -106,7 +106,7 @@ TEST(RestoreImage, WhatTheConfigurationNoLongerHasEnds) {
       {"a port is a forward's now", "port: 8080", "port: 40001", Revival::NotExternal, 1},
   };
   for (const auto& one : cases) {
-    Bed after(with(kTwoNetworks, one.what, one.instead));
+    Bed after(with(kTwoNetworksWithAForward, one.what, one.instead));
     const Revivals counts = after.restore(*read_image(path));
     EXPECT_EQ(count_of(counts, one.revival), one.count) << one.says;
     EXPECT_EQ(count_of(counts, Revival::Restored), kSessions - one.count) << one.says;
@@ -118,7 +118,7 @@ TEST(RestoreImage, SessionsAreOnTheWorkerThatTheirFramesComeTo) {
   const MemoryDirectory directory;
   for (const unsigned before : {1u, 2u, 3u}) {
     const auto image = read_image(killed_with_sessions(directory, before));
-    Bed after(kTwoNetworks, 2);
+    Bed after(kTwoNetworksWithAForward, 2);
     const Revivals counts = after.restore(*image);
     EXPECT_EQ(count_of(counts, Revival::Restored) + count_of(counts, Revival::PortTaken), kSessions);
     EXPECT_EQ(after.broken_invariant(), "");
@@ -131,7 +131,7 @@ TEST(RestoreImage, SessionsAreOnTheWorkerThatTheirFramesComeTo) {
 TEST(RestoreImage, WithAsManyWorkersNoneIsLost) {
   const MemoryDirectory directory;
   const auto image = read_image(killed_with_sessions(directory, 2));
-  Bed after(kTwoNetworks, 2);
+  Bed after(kTwoNetworksWithAForward, 2);
   EXPECT_EQ(count_of(after.restore(*image), Revival::Restored), kSessions);
 }
 
@@ -139,8 +139,8 @@ TEST(RestoreImage, APortStaysWithItsWorkerWhereverItStandsInTheFile) {
   const MemoryDirectory directory;
   const auto image = read_image(killed_with_sessions(directory, 2));
   const config::Config one_more =
-      config::load_text(
-          with(kTwoNetworks, "[{name: vm1, ", "[{name: vm0, vhost_user: /tmp/vm0.sock}, {name: vm1, "))
+      config::load_text(with(kTwoNetworksWithAForward, "[{name: vm1, ",
+                             "[{name: vm0, vhost_user: /tmp/vm0.sock}, {name: vm1, "))
           .value();
   Bed after(one_more, 2, {}, image->names());
   EXPECT_EQ(count_of(after.restore(*image), Revival::Restored), kSessions);
@@ -156,7 +156,7 @@ TEST(RestoreImage, ARecordThatWasBeingWrittenIsLeftOut) {
   ASSERT_EQ(pread(file.number(), &version, sizeof version, kVersionAt), 2);
   ++version;
   ASSERT_EQ(pwrite(file.number(), &version, sizeof version, kVersionAt), 2);
-  Bed after(kTwoNetworks);
+  Bed after(kTwoNetworksWithAForward);
   const Revivals counts = after.restore(*read_image(path));
   EXPECT_EQ(count_of(counts, Revival::Torn), 1u);
   EXPECT_EQ(to_string(counts), "24 sessions go on, 1 do not: 1 torn");
@@ -180,7 +180,7 @@ TEST(RestoreImage, ADamagedOneGivesNoTwoSessionsOneTuple) {
     ASSERT_EQ(pread(file.number(), &was, 1, static_cast<off_t>(place)), 1);
     const std::uint8_t flipped = was ^ static_cast<std::uint8_t>(1u << place % 8);
     ASSERT_EQ(pwrite(file.number(), &flipped, 1, static_cast<off_t>(place)), 1);
-    Bed after(kTwoNetworks, 2);
+    Bed after(kTwoNetworksWithAForward, 2);
     if (const auto image = read_image(path)) after.restore(*image);
     ASSERT_TRUE(are_external_tuples_distinct(after)) << "byte " << place;
     ASSERT_EQ(after.broken_invariant(), "") << "byte " << place;
@@ -196,7 +196,7 @@ TEST(RestoreImage, ATruncatedOneGivesWhatIsWhole) {
   std::size_t restored_before = kSessions;
   for (std::size_t bytes = kEnd + 64; bytes > kRecordsAt; bytes -= 16) {
     std::filesystem::resize_file(path, bytes);
-    Bed after(kTwoNetworks);
+    Bed after(kTwoNetworksWithAForward);
     const std::size_t restored = count_of(after.restore(*read_image(path)), Revival::Restored);
     ASSERT_EQ(restored, std::min<std::size_t>((bytes - kRecordsAt) / sizeof(conntrack::Session), kSessions));
     ASSERT_LE(restored, restored_before);

@@ -114,16 +114,6 @@ TEST_F(GatewayPlanChange, SaysWhereTheGatewayIsAnotherAndWhichNetworkHasNoWayOut
   EXPECT_TRUE(change.ports_left.empty());
 }
 
-TEST_F(GatewayPlanChange, ExternalPortsThatWouldBeGivenOtherwiseAreRefused) {
-  for (const std::string nat :
-       {"nat: {addresses: [203.0.113.9]}", "nat: {reserved_ports: [2000]}", "nat: {ports: 2000-3000}"}) {
-    const auto planned =
-        plan_change(running, configured(red(kVm1) + "  - {name: new, address: 10.7.0.1/24, " + nat + "}\n"));
-    ASSERT_FALSE(planned) << nat;
-    EXPECT_NE(planned.error().what.find("needs a restart"), std::string::npos);
-  }
-}
-
 TEST_F(GatewayPlanChange, ThereIsNoNumberWhereAllAreTaken) {
   std::string ports = kVm1;
   for (std::size_t i = 0; i < kMostPorts - 3; ++i)
