@@ -127,7 +127,7 @@ TEST_F(ConfigurationTest, AReloadIsRefusedWhereTheFileHasAScriptsPortToo) {
   EXPECT_THAT(ports(), ElementsAre("vm1", "vm2", "vm9"));
   EXPECT_EQ(delete_port("vm9", Lasting::UntilRestart), "");
   EXPECT_EQ(reload(), "");
-  EXPECT_EQ(configuration->in_effect().networks[0].ports[2].device, "veth9");
+  EXPECT_EQ(configuration->in_effect().networks[0].ports[2].device.name, "veth9");
 }
 
 TEST_F(ConfigurationTest, AReloadTellsTheFilesOwnProblemsAlone) {
