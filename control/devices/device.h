@@ -68,6 +68,7 @@ class Device {
   // The largest IP packet that it bears now, where it is not ours to say.
   [[nodiscard]] std::uint16_t mtu() const;
   // nullptr of another kind.
+  [[nodiscard]] VhostSocket* vhost() { return vhost_.get(); }
   [[nodiscard]] const VhostSocket* vhost() const { return vhost_.get(); }
   [[nodiscard]] KernelInterface* interface() { return interface_.get(); }
   [[nodiscard]] const KernelInterface* interface() const { return interface_.get(); }

@@ -7,6 +7,7 @@
 
 #include "base/ids.h"
 #include "control/devices/device.h"
+#include "control/devices/vhost_reconnect.h"
 #include "control/system/kernel_links.h"
 
 namespace vmnat::control {
@@ -27,6 +28,8 @@ class Devices {
   void close(PortIndex port);
   // Takes in what the kernel has told of its interfaces meanwhile.
   void follow_kernel();
+  // Has ports in client mode connect to VMMs that have come to listen.
+  void connect_to_listeners(SteadyTime now);
 
   // nullptr: the port has none.
   [[nodiscard]] Device* find(std::size_t port) {
@@ -44,6 +47,8 @@ class Devices {
   std::unique_ptr<KernelLinks> links_;            // devices refer to it; none without kernel interfaces
   std::vector<std::unique_ptr<Device>> devices_;  // by PortIndex
   DeviceCounts closed_;
+  ConnectingThread connecting_;
+  SteadyTime next_look_{};  // for listeners
 };
 
 }  // namespace vmnat::control

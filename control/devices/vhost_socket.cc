@@ -226,9 +226,10 @@ bool VhostSocket::take_connection(int guest) {
     return false;
   }
   if (guest_.load() != kNobody) end_connection();  // its peer has gone
-  const int descriptor = find_connection();
-  if (descriptor < 0 || rte_vhost_extern_callback_register(guest, &kMessageCallbacks, nullptr) != 0)
-    return false;  // it has gone already
+  const int descriptor = find_connection();        // -1: it has gone already
+  // librte_vhost connects again after a connection that has ended, and never after one that was not taken.
+  if (descriptor < 0 && settings_.mode == config::VhostMode::Server) return false;
+  if (rte_vhost_extern_callback_register(guest, &kMessageCallbacks, nullptr) != 0) return false;
   setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &kPatience, sizeof kPatience);
   setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &kPatience, sizeof kPatience);
   connection_ = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);

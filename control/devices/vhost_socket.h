@@ -25,6 +25,7 @@
 #include "control/config/model.h"
 #include "control/devices/guest_faults.h"
 #include "control/devices/vhost_messages.h"
+#include "control/devices/vhost_reconnect.h"
 #include "control/result.h"
 #include "dataplane/device/vhost_port.h"
 
@@ -39,7 +40,7 @@ class VhostSocket {
     unsigned queues = 1;  // pairs that workers poll; a VMM is told of no more
   };
   // In server mode the path must be free; in client mode librte_vhost connects, and connects again, whenever
-  // somebody listens.
+  // somebody listens (vhost_reconnect.h).
   static Result<std::unique_ptr<VhostSocket>> open(Settings settings);
   VhostSocket(const VhostSocket&) = delete;
   VhostSocket& operator=(const VhostSocket&) = delete;
@@ -47,6 +48,10 @@ class VhostSocket {
 
   dataplane::VhostPort& port() { return port_; }
   [[nodiscard]] const dataplane::VhostPort& port() const { return port_; }
+  // Control's thread: has somebody come whom it is to connect to?
+  [[nodiscard]] bool has_listener_come(SteadyTime now) {
+    return settings_.mode == config::VhostMode::Client && serves(kNobody) && listener_.has_come(now);
+  }
   // Connections that found the port served, and messages that made no sense or could do harm.
   [[nodiscard]] std::uint64_t refused_connections() const { return refused_connections_.get(); }
   [[nodiscard]] std::uint64_t refused_messages() const { return refused_messages_.get(); }
@@ -64,7 +69,7 @@ class VhostSocket {
  private:
   static constexpr int kNobody = -1;
 
-  explicit VhostSocket(Settings settings) : settings_(std::move(settings)) {}
+  explicit VhostSocket(Settings settings) : settings_(std::move(settings)), listener_(settings_.path) {}
   [[nodiscard]] int find_connection() const;
   rte_vhost_msg_result refuse(VhostMessage& message, std::string_view why);
   rte_vhost_msg_result answer(VhostMessage& message);
@@ -77,6 +82,7 @@ class VhostSocket {
   bool may_log();
 
   Settings settings_;
+  ListenerFile listener_;  // of client mode
   bool is_registered_ = false;
   dataplane::VhostPort port_;
   Counter refused_connections_, refused_messages_;

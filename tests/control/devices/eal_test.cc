@@ -20,7 +20,7 @@ constexpr std::uint64_t kMebibyte = 1 << 20;
 struct EalPlanTest : ::testing::Test {
   Machine machine{.cpus = {0, 1, 2, 3}, .free_hugepage_bytes = 1024 * kMebibyte};
   config::Config config{
-      .uplink = {.device = "eth0"},
+      .uplink = {.device = {.name = "eth0"}},
       .networks = {{.name = "a", .ports = {{.name = "vm1", .vhost_user = "/run/vm1.sock"}}}}};
 
   EalPlan plan() { return plan_eal(config, machine).value(); }
@@ -113,7 +113,7 @@ TEST_F(EalPlanTest, OnlyPciDevicesOfTheFileAreTouched) {
   EXPECT_THAT(plan().arguments, Contains("--no-pci"));
   EXPECT_THAT(plan().arguments, Contains("--iova-mode=va"));
   config.uplink.device.name = "0000:3b:00.0";
-  config.networks[0].ports.push_back({.name = "vm2", .device = "0000:3b:00.1"});
+  config.networks[0].ports.push_back({.name = "vm2", .device = {.name = "0000:3b:00.1"}});
   EXPECT_THAT(plan().arguments, Contains("--allow=0000:3b:00.0"));
   EXPECT_THAT(plan().arguments, Contains("--allow=0000:3b:00.1"));
   EXPECT_THAT(plan().arguments, Not(Contains("--no-pci")));

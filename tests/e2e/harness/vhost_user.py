@@ -111,26 +111,51 @@ class Virtqueue:
         os.close(self.call)
 
 
+def listen_on(path):
+    listener = socket.socket(socket.AF_UNIX)
+    listener.settimeout(20)
+    listener.bind(str(path))
+    listener.listen()
+    return listener
+
+
 class VhostUserGuest:
-    def __init__(self, path, mac, features=VERSION_1 | MERGEABLE, size=SIZE, room=BUFFER):
-        """`room`: how much of each receive buffer vmnatd is told of."""
-        self.mac, self.features, self.room = mac, features, room
+    def __init__(self, path, mac, features=VERSION_1 | MERGEABLE, size=SIZE, room=BUFFER, listens=False):
+        """`room`: how much of each receive buffer vmnatd is told of. `listens`: vmnatd connects, in client mode."""
+        self.path, self.mac, self.features, self.room = path, mac, features, room
         self.memory = Memory(GUEST_BASE, USER_BASE)
         self.more_memory = []
         self.receive_queue, self.transmit_queue = (
             Virtqueue(self.memory, number, size) for number in (RECEIVE, TRANSMIT))
         self.unwanted = []
         self.was_asked_to_kick = False  # for the last frame that was sent
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(20)
-        self.socket.connect(str(path))
+        self.offered = 0  # features, by vmnatd
+        self.listener = listen_on(path) if listens else None
+        self.connect()
         self.negotiate()
         for head in range(min(size, BUFFERS)):
             self.give_receive_buffer(head)
         self.start()
 
+    def connect(self):
+        if self.listener:
+            self.socket = self.listener.accept()[0]
+        else:
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.connect(str(self.path))
+        self.socket.settimeout(20)
+
+    def connect_again(self):
+        """To another vmnatd: its rings go on where they were, and the guest learns nothing of it."""
+        self.socket.close()
+        self.connect()
+        self.negotiate()
+        self.start()
+
     def close(self):
         self.socket.close()
+        if self.listener:
+            self.listener.close()
         for part in (self.receive_queue, self.transmit_queue, self.memory, *self.more_memory):
             part.close()
 
@@ -161,9 +186,9 @@ class VhostUserGuest:
         return data
 
     def negotiate(self):
-        offered = struct.unpack("<Q", self.request(GET_FEATURES))[0]
+        self.offered = struct.unpack("<Q", self.request(GET_FEATURES))[0]
         wanted = self.features | PROTOCOL_FEATURES
-        check_equal(offered & wanted, wanted, "features")
+        check_equal(self.offered & wanted, wanted, "features")
         self.request(SET_OWNER)
         self.request(GET_PROTOCOL_FEATURES)
         self.request(SET_PROTOCOL_FEATURES, struct.pack("<Q", REPLY_ACK | RARP))

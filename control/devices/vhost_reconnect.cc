@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/devices/vhost_reconnect.h"
+
+#include <charconv>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <utility>
+
+namespace vmnat::control {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Ignored by default: a process that somebody else sends it to does not mind.
+constexpr int kSignal = SIGURG;
+
+// A handler that does nothing: a signal that is ignored interrupts nobody. Sleeping ends all the same with
+// SA_RESTART, which all else that the thread may be at goes on with (signal(7)).
+bool set_handler() {
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  action.sa_flags = SA_RESTART;
+  return sigaction(kSignal, &action, nullptr) == 0;
+}
+
+// 0: there is none of that name.
+pid_t thread_named(std::string_view wanted) {
+  std::error_code error;
+  for (const auto& task : fs::directory_iterator("/proc/self/task", error)) {
+    std::string name;
+    std::ifstream file(task.path() / "comm");
+    std::getline(file, name);
+    const std::string number = task.path().filename();
+    pid_t thread = 0;
+    std::from_chars(number.data(), number.data() + number.size(), thread);
+    if (name == wanted) return thread;
+  }
+  return 0;
+}
+
+}  // namespace
+
+std::optional<ListenerFile::Identity> ListenerFile::identity() const {
+  struct stat status {};
+  if (stat(path_.c_str(), &status) != 0 || !S_ISSOCK(status.st_mode)) return std::nullopt;
+  return Identity{status.st_dev, status.st_ino, status.st_ctim.tv_sec, status.st_ctim.tv_nsec};
+}
+
+bool ListenerFile::has_come(SteadyTime now) {
+  const auto before = std::exchange(seen_, identity());
+  if (seen_ && seen_ != before) fresh_until_ = now + kFresh;
+  return seen_ && now < fresh_until_;
+}
+
+bool ConnectingThread::wake() {
+  if (!is_ready_) is_ready_ = set_handler();
+  if (thread_ == 0) thread_ = thread_named("vhost_reconn");
+  return is_ready_ && thread_ != 0 && syscall(SYS_tgkill, getpid(), thread_, kSignal) == 0;
+}
+
+}  // namespace vmnat::control

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sockets' files that come, go and are made anew, and a thread whose sleep ends.
+#include "control/devices/vhost_reconnect.h"
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <thread>
+#include <unistd.h>
+
+namespace vmnat::control {
+namespace {
+
+using namespace std::chrono_literals;
+
+class Listener : public testing::Test {
+ protected:
+  // Makes the socket's file, in place of the one that is there.
+  void bind_anew() {
+    std::filesystem::remove(path_);
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path_.copy(address.sun_path, sizeof address.sun_path - 1);
+    const int socket = ::socket(AF_UNIX, SOCK_STREAM, 0);
+    ASSERT_EQ(bind(socket, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    close(socket);
+  }
+  void TearDown() override { std::filesystem::remove(path_); }
+
+  const std::string path_ = testing::TempDir() + "vmnat-listener-" + std::to_string(getpid());
+  const SteadyTime start_{};
+  ListenerFile file_{path_};
+};
+
+TEST_F(Listener, HasComeForHalfASecondFromWhenItsFileIsThere) {
+  EXPECT_FALSE(file_.has_come(start_));
+  bind_anew();
+  EXPECT_TRUE(file_.has_come(start_ + 50ms));
+  EXPECT_TRUE(file_.has_come(start_ + 549ms));
+  EXPECT_FALSE(file_.has_come(start_ + 550ms)) << "that it stays is no news";
+}
+
+TEST_F(Listener, HasComeWhenAnotherFileHasItsName) {
+  bind_anew();
+  EXPECT_TRUE(file_.has_come(start_));
+  EXPECT_FALSE(file_.has_come(start_ + 1s));
+  bind_anew();
+  EXPECT_TRUE(file_.has_come(start_ + 2s));
+}
+
+TEST_F(Listener, IsNoFileOfAnotherKindAndNoneThatIsGone) {
+  std::ofstream(path_) << "text";
+  EXPECT_FALSE(file_.has_come(start_));
+  bind_anew();
+  EXPECT_TRUE(file_.has_come(start_ + 1s));
+  std::filesystem::remove(path_);
+  EXPECT_FALSE(file_.has_come(start_ + 1001ms));
+}
+
+TEST(ConnectingThread, IsWokenFromItsSleepWithoutHarm) {
+  ConnectingThread connecting;
+  EXPECT_FALSE(connecting.wake()) << "there is none yet";
+  std::atomic<bool> sleeps = false;
+  unsigned left = 0;
+  std::thread thread([&] {
+    pthread_setname_np(pthread_self(), "vhost_reconn");
+    sleeps = true;
+    left = sleep(3600);  // as librte_vhost does
+    sleeps = false;
+  });
+  while (!sleeps) std::this_thread::yield();
+  while (sleeps) {  // a signal before the sleep ends none
+    EXPECT_TRUE(connecting.wake());
+    std::this_thread::yield();
+  }
+  thread.join();
+  EXPECT_GT(left, 0u);
+}
+
+}  // namespace
+}  // namespace vmnat::control
