@@ -42,8 +42,7 @@ Result<Answer> answer_to(const CommandContext& at, std::function<Result<Json>()>
       if (!now) throw std::runtime_error(to_string(now.error()));
       made = *std::move(now);
     }
-    if (at.is_change_under_way() || at.workers.least_seen_generation() < made->generation)
-      return Pull::Later;
+    if (at.is_change_under_way() || at.workers.least_seen_generation() < made->generation) return Pull::Later;
     item = made->object;
     return Pull::Item;
   });

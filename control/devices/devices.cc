@@ -53,7 +53,8 @@ void Devices::connect_to_listeners(SteadyTime now) {
   next_look_ = now + kLookForListeners;
   bool has_one_come = false;
   for (const auto& device : devices_)
-    has_one_come |= device != nullptr && device->vhost() != nullptr && device->vhost()->has_listener_come(now);
+    has_one_come |=
+        device != nullptr && device->vhost() != nullptr && device->vhost()->has_listener_come(now);
   if (has_one_come) connecting_.wake();
 }
 

@@ -158,7 +158,7 @@ def add(lab):
     flow = lab.flow(lab.vm1, 3000)
     with lab.ending(0):
         received = lab.vmnatd.counters()
-        check_equal(lab.change(pool(FIRST, SECOND), during=flow.send), ["network default: nat.addresses has changed"], "reload")
+        check_equal(lab.change(pool(FIRST, SECOND), during=flow.send), ["network default: pool address 203.0.113.9 added"], "reload")
         while flow.sent < FRAMES:
             flow.send()
         wait_until(lambda: lab.vmnatd.counters()["transmitted"] - received["transmitted"] >= FRAMES, "frames leave")

@@ -247,28 +247,7 @@ def overlay_that_does_not_fit(lab):
     lab.restart()
 
 
-def are_live(lab):
-    """Do ports, forwards and addresses change in a running daemon?"""
-    code, _, err = lab.ask("port", "add", "probe", *VM9, "port2")
-    if code == 0:
-        lab.vmnatd.ctl("port", "del", "probe")
-    else:
-        check("needs a restart: networks.default.ports; nothing was changed" in err, err)
-    return code == 0
-
-
-def live(name):
-    """A case that needs what `are_live` asks; until then it holds that the daemon refuses rather than pretends."""
-    def declare(case):
-        @suite.test(name)
-        def run(lab):
-            if are_live(lab):
-                case(lab)
-        return run
-    return declare
-
-
-@live("a port that a script adds works, survives a reload, and is gone after a restart")
+@suite.test("a port that a script adds works, survives a reload, and is gone after a restart")
 def port_until_restart(lab):
     check_equal(lab.vmnatd.ctl("port", "add", "vm2", *VM9, "port2"),
                 {"changed": ["network default: port vm2 added"], "persistent": False}, "port add")
@@ -281,7 +260,7 @@ def port_until_restart(lab):
     check("networks.default.ports.vm2" not in lab.origins(), "vm2 is still there")
 
 
-@live("a persistent port survives a restart; a file that has it too is refused, and a start goes by the file")
+@suite.test("a persistent port survives a restart; a file that has it too is refused, and a start goes by the file")
 def port_persistent(lab):
     lab.vmnatd.ctl("port", "add", "vm2", *VM9, "port2", "--persistent")
     lab.restart()
@@ -295,7 +274,7 @@ def port_persistent(lab):
     lab.vmnatd.ctl("reload")
 
 
-@live("a port of the file is taken away until the file no longer has it")
+@suite.test("a port of the file is taken away until the file no longer has it")
 def port_of_the_file(lab):
     check_equal(lab.vmnatd.ctl("port", "del", "vm1", "--persistent"),
                 {"changed": ["network default: port vm1 removed"], "persistent": True}, "port del")
@@ -307,7 +286,7 @@ def port_of_the_file(lab):
     wait_until(lambda: lab.pings(1), "vm1 reaches the far host again")
 
 
-@live("a network, a forward and an address come and go")
+@suite.test("a network, a forward and an address come and go")
 def other_things(lab):
     path = lab.directory / "green.yaml"
     path.write_text("name: green\naddress: 10.9.0.1/24\nports: [{name: vm2, device: port2}]\n")

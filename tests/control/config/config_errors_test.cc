@@ -400,11 +400,6 @@ constexpr Row kNatRows[] = {
      "2:62: ports: '3000-2000' is reversed: its end is before its start"},
     {"nat: ports too high", Nat, "ports: 1024-65536",
      "2:62: ports: '1024-65536' is not a port or a range of them (write 5060 or 5000-5100, within 1-65535)"},
-    {"nat: drain, later", Nat, "addresses: [203.0.113.5], drain: [203.0.113.5]",
-     "2:88: not supported yet: drain"},
-    {"nat: drain outside", Nat, "addresses: [203.0.113.5-203.0.113.7], drain: [203.0.113.7-203.0.113.8]",
-     "2:100: not supported yet: drain\n2:101: drain: 203.0.113.7-203.0.113.8 is not among the "
-     "addresses of this network"},
     {"nat: reserved ports outside", Nat, "ports: 2000-3000, reserved_ports: [1999]",
      "2:90: reserved_ports: 1999 is not within ports 2000-3000"},
     {"nat: what drains is not the network's", Nat,
