@@ -48,14 +48,13 @@ DeviceCounts Devices::counts() {
   return counts;
 }
 
-void Devices::connect_to_listeners(SteadyTime now) {
+void Devices::connect_at_once(SteadyTime now) {
   if (now < next_look_) return;
-  next_look_ = now + kLookForListeners;
+  next_look_ = now + kLookForSockets;
   bool has_one_come = false;
   for (const auto& device : devices_)
-    has_one_come |=
-        device != nullptr && device->vhost() != nullptr && device->vhost()->has_listener_come(now);
-  if (has_one_come) connecting_.wake();
+    has_one_come |= device != nullptr && device->vhost() != nullptr && device->vhost()->has_socket_come(now);
+  if (has_one_come) vhost_threads_.wake();
 }
 
 }  // namespace vmnat::control

@@ -28,8 +28,8 @@ class Devices {
   void close(PortIndex port);
   // Takes in what the kernel has told of its interfaces meanwhile.
   void follow_kernel();
-  // Has ports in client mode connect to VMMs that have come to listen.
-  void connect_to_listeners(SteadyTime now);
+  // Has connections made where a vhost-user socket has come up, ours or a VMM's.
+  void connect_at_once(SteadyTime now);
 
   // nullptr: the port has none.
   [[nodiscard]] Device* find(std::size_t port) {
@@ -47,7 +47,7 @@ class Devices {
   std::unique_ptr<KernelLinks> links_;            // devices refer to it; none without kernel interfaces
   std::vector<std::unique_ptr<Device>> devices_;  // by PortIndex
   DeviceCounts closed_;
-  ConnectingThread connecting_;
+  VhostThreads vhost_threads_;
   SteadyTime next_look_{};  // for listeners
 };
 

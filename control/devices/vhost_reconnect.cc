@@ -43,22 +43,26 @@ pid_t thread_named(std::string_view wanted) {
 
 }  // namespace
 
-std::optional<ListenerFile::Identity> ListenerFile::identity() const {
+std::optional<SocketFile::Identity> SocketFile::identity() const {
   struct stat status {};
   if (stat(path_.c_str(), &status) != 0 || !S_ISSOCK(status.st_mode)) return std::nullopt;
   return Identity{status.st_dev, status.st_ino, status.st_ctim.tv_sec, status.st_ctim.tv_nsec};
 }
 
-bool ListenerFile::has_come(SteadyTime now) {
+bool SocketFile::has_come(SteadyTime now) {
   const auto before = std::exchange(seen_, identity());
   if (seen_ && seen_ != before) fresh_until_ = now + kFresh;
   return seen_ && now < fresh_until_;
 }
 
-bool ConnectingThread::wake() {
+bool VhostThreads::wake() {
   if (!is_ready_) is_ready_ = set_handler();
-  if (thread_ == 0) thread_ = thread_named("vhost_reconn");
-  return is_ready_ && thread_ != 0 && syscall(SYS_tgkill, getpid(), thread_, kSignal) == 0;
+  bool is_one_woken = false;
+  for (std::size_t i = 0; i < kNames.size(); ++i) {
+    if (threads_[i] == 0) threads_[i] = thread_named(kNames[i]);
+    is_one_woken |= is_ready_ && threads_[i] != 0 && syscall(SYS_tgkill, getpid(), threads_[i], kSignal) == 0;
+  }
+  return is_one_woken;
 }
 
 }  // namespace vmnat::control

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Connecting to a VMM at once when it listens (ports of `mode: client`).
+// Connections with VMMs at once, whoever listens.
 //
-// librte_vhost tries to connect once a second, in a thread that sleeps in between, and has no call that would
-// have it try now. A signal ends the sleep. So control looks at the sockets' files, 30 times a second at most, and when
-// one has come up it wakes the thread a few times in a row: a file may be there before anybody listens.
+// librte_vhost has two threads. The one that connects (ports of `mode: client`) sleeps for a second between its tries;
+// the one that reads does not hear of a new socket (`mode: server`) before a poll(2) of a second has ended. There is no
+// call that would wake either; a signal does. So control looks at the sockets' files, 30 times a second at most, and when
+// one has come up it wakes both threads a few times in a row: a file may be there before anybody listens, and a signal
+// may come before the sleep.
 //
 //   0 ms    QEMU binds vm1.sock, and listens
 //   30 ms   the file is another one than before: the thread is woken, connects, and vm1 is up
@@ -11,6 +13,7 @@
 // What nobody sees so (a file that stays, where somebody starts to listen) is found within the second.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
 #include <sys/stat.h>
@@ -20,14 +23,15 @@
 
 namespace vmnat::control {
 
-inline constexpr std::chrono::milliseconds kLookForListeners{30};
+inline constexpr std::chrono::milliseconds kLookForSockets{30};
 
 // The socket's file of one port. Control's thread.
-class ListenerFile {
+class SocketFile {
  public:
-  explicit ListenerFile(std::string path) : path_(std::move(path)) {}
+  explicit SocketFile(std::string path) : path_(std::move(path)) {}
   // Looks. True for half a second from when the file has come up, or another one has under its name.
   bool has_come(SteadyTime now);
+  [[nodiscard]] bool is_there() const { return seen_.has_value(); }  // when it was looked at last
 
  private:
   static constexpr std::chrono::milliseconds kFresh{500};
@@ -45,15 +49,16 @@ class ListenerFile {
   SteadyTime fresh_until_{};
 };
 
-// librte_vhost's thread that connects. One a process.
-class ConnectingThread {
+// librte_vhost's, of which a process has one each.
+class VhostThreads {
  public:
   // False: there is none (yet).
   bool wake();
 
  private:
+  static constexpr std::array<const char*, 2> kNames{"vhost_reconn", "vhost-events"};
   bool is_ready_ = false;  // for the signal
-  pid_t thread_ = 0;
+  std::array<pid_t, kNames.size()> threads_{};
 };
 
 }  // namespace vmnat::control

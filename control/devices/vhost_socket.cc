@@ -202,6 +202,13 @@ VhostSocket::~VhostSocket() {
   end_connection();
 }
 
+bool VhostSocket::has_socket_come(SteadyTime now) {
+  if (is_known_to_listen_ || !serves(kNobody)) return false;
+  const bool has_come = file_.has_come(now);
+  is_known_to_listen_ = settings_.mode == config::VhostMode::Server && file_.is_there() && !has_come;
+  return has_come;
+}
+
 // librte_vhost does not tell which descriptor the connection is.
 int VhostSocket::find_connection() const {
   DIR* const all = opendir("/proc/self/fd");

@@ -48,10 +48,8 @@ class VhostSocket {
 
   dataplane::VhostPort& port() { return port_; }
   [[nodiscard]] const dataplane::VhostPort& port() const { return port_; }
-  // Control's thread: has somebody come whom it is to connect to?
-  [[nodiscard]] bool has_listener_come(SteadyTime now) {
-    return settings_.mode == config::VhostMode::Client && serves(kNobody) && listener_.has_come(now);
-  }
+  // Control's thread: has the socket come up, ours or the VMM's, that nobody is served by yet?
+  [[nodiscard]] bool has_socket_come(SteadyTime now);
   // Connections that found the port served, and messages that made no sense or could do harm.
   [[nodiscard]] std::uint64_t refused_connections() const { return refused_connections_.get(); }
   [[nodiscard]] std::uint64_t refused_messages() const { return refused_messages_.get(); }
@@ -69,7 +67,7 @@ class VhostSocket {
  private:
   static constexpr int kNobody = -1;
 
-  explicit VhostSocket(Settings settings) : settings_(std::move(settings)), listener_(settings_.path) {}
+  explicit VhostSocket(Settings settings) : settings_(std::move(settings)), file_(settings_.path) {}
   [[nodiscard]] int find_connection() const;
   rte_vhost_msg_result refuse(VhostMessage& message, std::string_view why);
   rte_vhost_msg_result answer(VhostMessage& message);
@@ -82,7 +80,8 @@ class VhostSocket {
   bool may_log();
 
   Settings settings_;
-  ListenerFile listener_;  // of client mode
+  SocketFile file_;
+  bool is_known_to_listen_ = false;  // in server mode, where the file stays
   bool is_registered_ = false;
   dataplane::VhostPort port_;
   Counter refused_connections_, refused_messages_;

@@ -121,7 +121,7 @@ class DhcpService {
   };
   // One of the networks that have DHCP; nullptr: the address is of none.
   std::pair<const NetworkIndex, Instance>* serving(net::Ipv4Addr address);
-  void serve(NetworkIndex network, dhcp::WallTime now, SteadyTime steady);
+  void serve(NetworkIndex number, dhcp::WallTime now, SteadyTime steady);
   void stop_serving(Instance& instance);
   [[nodiscard]] std::string reservations_path(const Instance& instance) const;
   void load_reservations(NetworkIndex network, Instance& instance);

@@ -25,7 +25,7 @@ void LinkWatch::follow_ports(std::span<const PortIndex> left) {
 std::vector<LinkWatch::Change> LinkWatch::look(SteadyTime now) {
   std::vector<Change> changes;
   devices_.follow_kernel();
-  devices_.connect_to_listeners(now);
+  devices_.connect_at_once(now);
   for (std::size_t i = 0; i < seen_.size(); ++i) {
     const Device* const device = ports_[i].exists ? devices_.find(i) : nullptr;
     const Seen before = std::exchange(seen_[i], device == nullptr ? Seen{} : seen_of(*device));

@@ -57,7 +57,7 @@ const NatPlan& LiveNat::shown() const {
 }
 
 std::vector<ForwardPlan> LiveNat::forwards_shown(net::Ipv4Addr rented) const {
-  const auto forwards = plan_forwards(shown().config, rented);
+  auto forwards = plan_forwards(shown().config, rented);
   if (step_ == Step::AtRest || step_ == Step::Opening) return forwards;
   return common_forwards(plan_forwards(running_.config, rented), forwards);
 }

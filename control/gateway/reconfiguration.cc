@@ -101,6 +101,7 @@ Result<void> Gateway::exchange(const GatewayPlan& next, const std::vector<Exchan
                                OpenedDevices& opened) {
   if (exchanges.empty()) return {};
   std::vector<PortIndex> leaving;
+  leaving.reserve(exchanges.size());
   for (const auto& [leaves, comes] : exchanges) leaving.push_back(leaves);
   withdraw(leaving);
   auto done = wait_until_unused() ? open_in_exchange(next, exchanges, opened)

@@ -39,7 +39,8 @@ class FormerImage {
   [[nodiscard]] std::uint64_t start_tsc(const Moment& now) const;
 
   // Records of a worker from `first` on; how many were read. Fewer: the file has no more.
-  std::size_t read(unsigned worker, std::uint32_t first, std::span<conntrack::Session> out) const;
+  [[nodiscard]] std::size_t read(unsigned worker, std::uint32_t first,
+                                 std::span<conntrack::Session> out) const;
 
  private:
   FormerImage(FileDescriptor file, const ImageHeader& header, SessionNames names)

@@ -31,6 +31,8 @@ class SessionImage {
   static Result<SessionImage> create(const ImagePlace& place, const Shape& shape, const Moment& now);
   SessionImage(SessionImage&& other) noexcept;
   SessionImage& operator=(SessionImage&&) = delete;
+  SessionImage(const SessionImage&) = delete;
+  SessionImage& operator=(const SessionImage&) = delete;
   // One that has taken effect stays, and says that the process has stopped by itself.
   ~SessionImage();
 

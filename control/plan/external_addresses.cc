@@ -50,7 +50,8 @@ class PortsOfAddresses {
 
  private:
   // Ports of forwards that name the address. A rented one may become any.
-  std::vector<std::uint16_t> named_on(net::Ipv4Addr address, const std::vector<std::size_t>& networks) const {
+  [[nodiscard]] std::vector<std::uint16_t> named_on(net::Ipv4Addr address,
+                                                    const std::vector<std::size_t>& networks) const {
     if (!address.is_unspecified()) {
       const auto named = named_.find(address);
       return named == named_.end() ? std::vector<std::uint16_t>{} : named->second;
@@ -61,7 +62,8 @@ class PortsOfAddresses {
         ports.push_back(forward.port.host());
     return ports;
   }
-  Ports made(const std::vector<std::size_t>& networks, const std::vector<std::uint16_t>& named) const {
+  [[nodiscard]] Ports made(const std::vector<std::size_t>& networks,
+                           const std::vector<std::uint16_t>& named) const {
     if (networks.empty()) return std::make_shared<const AllowedPorts>();  // the uplink's own, and no pool's
     if (networks.size() == 1 && named.empty()) return usual_[networks.front()];
     AllowedPorts ports(1, 65535, named);

@@ -49,11 +49,13 @@ class Departures {
   }
   static WordTable<Leaving> table_of(const std::vector<Address>& addresses) {
     std::vector<WordTable<Leaving>::Entry> entries;
+    entries.reserve(addresses.size());
     for (const auto& [network, address] : addresses) entries.push_back({word_of(network, address), {}});
     return WordTable<Leaving>(entries);
   }
   static WordTable<net::Endpoint> table_of(const std::vector<Port>& ports) {
     std::vector<WordTable<net::Endpoint>::Entry> entries;
+    entries.reserve(ports.size());
     for (const auto& [external, protocol, staying] : ports)
       entries.push_back({ForwardingState::forward_word(external, protocol), staying});
     return WordTable<net::Endpoint>(entries);

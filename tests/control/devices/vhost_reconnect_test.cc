@@ -33,7 +33,7 @@ class Listener : public testing::Test {
 
   const std::string path_ = testing::TempDir() + "vmnat-listener-" + std::to_string(getpid());
   const SteadyTime start_{};
-  ListenerFile file_{path_};
+  SocketFile file_{path_};
 };
 
 TEST_F(Listener, HasComeForHalfASecondFromWhenItsFileIsThere) {
@@ -61,20 +61,24 @@ TEST_F(Listener, IsNoFileOfAnotherKindAndNoneThatIsGone) {
   EXPECT_FALSE(file_.has_come(start_ + 1001ms));
 }
 
-TEST(ConnectingThread, IsWokenFromItsSleepWithoutHarm) {
-  ConnectingThread connecting;
-  EXPECT_FALSE(connecting.wake()) << "there is none yet";
+class VhostThreadsTest : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Both, VhostThreadsTest, testing::Values("vhost_reconn", "vhost-events"),
+                         [](const auto& instance) { return instance.index == 0 ? "Connects" : "Reads"; });
+
+TEST_P(VhostThreadsTest, AreWokenFromTheirSleepWithoutHarm) {
+  VhostThreads threads;
+  EXPECT_FALSE(threads.wake()) << "there is none yet";
   std::atomic<bool> sleeps = false;
   unsigned left = 0;
   std::thread thread([&] {
-    pthread_setname_np(pthread_self(), "vhost_reconn");
+    pthread_setname_np(pthread_self(), GetParam());
     sleeps = true;
     left = sleep(3600);  // as librte_vhost does
     sleeps = false;
   });
   while (!sleeps) std::this_thread::yield();
   while (sleeps) {  // a signal before the sleep ends none
-    EXPECT_TRUE(connecting.wake());
+    EXPECT_TRUE(threads.wake());
     std::this_thread::yield();
   }
   thread.join();
