@@ -167,16 +167,17 @@ def run(arguments, directory, commit):
     """A line for each number of sessions; 1 when a target is missed."""
     numbers = arguments.restart or DEFAULT
     results = {}
-    with machine.hugepages(0 if arguments.no_huge else GENERATOR_MB + DEVICE_MB) as has_hugepages:
+    with machine.hugepages(0 if arguments.no_huge else GENERATOR_MB + DEVICE_MB) as are_there:
+        has_hugepages = are_there and not arguments.no_huge
         for number in numbers:
             show_progress(f"{number} sessions")
-            setting = Setting(directory, arguments.build, arguments.worker_cpu, arguments.control_cpu, has_hugepages and not arguments.no_huge,
+            setting = Setting(directory, arguments.build, arguments.worker_cpu, arguments.control_cpu, has_hugepages,
                               max(1 << 18, 1 << number.bit_length()), arguments.network, arguments.external)
             results[number] = measure(arguments, setting, number)
     show_progress("")
     print(f"restart after kill -9, {commit}, {'huge pages' if has_hugepages else 'ordinary pages'}, image {results[numbers[0]][0]['image']}, "
           f"medians of {arguments.rounds}, milliseconds from exec")
-    print(" sessions   restored  sockets    ready    frame     spread   must   aim  target  own MB  image MB")
+    print(" sessions   restored  sockets    ready    frame     spread   must   aim  target  own MB shared MB")
     rows = [row_of(number, rounds) for number, rounds in results.items()]
     print("\n".join(rows))
     output = arguments.output or BENCH / "results" / f"{datetime.date.today()}-{socket.gethostname()}-restart.json"
