@@ -29,6 +29,7 @@ struct CommandContext {
   Workers& workers;  // `invariants` and `flush` ask them to do something
   FlushTurns& flush_turns;
   const SessionKeeper& session_keeper;
+  const VmPlaces& places;
   DhcpService& dhcp;  // `lease-release` and the like change leases
   const UplinkSide& uplink;
   const InsideHosts& inside;

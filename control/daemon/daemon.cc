@@ -64,6 +64,7 @@ CommandContext Daemon::context_for_commands(const EalPlan& eal, Gateway& gateway
           .workers = gateway.workers(),
           .flush_turns = gateway.flush_turns(),
           .session_keeper = gateway.session_keeper(),
+          .places = slow_path_.places(),
           .dhcp = slow_path_.dhcp(),
           .uplink = slow_path_.uplink(),
           .inside = slow_path_.inside(),
