@@ -138,7 +138,7 @@ class Conntrack {
   void follow(const ExternalAddresses& addresses, std::span<const NatPolicy> policies);
 
   // Sessions of an earlier process go on. Between the two calls for all workers of `ports`, before any of them
-  // runs, burst by burst of up to kMaxBurst; each session is tried as it is, and what became of it is counted.
+  // runs, burst by burst; each session is tried as it is, and what became of it is counted.
   void begin_restore() { pool_.let_go(); }
   void restore(std::span<const Former> burst, Time now, Revivals& counts);
   void end_restore() { pool_.hold_one_each(); }
@@ -303,6 +303,7 @@ class Conntrack {
 
   [[nodiscard]] Revival reviving(const Former& former, Time now) const;
   Revival revive(const Former& former, Time now);
+  void restore_few(std::span<const Former> few, Time now, Revivals& counts);
   void prefetch_revive(const Session& former) const;
   [[nodiscard]] bool may_keep(Mappings::Slot slot) const;
   [[nodiscard]] bool has_mapping_at_odds(const Session& former, Mappings::Slot slot) const;
