@@ -41,6 +41,8 @@ struct CommandContext {
   std::function<Result<std::vector<std::string>>()> reload;
   std::function<Result<std::vector<std::string>>(const EditRequest&)> edit;
   std::function<bool()> is_change_under_way;  // until all of it holds
+  // Whether there are numbers, addresses and packet buffers for it; not asked while a change is under way.
+  std::function<Result<void>(const config::Config&)> has_room;
   SteadyTime started;
 };
 

@@ -182,6 +182,18 @@ TEST_F(ChangeAnswers, APreviewThatNeedsARestartIsExitCode1) {
   EXPECT_EQ(json::parse(out)["restart"], json::array({"uplink.mtu"}));
 }
 
+TEST_F(ChangeAnswers, APreviewThatThereIsNoRoomForIsExitCode1) {
+  answer_preview({{"changed", {"network red: port vm9 added"}},
+                  {"held", json::array()},
+                  {"restart", json::array()},
+                  {"refused", "networks: port vm9: 1023 ports are in use"},
+                  {"can_be_applied", false}});
+  EXPECT_EQ(run({"reload", "--dry-run"}), 1);
+  EXPECT_EQ(out,
+            "network red: port vm9 added\n"
+            "a reload would change nothing: networks: port vm9: 1023 ports are in use\n");
+}
+
 TEST_F(ChangeAnswers, APreviewOfNothingSaysSo) {
   answer_preview({{"changed", json::array()},
                   {"held", json::array()},
