@@ -17,7 +17,7 @@
 #include "base/ids.h"
 #include "base/time.h"
 #include "conntrack/conntrack.h"
-#include "dataplane/worker/departures.h"
+#include "dataplane/worker/departing_sessions.h"
 
 namespace vmnat::dataplane {
 
@@ -35,8 +35,8 @@ struct SessionSelector {
   std::optional<net::Protocol> protocol;
   std::uint32_t states = ~std::uint32_t{0};  // a bit per SessionState
   std::optional<Endpoint> internal, external, remote;
-  std::optional<net::Ipv4Prefix> internal_beyond;  // their internal address is not of this network
-  std::shared_ptr<const Departures> departures;    // of those alone
+  std::optional<net::Ipv4Prefix> internal_beyond;       // their internal address is not of this network
+  std::shared_ptr<const DepartingSessions> departures;  // of those alone
 
   [[nodiscard]] bool matches(const conntrack::Session& session) const;
   [[nodiscard]] const net::Endpoint* staying_at(const conntrack::Session& session) const {

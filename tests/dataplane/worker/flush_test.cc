@@ -123,12 +123,13 @@ TEST_F(Flush, SelectsByExternalEndpoint) {
 }
 
 TEST_F(Flush, EndsWhatDepartsAndLeavesWhoStaysAtAPort) {
-  using dataplane::Departures;
+  using dataplane::DepartingSessions;
   const auto endpoint = [](const char* address, std::uint16_t port) {
     return net::Endpoint{ip(address), net::L4Port::from_host(port)};
   };
-  const auto departing = [](std::vector<Departures::Address> addresses, std::vector<Departures::Port> ports) {
-    return SessionSelector{.departures = std::make_shared<const Departures>(addresses, ports)};
+  const auto departing = [](std::vector<DepartingSessions::Address> addresses,
+                            std::vector<DepartingSessions::Port> ports) {
+    return SessionSelector{.departures = std::make_shared<const DepartingSessions>(addresses, ports)};
   };
   open(1, 5000);
   open(1, 5001);
