@@ -67,7 +67,7 @@ def check_exposure():
 
 def sources_of(name):
     """The first word of each line of a list of debhelper's."""
-    lines = (DEBIAN / name).read_text().splitlines()
+    lines = re.sub(r"#.*", "", (DEBIAN / name).read_text()).splitlines()
     return [line.split()[0] for line in lines if line.strip()]
 
 
