@@ -18,11 +18,14 @@ fail() { says "FAILED: $*" >&2; exit 1; }
 
 installed_version() { in_chroot dpkg-query -W -f '${Version}' vmnat; }
 service() {  # KEY: what the unit's [Service] says of it
-  sed -n "/^\[Service\]/,/^\[/ s/^$1=//p" "$chroot/lib/systemd/system/vmnat.service" | head -n 1
+  sed -n "/^\[Service\]/,/^\[/ s/^$1=//p" "$chroot/lib/systemd/system/vmnat.service"
 }
 
-# The packages, and those that they need, but nothing that they only recommend.
-install_packages() { in_chroot apt-get -qq -o Dpkg::Use-Pty=0 install --yes --no-install-recommends "$@"; }
+# The packages, and those that they need, but nothing that they only recommend. Nobody is there to be asked about an
+# edited configuration: it stays.
+install_packages() {
+  in_chroot apt-get -qq -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold install --yes --no-install-recommends "$@"
+}
 
 # The same package under a higher version, with another example configuration: it may not touch an edited one.
 make_upgrade() {
@@ -46,7 +49,7 @@ as_the_unit() {
 make_namespace() {
   namespace=vmnat-package-$$
   ip netns add "$namespace"
-  trap 'stop_daemon || true; ip netns delete "$namespace"; clean_up_chroot' EXIT
+  trap 'end_daemon; ip netns delete "$namespace"; clean_up_chroot' EXIT
   ip -n "$namespace" link add uplink0 type veth peer name isp0
   ip -n "$namespace" link set isp0 up
 }
@@ -72,8 +75,10 @@ start_daemon() {
   cat "$log" >&2
   fail "the daemon is not ready"
 }
+end_daemon() {  # however it went
+  [ -z "$daemon" ] || { kill "$daemon"; wait "$daemon"; } 2>/dev/null || true
+}
 stop_daemon() {
-  [ -n "$daemon" ] || return 0
   kill "$daemon"
   wait "$daemon" || fail "the daemon ended with $?"
   daemon=
@@ -88,7 +93,7 @@ check_installed() {
     [ -e "$chroot$file" ] || fail "$file is missing"
   done
   [ "$(in_chroot stat -c '%U %G %a' /run/vmnat)" = "vmnat kvm 1771" ] || fail "/run/vmnat is not the daemon's"
-  in_chroot vmnat-bench --version >/dev/null
+  in_chroot vmnat-bench --help >/dev/null
 }
 
 check_asks_for_uplink() {
@@ -109,8 +114,9 @@ check_runs() {
   in_chroot vmnatctl reload >/dev/null || fail "root may not reload"
 }
 
-cp "$packages"/vmnat_*_amd64.deb "$packages"/vmnat-bench_*_amd64.deb "$chroot/root/"
-install_packages /root/vmnat_*_amd64.deb /root/vmnat-bench_*_amd64.deb
+cp "$packages"/vmnat_*_amd64.deb "$chroot/root/vmnat.deb"
+cp "$packages"/vmnat-bench_*_amd64.deb "$chroot/root/vmnat-bench.deb"
+install_packages /root/vmnat.deb /root/vmnat-bench.deb
 version=$(installed_version)
 says "installed $version"
 check_installed
@@ -122,7 +128,7 @@ check_runs
 says "runs as user vmnat: $(service ExecStart)"
 in_chroot vmnatctl reserve add 192.168.122.77 --mac 52:54:00:aa:00:77 >/dev/null
 
-make_upgrade "$packages"/vmnat_*_amd64.deb
+make_upgrade "$chroot/root/vmnat.deb"
 install_packages /root/upgrade.deb
 [ "$(installed_version)" = "$version+upgrade" ] || fail "$(installed_version) is installed"
 grep -q uplink0 "$chroot$configuration" || fail "the upgrade has changed the edited configuration"
@@ -130,7 +136,7 @@ kill -0 "$daemon" || fail "the upgrade has ended a daemon that is not systemd's"
 stop_daemon
 start_daemon
 check_runs
-[ -s "$chroot/var/lib/vmnat/reservations.yaml" ] || ls -la "$chroot/var/lib/vmnat"
+in_chroot vmnatctl reserve del 192.168.122.77 >/dev/null || fail "the reservation is gone with the upgrade"
 stop_daemon
 says "upgraded to $version+upgrade"
 
