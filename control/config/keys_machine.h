@@ -81,6 +81,11 @@ inline constexpr auto kKeys<Conntrack> = std::tuple{
 template <>
 inline constexpr auto kKeys<Control> = std::tuple{
     key("socket", &Control::socket, kSocketPath, "The admin socket, for vmnatctl."),
+    key("group", &Control::group, Scalar<std::string>{text_or_none, R"({"type": "string"})", true},
+        "A group whose members may use the commands that only look; without it, root alone may.",
+        {.example = "vmnat"}),
+    key("admins", &Control::admins, list(kAnyText), "Users that may change, too, as root may.",
+        {.example = "[alice]"}),
     key("metrics", &Control::metrics, unless("off", kEndpoint),
         "Address and port of the Prometheus metrics, or off.",
         {.example = "127.0.0.1:9469", .is_planned = true}),

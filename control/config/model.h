@@ -232,6 +232,8 @@ struct Conntrack {
 };
 struct Control {
   std::string socket = "/run/vmnat/vmnat.sock";
+  std::string group;                // empty: none
+  std::vector<std::string> admins;  // besides root
   std::optional<net::Endpoint> metrics;
   std::string state_dir = "/var/lib/vmnat";
   bool operator==(const Control&) const = default;

@@ -131,6 +131,10 @@ Parsed<std::string> any_text(std::string_view text) {
   return std::string{text};
 }
 
+Parsed<std::string> text_or_none(std::string_view text) {
+  return text.empty() ? Parsed<std::string>{""} : any_text(text);
+}
+
 Parsed<std::string> boot_file(std::string_view text) {
   constexpr std::size_t kLongestName = 255;  // RFC 2132 section 9.5: option 67
   if (text.size() > kLongestName)

@@ -45,7 +45,8 @@ Parsed<PortRange> port_range(std::string_view text);          // "p" or "p-q"
 Parsed<PortRange> unprivileged_ports(std::string_view text);  // from 1024 on
 Parsed<net::Endpoint> endpoint(std::string_view text);        // "a.b.c.d:port"
 
-Parsed<std::string> any_text(std::string_view text);     // not empty
+Parsed<std::string> any_text(std::string_view text);  // not empty
+Parsed<std::string> text_or_none(std::string_view text);
 Parsed<std::string> boot_file(std::string_view text);    // a path or URL that an option can hold
 Parsed<std::string> identifier(std::string_view text);   // letters, digits, "-", "_", "."; at most 63
 Parsed<std::string> domain_name(std::string_view text);  // RFC 1123 section 2.1; at most 253

@@ -123,6 +123,8 @@ constexpr Row kMachineRows[] = {
      "2:23: sessions: '99999999999999999999' is not a whole number"},
     {"control: relative socket", UplinkAndNetworks, "control: {socket: vmnat.sock}",
      "2:19: socket: 'vmnat.sock' is not an absolute path"},
+    {"control: an admin without a name", UplinkAndNetworks, "control: {admins: [\"\"]}",
+     "2:20: admins: must not be empty"},
     {"control: metrics without a port", UplinkAndNetworks, "control: {metrics: 127.0.0.1}",
      "2:20: metrics: '127.0.0.1' is not an address with a port (write 192.168.122.10:80)"},
     {"control: metrics, later", UplinkAndNetworks, "control: {metrics: 127.0.0.1:9469}",

@@ -41,6 +41,8 @@ TEST(Config, HasDefaultsForAllThatIsLeftOut) {
   EXPECT_EQ(config.networks.at(0).nat.timeouts.tcp_established, 2h + 4min);
   EXPECT_EQ(config.conntrack.sessions, 1048576u);
   EXPECT_EQ(config.control.socket, "/run/vmnat/vmnat.sock");
+  EXPECT_EQ(config.control.group, "");
+  EXPECT_TRUE(config.control.admins.empty());
   EXPECT_FALSE(config.control.metrics.has_value());
 }
 
@@ -51,7 +53,10 @@ TEST(Config, ReadsEveryKindOfValue) {
       "uplink: {device: \"net_vhost0,iface=/run/up\", address: 198.51.100.7/31, gateway: 198.51.100.6,\n"
       "         mac: 52:54:00:AA:bb:01, mtu: 9000, queues: 1}\n" +
       kNetworks +
-      "conntrack: {sessions: 4194304}\ncontrol: {socket: /tmp/s, metrics: off, state_dir: /tmp/d}\n");
+      "conntrack: {sessions: 4194304}\n"
+      "control: {socket: /tmp/s, group: ops, admins: [alice, \"1000\"], metrics: off, state_dir: /tmp/d}\n");
+  EXPECT_EQ(config.control.group, "ops");
+  EXPECT_EQ(config.control.admins, (std::vector<std::string>{"alice", "1000"}));
   EXPECT_EQ(config.dataplane.workers, (std::vector<unsigned>{3, 1}));
   EXPECT_EQ(config.dataplane.control_cpu, 0u);
   EXPECT_EQ(config.dataplane.memory.bytes, 2ull << 30);
