@@ -19,6 +19,7 @@
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include <utility>
 
 #include "control/devices/worker_barrier.h"
 #include "net/address.h"
@@ -205,8 +206,17 @@ VhostSocket::~VhostSocket() {
 bool VhostSocket::has_socket_come(SteadyTime now) {
   if (is_known_to_listen_ || !serves(kNobody)) return false;
   const bool has_come = file_.has_come(now);
+  if (settings_.mode == config::VhostMode::Client && file_.has_changed()) tell_fault(now);
   is_known_to_listen_ = settings_.mode == config::VhostMode::Server && file_.is_there() && !has_come;
   return has_come;
+}
+
+// Of what has come to stand where the VMM's socket should be: a line a second at most.
+void VhostSocket::tell_fault(SteadyTime now) {
+  const std::string fault = file_.fault();
+  if (fault.empty() || now < next_fault_line_) return;
+  next_fault_line_ = now + std::chrono::seconds(1);
+  spdlog::warn("{}: cannot connect to {}: {}", settings_.name, settings_.path, fault);
 }
 
 // librte_vhost does not tell which descriptor the connection is.

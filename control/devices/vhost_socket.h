@@ -78,10 +78,12 @@ class VhostSocket {
   void watch_memory();
   [[nodiscard]] dataplane::SplitVirtqueue queue_of(std::uint16_t ring, std::uint64_t features);
   bool may_log();
+  void tell_fault(SteadyTime now);
 
   Settings settings_;
   SocketFile file_;
   bool is_known_to_listen_ = false;  // in server mode, where the file stays
+  SteadyTime next_fault_line_{};     // about the file, in the log
   bool is_registered_ = false;
   dataplane::VhostPort port_;
   Counter refused_connections_, refused_messages_;

@@ -20,9 +20,12 @@ const config::Network* network_named(const config::Config& config, const std::st
   return found == config.networks.end() ? nullptr : &*found;
 }
 
+// Does the network still have the port, by the same device?
 bool keeps_port(const config::Network& network, const DeviceRequest& running, const config::VmPort& port) {
   const auto wanted = std::ranges::find(network.ports, port.name, &config::VmPort::name);
-  return wanted != network.ports.end() && is_same_device(running, device_request_of(*wanted, network.mtu));
+  // Of the section vhost_user nothing changes without a restart.
+  return wanted != network.ports.end() &&
+         is_same_device(running, device_request_of(*wanted, network.mtu, running.sockets));
 }
 
 void retire_who_leaves(const GatewayPlan& running, const config::Config& wanted, Numbers& numbers) {
