@@ -129,13 +129,20 @@ void check_socket_directory(const Config& config, Findings& findings) {
                          "directory: " + directory + " is not for sockets alone: name one within it");
 }
 
-void check_socket(const std::string& socket, const std::string& path, const Config& config,
-                  Findings& findings) {
-  if (socket == config.control.socket)
-    findings.complain_at(path, "vhost_user: " + socket + " is the control socket");
-  // One of an absolute path has been read with this limit.
-  if (const auto valid = socket_path(socket); !valid)
-    findings.complain_at(path, "vhost_user: " + socket + ": " + valid.error());
+// What only a socket has, or only a socket of its own.
+void check_socket(const VmPort& port, const std::string& path, const Config& config, Findings& findings) {
+  if (port.device.is_given()) {
+    for (const char* key : {"mode: is", "access: is", "features: are"}) {
+      const std::string text{key};
+      findings.complain_at(path + "." + text.substr(0, text.find(':')), text + " for vhost_user ports");
+    }
+    return;
+  }
+  if (port.vhost_user == config.control.socket)
+    findings.complain_at(path + ".vhost_user", "vhost_user: " + port.vhost_user + " is the control socket");
+  // A relative path was read without its directory.
+  if (const auto valid = socket_path(port.vhost_user); !valid)
+    findings.complain_at(path + ".vhost_user", "vhost_user: " + port.vhost_user + ": " + valid.error());
 }
 
 void check_devices_and_sockets(const Config& config, Findings& findings) {
@@ -146,13 +153,9 @@ void check_devices_and_sockets(const Config& config, Findings& findings) {
     for (std::size_t p = 0; p < network.ports.size(); ++p) {
       const VmPort& port = network.ports[p];
       const std::string path = indexed(network_path(n) + ".ports", p);
-      if (port.device.is_given()) findings.complain_at(path + ".mode", "mode: is for vhost_user ports");
+      check_socket(port, path, config, findings);
       devices.add(port.device.name, path + ".device", port.device.name);
       sockets.add(port.vhost_user, path + ".vhost_user", port.vhost_user);
-      if (port.device.is_given())
-        findings.complain_at(path + ".access", "access: is for vhost_user ports");
-      else
-        check_socket(port.vhost_user, path + ".vhost_user", config, findings);
     }
   }
 }

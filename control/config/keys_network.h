@@ -20,6 +20,12 @@ inline constexpr auto kKeys<SocketAccess> = std::tuple{
 };
 
 template <>
+inline constexpr auto kKeys<Features> = std::tuple{
+    key("without", &Features::without, list(OneOf<VirtioFeature>{}),
+        "What is not offered, by QEMU's names, and what needs it.", {.example = "[packed]"}),
+};
+
+template <>
 inline constexpr auto kKeys<VmPort> = std::tuple{
     key("name", &VmPort::name, kName, "Unique over all networks.", {.is_required = true}),
     key("vhost_user", &VmPort::vhost_user, if_given(kVhostSocket),
@@ -29,8 +35,12 @@ inline constexpr auto kKeys<VmPort> = std::tuple{
         {.applies = has_socket}),
     key("access", &VmPort::access, LineOr{"common"},
         "Who may use the socket, where that is not as the section vhost_user says.",
-        {.example = "{group: lab}", .applies = has_socket}),
+        {.example = "{group: lab}", .default_varies = true, .applies = has_socket}),
     key("queues", &VmPort::queues, kQueues, "Queue pairs."),
+    key("features", &VmPort::features, LineOr{"all"},
+        "Of virtio, what the VM is offered; all: what suits the port: no control queue without several "
+        "queues.",
+        {.example = "{without: [packed]}", .default_varies = true, .applies = has_socket}),
     key("mac", &VmPort::mac, unless("any", kMac),
         "The VM's MAC address: nobody else may send from it; any: the one that the VM uses.",
         {.is_live = true}),
@@ -76,7 +86,8 @@ inline constexpr auto kKeys<Network> = std::tuple{
     key("ports", &Network::ports, Lines{}, "The VMs' ports, each a vhost-user socket or a device.",
         {.example = "[{name: vm1, vhost_user: /run/vmnat/vm1.sock, mode: client, access: {owner: root, "
                     "group: lab, mode: "
-                    "\"0660\"}, queues: 1, mac: any, address: any, guard: on, relay: false}, {name: lab0, "
+                    "\"0660\"}, queues: 1, features: {without: [packed]}, mac: any, address: any, guard: on, "
+                    "relay: false}, {name: lab0, "
                     "device: veth0}, "
                     "{name: lab1, device: {interface: veth1, driver: xdp}}]",
          .is_live = true}),

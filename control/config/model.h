@@ -107,6 +107,40 @@ struct VhostUser {
   bool operator==(const VhostUser&) const = default;
 };
 
+// Of a virtio network device, by its bit (virtio 1.1, 5.1.3 and 6).
+enum class VirtioFeature : std::uint8_t {
+  Csum = 0,
+  GuestCsum = 1,
+  Mtu = 3,
+  Gso = 6,
+  GuestTso4 = 7,
+  GuestTso6 = 8,
+  GuestEcn = 9,
+  HostTso4 = 11,
+  HostTso6 = 12,
+  HostEcn = 13,
+  MrgRxbuf = 15,
+  CtrlVq = 17,
+  CtrlRx = 18,
+  CtrlVlan = 19,
+  CtrlRxExtra = 20,
+  GuestAnnounce = 21,
+  Mq = 22,
+  CtrlMacAddr = 23,
+  IndirectDesc = 28,
+  EventIdx = 29,
+  Version1 = 32,
+  IommuPlatform = 33,
+  Packed = 34,
+  InOrder = 35,
+};
+
+// What a port does not offer to its VM, besides what it never does.
+struct Features {
+  std::vector<VirtioFeature> without;
+  bool operator==(const Features&) const = default;
+};
+
 // What a port says of its own socket; empty, or nothing: as the section vhost_user says.
 struct SocketAccess {
   std::string owner, group;
@@ -125,6 +159,7 @@ struct VmPort {
   VhostMode mode = VhostMode::Client;
   std::optional<SocketAccess> access;  // nothing: as the section vhost_user says
   unsigned queues = 1;
+  std::optional<Features> features;      // nothing: all that suits the port
   std::optional<net::MacAddr> mac;       // the VM's; nothing: any
   std::optional<net::Ipv4Addr> address;  // likewise
   PortGuard guard = PortGuard::On;       // of a device, which may lead to more than a VM: Off

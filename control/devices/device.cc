@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "control/devices/socket_access.h"
+#include "control/devices/vhost_features.h"
 #include "control/system/unix_socket.h"
 #include "dataplane/device/offload.h"
 
@@ -160,8 +161,11 @@ Result<Device> Device::open_vhost(const DeviceRequest& request) {
   if (plan->mode == config::VhostMode::Server)
     if (auto cleared = remove_stale_socket(plan->path); !cleared) return tl::unexpected(cleared.error());
   const unsigned queues = std::min(request.queues, most);
-  auto socket =
-      VhostSocket::open({.name = request.name, .path = plan->path, .mode = plan->mode, .queues = queues});
+  auto socket = VhostSocket::open({.name = request.name,
+                                   .path = plan->path,
+                                   .mode = plan->mode,
+                                   .queues = queues,
+                                   .withheld = withheld_features(request.without, queues)});
   if (!socket) return tl::unexpected(socket.error());
   if (!request.vhost_user.empty()) open_to_vmms(request);
   Device device(kNone, "vhost-user");

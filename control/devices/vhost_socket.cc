@@ -21,6 +21,7 @@
 #include <unistd.h>
 #include <utility>
 
+#include "control/devices/vhost_features.h"
 #include "control/devices/worker_barrier.h"
 #include "net/address.h"
 
@@ -188,7 +189,7 @@ Result<std::unique_ptr<VhostSocket>> VhostSocket::open(Settings settings) {
                                                   geteuid() == 0 ? "" : " (vmnatd does not run as root)")});
   };
   if (rte_vhost_driver_register(path.c_str(), flags) != 0) return failure("create");
-  rte_vhost_driver_disable_features(path.c_str(), virtio::kGuestUfo | virtio::kHostUfo);
+  rte_vhost_driver_disable_features(path.c_str(), socket->settings_.withheld);
   socket->is_registered_ = true;
   sockets().add(path, *socket);
   if (rte_vhost_driver_callback_register(path.c_str(), &kCallbacks) != 0) return failure("register");
@@ -289,6 +290,8 @@ rte_vhost_msg_result VhostSocket::before(VhostMessage& message) {
     return refuse(message, "more messages than anybody needs, or answers that are not read");
   }
   if (const auto why = conversation_->refusal(message); !why.empty()) return refuse(message, why);
+  if (message.request == VhostRequest::SetFeatures)
+    message.set_payload(message.payload_as<std::uint64_t>() & ~(kServedByVmm & settings_.withheld));
   if (message.request == VhostRequest::GetQueueNum || message.request == VhostRequest::SendRarp ||
       message.request == VhostRequest::ResetOwner)
     return answer(message);

@@ -32,6 +32,7 @@ DeviceRequest device_request_of(const config::VmPort& port, std::uint16_t mtu,
           .vhost_user = port.vhost_user,
           .mode = port.mode,
           .sockets = sockets,
+          .without = port.features.value_or(config::Features{}).without,
           .access = access_of(port, sockets),
           .device = port.device.name,
           .driver = port.device.driver,
@@ -44,8 +45,8 @@ DeviceRequest device_request_of(const config::VmPort& port, std::uint16_t mtu,
 bool is_same_device(const DeviceRequest& one, const DeviceRequest& other) {
   const bool is_dpdk = !one.is_vhost() && !one.is_kernel_interface();
   return one.name == other.name && one.vhost_user == other.vhost_user && one.device == other.device &&
-         one.driver == other.driver && one.mode == other.mode && one.access == other.access &&
-         one.queues == other.queues && (!is_dpdk || one.mtu == other.mtu);
+         one.driver == other.driver && one.mode == other.mode && one.without == other.without &&
+         one.access == other.access && one.queues == other.queues && (!is_dpdk || one.mtu == other.mtu);
 }
 
 bool is_same_place(const DeviceRequest& one, const DeviceRequest& other) {

@@ -17,9 +17,10 @@ struct DeviceRequest {
   unsigned number = 0;     // makes DPDK's device name unique
   std::string vhost_user;  // socket path, or empty
   config::VhostMode mode = config::VhostMode::Client;
-  config::VhostUser sockets;    // the directory of all sockets
-  config::SocketAccess access;  // of this one: all of it is given, or nothing for devargs
-  std::string device;           // PCI address, interface or devargs, or empty
+  config::VhostUser sockets;                   // the directory of all sockets
+  std::vector<config::VirtioFeature> without;  // features that its VM is not offered
+  config::SocketAccess access;                 // of this one: all of it is given, or nothing for devargs
+  std::string device;                          // PCI address, interface or devargs, or empty
   config::KernelDriver driver = config::KernelDriver::Auto;
   std::uint16_t mtu = 1500;
   unsigned queues = 1;                // pairs

@@ -180,6 +180,14 @@ TEST(Config, WritesAModeSoThatYamlReadsItBack) {
   EXPECT_EQ(config_of(text), config);
 }
 
+TEST(Config, ReadsWhatAPortDoesNotOffer) {
+  const Network network = network_of(
+      "ports: [{name: a, vhost_user: a, features: {without: [packed, mq]}}, {name: b, vhost_user: b}]");
+  using enum VirtioFeature;
+  EXPECT_EQ(network.ports.at(0).features, (Features{.without = {Packed, Mq}}));
+  EXPECT_EQ(network.ports.at(1).features, std::nullopt);
+}
+
 TEST(Config, ReadsWhichPortsMayRelay) {
   const Network network = network_of(
       "ports: [{name: a, device: veth0, guard: on}, {name: b, device: veth1, relay: false}, "
