@@ -52,6 +52,10 @@ inline constexpr auto kKeys<VmPort> = std::tuple{
         "on: the VM may send from its own addresses alone, and is neither router nor DHCP server to its "
         "neighbours; off, the default for a device: only the gateway's MAC and address are out of reach.",
         {.is_live = true, .default_varies = true}),
+    key("migrates_from", &VmPort::migrates_from, if_given(kName),
+        "Live migration: a vhost_user port of the network whose VM may come here, by another VMM. While that "
+        "port is down and this one is up, all that is the VM's is here: its leases, addresses, sessions.",
+        {.is_live = true}),
     key("relay", &VmPort::relay, kBoolean,
         "true, the default where the guard is off: DHCP relays, and bridges under a MAC of their own, are "
         "heeded behind the port; false: they are not.",
@@ -84,12 +88,11 @@ inline constexpr auto kKeys<Network> = std::tuple{
         "true: VMs of this network cannot talk to each other; they reach the gateway and what is behind it.",
         {.is_live = true}),
     key("ports", &Network::ports, Lines{}, "The VMs' ports, each a vhost-user socket or a device.",
-        {.example = "[{name: vm1, vhost_user: /run/vmnat/vm1.sock, mode: client, access: {owner: root, "
-                    "group: lab, mode: "
-                    "\"0660\"}, queues: 1, features: {without: [packed]}, mac: any, address: any, guard: on, "
-                    "relay: false}, {name: lab0, "
-                    "device: veth0}, "
-                    "{name: lab1, device: {interface: veth1, driver: xdp}}]",
+        {.example =
+             "[{name: vm1, vhost_user: /run/vmnat/vm1.sock, mode: client, access: {owner: root, "
+             "group: lab, mode: \"0660\"}, queues: 1, features: {without: [packed]}, mac: any, address: any, "
+             "guard: on, relay: false}, {name: vm1b, vhost_user: /run/vmnat/vm1b.sock, migrates_from: vm1}, "
+             "{name: lab0, device: veth0}, {name: lab1, device: {interface: veth1, driver: xdp}}]",
          .is_live = true}),
     key("dhcp", &Network::dhcp, MapIfGiven{}, "Without this section there is no DHCP on the network.",
         {.is_live = true}),

@@ -163,6 +163,7 @@ struct VmPort {
   std::optional<net::MacAddr> mac;       // the VM's; nothing: any
   std::optional<net::Ipv4Addr> address;  // likewise
   PortGuard guard = PortGuard::On;       // of a device, which may lead to more than a VM: Off
+  std::string migrates_from;             // a port of the network whose VM may come here; empty: none
   bool relay = false;  // DHCP for others than the sender is heeded; by default where the guard is off
   bool operator==(const VmPort&) const = default;
 };

@@ -64,6 +64,7 @@ CommandContext Daemon::context_for_commands(const EalPlan& eal, Gateway& gateway
           .workers = gateway.workers(),
           .flush_turns = gateway.flush_turns(),
           .session_keeper = gateway.session_keeper(),
+          .places = slow_path_.places(),
           .dhcp = slow_path_.dhcp(),
           .uplink = slow_path_.uplink(),
           .inside = slow_path_.inside(),
@@ -74,6 +75,11 @@ CommandContext Daemon::context_for_commands(const EalPlan& eal, Gateway& gateway
           .reload = [this] { return reload(); },
           .edit = [this](const EditRequest& request) { return edit(request); },
           .is_change_under_way = [this] { return slow_path_.is_change_under_way(); },
+          .has_room = [this](const config::Config& wanted) -> Result<void> {
+            const auto next = plan_change(wanted);
+            if (!next) return tl::unexpected(next.error());
+            return {};
+          },
           .started = std::chrono::steady_clock::now()};
 }
 
@@ -151,10 +157,8 @@ Result<std::vector<std::string>> Daemon::change_to(const config::Config& wanted)
   Changes changes = compare(config_, wanted);
   if (!changes.restart.empty()) return tl::unexpected(Error{"", restart_sentence(changes.restart)});
   if (changes.live.empty()) return std::move(changes.live);
-  auto next = gateway_.plan(wanted);
+  auto next = plan_change(wanted);
   if (!next) return tl::unexpected(next.error());
-  if (const auto possible = slow_path_.plan_change(next->config); !possible)
-    return tl::unexpected(possible.error());
   const auto change = gateway_.reconfigure(*std::move(next));
   if (!change) {
     slow_path_.publish_anew();
@@ -164,6 +168,14 @@ Result<std::vector<std::string>> Daemon::change_to(const config::Config& wanted)
   slow_path_.follow_configuration(*change, std::chrono::steady_clock::now(),
                                   std::chrono::system_clock::now());
   return std::move(changes.live);
+}
+
+Result<GatewayPlan> Daemon::plan_change(const config::Config& wanted) {
+  auto next = gateway_.plan(wanted);
+  if (!next) return next;
+  if (const auto possible = slow_path_.plan_change(next->config); !possible)
+    return tl::unexpected(possible.error());
+  return next;
 }
 
 void Daemon::tick() {

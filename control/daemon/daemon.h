@@ -39,6 +39,8 @@ class Daemon {
   Result<std::vector<std::string>> edit(const EditRequest& request);
   Result<std::vector<std::string>> carry_out(Result<Proposal> proposal);
   void reload_if_wanted();
+  // What the gateway would be made of; an Error: it has no room for it. Whether devices can be opened is not asked.
+  Result<GatewayPlan> plan_change(const config::Config& wanted);
   // The one way to another configuration: the workers are told of all of it, or of nothing.
   Result<std::vector<std::string>> change_to(const config::Config& wanted);
   void tick();

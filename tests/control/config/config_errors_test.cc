@@ -271,6 +271,21 @@ constexpr Row kPortRows[] = {
     {"device: a list", Port, "name: p, device: [eth1]", "2:75: device: must be a single value, not a list"},
     {"device: the uplink's, in a map", Port, "name: p, device: {interface: eth0, driver: xdp}",
      "2:75: device: eth0 is already used at line 1"},
+    {"migrates_from: nobody, itself, a chain, a device, its own address, other queues", Network,
+     "ports: [{name: p, vhost_user: /a, migrates_from: x},\n"
+     "{name: q, vhost_user: /b, migrates_from: q},\n"
+     "{name: r, vhost_user: /c, migrates_from: p},\n"
+     "{name: s, device: tap0, migrates_from: t},\n"
+     "{name: t, vhost_user: /d},\n"
+     "{name: u, vhost_user: /e, migrates_from: t, address: 192.168.122.9},\n"
+     "{name: v, vhost_user: /f, migrates_from: t, queues: 2},\n"
+     "{name: w, vhost_user: /g, migrates_from: t}]",
+     "2:98: migrates_from: 'x' is no port of network 'a'\n"
+     "3:42: migrates_from: 'q' is this port itself\n"
+     "4:42: migrates_from: 'p' has a VM of another port itself: name that one\n"
+     "5:40: migrates_from: 't' and this port need vhost_user, both\n"
+     "7:42: migrates_from: 't' has a VM whose mac and address are those of that port: leave them out here\n"
+     "8:42: migrates_from: 't' has 1 queue: say as many here"},
     {"port: neither socket nor device", Port, "name: p",
      "2:57: a port needs vhost_user (a socket) or device"},
     {"port: both socket and device", Port, "name: p, vhost_user: /a, device: veth0",

@@ -118,7 +118,7 @@ TEST(Config, ReadsPorts) {
   EXPECT_EQ(network.ports.at(0).guard, PortGuard::On) << "a VM";
   EXPECT_EQ(network.ports.at(1).guard, PortGuard::Off) << "a device may lead to a whole segment";
   EXPECT_EQ(network.ports.at(1),
-            (VmPort{.name = "lab0", .device = "veth0", .guard = PortGuard::Off, .relay = true}));
+            (VmPort{.name = "lab0", .device = {.name = "veth0"}, .guard = PortGuard::Off, .relay = true}));
 }
 
 TEST(Config, AKernelInterfaceMayNameItsDriver) {

@@ -60,6 +60,11 @@ class Guest:
         raise NotImplementedError
 
     def wait_until_booted(self, seconds=90):
+        self.open_shell(seconds)
+        self.read_until(b"@@ready\n", deadline_in(seconds), "the boot")
+
+    def open_shell(self, seconds=90):
+        """That of a VM that has booted elsewhere, too."""
         def connected():
             self.check_alive()
             attempt = socket.socket(socket.AF_UNIX)
@@ -69,7 +74,6 @@ class Guest:
             return attempt.close()
 
         self.shell = wait_until(connected, f"{self.name}: QEMU offers its serial line", seconds)
-        self.read_until(b"@@ready\n", deadline_in(seconds), "the boot")
 
     def run(self, command, seconds=60) -> Result:
         """Runs a shell script in the VM and returns its exit code and output."""
@@ -123,15 +127,15 @@ class Guest:
 
 class Vm(Guest):
     """mode is that of vmnatd's port: for "client" QEMU listens on the socket, for "server" it connects.
-    With several queues the VM has as many CPUs. features are properties of QEMU's virtio-net-pci."""
+    With several queues the VM has as many CPUs. features are properties of QEMU's virtio-net-pci, options are of QEMU."""
 
-    def __init__(self, directory, name, vhost_socket, mac, mode="client", queues=1, features=()):
+    def __init__(self, directory, name, vhost_socket, mac, mode="client", queues=1, features=(), options=()):
         super().__init__(directory, name)
         self.directory = directory
         self.shell_path.unlink(missing_ok=True)
         if mode == "client":
             vhost_socket.unlink(missing_ok=True)
-        self.process = Process(self.qemu_arguments(vhost_socket, mac, mode, queues, features),
+        self.process = Process([*self.qemu_arguments(vhost_socket, mac, mode, queues, features), *options],
                                log=directory / f"{name}.qemu.log")
 
     def qemu_arguments(self, vhost_socket, mac, mode, queues, features):
