@@ -10,6 +10,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "control/system/unix_socket.h"
+
 namespace vmnat::admin {
 namespace {
 
@@ -32,6 +34,11 @@ class Connection {
         [&](auto done) { socket_.async_connect(endpoint, [done](error_code error) { done(error, 0); }); });
   } catch (const boost::system::system_error& error) {
     return error.code();  // a path that is too long for a socket
+  }
+
+  // Why the answers are not to be believed; empty: they are.
+  std::string distrust(const std::string& path) {
+    return control::distrust_of_listener(socket_.native_handle(), path);
   }
 
   void send(const std::string& text) {
@@ -119,6 +126,8 @@ tl::expected<Answer::Kind, CallError> call(const std::string& socket_path, const
   Connection vmnatd(patience);
   if (const error_code error = vmnatd.connect(socket_path))
     return failure(Kind::CannotConnect, why_not_connected(socket_path, error));
+  if (const std::string why = vmnatd.distrust(socket_path); !why.empty())
+    return failure(Kind::CannotConnect, "not asking on " + socket_path + ": " + why);
   // Whoever is refused at the door may find it closed, with the reason on the step: what there is to read says more.
   vmnatd.send(Json{{"command", command}, {"arguments", arguments}}.dump() + "\n");
   auto kind = read_header(vmnatd);

@@ -331,6 +331,7 @@ Result<std::unique_ptr<Server>> Server::listen(asio::io_context& context, const 
   if (path.size() > kLongestPath)
     return tl::unexpected(Error{path, "the path of a socket has at most 107 characters"});
   if (auto made = make_parent_directory(path); !made) return tl::unexpected(made.error());
+  control::remove_foreign_socket(path);
   if (auto removed = control::remove_stale_socket(path); !removed) return tl::unexpected(removed.error());
   auto acceptor = open_socket(context, path, rules);
   if (!acceptor) return tl::unexpected(acceptor.error());

@@ -292,8 +292,33 @@ constexpr Row kPortRows[] = {
      "2:57: a port needs vhost_user (a socket) or device"},
     {"port: both socket and device", Port, "name: p, vhost_user: /a, device: veth0",
      "2:57: a port has vhost_user or device, not both"},
-    {"port: relative socket", Port, "name: p, vhost_user: run/a",
-     "2:79: vhost_user: 'run/a' is not an absolute path"},
+    {"port: a socket beside the directory", Port, "name: p, vhost_user: lab/../../a",
+     "2:79: vhost_user: 'lab/../../a' is not a socket's path: absolute, or within vhost_user.directory"},
+    {"port: one socket, written in two ways", Network,
+     "ports: [{name: p, vhost_user: a}, {name: q, vhost_user: /run/vmnat/a}]",
+     "2:105: vhost_user: socket /run/vmnat/a is already used at line 2"},
+    {"port: access to a device", Port, "name: p, device: veth0, access: {group: kvm}",
+     "2:90: access: is for vhost_user ports"},
+    {"port: features of a device", Port, "name: p, device: veth0, features: {without: [mq]}",
+     "2:92: features: are for vhost_user ports"},
+    {"port: a feature that virtio does not have", Port,
+     "name: p, vhost_user: a, features: {without: [turbo]}",
+     "2:112: without: 'turbo' is not one of: csum, guest_csum, mtu, gso, guest_tso4, guest_tso6, guest_ecn, "
+     "host_tso4, "
+     "host_tso6, host_ecn, mrg_rxbuf, ctrl_vq, ctrl_rx, ctrl_vlan, ctrl_rx_extra, guest_announce, mq, "
+     "ctrl_mac_addr, "
+     "indirect_desc, event_idx, version_1, iommu_platform, packed, in_order"},
+    {"port: access by no mode", Port, "name: p, vhost_user: a, access: {mode: rw}",
+     "2:97: mode: 'rw' is not a mode of three octal digits, such as \"0770\""},
+    {"vhost_user: a mode with more than rights", UplinkAndNetworks, "vhost_user: {mode: \"1770\"}",
+     "2:20: mode: '1770' is not a mode of three octal digits, such as \"0770\""},
+    {"vhost_user: a directory that others use", UplinkAndNetworks,
+     "vhost_user: {directory: /var/../var/tmp/}",
+     "2:25: directory: /var/tmp is not for sockets alone: name one within it"},
+    {"vhost_user: a directory at the top", UplinkAndNetworks, "vhost_user: {directory: /run}",
+     "2:25: directory: /run is not for sockets alone: name one within it"},
+    {"vhost_user: the root", UplinkAndNetworks, "vhost_user: {directory: /}",
+     "2:25: directory: / is not for sockets alone: name one within it"},
     {"port: socket path too long", Port,
      "name: p, vhost_user: "
      "/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
