@@ -138,7 +138,7 @@ class Conntrack {
   void follow(const ExternalAddresses& addresses, std::span<const NatPolicy> policies);
 
   // Sessions of an earlier process go on. Between the two calls for all workers of `ports`, before any of them
-  // runs, burst by burst of up to kMaxBurst; each session is tried as it is, and what became of it is counted.
+  // runs, burst by burst; each session is tried as it is, and what became of it is counted.
   void begin_restore() { pool_.let_go(); }
   void restore(std::span<const Former> burst, Time now, Revivals& counts);
   void end_restore() { pool_.hold_one_each(); }
@@ -198,6 +198,9 @@ class Conntrack {
   // `cursor` is 0 again. For flush: control sends the predicate, the worker calls this at each poll.
   template <typename Predicate>
   unsigned erase_if(std::uint32_t& cursor, unsigned budget, Time now, Predicate matches);
+  // Likewise, of any session: `visit(Session&)`.
+  template <typename Visitor>
+  void visit_some(std::uint32_t& cursor, unsigned budget, Visitor visit);
 
   // Any thread.
   [[nodiscard]] Statistics statistics() const;
@@ -300,6 +303,7 @@ class Conntrack {
 
   [[nodiscard]] Revival reviving(const Former& former, Time now) const;
   Revival revive(const Former& former, Time now);
+  void restore_few(std::span<const Former> few, Time now, Revivals& counts);
   void prefetch_revive(const Session& former) const;
   [[nodiscard]] bool may_keep(Mappings::Slot slot) const;
   [[nodiscard]] bool has_mapping_at_odds(const Session& former, Mappings::Slot slot) const;
@@ -357,15 +361,20 @@ class Conntrack {
 template <typename Predicate>
 unsigned Conntrack::erase_if(std::uint32_t& cursor, unsigned budget, Time now, Predicate matches) {
   unsigned erased = 0;
-  const std::uint32_t end = high_water_.load(std::memory_order_relaxed);
-  for (; budget > 0 && cursor < end; ++cursor, --budget) {
-    Session& session = sessions_[cursor];
-    if (!session.in_use() || !matches(std::as_const(session))) continue;
+  visit_some(cursor, budget, [&](Session& session) {
+    if (!matches(std::as_const(session))) return;
     erase(session, now);
     ++erased;
-  }
-  if (cursor >= end) cursor = 0;
+  });
   return erased;
+}
+
+template <typename Visitor>
+void Conntrack::visit_some(std::uint32_t& cursor, unsigned budget, Visitor visit) {
+  const std::uint32_t end = high_water_.load(std::memory_order_relaxed);
+  for (; budget > 0 && cursor < end; ++cursor, --budget)
+    if (Session& session = sessions_[cursor]; session.in_use()) visit(session);
+  if (cursor >= end) cursor = 0;
 }
 
 }  // namespace vmnat::conntrack

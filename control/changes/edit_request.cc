@@ -69,7 +69,8 @@ Wishes port_add(const Situation& at) {
     return is_there_already(at, {Thing::Port, other, name});
   if (!has_network(at.document, network)) return is_not_there(at, Thing::Network, network);
   Node port{.kind = Node::Kind::Map, .at = {0, 0}};
-  for (const char* key : {"name", "vhost_user", "device", "mode", "queues", "mac", "address"})
+  for (const char* key :
+       {"name", "vhost_user", "device", "mode", "queues", "mac", "address", "migrates_from"})
     if (at.request.arguments.contains(key)) set_key(port, key, config::scalar_node(at.get(key)));
   return std::vector<Wish>{{{Thing::Port, network, name}, std::move(port)}};
 }
@@ -231,7 +232,10 @@ struct EditCommand {
   std::initializer_list<std::string_view> required, optional;
 };
 const EditCommand kEditCommands[] = {
-    {"port-add", port_add, {"name", "network"}, {"vhost_user", "device", "mode", "queues", "mac", "address"}},
+    {"port-add",
+     port_add,
+     {"name", "network"},
+     {"vhost_user", "device", "mode", "queues", "mac", "address", "migrates_from"}},
     {"port-del", port_del, {"name"}, {}},
     {"network-add", network_add, {"text", "file"}, {}},
     {"network-del", network_del, {"name"}, {}},

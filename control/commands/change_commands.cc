@@ -57,14 +57,18 @@ Result<bool> flag(const Json& arguments, const char* name) {
 }
 
 // What a reload would do.
-Result<Answer> preview(const CommandContext& at) {
+Result<Json> preview(const CommandContext& at) {
   const auto proposal = at.configuration.reread();
   if (!proposal) return tl::unexpected(proposal.error());
   const Changes changes = compare(at.config, proposal->wanted);
-  return Answer::object({{"changed", changes.live},
-                         {"held", changes.held},
-                         {"restart", changes.restart},
-                         {"can_be_applied", changes.restart.empty()}});
+  Json refused;
+  if (changes.restart.empty())
+    if (const auto room = at.has_room(proposal->wanted); !room) refused = to_string(room.error());
+  return Json{{"changed", changes.live},
+              {"held", changes.held},
+              {"restart", changes.restart},
+              {"refused", refused},
+              {"can_be_applied", changes.restart.empty() && refused.is_null()}};
 }
 
 Result<EditRequest> request_of(const std::string& command, const Json& arguments) {
@@ -87,7 +91,7 @@ Result<Answer> reload(const CommandContext& at, const Json& arguments) {
     if (name != "dry_run") return tl::unexpected(Error{name, "is not an argument of this command"});
   const auto is_dry = flag(arguments, "dry_run");
   if (!is_dry) return tl::unexpected(is_dry.error());
-  if (*is_dry) return preview(at);
+  if (*is_dry) return answer_to(at, [at] { return preview(at); });
   return answer_to(at, [reload = at.reload]() -> Result<Json> {
     auto changed = reload();
     if (!changed) return tl::unexpected(changed.error());

@@ -176,7 +176,7 @@ const char* to_string(dataplane::Guard guard) {
 constexpr std::size_t kMostOwned = 64;
 
 void add_owned(const CommandContext& at, PortIndex index, Json& json) {
-  const config::VmPort& config = *at.ports[index].config;
+  const config::VmPort& config = *at.ports[at.places.vm_at(index)].config;
   Json owns = Json::array();
   const auto add = [&](net::MacAddr mac, net::Ipv4Addr address, const char* by) {
     owns.push_back({{"mac", text_or_null(mac)}, {"address", text_or_null(address)}, {"by", by}});
@@ -188,6 +188,7 @@ void add_owned(const CommandContext& at, PortIndex index, Json& json) {
   for (const dhcp::Lease* lease : leases)
     if (owns.size() < kMostOwned) add(lease->mac, lease->address, "lease");
   json["owns"] = std::move(owns);
+  if (at.places.vm_at(index) != index) json["vm_of"] = config.name;
 }
 
 // What the guard dropped, and what DHCP did not answer, by reason.
@@ -461,7 +462,7 @@ static_assert(std::ranges::equal(kHandlers, admin::kCommands, {}, &Bound::comman
 void register_commands(admin::Server& server, const CommandContext& context) {
   const auto state = std::make_shared<HandlerState>(context);
   for (const auto& [command, handler] : kHandlers)
-    server.answer(std::string{command},
+    server.answer(std::string{command}, admin::find_command(command)->access,
                   [state, handler = handler](const Json& arguments) { return handler(*state, arguments); });
 }
 

@@ -29,6 +29,7 @@ struct CommandContext {
   Workers& workers;  // `invariants` and `flush` ask them to do something
   FlushTurns& flush_turns;
   const SessionKeeper& session_keeper;
+  const VmPlaces& places;
   DhcpService& dhcp;  // `lease-release` and the like change leases
   const UplinkSide& uplink;
   const InsideHosts& inside;
@@ -40,6 +41,8 @@ struct CommandContext {
   std::function<Result<std::vector<std::string>>()> reload;
   std::function<Result<std::vector<std::string>>(const EditRequest&)> edit;
   std::function<bool()> is_change_under_way;  // until all of it holds
+  // Whether there are numbers, addresses and packet buffers for it; not asked while a change is under way.
+  std::function<Result<void>(const config::Config&)> has_room;
   SteadyTime started;
 };
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checks within one network: its address, and what its DHCP would hand out.
+#include <algorithm>
 #include <array>
 
 #include "control/config/check.h"
@@ -93,6 +94,31 @@ void check_ports(const Network& network, const std::string& path, Findings& find
     if (!port.address) continue;
     addresses.add(*port.address, at + ".address", to_string(*port.address));
     check_is_vm_address(network, *port.address, at + ".address", "address", findings);
+  }
+}
+
+// Of what a VM has, and of what serves its sessions, all is the same at both ports.
+std::string refusal_of_migration(const VmPort& port, const VmPort& origin) {
+  if (&port == &origin) return "is this port itself";
+  if (!origin.migrates_from.empty()) return "has a VM of another port itself: name that one";
+  if (port.vhost_user.empty() || origin.vhost_user.empty()) return "and this port need vhost_user, both";
+  if (port.mac || port.address)
+    return "has a VM whose mac and address are those of that port: leave them out here";
+  if (port.queues != origin.queues)
+    return "has " + std::to_string(origin.queues) + (origin.queues == 1 ? " queue" : " queues") +
+           ": say as many here";
+  return {};
+}
+
+void check_migrations(const Network& network, const std::string& path, Findings& findings) {
+  for (std::size_t i = 0; i < network.ports.size(); ++i) {
+    const VmPort& port = network.ports[i];
+    const std::string at = indexed(path, i) + ".migrates_from";
+    if (!findings.has(at)) continue;
+    const auto origin = std::ranges::find(network.ports, port.migrates_from, &VmPort::name);
+    const std::string why = origin == network.ports.end() ? "is no port of network '" + network.name + "'"
+                                                          : refusal_of_migration(port, *origin);
+    if (!why.empty()) findings.complain_at(at, "migrates_from: '" + port.migrates_from + "' " + why);
   }
 }
 
@@ -192,6 +218,7 @@ void check_network(const Config& config, std::size_t index, Findings& findings) 
   check_is_host_of(network.address, network.address.address, path + ".address", "address", findings);
   check_is_forwarded(network, path + ".address", findings);
   check_ports(network, path + ".ports", findings);
+  check_migrations(network, path + ".ports", findings);
   if (network.dhcp) check_dhcp(network, path + ".dhcp", findings);
 }
 

@@ -2,12 +2,10 @@
 #include "control/ctl/change_options.h"
 
 #include <algorithm>
-#include <fstream>
-#include <iostream>
-#include <iterator>
 
 #include "control/admin/commands.h"
 #include "control/config/values.h"
+#include "control/ctl/text_in.h"
 
 namespace vmnat::ctl {
 namespace {
@@ -36,14 +34,6 @@ std::string checked_mode(const std::string& text) {
 std::string checked_queues(const std::string& text) {
   const auto queues = config::number_within(text, 1, 64);
   return queues ? "" : queues.error();
-}
-
-// The file, or standard input for "-"; nothing when it cannot be read.
-std::optional<std::string> text_in(const std::string& path) {
-  if (path == "-") return std::string{std::istreambuf_iterator<char>(std::cin), {}};
-  std::ifstream file(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), {}};
-  return file ? std::optional{std::move(text)} : std::nullopt;
 }
 
 constexpr std::string_view kNouns[] = {"port", "network", "forward", "pool"};
@@ -96,6 +86,7 @@ void ChangeOptions::add_port(CLI::App& app) {
   option(*add, "queues", "queue pairs")->needs(socket)->check(checked_queues);
   option(*add, "mac", "the VM's MAC address: nobody else may send from it")->check(checked_mac);
   option(*add, "address", "the VM's address: DHCP gives it to the VM")->check(checked_address);
+  option(*add, "migrates-from", "the port whose VM may come here by live migration")->needs(socket);
   positional(*verb(*port, "del"), "NAME", "name", "the port's name");
 }
 

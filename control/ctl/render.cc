@@ -135,6 +135,8 @@ std::string preview_text(const Json& answer) {
   for (const Json& change : at(answer, "held")) text += plain_text(change) + " (needs a restart)\n";
   if (text.empty()) return "nothing would change\n";
   if (at(answer, "can_be_applied") == true) return text;
+  if (const Json& refused = at(answer, "refused"); refused.is_string())
+    return text + "a reload would change nothing: " + plain_text(refused) + "\n";
   std::string keys;
   for (const Json& key : at(answer, "restart")) keys += (keys.empty() ? "" : ", ") + plain_text(key);
   return text + "a reload would change nothing: these need a restart: " + keys + "\n";

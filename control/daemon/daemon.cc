@@ -24,6 +24,12 @@ constexpr std::chrono::milliseconds kTick{2}, kQuietTick{8}, kRestingTick{40};
 // Of each tick at most, for pages of the session tables: frames that were punted meanwhile wait as long.
 constexpr std::chrono::milliseconds kPopulating{2};
 
+// Of the service manager, after which it takes us for dead; 0: it does not look.
+std::chrono::microseconds watchdog() {
+  std::uint64_t microseconds = 0;
+  return std::chrono::microseconds(sd_watchdog_enabled(0, &microseconds) > 0 ? microseconds : 0);
+}
+
 }  // namespace
 
 Daemon::Daemon(Configuration& configuration, Gateway& gateway)
@@ -39,13 +45,18 @@ Daemon::Daemon(Configuration& configuration, Gateway& gateway)
       slow_path_(gateway),
       exhaustion_(gateway.config(), gateway.ports()),
       resolvers_(config_),
+      pause_between_looks_(pause_between_looks(watchdog())),
       table_pages_(workers_.tables()) {}
 
 Result<std::unique_ptr<Daemon>> Daemon::create(Configuration& configuration, const EalPlan& eal,
-                                               Gateway& gateway) {
+                                               Gateway& gateway, admin::AccessRules access) {
   std::unique_ptr<Daemon> daemon(new Daemon(configuration, gateway));
-  auto server = admin::Server::listen(daemon->io_, daemon->config_.control.socket);
+  const std::string& socket = daemon->config_.control.socket;
+  const auto group = access.group;
+  auto server = admin::Server::listen(daemon->io_, socket, std::move(access));
   if (!server) return tl::unexpected(server.error());
+  if (const auto closed = group ? admin::closed_directory(socket, *group) : std::nullopt)
+    spdlog::warn("{} is closed to the members of control.group, and so is the admin socket", *closed);
   daemon->admin_ = std::move(*server);
   register_commands(*daemon->admin_, daemon->context_for_commands(eal, gateway));
   return daemon;
@@ -64,6 +75,7 @@ CommandContext Daemon::context_for_commands(const EalPlan& eal, Gateway& gateway
           .workers = gateway.workers(),
           .flush_turns = gateway.flush_turns(),
           .session_keeper = gateway.session_keeper(),
+          .places = slow_path_.places(),
           .dhcp = slow_path_.dhcp(),
           .uplink = slow_path_.uplink(),
           .inside = slow_path_.inside(),
@@ -74,6 +86,11 @@ CommandContext Daemon::context_for_commands(const EalPlan& eal, Gateway& gateway
           .reload = [this] { return reload(); },
           .edit = [this](const EditRequest& request) { return edit(request); },
           .is_change_under_way = [this] { return slow_path_.is_change_under_way(); },
+          .has_room = [this](const config::Config& wanted) -> Result<void> {
+            const auto next = plan_change(wanted);
+            if (!next) return tl::unexpected(next.error());
+            return {};
+          },
           .started = std::chrono::steady_clock::now()};
 }
 
@@ -151,10 +168,8 @@ Result<std::vector<std::string>> Daemon::change_to(const config::Config& wanted)
   Changes changes = compare(config_, wanted);
   if (!changes.restart.empty()) return tl::unexpected(Error{"", restart_sentence(changes.restart)});
   if (changes.live.empty()) return std::move(changes.live);
-  auto next = gateway_.plan(wanted);
+  auto next = plan_change(wanted);
   if (!next) return tl::unexpected(next.error());
-  if (const auto possible = slow_path_.plan_change(next->config); !possible)
-    return tl::unexpected(possible.error());
   const auto change = gateway_.reconfigure(*std::move(next));
   if (!change) {
     slow_path_.publish_anew();
@@ -166,6 +181,14 @@ Result<std::vector<std::string>> Daemon::change_to(const config::Config& wanted)
   return std::move(changes.live);
 }
 
+Result<GatewayPlan> Daemon::plan_change(const config::Config& wanted) {
+  auto next = gateway_.plan(wanted);
+  if (!next) return next;
+  if (const auto possible = slow_path_.plan_change(next->config); !possible)
+    return tl::unexpected(possible.error());
+  return next;
+}
+
 void Daemon::tick() {
   const SteadyTime now = std::chrono::steady_clock::now();
   if (is_resting_) doorbell_.listen();  // the look that has to follow is all below
@@ -175,9 +198,9 @@ void Daemon::tick() {
   if (now >= next_second_) {
     next_second_ = now + std::chrono::seconds(1);
     follow_resolvers(now);
-    watch_workers();
     if (const auto news = exhaustion_.news(workers_.refused_remotes())) spdlog::warn("{}", *news);
   }
+  if (now >= next_look_) watch_workers(now);
   timer_.expires_after(time_to_next_tick(now));
   timer_.async_wait([this](const boost::system::error_code& error) {
     if (!error) tick();
@@ -225,15 +248,13 @@ void Daemon::follow_resolvers(SteadyTime now) {
 }
 
 // The service manager hears from us only while every worker goes on.
-void Daemon::watch_workers() {
-  bool all_alive = true;
-  polls_seen_.resize(workers_.count());
-  for (std::size_t i = 0; i < polls_seen_.size(); ++i) {
-    const std::uint64_t polls = workers_[i].polls();
-    all_alive &= polls != polls_seen_[i];
-    polls_seen_[i] = polls;
-  }
-  if (all_alive) sd_notify(0, "WATCHDOG=1");
+void Daemon::watch_workers(SteadyTime now) {
+  next_look_ = now + pause_between_looks_;
+  std::vector<std::uint64_t> polls;
+  for (const dataplane::Worker& worker : workers_) polls.push_back(worker.polls());
+  const auto progress = progress_.look(polls, now);
+  for (const std::string& news : progress.news) spdlog::warn("{}", news);
+  if (progress.all_go_on) sd_notify(0, "WATCHDOG=1");
 }
 
 }  // namespace vmnat::control

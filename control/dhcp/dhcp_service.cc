@@ -91,10 +91,11 @@ dhcp::PortLimits dhcp_limits(const config::Dhcp& dhcp, const config::VmPort& por
           .leases = dhcp.limits.leases_per_port.value_or(usual.leases)};
 }
 
-DhcpService::DhcpService(const config::Config& config, const std::vector<PortPlan>& ports, dhcp::WallTime now,
-                         SteadyTime steady)
+DhcpService::DhcpService(const config::Config& config, const std::vector<PortPlan>& ports,
+                         const VmPlaces& places, dhcp::WallTime now, SteadyTime steady)
     : config_(config),
       ports_(ports),
+      places_(places),
       now_(now),
       steady_(steady),
       wall_ahead_(now.time_since_epoch() - steady.time_since_epoch()) {
@@ -182,7 +183,7 @@ void DhcpService::answer(std::span<const std::byte> frame, PortIndex port, dhcp:
   const config::VmPort& config = *ports_[port].config;
   const NetworkIndex network = ports_[port].network;
   Instance& instance = servers_.at(network);
-  dhcp::Ingress ingress{.port = config.name,
+  dhcp::Ingress ingress{.port = name_at(port),
                         .limits = limits_of(port),
                         .may_relay = config.relay,
                         .is_repeated = asking == Asking::Repeated};
@@ -216,12 +217,12 @@ void DhcpService::receive_arp(std::span<const std::byte> frame, PortIndex port, 
   const bool is_client = waiting->port == port && waiting->client == claim->mac;
   if (is_client)
     server.mark_free(claim->address, now);
-  else if (!server.mark_in_use(claim->address, {claim->mac, ports_[port].name, limits_of(port)}, now))
+  else if (!server.mark_in_use(claim->address, {claim->mac, name_at(port), limits_of(port)}, now))
     return static_cast<void>(++claims_.ignored);
   if (!is_client) {
     ++claims_.heeded;
     claims_.last = fmt::format("{} of network {} by {} on port {}", net::to_string(claim->address),
-                               config_.networks[network].name, net::to_string(claim->mac), ports_[port].name);
+                               config_.networks[network].name, net::to_string(claim->mac), name_at(port));
   }
   const OfferChecks::Waiting concluded = checks_.take(network, claim->address);
   answer(concluded.frame, concluded.port, now, steady, Asking::Repeated);
@@ -320,7 +321,7 @@ std::vector<const dhcp::Lease*> DhcpService::leases_through(PortIndex port) cons
   const auto instance = servers_.find(ports_[port].network);
   if (instance == servers_.end()) return leases;
   const dhcp::LeaseTable& table = instance->second.server.table();
-  for (const net::Ipv4Addr address : table.held_through(ports_[port].name))
+  for (const net::Ipv4Addr address : table.held_through(name_at(port)))
     if (const dhcp::Lease& lease = table.at(address)->lease; lease.state == dhcp::LeaseState::Bound)
       leases.push_back(&lease);
   return leases;
@@ -335,7 +336,7 @@ std::optional<net::Ipv4Addr> DhcpService::address_of(PortIndex port) const {
 dhcp::IgnoredCounts DhcpService::ignored_from(PortIndex port) const {
   const auto instance = servers_.find(ports_[port].network);
   return instance == servers_.end() ? dhcp::IgnoredCounts{}
-                                    : instance->second.server.ignored_from(ports_[port].name);
+                                    : instance->second.server.ignored_from(name_at(port));
 }
 
 std::uint64_t DhcpService::journal_failures() const {

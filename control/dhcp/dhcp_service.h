@@ -24,15 +24,16 @@
 #include "control/dhcp/lease_keeper.h"
 #include "control/dhcp/offer_checks.h"
 #include "control/plan/ports.h"
+#include "control/plan/vm_places.h"
 #include "dhcp/server.h"
 
 namespace vmnat::control {
 
 class DhcpService {
  public:
-  // Takes over the leases of before the restart. `config` and `ports` outlive it, and change in place.
-  DhcpService(const config::Config& config, const std::vector<PortPlan>& ports, dhcp::WallTime now,
-              SteadyTime steady);
+  // Takes over the leases of before the restart. All references outlive it, and change in place.
+  DhcpService(const config::Config& config, const std::vector<PortPlan>& ports, const VmPlaces& places,
+              dhcp::WallTime now, SteadyTime steady);
 
   void receive(std::span<const std::byte> frame, PortIndex port, dhcp::WallTime now, SteadyTime steady);
   // An ARP packet from a VM's port: its sender may have an address that was to be offered. It is believed as
@@ -135,10 +136,12 @@ class DhcpService {
   void keep(Instance& instance);
   void tell_of_claims(SteadyTime steady);
   [[nodiscard]] dhcp::PortLimits limits_of(PortIndex port) const;
+  [[nodiscard]] const std::string& name_at(PortIndex port) const { return ports_[places_.vm_at(port)].name; }
   [[nodiscard]] dhcp::NetworkSettings settings_of(NetworkIndex network, const Instance& instance) const;
 
   const config::Config& config_;  // its networks are at their numbers
   const std::vector<PortPlan>& ports_;
+  const VmPlaces& places_;  // by whose name leases are known
   std::vector<std::string> notes_;
   std::vector<net::Ipv4Addr> resolvers_;  // of the uplink's lease
   std::map<NetworkIndex, Instance> servers_;

@@ -21,7 +21,7 @@ void LiveNat::change_to(NatPlan wanted, net::Ipv4Addr rented) {
   wanted_ = std::move(wanted);
   ended_ = 0;
   if (departures.is_empty()) return go_on_to(Step::Opening);
-  departures_ = std::make_shared<const dataplane::Departures>(departures.addresses, departures.ports);
+  departures_ = std::make_shared<const dataplane::DepartingSessions>(departures.addresses, departures.ports);
   go_on_to(Step::Closing);
 }
 

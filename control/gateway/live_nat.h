@@ -67,7 +67,7 @@ class LiveNat {
   FlushTurns& turns_;
   Step step_ = Step::AtRest;
   NatPlan closing_, wanted_;  // while it is under way
-  std::shared_ptr<const dataplane::Departures> departures_;
+  std::shared_ptr<const dataplane::DepartingSessions> departures_;
   std::optional<WorkerFlush> flush_;
   std::uint64_t ended_ = 0;          // by this change
   std::uint64_t awaited_state_ = 0;  // generation of the state that shows this step

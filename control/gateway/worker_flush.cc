@@ -28,7 +28,7 @@ bool WorkerFlush::ask() {
   for (std::size_t i = 0; i < workers_.count(); ++i)
     if (!workers_[i].flush_box().is_idle()) return false;
   for (std::size_t i = 0; i < workers_.count(); ++i) {
-    tickets_.push_back(workers_[i].flush_box().ask(selector_));
+    tickets_.push_back(workers_[i].flush_box().ask(selector_, destination_));
     workers_[i].wake();
   }
   return true;

@@ -39,7 +39,8 @@ net::MacAddr usual_mac(PortIndex port, bool has_to_own, const dataplane::WordTab
 
 }  // namespace
 
-Ownership::Ownership(const std::vector<PortPlan>& ports, const ForwardingState& state) : ports_(ports) {
+Ownership::Ownership(const std::vector<PortPlan>& ports, const VmPlaces& places, const ForwardingState& state)
+    : ports_(ports), places_(places) {
   begin_anew(state);
 }
 
@@ -89,11 +90,15 @@ void Ownership::replace(NetworkIndex network, std::span<const dhcp::Lease> lease
   owned.is_stale = was_stale || differs;
 }
 
+void Ownership::note_moved(NetworkIndex network) {
+  networks_[network].is_stale = changed_ = true;
+}
+
 void Ownership::bring_macs_home(MacLearning& learned) {
   for (const OwnMac& own : std::exchange(newly_owned_, {})) {
     const auto fixed = networks_[own.network].fixed_macs.find(own.mac);
     const bool is_anothers = fixed != networks_[own.network].fixed_macs.end() && fixed->second != own.port;
-    if (!is_anothers) learned.bring_home(own.network, own.mac, own.port);
+    if (!is_anothers) learned.bring_home(own.network, own.mac, places_.port_of(own.port));
   }
 }
 
@@ -113,7 +118,7 @@ void Ownership::follow_learning(NetworkIndex index, ForwardingState& state,
     fill_port(networks_[index], port, state.ports[port], learned);
 }
 
-void Ownership::refresh(OfNetwork& network) {
+void Ownership::refresh(OfNetwork& network) const {
   network.by_port.clear();
   network.vms_own = network.fixed_macs.size() + network.fixed_addresses.size() + network.leases.size() > 2;
   refresh_macs(network);
@@ -121,18 +126,20 @@ void Ownership::refresh(OfNetwork& network) {
   network.is_stale = false;
 }
 
-void Ownership::refresh_macs(OfNetwork& network) {
+void Ownership::refresh_macs(OfNetwork& network) const {
   Owners macs;
-  for (const auto& [mac, port] : network.fixed_macs) macs.push_back({word_of(mac), port});
-  for (const auto& [address, owner] : network.leases) macs.push_back({word_of(owner.mac), owner.port});
+  for (const auto& [mac, port] : network.fixed_macs) macs.push_back({word_of(mac), places_.port_of(port)});
+  for (const auto& [address, owner] : network.leases)
+    macs.push_back({word_of(owner.mac), places_.port_of(owner.port)});
   keep_first(macs);
   network.mac_owners = dataplane::WordTable<PortIndex>(macs);
   for (const auto& [mac, port] : macs) network.by_port[port].least = Guard::OwnMac;
 }
 
-void Ownership::refresh_addresses(OfNetwork& network) {
+void Ownership::refresh_addresses(OfNetwork& network) const {
   Owners addresses;
-  const auto add = [&](net::Ipv4Addr address, PortIndex port, net::MacAddr mac) {
+  const auto add = [&](net::Ipv4Addr address, PortIndex owner, net::MacAddr mac) {
+    const PortIndex port = places_.port_of(owner);
     addresses.push_back({word_of(address), port});
     network.by_port[port].least = Guard::OwnBoth;
     network.by_port[port].addresses.push_back({address, mac});

@@ -20,13 +20,16 @@
 #include "base/ids.h"
 #include "control/hosts/mac_learning.h"
 #include "control/plan/ports.h"
+#include "control/plan/vm_places.h"
 #include "dhcp/lease.h"
 
 namespace vmnat::control {
 
 class Ownership {
  public:
-  Ownership(const std::vector<PortPlan>& ports, const dataplane::ForwardingState& state);
+  // The ports and places outlive it.
+  Ownership(const std::vector<PortPlan>& ports, const VmPlaces& places,
+            const dataplane::ForwardingState& state);
 
   // Ports and networks are others than before: only what the configuration gives them is owned, and all leases are
   // to be said again.
@@ -36,6 +39,8 @@ class Ownership {
   void note(NetworkIndex network, const dhcp::Lease& lease);
   // These are all that the network has.
   void replace(NetworkIndex network, std::span<const dhcp::Lease> leases);
+  // VMs of the network are at other ports now, and what they own with them.
+  void note_moved(NetworkIndex network);
   // True once after who owns what has changed.
   bool take_changed() { return std::exchange(changed_, false); }
 
@@ -80,13 +85,14 @@ class Ownership {
 
   void add_fixed(PortIndex port, const config::VmPort& config);
   [[nodiscard]] bool is_guarded(PortIndex port) const;
-  static void refresh(OfNetwork& network);
-  static void refresh_macs(OfNetwork& network);
-  static void refresh_addresses(OfNetwork& network);
+  void refresh(OfNetwork& network) const;
+  void refresh_macs(OfNetwork& network) const;
+  void refresh_addresses(OfNetwork& network) const;
   void fill_port(const OfNetwork& owned, PortIndex index, dataplane::Port& port,
                  const MacLearning& learned) const;
 
   const std::vector<PortPlan>& ports_;
+  const VmPlaces& places_;           // of owners, who are known by their origin
   std::vector<OfNetwork> networks_;  // by NetworkIndex
   std::unordered_map<std::string, PortIndex> port_by_name_;
   std::vector<OwnMac> newly_owned_;

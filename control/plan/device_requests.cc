@@ -15,12 +15,25 @@ DeviceRequest uplink_request(const config::Uplink& uplink, unsigned worker_count
           .receives_replies = true};
 }
 
+// What the port says goes before what the section says of all.
+config::SocketAccess access_of(const config::VmPort& port, const config::VhostUser& sockets) {
+  config::SocketAccess access = port.access.value_or(config::SocketAccess{});
+  if (access.owner.empty()) access.owner = sockets.owner;
+  if (access.group.empty()) access.group = sockets.group;
+  if (!access.mode) access.mode = sockets.mode;
+  return access;
+}
+
 }  // namespace
 
-DeviceRequest device_request_of(const config::VmPort& port, std::uint16_t mtu) {
+DeviceRequest device_request_of(const config::VmPort& port, std::uint16_t mtu,
+                                const config::VhostUser& sockets) {
   return {.name = "port " + port.name,
           .vhost_user = port.vhost_user,
           .mode = port.mode,
+          .sockets = sockets,
+          .without = port.features.value_or(config::Features{}).without,
+          .access = access_of(port, sockets),
           .device = port.device.name,
           .driver = port.device.driver,
           .mtu = mtu,
@@ -32,8 +45,8 @@ DeviceRequest device_request_of(const config::VmPort& port, std::uint16_t mtu) {
 bool is_same_device(const DeviceRequest& one, const DeviceRequest& other) {
   const bool is_dpdk = !one.is_vhost() && !one.is_kernel_interface();
   return one.name == other.name && one.vhost_user == other.vhost_user && one.device == other.device &&
-         one.driver == other.driver && one.mode == other.mode && one.queues == other.queues &&
-         (!is_dpdk || one.mtu == other.mtu);
+         one.driver == other.driver && one.mode == other.mode && one.without == other.without &&
+         one.access == other.access && one.queues == other.queues && (!is_dpdk || one.mtu == other.mtu);
 }
 
 bool is_same_place(const DeviceRequest& one, const DeviceRequest& other) {
@@ -46,7 +59,7 @@ std::vector<DeviceRequest> plan_devices(const config::Config& config, const std:
   for (const PortPlan& port : ports) {
     DeviceRequest& request = requests.emplace_back();
     if (port.config != nullptr)
-      request = device_request_of(*port.config, config.networks[port.network].mtu);
+      request = device_request_of(*port.config, config.networks[port.network].mtu, config.vhost_user);
     else if (port.exists)
       request = uplink_request(config.uplink, worker_count);
     request.number = static_cast<unsigned>(requests.size() - 1);

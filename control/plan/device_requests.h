@@ -17,7 +17,10 @@ struct DeviceRequest {
   unsigned number = 0;     // makes DPDK's device name unique
   std::string vhost_user;  // socket path, or empty
   config::VhostMode mode = config::VhostMode::Client;
-  std::string device;  // PCI address, interface or devargs, or empty
+  config::VhostUser sockets;                   // the directory of all sockets
+  std::vector<config::VirtioFeature> without;  // features that its VM is not offered
+  config::SocketAccess access;                 // of this one: all of it is given, or nothing for devargs
+  std::string device;                          // PCI address, interface or devargs, or empty
   config::KernelDriver driver = config::KernelDriver::Auto;
   std::uint16_t mtu = 1500;
   unsigned queues = 1;                // pairs
@@ -33,7 +36,8 @@ struct DeviceRequest {
 };
 
 // Of a VM's port.
-DeviceRequest device_request_of(const config::VmPort& port, std::uint16_t mtu);
+DeviceRequest device_request_of(const config::VmPort& port, std::uint16_t mtu,
+                                const config::VhostUser& sockets);
 
 // Whether one device can be both.
 bool is_same_device(const DeviceRequest& one, const DeviceRequest& other);

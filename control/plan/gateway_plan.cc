@@ -20,18 +20,25 @@ const config::Network* network_named(const config::Config& config, const std::st
   return found == config.networks.end() ? nullptr : &*found;
 }
 
-bool keeps_port(const config::Network& network, const DeviceRequest& running, const config::VmPort& port) {
-  const auto wanted = std::ranges::find(network.ports, port.name, &config::VmPort::name);
-  return wanted != network.ports.end() && is_same_device(running, device_request_of(*wanted, network.mtu));
+// A port that a VM may migrate to does not stay without the VM's other port: both are one worker's.
+bool keeps_port(const GatewayPlan& running, std::size_t number, const config::Config& wanted) {
+  const PortPlan& port = running.ports[number];
+  const auto* const network = network_named(wanted, running.config.networks[port.network].name);
+  if (network == nullptr) return false;
+  const auto now = std::ranges::find(network->ports, port.name, &config::VmPort::name);
+  // Of the section vhost_user nothing changes without a restart.
+  const DeviceRequest& device = running.devices[number];
+  if (now == network->ports.end() || now->migrates_from != port.config->migrates_from ||
+      !is_same_device(device, device_request_of(*now, network->mtu, device.sockets)))
+    return false;
+  const PortIndex origin = origin_of(running.ports, port);
+  return origin == number || keeps_port(running, origin, wanted);
 }
 
 void retire_who_leaves(const GatewayPlan& running, const config::Config& wanted, Numbers& numbers) {
   for (std::size_t i = 0; i < running.ports.size(); ++i) {
     const PortPlan& port = running.ports[i];
-    if (port.config == nullptr) continue;
-    const auto* const network = network_named(wanted, running.config.networks[port.network].name);
-    if (network == nullptr || !keeps_port(*network, running.devices[i], *port.config))
-      numbers.ports.retire(port.name);
+    if (port.config != nullptr && !keeps_port(running, i, wanted)) numbers.ports.retire(port.name);
   }
   for (const config::Network& network : running.config.networks)
     if (network_named(wanted, network.name) == nullptr) numbers.networks.retire(network.name);

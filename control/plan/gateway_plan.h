@@ -28,8 +28,8 @@ struct GatewayPlan {
 
 GatewayPlan plan_gateway(const config::Config& config, unsigned worker_count);
 
-// The plan for another configuration, where who stays keeps its number. A port stays if its name, its network and its
-// device are the same. An Error: there are no numbers left.
+// The plan for another configuration, where who stays keeps its number. A port stays if its name, its network, its
+// device and the port that its VM migrates from are the same. An Error: there are no numbers left.
 Result<GatewayPlan> plan_change(const GatewayPlan& running, const config::Config& wanted);
 
 // What is different, by number.

@@ -58,7 +58,7 @@ bool leads_to_the_same(const ForwardPlan& a, const ForwardPlan& b) {
 }
 
 void add_departure(const ForwardPlan& forward, net::Endpoint staying,
-                   std::vector<dataplane::Departures::Port>& ports) {
+                   std::vector<dataplane::DepartingSessions::Port>& ports) {
   if (!forward.external.address.is_unspecified())
     ports.push_back({forward.external, forward.protocol, staying});
 }

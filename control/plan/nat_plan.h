@@ -17,7 +17,7 @@
 #include "control/config/model.h"
 #include "control/plan/external_addresses.h"
 #include "control/plan/forwards.h"
-#include "dataplane/worker/departures.h"
+#include "dataplane/worker/departing_sessions.h"
 
 namespace vmnat::control {
 
@@ -37,10 +37,10 @@ NatPlan plan_closing(const NatPlan& former, const NatPlan& wanted);
 std::vector<ForwardPlan> common_forwards(const std::vector<ForwardPlan>& former,
                                          const std::vector<ForwardPlan>& wanted);
 
-// The sessions that end, as lists for dataplane::Departures.
+// The sessions that end, as lists for dataplane::DepartingSessions.
 struct DeparturePlan {
-  std::vector<dataplane::Departures::Address> addresses;
-  std::vector<dataplane::Departures::Port> ports;
+  std::vector<dataplane::DepartingSessions::Address> addresses;
+  std::vector<dataplane::DepartingSessions::Port> ports;
   [[nodiscard]] bool is_empty() const { return addresses.empty() && ports.empty(); }
 };
 // `rented`: the address that DHCP has given the uplink.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/plan/ports.h"
 
+#include <algorithm>
+
 namespace vmnat::control {
 namespace {
 
@@ -44,11 +46,23 @@ std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_c
               .owner = plan.owner,
               .mtu = config.networks[i].mtu};
     }
+  // A worker's sessions of a VM go on when the VM comes by another port.
+  for (PortPlan& port : ports)
+    if (port.config != nullptr && !port.config->migrates_from.empty())
+      port.owner = ports[origin_of(ports, port)].owner;
   return ports;
 }
 
 std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_count) {
   return plan_ports(config, worker_count, first_numbers(config).ports);
+}
+
+PortIndex origin_of(const std::vector<PortPlan>& ports, const PortPlan& port) {
+  const std::string& name =
+      port.config == nullptr || port.config->migrates_from.empty() ? port.name : port.config->migrates_from;
+  const auto origin =
+      std::ranges::find_if(ports, [&](const PortPlan& other) { return other.exists && other.name == name; });
+  return static_cast<PortIndex>(origin - ports.begin());
 }
 
 }  // namespace vmnat::control

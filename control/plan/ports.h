@@ -37,6 +37,9 @@ std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_c
 // Those of a start.
 std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_count);
 
+// The port whose VM it may have (`migrates_from`): itself, where none is named. It exists.
+PortIndex origin_of(const std::vector<PortPlan>& ports, const PortPlan& port);
+
 // A port that leads to many hosts, or to a relay of theirs, rather than to one VM.
 inline bool is_segment(const config::VmPort& port) {
   return port.device.is_given() || port.relay;

@@ -36,14 +36,17 @@ SlowPath::SlowPath(Gateway& gateway)
       polling_(gateway.polling()),
       states_(gateway.states()),
       workers_(gateway.workers()),
+      turns_(gateway.flush_turns()),
       reader_(gateway.rings()),
       injector_(gateway.packet_pool(), gateway.rings(), gateway.ports(), gateway.external_ports(),
                 gateway.states()),
       links_(gateway.devices(), gateway.ports(), log_),
-      dhcp_(config_, gateway.ports(), std::chrono::system_clock::now(), std::chrono::steady_clock::now()),
+      places_(gateway.ports()),
+      dhcp_(config_, gateway.ports(), places_, std::chrono::system_clock::now(),
+            std::chrono::steady_clock::now()),
       uplink_(config_, states_, rented_address(config_, gateway), log_),
       inside_(config_, gateway.ports(), states_, log_, std::chrono::steady_clock::now()),
-      tables_(gateway.ports(), states_),
+      tables_(gateway.ports(), places_, states_),
       nat_(gateway.first_nat(), gateway.external_ports().capacity(), states_, gateway.workers(),
            gateway.flush_turns()),
       most_mtu_(gateway.ports()[kUplinkPort].mtu) {
@@ -57,6 +60,7 @@ SlowPath::SlowPath(Gateway& gateway)
 
 void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
   follow_links(now);
+  move_sessions();
   if (take_from_workers(now, wall) != 0) last_heard_ = now;
   // VMs of networks that name no resolvers are told those of the lease.
   if (const dhcp::Binding* lease = uplink_.advance(now)) dhcp_.use_resolvers(lease->dns);
@@ -72,12 +76,26 @@ void SlowPath::follow_links(SteadyTime now) {
   for (const auto& [port, is_up] : links_.look(now)) {
     last_heard_ = now;
     tables_.follow_link(port, is_up);
+    if (const auto move = places_.follow_link(port, is_up)) move_vm(*move, now);
     if (!is_up) continue;
     if (port == kUplinkPort)
       uplink_.link_came_up(now);
     else
       inside_.link_came_up(port, now);
   }
+}
+
+// Its owners are in the next state, its leases are known from now on, and its sessions follow soon: until then
+// frames for it are dropped, as they were while it was on its way.
+void SlowPath::move_vm(const VmPlaces::Move& move, SteadyTime now) {
+  const std::string &from = links_.name_of(move.from), &to = links_.name_of(move.to);
+  log_.log(spdlog::level::info, {"migration", to}, now, "the VM of port {} is at port {} now", from, to);
+  tables_.follow_move(move.to);
+  moving_.emplace_back(workers_, turns_, dataplane::SessionSelector{.port = move.from}, move.to);
+}
+
+void SlowPath::move_sessions() {
+  while (!moving_.empty() && moving_.front().poll()) moving_.pop_front();
 }
 
 unsigned SlowPath::take_from_workers(SteadyTime now, dhcp::WallTime wall) {
@@ -172,6 +190,7 @@ Result<void> SlowPath::plan_change(const config::Config& wanted) {
 // All leases are said again before the next state, whose owners are made anew.
 void SlowPath::follow_configuration(const TopologyChange& change, SteadyTime now, dhcp::WallTime wall) {
   links_.follow_ports(change.ports_left);
+  places_.follow_ports();
   for (const PortIndex port : change.ports_come) links_.tell_who_waits(port);
   tables_.follow_plan(change.ports_left);
   std::vector<NetworkIndex> changed = change.networks_left;

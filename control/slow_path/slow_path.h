@@ -10,6 +10,7 @@
 // changed, and a hundred times a second at most.
 #pragma once
 
+#include <deque>
 #include <span>
 #include <vector>
 
@@ -19,7 +20,9 @@
 #include "control/gateway/gateway.h"
 #include "control/gateway/link_watch.h"
 #include "control/gateway/live_nat.h"
+#include "control/gateway/worker_flush.h"
 #include "control/log/log_budget.h"
+#include "control/plan/vm_places.h"
 #include "control/slow_path/injector.h"
 #include "control/slow_path/inside_hosts.h"
 #include "control/slow_path/punt_reader.h"
@@ -53,6 +56,7 @@ class SlowPath {
 
   // For what an operator does by hand.
   DhcpService& dhcp() { return dhcp_; }
+  [[nodiscard]] const VmPlaces& places() const { return places_; }
   [[nodiscard]] const UplinkSide& uplink() const { return uplink_; }
   [[nodiscard]] const InsideHosts& inside() const { return inside_; }
   [[nodiscard]] const SwitchTables& tables() const { return tables_; }
@@ -61,6 +65,8 @@ class SlowPath {
 
  private:
   void follow_links(SteadyTime now);
+  void move_vm(const VmPlaces::Move& move, SteadyTime now);
+  void move_sessions();
   unsigned take_from_workers(SteadyTime now, dhcp::WallTime wall);
   void take_punt(const dataplane::FrameNote& note, const FrameBytes& frame, SteadyTime now,
                  dhcp::WallTime wall);
@@ -78,11 +84,13 @@ class SlowPath {
   const std::vector<PortPlan>& ports_;
   Polling& polling_;
   StatePublisher& states_;
-  const Workers& workers_;
+  Workers& workers_;
+  FlushTurns& turns_;
   LogBudget log_;
   PuntReader reader_;
   Injector injector_;
   LinkWatch links_;
+  VmPlaces places_;
   DhcpService dhcp_;
   UplinkSide uplink_;
   InsideHosts inside_;
@@ -93,8 +101,9 @@ class SlowPath {
   std::optional<NatPlan> next_plan_;  // that was asked for last
   std::vector<net::Ipv4Addr> going_;  // external addresses, in the change that is under way
   bool is_outdated_ = false;
-  SteadyTime last_heard_{};  // from a worker, or of a link
-  SteadyTime next_round_{};  // of tell_workers()
+  std::deque<WorkerFlush> moving_;  // sessions of VMs that have moved, one after another
+  SteadyTime last_heard_{};         // from a worker, or of a link
+  SteadyTime next_round_{};         // of tell_workers()
 };
 
 }  // namespace vmnat::control

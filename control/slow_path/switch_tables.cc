@@ -5,10 +5,11 @@
 
 namespace vmnat::control {
 
-SwitchTables::SwitchTables(const std::vector<PortPlan>& ports, const StatePublisher& states)
+SwitchTables::SwitchTables(const std::vector<PortPlan>& ports, const VmPlaces& places,
+                           const StatePublisher& states)
     : ports_(ports),
       states_(states),
-      ownership_(ports, states.current()),
+      ownership_(ports, places, states.current()),
       macs_changed_(states.current().networks.size(), true) {}
 
 void SwitchTables::note_macs_changed(NetworkIndex network) {
@@ -34,6 +35,11 @@ void SwitchTables::follow_plan(std::span<const PortIndex> ports_left) {
   ownership_.begin_anew(states_.current());
   macs_changed_.assign(states_.current().networks.size(), true);
   owners_changed_ = has_changed_ = true;
+}
+
+void SwitchTables::follow_move(PortIndex port) {
+  ownership_.note_moved(ports_[port].network);
+  if (ownership_.take_changed()) owners_changed_ = has_changed_ = true;
 }
 
 void SwitchTables::follow_leases(std::span<const DhcpService::News> news) {

@@ -21,14 +21,16 @@ namespace vmnat::control {
 
 class SwitchTables {
  public:
-  // Both outlive it.
-  SwitchTables(const std::vector<PortPlan>& ports, const StatePublisher& states);
+  // All of them outlive it.
+  SwitchTables(const std::vector<PortPlan>& ports, const VmPlaces& places, const StatePublisher& states);
 
   // A MAC was seen at a VM's port.
   void learn(const dataplane::LearnedMac& learned);
   void follow_link(PortIndex port, bool is_up);
   // Ports and networks have come or changed, and these ports have left. All leases follow, as whole news.
   void follow_plan(std::span<const PortIndex> ports_left);
+  // A VM has moved to this port.
+  void follow_move(PortIndex port);
   void follow_leases(std::span<const DhcpService::News> news);
 
   // The state that was filled in last is out of date.

@@ -19,8 +19,9 @@ bool FlushBox::is_idle() const {
   return answered_.load(std::memory_order_acquire) == asked_.load(std::memory_order_relaxed);
 }
 
-std::uint64_t FlushBox::ask(const SessionSelector& selector) {
+std::uint64_t FlushBox::ask(const SessionSelector& selector, std::optional<PortIndex> destination) {
   selector_ = selector;
+  destination_ = destination;
   const std::uint64_t ticket = asked_.load(std::memory_order_relaxed) + 1;
   asked_.store(ticket, std::memory_order_release);
   return ticket;
@@ -34,11 +35,16 @@ std::optional<std::uint64_t> FlushBox::answer_to(std::uint64_t ticket) const {
 
 void FlushBox::flush_some(conntrack::Conntrack& conntrack, Time now) {
   if (cursor_ == 0) flushed_ = 0;
-  flushed_ += conntrack.erase_if(cursor_, kRecordsPerPoll, now, [&](const conntrack::Session& session) {
+  conntrack.visit_some(cursor_, kRecordsPerPoll, [&](conntrack::Session& session) {
     // A mapping outlives its own sessions where others have its port: it has to leave the port, too.
     if (const net::Endpoint* staying = selector_.staying_at(session))
       conntrack.unmap_others(session.external(), session.protocol(), *staying);
-    return selector_.matches(session);
+    if (!selector_.matches(session)) return;
+    if (destination_)
+      conntrack.move_to(session, *destination_, session.internal_mac());
+    else
+      conntrack.erase(session, now);
+    ++flushed_;
   });
   if (cursor_ == 0) answered_.store(asked_.load(std::memory_order_relaxed), std::memory_order_release);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Flush: a worker ends those of its sessions that control selects, a bounded number of records a poll.
+// Flush: a worker ends those of its sessions that control selects, or moves them to another port, where their VM
+// is now; a bounded number of records a poll.
 //
 // FlushBox is a mailbox for one request. Control writes the selector and a ticket; the worker sees the
 // ticket, erases matching sessions in steps, and writes their number and the ticket back. Neither waits for
@@ -16,7 +17,7 @@
 #include "base/ids.h"
 #include "base/time.h"
 #include "conntrack/conntrack.h"
-#include "dataplane/worker/departures.h"
+#include "dataplane/worker/departing_sessions.h"
 
 namespace vmnat::dataplane {
 
@@ -34,8 +35,8 @@ struct SessionSelector {
   std::optional<net::Protocol> protocol;
   std::uint32_t states = ~std::uint32_t{0};  // a bit per SessionState
   std::optional<Endpoint> internal, external, remote;
-  std::optional<net::Ipv4Prefix> internal_beyond;  // their internal address is not of this network
-  std::shared_ptr<const Departures> departures;    // of those alone
+  std::optional<net::Ipv4Prefix> internal_beyond;       // their internal address is not of this network
+  std::shared_ptr<const DepartingSessions> departures;  // of those alone
 
   [[nodiscard]] bool matches(const conntrack::Session& session) const;
   [[nodiscard]] const net::Endpoint* staying_at(const conntrack::Session& session) const {
@@ -50,8 +51,9 @@ class FlushBox {
 
   // Control's side. `ask` only when idle; tickets count from 1.
   [[nodiscard]] bool is_idle() const;
-  std::uint64_t ask(const SessionSelector& selector);
-  // How many sessions were ended, once all have been looked at. Until the next `ask`.
+  // `destination`: they do not end, but are of this port from now on.
+  std::uint64_t ask(const SessionSelector& selector, std::optional<PortIndex> destination = {});
+  // How many sessions it was, once all have been looked at. Until the next `ask`.
   [[nodiscard]] std::optional<std::uint64_t> answer_to(std::uint64_t ticket) const;
 
   // The worker's side.
@@ -63,6 +65,7 @@ class FlushBox {
 
  private:
   SessionSelector selector_;                // control writes while idle, the worker reads while asked
+  std::optional<PortIndex> destination_;    // the same
   std::atomic<std::uint64_t> asked_{0};     // written by control
   std::atomic<std::uint64_t> answered_{0};  // written by the worker
   std::uint64_t flushed_ = 0;               // the worker writes while asked, control reads when answered

@@ -92,7 +92,7 @@ suite = Suite(ScriptsLab)
 def dry_run_nothing(lab):
     check_equal(lab.ask("reload", "--dry-run"), (0, "nothing would change\n", ""), "dry run")
     check_equal(lab.vmnatd.ctl("reload", "--dry-run"),
-                {"changed": [], "held": [], "restart": [], "can_be_applied": True}, "as JSON")
+                {"changed": [], "held": [], "restart": [], "refused": None, "can_be_applied": True}, "as JSON")
 
 
 @suite.test("reload --dry-run tells what would change, element by element, and changes nothing")
@@ -124,6 +124,18 @@ def dry_run_restart(lab):
                         "a reload would change nothing: these need a restart: uplink.queues\n"), "dry run")
         code, out, _ = lab.ask("--json", "reload", "--dry-run")
         check_equal((code, json.loads(out)["restart"]), (1, ["uplink.queues"]), "as JSON")
+
+
+@suite.test("reload --dry-run of more external addresses than there is room for says so, with exit code 1")
+def dry_run_no_room(lab):
+    with lab.file(lambda wanted: wanted["networks"][0].update(nat={"addresses": ["198.18.0.1-198.18.15.0"]})):
+        code, out, _ = lab.ask("reload", "--dry-run")
+        last = out.splitlines()[-1]
+        check((code, last.startswith("a reload would change nothing: ")) == (1, True), f"exit code {code}: {out}")
+        _, _, refusal = lab.ask("reload")
+        check(last.removeprefix("a reload would change nothing: ") in refusal, f"the reload itself says {refusal}, not {last}")
+        code, out, _ = lab.ask("--json", "reload", "--dry-run")
+        check_equal((code, json.loads(out)["can_be_applied"], json.loads(out)["restart"]), (1, False, []), "as JSON")
 
 
 @suite.test("reload --dry-run of a bad file tells its problems, with exit code 1")

@@ -70,12 +70,13 @@ void PuntsBed::apply(config::Config& config, std::uint8_t setup) {
 PuntsBed::PuntsBed(std::uint8_t setup)
     : config_(configuration(setup)),
       ports_(control::plan_ports(config_, 1)),
+      places_(ports_),
       state_(control::initial_state(config_, ports_)),
       wall_(dhcp::test::at_second(0)),
       now_(std::chrono::hours(1)),
-      dhcp_(config_, ports_, wall_, now_),
+      dhcp_(config_, ports_, places_, wall_, now_),
       neighbors_(kUplinkMac, config_.uplink.address->address),
-      ownership_(ports_, state_) {
+      ownership_(ports_, places_, state_) {
   expect(ports_.size() == kPorts, "the bed's ports are miscounted");
   for (const dataplane::Network& network : state_.networks)
     inside_.emplace_back(network.mac, network.gateway.address);

@@ -101,6 +101,7 @@ class PuntsBed {
 
   config::Config config_;
   std::vector<control::PortPlan> ports_;
+  control::VmPlaces places_;
   dataplane::ForwardingState state_;
   dhcp::WallTime wall_;
   SteadyTime now_;

@@ -74,14 +74,16 @@ TEST(EditRequest, APortHasTheKeysThatAreGiven) {
                                          {"mode", "server"},
                                          {"queues", "2"},
                                          {"mac", "52:54:00:aa:00:09"},
-                                         {"address", "192.168.122.9"}});
+                                         {"address", "192.168.122.9"},
+                                         {"migrates_from", "vm1"}});
   ASSERT_TRUE(found);
   EXPECT_TRUE(same_content(*(*found)[0].value, map_node({{"name", "vm9"},
                                                          {"vhost_user", "/run/vm9.sock"},
                                                          {"mode", "server"},
                                                          {"queues", "2"},
                                                          {"mac", "52:54:00:aa:00:09"},
-                                                         {"address", "192.168.122.9"}})));
+                                                         {"address", "192.168.122.9"},
+                                                         {"migrates_from", "vm1"}})));
 }
 
 TEST(EditRequest, AnAddressThatIsDrainedIsUsedAgain) {

@@ -123,6 +123,8 @@ constexpr Row kMachineRows[] = {
      "2:23: sessions: '99999999999999999999' is not a whole number"},
     {"control: relative socket", UplinkAndNetworks, "control: {socket: vmnat.sock}",
      "2:19: socket: 'vmnat.sock' is not an absolute path"},
+    {"control: an admin without a name", UplinkAndNetworks, "control: {admins: [\"\"]}",
+     "2:20: admins: must not be empty"},
     {"control: metrics without a port", UplinkAndNetworks, "control: {metrics: 127.0.0.1}",
      "2:20: metrics: '127.0.0.1' is not an address with a port (write 192.168.122.10:80)"},
     {"control: metrics, later", UplinkAndNetworks, "control: {metrics: 127.0.0.1:9469}",
@@ -271,12 +273,52 @@ constexpr Row kPortRows[] = {
     {"device: a list", Port, "name: p, device: [eth1]", "2:75: device: must be a single value, not a list"},
     {"device: the uplink's, in a map", Port, "name: p, device: {interface: eth0, driver: xdp}",
      "2:75: device: eth0 is already used at line 1"},
+    {"migrates_from: nobody, itself, a chain, a device, its own address, other queues", Network,
+     "ports: [{name: p, vhost_user: /a, migrates_from: x},\n"
+     "{name: q, vhost_user: /b, migrates_from: q},\n"
+     "{name: r, vhost_user: /c, migrates_from: p},\n"
+     "{name: s, device: tap0, migrates_from: t},\n"
+     "{name: t, vhost_user: /d},\n"
+     "{name: u, vhost_user: /e, migrates_from: t, address: 192.168.122.9},\n"
+     "{name: v, vhost_user: /f, migrates_from: t, queues: 2},\n"
+     "{name: w, vhost_user: /g, migrates_from: t}]",
+     "2:98: migrates_from: 'x' is no port of network 'a'\n"
+     "3:42: migrates_from: 'q' is this port itself\n"
+     "4:42: migrates_from: 'p' has a VM of another port itself: name that one\n"
+     "5:40: migrates_from: 't' and this port need vhost_user, both\n"
+     "7:42: migrates_from: 't' has a VM whose mac and address are those of that port: leave them out here\n"
+     "8:42: migrates_from: 't' has 1 queue: say as many here"},
     {"port: neither socket nor device", Port, "name: p",
      "2:57: a port needs vhost_user (a socket) or device"},
     {"port: both socket and device", Port, "name: p, vhost_user: /a, device: veth0",
      "2:57: a port has vhost_user or device, not both"},
-    {"port: relative socket", Port, "name: p, vhost_user: run/a",
-     "2:79: vhost_user: 'run/a' is not an absolute path"},
+    {"port: a socket beside the directory", Port, "name: p, vhost_user: lab/../../a",
+     "2:79: vhost_user: 'lab/../../a' is not a socket's path: absolute, or within vhost_user.directory"},
+    {"port: one socket, written in two ways", Network,
+     "ports: [{name: p, vhost_user: a}, {name: q, vhost_user: /run/vmnat/a}]",
+     "2:105: vhost_user: socket /run/vmnat/a is already used at line 2"},
+    {"port: access to a device", Port, "name: p, device: veth0, access: {group: kvm}",
+     "2:90: access: is for vhost_user ports"},
+    {"port: features of a device", Port, "name: p, device: veth0, features: {without: [mq]}",
+     "2:92: features: are for vhost_user ports"},
+    {"port: a feature that virtio does not have", Port,
+     "name: p, vhost_user: a, features: {without: [turbo]}",
+     "2:112: without: 'turbo' is not one of: csum, guest_csum, mtu, gso, guest_tso4, guest_tso6, guest_ecn, "
+     "host_tso4, "
+     "host_tso6, host_ecn, mrg_rxbuf, ctrl_vq, ctrl_rx, ctrl_vlan, ctrl_rx_extra, guest_announce, mq, "
+     "ctrl_mac_addr, "
+     "indirect_desc, event_idx, version_1, iommu_platform, packed, in_order"},
+    {"port: access by no mode", Port, "name: p, vhost_user: a, access: {mode: rw}",
+     "2:97: mode: 'rw' is not a mode of three octal digits, such as \"0770\""},
+    {"vhost_user: a mode with more than rights", UplinkAndNetworks, "vhost_user: {mode: \"1770\"}",
+     "2:20: mode: '1770' is not a mode of three octal digits, such as \"0770\""},
+    {"vhost_user: a directory that others use", UplinkAndNetworks,
+     "vhost_user: {directory: /var/../var/tmp/}",
+     "2:25: directory: /var/tmp is not for sockets alone: name one within it"},
+    {"vhost_user: a directory at the top", UplinkAndNetworks, "vhost_user: {directory: /run}",
+     "2:25: directory: /run is not for sockets alone: name one within it"},
+    {"vhost_user: the root", UplinkAndNetworks, "vhost_user: {directory: /}",
+     "2:25: directory: / is not for sockets alone: name one within it"},
     {"port: socket path too long", Port,
      "name: p, vhost_user: "
      "/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"

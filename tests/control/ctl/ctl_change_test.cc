@@ -42,6 +42,9 @@ TEST(ChangeCommands, AreSentWithTheirArguments) {
        "port-add",
        R"({"name":"vm9","network":"red","vhost_user":"/run/vm9.sock","mode":"server","queues":"2",
            "mac":"52:54:00:aa:00:09","address":"192.168.122.9","persistent":true})"},
+      {{"port", "add", "vm1b", "--network", "red", "--vhost-user", "/b", "--migrates-from", "vm1"},
+       "port-add",
+       R"({"name":"vm1b","network":"red","vhost_user":"/b","migrates_from":"vm1"})"},
       {{"port", "add", "vm9", "--network", "red", "--device", "veth9"},
        "port-add",
        R"({"name":"vm9","network":"red","device":"veth9"})"},
@@ -87,6 +90,8 @@ TEST(ChangeCommands, AreRefusedWhereTheyAreWrong) {
       {{"port", "add", "vm9", "--network", "red"}, "give --vhost-user or --device"},
       {{"port", "add", "vm9", "--network", "red", "--device", "x", "--vhost-user", "/x"}, "excludes"},
       {{"port", "add", "vm9", "--network", "red", "--device", "x", "--queues", "2"}, "requires --vhost-user"},
+      {{"port", "add", "vm9", "--network", "red", "--device", "x", "--migrates-from", "vm1"},
+       "requires --vhost-user"},
       {{"port", "add", "vm9", "--network", "red", "--vhost-user", "/x", "--queues", "65"},
        "between 1 and 64"},
       {{"port", "add", "vm9", "--network", "red", "--vhost-user", "/x", "--mode", "both"},
@@ -175,6 +180,18 @@ TEST_F(ChangeAnswers, APreviewThatNeedsARestartIsExitCode1) {
             "a reload would change nothing: these need a restart: uplink.mtu\n");
   EXPECT_EQ(run({"reload", "--dry-run", "--json"}), 1);
   EXPECT_EQ(json::parse(out)["restart"], json::array({"uplink.mtu"}));
+}
+
+TEST_F(ChangeAnswers, APreviewThatThereIsNoRoomForIsExitCode1) {
+  answer_preview({{"changed", {"network red: port vm9 added"}},
+                  {"held", json::array()},
+                  {"restart", json::array()},
+                  {"refused", "networks: port vm9: 1023 ports are in use"},
+                  {"can_be_applied", false}});
+  EXPECT_EQ(run({"reload", "--dry-run"}), 1);
+  EXPECT_EQ(out,
+            "network red: port vm9 added\n"
+            "a reload would change nothing: networks: port vm9: 1023 ports are in use\n");
 }
 
 TEST_F(ChangeAnswers, APreviewOfNothingSaysSo) {

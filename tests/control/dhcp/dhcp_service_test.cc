@@ -80,7 +80,7 @@ struct DhcpServiceTest : testing::Test {
 
   void start() {
     ports = plan_ports(config, 1);
-    service.emplace(config, ports, wall, steady);
+    service.emplace(config, ports, places.emplace(ports), wall, steady);
   }
   void pass(std::chrono::nanoseconds time) {
     wall += time;
@@ -134,6 +134,7 @@ struct DhcpServiceTest : testing::Test {
   std::string directory;
   config::Config config;
   std::vector<PortPlan> ports;
+  std::optional<VmPlaces> places;
   dhcp::WallTime wall = dhcp::test::at_second(0);
   SteadyTime steady{std::chrono::hours(1)};
   std::optional<DhcpService> service;

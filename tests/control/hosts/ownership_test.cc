@@ -37,11 +37,21 @@ struct OwnershipTest : ::testing::Test {
   }
   // The state after `change` was made to who owns what.
   dataplane::ForwardingState after(const std::function<void(Ownership&)>& change) {
+    return after_moves([&](Ownership& ownership, const auto&) { change(ownership); });
+  }
+  using Move = std::function<void(PortIndex from, PortIndex to)>;
+  // The VM that moves is at the second port from then on.
+  dataplane::ForwardingState after_moves(const std::function<void(Ownership&, const Move&)>& change) {
     const auto ports = plan_ports(config, 1);
     dataplane::ForwardingState state = initial_state(config, ports);
     for (std::size_t i = 0; i < ports.size(); ++i) state.ports[i].up = i != down;
-    Ownership ownership(ports, state);
-    change(ownership);
+    VmPlaces places(ports);
+    Ownership ownership(ports, places, state);
+    change(ownership, [&](PortIndex from, PortIndex to) {
+      places.follow_link(from, false);
+      ASSERT_EQ(places.follow_link(to, true), (VmPlaces::Move{from, to}));
+      ownership.note_moved(0);
+    });
     EXPECT_TRUE(ownership.take_changed());
     ownership.bring_macs_home(learned);
     ownership.fill(state, learned);
@@ -86,6 +96,33 @@ TEST_F(OwnershipTest, ALeaseMakesThePortOwnItsMacAndAddressAndOthersMindThem) {
   EXPECT_EQ(state.ports[kLab].guard, Guard::GatewayOnly) << "guard: off";
 }
 
+TEST_F(OwnershipTest, AVmThatHasMovedToAnotherPortOwnsThereWhatItOwned) {
+  config.networks[0].ports[0].mac = mac(7);
+  config.networks[0].ports[1].migrates_from = "vm1";
+  learned.learn(0, mac(1), kVm2);
+  const auto state = after_moves([](Ownership& o, const Move& move) {
+    o.note(0, lease("vm1", 1, 10));
+    o.note(0, lease("vm2", 2, 20));
+    move(kVm1, kVm2);
+    o.note(0, lease("vm1", 1, 11));
+  });
+  for (const std::uint8_t host : {10, 11}) EXPECT_EQ(owner_of(state, address(host)), kVm2);
+  for (const std::uint8_t number : {1, 7}) EXPECT_EQ(owner_of(state, mac(number)), kVm2);
+  EXPECT_EQ(owner_of(state, address(20)), kVm1) << "and the other one's is where that VM came from";
+  EXPECT_EQ(owner_of(state, address(1)), kUplinkPort);
+  EXPECT_EQ(state.ports[kVm2].usual_mac, mac(1));
+}
+
+TEST_F(OwnershipTest, AVmThatHasMovedTwiceIsBack) {
+  config.networks[0].ports[1].migrates_from = "vm1";
+  const auto state = after_moves([](Ownership& o, const Move& move) {
+    move(kVm1, kVm2);
+    o.note(0, lease("vm1", 1, 10));
+    move(kVm2, kVm1);
+  });
+  EXPECT_EQ(owner_of(state, address(10)), kVm1);
+}
+
 TEST_F(OwnershipTest, AnEndedLeaseGivesBothBack) {
   for (const auto end : {dhcp::LeaseState::Released, dhcp::LeaseState::Declined, dhcp::LeaseState::Expired}) {
     const auto state = after([&](Ownership& o) {
@@ -106,7 +143,8 @@ TEST_F(OwnershipTest, AnEndedLeaseGivesBothBack) {
 
 TEST_F(OwnershipTest, ARenewalIsNoNewsAndAMoveIs) {
   const auto ports = plan_ports(config, 1);
-  Ownership ownership(ports, initial_state(config, ports));
+  const VmPlaces places(ports);
+  Ownership ownership(ports, places, initial_state(config, ports));
   ownership.take_changed();
   ownership.note(0, lease("vm1", 1, 10));
   EXPECT_TRUE(ownership.take_changed());
@@ -172,7 +210,8 @@ TEST_F(OwnershipTest, FollowingWhatWasLearnedGivesTheSendersThatFillingInAnewGiv
     const auto ports = plan_ports(config, 1);
     dataplane::ForwardingState followed = initial_state(config, ports);
     for (dataplane::Port& port : followed.ports) port.up = true;
-    Ownership ownership(ports, followed);
+    const VmPlaces places(ports);
+    Ownership ownership(ports, places, followed);
     learned = {};
     for (std::uint8_t i = 0; i < 6; ++i)
       if (random() % 2 == 0)
@@ -205,7 +244,8 @@ TEST_F(OwnershipTest, AFillAfterAChangeElsewhereIsTheSameAndAfterAChangeHereIsNe
                              .ports = {{.name = "vm5", .vhost_user = "/5"}}});
   const auto ports = plan_ports(config, 1);
   dataplane::ForwardingState state = initial_state(config, ports);
-  Ownership ownership(ports, state);
+  const VmPlaces places(ports);
+  Ownership ownership(ports, places, state);
   ownership.note(0, lease("vm1", 1, 10));
   ownership.fill(state, learned);
   ownership.note(1, {.address = net::Ipv4Addr::of(192, 168, 5, 9),

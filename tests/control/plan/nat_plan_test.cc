@@ -45,7 +45,7 @@ TEST(NatPlan, AnAddressThatGoesIsClosedUntilItsSessionsHaveEndedAndTheNewOneServ
   EXPECT_FALSE(step.wanted.policies[0].leaves(gone));
   EXPECT_EQ(step.wanted.external->index_of(pool(8)), std::nullopt);
   ASSERT_EQ(step.departures.addresses.size(), 1u);
-  EXPECT_EQ(step.departures.addresses[0], (dataplane::Departures::Address{0, pool(8)}));
+  EXPECT_EQ(step.departures.addresses[0], (dataplane::DepartingSessions::Address{0, pool(8)}));
   EXPECT_TRUE(step.departures.ports.empty());
 }
 

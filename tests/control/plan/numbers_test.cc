@@ -61,6 +61,34 @@ struct GatewayPlanChange : testing::Test {
   TopologyChange change;
 };
 
+const std::string kVm2b = "{name: vm2b, vhost_user: /run/vm2b.sock, migrates_from: vm2}";
+
+TEST_F(GatewayPlanChange, APortToMigrateToIsOfItsOriginsWorkerWheneverItComes) {
+  change_to(red(kVm1 + ", " + kVm2 + ", " + kVm2b) + kBlue);
+  EXPECT_EQ(names(change.ports_come, next), Names{"vm2b"});
+  EXPECT_EQ(change.ports_left, std::vector<PortIndex>{});
+  EXPECT_EQ(next.ports[4].owner, next.ports[2].owner);
+  change_to(red(kVm2b + ", " + kVm1 + ", " + kVm2) + kBlue);
+  EXPECT_EQ(next.ports[4].owner, next.ports[2].owner) << "named before its origin";
+}
+
+TEST_F(GatewayPlanChange, APortToMigrateToComesAnewWithItsOriginAndWithAnother) {
+  running = plan_gateway(configured(red(kVm1 + ", " + kVm2 + ", " + kVm2b) + kBlue), 2);
+  change_to(red(kVm1 + ", {name: vm2, vhost_user: /run/vm2.sock, queues: 2}, " +
+                "{name: vm2b, vhost_user: /run/vm2b.sock, queues: 2, migrates_from: vm2}") +
+            kBlue);
+  EXPECT_EQ(names(change.ports_left, running), (Names{"vm2", "vm2b"}));
+  EXPECT_EQ(names(change.ports_come, next), (Names{"vm2", "vm2b"}));
+  EXPECT_EQ(next.ports[*next.numbers.ports.of("vm2b")].owner,
+            next.ports[*next.numbers.ports.of("vm2")].owner);
+
+  const std::string from_vm1 = "{name: vm2b, vhost_user: /run/vm2b.sock, migrates_from: vm1}";
+  change_to(red(kVm1 + ", " + kVm2 + ", " + from_vm1) + kBlue);
+  EXPECT_EQ(names(change.ports_left, running), Names{"vm2b"});
+  EXPECT_EQ(next.ports[*next.numbers.ports.of("vm2b")].owner, next.ports[1].owner);
+  EXPECT_NE(next.ports[1].owner, next.ports[2].owner);
+}
+
 TEST_F(GatewayPlanChange, APortThatLeavesAndOneThatComesMoveNobody) {
   change_to(kBlue + red(kVm3 + ", " + kVm2));
   EXPECT_EQ(names(change.ports_left, running), Names{"vm1"});

@@ -18,7 +18,8 @@ struct SwitchTablesTest : testing::Test {
   config::Config config = configured(kTwoNetworks);
   std::vector<PortPlan> ports = plan_ports(config, 1);
   StatePublisher states{initial_state(config, ports)};
-  SwitchTables tables{ports, states};
+  VmPlaces places{ports};
+  SwitchTables tables{ports, places, states};
 
   std::vector<bool> publish() {
     dataplane::ForwardingState next = states.current();
@@ -84,6 +85,7 @@ TEST_F(SwitchTablesTest, APortThatLeavesOwnsNothingAndOneThatComesOwnsWhatItIsGi
   dataplane::ForwardingState next = states.current();
   set_topology(config, ports, next);
   states.publish(std::move(next));
+  places.follow_ports();
   const PortIndex left[] = {kVm1};
   tables.follow_plan(left);
   publish();

@@ -61,6 +61,24 @@ TEST_F(Flush, EndsTheSessionsOfOnePortAndFreesTheirExternalPorts) {
   EXPECT_EQ(bed.worker(0).conntrack().statistics().erased, 3u);
 }
 
+TEST_F(Flush, MovesSessionsToThePortWhereTheirVmIsNow) {
+  for (std::uint16_t port = 5000; port < 5003; ++port) open(1, port);
+  open(2, 6000);
+  const std::uint64_t ticket = box.ask({.port = kVm1}, kVm2);
+  for (unsigned polls = 0; !box.answer_to(ticket) && polls < 1000; ++polls) bed.poll();
+  EXPECT_EQ(box.answer_to(ticket), 3u);
+  EXPECT_EQ(active(), 4u);
+  EXPECT_EQ(udp_ports_used(), 4u);
+  unsigned of_vm1 = 0;
+  for (const conntrack::SessionView& view : views_of(bed.worker(0).conntrack())) {
+    EXPECT_EQ(view.vm_port, kVm2);
+    of_vm1 += view.internal.address == ip("192.168.122.11") ? 1 : 0;
+  }
+  EXPECT_EQ(of_vm1, 3u) << "endpoints and mappings are as they were";
+  EXPECT_EQ(flushed({.port = kVm1}), 0u);
+  EXPECT_EQ(flushed({.port = kVm2}), 4u);
+}
+
 TEST_F(Flush, SelectsByEveryAttribute) {
   const auto port = [](std::uint16_t number) { return net::L4Port::from_host(number); };
   const struct {
@@ -105,12 +123,13 @@ TEST_F(Flush, SelectsByExternalEndpoint) {
 }
 
 TEST_F(Flush, EndsWhatDepartsAndLeavesWhoStaysAtAPort) {
-  using dataplane::Departures;
+  using dataplane::DepartingSessions;
   const auto endpoint = [](const char* address, std::uint16_t port) {
     return net::Endpoint{ip(address), net::L4Port::from_host(port)};
   };
-  const auto departing = [](std::vector<Departures::Address> addresses, std::vector<Departures::Port> ports) {
-    return SessionSelector{.departures = std::make_shared<const Departures>(addresses, ports)};
+  const auto departing = [](std::vector<DepartingSessions::Address> addresses,
+                            std::vector<DepartingSessions::Port> ports) {
+    return SessionSelector{.departures = std::make_shared<const DepartingSessions>(addresses, ports)};
   };
   open(1, 5000);
   open(1, 5001);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Departures: the sessions that end because the configuration has changed, said by their external endpoint.
+// DepartingSessions: the sessions that end because the configuration has changed, said by their external endpoint.
 //
 //   an address that a network loses    all sessions of the network that have it
 //   a port that a forward leaves       all sessions that have it
@@ -15,7 +15,7 @@
 
 namespace vmnat::dataplane {
 
-class Departures {
+class DepartingSessions {
  public:
   struct Address {
     NetworkIndex network = 0;
@@ -29,7 +29,7 @@ class Departures {
   };
 
   // Neither has an address or a port twice.
-  Departures(const std::vector<Address>& addresses, const std::vector<Port>& ports)
+  DepartingSessions(const std::vector<Address>& addresses, const std::vector<Port>& ports)
       : addresses_(table_of(addresses)), ports_(table_of(ports)) {}
 
   [[nodiscard]] bool include(const conntrack::Session& session) const {
