@@ -122,7 +122,7 @@ void check_network_count(const Config& config, Findings& findings) {
 void check_socket_directory(const Config& config, Findings& findings) {
   constexpr std::array kShared{"/dev/shm", "/run/lock", "/run/user", "/var/lib", "/var/run", "/var/tmp"};
   const std::string directory =
-      std::filesystem::path(config.vhost_user.directory + "/").lexically_normal().parent_path();
+      (std::filesystem::path(config.vhost_user.directory) / "").lexically_normal().parent_path();
   const bool is_shallow = std::ranges::count(directory, '/') < 2;
   if (is_shallow || std::ranges::find(kShared, directory) != kShared.end())
     findings.complain_at("vhost_user.directory",

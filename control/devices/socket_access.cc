@@ -94,7 +94,7 @@ Result<void> make_socket_directory(const std::string& subject, const std::string
   if (error)
     return tl::unexpected(
         Error{subject, fmt::format("cannot create the directory of {}: {}", socket, error.message())});
-  const fs::path top = fs::path(wanted.directory + "/").lexically_normal().parent_path();
+  const fs::path top = (fs::path(wanted.directory) / "").lexically_normal().parent_path();
   if (!is_within(parent, top)) return {};
   const Rights rights =
       rights_of(subject, {.owner = wanted.owner, .group = wanted.group, .mode = wanted.mode});
