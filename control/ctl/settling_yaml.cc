@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <ranges>
 #include <utility>
 
 #include "control/config/load.h"
@@ -93,9 +94,8 @@ void SettlingYaml::refuse(std::size_t at, const std::string& why) {
 std::string SettlingYaml::settled_text() && {
   for (auto refused = refusals(); !refused.empty(); refused = refusals()) {
     const std::size_t before = lines_.size();
-    for (auto last = refused.rbegin(); last != refused.rend();
-         ++last)  // from the end: the others keep their place
-      if (!lines_[last->first].is_comment) refuse(last->first, last->second);
+    for (const auto& [line, why] : std::views::reverse(refused))  // so that the others keep their place
+      if (!lines_[line].is_comment) refuse(line, why);
     if (lines_.size() == before) break;
   }
   return text();
