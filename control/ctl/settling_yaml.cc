@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <ranges>
 #include <utility>
 
 #include "control/config/load.h"
@@ -94,8 +93,10 @@ void SettlingYaml::refuse(std::size_t at, const std::string& why) {
 std::string SettlingYaml::settled_text() && {
   for (auto refused = refusals(); !refused.empty(); refused = refusals()) {
     const std::size_t before = lines_.size();
-    for (const auto& [line, why] : std::views::reverse(refused))  // so that the others keep their place
-      if (!lines_[line].is_comment) refuse(line, why);
+    // From the end: the others keep their place.
+    std::for_each(refused.rbegin(), refused.rend(), [this](const auto& refusal) {
+      if (!lines_[refusal.first].is_comment) refuse(refusal.first, refusal.second);
+    });
     if (lines_.size() == before) break;
   }
   return text();
