@@ -47,7 +47,6 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <utility>
 
 #include "base/counter.h"
 #include "base/ids.h"
@@ -194,11 +193,8 @@ class Conntrack {
   void erase(Session& session, Time now);
   // What is mapped to the external endpoint, if it is another internal endpoint than this one, is not any more.
   void unmap_others(net::Endpoint external, net::Protocol protocol, net::Endpoint internal);
-  // Looks at up to `budget` records from `cursor` on (0 at first) and erases those that match. Done when
-  // `cursor` is 0 again. For flush: control sends the predicate, the worker calls this at each poll.
-  template <typename Predicate>
-  unsigned erase_if(std::uint32_t& cursor, unsigned budget, Time now, Predicate matches);
-  // Likewise, of any session: `visit(Session&)`.
+  // Looks at up to `budget` records from `cursor` on (0 at first): `visit(Session&)`, which may erase the session. Done
+  // when `cursor` is 0 again. For flush, at each poll.
   template <typename Visitor>
   void visit_some(std::uint32_t& cursor, unsigned budget, Visitor visit);
 
@@ -357,17 +353,6 @@ class Conntrack {
   } sweep_;
   Counters counters_{};
 };
-
-template <typename Predicate>
-unsigned Conntrack::erase_if(std::uint32_t& cursor, unsigned budget, Time now, Predicate matches) {
-  unsigned erased = 0;
-  visit_some(cursor, budget, [&](Session& session) {
-    if (!matches(std::as_const(session))) return;
-    erase(session, now);
-    ++erased;
-  });
-  return erased;
-}
 
 template <typename Visitor>
 void Conntrack::visit_some(std::uint32_t& cursor, unsigned budget, Visitor visit) {

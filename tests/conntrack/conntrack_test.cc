@@ -197,7 +197,11 @@ TEST(Conntrack, FlushesWhatMatchesInPortions) {
   std::uint32_t cursor = 0;
   unsigned erased = 0, calls = 0;
   do {
-    erased += nat->erase_if(cursor, 100, {}, [](const Session& session) { return session.vm_port() == 3; });
+    nat->visit_some(cursor, 100, [&](Session& session) {
+      if (session.vm_port() != 3) return;
+      nat->erase(session, {});
+      ++erased;
+    });
     ++calls;
   } while (cursor != 0);
   EXPECT_EQ(erased, 250u);

@@ -264,7 +264,9 @@ class Walk {
     publish({index});
     for (const auto& worker : workers_) {
       for (std::uint32_t cursor = 0;;) {
-        worker->erase_if(cursor, 64, now_, [&](const Session& s) { return s.external().address == address; });
+        worker->visit_some(cursor, 64, [&](Session& session) {
+          if (session.external().address == address) worker->erase(session, now_);
+        });
         if (cursor == 0) break;
         note(open());
       }

@@ -54,9 +54,8 @@ inline void follow_tcp(Conntrack& conntrack, Session& session, Direction directi
 inline unsigned sessions_of(Conntrack& conntrack, PortIndex vm_port, std::optional<Direction> opener = {}) {
   unsigned count = 0;
   std::uint32_t cursor = 0;
-  conntrack.erase_if(cursor, conntrack.capacity(), {}, [&](const Session& session) {
+  conntrack.visit_some(cursor, conntrack.capacity(), [&](const Session& session) {
     count += session.vm_port() == vm_port && session.opener() == opener.value_or(session.opener());
-    return false;
   });
   return count;
 }
