@@ -35,7 +35,7 @@ constexpr Need kNeeds[] = {
 }  // namespace
 
 std::uint64_t withheld_features(std::span<const config::VirtioFeature> without, unsigned queues) {
-  std::uint64_t withheld = dataplane::virtio::kGuestUfo | dataplane::virtio::kHostUfo;
+  std::uint64_t withheld = dataplane::virtio::kNeverOffered;
   if (queues == 1) withheld |= kServedByVmm;
   for (const config::VirtioFeature feature : without) withheld |= feature_bit(feature);
   for (const Need& need : kNeeds)

@@ -39,7 +39,7 @@ class VhostSocket {
     config::VhostMode mode = config::VhostMode::Server;
     unsigned queues = 1;  // pairs that workers poll; a VMM is told of no more
     // Features that are not offered (vhost_features.h).
-    std::uint64_t withheld = dataplane::virtio::kGuestUfo | dataplane::virtio::kHostUfo;
+    std::uint64_t withheld = dataplane::virtio::kNeverOffered;
   };
   // In server mode the path must be free; in client mode librte_vhost connects, and connects again, whenever
   // somebody listens (vhost_reconnect.h).
