@@ -192,22 +192,21 @@ void add_owned(const CommandContext& at, PortIndex index, Json& json) {
 }
 
 // What the guard dropped, and what DHCP did not answer, by reason.
-Json refused_json(const CommandContext& at, PortIndex index, const PortTotals& totals) {
+Json refused_json(const PortTotals& totals) {
   Json refused = Json::object();
   for (const auto reason : {dataplane::DropReason::SpoofedMac, dataplane::DropReason::SpoofedAddress,
                             dataplane::DropReason::RogueRouter, dataplane::DropReason::RogueDhcp})
     if (const std::uint64_t count = totals.drops[index_of(reason)]; count != 0)
       refused[std::string(dataplane::kDropNames[index_of(reason)])] = count;
-  const dhcp::IgnoredCounts ignored = at.dhcp.ignored_from(index);
-  for (std::size_t i = 0; i < ignored.size(); ++i)
-    if (ignored[i] != 0) refused[fmt::format("dhcp.{}", dhcp::kIgnoredTexts[i].name)] = ignored[i];
+  for (std::size_t i = 0; i < totals.ignored.size(); ++i)
+    if (totals.ignored[i] != 0)
+      refused[fmt::format("dhcp.{}", dhcp::kIgnoredTexts[i].name)] = totals.ignored[i];
   return refused;
 }
 
-Json port_json(const CommandContext& at, PortIndex index) {
+Json port_json(const CommandContext& at, PortIndex index, const PortTotals& totals) {
   const PortPlan& plan = at.ports[index];
   const dataplane::ForwardingState& state = at.states.current();
-  const PortTotals totals = port_totals(at.workers, index).since(at.totals_before[index]);
   Json drops = Json::object();
   for (std::size_t i = 0; i < dataplane::kDropReasonCount; ++i)
     if (totals.drops[i] != 0) drops[std::string(dataplane::kDropNames[i])] = totals.drops[i];
@@ -232,23 +231,23 @@ Json port_json(const CommandContext& at, PortIndex index) {
   json["mtu"] = plan.mtu;
   json["guard"] = to_string(state.ports[index].guard);
   add_owned(at, index, json);
-  json["refused"] = refused_json(at, index, totals);
+  json["refused"] = refused_json(totals);
   if (!plan.config->vhost_user.empty()) {
     json["socket"] = plan.config->vhost_user;
     json["mode"] = config::to_word(plan.config->mode);
     json["queues"] = plan.config->queues;
-    const VhostSocket& socket = *at.devices[index].vhost();
-    json["rings_deferred"] = socket.port().deferrals();
-    json["refused_connections"] = socket.refused_connections();
-    json["refused_messages"] = socket.refused_messages();
+    json["rings_deferred"] = totals.rings_deferred;
+    json["refused_connections"] = totals.refused_connections;
+    json["refused_messages"] = totals.refused_messages;
   }
   return json;
 }
 
 Answer ports(const CommandContext& at) {
   Json list = Json::array();
+  const Counts counts = keep_counts(at);
   for (std::size_t i = 0; i < at.ports.size(); ++i)
-    if (at.ports[i].exists) list.push_back(port_json(at, static_cast<PortIndex>(i)));
+    if (at.ports[i].exists) list.push_back(port_json(at, static_cast<PortIndex>(i), counts.ports[i]));
   return Answer::list_of(std::move(list));
 }
 
@@ -276,7 +275,7 @@ Answer networks(const CommandContext& at) {
 
 Answer counters(const CommandContext& at) {
   Json object = Json::object();
-  for (const auto& [name, value] : all_counters(at)) object[name] = value;
+  for (const auto& [name, value] : keep_counts(at).named) object[name] = value;
   return Answer::object(std::move(object));
 }
 

@@ -21,14 +21,14 @@ struct CommandContext {
   const config::Config& numbered;  // the same with its networks at their numbers
   const Configuration& configuration;
   const EalPlan& eal;
-  const std::vector<PortPlan>& ports;            // by PortIndex
-  const std::vector<PortTotals>& totals_before;  // the same: of those who had the number before
-  Devices& devices;                              // by PortIndex
+  const std::vector<PortPlan>& ports;  // by PortIndex
+  const PortAccounts& port_accounts;   // the same
+  Devices& devices;                    // the same
   const std::optional<NicSteering>& steering;
   const StatePublisher& states;
   Workers& workers;  // `invariants` and `flush` ask them to do something
   FlushTurns& flush_turns;
-  const SessionKeeper& session_keeper;
+  SessionKeeper& session_keeper;  // counters are kept as they are told
   const VmPlaces& places;
   DhcpService& dhcp;  // `lease-release` and the like change leases
   const UplinkSide& uplink;

@@ -1,10 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/commands/statistics.h"
 
+#include <algorithm>
+#include <array>
+#include <string_view>
+
 namespace vmnat::control {
 namespace {
 
 using Named = std::map<std::string, std::uint64_t>;
+
+// What is, and not what has been: it is not carried from one process to the next. `sessions.restored` and the states
+// are about this process alone.
+constexpr std::array<std::string_view, 9> kOfThisProcess{
+    "fragments.held",       "sessions.active",  "sessions.restored",   "mappings.active",  "ports.used",
+    "dhcp.journal.waiting", "states.published", "states.owner_tables", "states.mac_tables"};
 
 std::uint64_t punted_for(const Workers& workers, std::size_t reason) {
   std::uint64_t sum = 0;
@@ -12,37 +22,57 @@ std::uint64_t punted_for(const Workers& workers, std::size_t reason) {
   return sum;
 }
 
-void add_frames(const Workers& workers, std::size_t ports, Named& named) {
-  PortTotals sum;
-  for (std::size_t port = 0; port < ports; ++port) {
-    const PortTotals totals = port_totals(workers, static_cast<PortIndex>(port));
-    sum.rx_packets += totals.rx_packets;
-    sum.tx_packets += totals.tx_packets;
-    for (std::size_t i = 0; i < sum.drops.size(); ++i) sum.drops[i] += totals.drops[i];
+// In this order: what has become of frames, then how they came. While they are on their way, no more of them have ended
+// than there are.
+std::vector<PortTotals> add_frames(const Workers& workers, std::size_t ports, Named& named) {
+  for (std::size_t i = 0; i < dataplane::kPuntReasonCount; ++i) {
+    const std::uint64_t punted = punted_for(workers, i);
+    named["punt." + std::string(dataplane::kPuntNames[i])] = punted;
+    named["punted"] += punted;
   }
+  for (const dataplane::Worker& worker : workers) {
+    named["fragments.held"] += worker.counters().fragments_held.get();
+    named["segments.merged"] += worker.counters().segments_merged.get();
+  }
+  std::vector<PortTotals> by_port = port_totals(workers, ports);
+  PortTotals sum;
+  for (const PortTotals& port : by_port) sum += port;
   named["received"] = sum.rx_packets;
   named["transmitted"] = sum.tx_packets;
   for (std::size_t i = 0; i < sum.drops.size(); ++i)
     named["drop." + std::string(dataplane::kDropNames[i])] = sum.drops[i];
-  for (std::size_t i = 0; i < dataplane::kPuntReasonCount; ++i) {
-    named["punt." + std::string(dataplane::kPuntNames[i])] = punted_for(workers, i);
-    named["punted"] += punted_for(workers, i);
+  return by_port;
+}
+
+// What control itself has counted.
+void add_refusals(const CommandContext& at, std::vector<PortTotals>& by_port) {
+  for (std::size_t i = 0; i < by_port.size(); ++i) {
+    if (!at.ports[i].exists) continue;
+    by_port[i].ignored = at.dhcp.ignored_from(static_cast<PortIndex>(i));
+    const Device* const device = at.devices.find(static_cast<PortIndex>(i));
+    const VhostSocket* const socket = device == nullptr ? nullptr : device->vhost();
+    if (socket == nullptr) continue;
+    by_port[i].rings_deferred = socket->port().deferrals();
+    by_port[i].refused_connections = socket->refused_connections();
+    by_port[i].refused_messages = socket->refused_messages();
   }
+}
+
+void add_work(const Workers& workers, Named& named) {
   for (const dataplane::Worker& worker : workers) {
     const dataplane::WorkerCounters& counters = worker.counters();
+    const std::uint64_t errors = counters.icmp_errors_sent.get(), resets = counters.tcp_resets_sent.get();
+    const std::uint64_t fragments = counters.fragments_made.get(), segments = counters.segments_made.get();
     named["flood_copies"] += counters.flood_copies.get();
     named["injected"] += counters.injected.get();
-    named["generated"] += counters.icmp_errors_sent.get() + counters.tcp_resets_sent.get() +
-                          counters.fragments_made.get() + counters.segments_made.get();
-    named["icmp_errors.sent"] += counters.icmp_errors_sent.get();
+    named["generated"] += errors + resets + fragments + segments;
+    named["icmp_errors.sent"] += errors;
     named["icmp_errors.suppressed"] += counters.icmp_errors_suppressed.get();
-    named["tcp_resets.sent"] += counters.tcp_resets_sent.get();
+    named["tcp_resets.sent"] += resets;
     named["tcp_resets.suppressed"] += counters.tcp_resets_suppressed.get();
     named["fragments.seen"] += counters.fragments_seen.get();
-    named["fragments.held"] += counters.fragments_held.get();
-    named["fragments.made"] += counters.fragments_made.get();
-    named["segments.made"] += counters.segments_made.get();
-    named["segments.merged"] += counters.segments_merged.get();
+    named["fragments.made"] += fragments;
+    named["segments.made"] += segments;
     named["receive.deferred"] += counters.receive_deferred.get();
     named["handoff.frames"] += counters.handoff_frames.get();
     named["learn.missed"] += counters.learn_missed.get();
@@ -58,6 +88,7 @@ void add_devices(Devices& devices, Named& named) {
 }
 
 void add_sessions(const Workers& workers, unsigned external_addresses, Named& named) {
+  named["sessions.lost"] = 0;  // of processes before
   for (const dataplane::Worker& worker : workers) {
     const conntrack::Statistics statistics = worker.conntrack().statistics();
     named["sessions.active"] += statistics.active;
@@ -131,6 +162,24 @@ void add_uplink_client(const UplinkClient& uplink, Named& named) {
   named["uplink.dhcp.sessions_ended"] = uplink.sessions_ended();
 }
 
+bool is_total(std::string_view name) {
+  return std::ranges::find(kOfThisProcess, name) == kOfThisProcess.end();
+}
+
+// A counter that this version does not have is left out.
+void carry_on(const Totals& carried, Named& named) {
+  for (const auto& [name, count] : carried.counters)
+    if (const auto found = named.find(name); found != named.end() && is_total(name)) found->second += count;
+}
+
+void keep(const Counts& counts, const CommandContext& at) {
+  Totals totals;
+  for (const auto& [name, count] : counts.named)
+    if (count != 0 && is_total(name)) totals.counters.emplace(name, count);
+  put_ports(at.ports, counts.ports, totals);
+  at.session_keeper.set_totals(totals);
+}
+
 }  // namespace
 
 std::uint64_t active_sessions(const Workers& workers) {
@@ -145,9 +194,11 @@ std::uint64_t sessions_at(const Workers& workers, conntrack::ExternalIndex exter
   return sessions;
 }
 
-std::map<std::string, std::uint64_t> all_counters(const CommandContext& at) {
+Counts keep_counts(const CommandContext& at) {
   Named named;
-  add_frames(at.workers, at.ports.size(), named);
+  std::vector<PortTotals> by_port = add_frames(at.workers, at.ports.size(), named);
+  add_work(at.workers, named);
+  add_refusals(at, by_port);
   add_devices(at.devices, named);
   add_sessions(at.workers, at.states.current().external_addresses->size(), named);
   add_neighbors(at.uplink, named);
@@ -159,7 +210,10 @@ std::map<std::string, std::uint64_t> all_counters(const CommandContext& at) {
   named["states.published"] = at.states.current().generation;
   named["states.owner_tables"] = at.tables.owner_tables_made();
   named["states.mac_tables"] = at.tables.mac_tables_made();
-  return named;
+  carry_on(at.session_keeper.carried(), named);
+  Counts counts{std::move(named), at.port_accounts.told(std::move(by_port))};
+  keep(counts, at);
+  return counts;
 }
 
 }  // namespace vmnat::control

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "control/commands/context.h"
 
@@ -12,8 +13,13 @@ namespace vmnat::control {
 std::uint64_t active_sessions(const Workers& workers);
 std::uint64_t sessions_at(const Workers& workers, conntrack::ExternalIndex external);
 
-// Names are part of the interface: `received`, `drop.<reason>`, `sessions.active`, ...; those that are zero,
-// too.
-std::map<std::string, std::uint64_t> all_counters(const CommandContext& at);
+struct Counts {
+  // Names are part of the interface: `received`, `drop.<reason>`, `sessions.active`, ...; those that are zero, too.
+  std::map<std::string, std::uint64_t> named;
+  std::vector<PortTotals> ports;  // by PortIndex
+};
+// Of this process, and all but the gauges on top of those before. They are kept for the next process before anybody is
+// told of them: so no counter that was read goes back, even when the next instruction is the last one.
+Counts keep_counts(const CommandContext& at);
 
 }  // namespace vmnat::control

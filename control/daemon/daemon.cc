@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "control/commands/commands.h"
+#include "control/commands/statistics.h"
 #include "control/config/reload.h"
 
 namespace vmnat::control {
@@ -58,7 +59,8 @@ Result<std::unique_ptr<Daemon>> Daemon::create(Configuration& configuration, con
   if (const auto closed = group ? admin::closed_directory(socket, *group) : std::nullopt)
     spdlog::warn("{} is closed to the members of control.group, and so is the admin socket", *closed);
   daemon->admin_ = std::move(*server);
-  register_commands(*daemon->admin_, daemon->context_for_commands(eal, gateway));
+  daemon->context_.emplace(daemon->context_for_commands(eal, gateway));
+  register_commands(*daemon->admin_, *daemon->context_);
   return daemon;
 }
 
@@ -68,7 +70,7 @@ CommandContext Daemon::context_for_commands(const EalPlan& eal, Gateway& gateway
           .configuration = configuration_,
           .eal = eal,
           .ports = gateway.ports(),
-          .totals_before = gateway.totals_before(),
+          .port_accounts = gateway.port_accounts(),
           .devices = gateway.devices(),
           .steering = gateway.steering(),
           .states = gateway.states(),
@@ -109,6 +111,9 @@ void Daemon::run() {
   });
   tick();
   io_.run();
+  admin_.reset();  // what it has asked the workers for ends before them
+  workers_.stop();
+  keep_counts(*context_);
 }
 
 void Daemon::wait_for_hangup() {
@@ -198,6 +203,7 @@ void Daemon::tick() {
   if (now >= next_second_) {
     next_second_ = now + std::chrono::seconds(1);
     follow_resolvers(now);
+    keep_counts(*context_);
     if (const auto news = exhaustion_.news(workers_.refused_remotes())) spdlog::warn("{}", *news);
   }
   if (now >= next_look_) watch_workers(now);

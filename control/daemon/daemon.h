@@ -8,6 +8,7 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <memory>
+#include <optional>
 
 #include "base/time.h"
 #include "control/admin/server.h"
@@ -28,7 +29,7 @@ class Daemon {
   static Result<std::unique_ptr<Daemon>> create(Configuration& configuration, const EalPlan& eal,
                                                 Gateway& gateway, admin::AccessRules access);
 
-  // Tells the world that it is ready, then serves until a signal asks it to stop.
+  // Tells the world that it is ready, then serves until a signal asks it to stop. Stops the workers.
   void run();
 
  private:
@@ -65,6 +66,7 @@ class Daemon {
   ProgressWatch progress_;
   const std::chrono::microseconds pause_between_looks_;  // at the workers
   TablePages table_pages_;
+  std::optional<CommandContext> context_;
   std::unique_ptr<admin::Server> admin_;
   bool wants_reload_ = false;      // by SIGHUP
   bool is_resting_ = false;        // between this tick and the last one, and until the next

@@ -55,7 +55,6 @@ Result<std::unique_ptr<Gateway>> Gateway::start(const config::Config& config, co
 Gateway::Gateway(GatewayPlan plan, const EalPlan& eal)
     : eal_(eal),
       plan_(std::move(plan)),
-      totals_before_(plan_.ports.size()),
       doorbells_(plan_.worker_count),
       polling_(plan_.ports, devices_, plan_.worker_count,
                [this](WorkerIndex worker) { return pools_->of_worker(worker); }),
@@ -78,6 +77,7 @@ void Gateway::restore_sessions(const Tables& tables) {
   session_keeper_->set_names(names);
   const Today today{names, states_->current(), plan_forwards(plan_.config, names.rented), *external_ports_};
   session_keeper_->restore(today, tables, workers_.now());
+  port_accounts_.emplace(plan_.ports, session_keeper_->carried());
   session_keeper_->take_effect();
 }
 

@@ -53,8 +53,7 @@ class Gateway {
   // What is in effect, with its networks at their numbers. This, and the ports, change in place.
   [[nodiscard]] const config::Config& config() const { return plan_.config; }
   [[nodiscard]] const std::vector<PortPlan>& ports() const { return plan_.ports; }
-  // By PortIndex: what was counted before the port had its number.
-  [[nodiscard]] const std::vector<PortTotals>& totals_before() const { return totals_before_; }
+  [[nodiscard]] const PortAccounts& port_accounts() const { return *port_accounts_; }
   [[nodiscard]] const NatPlan& first_nat() const { return plan_.nat; }
   [[nodiscard]] rte_mempool* packet_pool() const { return pools_->of_control(); }  // for control's own frames
   [[nodiscard]] Devices& devices() { return devices_; }                            // by PortIndex
@@ -116,7 +115,7 @@ class Gateway {
   // In the order of construction; the workers stop first.
   const EalPlan& eal_;
   GatewayPlan plan_;
-  std::vector<PortTotals> totals_before_;  // by PortIndex
+  std::optional<PortAccounts> port_accounts_;  // by PortIndex
   Doorbells doorbells_;
   std::optional<PacketPools> pools_;
   Devices devices_;  // by PortIndex

@@ -1,28 +1,120 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/gateway/port_totals.h"
 
+#include <algorithm>
+#include <atomic>
+#include <fmt/format.h>
+#include <optional>
+
 namespace vmnat::control {
+namespace {
+
+// As `vmnatctl ports` calls them.
+struct Column {
+  const char* name;
+  std::uint64_t PortTotals::*count;
+};
+constexpr std::array kColumns{Column{"rx_packets", &PortTotals::rx_packets},
+                              Column{"rx_bytes", &PortTotals::rx_bytes},
+                              Column{"tx_packets", &PortTotals::tx_packets},
+                              Column{"tx_bytes", &PortTotals::tx_bytes},
+                              Column{"rings_deferred", &PortTotals::rings_deferred},
+                              Column{"refused_connections", &PortTotals::refused_connections},
+                              Column{"refused_messages", &PortTotals::refused_messages}};
+constexpr std::size_t kFirstDrop = kColumns.size();
+constexpr std::size_t kFirstIgnored = kFirstDrop + dataplane::kDropReasonCount;
+constexpr std::size_t kColumnCount = kFirstIgnored + dhcp::kIgnoredReasons;
+
+std::string column_name(std::size_t column) {
+  if (column < kFirstDrop) return kColumns[column].name;
+  if (column < kFirstIgnored) return fmt::format("drop.{}", dataplane::kDropNames[column - kFirstDrop]);
+  return fmt::format("dhcp.{}", dhcp::kIgnoredTexts[column - kFirstIgnored].name);
+}
+
+// Of PortTotals, with or without const.
+auto& cell(auto& totals, std::size_t column) {
+  if (column < kFirstDrop) return totals.*kColumns[column].count;
+  if (column < kFirstIgnored) return totals.drops[column - kFirstDrop];
+  return totals.ignored[column - kFirstIgnored];
+}
+
+// By column of this build.
+std::vector<std::optional<std::size_t>> places_in(const std::vector<std::string>& columns) {
+  std::vector<std::optional<std::size_t>> places(kColumnCount);
+  for (std::size_t column = 0; column < kColumnCount; ++column) {
+    const auto found = std::ranges::find(columns, column_name(column));
+    if (found != columns.end()) places[column] = static_cast<std::size_t>(found - columns.begin());
+  }
+  return places;
+}
+
+void add_ends(const dataplane::PortCounters& counters, PortTotals& totals) {
+  totals.tx_packets += counters.tx_packets.get();
+  totals.tx_bytes += counters.tx_bytes.get();
+  for (std::size_t i = 0; i < totals.drops.size(); ++i) totals.drops[i] += counters.drops[i].get();
+}
+
+}  // namespace
+
+PortTotals& PortTotals::operator+=(const PortTotals& more) {
+  for (std::size_t column = 0; column < kColumnCount; ++column) cell(*this, column) += cell(more, column);
+  return *this;
+}
 
 PortTotals PortTotals::since(const PortTotals& before) const {
-  PortTotals rest{.rx_packets = rx_packets - before.rx_packets,
-                  .rx_bytes = rx_bytes - before.rx_bytes,
-                  .tx_packets = tx_packets - before.tx_packets,
-                  .tx_bytes = tx_bytes - before.tx_bytes};
-  for (std::size_t i = 0; i < drops.size(); ++i) rest.drops[i] = drops[i] - before.drops[i];
+  PortTotals rest = *this;
+  for (std::size_t column = 0; column < kColumnCount; ++column) cell(rest, column) -= cell(before, column);
   return rest;
 }
 
-PortTotals port_totals(const Workers& workers, PortIndex port) {
-  PortTotals totals;
-  for (const dataplane::Worker& worker : workers) {
-    const dataplane::PortCounters& counters = worker.counters().ports[port];
-    totals.rx_packets += counters.rx_packets.get();
-    totals.rx_bytes += counters.rx_bytes.get();
-    totals.tx_packets += counters.tx_packets.get();
-    totals.tx_bytes += counters.tx_bytes.get();
-    for (std::size_t i = 0; i < totals.drops.size(); ++i) totals.drops[i] += counters.drops[i].get();
-  }
+// Workers count a frame before they count its end; so the ends are read first, of all ports.
+std::vector<PortTotals> port_totals(const Workers& workers, std::size_t ports) {
+  std::vector<PortTotals> totals(ports);
+  for (const dataplane::Worker& worker : workers)
+    for (std::size_t port = 0; port < ports; ++port) add_ends(worker.counters().ports[port], totals[port]);
+  std::atomic_thread_fence(std::memory_order_acquire);
+  for (const dataplane::Worker& worker : workers)
+    for (std::size_t port = 0; port < ports; ++port) {
+      totals[port].rx_packets += worker.counters().ports[port].rx_packets.get();
+      totals[port].rx_bytes += worker.counters().ports[port].rx_bytes.get();
+    }
   return totals;
+}
+
+PortAccounts::PortAccounts(const std::vector<PortPlan>& first, const Totals& carried)
+    : accounts_(first.size()) {
+  const auto places = places_in(carried.columns);
+  for (std::size_t port = 0; port < first.size(); ++port) {
+    const auto row = carried.ports.find(first[port].name);
+    if (row == carried.ports.end()) continue;
+    for (std::size_t column = 0; column < kColumnCount; ++column)
+      if (places[column]) cell(accounts_[port].carried, column) = row->second[*places[column]];
+  }
+}
+
+void PortAccounts::begin(PortIndex port, const PortTotals& counted) {
+  if (port >= accounts_.size()) accounts_.resize(port + 1u);
+  accounts_[port] = {.carried = {}, .before = counted};
+}
+
+std::vector<PortTotals> PortAccounts::told(std::vector<PortTotals> counted) const {
+  for (std::size_t port = 0; port < std::min(counted.size(), accounts_.size()); ++port)
+    (counted[port] = counted[port].since(accounts_[port].before)) += accounts_[port].carried;
+  return counted;
+}
+
+void put_ports(const std::vector<PortPlan>& ports, const std::vector<PortTotals>& told, Totals& totals) {
+  std::vector<std::size_t> columns;
+  for (std::size_t column = 0; column < kColumnCount; ++column)
+    if (std::ranges::any_of(told, [&](const PortTotals& port) { return cell(port, column) != 0; })) {
+      columns.push_back(column);
+      totals.columns.push_back(column_name(column));
+    }
+  for (std::size_t port = 0; port < ports.size(); ++port) {
+    if (!ports[port].exists) continue;
+    std::vector<std::uint64_t>& row = totals.ports[ports[port].name];
+    for (const std::size_t column : columns) row.push_back(cell(told[port], column));
+  }
 }
 
 }  // namespace vmnat::control

@@ -59,9 +59,9 @@ Result<TopologyChange> Gateway::reconfigure(GatewayPlan next) {
                             .sessions = sessions_to_end(plan_, next, change)};
   plan_ = std::move(next);
   session_keeper_->set_names(session_names(session_keeper_->rented()));
-  totals_before_.resize(plan_.ports.size());
+  const std::vector<PortTotals> counted = port_totals(workers_, plan_.ports.size());
   for (auto& [port, device] : *opened) {
-    totals_before_[port] = port_totals(workers_, port);
+    port_accounts_->begin(port, counted[port]);
     take_device(port, std::move(device));
     tell_pollers(port);
   }

@@ -20,9 +20,10 @@ int run_worker(void* worker) {
 
 Workers::Workers() : start_tsc_(rte_rdtsc()) {}
 
-Workers::~Workers() {
+void Workers::stop() {
   for (unsigned i = 0; i < running_; ++i) workers_[i].request_stop();
   for (unsigned i = 0; i < running_; ++i) rte_eal_wait_lcore(i + 1);
+  running_ = 0;
 }
 
 bool Workers::add(dataplane::Worker::Settings settings, std::unique_ptr<conntrack::Conntrack> table,

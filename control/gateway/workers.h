@@ -14,8 +14,8 @@ namespace vmnat::control {
 
 class Workers {
  public:
-  Workers();   // their time begins
-  ~Workers();  // stops them
+  Workers();  // their time begins
+  ~Workers() { stop(); }
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;
 
@@ -27,6 +27,8 @@ class Workers {
                          const conntrack::ExternalPorts& external_ports);
   // All that were added.
   Result<void> start();
+  // They have finished their last polls; what they have counted stays.
+  void stop();
 
   [[nodiscard]] std::size_t count() const { return workers_.size(); }
   [[nodiscard]] const dataplane::Worker& operator[](std::size_t index) const { return workers_[index]; }

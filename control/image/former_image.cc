@@ -54,22 +54,31 @@ const char* fault_of(const ImageHeader& header, const Moment& now) {
   return nullptr;
 }
 
-struct Names {
-  std::uint64_t sequence = 0;
-  SessionNames names;
+// Of a text that is kept in two copies.
+struct Copies {
+  std::string latest;          // of those that are whole; empty: there is none
+  std::uint64_t sequence = 0;  // of it
+  bool was_written = false;    // some copy, whole or not
 };
 
-std::optional<Names> read_names(int file, std::size_t at) {
-  NamesHeader header{};
-  if (read_at(file, at, std::as_writable_bytes(std::span(&header, 1))) < sizeof header) return std::nullopt;
-  if (header.sequence == 0 || header.bytes > kNamesBytes - sizeof header) return std::nullopt;
+void read_copy(int file, std::size_t at, std::size_t room, Copies& copies) {
+  CopyHeader header{};
+  if (read_at(file, at, std::as_writable_bytes(std::span(&header, 1))) < sizeof header) return;
+  if (header.sequence != 0 || header.bytes != 0 || header.checksum != 0) copies.was_written = true;
+  if (header.sequence <= copies.sequence || header.bytes > room - sizeof header) return;
   std::string text(header.bytes, '\0');
   const auto bytes = std::as_writable_bytes(std::span(text));
-  if (read_at(file, at + sizeof header, bytes) < bytes.size()) return std::nullopt;
-  if (checksum_of(header, bytes) != header.checksum) return std::nullopt;
-  auto names = names_in(text);
-  if (!names) return std::nullopt;
-  return Names{header.sequence, *std::move(names)};
+  if (read_at(file, at + sizeof header, bytes) < bytes.size()) return;
+  if (checksum_of(header, bytes) != header.checksum) return;
+  copies.latest = std::move(text);
+  copies.sequence = header.sequence;
+}
+
+Copies read_copies(int file, std::size_t at, std::size_t room) {
+  Copies copies;
+  read_copy(file, at, room, copies);
+  read_copy(file, at + room, room, copies);
+  return copies;
 }
 
 }  // namespace
@@ -85,11 +94,18 @@ Result<FormerImage> FormerImage::open(FileDescriptor file, const std::string& pa
   if (read_at(file.number(), 0, std::as_writable_bytes(std::span(&header, 1))) < sizeof header)
     return tl::unexpected(Error{path, "is damaged: it has no whole header"});
   if (const char* fault = fault_of(header, now); fault != nullptr) return tl::unexpected(Error{path, fault});
-  auto names = read_names(file.number(), kNamesAt);
-  auto others = read_names(file.number(), kNamesAt + kNamesBytes);
-  if (!names || (others && others->sequence > names->sequence)) names = std::move(others);
+  auto names = names_in(read_copies(file.number(), kNamesAt, kNamesBytes).latest);
   if (!names) return tl::unexpected(Error{path, "is damaged: its names cannot be read"});
-  return FormerImage(std::move(file), header, std::move(names->names));
+  return FormerImage(std::move(file), header, *std::move(names));
+}
+
+Result<Totals> FormerImage::totals() const {
+  const Copies copies =
+      read_copies(file_.number(), totals_at(header_.workers, header_.capacity), kTotalsBytes);
+  if (!copies.was_written) return tl::unexpected(Error{"", "the version before has kept none"});
+  auto totals = totals_in(copies.latest);
+  if (!totals) return tl::unexpected(Error{"", "what was kept of them is damaged"});
+  return *std::move(totals);
 }
 
 std::uint64_t FormerImage::start_tsc(const Moment& now) const {

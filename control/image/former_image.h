@@ -13,6 +13,7 @@
 #include "conntrack/session.h"
 #include "control/image/layout.h"
 #include "control/image/names.h"
+#include "control/image/totals.h"
 #include "control/result.h"
 #include "control/system/file_descriptor.h"
 
@@ -35,6 +36,8 @@ class FormerImage {
   [[nodiscard]] const ImageHeader& header() const { return header_; }
   [[nodiscard]] const SessionNames& names() const { return names_; }
   [[nodiscard]] bool is_clean() const { return header_.is_clean == 1; }
+  // What was counted; an Error: it has no totals, or damaged ones.
+  [[nodiscard]] Result<Totals> totals() const;
   // When the workers' clock was 0, by the frequency that this process has measured: idle times go on.
   [[nodiscard]] std::uint64_t start_tsc(const Moment& now) const;
 

@@ -6,10 +6,12 @@
 //   64 KiB    names, one of two copies of 960 KiB: what the numbers in records stood for
 //   1 MiB     names, the other: the one with a valid checksum and the higher sequence counts
 //   2 MiB     records of worker 0, of worker 1 ..., each from a multiple of 2 MiB on
+//   then      totals of counters, two copies of 1 MiB, which count as those of the names do
 //
 // Records are written by workers, as they go; nothing of them is checked by a sum. kLayout grows with every
 // change of what a record's words or the header mean; what the compiler knows of that, `facts` holds.
-// An image of another layout is refused: the sessions end, as they did before there were images.
+// An image of another layout is refused: the sessions end, as they did before there were images. Totals name what
+// they count, and may be absent: no layout is another for them.
 #pragma once
 
 #include <array>
@@ -29,6 +31,7 @@ inline constexpr std::size_t kHugePage = std::size_t{2} << 20;
 inline constexpr std::size_t kNamesAt = std::size_t{64} << 10;
 inline constexpr std::size_t kNamesBytes = std::size_t{960} << 10;  // of a copy
 inline constexpr std::size_t kRecordsAt = kHugePage;
+inline constexpr std::size_t kTotalsBytes = kHugePage / 2;  // of a copy
 static_assert(kNamesAt + 2 * kNamesBytes <= kRecordsAt);
 
 // FNV-1a: finds damage, not malice; the file is its owner's alone.
@@ -71,21 +74,28 @@ inline std::uint64_t checksum_of(const ImageHeader& header) {
   return checksum(std::as_bytes(std::span(&header, 1)).first(offsetof(ImageHeader, checksum)));
 }
 
-// Before a copy of the names.
-struct NamesHeader {
+// Before a copy of the names or totals, which are text.
+struct CopyHeader {
   std::uint64_t sequence;  // 0: never written
   std::uint64_t bytes;
   std::uint64_t checksum;  // of the two, and of the bytes that follow
 };
 
-inline std::uint64_t checksum_of(const NamesHeader& header, std::span<const std::byte> names) {
-  return checksum(names,
-                  checksum(std::as_bytes(std::span(&header, 1)).first(offsetof(NamesHeader, checksum))));
+inline std::uint64_t checksum_of(const CopyHeader& header, std::span<const std::byte> text) {
+  return checksum(text, checksum(std::as_bytes(std::span(&header, 1)).first(offsetof(CopyHeader, checksum))));
 }
 
 constexpr std::size_t records_of_worker_at(std::size_t worker, std::size_t capacity) {
   const std::size_t bytes = capacity * sizeof(conntrack::Session);
   return kRecordsAt + worker * ((bytes + kHugePage - 1) / kHugePage * kHugePage);
+}
+
+// Behind all records.
+constexpr std::size_t totals_at(std::size_t workers, std::size_t capacity) {
+  return records_of_worker_at(workers, capacity);
+}
+constexpr std::size_t image_bytes(std::size_t workers, std::size_t capacity) {
+  return totals_at(workers, capacity) + 2 * kTotalsBytes;
 }
 
 }  // namespace vmnat::control

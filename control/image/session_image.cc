@@ -51,7 +51,7 @@ std::byte* map_aligned(int file, std::size_t bytes) {
 }  // namespace
 
 Result<SessionImage> SessionImage::create(const ImagePlace& place, const Shape& shape, const Moment& now) {
-  const std::size_t bytes = records_of_worker_at(shape.worker_nodes.size(), shape.capacity);
+  const std::size_t bytes = image_bytes(shape.worker_nodes.size(), shape.capacity);
   auto file = lock_new(place.path_of_next());
   if (!file) return tl::unexpected(file.error());
   std::byte* const at = (place.is_huge || has_room_for(file->number(), bytes)) &&
@@ -73,6 +73,7 @@ SessionImage::SessionImage(SessionImage&& other) noexcept
       place_(std::move(other.place_)),
       memory_(std::exchange(other.memory_, {})),
       names_written_(other.names_written_),
+      totals_written_(other.totals_written_),
       has_taken_effect_(other.has_taken_effect_) {}
 
 SessionImage::~SessionImage() {
@@ -111,16 +112,24 @@ std::span<conntrack::Session> SessionImage::records(WorkerIndex worker) {
   return {at<conntrack::Session>(records_of_worker_at(worker, header().capacity)), header().capacity};
 }
 
-// Into the copy that does not count; the kill of the process before the checksum is there leaves the other.
 bool SessionImage::set_names(const SessionNames& names) {
-  const std::string text = to_json(names);
-  if (text.size() > kNamesBytes - sizeof(NamesHeader)) return false;
-  ++names_written_;
-  const std::size_t copy = kNamesAt + names_written_ % 2 * kNamesBytes;
-  NamesHeader& header = *at<NamesHeader>(copy);
+  return write_copy({kNamesAt, kNamesBytes}, to_json(names), names_written_);
+}
+
+bool SessionImage::set_totals(const Totals& totals) {
+  return write_copy({totals_at(header().workers, header().capacity), kTotalsBytes}, to_json(totals),
+                    totals_written_);
+}
+
+// Into the copy that does not count; the kill of the process before the checksum is there leaves the other.
+bool SessionImage::write_copy(Room room, std::string_view text, std::uint64_t& written) {
+  if (text.size() > room.bytes - sizeof(CopyHeader)) return false;
+  ++written;
+  const std::size_t copy = room.at + written % 2 * room.bytes;
+  CopyHeader& header = *at<CopyHeader>(copy);
   header.checksum = 0;
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  header.sequence = names_written_;
+  header.sequence = written;
   header.bytes = text.size();
   std::copy_n(std::as_bytes(std::span(text)).begin(), text.size(), at<std::byte>(copy + sizeof header));
   std::atomic_signal_fence(std::memory_order_seq_cst);

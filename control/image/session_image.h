@@ -17,6 +17,7 @@
 #include "control/image/layout.h"
 #include "control/image/names.h"
 #include "control/image/place.h"
+#include "control/image/totals.h"
 
 namespace vmnat::control {
 
@@ -45,6 +46,8 @@ class SessionImage {
   // What numbers stand for from now on; before the first record with a new number is written. False: there are
   // too many names, and the ones before stay.
   bool set_names(const SessionNames& names);
+  // What this process and those before it have counted. False: they do not fit, and the ones before stay.
+  bool set_totals(const Totals& totals);
   // Replaces the former image. Names have been set.
   Result<void> take_effect();
 
@@ -52,6 +55,11 @@ class SessionImage {
   SessionImage(FileDescriptor file, ImagePlace place, std::span<std::byte> memory)
       : file_(std::move(file)), place_(std::move(place)), memory_(memory) {}
   void start(const Shape& shape, const Moment& now);
+  // One of the two copies in which a text is kept.
+  struct Room {
+    std::size_t at, bytes;  // of the first copy, and of each
+  };
+  bool write_copy(Room room, std::string_view text, std::uint64_t& written);
   [[nodiscard]] ImageHeader& header() { return *at<ImageHeader>(0); }
   template <typename T>
   [[nodiscard]] T* at(std::size_t offset) {
@@ -61,7 +69,7 @@ class SessionImage {
   FileDescriptor file_;  // holds the lock
   ImagePlace place_;
   std::span<std::byte> memory_;
-  std::uint64_t names_written_ = 0;
+  std::uint64_t names_written_ = 0, totals_written_ = 0;  // how often
   bool has_taken_effect_ = false;
 };
 

@@ -37,7 +37,8 @@ Result<void> SessionKeeper::look_at(const ImagePlace& place) {
   FileDescriptor lock{fcntl(found.file.number(), F_DUPFD_CLOEXEC, 0)};
   auto former = FormerImage::open(std::move(found.file), place.path, now_);
   if (!former)
-    spdlog::warn("no session of the process before goes on: {}", to_string(former.error()));
+    spdlog::warn("no session of the process before goes on, and counters start at 0: {}",
+                 to_string(former.error()));
   else if (!former_ || former_->header().written_boot < former->header().written_boot)
     former_.emplace(std::move(*former));
   locks_.push_back(std::move(lock));
@@ -72,6 +73,19 @@ void SessionKeeper::restore(const Today& today, std::span<const std::unique_ptr<
   revivals_ = Restore(former_->names(), today, tables).run(*former_, now);
   spdlog::info("after a {} of the process before: {}", former_->is_clean() ? "stop" : "kill",
                to_string(*revivals_));
+  carry_totals();
+}
+
+// Sessions are counted by what was found of them, if by nothing else.
+void SessionKeeper::carry_totals() {
+  auto totals = former_->totals();
+  if (totals)
+    carried_ = *std::move(totals);
+  else
+    spdlog::warn("counters start at 0, but those of sessions: {}", to_string(totals.error()));
+  settle_frames(carried_);
+  settle_sessions(carried_, *revivals_);
+  set_totals(carried_);
 }
 
 void SessionKeeper::take_effect() {
@@ -93,6 +107,14 @@ void SessionKeeper::set_names(SessionNames names) {
   if (image_ && !image_->set_names(names_))
     spdlog::warn("the names of ports and networks do not fit into {}: sessions of new ones will not survive",
                  path());
+}
+
+void SessionKeeper::set_totals(const Totals& totals) {
+  if (!image_) return;
+  const bool do_fit = image_->set_totals(totals);
+  if (!do_fit && do_totals_fit_)
+    spdlog::warn("the counters do not fit into {}: after a restart they will be those of now", path());
+  do_totals_fit_ = do_fit;
 }
 
 void SessionKeeper::set_rented(net::Ipv4Addr address) {

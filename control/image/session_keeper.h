@@ -3,10 +3,11 @@
 //
 //   open()         locks what is there, and reads its head: the workers' clock goes on from it
 //   make_image()   memory for this process's records; without any place for it, sessions end with the process
-//   restore()      the sessions of the former image enter the tables
+//   restore()      the sessions of the former image enter the tables, and its totals are read
 //   take_effect()  this process's image replaces the former one; workers may run
 //   set_names()    whenever ports or networks get other numbers, before the workers know them; set_rented(): the
 //                  same for the address that DHCP gives
+//   set_totals()   once a second, before anybody is told of a counter, and when the workers have stopped
 //
 // The names in effect when a record is written are those that it is read by: a number that has changed hands
 // is told here before any session has it.
@@ -42,6 +43,10 @@ class SessionKeeper {
   void set_names(SessionNames names);
   void set_rented(net::Ipv4Addr address);
   [[nodiscard]] net::Ipv4Addr rented() const { return names_.rented; }
+  // What the processes before have counted, settled: this one's totals are its own counters on top of it. Empty:
+  // counters start at 0.
+  [[nodiscard]] const Totals& carried() const { return carried_; }
+  void set_totals(const Totals& totals);
 
   // For operators: where records stand (empty: nowhere that survives), and what became of the former ones.
   [[nodiscard]] std::string path() const { return image_ ? image_->place().path : std::string{}; }
@@ -51,6 +56,7 @@ class SessionKeeper {
   SessionKeeper(Moment now, bool is_wanted, bool uses_hugepages)
       : now_(std::move(now)), is_wanted_(is_wanted), uses_hugepages_(uses_hugepages) {}
   Result<void> look_at(const ImagePlace& place);
+  void carry_totals();
 
   Moment now_;
   bool is_wanted_;
@@ -62,6 +68,8 @@ class SessionKeeper {
   std::optional<SessionImage> image_;
   SessionNames names_;  // in effect
   std::optional<conntrack::Revivals> revivals_;
+  Totals carried_;
+  bool do_totals_fit_ = true;
 };
 
 }  // namespace vmnat::control

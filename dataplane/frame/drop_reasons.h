@@ -83,7 +83,9 @@ namespace vmnat::dataplane {
   ROW(PuntFull, "punt_full", "ring to the control thread is full")                                           \
   ROW(PuntBudget, "punt_budget", "for the control thread, over the budget of its port or destination")       \
   ROW(PuntSize, "punt_size", "for the control thread, and a super-frame or longer than a buffer")            \
-  ROW(NoBuffer, "no_buffer", "no packet buffer for a copy (flood), a fragment or a segment of the frame")
+  ROW(NoBuffer, "no_buffer", "no packet buffer for a copy (flood), a fragment or a segment of the frame")    \
+  /* Counted by control, for the process before */                                                           \
+  ROW(Restart, "restart", "held when vmnatd ended; of one killed also the last second's, not counted out")
 
 #define VMNAT_PUNT_REASONS(ROW)                                                                              \
   ROW(Dhcp, "dhcp", "DHCP message of a VM")                                                                  \

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""vmnatd is killed and stopped under load, again and again, and no session is lost: TCP both ways between a VM and the
+"""vmnatd is killed and stopped under load, again and again, and no session or count is lost: TCP both ways between a VM and the
 outside, through a forward too, datagrams, and a connection that rests. The wires are those that kernel_lab.py draws.
 """
 
@@ -8,13 +8,14 @@ import contextlib
 import os
 import pathlib
 import threading
+import time
 
 from harness import processes
 from harness.daemon import program, runtime_directory
 from harness.hugepages import hugepages
 from harness.tap import Suite, check, check_equal
 from harness.waiting import wait_until
-from kernel_lab import EXTERNAL, SECONDS, KernelLab, Stream, end_with_accounts, lab_with
+from kernel_lab import EXTERNAL, MB, SECONDS, KernelLab, Stream, end_with_accounts, lab_with
 
 KILLS = 20 if os.environ.get("VMNAT_LONG") else 5
 HUGE_PAGES = 256  # of 2 MiB: buffers, and an image beside the one before it
@@ -79,31 +80,35 @@ def load(lab):
 def killed(lab):
     with load(lab) as flows:
         for _ in range(KILLS):
-            before = lab.vmnatd.facts()
+            before, totals = lab.vmnatd.facts(), lab.vmnatd.totals()
             lab.vmnatd.kill()
             lab.vmnatd.start()
             lab.vmnatd.check_restored(before)
+            lab.vmnatd.check_totals_go_on(totals)
             check("after a kill of the process before" in lab.vmnatd.process.log(), "the log does not tell of the kill")
             for flow in flows:
                 flow.goes_on()
+    lab.vmnatd.check_accounting()
 
 
 @suite.test("stopped by SIGTERM and started again under load: every byte arrives, by the same sessions")
 def stopped(lab):
     with load(lab) as flows:
-        before = lab.vmnatd.facts()
+        before, totals = lab.vmnatd.facts(), lab.vmnatd.totals()
         lab.vmnatd.stop()
         lab.vmnatd.start()
         lab.vmnatd.check_restored(before)
+        lab.vmnatd.check_totals_go_on(totals)
         check("after a stop of the process before" in lab.vmnatd.process.log(), "the log does not tell of the stop")
         for flow in flows:
             flow.goes_on()
+    lab.vmnatd.check_accounting()
 
 
 @suite.test("killed while it starts: the sessions of the process before are not lost")
 def killed_at_start(lab):
     with load(lab):
-        before = lab.vmnatd.facts()
+        before, totals = lab.vmnatd.facts(), lab.vmnatd.totals()
         lab.vmnatd.kill()
         for _ in range(KILLS):
             with contextlib.suppress(Exception):
@@ -111,6 +116,66 @@ def killed_at_start(lab):
             lab.vmnatd.kill()
         lab.vmnatd.start()
         lab.vmnatd.check_restored(before)
+        lab.vmnatd.check_totals_go_on(totals)
+
+
+@suite.test("counters of a port that has left are told of no other, and all others go on")
+def counters_of_ports(lab):
+    Stream(*lab.connect(lab.vm1, lab.outside), MB).finish()
+    Stream(*lab.connect(lab.vm2, lab.outside), MB).finish()
+    ports = lab.vmnatd.config["networks"][0]["ports"]
+    before = lab.vmnatd.totals()
+    lab.vmnatd.stop()
+    left = ports.pop(0)
+    lab.vmnatd.write_config()
+    lab.vmnatd.start()
+    lab.vmnatd.check_totals_go_on({name: count for name, count in before.items() if not name.startswith(left["name"])})
+    check(lab.port("vm2")["rx_bytes"] < before["vm2 rx_bytes"] + MB, "vm2 has counted what vm1 had sent")
+    ports.insert(0, left)
+    lab.vmnatd.write_config()
+    lab.vmnatd.ctl("reload")
+    check(lab.port("vm1")["rx_bytes"] < MB, "a port that has come has counted already")
+    lab.vmnatd.check_accounting()
+    lab.check_works()
+
+
+@suite.test("at rest a stop loses no frame from the accounts, and a kill none that had ended a second before")
+def accounts_at_rest(lab):
+    for end, seconds in ((lab.vmnatd.stop, 0), (lab.vmnatd.kill, 1.5)):
+        lab.vmnatd.check_accounting()
+        before = lab.vmnatd.counters()
+        time.sleep(seconds)  # the totals are kept once a second
+        end()
+        lab.vmnatd.start()
+        lab.vmnatd.check_accounting()
+        after = lab.vmnatd.counters()
+        check_equal(after["drop.restart"], before["drop.restart"], "frames that the process is said to have held")
+        check(after["received"] >= before["received"] > 0, f"received: {before['received']}, then {after['received']}")
+
+
+def damage_totals(image):
+    """Both copies, which are the last 2 MiB."""
+    with open(image, "r+b") as file:
+        for copy in (1, 2):
+            file.seek(-copy * MB + 30, os.SEEK_END)
+            file.write(b"?")
+
+
+@suite.test("damaged counters are left out in one line, and all sessions go on")
+def damaged_counters(lab):
+    lab.connect(lab.vm1, lab.outside)
+    before, received = lab.vmnatd.facts(), lab.vmnatd.counters()["received"]
+    image = image_of(lab)
+    lab.vmnatd.stop()
+    damage_totals(image)
+    lab.vmnatd.start()
+    lab.vmnatd.check_restored(before)
+    lines = [line for line in lab.vmnatd.process.log().splitlines() if "counters start at 0" in line]
+    check_equal(len(lines), 1, "lines that say so")
+    check("what was kept of them is damaged" in lines[0], lines[0])
+    check(lab.vmnatd.counters()["received"] < received, "frames are counted that are not known of")
+    lab.vmnatd.check_totals_go_on({"sessions.created": len(before)})
+    lab.vmnatd.check_accounting()
 
 
 @suite.test("what a session has counted, and how long it has been idle, goes on")
@@ -187,7 +252,8 @@ def other_layout(lab):
     lab.vmnatd.start()
     lines = [line for line in lab.vmnatd.process.log().splitlines() if "no session of the process before goes on" in line]
     check_equal(len(lines), 1, "lines that say so")
-    check("another layout" in lines[0], lines[0])
+    check("another layout" in lines[0] and "counters start at 0" in lines[0], lines[0])
+    check_equal(lab.vmnatd.counters()["sessions.created"], 0, "sessions that were created")
     check_equal(lab.vmnatd.ctl("status")["sessions"]["former"], None, "sessions that were restored")
     lab.check_works()
 

@@ -162,9 +162,11 @@ def reloads(lab):
 @suite.test(f"vmnatd is killed by SIGKILL and started again, {KILLS} times")
 def kills(lab):
     for _ in range(KILLS):
+        totals = lab.vmnatd.totals()
         lab.vmnatd.kill()
         lab.vmnatd.start()
         lab.check_survived()
+        lab.vmnatd.check_totals_go_on(totals)
 
 
 @suite.test("every byte of the download has arrived, every line has come back, every frame is accounted for")

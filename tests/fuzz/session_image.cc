@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The image of an earlier process's sessions under any bytes. Promises: what is restored keeps all invariants,
 // no two sessions have one external endpoint towards one remote, each belongs to a network and port that there
-// are, and the same bytes give the same sessions.
+// are, and the same bytes give the same sessions. Totals are read or refused, and those that are read add up.
 //
-// The input is an image without the gaps: header, a copy of the names, then records of two workers in turn. The
-// header's checksum is made right for three inputs in four, or nothing but the header would be tested.
+// The input is an image without the gaps: header, a copy of the names, one of the totals, then records of two workers in
+// turn. The checksums of header and totals are made right for three inputs in four, or nothing but they would be tested.
 #include <set>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -18,7 +18,7 @@ using namespace vmnat;
 using namespace vmnat::control;
 using conntrack::Session;
 
-constexpr std::size_t kNamesInput = 256;
+constexpr std::size_t kNamesInput = 256, kTotalsInput = 256;
 constexpr unsigned kWorkers = 2;
 
 const config::Config& configuration() {
@@ -41,6 +41,10 @@ class ImageFile {
     std::array<std::uint8_t, kNamesInput> names{};
     input = take(input, names.data(), names.size());
     put(names.data(), names.size(), kNamesAt);
+    std::array<std::uint8_t, kTotalsInput> totals{};
+    input = take(input, totals.data(), totals.size());
+    if (is_mended) mend(totals);
+    put(totals.data(), totals.size(), totals_at(kWorkers, Bed::kCapacity));
     for (std::uint32_t i = 0; !input.empty(); ++i) {
       Session record;
       input = take(input, static_cast<void*>(&record), sizeof record);
@@ -53,6 +57,14 @@ class ImageFile {
   }
 
  private:
+  static void mend(std::span<std::uint8_t> copy) {
+    CopyHeader header{};
+    const auto text = copy.subspan(sizeof header);
+    std::memcpy(&header, copy.data(), sizeof header);
+    header.bytes %= text.size();
+    header.checksum = checksum_of(header, std::as_bytes(text.first(header.bytes)));
+    std::memcpy(copy.data(), &header, sizeof header);
+  }
   static std::span<const std::uint8_t> take(std::span<const std::uint8_t> input, void* to,
                                             std::size_t bytes) {
     const auto some = input.first(std::min(input.size(), bytes));
@@ -81,6 +93,17 @@ void check(const Bed& bed, Facts& facts) {
   if (facts.size() != sessions.size()) fuzz::fault("two sessions with one external tuple");
 }
 
+void check(const FormerImage& image, const conntrack::Revivals& found) {
+  auto totals = image.totals();
+  if (!totals) return;
+  if (totals_in(to_json(*totals)) != *totals) fuzz::fault("totals that are not read as they are written");
+  settle_frames(*totals);
+  settle_sessions(*totals, found);
+  const Totals settled = *totals;
+  settle_frames(*totals);
+  if (*totals != settled) fuzz::fault("totals that do not add up");
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
@@ -91,7 +114,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
     const auto image = file.read();
     if (!image) return 0;
     Bed bed(configuration(), kWorkers);
-    bed.restore(*image);
+    check(*image, bed.restore(*image));
     check(bed, one);
   }
   if (facts[0] != facts[1]) fuzz::fault("the same image, and other sessions");
@@ -121,7 +144,7 @@ std::vector<std::vector<std::uint8_t>> vmnat::fuzz::seeds() {
   for (auto& of_worker : records) of_worker.resize(Bed::kCapacity);
   Bed bed(configuration(), kWorkers, {records[0], records[1]});
   const std::string names = to_json(bed.names());
-  NamesHeader names_header{.sequence = 1, .bytes = names.size(), .checksum = 0};
+  CopyHeader names_header{.sequence = 1, .bytes = names.size(), .checksum = 0};
   names_header.checksum = checksum_of(names_header, std::as_bytes(std::span(names)));
   for (unsigned i = 0; i < 6; ++i) {
     bed.open("vm1", "192.168.122.10", 40000 + i);
@@ -138,6 +161,11 @@ std::vector<std::vector<std::uint8_t>> vmnat::fuzz::seeds() {
   add(&names_header, sizeof names_header);
   add(names.data(), names.size());
   seed.resize(sizeof header + kNamesInput);
+  const std::string totals = to_json(some_totals());
+  const CopyHeader totals_header{.sequence = 1, .bytes = totals.size(), .checksum = 0};
+  add(&totals_header, sizeof totals_header);
+  add(totals.data(), totals.size());
+  seed.resize(sizeof header + kNamesInput + kTotalsInput);
   for (std::uint32_t i = 0; i < 12; ++i)
     for (const auto& of_worker : records) add(&of_worker[i], sizeof(Session));
   seed.push_back(1);

@@ -147,6 +147,12 @@ class Bed {
   std::vector<std::unique_ptr<conntrack::Conntrack>> tables_;
 };
 
+inline Totals some_totals(std::uint64_t received = 120) {
+  return {.counters = {{"received", received}, {"transmitted", 100}},
+          .columns = {"rx_packets", "tx_packets"},
+          .ports = {{"uplink", {received / 2, 50}}, {"vm1", {received / 2, 50}}}};
+}
+
 inline SessionImage new_image(const std::string& path, unsigned workers = 1, std::uint64_t seconds = 100) {
   return SessionImage::create(
              {.path = path},

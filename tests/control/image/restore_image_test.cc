@@ -41,6 +41,7 @@ std::string killed_with_sessions(const MemoryDirectory& directory, unsigned work
   SessionImage image = new_image(path, workers);
   Bed bed(kTwoNetworksWithAForward, workers, records_of(image, workers));
   image.set_names(bed.names());
+  image.set_totals(some_totals());
   EXPECT_TRUE(image.take_effect());
   for (unsigned i = 0; i < 8; ++i) {
     bed.open("vm1", "192.168.122.10", 40000 + i);
@@ -187,6 +188,31 @@ TEST(RestoreImage, ADamagedOneGivesNoTwoSessionsOneTuple) {
     ASSERT_LE(after.sessions().size(), kSessions + 0u) << "byte " << place;
     ASSERT_EQ(pwrite(file.number(), &was, 1, static_cast<off_t>(place)), 1);
   }
+}
+
+// Nor does a damage of the totals end a session, or change a count.
+TEST(RestoreImage, DamagedTotalsAreLeftOutAndNoSession) {
+  const MemoryDirectory directory;
+  const std::string path = killed_with_sessions(directory, 2);
+  const FileDescriptor file{open(path.c_str(), O_RDWR | O_CLOEXEC)};
+  const std::size_t copy = totals_at(2, Bed::kCapacity) + kTotalsBytes;
+  const std::size_t bytes = sizeof(CopyHeader) + to_json(some_totals()).size();
+  EXPECT_EQ(read_image(path)->totals(), some_totals());
+  for (std::size_t place = copy; place < copy + bytes; ++place) {
+    std::uint8_t was = 0;
+    ASSERT_EQ(pread(file.number(), &was, 1, static_cast<off_t>(place)), 1);
+    const std::uint8_t flipped = was ^ static_cast<std::uint8_t>(1u << place % 8);
+    ASSERT_EQ(pwrite(file.number(), &flipped, 1, static_cast<off_t>(place)), 1);
+    const auto image = read_image(path);
+    ASSERT_TRUE(image) << "byte " << place;
+    const auto totals = image->totals();
+    ASSERT_FALSE(totals) << "byte " << place;
+    ASSERT_EQ(totals.error().what, "what was kept of them is damaged");
+    Bed after(kTwoNetworksWithAForward, 2);
+    ASSERT_EQ(count_of(after.restore(*image), Revival::Restored), kSessions) << "byte " << place;
+    ASSERT_EQ(pwrite(file.number(), &was, 1, static_cast<off_t>(place)), 1);
+  }
+  EXPECT_EQ(read_image(path)->totals(), some_totals());
 }
 
 TEST(RestoreImage, ATruncatedOneGivesWhatIsWhole) {

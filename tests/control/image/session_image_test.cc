@@ -118,9 +118,9 @@ TEST(SessionImage, NamesAreThoseSetLastOrBeforeThem) {
     }
     EXPECT_EQ(read_image(path)->names(), some_names(name));
   }
-  overwrite(path, kNamesAt + kNamesBytes + sizeof(NamesHeader), "?");  // the kill came while it was written
+  overwrite(path, kNamesAt + kNamesBytes + sizeof(CopyHeader), "?");  // the kill came while it was written
   EXPECT_EQ(read_image(path)->names(), some_names("second"));
-  overwrite(path, kNamesAt + sizeof(NamesHeader), "?");
+  overwrite(path, kNamesAt + sizeof(CopyHeader), "?");
   EXPECT_EQ(refusal(path), "is damaged: its names cannot be read");
 }
 
@@ -132,6 +132,51 @@ TEST(SessionImage, TooManyNamesLeaveThoseBefore) {
   ASSERT_TRUE(image.take_effect());
   EXPECT_FALSE(image.set_names(some_names(std::string(kNamesBytes, 'x'))));
   EXPECT_EQ(read_image(path)->names(), some_names());
+}
+
+std::string fault_of_totals(const std::string& path) {
+  const auto totals = read_image(path)->totals();
+  return totals ? "" : totals.error().what;
+}
+
+TEST(SessionImage, TotalsAreThoseSetLastOrBeforeThem) {
+  const MemoryDirectory directory;
+  const std::string path = directory.file("a.sessions");
+  SessionImage image = new_image(path, 2);
+  ASSERT_TRUE(image.set_names(some_names()));
+  ASSERT_TRUE(image.take_effect());
+  EXPECT_EQ(fault_of_totals(path), "the version before has kept none");
+  for (const std::uint64_t received : {1u, 2u, 3u}) {
+    ASSERT_TRUE(image.set_totals(some_totals(received)));
+    EXPECT_EQ(read_image(path)->totals(), some_totals(received));
+  }
+  const std::size_t at = totals_at(2, Bed::kCapacity);
+  overwrite(path, at + kTotalsBytes + sizeof(CopyHeader), "?");  // the kill came while it was written
+  EXPECT_EQ(read_image(path)->totals(), some_totals(2));
+  overwrite(path, at + sizeof(CopyHeader), "?");
+  EXPECT_EQ(fault_of_totals(path), "what was kept of them is damaged");
+  EXPECT_EQ(refusal(path), "") << "names and sessions are whole";
+}
+
+TEST(SessionImage, OneOfAVersionWithoutTotalsIsWhole) {
+  const MemoryDirectory directory;
+  const std::string path = left_image(directory);
+  std::filesystem::resize_file(path, totals_at(1, Bed::kCapacity));
+  EXPECT_EQ(refusal(path), "");
+  EXPECT_EQ(fault_of_totals(path), "the version before has kept none");
+}
+
+TEST(SessionImage, TooManyTotalsLeaveThoseBefore) {
+  const MemoryDirectory directory;
+  const std::string path = directory.file("a.sessions");
+  SessionImage image = new_image(path);
+  ASSERT_TRUE(image.set_names(some_names()));
+  ASSERT_TRUE(image.take_effect());
+  ASSERT_TRUE(image.set_totals(some_totals()));
+  Totals more = some_totals();
+  more.counters.emplace(std::string(kTotalsBytes, 'x'), 1);
+  EXPECT_FALSE(image.set_totals(more));
+  EXPECT_EQ(read_image(path)->totals(), some_totals());
 }
 
 TEST(SessionImage, TimeGoesOn) {
@@ -188,7 +233,7 @@ TEST(ImagePlaces, FollowFromTheControlSocket) {
 
 TEST(SessionNames, AreTextThatIsCheckedWhenItIsRead) {
   EXPECT_EQ(names_in(to_json(some_names())), some_names());
-  EXPECT_EQ(names_in(to_json({})), SessionNames{});
+  EXPECT_EQ(names_in(to_json(SessionNames{})), SessionNames{});
   for (const char* text : {"", "[]", "{}", R"({"ports":[],"owners":[],"networks":[]})",
                            R"({"ports":[1],"owners":[],"networks":[],"rented":"0.0.0.0"})",
                            R"({"ports":[],"owners":[255],"networks":[],"rented":"0.0.0.0"})",

@@ -62,6 +62,11 @@ def unaccounted(counters) -> int:
     return arrived - ended - drops(counters)
 
 
+# What a process counts of itself alone, and what is no count.
+OF_THE_PROCESS = {"fragments.held", "sessions.active", "sessions.restored", "mappings.active", "ports.used", "dhcp.journal.waiting",
+                  "states.published", "states.owner_tables", "states.mac_tables"}
+
+
 class Vmnatd:
     def __init__(self, directory, config, namespace=None, ready_seconds=30, wrapper=(), build=None):
         """`wrapper`: a command that ends in becoming the daemon, whose command line follows it. `build`: the directory of
@@ -116,6 +121,24 @@ class Vmnatd:
 
     def counters(self) -> dict[str, int]:
         return self.ctl("counters")
+
+    def totals(self) -> dict[str, int]:
+        """All counts that a restart leaves as they are, also those of ports: "received", "vm1 rx_packets", "vm1 drop.runt"."""
+        totals = {name: count for name, count in self.counters().items() if name not in OF_THE_PROCESS}
+        for port in self.ctl("ports"):
+            counts = {key: port[key] for key in ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes")}
+            counts |= {f"drop.{reason}": count for reason, count in port["drops"].items()}
+            totals |= {f"{port['name']} {name}": count for name, count in counts.items()}
+        return totals
+
+    def check_totals_go_on(self, before):
+        """After a restart: nothing that was told then has fallen, and what is told of sessions adds up."""
+        after = self.totals()
+        check_equal({name: (count, after.get(name)) for name, count in before.items() if after.get(name, 0) < count}, {},
+                    "counts that have fallen, from and to")
+        names = ("created", "expired", "flushed", "early_dropped", "lost", "active")
+        created, *others = (self.counters()[f"sessions.{name}"] for name in names)
+        check_equal(sum(others), created, f"sessions that have ended or are active, of those created ({names})")
 
     def sessions(self, *filters):
         return self.ctl("sessions", *filters)
