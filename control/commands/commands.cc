@@ -41,7 +41,7 @@ Json text_or_null(net::Ipv4Addr address) {
 
 // Of a port: "uplink", and empty when it has left.
 std::string network_name(const CommandContext& at, const PortPlan& port) {
-  if (port.config != nullptr) return at.numbered.networks[port.network].name;
+  if (port.network != dataplane::kNoNetwork) return at.numbered.networks[port.network].name;
   return port.exists ? "uplink" : "";
 }
 
@@ -220,6 +220,12 @@ Json port_json(const CommandContext& at, PortIndex index) {
             {"rx_bytes", totals.rx_bytes},
             {"tx_bytes", totals.tx_bytes},
             {"drops", drops}};
+  if (plan.is_host) {
+    json["mac"] = net::to_string(state.networks[plan.network].mac);
+    json["address"] = net::to_string(state.networks[plan.network].gateway.address);
+    json["mtu"] = plan.mtu;
+    return json;
+  }
   if (plan.config == nullptr) {
     json["mac"] = net::to_string(state.uplink.mac);
     json["address"] = text_or_null(state.uplink.address.address);

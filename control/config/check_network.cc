@@ -4,7 +4,7 @@
 #include <array>
 
 #include "control/config/check.h"
-#include "control/config/keys_dhcp.h"
+#include "control/config/keys_network.h"
 
 namespace vmnat::config {
 namespace {
@@ -188,6 +188,12 @@ void check_servers(const Network& network, const std::vector<net::Ipv4Addr>& ser
                                                  " is the gateway, which offers no such service");
 }
 
+void check_host(const Network& network, const std::string& path, Findings& findings) {
+  if (network.host && network.host->services.size() > kMostHostServices)
+    findings.complain_at(path + ".services",
+                         "services: at most " + std::to_string(kMostHostServices) + " (a range is one)");
+}
+
 void check_dhcp(const Network& network, const std::string& path, Findings& findings) {
   check_ranges(network, path + ".ranges", findings);
   check_reservations(network, path + ".reservations", findings);
@@ -217,6 +223,7 @@ void check_network(const Config& config, std::size_t index, Findings& findings) 
                                 "address: the prefix length of a network is between 8 and 30");
   check_is_host_of(network.address, network.address.address, path + ".address", "address", findings);
   check_is_forwarded(network, path + ".address", findings);
+  check_host(network, path + ".host", findings);
   check_ports(network, path + ".ports", findings);
   check_migrations(network, path + ".ports", findings);
   if (network.dhcp) check_dhcp(network, path + ".dhcp", findings);

@@ -226,6 +226,8 @@ inline constexpr Scalar<net::Ipv4Prefix> kPrefix{prefix, R"({"$ref": "#/definiti
 inline constexpr Scalar<AddressRange> kAddressRange{address_range,
                                                     R"({"$ref": "#/definitions/address_range"})"};
 inline constexpr Scalar<PortRange> kPortRange{port_range, R"({"$ref": "#/definitions/port_range"})"};
+inline constexpr Scalar<HostService> kHostService{
+    host_service, R"({"type": "string", "pattern": "^(tcp|udp)/[0-9]{1,5}(-[0-9]{1,5})?$"})"};
 inline constexpr Scalar<net::Endpoint> kEndpoint{endpoint, R"({"$ref": "#/definitions/endpoint"})"};
 inline constexpr Scalar<net::L4Port> kL4Port{l4_port,
                                              R"({"type": "integer", "minimum": 1, "maximum": 65535})"};

@@ -46,6 +46,17 @@ inline constexpr Named<VmPort> kNamed<VmPort>{.noun = "port",
                                               .name = [](const VmPort& port) { return port.name; },
                                               .anew = "its device is opened anew"};
 
+inline constexpr unsigned kMostHostServices = 64;
+
+template <>
+inline constexpr auto kKeys<Host> = std::tuple{
+    key("interface", &Host::interface, kInterface, "The interface that vmnatd makes on this host.",
+        {.is_required = true}),
+    key("services", &Host::services, list(kHostService, {.most = kMostHostServices}),
+        "Ports of this host that VMs may send to, as tcp/22 or udp/5000-5100; answers to what the host "
+        "begins pass anyway."),
+};
+
 template <>
 inline constexpr auto kKeys<Network> = std::tuple{
     key("name", &Network::name, kName, "Letters, digits, \"-\", \"_\" and \".\"; unique.",
@@ -62,6 +73,9 @@ inline constexpr auto kKeys<Network> = std::tuple{
     key("isolated_ports", &Network::isolated_ports, kBoolean,
         "true: VMs of this network cannot talk to each other; they reach the gateway and what is behind it.",
         {.is_live = true}),
+    key("host", &Network::host, LineOr{"none"},
+        "This host is on the network, by an interface with the gateway's address; none: it is not.",
+        {.example = "{interface: vmnat0, services: [tcp/22, udp/5000-5100]}", .is_live = true}),
     key("ports", &Network::ports, Lines{}, "The VMs' ports, each a vhost-user socket or a device.",
         {.example =
              "[{name: vm1, vhost_user: /run/vmnat/vm1.sock, mode: client, queues: 1, mac: any, address: "

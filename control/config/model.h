@@ -212,6 +212,19 @@ struct Nat {
   bool operator==(const Nat&) const = default;
 };
 
+// A service of the host, or several next to each other.
+struct HostService {
+  net::Protocol protocol = net::Protocol::Tcp;  // Tcp or Udp
+  PortRange ports;
+  bool operator==(const HostService&) const = default;
+};
+// The machine that vmnat runs on, as a station of the network with the gateway's address.
+struct Host {
+  std::string interface;              // a TAP that vmnatd makes
+  std::vector<HostService> services;  // that VMs may use
+  bool operator==(const Host&) const = default;
+};
+
 struct Network {
   std::string name;
   net::Ipv4Prefix address;  // the gateway's, with the network's prefix length
@@ -219,6 +232,7 @@ struct Network {
   std::uint16_t mtu = 1500;
   Forward forward = Forward::Nat;
   bool isolated_ports = false;
+  std::optional<Host> host;
   std::vector<VmPort> ports;
   std::optional<Dhcp> dhcp;
   Nat nat;  // means nothing when forward is None

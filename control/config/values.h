@@ -44,6 +44,7 @@ Parsed<net::L4Port> l4_port(std::string_view text);           // 1-65535
 Parsed<PortRange> port_range(std::string_view text);          // "p" or "p-q"
 Parsed<PortRange> unprivileged_ports(std::string_view text);  // from 1024 on
 Parsed<net::Endpoint> endpoint(std::string_view text);        // "a.b.c.d:port"
+Parsed<HostService> host_service(std::string_view text);      // "tcp/p" or "udp/p-q"
 
 Parsed<std::string> any_text(std::string_view text);     // not empty
 Parsed<std::string> boot_file(std::string_view text);    // a path or URL that an option can hold
@@ -75,6 +76,7 @@ std::string to_text(std::chrono::seconds duration);  // "2h4m"
 std::string to_text(ByteSize size);                  // "512M"
 std::string to_text(const AddressRange& range);      // "a" when both ends are the same
 std::string to_text(const PortRange& range);
+std::string to_text(const HostService& service);
 inline std::string to_text(const std::string& text) {
   return text;
 }

@@ -105,6 +105,16 @@ Parsed<net::Endpoint> endpoint(std::string_view text) {
   return net::Endpoint{*address, *port};
 }
 
+Parsed<HostService> host_service(std::string_view text) {
+  const auto slash = text.find('/');
+  const auto protocol = word<net::Protocol>(text.substr(0, slash));
+  if (!protocol || slash == std::string_view::npos)
+    return is_not(text, "a service (write tcp/22, or udp/5000-5100)");
+  return port_range(text.substr(slash + 1)).map([&](const PortRange& ports) {
+    return HostService{*protocol, ports};
+  });
+}
+
 std::string to_text(const AddressRange& range) {
   const std::string first = net::to_string(range.first);
   return range.first == range.last ? first : first + "-" + net::to_string(range.last);
@@ -113,6 +123,10 @@ std::string to_text(const AddressRange& range) {
 std::string to_text(const PortRange& range) {
   const std::string first = std::to_string(range.first.host());
   return range.first == range.last ? first : first + "-" + std::to_string(range.last.host());
+}
+
+std::string to_text(const HostService& service) {
+  return std::string{to_word(service.protocol)} + '/' + to_text(service.ports);
 }
 
 }  // namespace vmnat::config

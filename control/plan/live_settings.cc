@@ -18,6 +18,14 @@ dataplane::ExhaustionAnswer answer_of(config::ExhaustionIcmp icmp) {
   return dataplane::ExhaustionAnswer::Prohibited;
 }
 
+std::vector<dataplane::HostService> services_of(const std::optional<config::Host>& host) {
+  std::vector<dataplane::HostService> services;
+  if (!host) return services;
+  for (const auto& [protocol, ports] : host->services)
+    services.push_back({protocol, ports.first, ports.last});
+  return services;
+}
+
 }  // namespace
 
 void set_live(const config::Config& config, dataplane::ForwardingState& state) {
@@ -29,6 +37,7 @@ void set_live(const config::Config& config, dataplane::ForwardingState& state) {
     const auto fitting = static_cast<std::uint16_t>(std::max(mtu, std::uint16_t{kHeaders + 1}) - kHeaders);
     state.networks[i].most_mss = network.nat.mss_clamp.value_or(fitting);
     state.networks[i].resets_mid_stream = network.nat.tcp_mid_stream == config::TcpMidStream::Reset;
+    state.networks[i].host.services = services_of(network.host);
     state.networks[i].exhaustion_answer = answer_of(network.nat.exhaustion_icmp);
   }
 }

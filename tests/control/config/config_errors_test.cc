@@ -242,6 +242,19 @@ constexpr Row kNetworkRows[] = {
      "2:69: nat: this network is isolated (forward: none)"},
     {"network: isolated_ports neither true nor false", Network, "isolated_ports: yes",
      "2:65: isolated_ports: 'yes' is not true or false"},
+    {"host: no interface", Network, "host: {services: [tcp/22]}",
+     "2:55: key 'interface' is missing in 'host'"},
+    {"host: services that are none", Network,
+     "host: {interface: v0, services: [22, sctp/22, tcp/0, udp/9-5, tcp/22-]}",
+     "2:82: services: '22' is not a service (write tcp/22, or udp/5000-5100)\n"
+     "2:86: services: 'sctp/22' is not a service (write tcp/22, or udp/5000-5100)\n"
+     "2:95: services: '0' is not a port or a range of them (write 5060 or 5000-5100, within 1-65535)\n"
+     "2:102: services: '9-5' is reversed: its end is before its start\n"
+     "2:111: services: '22-' is not a port or a range of them (write 5060 or 5000-5100, within 1-65535)"},
+    {"host: an interface that a port has, and the name of one", Network,
+     "host: {interface: v0}, ports: [{name: v0, device: v1}, {name: p, device: v0}]",
+     "2:87: name: port 'v0' is already used at line 2\n"
+     "2:122: device: v0 is already used at line 2"},
 };
 
 constexpr Row kPortRows[] = {

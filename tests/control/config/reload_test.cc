@@ -60,6 +60,8 @@ TEST(Reload, TellsLiveChangesInSentences) {
       {"network blue: isolated_ports is now true", [](Config& c) { c.networks[1].isolated_ports = true; }},
       {"network red: port vm1: device has changed (its device is opened anew)",
        [](Config& c) { c.networks[0].ports[0].device.name = "veth9"; }},
+      {"network blue: host has changed",
+       [](Config& c) { c.networks[1].host = config::Host{.interface = "vmnat0", .services = {}}; }},
       {"network red: dhcp removed", [](Config& c) { c.networks[0].dhcp.reset(); }},
       {"network blue: dhcp added", [](Config& c) { c.networks[1].dhcp = config::Dhcp{}; }},
       {"network blue removed (0 ports)", [](Config& c) { c.networks.pop_back(); }},
