@@ -103,6 +103,7 @@ Json notes_of_status(const CommandContext& at) {
   Json notes = at.eal.notes;
   for (const std::string& note : at.configuration.notes()) notes.push_back(note);
   for (const std::string& note : at.dhcp.notes()) notes.push_back(note);
+  for (const std::string& note : at.dns.notes(at.config)) notes.push_back(note);
   if (const auto& client = at.uplink.client(); at.uplink.is_waiting_for_lease())
     notes.push_back(client->problem().empty()
                         ? "the uplink has no address yet: nothing is forwarded until a DHCP server gives one"

@@ -162,7 +162,7 @@ void note_missing_resolvers(const Config& config, Findings& findings) {
   if (!config.uplink.address) return;
   for (std::size_t n = 0; n < config.networks.size(); ++n) {
     const auto& dhcp = config.networks[n].dhcp;
-    if (dhcp && dhcp->dns_is_default && dhcp->dns.empty())
+    if (dhcp && dhcp->dns.from == DnsSource::Host && dhcp->dns.servers.empty())
       findings.notes.push_back({"", findings.marks.at(network_path(n) + ".dhcp"),
                                 "warning: dns: VMs are told no resolver: " + std::string{kNoUsableResolver}});
   }

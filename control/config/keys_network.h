@@ -2,7 +2,7 @@
 // The keys of networks[] and of its ports, and the sections of the file: see keys.h.
 #pragma once
 
-#include "control/config/keys_dhcp.h"
+#include "control/config/keys_dns.h"
 #include "control/config/keys_machine.h"
 #include "control/config/keys_nat.h"
 
@@ -84,6 +84,14 @@ inline constexpr auto kKeys<Network> = std::tuple{
          .is_live = true}),
     key("dhcp", &Network::dhcp, MapIfGiven{}, "Without this section there is no DHCP on the network.",
         {.is_live = true}),
+    key("dns", &Network::dns, LineOr{"none"},
+        "What the gateway answers DNS with, beside the names of leases and reservations; it does where host "
+        "is "
+        "given, and this section, or dhcp.dns is gateway.",
+        {.example = "{hosts: {gw.lab.example: 192.168.122.1}, txt: {lab.example: \"a lab\"}, srv: [{service: "
+                    "ldap, target: web1.lab.example, port: 389}], forwarders: [9.9.9.9], domain_forwarders: "
+                    "{corp.example: [10.0.0.53]}}",
+         .is_live = true}),
     key("nat", &Network::nat, Map{}, "How the network gets out, unless forward is none.",
         {.applies = [](const Network& network) { return network.forward == Forward::Nat; }}),
 };

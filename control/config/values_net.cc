@@ -105,6 +105,24 @@ Parsed<net::Endpoint> endpoint(std::string_view text) {
   return net::Endpoint{*address, *port};
 }
 
+Parsed<net::Endpoint> resolver(std::string_view text) {
+  constexpr auto kDns = net::L4Port::from_host(53);
+  const auto colon = text.find(':');
+  const auto address = net::parse_ipv4(text.substr(0, colon));
+  const auto port =
+      colon == std::string_view::npos ? Parsed<net::L4Port>{kDns} : l4_port(text.substr(colon + 1));
+  const auto kind = address ? address->kind() : net::AddressKind::Reserved;
+  const bool is_host = kind == net::AddressKind::Unicast || kind == net::AddressKind::Loopback ||
+                       kind == net::AddressKind::LinkLocal;
+  if (!address || !port || !is_host) return is_not(text, "a resolver (write 9.9.9.9, or 127.0.0.1:5353)");
+  return net::Endpoint{*address, *port};
+}
+
+std::string resolver_text(const net::Endpoint& resolver) {
+  const std::string address = net::to_string(resolver.address);
+  return resolver.port.host() == 53 ? address : address + ':' + std::to_string(resolver.port.host());
+}
+
 Parsed<HostService> host_service(std::string_view text) {
   const auto slash = text.find('/');
   const auto protocol = word<net::Protocol>(text.substr(0, slash));

@@ -38,6 +38,7 @@ Daemon::Daemon(Configuration& configuration, Gateway& gateway)
       rings_(io_),
       slow_path_(gateway),
       exhaustion_(gateway.config(), gateway.ports()),
+      dns_(io_, config_.control.socket),
       resolvers_(config_),
       table_pages_(workers_.tables()) {}
 
@@ -48,6 +49,8 @@ Result<std::unique_ptr<Daemon>> Daemon::create(Configuration& configuration, con
   if (!server) return tl::unexpected(server.error());
   daemon->admin_ = std::move(*server);
   register_commands(*daemon->admin_, daemon->context_for_commands(eal, gateway));
+  daemon->dns_.follow_configuration(daemon->config_);
+  daemon->slow_path_.dhcp().use_gateway_as_resolver(daemon->dns_.is_installed());
   return daemon;
 }
 
@@ -71,6 +74,7 @@ CommandContext Daemon::context_for_commands(const EalPlan& eal, Gateway& gateway
           .tables = slow_path_.tables(),
           .injector = slow_path_.injector(),
           .nat = slow_path_.nat(),
+          .dns = dns_,
           .resolvers = resolvers_,
           .reload = [this] { return reload(); },
           .edit = [this](const EditRequest& request) { return edit(request); },
@@ -167,6 +171,7 @@ Result<std::vector<std::string>> Daemon::change_to(const config::Config& wanted)
   config_ = wanted;
   slow_path_.follow_configuration(*change, std::chrono::steady_clock::now(),
                                   std::chrono::system_clock::now());
+  dns_.follow_configuration(config_);
   return std::move(changes.live);
 }
 
@@ -187,6 +192,7 @@ void Daemon::tick() {
   if (now >= next_second_) {
     next_second_ = now + std::chrono::seconds(1);
     follow_resolvers(now);
+    dns_.advance(config_, slow_path_.dhcp(), now);
     watch_workers();
     if (const auto news = exhaustion_.news(workers_.refused_remotes())) spdlog::warn("{}", *news);
   }

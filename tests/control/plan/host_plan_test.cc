@@ -55,6 +55,19 @@ TEST(HostPlan, TheStateHasItBesideTheVmsWithWhatIsOpen) {
   EXPECT_FALSE(state.networks[1].host.is_there());
 }
 
+TEST(HostPlan, DnsIsOpenWhereTheGatewayServesIt) {
+  const auto is_open = [](const std::string& keys) {
+    const auto config = configured(networks(kHost + keys));
+    const auto state = initial_state(config, plan_ports(config, 1));
+    const auto at = net::L4Port::from_host(53);
+    return state.networks[0].host.has_service(net::Protocol::Udp, at) &&
+           state.networks[0].host.has_service(net::Protocol::Tcp, at);
+  };
+  EXPECT_TRUE(is_open("dhcp: {}, "));
+  EXPECT_TRUE(is_open("dns: {}, "));
+  EXPECT_FALSE(is_open("dhcp: {dns: host}, "));
+}
+
 struct Change {
   const char* says;
   std::string before, after;
