@@ -11,6 +11,8 @@
 #include <rte_mbuf.h>
 #include <sys/resource.h>
 
+#include "bench/generator/early_end.h"
+
 namespace vmnat::bench {
 namespace {
 
@@ -63,7 +65,8 @@ void Load::add_lane(Direction direction, Stamping stamping) {
                     .expected = tester_.expected_addresses(direction),
                     .stream = std::make_unique<Stream>(tester_.sender(direction), std::move(row),
                                                        Repetition::Endless, stamping),
-                    .pacer = {}});
+                    .pacer = {},
+                    .gaps = {}});
 }
 
 unsigned Load::receive(Lane& lane) {
@@ -97,9 +100,13 @@ unsigned Load::offer(Lane& lane, std::uint64_t now) {
 
 Load::Mark Load::drive_until(std::uint64_t end) {
   std::uint64_t now = rte_rdtsc();
-  while (now < end) {
+  while (now < end && !EarlyEnd::is_wanted()) {
     unsigned done = 0;
-    for (Lane& lane : lanes_) done += receive(lane);
+    for (Lane& lane : lanes_) {
+      const unsigned received = receive(lane);
+      if (lane.gaps) lane.gaps->look(now, received > 0);
+      done += received;
+    }
     for (Lane& lane : lanes_) done += offer(lane, now);
     if (other_) done += other_();
     const std::uint64_t before = now;
@@ -135,22 +142,30 @@ void Load::start_lanes(double rate_mpps) {
     lane.sent_before = lane.stream->sent();
     lane.received_before = lane.received;
     lane.pacer.reset();
+    lane.gaps.reset();
     if (rate_mpps > 0) lane.pacer.emplace(rate_mpps * 1e6 / tick_rate(), limits, rte_rdtsc());
   }
 }
 
+void Load::start_window(std::uint64_t now) {
+  for (Lane& lane : lanes_) lane.gaps.emplace(Gaps::Limits::usual(tick_rate()), now);
+}
+
 LoadSample Load::run(double rate_mpps, Latencies* latencies) {
   const std::uint64_t preemptions = preemptions_of_this_thread();
+  EarlyEnd::forget();
   start_lanes(rate_mpps);
   const std::uint64_t start = rte_rdtsc();
   const Mark from = drive_until(start + ticks_of(kWarmUp));
   latencies_ = latencies;
+  start_window(from.ticks);
   const Mark to = drive_until(from.ticks + ticks_of(plan_.seconds));
   latencies_ = nullptr;
   stop_and_drain();
 
   LoadSample sample = sample_between(from, to);
   add_loss(sample, to.ticks - start);
+  add_gaps(sample);
   sample.preemptions = preemptions_of_this_thread() - preemptions;
   return sample;
 }
@@ -161,10 +176,24 @@ void Load::add_loss(LoadSample& sample, std::uint64_t ticks) const {
     offered += lane.offered_in_run();
     received += lane.received_in_run();
   }
-  if (offered > received)
-    sample.loss = static_cast<double>(offered - received) / static_cast<double>(offered);
+  if (offered > received) {
+    sample.lost = offered - received;
+    sample.loss = static_cast<double>(sample.lost) / static_cast<double>(offered);
+  }
   if (lanes_.front().pacer)
     sample.offered_mpps = static_cast<double>(offered) / static_cast<double>(ticks) * tick_rate() / 1e6;
+}
+
+void Load::add_gaps(LoadSample& sample) const {
+  const auto microseconds = [](std::uint64_t ticks) {
+    return static_cast<double>(ticks) / tick_rate() * 1e6;
+  };
+  for (const Lane& lane : lanes_) {
+    sample.longest_gap_us = std::max(sample.longest_gap_us, microseconds(lane.gaps->longest()));
+    sample.gaps_over_1ms += lane.gaps->long_gaps();
+    sample.longest_absence_us =
+        std::max(sample.longest_absence_us, microseconds(lane.gaps->longest_absence()));
+  }
 }
 
 LoadSample Load::sample_between(const Mark& from, const Mark& to) {

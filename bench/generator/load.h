@@ -14,6 +14,7 @@
 #include <optional>
 #include <vector>
 
+#include "bench/generator/gaps.h"
 #include "bench/generator/histogram.h"
 #include "bench/generator/pacer.h"
 #include "bench/generator/stream.h"
@@ -35,9 +36,14 @@ struct LoadSample {
   double inbound_mpps = 0;
   double offered_mpps = 0;        // over the whole run; only with a rate
   double loss = 0;                // share of the frames offered, without a rate of those sent
+  std::uint64_t lost = 0;         // the same in frames
   double generator_busy = 0;      // share of the loop's time in which it had something to send or to receive
   double frames_per_burst = 0;    // received, of those bursts that were not empty
   std::uint64_t preemptions = 0;  // of the generator's thread, during the run
+  // Without frames in either direction, in the measured window; gaps.h. In microseconds.
+  double longest_gap_us = 0;
+  std::uint64_t gaps_over_1ms = 0;
+  double longest_absence_us = 0;  // of the generator
   [[nodiscard]] double mpps() const { return outbound_mpps + inbound_mpps; }
 };
 
@@ -51,7 +57,7 @@ struct Latencies {
 class Load {
  public:
   Load(Tester& tester, const LoadPlan& plan, Stamping stamping = Stamping::None);
-  // `rate_mpps` per direction; 0: unlimited. `latencies` needs a load that stamps, and is added to.
+  // `rate_mpps` per direction; 0: unlimited. Ends early when that is wanted (early_end.h). `latencies` needs a load that stamps, and is added to.
   LoadSample run(double rate_mpps, Latencies* latencies = nullptr);
   // Has another party take its turn in each turn of the loop, in later runs; nothing: nobody.
   void accompany(std::function<unsigned()> other) { other_ = std::move(other); }
@@ -64,6 +70,7 @@ class Load {
     AddressRange expected;
     std::unique_ptr<Stream> stream;
     std::optional<Pacer> pacer;     // this run's
+    std::optional<Gaps> gaps;       // the same, once the window has begun
     std::uint64_t sent_before = 0;  // this run
     std::uint64_t received_before = 0;
     std::uint64_t received = 0;
@@ -84,6 +91,7 @@ class Load {
 
   void add_lane(Direction direction, Stamping stamping);
   void start_lanes(double rate_mpps);
+  void start_window(std::uint64_t now);
   unsigned receive(Lane& lane);
   // Sends what is due at `now`; the number of frames that the ring took.
   static unsigned offer(Lane& lane, std::uint64_t now);
@@ -92,6 +100,7 @@ class Load {
   void stop_and_drain();
   static LoadSample sample_between(const Mark& from, const Mark& to);
   void add_loss(LoadSample& sample, std::uint64_t ticks) const;
+  void add_gaps(LoadSample& sample) const;
 
   Tester& tester_;
   LoadPlan plan_;

@@ -14,6 +14,7 @@
 #include <fstream>
 #include <stdexcept>
 
+#include "bench/generator/early_end.h"
 #include "bench/generator/flooding.h"
 #include "bench/generator/learning.h"
 #include "bench/generator/options.h"
@@ -83,6 +84,7 @@ int run_flood(Tester& tester) {
 // 0: measured and verified; 1: measured, but translations are wrong or missing.
 int run_benchmark(const Options& options) {
   const Environment environment(options);
+  EarlyEnd::listen();
   Progress progress(options.label);
   Tester tester(options, progress);
   tester.find_device();

@@ -10,6 +10,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "control/system/unix_socket.h"
+
 namespace vmnat::admin {
 namespace {
 
@@ -34,8 +36,13 @@ class Connection {
     return error.code();  // a path that is too long for a socket
   }
 
-  bool send(const std::string& text) {
-    return !wait_for([&](auto done) { asio::async_write(socket_, asio::buffer(text), done); });
+  // Why the answers are not to be believed; empty: they are.
+  std::string distrust(const std::string& path) {
+    return control::distrust_of_listener(socket_.native_handle(), path);
+  }
+
+  void send(const std::string& text) {
+    wait_for([&](auto done) { asio::async_write(socket_, asio::buffer(text), done); });
   }
 
   // The next line without its newline, valid until the next call; nothing when the stream ends or stalls.
@@ -95,7 +102,9 @@ std::string why_not_connected(const std::string& path, error_code error) {
     return "there is no socket " + path + " (is vmnatd running? its path is control.socket)";
   if (error == asio::error::connection_refused)
     return "nobody answers on " + path + " (vmnatd is not running)";
-  if (error == asio::error::access_denied) return "no permission to use " + path + " (try as root)";
+  if (error == asio::error::access_denied)
+    return "no permission to use " + path +
+           " (it is for root, control.admins and the members of control.group)";
   return "cannot connect to " + path + ": " + error.message();
 }
 
@@ -117,9 +126,10 @@ tl::expected<Answer::Kind, CallError> call(const std::string& socket_path, const
   Connection vmnatd(patience);
   if (const error_code error = vmnatd.connect(socket_path))
     return failure(Kind::CannotConnect, why_not_connected(socket_path, error));
-  if (!vmnatd.send(Json{{"command", command}, {"arguments", arguments}}.dump() + "\n"))
-    return failure(Kind::BrokenOff, "vmnatd closed the connection without an answer");
-
+  if (const std::string why = vmnatd.distrust(socket_path); !why.empty())
+    return failure(Kind::CannotConnect, "not asking on " + socket_path + ": " + why);
+  // Whoever is refused at the door may find it closed, with the reason on the step: what there is to read says more.
+  vmnatd.send(Json{{"command", command}, {"arguments", arguments}}.dump() + "\n");
   auto kind = read_header(vmnatd);
   if (!kind) return kind;
   while (const auto line = vmnatd.next_line()) {

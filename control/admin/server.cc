@@ -3,13 +3,11 @@
 #include "control/admin/server.h"
 
 #include <boost/asio.hpp>
-#include <cerrno>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sys/stat.h>
-#include <system_error>
 
 #include "control/system/unix_socket.h"
 
@@ -21,7 +19,11 @@ using asio::local::stream_protocol;
 using boost::system::error_code;
 using control::Error;
 using control::Result;
-using Handlers = std::map<std::string, Handler>;
+struct Served {
+  Access needed;
+  Handler handler;
+};
+using Handlers = std::map<std::string, Served>;
 
 constexpr std::size_t kPieceBytes = 64 * 1024;  // of an answer, written at once
 constexpr std::chrono::milliseconds kTurn{2};   // of generating, before control's other work has its turn
@@ -50,14 +52,32 @@ Result<Request> parse_request(const std::string& line) {
   return request;
 }
 
-Result<Answer> call(const Handlers& handlers, const std::string& line) {
+// Whoever is connected.
+struct Caller {
+  std::string name;
+  Access access = Access::None;
+};
+
+Caller caller_of(int connection, const AccessRules& rules) {
+  const auto peer = peer_of(connection);
+  if (!peer) return {.name = "an unknown user"};
+  return {.name = "user " + std::to_string(peer->user), .access = access_of(*peer, rules)};
+}
+
+Error refusal(const Caller& caller, const std::string& command) {
+  return {"", "'" + command + "' is for root and control.admins; " + caller.name +
+                  " may look, and change nothing"};
+}
+
+Result<Answer> call(const Handlers& handlers, const Caller& caller, const std::string& line) {
   const auto request = parse_request(line);
   if (!request) return tl::unexpected(request.error());
-  const auto handler = handlers.find(request->command);
-  if (handler == handlers.end())
+  const auto served = handlers.find(request->command);
+  if (served == handlers.end())
     return tl::unexpected(Error{"", "unknown command '" + request->command + "'"});
+  if (caller.access < served->second.needed) return tl::unexpected(refusal(caller, request->command));
   try {
-    return handler->second(request->arguments);
+    return served->second.handler(request->arguments);
   } catch (const std::exception& failure) {
     return tl::unexpected(Error{"", "command '" + request->command + "' failed: " + failure.what()});
   }
@@ -67,6 +87,7 @@ class Connection;
 // What the connections of a server share; outlives them, as they hold it.
 struct Shared {
   Handlers handlers;
+  AccessRules rules;
   ServerLimits limits;
   std::set<std::shared_ptr<Connection>> connections;
 };
@@ -74,7 +95,12 @@ struct Shared {
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   Connection(stream_protocol::socket socket, std::shared_ptr<Shared> shared)
-      : socket_(std::move(socket)), timer_(socket_.get_executor()), shared_(std::move(shared)) {}
+      : socket_(std::move(socket)),
+        timer_(socket_.get_executor()),
+        shared_(std::move(shared)),
+        caller_(caller_of(socket_.native_handle(), shared_->rules)) {}
+
+  [[nodiscard]] const Caller& caller() const { return caller_; }
 
   void read_request() {
     close_after(shared_->limits.idle);
@@ -112,7 +138,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   }
 
   void start_answer(const std::string& line) {
-    auto answer = call(shared_->handlers, line);
+    auto answer = call(shared_->handlers, caller_, line);
     if (!answer) {
       output_ = error_line(to_string(answer.error()));
       return write([this] { read_request(); });
@@ -180,17 +206,19 @@ class Connection : public std::enable_shared_from_this<Connection> {
   stream_protocol::socket socket_;
   asio::steady_timer timer_;
   std::shared_ptr<Shared> shared_;
+  const Caller caller_;
   std::string input_, output_;
   std::unique_ptr<Answer> answer_;
 };
 
 class SocketServer : public Server {
  public:
-  SocketServer(stream_protocol::acceptor acceptor, std::string path, ServerLimits limits)
+  SocketServer(stream_protocol::acceptor acceptor, std::string path, AccessRules rules, ServerLimits limits)
       : acceptor_(std::move(acceptor)),
         pause_(acceptor_.get_executor()),
         path_(std::move(path)),
         shared_(std::make_shared<Shared>()) {
+    shared_->rules = std::move(rules);
     shared_->limits = limits;
     struct stat status {};
     if (::stat(path_.c_str(), &status) == 0) inode_ = status.st_ino;
@@ -210,8 +238,8 @@ class SocketServer : public Server {
     if (still_ours) ::unlink(path_.c_str());
   }
 
-  void answer(const std::string& command, Handler handler) override {
-    shared_->handlers[command] = std::move(handler);
+  void answer(const std::string& command, Access needed, Handler handler) override {
+    shared_->handlers[command] = {needed, std::move(handler)};
   }
   [[nodiscard]] std::size_t clients() const override { return shared_->connections.size(); }
 
@@ -239,7 +267,10 @@ class SocketServer : public Server {
     // One more than the limit is told so; beyond that, closing the socket has to do.
     if (shared_->connections.size() > shared_->limits.clients) return;
     shared_->connections.insert(connection);
-    if (full)
+    if (connection->caller().access == Access::None)
+      connection->refuse("this socket is for root, control.admins and the members of control.group; " +
+                         connection->caller().name + " is none of them");
+    else if (full)
       connection->refuse("too many clients");
     else
       connection->read_request();
@@ -262,18 +293,19 @@ Result<void> make_parent_directory(const std::string& path) {
 }
 
 // Opens, binds and restricts the socket before it listens: nobody connects while its mode is still wide.
-Result<stream_protocol::acceptor> open_socket(asio::io_context& context, const std::string& path) {
+Result<stream_protocol::acceptor> open_socket(asio::io_context& context, const std::string& path,
+                                              const AccessRules& rules) {
   stream_protocol::acceptor acceptor(context);
   error_code error;
   acceptor.open(stream_protocol(), error);
   if (!error) acceptor.bind(stream_protocol::endpoint(path), error);
   if (error) return tl::unexpected(Error{path, "the admin socket cannot be made: " + error.message()});
-  const bool restricted = ::chmod(path.c_str(), 0660) == 0;
+  auto restricted = restrict_socket(path, rules);
   if (restricted) acceptor.listen(asio::socket_base::max_listen_connections, error);
   if (restricted && !error) return acceptor;
-  const std::string why = restricted ? error.message() : std::generic_category().message(errno);
   ::unlink(path.c_str());
-  return tl::unexpected(Error{path, "the admin socket cannot be made: " + why});
+  if (!restricted) return tl::unexpected(restricted.error());
+  return tl::unexpected(Error{path, "the admin socket cannot be made: " + error.message()});
 }
 
 }  // namespace
@@ -294,15 +326,17 @@ Answer Answer::list_of(Json array) {
 }
 
 Result<std::unique_ptr<Server>> Server::listen(asio::io_context& context, const std::string& path,
-                                               ServerLimits limits) {
+                                               AccessRules rules, ServerLimits limits) {
   constexpr std::size_t kLongestPath = 107;
   if (path.size() > kLongestPath)
     return tl::unexpected(Error{path, "the path of a socket has at most 107 characters"});
   if (auto made = make_parent_directory(path); !made) return tl::unexpected(made.error());
+  control::remove_foreign_socket(path);
   if (auto removed = control::remove_stale_socket(path); !removed) return tl::unexpected(removed.error());
-  auto acceptor = open_socket(context, path);
+  auto acceptor = open_socket(context, path, rules);
   if (!acceptor) return tl::unexpected(acceptor.error());
-  return std::unique_ptr<Server>(std::make_unique<SocketServer>(*std::move(acceptor), path, limits));
+  return std::unique_ptr<Server>(
+      std::make_unique<SocketServer>(*std::move(acceptor), path, std::move(rules), limits));
 }
 
 }  // namespace vmnat::admin

@@ -12,7 +12,7 @@
 //
 // A list is pulled from its generator as fast as the client reads, so ten million sessions are never in
 // memory, and control's other work goes on in between. Everything runs on the io_context's one thread, where
-// Server must be used and destroyed. The socket has mode 0660; one that nobody answers on is replaced.
+// Server must be used and destroyed. access.h says who may do what; a socket that nobody answers on is replaced.
 #pragma once
 
 #include <chrono>
@@ -21,6 +21,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "control/admin/access.h"
 #include "control/result.h"
 
 namespace boost::asio {
@@ -67,10 +68,12 @@ class Server {
  public:
   // Creates the socket and its directory. An Error when another program answers on it or it cannot be made.
   static control::Result<std::unique_ptr<Server>> listen(boost::asio::io_context& context,
-                                                         const std::string& path, ServerLimits limits = {});
+                                                         const std::string& path, AccessRules rules = {},
+                                                         ServerLimits limits = {});
   virtual ~Server() = default;  // closes all connections and removes the socket
 
-  virtual void answer(const std::string& command, Handler handler) = 0;
+  // `needed`: by whoever asks.
+  virtual void answer(const std::string& command, Access needed, Handler handler) = 0;
   [[nodiscard]] virtual std::size_t clients() const = 0;
 };
 

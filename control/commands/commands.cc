@@ -469,7 +469,7 @@ static_assert(std::ranges::equal(kHandlers, admin::kCommands, {}, &Bound::comman
 void register_commands(admin::Server& server, const CommandContext& context) {
   const auto state = std::make_shared<HandlerState>(context);
   for (const auto& [command, handler] : kHandlers)
-    server.answer(std::string{command},
+    server.answer(std::string{command}, admin::find_command(command)->access,
                   [state, handler = handler](const Json& arguments) { return handler(*state, arguments); });
 }
 

@@ -3,6 +3,8 @@
 #include "control/config/check.h"
 
 #include <algorithm>
+#include <array>
+#include <filesystem>
 
 #include "base/ids.h"
 #include "control/config/resolvers.h"
@@ -125,6 +127,33 @@ void check_network_count(const Config& config, Findings& findings) {
         "networks: there is room for " + std::to_string(kMostNetworks) + "; this one is too many");
 }
 
+// vmnatd gives the directory its rights: it must be nobody else's.
+void check_socket_directory(const Config& config, Findings& findings) {
+  constexpr std::array kShared{"/dev/shm", "/run/lock", "/run/user", "/var/lib", "/var/run", "/var/tmp"};
+  const std::string directory =
+      std::filesystem::path(config.vhost_user.directory + "/").lexically_normal().parent_path();
+  const bool is_shallow = std::ranges::count(directory, '/') < 2;
+  if (is_shallow || std::ranges::find(kShared, directory) != kShared.end())
+    findings.complain_at("vhost_user.directory",
+                         "directory: " + directory + " is not for sockets alone: name one within it");
+}
+
+// What only a socket has, or only a socket of its own.
+void check_socket(const VmPort& port, const std::string& path, const Config& config, Findings& findings) {
+  if (port.device.is_given()) {
+    for (const char* key : {"mode: is", "access: is", "features: are"}) {
+      const std::string text{key};
+      findings.complain_at(path + "." + text.substr(0, text.find(':')), text + " for vhost_user ports");
+    }
+    return;
+  }
+  if (port.vhost_user == config.control.socket)
+    findings.complain_at(path + ".vhost_user", "vhost_user: " + port.vhost_user + " is the control socket");
+  // A relative path was read without its directory.
+  if (const auto valid = socket_path(port.vhost_user); !valid)
+    findings.complain_at(path + ".vhost_user", "vhost_user: " + port.vhost_user + ": " + valid.error());
+}
+
 void check_devices_and_sockets(const Config& config, Findings& findings) {
   Unique<std::string> devices("device:", findings), sockets("vhost_user: socket", findings);
   devices.add(config.uplink.device.name, "uplink.device", config.uplink.device.name);
@@ -135,12 +164,9 @@ void check_devices_and_sockets(const Config& config, Findings& findings) {
     for (std::size_t p = 0; p < network.ports.size(); ++p) {
       const VmPort& port = network.ports[p];
       const std::string path = indexed(network_path(n) + ".ports", p);
-      if (port.device.is_given()) findings.complain_at(path + ".mode", "mode: is for vhost_user ports");
+      check_socket(port, path, config, findings);
       devices.add(port.device.name, path + ".device", port.device.name);
       sockets.add(port.vhost_user, path + ".vhost_user", port.vhost_user);
-      if (port.vhost_user == config.control.socket)
-        findings.complain_at(path + ".vhost_user",
-                             "vhost_user: " + port.vhost_user + " is the control socket");
     }
   }
 }
@@ -214,6 +240,7 @@ void check_config(const Config& config, Findings& findings) {
   check_names(config, findings);
   check_port_count(config, findings);
   check_network_count(config, findings);
+  check_socket_directory(config, findings);
   check_devices_and_sockets(config, findings);
   check_macs(config, findings);
   check_exports(config, findings);

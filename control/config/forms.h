@@ -260,5 +260,9 @@ inline constexpr Scalar<std::string> kInterface{
 inline constexpr Scalar<std::string> kPath{absolute_path, R"({"type": "string", "pattern": "^/"})", true};
 inline constexpr Scalar<std::string> kSocketPath{
     socket_path, R"({"type": "string", "pattern": "^/", "maxLength": 107})", true};
+inline constexpr Scalar<std::string> kVhostSocket{
+    vhost_socket, R"({"type": "string", "minLength": 1, "maxLength": 107})", true};
+inline constexpr Scalar<FileMode> kFileMode{file_mode, R"({"type": "string", "pattern": "^0?[0-7]{3}$"})",
+                                            true};
 
 }  // namespace vmnat::config

@@ -70,6 +70,19 @@ inline constexpr auto kKeys<Uplink> = std::tuple{
 };
 
 template <>
+inline constexpr auto kKeys<VhostUser> = std::tuple{
+    key("directory", &VhostUser::directory, kPath,
+        "Where sockets with relative paths are. vmnatd makes it, and gives it the rights below; nobody but "
+        "the "
+        "owner of a file may replace it there."),
+    key("owner", &VhostUser::owner, kName, "Of the directory, and of the sockets that vmnatd listens on."),
+    key("group", &VhostUser::group, kName,
+        "Likewise: kvm, which libvirt's QEMU is in. Where there is no such group: root's."),
+    key("mode", &VhostUser::mode, kFileMode,
+        "Of the directory, in octal digits. The sockets have the same, without the bits for searching."),
+};
+
+template <>
 inline constexpr auto kKeys<Conntrack> = std::tuple{
     key("sessions", &Conntrack::sessions, within<std::uint32_t>(1024, 1u << 28),
         "Sessions that fit, over all workers."),
@@ -81,6 +94,11 @@ inline constexpr auto kKeys<Conntrack> = std::tuple{
 template <>
 inline constexpr auto kKeys<Control> = std::tuple{
     key("socket", &Control::socket, kSocketPath, "The admin socket, for vmnatctl."),
+    key("group", &Control::group, Scalar<std::string>{text_or_none, R"({"type": "string"})", true},
+        "A group whose members may use the commands that only look; without it, root alone may.",
+        {.example = "vmnat"}),
+    key("admins", &Control::admins, list(kAnyText), "Users that may change, too, as root may.",
+        {.example = "[alice]"}),
     key("metrics", &Control::metrics, unless("off", kEndpoint),
         "Address and port of the Prometheus metrics, or off.",
         {.example = "127.0.0.1:9469", .is_planned = true}),

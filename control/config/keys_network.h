@@ -8,14 +8,39 @@
 
 namespace vmnat::config {
 
+inline bool has_socket(const VmPort& port) {
+  return !port.device.is_given();
+}
+
+template <>
+inline constexpr auto kKeys<SocketAccess> = std::tuple{
+    key("owner", &SocketAccess::owner, if_given(kName), "A user."),
+    key("group", &SocketAccess::group, if_given(kName), "A group."),
+    key("mode", &SocketAccess::mode, if_given(kFileMode), "The socket's, in octal digits."),
+};
+
+template <>
+inline constexpr auto kKeys<Features> = std::tuple{
+    key("without", &Features::without, list(OneOf<VirtioFeature>{}),
+        "What is not offered, by QEMU's names, and what needs it.", {.example = "[packed]"}),
+};
+
 template <>
 inline constexpr auto kKeys<VmPort> = std::tuple{
     key("name", &VmPort::name, kName, "Unique over all networks.", {.is_required = true}),
-    key("vhost_user", &VmPort::vhost_user, if_given(kSocketPath), "Path of the vhost-user socket."),
+    key("vhost_user", &VmPort::vhost_user, if_given(kVhostSocket),
+        "Path of the vhost-user socket; a relative one is within vhost_user.directory."),
     key("device", &VmPort::device, kNamedDevice, "A device, as the uplink's, instead of vhost_user."),
     key("mode", &VmPort::mode, OneOf<VhostMode>{}, "client: QEMU listens on the socket; server: vmnatd does.",
-        {.applies = [](const VmPort& port) { return !port.device.is_given(); }}),
+        {.applies = has_socket}),
+    key("access", &VmPort::access, LineOr{"common"},
+        "Who may use the socket, where that is not as the section vhost_user says.",
+        {.example = "{group: lab}", .default_varies = true, .applies = has_socket}),
     key("queues", &VmPort::queues, kQueues, "Queue pairs."),
+    key("features", &VmPort::features, LineOr{"all"},
+        "Of virtio, what the VM is offered; all: what suits the port: no control queue without several "
+        "queues.",
+        {.example = "{without: [packed]}", .default_varies = true, .applies = has_socket}),
     key("mac", &VmPort::mac, unless("any", kMac),
         "The VM's MAC address: nobody else may send from it; any: the one that the VM uses.",
         {.is_live = true}),
@@ -78,9 +103,10 @@ inline constexpr auto kKeys<Network> = std::tuple{
         {.example = "{interface: vmnat0, services: [tcp/22, udp/5000-5100]}", .is_live = true}),
     key("ports", &Network::ports, Lines{}, "The VMs' ports, each a vhost-user socket or a device.",
         {.example =
-             "[{name: vm1, vhost_user: /run/vmnat/vm1.sock, mode: client, queues: 1, mac: any, address: "
-             "any, guard: on, relay: false}, {name: vm1b, vhost_user: /run/vmnat/vm1b.sock, migrates_from: "
-             "vm1}, {name: lab0, device: veth0}, {name: lab1, device: {interface: veth1, driver: xdp}}]",
+             "[{name: vm1, vhost_user: /run/vmnat/vm1.sock, mode: client, access: {owner: root, "
+             "group: lab, mode: \"0660\"}, queues: 1, features: {without: [packed]}, mac: any, address: any, "
+             "guard: on, relay: false}, {name: vm1b, vhost_user: /run/vmnat/vm1b.sock, migrates_from: vm1}, "
+             "{name: lab0, device: veth0}, {name: lab1, device: {interface: veth1, driver: xdp}}]",
          .is_live = true}),
     key("dhcp", &Network::dhcp, MapIfGiven{}, "Without this section there is no DHCP on the network.",
         {.is_live = true}),
@@ -100,6 +126,7 @@ template <>
 inline constexpr auto kKeys<Config> = std::tuple{
     key("dataplane", &Config::dataplane, Map{}, "Workers and memory."),
     key("uplink", &Config::uplink, Map{}, "The side of the Internet.", {.is_required = true}),
+    key("vhost_user", &Config::vhost_user, Map{}, "The VMs' vhost-user sockets, and who may use them."),
     key("networks", &Config::networks, Blocks{.if_empty = "at least one network is needed"},
         "At least one. VMs of one network reach each other directly.",
         {.is_required = true, .is_live = true}),

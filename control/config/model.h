@@ -28,6 +28,12 @@ struct ByteSize {
   auto operator<=>(const ByteSize&) const = default;
 };
 
+// Permission bits, as chmod(1) has them: 0770.
+struct FileMode {
+  unsigned bits = 0;
+  bool operator==(const FileMode&) const = default;
+};
+
 // Both ends belong to the range; first <= last.
 struct AddressRange {
   net::Ipv4Addr first, last;
@@ -92,16 +98,68 @@ struct Uplink {
   bool operator==(const Uplink&) const = default;
 };
 
+// The directory of the VMs' sockets. `mode` is the directory's; a socket has it without the bits for searching.
+struct VhostUser {
+  std::string directory = "/run/vmnat";  // what a relative path of a socket is within
+  std::string owner = "root";
+  std::string group = "kvm";  // where there is no such group: root's
+  FileMode mode{0770};
+  bool operator==(const VhostUser&) const = default;
+};
+
+// Of a virtio network device, by its bit (virtio 1.1, 5.1.3 and 6).
+enum class VirtioFeature : std::uint8_t {
+  Csum = 0,
+  GuestCsum = 1,
+  Mtu = 3,
+  Gso = 6,
+  GuestTso4 = 7,
+  GuestTso6 = 8,
+  GuestEcn = 9,
+  HostTso4 = 11,
+  HostTso6 = 12,
+  HostEcn = 13,
+  MrgRxbuf = 15,
+  CtrlVq = 17,
+  CtrlRx = 18,
+  CtrlVlan = 19,
+  CtrlRxExtra = 20,
+  GuestAnnounce = 21,
+  Mq = 22,
+  CtrlMacAddr = 23,
+  IndirectDesc = 28,
+  EventIdx = 29,
+  Version1 = 32,
+  IommuPlatform = 33,
+  Packed = 34,
+  InOrder = 35,
+};
+
+// What a port does not offer to its VM, besides what it never does.
+struct Features {
+  std::vector<VirtioFeature> without;
+  bool operator==(const Features&) const = default;
+};
+
+// What a port says of its own socket; empty, or nothing: as the section vhost_user says.
+struct SocketAccess {
+  std::string owner, group;
+  std::optional<FileMode> mode;
+  bool operator==(const SocketAccess&) const = default;
+};
+
 // Is a VM held against the addresses that its port owns?
 enum class PortGuard { On, Off };
 
 // A port that a VM is on: exactly one of `vhost_user` (a socket's path) and `device` is given.
 struct VmPort {
   std::string name;
-  std::string vhost_user;
+  std::string vhost_user;  // absolute once defaults are filled in
   NamedDevice device;
   VhostMode mode = VhostMode::Client;
+  std::optional<SocketAccess> access;  // nothing: as the section vhost_user says
   unsigned queues = 1;
+  std::optional<Features> features;      // nothing: all that suits the port
   std::optional<net::MacAddr> mac;       // the VM's; nothing: any
   std::optional<net::Ipv4Addr> address;  // likewise
   PortGuard guard = PortGuard::On;       // of a device, which may lead to more than a VM: Off
@@ -282,6 +340,8 @@ struct Conntrack {
 };
 struct Control {
   std::string socket = "/run/vmnat/vmnat.sock";
+  std::string group;                // empty: none
+  std::vector<std::string> admins;  // besides root
   std::optional<net::Endpoint> metrics;
   std::string state_dir = "/var/lib/vmnat";
   bool operator==(const Control&) const = default;
@@ -290,6 +350,7 @@ struct Control {
 struct Config {
   Dataplane dataplane;
   Uplink uplink;
+  VhostUser vhost_user;
   std::vector<Network> networks;
   Conntrack conntrack;
   Control control;

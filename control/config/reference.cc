@@ -105,6 +105,7 @@ void describe_key(Page& page, const Key<S, T, Form>& key, std::size_t depth) {
   page.comment(std::string{key.name} + ": " + element_sentence(key) + default_sentence(key), depth);
   if constexpr (std::is_same_v<Form, Lines>) describe_keys<typename T::value_type>(page, depth + 1);
   if constexpr (requires { key.form.is_short(defaults<T>()); }) describe_keys<T>(page, depth + 1);
+  if constexpr (std::is_same_v<Form, LineOr>) describe_keys<typename T::value_type>(page, depth + 1);
 }
 
 template <typename S>
@@ -129,6 +130,8 @@ void add_key(Page& page, const Key<S, T, Form>& key) {
     std::string value = key.form.text(defaults<S>().*key.member);
     if constexpr (std::is_same_v<T, std::string>)
       if (value.empty()) value = R"("")";
+    if constexpr (std::is_same_v<T, FileMode>)
+      value = '"' + value + '"';  // else YAML 1.1 reads an octal number
     add_value(page, key, value);
   } else if constexpr (requires { key.form.is_short(defaults<T>()); }) {
     describe_keys<T>(page, 1);

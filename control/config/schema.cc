@@ -111,7 +111,7 @@ Json default_of(const Form& form, const T& value) {
   if constexpr (requires { form.is_given(value); })
     return nullptr;
   else
-    return literal(form.text(value));
+    return form.is_free_text(value) ? Json(form.text(value)) : literal(form.text(value));
 }
 template <typename T, typename Item>
 Json default_of(const List<Item>& form, const T&) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <fmt/format.h>
 #include <limits>
 
 namespace vmnat::config {
@@ -131,6 +132,10 @@ Parsed<std::string> any_text(std::string_view text) {
   return std::string{text};
 }
 
+Parsed<std::string> text_or_none(std::string_view text) {
+  return text.empty() ? Parsed<std::string>{""} : any_text(text);
+}
+
 Parsed<std::string> boot_file(std::string_view text) {
   constexpr std::size_t kLongestName = 255;  // RFC 2132 section 9.5: option 67
   if (text.size() > kLongestName)
@@ -194,6 +199,24 @@ Parsed<std::string> socket_path(std::string_view text) {
   return absolute_path(text);
 }
 
+Parsed<std::string> vhost_socket(std::string_view text) {
+  if (text.starts_with('/')) return socket_path(text);
+  const std::string in_slashes = "/" + std::string{text} + "/";
+  if (text.empty() || in_slashes.find("/../") != std::string::npos ||
+      in_slashes.find("//") != std::string::npos)
+    return is_not(text, "a socket's path: absolute, or within vhost_user.directory");
+  return socket_path("/" + std::string{text}).map([&](const std::string&) { return std::string{text}; });
+}
+
+Parsed<FileMode> file_mode(std::string_view text) {
+  const std::string_view digits = text.size() == 4 && text.front() == '0' ? text.substr(1) : text;
+  if (digits.size() != 3 || digits.find_first_not_of("01234567") != std::string_view::npos)
+    return is_not(text, "a mode of three octal digits, such as \"0770\"");
+  FileMode mode;
+  for (const char digit : digits) mode.bits = mode.bits << 3 | static_cast<unsigned>(digit - '0');
+  return mode;
+}
+
 Parsed<std::string> device_name(std::string_view text) {
   const bool is_interface = device_kind(text) == DeviceKind::KernelInterface;
   if (text.empty() || has_space(text) || (is_interface && !may_be_interface(text)))
@@ -254,6 +277,10 @@ std::string to_text(ByteSize size) {
     if (size.bytes != 0 && size.bytes % unit.size == 0)
       return std::to_string(size.bytes / unit.size) + unit.letter;
   return std::to_string(size.bytes / 1024) + "K";
+}
+
+std::string to_text(FileMode mode) {
+  return fmt::format("{:04o}", mode.bits);
 }
 
 }  // namespace vmnat::config

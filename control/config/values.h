@@ -47,7 +47,8 @@ Parsed<net::Endpoint> endpoint(std::string_view text);        // "a.b.c.d:port"
 Parsed<net::Endpoint> resolver(std::string_view text);        // "a.b.c.d" or "a.b.c.d:port"; may be loopback
 Parsed<HostService> host_service(std::string_view text);      // "tcp/p" or "udp/p-q"
 
-Parsed<std::string> any_text(std::string_view text);     // not empty
+Parsed<std::string> any_text(std::string_view text);  // not empty
+Parsed<std::string> text_or_none(std::string_view text);
 Parsed<std::string> boot_file(std::string_view text);    // a path or URL that an option can hold
 Parsed<std::string> identifier(std::string_view text);   // letters, digits, "-", "_", "."; at most 63
 Parsed<std::string> domain_name(std::string_view text);  // RFC 1123 section 2.1; at most 253
@@ -57,6 +58,8 @@ Parsed<std::string> txt_record(
     std::string_view text);  // RFC 1035: one string of it; printable, no quote or backslash
 Parsed<std::string> absolute_path(std::string_view text);
 Parsed<std::string> socket_path(std::string_view text);     // what fits in sockaddr_un: 107 bytes
+Parsed<std::string> vhost_socket(std::string_view text);    // likewise, or a relative path without ".."
+Parsed<FileMode> file_mode(std::string_view text);          // "0770" or "770"
 Parsed<std::string> device_name(std::string_view text);     // PCI address, kernel interface or DPDK devargs
 Parsed<std::string> interface_name(std::string_view text);  // a kernel interface
 Parsed<std::string> hex_bytes(std::string_view text);       // "0a0b" is two bytes
@@ -77,6 +80,7 @@ Parsed<E> word(std::string_view text) {
 
 std::string to_text(std::chrono::seconds duration);  // "2h4m"
 std::string to_text(ByteSize size);                  // "512M"
+std::string to_text(FileMode mode);                  // "0770"
 std::string to_text(const AddressRange& range);      // "a" when both ends are the same
 std::string to_text(const PortRange& range);
 std::string to_text(const HostService& service);

@@ -41,6 +41,33 @@ constexpr auto words_of(KernelDriver) {
 constexpr auto words_of(VhostMode) {
   return std::to_array<Word<VhostMode>>({{VhostMode::Client, "client"}, {VhostMode::Server, "server"}});
 }
+constexpr auto words_of(VirtioFeature) {  // as QEMU calls them
+  using enum VirtioFeature;
+  return std::to_array<Word<VirtioFeature>>({{Csum, "csum"},
+                                             {GuestCsum, "guest_csum"},
+                                             {Mtu, "mtu"},
+                                             {Gso, "gso"},
+                                             {GuestTso4, "guest_tso4"},
+                                             {GuestTso6, "guest_tso6"},
+                                             {GuestEcn, "guest_ecn"},
+                                             {HostTso4, "host_tso4"},
+                                             {HostTso6, "host_tso6"},
+                                             {HostEcn, "host_ecn"},
+                                             {MrgRxbuf, "mrg_rxbuf"},
+                                             {CtrlVq, "ctrl_vq"},
+                                             {CtrlRx, "ctrl_rx"},
+                                             {CtrlVlan, "ctrl_vlan"},
+                                             {CtrlRxExtra, "ctrl_rx_extra"},
+                                             {GuestAnnounce, "guest_announce"},
+                                             {Mq, "mq"},
+                                             {CtrlMacAddr, "ctrl_mac_addr"},
+                                             {IndirectDesc, "indirect_desc"},
+                                             {EventIdx, "event_idx"},
+                                             {Version1, "version_1"},
+                                             {IommuPlatform, "iommu_platform"},
+                                             {Packed, "packed"},
+                                             {InOrder, "in_order"}});
+}
 constexpr auto words_of(PortGuard) {
   return std::to_array<Word<PortGuard>>({{PortGuard::On, "on"}, {PortGuard::Off, "off"}});
 }

@@ -2,12 +2,10 @@
 #include "control/ctl/change_options.h"
 
 #include <algorithm>
-#include <fstream>
-#include <iostream>
-#include <iterator>
 
 #include "control/admin/commands.h"
 #include "control/config/values.h"
+#include "control/ctl/text_in.h"
 
 namespace vmnat::ctl {
 namespace {
@@ -36,14 +34,6 @@ std::string checked_mode(const std::string& text) {
 std::string checked_queues(const std::string& text) {
   const auto queues = config::number_within(text, 1, 64);
   return queues ? "" : queues.error();
-}
-
-// The file, or standard input for "-"; nothing when it cannot be read.
-std::optional<std::string> text_in(const std::string& path) {
-  if (path == "-") return std::string{std::istreambuf_iterator<char>(std::cin), {}};
-  std::ifstream file(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), {}};
-  return file ? std::optional{std::move(text)} : std::nullopt;
 }
 
 constexpr std::string_view kNouns[] = {"port", "network", "forward", "pool"};

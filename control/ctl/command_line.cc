@@ -90,6 +90,13 @@ void add_recipes(CLI::App& app, CommandLine& line) {
   }
 }
 
+void add_import(CLI::App& app, CommandLine& line) {
+  app.add_subcommand("import-libvirt",
+                     "a configuration that does what a network of libvirt's does; asks no daemon")
+      ->add_option("FILE", line.file, "XML as `virsh net-dumpxml` prints it; -: standard input")
+      ->required();
+}
+
 // `lease release`, `reserve add` and `reserve del`: a word and a verb, one command for the daemon.
 struct DhcpOptions {
   std::string address;
@@ -151,6 +158,7 @@ std::variant<CommandLine, Exit> parse_command_line(const std::vector<std::string
   add_sessions(app, filters, line);
   add_flush(app, flush_filters);
   add_recipes(app, line);
+  add_import(app, line);
   DhcpOptions dhcp_options;
   add_dhcp(app, dhcp_options);
   ChangeOptions changes;

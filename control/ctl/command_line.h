@@ -22,6 +22,7 @@ struct CommandLine {
   nlohmann::json arguments = nlohmann::json::object();  // as sent to the daemon
   SessionFormat format = SessionFormat::Table;
   std::string port, mac, memory = "1G";  // of qemu-args and libvirt-xml
+  std::string file;                      // of import-libvirt
 };
 
 // The CommandLine, or the exit code when there is nothing to do: help was printed to `out`, or what is wrong

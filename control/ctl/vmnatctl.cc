@@ -7,7 +7,9 @@
 
 #include "control/admin/client.h"
 #include "control/ctl/command_line.h"
+#include "control/ctl/import_libvirt.h"
 #include "control/ctl/render.h"
+#include "control/ctl/text_in.h"
 #include "control/ctl/vm_recipe.h"
 
 namespace vmnat::ctl {
@@ -90,6 +92,17 @@ Exit print_recipe(const CommandLine& line, std::ostream& out, std::ostream& err)
   return Exit::Ok;
 }
 
+Exit print_import(const CommandLine& line, std::ostream& out, std::ostream& err) {
+  const auto xml = text_in(line.file);
+  const auto yaml = xml ? import_libvirt(*xml, line.file) : tl::unexpected(line.file + " cannot be read");
+  if (!yaml) {
+    err << "vmnatctl: " << yaml.error() << '\n';
+    return Exit::DaemonError;
+  }
+  out << (line.json ? Json{{line.command, *yaml}}.dump() + "\n" : *yaml);
+  return Exit::Ok;
+}
+
 // `reload --dry-run`, whose exit code says whether the reload could be done.
 Exit print_preview(const CommandLine& line, std::ostream& out, std::ostream& err) {
   Json preview;
@@ -100,6 +113,7 @@ Exit print_preview(const CommandLine& line, std::ostream& out, std::ostream& err
 }
 
 Exit run(const CommandLine& line, std::ostream& out, std::ostream& err) {
+  if (!line.file.empty()) return print_import(line, out, err);
   if (!line.port.empty()) return print_recipe(line, out, err);
   if (line.arguments.contains("dry_run")) return print_preview(line, out, err);
   if (line.json) return print_json(line, out, err);

@@ -24,6 +24,12 @@ constexpr std::chrono::milliseconds kTick{2}, kQuietTick{8}, kRestingTick{40};
 // Of each tick at most, for pages of the session tables: frames that were punted meanwhile wait as long.
 constexpr std::chrono::milliseconds kPopulating{2};
 
+// Of the service manager, after which it takes us for dead; 0: it does not look.
+std::chrono::microseconds watchdog() {
+  std::uint64_t microseconds = 0;
+  return std::chrono::microseconds(sd_watchdog_enabled(0, &microseconds) > 0 ? microseconds : 0);
+}
+
 }  // namespace
 
 Daemon::Daemon(Configuration& configuration, Gateway& gateway)
@@ -40,13 +46,18 @@ Daemon::Daemon(Configuration& configuration, Gateway& gateway)
       exhaustion_(gateway.config(), gateway.ports()),
       dns_(io_, config_.control.socket),
       resolvers_(config_),
+      pause_between_looks_(pause_between_looks(watchdog())),
       table_pages_(workers_.tables()) {}
 
 Result<std::unique_ptr<Daemon>> Daemon::create(Configuration& configuration, const EalPlan& eal,
-                                               Gateway& gateway) {
+                                               Gateway& gateway, admin::AccessRules access) {
   std::unique_ptr<Daemon> daemon(new Daemon(configuration, gateway));
-  auto server = admin::Server::listen(daemon->io_, daemon->config_.control.socket);
+  const std::string& socket = daemon->config_.control.socket;
+  const auto group = access.group;
+  auto server = admin::Server::listen(daemon->io_, socket, std::move(access));
   if (!server) return tl::unexpected(server.error());
+  if (const auto closed = group ? admin::closed_directory(socket, *group) : std::nullopt)
+    spdlog::warn("{} is closed to the members of control.group, and so is the admin socket", *closed);
   daemon->admin_ = std::move(*server);
   register_commands(*daemon->admin_, daemon->context_for_commands(eal, gateway));
   daemon->dns_.follow_configuration(daemon->config_);
@@ -193,9 +204,9 @@ void Daemon::tick() {
     next_second_ = now + std::chrono::seconds(1);
     follow_resolvers(now);
     dns_.advance(config_, slow_path_.dhcp(), now);
-    watch_workers();
     if (const auto news = exhaustion_.news(workers_.refused_remotes())) spdlog::warn("{}", *news);
   }
+  if (now >= next_look_) watch_workers(now);
   timer_.expires_after(time_to_next_tick(now));
   timer_.async_wait([this](const boost::system::error_code& error) {
     if (!error) tick();
@@ -243,15 +254,13 @@ void Daemon::follow_resolvers(SteadyTime now) {
 }
 
 // The service manager hears from us only while every worker goes on.
-void Daemon::watch_workers() {
-  bool all_alive = true;
-  polls_seen_.resize(workers_.count());
-  for (std::size_t i = 0; i < polls_seen_.size(); ++i) {
-    const std::uint64_t polls = workers_[i].polls();
-    all_alive &= polls != polls_seen_[i];
-    polls_seen_[i] = polls;
-  }
-  if (all_alive) sd_notify(0, "WATCHDOG=1");
+void Daemon::watch_workers(SteadyTime now) {
+  next_look_ = now + pause_between_looks_;
+  std::vector<std::uint64_t> polls;
+  for (const dataplane::Worker& worker : workers_) polls.push_back(worker.polls());
+  const auto progress = progress_.look(polls, now);
+  for (const std::string& news : progress.news) spdlog::warn("{}", news);
+  if (progress.all_go_on) sd_notify(0, "WATCHDOG=1");
 }
 
 }  // namespace vmnat::control

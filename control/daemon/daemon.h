@@ -17,6 +17,7 @@
 #include "control/gateway/table_pages.h"
 #include "control/slow_path/slow_path.h"
 #include "control/watch/exhaustion.h"
+#include "control/watch/progress.h"
 #include "control/watch/resolver_watch.h"
 
 namespace vmnat::control {
@@ -26,7 +27,7 @@ class Daemon {
   // `configuration` is what the gateway was started with; reloads and edits write to it, and it outlives the
   // daemon.
   static Result<std::unique_ptr<Daemon>> create(Configuration& configuration, const EalPlan& eal,
-                                                Gateway& gateway);
+                                                Gateway& gateway, admin::AccessRules access);
 
   // Tells the world that it is ready, then serves until a signal asks it to stop.
   void run();
@@ -47,7 +48,7 @@ class Daemon {
   void tick();
   [[nodiscard]] std::chrono::milliseconds time_to_next_tick(SteadyTime now);
   void wait_for_doorbell();
-  void watch_workers();
+  void watch_workers(SteadyTime now);
   void follow_resolvers(SteadyTime now);
 
   Configuration& configuration_;
@@ -63,13 +64,14 @@ class Daemon {
   ExhaustionWatch exhaustion_;
   DnsService dns_;
   ResolverWatch resolvers_;
+  ProgressWatch progress_;
+  const std::chrono::microseconds pause_between_looks_;  // at the workers
   TablePages table_pages_;
   std::unique_ptr<admin::Server> admin_;
   bool wants_reload_ = false;      // by SIGHUP
   bool is_resting_ = false;        // between this tick and the last one, and until the next
   std::uint64_t busy_cycles_ = 0;  // of the workers, at the last tick
-  SteadyTime next_second_{};
-  std::vector<std::uint64_t> polls_seen_;  // by worker, at the last second
+  SteadyTime next_second_{}, next_look_{};
 };
 
 }  // namespace vmnat::control

@@ -49,6 +49,8 @@ int run(const Options& options) {
   spdlog::info("vmnatd {} starts with {}", kVersion, options.config_path);
   for (const std::string& note : (*configuration)->notes()) spdlog::warn("{}", note);
 
+  auto access = admin::access_rules(config.control.group, config.control.admins);
+  if (!access) return cannot_start(access.error());
   std::signal(SIGPIPE, SIG_IGN);  // a VMM may interrupt its guest by a pipe that nobody reads any more
   std::signal(SIGHUP, SIG_IGN);   // until the daemon listens: the file has just been read
   const auto plan = plan_eal(config, this_machine(config));
@@ -60,7 +62,7 @@ int run(const Options& options) {
   auto gateway = Gateway::start(config, *plan);
   if (!gateway) return cannot_start(gateway.error());
 
-  auto daemon = Daemon::create(**configuration, *plan, **gateway);
+  auto daemon = Daemon::create(**configuration, *plan, **gateway, *std::move(access));
   if (!daemon) return cannot_start(daemon.error());
   (*daemon)->run();
 

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 #include <fmt/format.h>
 #include <net/if.h>
 #include <optional>
@@ -18,13 +17,13 @@
 #include <unistd.h>
 #include <utility>
 
+#include "control/devices/socket_access.h"
+#include "control/devices/vhost_features.h"
 #include "control/system/unix_socket.h"
 #include "dataplane/device/offload.h"
 
 namespace vmnat::control {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr std::uint16_t kReceiveDescriptors = 1024;
 constexpr std::uint16_t kTransmitDescriptors = 1024;
@@ -86,11 +85,18 @@ Result<VhostPlan> plan_vhost(const DeviceRequest& request) {
     if (!parsed) return parsed;
     plan = *parsed;
   }
-  std::error_code error;
-  fs::create_directories(fs::path(plan.path).parent_path(), error);
-  if (error)
-    return failure(request, fmt::format("cannot create the directory of {}: {}", plan.path, error.message()));
+  if (auto made = make_socket_directory(request.name, plan.path, request.sockets); !made)
+    return tl::unexpected(made.error());
   return plan;
+}
+
+// Not that of devargs, which names a socket for another gateway or a test.
+void open_to_vmms(const DeviceRequest& request) {
+  if (request.mode == config::VhostMode::Server)
+    grant_socket(request.name, request.vhost_user, request.access);
+  const std::string obstacle = obstacle_for_vmm(request.vhost_user, request.mode, request.access.group);
+  if (!obstacle.empty())
+    spdlog::info("{}: only a VMM of root's can use {}: {}", request.name, request.vhost_user, obstacle);
 }
 
 Plan plan_device(const DeviceRequest& request) {
@@ -156,9 +162,13 @@ Result<Device> Device::open_vhost(const DeviceRequest& request) {
   if (plan->mode == config::VhostMode::Server)
     if (auto cleared = remove_stale_socket(plan->path); !cleared) return tl::unexpected(cleared.error());
   const unsigned queues = std::min(request.queues, most);
-  auto socket =
-      VhostSocket::open({.name = request.name, .path = plan->path, .mode = plan->mode, .queues = queues});
+  auto socket = VhostSocket::open({.name = request.name,
+                                   .path = plan->path,
+                                   .mode = plan->mode,
+                                   .queues = queues,
+                                   .withheld = withheld_features(request.without, queues)});
   if (!socket) return tl::unexpected(socket.error());
+  if (!request.vhost_user.empty()) open_to_vmms(request);
   Device device(kNone, "vhost-user");
   device.vhost_ = std::move(*socket);
   device.vhost_mac_ = net::mac_made_from(plan->path);

@@ -130,6 +130,7 @@ std::uint32_t least_payload(VhostRequest request) {
     case VhostRequest::SetVringCall:
     case VhostRequest::SetVringErr:
     case VhostRequest::NetSetMtu:
+    case VhostRequest::SetFeatures:
       return sizeof(std::uint64_t);
     default:
       return 0;

@@ -26,6 +26,7 @@ namespace vmnat::control {
 
 // Numbers of vhost-user's messages that are looked at.
 enum class VhostRequest : std::uint32_t {
+  SetFeatures = 2,
   ResetOwner = 4,
   SetMemTable = 5,
   SetLogBase = 6,

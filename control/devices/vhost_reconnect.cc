@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/devices/vhost_reconnect.h"
 
+#include <cerrno>
 #include <charconv>
 #include <csignal>
+#include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <sys/syscall.h>
+#include <system_error>
 #include <unistd.h>
 #include <utility>
 
@@ -45,14 +48,24 @@ pid_t thread_named(std::string_view wanted) {
 
 std::optional<SocketFile::Identity> SocketFile::identity() const {
   struct stat status {};
-  if (stat(path_.c_str(), &status) != 0 || !S_ISSOCK(status.st_mode)) return std::nullopt;
-  return Identity{status.st_dev, status.st_ino, status.st_ctim.tv_sec, status.st_ctim.tv_nsec};
+  if (stat(path_.c_str(), &status) != 0) return std::nullopt;
+  return Identity{status.st_dev, status.st_ino, status.st_ctim.tv_sec, status.st_ctim.tv_nsec,
+                  S_ISSOCK(status.st_mode)};
 }
 
 bool SocketFile::has_come(SteadyTime now) {
   const auto before = std::exchange(seen_, identity());
-  if (seen_ && seen_ != before) fresh_until_ = now + kFresh;
-  return seen_ && now < fresh_until_;
+  has_changed_ = std::exchange(is_first_look_, false) || seen_ != before;
+  if (is_there() && seen_ != before) fresh_until_ = now + kFresh;
+  return is_there() && now < fresh_until_;
+}
+
+std::string SocketFile::fault() const {
+  struct stat status {};
+  if (stat(path_.c_str(), &status) != 0) return errno == ENOENT ? "" : std::generic_category().message(errno);
+  if (!S_ISSOCK(status.st_mode)) return "it is no socket";
+  const bool may_connect = faccessat(AT_FDCWD, path_.c_str(), W_OK, AT_EACCESS) == 0;
+  return may_connect ? "" : std::generic_category().message(errno);
 }
 
 bool VhostThreads::wake() {

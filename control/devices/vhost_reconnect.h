@@ -31,7 +31,11 @@ class SocketFile {
   explicit SocketFile(std::string path) : path_(std::move(path)) {}
   // Looks. True for half a second from when the file has come up, or another one has under its name.
   bool has_come(SteadyTime now);
-  [[nodiscard]] bool is_there() const { return seen_.has_value(); }  // when it was looked at last
+  // When it was looked at last: is it there, and was it something else before, or the first look?
+  [[nodiscard]] bool is_there() const { return seen_ && seen_->is_socket; }
+  [[nodiscard]] bool has_changed() const { return has_changed_; }
+  // Why nobody could connect by what stands there; empty: somebody may listen, or nothing is there.
+  [[nodiscard]] std::string fault() const;
 
  private:
   static constexpr std::chrono::milliseconds kFresh{500};
@@ -40,12 +44,14 @@ class SocketFile {
     dev_t device;
     ino_t inode;
     std::int64_t changed_s, changed_ns;
+    bool is_socket;
     bool operator==(const Identity&) const = default;
   };
   [[nodiscard]] std::optional<Identity> identity() const;
 
   std::string path_;
-  std::optional<Identity> seen_;
+  std::optional<Identity> seen_;  // of whatever has the name
+  bool is_first_look_ = true, has_changed_ = false;
   SteadyTime fresh_until_{};
 };
 

@@ -19,7 +19,9 @@
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include <utility>
 
+#include "control/devices/vhost_features.h"
 #include "control/devices/worker_barrier.h"
 #include "net/address.h"
 
@@ -187,7 +189,7 @@ Result<std::unique_ptr<VhostSocket>> VhostSocket::open(Settings settings) {
                                                   geteuid() == 0 ? "" : " (vmnatd does not run as root)")});
   };
   if (rte_vhost_driver_register(path.c_str(), flags) != 0) return failure("create");
-  rte_vhost_driver_disable_features(path.c_str(), virtio::kGuestUfo | virtio::kHostUfo);
+  rte_vhost_driver_disable_features(path.c_str(), socket->settings_.withheld);
   socket->is_registered_ = true;
   sockets().add(path, *socket);
   if (rte_vhost_driver_callback_register(path.c_str(), &kCallbacks) != 0) return failure("register");
@@ -205,8 +207,17 @@ VhostSocket::~VhostSocket() {
 bool VhostSocket::has_socket_come(SteadyTime now) {
   if (is_known_to_listen_ || !serves(kNobody)) return false;
   const bool has_come = file_.has_come(now);
+  if (settings_.mode == config::VhostMode::Client && file_.has_changed()) tell_fault(now);
   is_known_to_listen_ = settings_.mode == config::VhostMode::Server && file_.is_there() && !has_come;
   return has_come;
+}
+
+// Of what has come to stand where the VMM's socket should be: a line a second at most.
+void VhostSocket::tell_fault(SteadyTime now) {
+  const std::string fault = file_.fault();
+  if (fault.empty() || now < next_fault_line_) return;
+  next_fault_line_ = now + std::chrono::seconds(1);
+  spdlog::warn("{}: cannot connect to {}: {}", settings_.name, settings_.path, fault);
 }
 
 // librte_vhost does not tell which descriptor the connection is.
@@ -279,6 +290,8 @@ rte_vhost_msg_result VhostSocket::before(VhostMessage& message) {
     return refuse(message, "more messages than anybody needs, or answers that are not read");
   }
   if (const auto why = conversation_->refusal(message); !why.empty()) return refuse(message, why);
+  if (message.request == VhostRequest::SetFeatures)
+    message.set_payload(message.payload_as<std::uint64_t>() & ~(kServedByVmm & settings_.withheld));
   if (message.request == VhostRequest::GetQueueNum || message.request == VhostRequest::SendRarp ||
       message.request == VhostRequest::ResetOwner)
     return answer(message);

@@ -38,6 +38,8 @@ class VhostSocket {
     std::string path;
     config::VhostMode mode = config::VhostMode::Server;
     unsigned queues = 1;  // pairs that workers poll; a VMM is told of no more
+    // Features that are not offered (vhost_features.h).
+    std::uint64_t withheld = dataplane::virtio::kGuestUfo | dataplane::virtio::kHostUfo;
   };
   // In server mode the path must be free; in client mode librte_vhost connects, and connects again, whenever
   // somebody listens (vhost_reconnect.h).
@@ -78,10 +80,12 @@ class VhostSocket {
   void watch_memory();
   [[nodiscard]] dataplane::SplitVirtqueue queue_of(std::uint16_t ring, std::uint64_t features);
   bool may_log();
+  void tell_fault(SteadyTime now);
 
   Settings settings_;
   SocketFile file_;
   bool is_known_to_listen_ = false;  // in server mode, where the file stays
+  SteadyTime next_fault_line_{};     // about the file, in the log
   bool is_registered_ = false;
   dataplane::VhostPort port_;
   Counter refused_connections_, refused_messages_;

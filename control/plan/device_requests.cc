@@ -17,12 +17,25 @@ DeviceRequest uplink_request(const config::Uplink& uplink, unsigned worker_count
           .receives_replies = true};
 }
 
+// What the port says goes before what the section says of all.
+config::SocketAccess access_of(const config::VmPort& port, const config::VhostUser& sockets) {
+  config::SocketAccess access = port.access.value_or(config::SocketAccess{});
+  if (access.owner.empty()) access.owner = sockets.owner;
+  if (access.group.empty()) access.group = sockets.group;
+  if (!access.mode) access.mode = sockets.mode;
+  return access;
+}
+
 }  // namespace
 
-DeviceRequest device_request_of(const config::VmPort& port, std::uint16_t mtu) {
+DeviceRequest device_request_of(const config::VmPort& port, std::uint16_t mtu,
+                                const config::VhostUser& sockets) {
   return {.name = "port " + port.name,
           .vhost_user = port.vhost_user,
           .mode = port.mode,
+          .sockets = sockets,
+          .without = port.features.value_or(config::Features{}).without,
+          .access = access_of(port, sockets),
           .device = port.device.name,
           .driver = port.device.driver,
           .mtu = mtu,
@@ -41,8 +54,9 @@ DeviceRequest host_request_of(const config::Network& network) {
 bool is_same_device(const DeviceRequest& one, const DeviceRequest& other) {
   const bool has_mtu = one.host || (!one.is_vhost() && !one.is_kernel_interface());
   return one.name == other.name && one.vhost_user == other.vhost_user && one.device == other.device &&
-         one.driver == other.driver && one.mode == other.mode && one.queues == other.queues &&
-         one.host == other.host && (!has_mtu || one.mtu == other.mtu);
+         one.driver == other.driver && one.mode == other.mode && one.without == other.without &&
+         one.access == other.access && one.queues == other.queues && one.host == other.host &&
+         (!has_mtu || one.mtu == other.mtu);
 }
 
 bool is_same_place(const DeviceRequest& one, const DeviceRequest& other) {
@@ -56,7 +70,7 @@ std::vector<DeviceRequest> plan_devices(const config::Config& config, const std:
   for (const PortPlan& port : ports) {
     DeviceRequest& request = requests.emplace_back();
     if (port.config != nullptr)
-      request = device_request_of(*port.config, config.networks[port.network].mtu);
+      request = device_request_of(*port.config, config.networks[port.network].mtu, config.vhost_user);
     else if (port.is_host)
       request = host_request_of(config.networks[port.network]);
     else if (port.exists)

@@ -25,7 +25,10 @@ struct DeviceRequest {
   unsigned number = 0;     // makes DPDK's device name unique
   std::string vhost_user;  // socket path, or empty
   config::VhostMode mode = config::VhostMode::Client;
-  std::string device;  // PCI address, interface or devargs, or empty
+  config::VhostUser sockets;                   // the directory of all sockets
+  std::vector<config::VirtioFeature> without;  // features that its VM is not offered
+  config::SocketAccess access;                 // of this one: all of it is given, or nothing for devargs
+  std::string device;                          // PCI address, interface or devargs, or empty
   config::KernelDriver driver = config::KernelDriver::Auto;
   std::uint16_t mtu = 1500;
   unsigned queues = 1;                // pairs
@@ -42,7 +45,8 @@ struct DeviceRequest {
 };
 
 // Of a VM's port.
-DeviceRequest device_request_of(const config::VmPort& port, std::uint16_t mtu);
+DeviceRequest device_request_of(const config::VmPort& port, std::uint16_t mtu,
+                                const config::VhostUser& sockets);
 
 // Of the host's port on a network that has one.
 DeviceRequest host_request_of(const config::Network& network);

@@ -26,8 +26,10 @@ bool keeps_port(const GatewayPlan& running, std::size_t number, const config::Co
   const auto* const network = network_named(wanted, running.config.networks[port.network].name);
   if (network == nullptr) return false;
   const auto now = std::ranges::find(network->ports, port.name, &config::VmPort::name);
+  // Of the section vhost_user nothing changes without a restart.
+  const DeviceRequest& device = running.devices[number];
   if (now == network->ports.end() || now->migrates_from != port.config->migrates_from ||
-      !is_same_device(running.devices[number], device_request_of(*now, network->mtu)))
+      !is_same_device(device, device_request_of(*now, network->mtu, device.sockets)))
     return false;
   const PortIndex origin = origin_of(running.ports, port);
   return origin == number || keeps_port(running, origin, wanted);

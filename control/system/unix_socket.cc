@@ -45,6 +45,24 @@ Result<void> remove_stale_socket(const std::string& path) {
   return {};
 }
 
+void remove_foreign_socket(const std::string& path) {
+  struct stat status {};
+  if (lstat(path.c_str(), &status) != 0 || !S_ISSOCK(status.st_mode)) return;
+  if (status.st_uid != 0 && status.st_uid != geteuid()) unlink(path.c_str());
+}
+
+std::string distrust_of_listener(int connection, const std::string& path) {
+  ucred listener{};
+  socklen_t length = sizeof listener;
+  if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &listener, &length) != 0)
+    return std::generic_category().message(errno);
+  if (listener.uid == 0 || listener.uid == geteuid()) return {};
+  struct stat status {};
+  const auto directory = std::filesystem::absolute(path).parent_path();
+  if (stat(directory.c_str(), &status) == 0 && status.st_uid == listener.uid) return {};
+  return "user " + std::to_string(listener.uid) + " listens on it, who is not vmnatd's";
+}
+
 SocketDirectoryLock::SocketDirectoryLock(const std::string& path)
     : directory_(
           open(std::filesystem::absolute(path).parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {

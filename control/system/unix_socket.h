@@ -12,6 +12,14 @@ namespace vmnat::control {
 // than a socket stands there.
 Result<void> remove_stale_socket(const std::string& path);
 
+// Removes a socket at `path` that belongs to a user who is neither root nor this process's: in a directory that others
+// may write to, one of them has put it there while nobody of ours listened.
+void remove_foreign_socket(const std::string& path);
+
+// Why the program at the other end of a connection to the socket at `path` is not to be believed; empty: it is root's,
+// this user's, or that of the directory's owner, who decides what stands there.
+std::string distrust_of_listener(int connection, const std::string& path);
+
 // From the look whether a socket's path is free until somebody listens on it, held by one process at a time:
 // of two daemons that start together, the second one finds the socket of the first, and leaves it alone.
 class SocketDirectoryLock {

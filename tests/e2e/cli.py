@@ -75,6 +75,37 @@ def check_bad(lab):
     check(all(path.endswith("other.yaml") for path, *_ in told), f"files named: {told}")
 
 
+# As `virsh net-dumpxml default` prints it.
+LIBVIRTS_DEFAULT = """\
+<network>
+  <name>default</name>
+  <uuid>9a05da11-e96b-47f3-8253-a3a482e445f5</uuid>
+  <forward mode='nat'/>
+  <bridge name='virbr0' stp='on' delay='0'/>
+  <mac address='52:54:00:0a:cd:21'/>
+  <ip address='192.168.122.1' netmask='255.255.255.0'>
+    <dhcp>
+      <range start='192.168.122.2' end='192.168.122.254'/>
+    </dhcp>
+  </ip>
+</network>
+"""
+
+
+@suite.test("what import-libvirt makes of libvirt's default network passes --check, without a daemon")
+def import_libvirt(lab):
+    xml = lab.directory / "default.xml"
+    xml.write_text(LIBVIRTS_DEFAULT)
+    imported = processes.run([program("vmnatctl"), "--socket", "/nowhere", "import-libvirt", xml])
+    check("address: \"192.168.122.1/24\"" in imported.stdout, imported.stdout)
+    answer = lab.run_vmnatd(imported.stdout, "--check")
+    check_equal(answer.returncode, 0, f"exit code, with {answer.stdout}{answer.stderr}")
+    xml.write_text(LIBVIRTS_DEFAULT.replace("</dhcp>", "</dchp>"))
+    wrong = processes.run([program("vmnatctl"), "import-libvirt", xml], check=False)
+    check_equal(wrong.returncode, 1, "exit code for XML that is none")
+    check(re.match(rf"vmnatctl: {xml}:\d+:\d+: ", wrong.stderr), wrong.stderr)
+
+
 @suite.test("a bad configuration is told in the same words without --check, with exit code 1")
 def start_bad(lab):
     answer = lab.run_vmnatd(BAD_CONFIGURATION)

@@ -5,11 +5,14 @@
     default   192.168.122.1/24   vm1 .10 (the test speaks vhost-user), and whoever comes
     uplink    203.0.113.2/24     router 203.0.113.1 on a veth
 
-vm1 sends numbered datagrams all the time, and is sent an answer to each: what is missing at the end was lost.
+vm1 sends numbered datagrams all the time, and is sent an answer to each: what is missing at the end was lost. One worker
+forwards, in one subtest two.
 """
 
+import contextlib
 import copy
 import json
+import os
 import struct
 import threading
 import time
@@ -17,10 +20,10 @@ import time
 from harness import config, processes
 from harness.daemon import Vmnatd, program
 from harness.namespace import Namespace, veth
-from harness.tap import Suite, check, check_equal, scratch_directory
+from harness.tap import Skipped, Suite, check, check_equal, comment, for_one_subtest, scratch_directory
 from harness.vhost_user import VhostUserGuest
 from harness.waiting import wait_until
-from harness.wire import ARP, IP, UDP, Ether, Raw, Router
+from harness.wire import ARP, IP, UDP, Ether, Raw, Router, Wire
 
 GATEWAY, ADDRESS, REMOTE = "192.168.122.1", "192.168.122.10", "198.51.100.2"
 CHANGES = 100
@@ -92,15 +95,17 @@ class Stream(threading.Thread):
 
 
 class Lab:
-    def __init__(self, scope):
+    def __init__(self, scope, **dataplane):
+        """`dataplane`: keys of that section."""
         self.scope, self.directory = scope, scratch_directory(scope)
-        gateway, wires = (scope.enter_context(Namespace(name)) for name in ("gateway", "wires"))
-        veth(gateway, "uplink0", wires, "isp0")
-        self.router = Router(wires, "isp0", "52:54:00:ff:00:01", config.UPLINK_ROUTER)
+        self.gateway, self.wires = (scope.enter_context(Namespace(name)) for name in ("gateway", "wires"))
+        veth(self.gateway, "uplink0", self.wires, "isp0")
+        self.router = Router(self.wires, "isp0", "52:54:00:ff:00:01", config.UPLINK_ROUTER)
         self.router.answers = True
         network = config.network("default", f"{GATEWAY}/24", [self.port(1)])
         text = config.configuration(self.directory, "uplink0", [network])
-        self.vmnatd = scope.enter_context(Vmnatd(self.directory, text, namespace=gateway))
+        text["dataplane"] |= dataplane
+        self.vmnatd = scope.enter_context(Vmnatd(self.directory, text, namespace=self.gateway))
         self.guest = self.attach(1)
         self.gateway_mac = self.ask(self.guest, ADDRESS, GATEWAY)
         self.open_session(KEPT)
@@ -117,6 +122,15 @@ class Lab:
         self.wait_for_link(number, "up")
         return guest
 
+    def plug_in(self, number):
+        """A kernel interface portN of vmnatd's host, and the far end of its wire."""
+        veth(self.gateway, f"port{number}", self.wires, f"eth{number}")
+        return Wire(self.wires, f"eth{number}", mac_of(number))
+
+    def link(self, interface):
+        """What `ip -d link` says of it."""
+        return json.loads(self.gateway.run("ip", "-d", "-j", "link", "show", "dev", interface).stdout)
+
     def ports(self):
         return {port["name"]: port for port in self.vmnatd.ctl("ports")}
 
@@ -128,10 +142,19 @@ class Lab:
         guest.send(guest.to() / ARP(op=1, hwsrc=guest.mac, psrc=address, pdst=gateway))
         return guest.expect(lambda f: ARP in f and f[ARP].op == 2 and f[ARP].psrc == gateway, "the ARP answer").src
 
+    @staticmethod
+    def send_datagram(guest, address, source, gateway_mac):
+        guest.send(guest.to(gateway_mac) / IP(src=address, dst=REMOTE) / UDP(sport=source, dport=7000) / Raw(b"x"))
+
+    def come_and_speak(self, guest, number):
+        """Who has come on port `number` opens a session, while a stream has the router."""
+        address = f"192.168.122.{20 + number}"
+        self.wait_for_link(number, "up")
+        self.send_datagram(guest, address, 7000, self.ask(guest, address, GATEWAY))
+        wait_until(lambda: self.vmnatd.sessions("--port", f"vm{number}"), f"vm{number} has a session")
+
     def open_session(self, source, guest=None, address=ADDRESS, gateway_mac=None):
-        guest = guest or self.guest
-        guest.send(guest.to(gateway_mac or self.gateway_mac) / IP(src=address, dst=REMOTE) /
-                   UDP(sport=source, dport=7000) / Raw(b"x"))
+        self.send_datagram(guest or self.guest, address, source, gateway_mac or self.gateway_mac)
         self.router.expect(lambda f: UDP in f and f[UDP].dport == 7000, f"the datagram of {address}:{source}")
 
     def change(self, change):
@@ -148,8 +171,8 @@ class Lab:
         return processes.run([program("vmnatctl"), "--socket", self.directory / "vmnat.sock", "--json", "reload"],
                              check=False)
 
-    def check_invariants(self):
-        check(all(worker["holds"] for worker in self.vmnatd.ctl("invariants")), "a table's invariants do not hold")
+    def check_tables(self):
+        self.vmnatd.check_invariants()
         self.vmnatd.check_accounting()
 
     def sessions_of(self, source):
@@ -162,26 +185,57 @@ class Lab:
 suite = Suite(Lab)
 
 
-@suite.test(f"{CHANGES} ports come and go beside a stream and a silent session: no datagram is lost")
-def come_and_go(lab):
+@contextlib.contextmanager
+def nothing_lost(lab):
+    """In the block vm1's stream is under way, and its silent session stays."""
     kept = lab.sessions_of(KEPT)
     check_equal(len(kept), 1, "the silent session before")
     stream = Stream(lab.guest, lab.router, lab.gateway_mac)
     stream.start()
-    for turn in range(CHANGES // 2):
-        number = 2 + turn % 3
-        said = lab.change(lambda networks: networks[0]["ports"].append(lab.port(number)))
-        check_equal(len(said), 1, f"what has changed: {said}")
-        with VhostUserGuest(lab.path(number), mac_of(number)) as guest:
-            lab.wait_for_link(number, "up")
-            lab.ask(guest, f"192.168.122.{20 + number}", GATEWAY)
-            lab.change(lambda networks: networks[0]["ports"].pop())
-        check(f"vm{number}" not in lab.ports(), "the port is still there")
-        check(not lab.path(number).exists(), "its socket is still there")
+    yield
     stream.check_nothing_lost()
-    print(f"# {stream.sent} datagrams; the longest took {stream.longest_gap * 1000:.1f} ms to be taken")
+    comment(f"{stream.sent} datagrams; the longest took {stream.longest_gap * 1000:.1f} ms to be taken")
     check_equal(lab.sessions_of(KEPT)[0]["external"], kept[0]["external"], "the silent session")
-    lab.check_invariants()
+    lab.check_tables()
+
+
+@suite.test(f"{CHANGES} ports come and go beside a stream and a silent session: no datagram is lost")
+def come_and_go(lab):
+    with nothing_lost(lab):
+        for turn in range(CHANGES // 2):
+            number = 2 + turn % 3
+            said = lab.change(lambda networks: networks[0]["ports"].append(lab.port(number)))
+            check_equal(len(said), 1, f"what has changed: {said}")
+            with VhostUserGuest(lab.path(number), mac_of(number)) as guest:
+                lab.come_and_speak(guest, number)
+                lab.change(lambda networks: networks[0]["ports"].pop())
+            check(f"vm{number}" not in lab.ports(), "the port is still there")
+            check(not lab.path(number).exists(), "its socket is still there")
+
+
+@suite.test("the same with two workers")
+def two_workers(_):
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        raise Skipped("there is one CPU alone")
+    with for_one_subtest(lambda scope: Lab(scope, workers=cpus[-2:])) as lab:
+        come_and_go(lab)
+        check(any(worker["worker"] == 1 and worker["packets"] > 0 for worker in lab.vmnatd.ctl("workers")),
+              "the second worker had no frame")
+
+
+@suite.test("kernel interfaces become ports, and are left as they were: no datagram of others is lost")
+def kernel_ports(lab):
+    wires = {number: lab.plug_in(number) for number in (2, 3)}
+    before = {number: lab.link(f"port{number}") for number in wires}
+    with nothing_lost(lab):
+        for turn in range(CHANGES // 5):
+            number = 2 + turn % 2
+            lab.change(lambda networks: networks[0]["ports"].append(config.veth_port(f"vm{number}", f"port{number}")))
+            lab.come_and_speak(wires[number], number)
+            lab.change(lambda networks: networks[0]["ports"].pop())
+            check(f"vm{number}" not in lab.ports(), "the port is still there")
+            check_equal(lab.link(f"port{number}"), before[number], "what `ip link` says of the interface")
 
 
 @suite.test("a guest that is connected when its port leaves has its sessions ended, and nobody gets its frames")
@@ -198,7 +252,7 @@ def sessions_end(lab):
                     UDP(sport=7000, dport=int(external)) / Raw(b"late"))
     check_equal(len(lab.sessions_of(KEPT)), 1, "vm1's session")
     lab.ask(lab.guest, ADDRESS, GATEWAY)
-    lab.check_invariants()
+    lab.check_tables()
 
 
 @suite.test("a port whose queues or mode are others comes back on the same socket, and counts from nothing")
@@ -211,7 +265,7 @@ def same_socket(lab):
     check_equal((lab.ports()["vm2"]["rx_packets"], lab.ports()["vm2"]["link"]), (0, "down"), "frames and link")
     lab.ask(lab.attach(2), "192.168.122.11", GATEWAY)
     lab.change(lambda networks: networks[0]["ports"].pop())
-    lab.check_invariants()
+    lab.check_tables()
 
 
 @suite.test("a socket that cannot be had changes nothing, not even the rest of the same change")
@@ -245,7 +299,7 @@ def bad_exchange(lab):
     lab.ask(lab.attach(4), "192.168.122.14", GATEWAY)
     lab.reload(lab.vmnatd.config)
     lab.change(lambda networks: networks[0]["ports"].pop())
-    lab.check_invariants()
+    lab.check_tables()
 
 
 @suite.test("a file that is wrong, or would need a restart, changes nothing")
@@ -279,7 +333,7 @@ def networks(lab):
     check_equal(lease(lab, lab.attach(7)), address, "the address that it is leased again")
     lab.change(lambda networks: networks.pop())
     check_equal(len(lab.sessions_of(KEPT)), 1, "vm1's session")
-    lab.check_invariants()
+    lab.check_tables()
 
 
 def lease(lab, guest):
@@ -308,7 +362,7 @@ def network_properties(lab):
     wait_until(lambda: lab.sessions_of(KEPT) == [], "there is no way out, and no session")
     lab.change(lambda networks: networks[0].update(forward="nat"))
     lab.open_session(KEPT)
-    lab.check_invariants()
+    lab.check_tables()
 
 
 @suite.test(f"{MANY} ports and 64 networks are there at once, and go again")
@@ -331,7 +385,7 @@ def many(lab):
     lab.change(empty)
     check_equal(sorted(lab.ports()), ["uplink", "vm1"], "ports")
     check_equal(len(lab.sessions_of(KEPT)), 1, "vm1's session")
-    lab.check_invariants()
+    lab.check_tables()
 
 
 if __name__ == "__main__":

@@ -11,11 +11,13 @@ import threading
 
 from harness import processes
 from harness.daemon import program, runtime_directory
+from harness.hugepages import hugepages
 from harness.tap import Suite, check, check_equal
 from harness.waiting import wait_until
 from kernel_lab import EXTERNAL, SECONDS, KernelLab, Stream, end_with_accounts, lab_with
 
 KILLS = 20 if os.environ.get("VMNAT_LONG") else 5
+HUGE_PAGES = 256  # of 2 MiB: buffers, and an image beside the one before it
 suite = Suite(KernelLab)
 
 
@@ -73,36 +75,14 @@ def load(lab):
         check_equal(receiver.recv(100), b"still there?", "what comes by the connection that has rested")
 
 
-def facts(session):
-    return tuple(session[key] for key in ("network", "port", "protocol", "internal", "external", "remote", "state"))
-
-
-def sessions_of(lab):
-    return {facts(session) for session in lab.vmnatd.sessions()}
-
-
-def check_invariants(lab):
-    for worker in lab.vmnatd.ctl("invariants"):
-        check(worker["holds"], f"worker {worker['worker']}: {worker['why']}")
-
-
-def check_same_sessions(lab, before):
-    """But for those that have ended, all that were there are there."""
-    check_equal(sessions_of(lab) - before, set(), "sessions that were not there before")
-    check_equal(before - sessions_of(lab), set(), "sessions that are lost")
-    check_invariants(lab)
-    former = lab.vmnatd.ctl("status")["sessions"]["former"]
-    check_equal((former["restored"], sum(former.values())), (len(before), len(before)), "sessions that were restored, and all")
-
-
 @suite.test(f"killed with SIGKILL under load, {KILLS} times: every byte arrives, by the same sessions")
 def killed(lab):
     with load(lab) as flows:
         for _ in range(KILLS):
-            before = sessions_of(lab)
+            before = lab.vmnatd.facts()
             lab.vmnatd.kill()
             lab.vmnatd.start()
-            check_same_sessions(lab, before)
+            lab.vmnatd.check_restored(before)
             check("after a kill of the process before" in lab.vmnatd.process.log(), "the log does not tell of the kill")
             for flow in flows:
                 flow.goes_on()
@@ -111,10 +91,10 @@ def killed(lab):
 @suite.test("stopped by SIGTERM and started again under load: every byte arrives, by the same sessions")
 def stopped(lab):
     with load(lab) as flows:
-        before = sessions_of(lab)
+        before = lab.vmnatd.facts()
         lab.vmnatd.stop()
         lab.vmnatd.start()
-        check_same_sessions(lab, before)
+        lab.vmnatd.check_restored(before)
         check("after a stop of the process before" in lab.vmnatd.process.log(), "the log does not tell of the stop")
         for flow in flows:
             flow.goes_on()
@@ -123,14 +103,14 @@ def stopped(lab):
 @suite.test("killed while it starts: the sessions of the process before are not lost")
 def killed_at_start(lab):
     with load(lab):
-        before = sessions_of(lab)
+        before = lab.vmnatd.facts()
         lab.vmnatd.kill()
         for _ in range(KILLS):
             with contextlib.suppress(Exception):
                 lab.vmnatd.start(ready_seconds=0.1)
             lab.vmnatd.kill()
         lab.vmnatd.start()
-        check_same_sessions(lab, before)
+        lab.vmnatd.check_restored(before)
 
 
 @suite.test("what a session has counted, and how long it has been idle, goes on")
@@ -165,15 +145,30 @@ def mapping(lab):
     check_equal(other.recvfrom(100), (b"to another remote", external), "the datagram and where it came from")
 
 
+@suite.test("with huge pages the records are on hugetlbfs, and survive a kill and a stop there")
+def on_huge_pages(_):
+    with hugepages(HUGE_PAGES) as directory, lab_with(dataplane={"hugepages": "required"}) as lab:
+        check_equal(image_of(lab).parent, directory, "where the image is")
+        with load(lab) as flows:
+            for end in (lab.vmnatd.kill, lab.vmnatd.stop):
+                before = lab.vmnatd.facts()
+                end()
+                lab.vmnatd.start()
+                lab.vmnatd.check_restored(before)
+                check_equal(image_of(lab).parent, directory, "where the image is")
+                for flow in flows:
+                    flow.goes_on()
+
+
 @suite.test("a second daemon with the same control socket does not start, and takes nothing from the first")
 def second(lab):
-    before = sessions_of(lab)
+    before = lab.vmnatd.facts()
     log = lab.directory / "second.log"
     with processes.Process([program("vmnatd"), "--config", lab.vmnatd.config_path], log, lab.gateway,
                            runtime_directory(lab.directory / "second")) as other:
         check_equal(other.wait(), 2, "the exit code of the second daemon")
         check("another vmnatd with the same control.socket" in other.log(), other.log_tail())
-    check_equal(sessions_of(lab), before, "the sessions of the first")
+    check_equal(lab.vmnatd.facts(), before, "the sessions of the first")
     lab.check_works()
 
 

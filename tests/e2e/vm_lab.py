@@ -22,8 +22,9 @@ MAC = "52:54:00:aa:00:01"
 
 
 class VmLab:
-    def __init__(self, scope, mode="client"):
-        self.scope, self.mode = scope, mode
+    def __init__(self, scope, mode="client", build=None):
+        """`build`: of another vmnatd than this build's."""
+        self.scope, self.mode, self.build = scope, mode, build
         self.directory = scratch_directory(scope)
         self.gateway_side = scope.enter_context(Namespace("gateway"))
         self.internet = scope.enter_context(Internet(self.directory, self.gateway_side))
@@ -32,7 +33,7 @@ class VmLab:
 
     def start_vmnatd(self):
         self.vmnatd = self.scope.enter_context(
-            Vmnatd(self.directory, self.configuration(), namespace=self.gateway_side))
+            Vmnatd(self.directory, self.configuration(), namespace=self.gateway_side, build=self.build))
 
     def configuration(self):
         default = config.network("default", f"{GATEWAY}/24", [config.vhost_user_port("vm1", self.socket, self.mode)],

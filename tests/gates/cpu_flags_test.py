@@ -44,6 +44,14 @@ def _(tree):
                 'dataplane/b.cc:1: compiled with -march=native, not -march=x86-64-v3')
 
 
+@case('what looks at the CPU is for every x86-64')
+def _(tree):
+    configure(tree)
+    source(tree, 'control/system/cpu_check.cc', '-march=x86-64')
+    source(tree, 'control/system/cpu_features.cc', '-march=x86-64', '-march=native')
+    tree.expect(cpu_flags.check, 'control/system/cpu_features.cc:1: compiled with -march=native, not -march=x86-64')
+
+
 @case('a source compiled twice is judged twice')
 def _(tree):
     configure(tree)

@@ -18,8 +18,8 @@ namespace vmnat::admin {
 // The server lives on the thread of its io_context, as in vmnatd.
 class RunningServer {
  public:
-  explicit RunningServer(const std::string& path, ServerLimits limits = {}) {
-    auto made = Server::listen(context_, path, limits);
+  explicit RunningServer(const std::string& path, ServerLimits limits = {}, AccessRules rules = {}) {
+    auto made = Server::listen(context_, path, std::move(rules), limits);
     if (!made) throw std::runtime_error(to_string(made.error()));
     server_ = *std::move(made);
     thread_ = std::thread([this] { context_.run(); });
@@ -31,8 +31,8 @@ class RunningServer {
     context_.stop();
     thread_.join();
   }
-  void answer(const std::string& command, Handler handler) {
-    on_its_thread([&] { server_->answer(command, std::move(handler)); });
+  void answer(const std::string& command, Handler handler, Access needed = Access::Look) {
+    on_its_thread([&] { server_->answer(command, needed, std::move(handler)); });
   }
   std::size_t clients() {
     std::size_t count = 0;

@@ -49,6 +49,19 @@ TEST(Commands, TheContractHasTheKeyOfEachColumn) {
     }
 }
 
+TEST(Commands, ThatChangeAreThoseOfTheContract) {
+  std::ifstream file(VMNAT_ADMIN_README);
+  const std::string page(std::istreambuf_iterator<char>(file), {});
+  const auto begin = page.find("To change are: ");
+  const auto end = page.find(". All others look.", begin);
+  ASSERT_NE(end, page.npos);
+  const std::string changing = page.substr(begin, end - begin);
+  for (const Command& command : kCommands)
+    EXPECT_EQ(changing.find("`" + std::string{command.name} + "`") != changing.npos,
+              command.access == Access::Change)
+        << command.name;
+}
+
 TEST(Commands, AreFoundByName) {
   EXPECT_EQ(find_command("ports")->name, "ports");
   EXPECT_EQ(find_command("port"), nullptr);

@@ -41,6 +41,8 @@ TEST(Config, HasDefaultsForAllThatIsLeftOut) {
   EXPECT_EQ(config.networks.at(0).nat.timeouts.tcp_established, 2h + 4min);
   EXPECT_EQ(config.conntrack.sessions, 1048576u);
   EXPECT_EQ(config.control.socket, "/run/vmnat/vmnat.sock");
+  EXPECT_EQ(config.control.group, "");
+  EXPECT_TRUE(config.control.admins.empty());
   EXPECT_FALSE(config.control.metrics.has_value());
 }
 
@@ -51,7 +53,10 @@ TEST(Config, ReadsEveryKindOfValue) {
       "uplink: {device: \"net_vhost0,iface=/run/up\", address: 198.51.100.7/31, gateway: 198.51.100.6,\n"
       "         mac: 52:54:00:AA:bb:01, mtu: 9000, queues: 1}\n" +
       kNetworks +
-      "conntrack: {sessions: 4194304}\ncontrol: {socket: /tmp/s, metrics: off, state_dir: /tmp/d}\n");
+      "conntrack: {sessions: 4194304}\n"
+      "control: {socket: /tmp/s, group: ops, admins: [alice, \"1000\"], metrics: off, state_dir: /tmp/d}\n");
+  EXPECT_EQ(config.control.group, "ops");
+  EXPECT_EQ(config.control.admins, (std::vector<std::string>{"alice", "1000"}));
   EXPECT_EQ(config.dataplane.workers, (std::vector<unsigned>{3, 1}));
   EXPECT_EQ(config.dataplane.control_cpu, 0u);
   EXPECT_EQ(config.dataplane.memory.bytes, 2ull << 30);
@@ -187,6 +192,48 @@ TEST(Dump, WritesADriverOnlyWhereOneWasChosen) {
   EXPECT_NE(text.find("{name: \"p\", device: {interface: \"veth0\", driver: xdp}, queues: 1"), text.npos)
       << text;
   EXPECT_NE(text.find("{name: \"q\", vhost_user: \"/q\", mode: client"), text.npos) << text;
+}
+
+TEST(Config, ASocketsRelativePathIsWithinTheDirectory) {
+  const Config config =
+      config_of(kUplink +
+                "vhost_user: {directory: /run/lab/, group: lab, mode: \"750\"}\n"
+                "networks: [{name: a, address: 192.168.122.1/24, ports: [{name: p, "
+                "vhost_user: p.sock}, {name: q, vhost_user: sub/./q}, {name: r, vhost_user: /r}]}]\n");
+  EXPECT_EQ(config.vhost_user,
+            (VhostUser{.directory = "/run/lab/", .owner = "root", .group = "lab", .mode = {0750}}));
+  const auto& ports = config.networks.at(0).ports;
+  EXPECT_EQ(ports.at(0).vhost_user, "/run/lab/p.sock");
+  EXPECT_EQ(ports.at(1).vhost_user, "/run/lab/sub/q");
+  EXPECT_EQ(ports.at(2).vhost_user, "/r");
+}
+
+TEST(Config, ASocketInADirectoryWithALongNameIsRefusedByItsWholePath) {
+  const auto loaded = load_text(kUplink + "vhost_user: {directory: /run/" + std::string(100, 'd') +
+                                "}\nnetworks: [{name: a, address: 192.168.122.1/24, ports: [{name: p, "
+                                "vhost_user: vm1.sock}]}]\n");
+  ASSERT_EQ(problems_of(loaded).size(), 1u);
+  EXPECT_NE(problems_of(loaded)[0].find("has at most 107 characters, this one has 114"), std::string::npos)
+      << problems_of(loaded)[0];
+}
+
+TEST(Config, WritesAModeSoThatYamlReadsItBack) {
+  const Config config =
+      config_of(kUplink + "vhost_user: {mode: 0700}\n" +
+                "networks: [{name: a, address: "
+                "192.168.122.1/24, ports: [{name: p, vhost_user: p, access: {mode: 0666}}]}]\n");
+  const std::string text = dump_config(config);
+  EXPECT_NE(text.find("  mode: \"0700\"\n"), text.npos) << text;
+  EXPECT_NE(text.find("access: {mode: \"0666\"}"), text.npos) << text;
+  EXPECT_EQ(config_of(text), config);
+}
+
+TEST(Config, ReadsWhatAPortDoesNotOffer) {
+  const Network network = network_of(
+      "ports: [{name: a, vhost_user: a, features: {without: [packed, mq]}}, {name: b, vhost_user: b}]");
+  using enum VirtioFeature;
+  EXPECT_EQ(network.ports.at(0).features, (Features{.without = {Packed, Mq}}));
+  EXPECT_EQ(network.ports.at(1).features, std::nullopt);
 }
 
 TEST(Config, ReadsWhichPortsMayRelay) {

@@ -203,6 +203,12 @@ TEST(Reload, TellsWhichElementsOfAListHaveComeGoneAndChanged) {
          c.networks[0].ports[1].vhost_user = "/run/other";
          c.networks[0].ports[1].mode = config::VhostMode::Server;
        }},
+      {{"network red: port vm2: access has changed (its device is opened anew)"},
+       [](Config& c) { c.networks[0].ports[1].access = config::SocketAccess{.group = "lab"}; }},
+      {{"network red: port vm2: features has changed (its device is opened anew)"},
+       [](Config& c) {
+         c.networks[0].ports[1].features = config::Features{{config::VirtioFeature::Packed}};
+       }},
       {{"network red: port vm1: guard is now off"},
        [](Config& c) { c.networks[0].ports[0].guard = config::PortGuard::Off; }},
       {{"network red: port vm1 removed", "network red: port vm9 added"},

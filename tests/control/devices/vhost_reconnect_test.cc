@@ -52,6 +52,15 @@ TEST_F(Listener, HasComeWhenAnotherFileHasItsName) {
   EXPECT_TRUE(file_.has_come(start_ + 2s));
 }
 
+TEST_F(Listener, SaysWhyNobodyCouldConnect) {
+  EXPECT_EQ(file_.fault(), "") << "nothing is there yet";
+  bind_anew();
+  EXPECT_EQ(file_.fault(), "");
+  std::filesystem::remove(path_);
+  std::ofstream(path_) << "text";
+  EXPECT_EQ(file_.fault(), "it is no socket");
+}
+
 TEST_F(Listener, IsNoFileOfAnotherKindAndNoneThatIsGone) {
   std::ofstream(path_) << "text";
   EXPECT_FALSE(file_.has_come(start_));

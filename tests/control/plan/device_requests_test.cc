@@ -35,5 +35,24 @@ TEST(DeviceRequests, OneForEachPortWithTheMtuOfItsNetworkAndTheUplinkFirst) {
   for (unsigned i = 0; i < requests.size(); ++i) EXPECT_EQ(requests[i].number, i);
 }
 
+TEST(DeviceRequests, WhatAPortSaysOfItsSocketGoesBeforeWhatIsSaidOfAll) {
+  const auto config = configured(
+      "  - {name: a, address: 10.1.0.1/24,\n"
+      "     ports: [{name: vm1, vhost_user: vm1.sock}, {name: vm2, vhost_user: vm2.sock, access: {group: "
+      "lab, mode: "
+      "\"0666\"}}]}\n");
+  const auto requests = plan_devices(config, plan_ports(config, 1), 1);
+  EXPECT_EQ(requests[1].vhost_user, "/run/vmnat/vm1.sock");
+  const auto is = [](const config::SocketAccess& access, const char* owner, const char* group,
+                     unsigned mode) {
+    return access == config::SocketAccess{.owner = owner, .group = group, .mode = config::FileMode{mode}};
+  };
+  EXPECT_TRUE(is(requests[1].access, "root", "kvm", 0770));
+  EXPECT_TRUE(is(requests[2].access, "root", "lab", 0666));
+  auto other = requests[2];
+  other.access.group = "kvm";
+  EXPECT_FALSE(is_same_device(requests[2], other)) << "it is opened anew";
+}
+
 }  // namespace
 }  // namespace vmnat::control

@@ -25,8 +25,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 SETTLING_SECONDS = 30
 
 
-def program(name) -> pathlib.Path:
-    build = pathlib.Path(os.environ.get("VMNAT_BUILD") or ROOT / "build")
+def build_directory() -> pathlib.Path:
+    return pathlib.Path(os.environ.get("VMNAT_BUILD") or ROOT / "build")
+
+
+def program(name, build=None) -> pathlib.Path:
+    build = build or build_directory()
     found = [path for path in sorted((build / "control").rglob(name)) if path.is_file()]
     if not found:
         raise FileNotFoundError(f"{build}/control holds no {name}: ./run build")
@@ -59,10 +63,12 @@ def unaccounted(counters) -> int:
 
 
 class Vmnatd:
-    def __init__(self, directory, config, namespace=None, ready_seconds=30, wrapper=()):
-        """`wrapper`: a command that ends in becoming the daemon, whose command line follows it."""
+    def __init__(self, directory, config, namespace=None, ready_seconds=30, wrapper=(), build=None):
+        """`wrapper`: a command that ends in becoming the daemon, whose command line follows it. `build`: the directory of
+        another build, whose vmnatd the next start takes; vmnatctl is always this build's."""
         directory.mkdir(exist_ok=True)
         self.directory, self.config, self.namespace, self.wrapper = directory, config, namespace, wrapper
+        self.build = build
         self.config_path = directory / "vmnat.yaml"
         self.write_config()
         self.process = None
@@ -74,7 +80,7 @@ class Vmnatd:
 
     def start(self, ready_seconds=30):
         """Starts the daemon and waits until it says that it is ready; also after a stop or a kill."""
-        self.process = processes.Process([*self.wrapper, program("vmnatd"), "--config", self.config_path],
+        self.process = processes.Process([*self.wrapper, program("vmnatd", self.build), "--config", self.config_path],
                                          log=self.directory / f"vmnatd-{len(self.logs())}.log",
                                          namespace=self.namespace, environment=runtime_directory(self.directory))
         wait_until(lambda: not self.process.running() or "vmnatd ready" in self.process.log(),
@@ -113,6 +119,24 @@ class Vmnatd:
 
     def sessions(self, *filters):
         return self.ctl("sessions", *filters)
+
+    def facts(self) -> set[tuple]:
+        """Of each session, what a restart or a change elsewhere leaves as it is."""
+        keys = ("network", "port", "protocol", "internal", "external", "remote", "state")
+        return {tuple(session[key] for key in keys) for session in self.sessions()}
+
+    def check_invariants(self):
+        """The tables of each worker agree with themselves."""
+        for worker in self.ctl("invariants"):
+            check(worker["holds"], f"worker {worker['worker']}: {worker['why']}")
+
+    def check_restored(self, before):
+        """After a restart: all of these sessions are there, by what the daemon says of them, too, and no other."""
+        check_equal(self.facts() - before, set(), "sessions that were not there before")
+        check_equal(before - self.facts(), set(), "sessions that are lost")
+        self.check_invariants()
+        former = self.ctl("status")["sessions"]["former"]
+        check_equal((former["restored"], sum(former.values())), (len(before), len(before)), "sessions that were restored, and all")
 
     def check_accounting(self):
         """The invariant; polled, for frames may be on their way while the counters are read."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small Internet behind vmnatd's uplink: a router, and a host beyond it, both with web and DNS servers.
+"""A small Internet behind vmnatd's uplink: a router, and a host beyond it, both with web, echo and DNS servers.
 
     gateway namespace            router namespace                      host namespace
     vmnatd -- uplink0 ======= isp0 203.0.113.1   far0 198.51.100.1 ======= eth0 198.51.100.2
@@ -12,7 +12,7 @@ import contextlib
 import pathlib
 
 from . import config
-from .internet_host import BLOB_BYTES, DNS_PORT, HTTP_PORT, blob_digest
+from .internet_host import BLOB_BYTES, DNS_PORT, ECHO_PORT, HTTP_PORT, blob_digest
 from .namespace import LeakWatch, Namespace, veth
 from .processes import Process
 from .waiting import wait_until
@@ -20,7 +20,7 @@ from .waiting import wait_until
 HOST = "198.51.100.2"
 HOST_PROGRAM = pathlib.Path(__file__).parent / "internet_host.py"
 
-__all__ = ["BLOB_BYTES", "DNS_PORT", "HOST", "HTTP_PORT", "Internet", "blob_digest"]
+__all__ = ["BLOB_BYTES", "DNS_PORT", "ECHO_PORT", "HOST", "HTTP_PORT", "Internet", "blob_digest"]
 
 
 class Internet:
@@ -54,7 +54,11 @@ class Internet:
 
     def requests(self) -> list[str]:
         """What the far host's web server was asked: `http ADDRESS PORT PATH`."""
-        return [line for line in self.servers[1].log().splitlines() if line.startswith("http ")]
+        return self.told("http")
+
+    def told(self, what) -> list[str]:
+        """What the far host's servers have written about it, the lines that begin with this word."""
+        return [line for line in self.servers[1].log().splitlines() if line.startswith(f"{what} ")]
 
     def __enter__(self):
         return self

@@ -3,11 +3,14 @@
 """The servers of a host on the tests' Internet; started by internet.py inside the host's namespace.
 
     HTTP on 80   /blob  10 MB whose SHA-256 blob_digest() tells     /whoami  "ADDRESS PORT" of the client
+                 /endless  the blob, round and round, until somebody asks for     /enough
                  POST to anything: the SHA-256 of what was sent
+    echo on 7    TCP: what comes goes back
     TFTP on 69   tftp.py; what it hands out is the beginning of the blob
     DNS on 53    any name has two IPv4 addresses: the client's, and its port as 0.0.HIGH.LOW
 
-Writes the line `serving` when all of them listen, and `http ADDRESS PORT PATH` for each request.
+Writes the line `serving` when all of them listen, `http ADDRESS PORT PATH` for each request, `echo ADDRESS PORT` for each
+connection, and when all of an endless answer was sent, `endless BYTES SHA-256`.
 """
 
 import functools
@@ -20,7 +23,7 @@ import struct
 import threading
 
 BLOB_BYTES = 10_000_000
-HTTP_PORT, DNS_PORT = 80, 53
+ECHO_PORT, HTTP_PORT, DNS_PORT = 7, 80, 53
 DNS_A_RECORD, DNS_HEADER = 1, struct.Struct("!6H")
 
 
@@ -34,10 +37,14 @@ def blob_digest() -> str:
 
 
 class Web(http.server.BaseHTTPRequestHandler):
+    enough = threading.Event()
+
     def do_GET(self):
         address, port = self.client_address
         print(f"http {address} {port} {self.path}", flush=True)
-        body = {"/blob": blob, "/whoami": lambda: f"{address} {port}".encode()}.get(self.path)
+        if self.path == "/endless":
+            return self.send_endlessly()
+        body = {"/blob": blob, "/whoami": lambda: f"{address} {port}".encode(), "/enough": self.stop_endless}.get(self.path)
         if body is None:
             return self.send_error(404)
         content = body()
@@ -45,6 +52,21 @@ class Web(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+    def send_endlessly(self):
+        self.send_response(200)  # of unknown length: the end of the connection ends it
+        self.end_headers()
+        digest, size = hashlib.sha256(), 0
+        while not self.enough.is_set():
+            part = blob()[size % BLOB_BYTES:][:1 << 16]
+            digest.update(part)
+            self.wfile.write(part)
+            size += len(part)
+        print(f"endless {size} {digest.hexdigest()}", flush=True)
+
+    def stop_endless(self):
+        self.enough.set()
+        return b""
 
     def do_POST(self):
         digest = hashlib.sha256()
@@ -58,6 +80,13 @@ class Web(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+class Echo(socketserver.BaseRequestHandler):
+    def handle(self):
+        print("echo", *self.client_address, flush=True)
+        while part := self.request.recv(1 << 16):
+            self.request.sendall(part)
 
 
 class Names(socketserver.BaseRequestHandler):
@@ -81,7 +110,8 @@ def main():
     Tftp.content = blob()
     files = socketserver.UDPServer(("", TFTP_PORT), Tftp)
     files.max_packet_size = 65536
-    for server in (names, files):
+    echo = socketserver.ThreadingTCPServer(("", ECHO_PORT), Echo)
+    for server in (names, files, echo):
         threading.Thread(target=server.serve_forever, daemon=True).start()
     print("serving", flush=True)
     web.serve_forever()

@@ -89,6 +89,9 @@ class Suite:
         except Interrupted as signal_name:
             print(f"Bail out! stopped by {signal_name}")
             sys.exit(1)
+        except Skipped as reason:
+            print(f"1..0 # SKIP {reason}")
+            sys.exit(0)
         except Exception as problem:
             explain(problem)
             print(f"Bail out! the lab cannot be set up or taken down: {first_line(problem)}")

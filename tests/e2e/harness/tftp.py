@@ -63,9 +63,13 @@ class Tftp(socketserver.BaseRequestHandler):
             reply.sendto(answer, self.client_address)
 
     def begin(self, kind, words):
-        """words: name, mode, and options by name and value; of those only the block size is accepted."""
+        """words: name, mode, and options by name and value; accepted are the block size and, of firmware, that of the
+        file (RFC 2349)."""
         name, options = words[0].decode(), dict(zip(words[2::2], words[3::2]))
         block_size = int(options.get(b"blksize", b"512"))
         self.transfers[self.client_address] = (
             Sent(self.content[:int(name)], block_size) if kind == READ else Received(name, block_size))
-        return OPTIONS.to_bytes(2, "big") + b"blksize\0%d\0" % block_size
+        accepted = b"blksize\0%d\0" % block_size
+        if kind == READ and b"tsize" in options:
+            accepted += b"tsize\0%d\0" % int(name)
+        return OPTIONS.to_bytes(2, "big") + accepted

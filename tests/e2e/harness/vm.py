@@ -40,34 +40,24 @@ class Result(NamedTuple):
         return self
 
 
-class Vm:
-    """mode is that of vmnatd's port: for "client" QEMU listens on the socket, for "server" it connects.
-    With several queues the VM has as many CPUs. features are properties of QEMU's virtio-net-pci, options are of QEMU."""
+class Guest:
+    """The image's other end: a shell on a serial line, whoever runs the VM. Who does says whether it still is there."""
 
-    def __init__(self, directory, name, vhost_socket, mac, mode="client", queues=1, features=(), options=()):
-        self.directory, self.name = directory, name
+    def __init__(self, directory, name):
+        self.name = name
         self.console_path = directory / f"{name}.console"
         self.shell_path = directory / f"{name}.shell"
-        self.shell_path.unlink(missing_ok=True)
-        if mode == "client":
-            vhost_socket.unlink(missing_ok=True)
-        self.process = Process([*self.qemu_arguments(vhost_socket, mac, mode, queues, features), *options],
-                               log=directory / f"{name}.qemu.log")
         self.shell = None
         self.received = b""
 
-    def qemu_arguments(self, vhost_socket, mac, mode, queues, features):
-        kernel, initramfs = image.image()
-        chardev = f"socket,id=port,path={vhost_socket}" + (",server=on,wait=off" if mode == "client" else ",reconnect=1")
-        multiqueue = f",queues={queues}" if queues > 1 else ""
-        return ["qemu-system-x86_64", "-accel", "tcg", "-nographic", "-no-reboot", "-nodefaults",
-                "-m", MEMORY, "-smp", queues, "-object", f"memory-backend-memfd,id=memory,size={MEMORY},share=on",
-                "-numa", "node,memdev=memory", "-kernel", kernel, "-initrd", initramfs,
-                "-append", "console=ttyS0 panic=1 quiet", "-serial", f"file:{self.console_path}",
-                "-serial", f"unix:{self.shell_path},server=on,wait=off", "-chardev", chardev,
-                "-netdev", f"vhost-user,id=net,chardev=port{multiqueue}", "-device",
-                ",".join([f"virtio-net-pci,netdev=net,mac={mac},disable-legacy=on,romfile=,vectors=0",
-                          *(["mq=on"] if queues > 1 else []), *features])]
+    def check_alive(self):
+        raise NotImplementedError
+
+    def kill(self):
+        raise NotImplementedError
+
+    def log_of_vmm(self) -> str:
+        raise NotImplementedError
 
     def wait_until_booted(self, seconds=90):
         self.open_shell(seconds)
@@ -111,15 +101,6 @@ class Vm:
         before, _, self.received = self.received.partition(marker)
         return before
 
-    def check_alive(self):
-        check(self.process.running(), f"{self.name}: QEMU ended with {self.process.child.returncode}\n{self.evidence()}")
-
-    def kill(self):
-        """SIGKILL, as a host would lose a VM: the socket's peer is gone without a word."""
-        if self.shell:
-            self.shell.close()
-        self.process.kill()
-
     # --- what tests ask a VM most -------------------------------------------------------------------------
 
     def obtain_lease(self, seconds=60) -> dict[str, str]:
@@ -133,7 +114,7 @@ class Vm:
 
     def evidence(self) -> str:
         console = self.console_path.read_text(errors="replace") if self.console_path.exists() else ""
-        return "\n".join([f"--- {self.name}: QEMU", self.process.log_tail(), f"--- {self.name}: console",
+        return "\n".join([f"--- {self.name}: QEMU", self.log_of_vmm(), f"--- {self.name}: console",
                           *console.splitlines()[-10:], f"--- {self.name}: unread output",
                           self.received.decode(errors="replace")[-500:]])
 
@@ -142,3 +123,42 @@ class Vm:
 
     def __exit__(self, *_):
         self.kill()
+
+
+class Vm(Guest):
+    """mode is that of vmnatd's port: for "client" QEMU listens on the socket, for "server" it connects.
+    With several queues the VM has as many CPUs. features are properties of QEMU's virtio-net-pci, options are of QEMU."""
+
+    def __init__(self, directory, name, vhost_socket, mac, mode="client", queues=1, features=(), options=()):
+        super().__init__(directory, name)
+        self.directory = directory
+        self.shell_path.unlink(missing_ok=True)
+        if mode == "client":
+            vhost_socket.unlink(missing_ok=True)
+        self.process = Process([*self.qemu_arguments(vhost_socket, mac, mode, queues, features), *options],
+                               log=directory / f"{name}.qemu.log")
+
+    def qemu_arguments(self, vhost_socket, mac, mode, queues, features):
+        kernel, initramfs = image.image()
+        chardev = f"socket,id=port,path={vhost_socket}" + (",server=on,wait=off" if mode == "client" else ",reconnect=1")
+        multiqueue = f",queues={queues}" if queues > 1 else ""
+        return ["qemu-system-x86_64", "-accel", "tcg", "-nographic", "-no-reboot", "-nodefaults",
+                "-m", MEMORY, "-smp", queues, "-object", f"memory-backend-memfd,id=memory,size={MEMORY},share=on",
+                "-numa", "node,memdev=memory", "-kernel", kernel, "-initrd", initramfs,
+                "-append", "console=ttyS0 panic=1 quiet", "-serial", f"file:{self.console_path}",
+                "-serial", f"unix:{self.shell_path},server=on,wait=off", "-chardev", chardev,
+                "-netdev", f"vhost-user,id=net,chardev=port{multiqueue}", "-device",
+                ",".join([f"virtio-net-pci,netdev=net,mac={mac},disable-legacy=on,romfile=,vectors=0",
+                          *(["mq=on"] if queues > 1 else []), *features])]
+
+    def check_alive(self):
+        check(self.process.running(), f"{self.name}: QEMU ended with {self.process.child.returncode}\n{self.evidence()}")
+
+    def kill(self):
+        """SIGKILL, as a host would lose a VM: the socket's peer is gone without a word."""
+        if self.shell:
+            self.shell.close()
+        self.process.kill()
+
+    def log_of_vmm(self):
+        return self.process.log_tail()

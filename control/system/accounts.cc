@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/system/accounts.h"
+
+#include <cerrno>
+#include <charconv>
+#include <grp.h>
+#include <pwd.h>
+#include <vector>
+
+namespace vmnat::control {
+namespace {
+
+// By getpwnam_r or getgrnam_r, whose texts need as much room as they say: a group may have thousands of members.
+template <typename Record, typename Id>
+std::optional<Id> id_of(const std::string& name,
+                        int (*look_up)(const char*, Record*, char*, std::size_t, Record**), Id Record::*id) {
+  Record record{};
+  Record* found = nullptr;
+  std::vector<char> texts(4096);
+  while (look_up(name.c_str(), &record, texts.data(), texts.size(), &found) == ERANGE)
+    texts.resize(2 * texts.size());
+  if (found != nullptr) return record.*id;
+  Id number = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
+  const bool is_number = error == std::errc{} && end == name.data() + name.size();
+  return is_number ? std::optional{number} : std::nullopt;
+}
+
+}  // namespace
+
+std::optional<uid_t> user_id(const std::string& name) {
+  return id_of(name, ::getpwnam_r, &passwd::pw_uid);
+}
+
+std::optional<gid_t> group_id(const std::string& name) {
+  return id_of(name, ::getgrnam_r, &group::gr_gid);
+}
+
+}  // namespace vmnat::control

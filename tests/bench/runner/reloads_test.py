@@ -1,0 +1,57 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""bench/runner/reloads.py: the files that are reloaded, the admin protocol's answers, and when a run is not as it should be."""
+import io
+import json
+import sys
+import unittest
+from pathlib import Path
+
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "bench/runner"))
+from devices import DeviceError, Setting  # noqa: E402
+from reloads import ReloadedVmnatd, answer_to, missed  # noqa: E402
+
+
+class Answers(io.StringIO):
+    """What is written to it is kept apart from what is read."""
+
+    def __init__(self, *lines):
+        super().__init__("".join(json.dumps(line) + "\n" for line in lines))
+        self.asked = ""
+
+    def write(self, text):
+        self.asked += text
+
+
+def a_run(lost=0, gaps=0, change="port"):
+    return {"change": change, "lost": lost, "gaps_over_1ms": gaps}
+
+
+class ReloadsTest(unittest.TestCase):
+    def test_each_change_is_one_element_more(self):
+        device = ReloadedVmnatd(Setting(Path("/run/x"), Path("build"), 1, 0, True, 1024, "192.168.122.1/24", ""))
+        plain = yaml.safe_load(device.configuration())["networks"][0]
+        changed = {kind: yaml.safe_load(device.configuration(kind))["networks"][0] for kind in device.changes()}
+        self.assertEqual(len(changed["port"].pop("ports")), 1 + len(plain["ports"]))
+        for kind, more in (("port", set()), ("forward", {"forwards"}), ("timeouts", {"timeouts"})):
+            self.assertEqual(changed[kind]["nat"].keys() - plain["nat"].keys(), more)
+
+    def test_an_answer_is_its_one_element(self):
+        lines = Answers({"kind": "object", "ok": True}, {"changed": ["x"]}, {"end": True})
+        self.assertEqual(answer_to(lines, "reload")["changed"], ["x"])
+        self.assertEqual(json.loads(lines.asked), {"command": "reload", "arguments": {}})
+
+    def test_a_refusal_is_told_at_once_or_later(self):
+        for lines in ([{"ok": False, "error": "why"}], [{"kind": "object", "ok": True}, {"end": False, "error": "why"}]):
+            with self.assertRaisesRegex(DeviceError, "reload: why"):
+                answer_to(Answers(*lines), "reload")
+
+    def test_what_the_machine_does_without_reloads_is_not_theirs(self):
+        self.assertEqual(missed([a_run(5, 2, "none"), a_run(5, 2), a_run(0, 0)]), [])
+        self.assertEqual(len(missed([a_run(5, 2, "none"), a_run(6, 2), a_run(5, 3)])), 2)
+
+
+if __name__ == "__main__":
+    unittest.main()
