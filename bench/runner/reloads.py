@@ -3,7 +3,7 @@
 
 vmnat-bench offers frames at a fixed rate both ways, a run without any reload and then one for each kind of change; the file
 changes back and forth all the time. Told are the frames that were lost, and the longest time in which none came although the
-generator looked (bench/generator/gaps.h).
+generator looked (bench/generator/gaps.h). How often another process had the worker's CPU stands beside it: such a gap is none of vmnatd's.
 
 On two CPUs the generator shares its own with vmnatd's control thread, and with who asks for the reloads: it is away for
 some milliseconds at a time. The rings are long enough to hold what comes meanwhile, so that it is not taken for a loss.
@@ -60,6 +60,13 @@ class ReloadedVmnatd(Vmnatd):
             with connection.makefile("rw") as lines:
                 yield lambda command: answer_to(lines, command)
 
+    def worker_preemptions(self):
+        """How often the scheduler has taken the worker's CPU away from it."""
+        threads = [dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines())
+                   for task in Path(f"/proc/{self.process.pid}/task").iterdir()]
+        return sum(int(thread["nonvoluntary_ctxt_switches"]) for thread in threads
+                   if thread["Cpus_allowed_list"] == str(self.setting.worker_cpu))
+
     def reload_time(self, ask, kind):
         """Milliseconds until the workers go by the file with this change in it."""
         (self.setting.directory / "vmnatd.yaml").write_text(self.configuration(kind))
@@ -111,19 +118,22 @@ def end_run(generator):
 
 
 def measure(arguments, device, generator):
-    """Milliseconds of each reload, by kind."""
+    """Of each run, milliseconds of its reloads, and preemptions of the worker; the first is the one without any reload."""
     kinds = list(device.changes())
-    times = {}
     wait_until_loaded(device, generator)
+    before = device.worker_preemptions()
     time.sleep(QUIET_SECONDS)
+    runs = [{"change": "none", "reload_ms": [], "worker_preemptions": device.worker_preemptions() - before}]
     with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("fork"), apart, [arguments.control_cpu]) as other:
         for number, kind in enumerate(kinds):
             show_progress(f"reloads: {kind}")
             end_run(generator)
             share = (arguments.reload + len(kinds) - 1 - number) // len(kinds)
-            times[kind] = other.submit(reload_again_and_again, device.setting, kind, share + share % 2).result()
+            before = device.worker_preemptions()
+            times = other.submit(reload_again_and_again, device.setting, kind, share + share % 2).result()
+            runs.append({"change": kind, "reload_ms": times, "worker_preemptions": device.worker_preemptions() - before})
     generator.send_signal(signal.SIGUSR1)
-    return times
+    return runs
 
 
 def generator_command(arguments, setting, runs, result):
@@ -135,18 +145,18 @@ def generator_command(arguments, setting, runs, result):
 
 
 def measured(arguments, setting):
-    """Of each run, what vmnat-bench says and the times of its reloads; the first is the one without any."""
+    """The same, with what vmnat-bench says of each run."""
     device = ReloadedVmnatd(setting)
     result = setting.directory / "result.json"
     try:
         device.start()
-        runs = 1 + len(device.changes())
+        number = 1 + len(device.changes())
         with open(setting.directory / "generator.log", "w+") as log:
-            generator = subprocess.Popen(machine.bound_to_parent(generator_command(arguments, setting, runs, result)),
+            generator = subprocess.Popen(machine.bound_to_parent(generator_command(arguments, setting, number, result)),
                                          stdout=log, stderr=log, start_new_session=True, env=setting.environment)
             try:
                 machine.give_priority(generator.pid)
-                times = measure(arguments, device, generator)
+                runs = measure(arguments, device, generator)
                 generator.wait(SECONDS)
             finally:
                 generator.kill()
@@ -155,28 +165,27 @@ def measured(arguments, setting):
             if generator.returncode != 0:
                 raise DeviceError(f"vmnat-bench ended with {generator.returncode}:\n{log.read()[-1500:]}")
         samples = json.loads(result.read_text())["points"][0]["samples"]
-        reloads = {"none": [], **times}
-        return [{"change": kind, "reload_ms": ms, **sample} for (kind, ms), sample in zip(reloads.items(), samples)]
+        return [run | sample for run, sample in zip(runs, samples)]
     finally:
         device.stop()
 
 
 HEAD = (f"{'change':9} | {'reloads':>7} {'median ms':>9} {'longest':>8} | {'Mpps':>6} {'lost':>8} {'longest gap us':>14} {'over 1 ms':>9} | "
-        f"{'generator away us':>17}")
+        f"{'preempted':>9} {'generator away us':>17}")
 
 
 def row_of(run):
     times = run["reload_ms"]
     cost = f"{median(times):9.1f} {max(times):8.1f}" if times else " " * 18
     return (f"{run['change']:9} | {len(times):7} {cost} | {run['mpps']:6.3f} {run['lost']:8} {run['longest_gap_us']:14.0f} "
-            f"{run['gaps_over_1ms']:9} | {run['longest_absence_us']:17.0f}")
+            f"{run['gaps_over_1ms']:9} | {run['worker_preemptions']:9} {run['longest_absence_us']:17.0f}")
 
 
 def missed(runs):
-    """What is not as it should be beside the run without reloads; empty when all is."""
+    """What is not as it should be; empty when all is. A worker that loses its CPU makes a gap in either direction."""
     quiet = runs[0]
     return [f"{run['change']}: {run['lost']} frames were lost, {run['gaps_over_1ms']} gaps were longer than 1 ms"
-            for run in runs[1:] if run["lost"] > quiet["lost"] or run["gaps_over_1ms"] > quiet["gaps_over_1ms"]]
+            for run in runs[1:] if run["lost"] > quiet["lost"] or run["gaps_over_1ms"] > 2 * run["worker_preemptions"]]
 
 
 def run(arguments, directory, commit):

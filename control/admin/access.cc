@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <filesystem>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <system_error>
@@ -76,19 +75,6 @@ Result<void> restrict_socket(const std::string& path, const AccessRules& rules) 
   if (::chmod(path.c_str(), socket_mode(rules)) != 0)
     return tl::unexpected(Error{path, "its mode cannot be set: " + std::generic_category().message(errno)});
   return {};
-}
-
-std::optional<std::string> closed_directory(const std::string& path, gid_t group) {
-  const auto directory = std::filesystem::absolute(path).lexically_normal().parent_path();
-  std::filesystem::path so_far;
-  for (const auto& step : directory) {
-    so_far /= step;
-    struct stat status {};
-    if (::stat(so_far.c_str(), &status) != 0) return so_far;
-    const mode_t search = status.st_gid == group ? S_IXGRP : S_IXOTH;
-    if ((status.st_mode & search) == 0) return so_far;
-  }
-  return std::nullopt;
 }
 
 }  // namespace vmnat::admin

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "control/result.h"
+#include "control/system/unix_socket.h"
 
 namespace vmnat::admin {
 
@@ -43,7 +44,6 @@ Access access_of(const Peer& peer, const AccessRules& rules);
 // Gives the socket to the group, and lets in all who may have access to it.
 control::Result<void> restrict_socket(const std::string& path, const AccessRules& rules);
 
-// The directory that keeps the group from the socket in it, as its mode says; nothing: it keeps nobody.
-std::optional<std::string> closed_directory(const std::string& path, gid_t group);
+using control::closed_directory;  // what keeps control.group from the socket
 
 }  // namespace vmnat::admin

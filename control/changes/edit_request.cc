@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <initializer_list>
 #include <span>
 
 #include "control/config/values.h"
@@ -63,15 +64,20 @@ bool has_network(const Document& document, const std::string& name) {
   return find_thing(document, {Thing::Network, name, name}) != nullptr;
 }
 
+// Of a port, besides its name; in the order that a person would write them in.
+const std::initializer_list<std::string_view> kPortKeys{"vhost_user", "device",  "mode",         "queues",
+                                                        "mac",        "address", "migrates_from"};
+
 Wishes port_add(const Situation& at) {
   const std::string name = at.get("name"), network = at.get("network");
   if (const std::string other = network_of_port(at.document, name); !other.empty())
     return is_there_already(at, {Thing::Port, other, name});
   if (!has_network(at.document, network)) return is_not_there(at, Thing::Network, network);
   Node port{.kind = Node::Kind::Map, .at = {0, 0}};
-  for (const char* key :
-       {"name", "vhost_user", "device", "mode", "queues", "mac", "address", "migrates_from"})
-    if (at.request.arguments.contains(key)) set_key(port, key, config::scalar_node(at.get(key)));
+  set_key(port, "name", config::scalar_node(name));
+  for (const std::string_view key : kPortKeys)
+    if (const auto given = at.request.arguments.find(std::string{key}); given != at.request.arguments.end())
+      set_key(port, key, config::scalar_node(given->second));
   return std::vector<Wish>{{{Thing::Port, network, name}, std::move(port)}};
 }
 
@@ -232,10 +238,7 @@ struct EditCommand {
   std::initializer_list<std::string_view> required, optional;
 };
 const EditCommand kEditCommands[] = {
-    {"port-add",
-     port_add,
-     {"name", "network"},
-     {"vhost_user", "device", "mode", "queues", "mac", "address", "migrates_from"}},
+    {"port-add", port_add, {"name", "network"}, kPortKeys},
     {"port-del", port_del, {"name"}, {}},
     {"network-add", network_add, {"text", "file"}, {}},
     {"network-del", network_del, {"name"}, {}},

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <utility>
 
 #include "base/ids.h"
 #include "control/config/resolvers.h"
@@ -131,7 +132,7 @@ void check_network_count(const Config& config, Findings& findings) {
 void check_socket_directory(const Config& config, Findings& findings) {
   constexpr std::array kShared{"/dev/shm", "/run/lock", "/run/user", "/var/lib", "/var/run", "/var/tmp"};
   const std::string directory =
-      std::filesystem::path(config.vhost_user.directory + "/").lexically_normal().parent_path();
+      (std::filesystem::path(config.vhost_user.directory) / "").lexically_normal().parent_path();
   const bool is_shallow = std::ranges::count(directory, '/') < 2;
   if (is_shallow || std::ranges::find(kShared, directory) != kShared.end())
     findings.complain_at("vhost_user.directory",
@@ -141,10 +142,8 @@ void check_socket_directory(const Config& config, Findings& findings) {
 // What only a socket has, or only a socket of its own.
 void check_socket(const VmPort& port, const std::string& path, const Config& config, Findings& findings) {
   if (port.device.is_given()) {
-    for (const char* key : {"mode: is", "access: is", "features: are"}) {
-      const std::string text{key};
-      findings.complain_at(path + "." + text.substr(0, text.find(':')), text + " for vhost_user ports");
-    }
+    for (const auto& [key, verb] : {std::pair{"mode", "is"}, {"access", "is"}, {"features", "are"}})
+      findings.complain_at(path + '.' + key, std::string{key} + ": " + verb + " for vhost_user ports");
     return;
   }
   if (port.vhost_user == config.control.socket)

@@ -93,9 +93,10 @@ void SettlingYaml::refuse(std::size_t at, const std::string& why) {
 std::string SettlingYaml::settled_text() && {
   for (auto refused = refusals(); !refused.empty(); refused = refusals()) {
     const std::size_t before = lines_.size();
-    for (auto last = refused.rbegin(); last != refused.rend();
-         ++last)  // from the end: the others keep their place
-      if (!lines_[last->first].is_comment) refuse(last->first, last->second);
+    // From the end: the others keep their place.
+    std::for_each(refused.rbegin(), refused.rend(), [this](const auto& refusal) {
+      if (!lines_[refusal.first].is_comment) refuse(refusal.first, refusal.second);
+    });
     if (lines_.size() == before) break;
   }
   return text();

@@ -12,6 +12,7 @@
 
 #include "control/system/accounts.h"
 #include "control/system/file_descriptor.h"
+#include "control/system/unix_socket.h"
 
 namespace vmnat::control {
 namespace {
@@ -79,9 +80,10 @@ bool is_within(const fs::path& path, const fs::path& directory) {
   return rest == directory.end();
 }
 
-bool may(const struct stat& status, gid_t group, mode_t rights) {
-  const mode_t of_group = status.st_gid == group ? status.st_mode >> 3 : status.st_mode;
-  return (of_group & rights) == rights;
+bool may_write_to(const fs::path& directory, gid_t group) {
+  struct stat status {};
+  if (stat(directory.c_str(), &status) != 0) return false;
+  return (status.st_mode & (status.st_gid == group ? S_IWGRP : S_IWOTH)) != 0;
 }
 
 }  // namespace
@@ -94,7 +96,7 @@ Result<void> make_socket_directory(const std::string& subject, const std::string
   if (error)
     return tl::unexpected(
         Error{subject, fmt::format("cannot create the directory of {}: {}", socket, error.message())});
-  const fs::path top = fs::path(wanted.directory + "/").lexically_normal().parent_path();
+  const fs::path top = (fs::path(wanted.directory) / "").lexically_normal().parent_path();
   if (!is_within(parent, top)) return {};
   const Rights rights =
       rights_of(subject, {.owner = wanted.owner, .group = wanted.group, .mode = wanted.mode});
@@ -123,15 +125,10 @@ std::string obstacle_for_vmm(const std::string& socket, config::VhostMode mode,
                              const std::string& group_name) {
   const gid_t group = group_id(group_name).value_or(0);
   if (group == 0) return {};
+  if (const auto closed = closed_directory(socket, group))
+    return fmt::format("group {} may not search {}", group_name, *closed);
   const fs::path parent = fs::absolute(socket).lexically_normal().parent_path();
-  fs::path directory;
-  struct stat status {};
-  for (const fs::path& part : parent) {
-    directory /= part;
-    if (stat(directory.c_str(), &status) == 0 && !may(status, group, S_IXOTH))
-      return fmt::format("group {} may not search {}", group_name, directory.string());
-  }
-  if (mode == config::VhostMode::Client && !may(status, group, S_IWOTH | S_IXOTH))
+  if (mode == config::VhostMode::Client && !may_write_to(parent, group))
     return fmt::format("group {} may not write to {}", group_name, parent.string());
   return {};
 }

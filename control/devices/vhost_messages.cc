@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -80,14 +81,24 @@ bool can_be_mapped(int descriptor, std::uint64_t bytes) {
   return true;
 }
 
-// Interrupting the guest must not make a worker wait, and must not be a way to write to anything else:
-// eventfds, or pipes, which user-mode-linux uses.
+bool is_unix_stream(int descriptor) {
+  const auto option = [descriptor](int name) {
+    int value = -1;
+    socklen_t length = sizeof value;
+    return getsockopt(descriptor, SOL_SOCKET, name, &value, &length) == 0 ? value : -1;
+  };
+  return option(SO_DOMAIN) == AF_UNIX && option(SO_TYPE) == SOCK_STREAM;
+}
+
+// Interrupting the guest must not make a worker wait, and must not be a way to write to files or networks: eventfds,
+// pipes, or stream sockets of this machine, of which user-mode-linux makes what it calls pipes.
 bool make_callable(int descriptor) {
   std::array<char, 64> target{};
   const std::string link = "/proc/self/fd/" + std::to_string(descriptor);
   const ssize_t length = readlink(link.c_str(), target.data(), target.size());
   const std::string_view name(target.data(), length < 0 ? 0 : static_cast<std::size_t>(length));
-  if (name != "anon_inode:[eventfd]" && !name.starts_with("pipe:[")) return false;
+  if (name != "anon_inode:[eventfd]" && !name.starts_with("pipe:[") && !is_unix_stream(descriptor))
+    return false;
   const int flags = fcntl(descriptor, F_GETFL);
   return flags >= 0 && (flags & O_ACCMODE) != O_RDONLY && fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) == 0;
 }
@@ -166,7 +177,7 @@ std::string_view VhostConversation::refusal(const VhostMessage& message) const {
     case VhostRequest::SetVringCall:
       if ((message.payload_as<std::uint64_t>() & kNoDescriptor) == 0 && message.descriptor_count == 1 &&
           !make_callable(message.descriptors[0]))
-        return "a call descriptor must be an eventfd or a pipe";
+        return "a call descriptor must be an eventfd, a pipe or a local stream socket";
       return {};
     case VhostRequest::GetQueueNum:
     case VhostRequest::ResetOwner:

@@ -35,7 +35,6 @@ class LinkWatch {
   void tell_who_waits() const;
   void tell_who_waits(PortIndex port) const;
 
-  [[nodiscard]] const std::string& name_of(PortIndex port) const { return ports_[port].name; }
   // The state that was filled in last is out of date.
   [[nodiscard]] bool has_changed() const { return has_changed_; }
   void fill(dataplane::ForwardingState& next, std::size_t worker_count);

@@ -66,10 +66,10 @@ std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_c
 }
 
 PortIndex origin_of(const std::vector<PortPlan>& ports, const PortPlan& port) {
-  const std::string& name =
-      port.config == nullptr || port.config->migrates_from.empty() ? port.name : port.config->migrates_from;
-  const auto origin =
-      std::ranges::find_if(ports, [&](const PortPlan& other) { return other.exists && other.name == name; });
+  if (port.config == nullptr || port.config->migrates_from.empty())
+    return static_cast<PortIndex>(&port - ports.data());  // it is one of them
+  const auto origin = std::ranges::find_if(
+      ports, [&](const PortPlan& other) { return other.exists && other.name == port.config->migrates_from; });
   return static_cast<PortIndex>(origin - ports.begin());
 }
 

@@ -88,7 +88,7 @@ void SlowPath::follow_links(SteadyTime now) {
 // Its owners are in the next state, its leases are known from now on, and its sessions follow soon: until then
 // frames for it are dropped, as they were while it was on its way.
 void SlowPath::move_vm(const VmPlaces::Move& move, SteadyTime now) {
-  const std::string &from = links_.name_of(move.from), &to = links_.name_of(move.to);
+  const std::string &from = ports_[move.from].name, &to = ports_[move.to].name;
   log_.log(spdlog::level::info, {"migration", to}, now, "the VM of port {} is at port {} now", from, to);
   tables_.follow_move(move.to);
   moving_.emplace_back(workers_, turns_, dataplane::SessionSelector{.port = move.from}, move.to);

@@ -17,8 +17,8 @@ constexpr Row kRows[] = {VMNAT_CPU_FEATURES(VMNAT_ROW)};
 constexpr unsigned kCount = sizeof kRows / sizeof kRows[0];
 
 struct Text {
-  char* bytes;
-  unsigned room;
+  char* bytes = nullptr;
+  unsigned room = 0;
   unsigned length = 0;
 };
 
@@ -39,21 +39,23 @@ CpuFeatures cpu_features(const CpuIdentity& identity) {
   return features;
 }
 
-unsigned write_cpu_complaint(const char* program, CpuFeatures missing, char* bytes, unsigned room) {
-  Text text{.bytes = bytes, .room = room};
-  append(text, program);
-  append(text, ": cannot start: it is compiled for ");
-  append(text, kCpuBuiltForName);
-  append(text, ", and this CPU, or the hypervisor above it, lacks");
+unsigned write_cpu_complaint(const char* program, CpuFeatures missing, char* text, unsigned room) {
+  Text complaint;
+  complaint.bytes = text;
+  complaint.room = room;
+  append(complaint, program);
+  append(complaint, ": cannot start: it is compiled for ");
+  append(complaint, kCpuBuiltForName);
+  append(complaint, ", and this CPU, or the hypervisor above it, lacks");
   const char* separator = " ";
   for (unsigned i = 0; i < kCount; ++i) {
     if ((missing >> i & 1u) == 0) continue;
-    append(text, separator);
-    append(text, kRows[i].name);
+    append(complaint, separator);
+    append(complaint, kRows[i].name);
     separator = ", ";
   }
-  append(text, "; built with -Dcpu=native on this machine it would run\n");
-  return text.length;
+  append(complaint, "; built with -Dcpu=native on this machine it would run\n");
+  return complaint.length;
 }
 
 }  // namespace vmnat::control

@@ -63,6 +63,19 @@ std::string distrust_of_listener(int connection, const std::string& path) {
   return "user " + std::to_string(listener.uid) + " listens on it, who is not vmnatd's";
 }
 
+std::optional<std::string> closed_directory(const std::string& path, gid_t group) {
+  const auto directory = std::filesystem::absolute(path).lexically_normal().parent_path();
+  std::filesystem::path so_far;
+  for (const auto& step : directory) {
+    so_far /= step;
+    struct stat status {};
+    if (stat(so_far.c_str(), &status) != 0) return so_far;
+    const mode_t search = status.st_gid == group ? S_IXGRP : S_IXOTH;
+    if ((status.st_mode & search) == 0) return so_far;
+  }
+  return std::nullopt;
+}
+
 SocketDirectoryLock::SocketDirectoryLock(const std::string& path)
     : directory_(
           open(std::filesystem::absolute(path).parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {

@@ -25,8 +25,8 @@ class Answers(io.StringIO):
         self.asked += text
 
 
-def a_run(lost=0, gaps=0, change="port"):
-    return {"change": change, "lost": lost, "gaps_over_1ms": gaps}
+def a_run(lost=0, gaps=0, preemptions=0):
+    return {"change": "port", "lost": lost, "gaps_over_1ms": gaps, "worker_preemptions": preemptions}
 
 
 class ReloadsTest(unittest.TestCase):
@@ -48,9 +48,9 @@ class ReloadsTest(unittest.TestCase):
             with self.assertRaisesRegex(DeviceError, "reload: why"):
                 answer_to(Answers(*lines), "reload")
 
-    def test_what_the_machine_does_without_reloads_is_not_theirs(self):
-        self.assertEqual(missed([a_run(5, 2, "none"), a_run(5, 2), a_run(0, 0)]), [])
-        self.assertEqual(len(missed([a_run(5, 2, "none"), a_run(6, 2), a_run(5, 3)])), 2)
+    def test_what_the_machine_does_is_not_the_reloads_fault(self):
+        self.assertEqual(missed([a_run(lost=5, gaps=9), a_run(lost=5), a_run(gaps=4, preemptions=2)]), [])
+        self.assertEqual(len(missed([a_run(lost=5), a_run(lost=6), a_run(gaps=5, preemptions=2)])), 2)
 
 
 if __name__ == "__main__":

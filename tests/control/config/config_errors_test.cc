@@ -334,7 +334,7 @@ constexpr Row kPortRows[] = {
      "2:92: features: are for vhost_user ports"},
     {"port: a feature that virtio does not have", Port,
      "name: p, vhost_user: a, features: {without: [turbo]}",
-     "2:112: without: 'turbo' is not one of: csum, guest_csum, mtu, gso, guest_tso4, guest_tso6, guest_ecn, "
+     "2:103: without: 'turbo' is not one of: csum, guest_csum, mtu, gso, guest_tso4, guest_tso6, guest_ecn, "
      "host_tso4, "
      "host_tso6, host_ecn, mrg_rxbuf, ctrl_vq, ctrl_rx, ctrl_vlan, ctrl_rx_extra, guest_announce, mq, "
      "ctrl_mac_addr, "

@@ -7,6 +7,7 @@
 #include <random>
 #include <sstream>
 
+#include "control/config/values.h"
 #include "control/ctl/vmnatctl.h"
 #include "tests/support/config_text.h"
 #include "tests/support/temp_dir.h"

@@ -77,19 +77,21 @@ INSTANTIATE_TEST_SUITE_P(Both, VhostThreadsTest, testing::Values("vhost_reconn",
 TEST_P(VhostThreadsTest, AreWokenFromTheirSleepWithoutHarm) {
   VhostThreads threads;
   EXPECT_FALSE(threads.wake()) << "there is none yet";
-  std::atomic<bool> sleeps = false;
+  std::atomic<bool> sleeps = false, may_end = false;
   unsigned left = 0;
   std::thread thread([&] {
     pthread_setname_np(pthread_self(), GetParam());
     sleeps = true;
     left = sleep(3600);  // as librte_vhost does
     sleeps = false;
+    while (!may_end) std::this_thread::yield();  // it is there for each signal
   });
   while (!sleeps) std::this_thread::yield();
   while (sleeps) {  // a signal before the sleep ends none
     EXPECT_TRUE(threads.wake());
     std::this_thread::yield();
   }
+  may_end = true;
   thread.join();
   EXPECT_GT(left, 0u);
 }

@@ -160,7 +160,8 @@ class VmnatdLab(Lab):
                     "uplink": {"device": "up0", "address": "203.0.113.2/24", "gateway": "203.0.113.1"},
                     "networks": [{"name": "default", "address": f"{GATEWAY}/16", "mac": "52:54:00:00:01:01", "mtu": 1400,
                                   "ports": [{"name": "vm1", "device": "gw0"}], "dhcp": dhcp}],
-                    "conntrack": {"sessions": 1024},
+                    # The file of the sessions would not be in the directory, unless that is a tmpfs.
+                    "conntrack": {"sessions": 1024, "survive_restart": False},
                     "control": {"socket": str(self.directory / "vmnat.sock"), "state_dir": str(self.directory)}}
         (self.directory / "vmnat.yaml").write_text(json.dumps(settings))
         log = f"server-{time.monotonic_ns()}.log"
