@@ -114,9 +114,10 @@ inline constexpr auto kKeys<Network> = std::tuple{
         "What the gateway answers DNS with, beside the names of leases and reservations; it does where host "
         "is "
         "given, and this section, or dhcp.dns is gateway.",
-        {.example = "{hosts: {gw.lab.example: 192.168.122.1}, txt: {lab.example: \"a lab\"}, srv: [{service: "
-                    "ldap, target: web1.lab.example, port: 389}], forwarders: [9.9.9.9], domain_forwarders: "
-                    "{corp.example: [10.0.0.53]}}",
+        {.example =
+             "{hosts: {gw.lab.example: 192.168.122.1}, txt: {lab.example: \"a lab\"}, srv: [{service: "
+             "ldap, protocol: tcp, domain: lab.example, target: web1.lab.example, port: 389, priority: 0, "
+             "weight: 0}], forwarders: [9.9.9.9], domain_forwarders: {corp.example: [10.0.0.53]}}",
          .is_live = true}),
     key("nat", &Network::nat, Map{}, "How the network gets out, unless forward is none.",
         {.applies = [](const Network& network) { return network.forward == Forward::Nat; }}),

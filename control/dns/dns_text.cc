@@ -20,16 +20,29 @@ std::string domain_of(const config::Network& network) {
   return network.dhcp ? network.dhcp->domain : std::string{};
 }
 
+// Names are one whatever the case of their letters (RFC 4343).
+std::string lower(std::string name) {
+  std::ranges::transform(name, name.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return name;
+}
+
 // "9.9.9.9#53", as dnsmasq writes a port.
 std::string server_text(net::Endpoint server) {
   return fmt::format("{}#{}", net::to_string(server.address), server.port.host());
 }
 
-// The domain's names are here alone, unless the file says who else knows them.
+// The domain's names are here alone, unless the file says who else knows them; so are the names of the network's
+// addresses (RFC 6303).
 bool is_local(const std::string& domain, const config::Dns& dns) {
   return !domain.empty() &&
          std::ranges::find(dns.domain_forwarders, domain, &config::Entry<std::vector<net::Endpoint>>::name) ==
              dns.domain_forwarders.end();
+}
+
+bool has_reverse_forwarder(const config::Dns& dns) {
+  return std::ranges::any_of(dns.domain_forwarders,
+                             [](const auto& entry) { return lower(entry.name).ends_with("in-addr.arpa"); });
 }
 
 std::string forwarding_text(const config::Dns& dns, const DnsPlaces& places) {
@@ -53,13 +66,6 @@ std::string record_text(const config::Dns& dns, const std::string& own_domain) {
                     domain.empty() ? "" : ".", domain, srv.target, srv.port.host(), srv.priority, srv.weight);
   }
   return text;
-}
-
-// Names are one whatever the case of their letters (RFC 4343).
-std::string lower(std::string name) {
-  std::ranges::transform(name, name.begin(),
-                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return name;
 }
 
 // "Web1.lab.example" in lab.example is "web1" there; a name of another domain is whole.
@@ -112,6 +118,9 @@ std::string dnsmasq_configuration(const config::Network& network, const DnsPlace
       "proxy-dnssec\ncache-size=1000\n",
       network.name, network.host->interface, places.hosts_directory);
   if (is_local(domain, dns)) text += fmt::format("local=/{}/\n", domain);
+  if (!has_reverse_forwarder(dns))
+    text += fmt::format("rev-server={}\n",
+                        net::to_string(net::Ipv4Prefix{network.address.first(), network.address.length}));
   return text + record_text(dns, domain) + forwarding_text(dns, places);
 }
 

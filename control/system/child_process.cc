@@ -7,9 +7,11 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <spawn.h>
 #include <sstream>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <system_error>
@@ -21,19 +23,24 @@ extern char** environ;  // NOLINT(readability-redundant-declaration): POSIX leav
 namespace vmnat::control {
 namespace {
 
-// Those of a server on a port below 1024, that stays what it is.
+// The right to a port below 1024, where we have it to give, and no other.
+std::string capabilities() {
+  const bool is_ours =
+      geteuid() == 0 || prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, CAP_NET_BIND_SERVICE, 0, 0) == 1;
+  return is_ours ? "-all,+net_bind_service" : "-all";
+}
+
+// Another user, where we are root.
 std::vector<std::string> privileges(const std::string& user) {
-  std::vector<std::string> words{"setpriv", "--pdeathsig", "KILL"};
-  if (geteuid() != 0) return words;  // it inherits what we have by systemd
-  const char* const known = getpwnam(user.c_str()) != nullptr ? user.c_str() : "nobody";
-  const passwd* const entry = getpwnam(known);
+  std::vector<std::string> words{"setpriv", "--pdeathsig=KILL", "--no-new-privs",
+                                 "--inh-caps=" + capabilities(), "--ambient-caps=" + capabilities()};
+  if (geteuid() != 0) return words;
+  words.push_back("--bounding-set=" + capabilities());
+  const passwd* entry = getpwnam(user.c_str());
+  if (entry == nullptr) entry = getpwnam("nobody");
   if (entry == nullptr) return words;
-  constexpr const char* kCapability = "+net_bind_service";
-  for (const std::string& word :
-       {fmt::format("--reuid={}", entry->pw_uid), fmt::format("--regid={}", entry->pw_gid),
-        std::string{"--clear-groups"}, fmt::format("--inh-caps=-all,{}", kCapability),
-        fmt::format("--ambient-caps=-all,{}", kCapability),
-        fmt::format("--bounding-set=-all,{}", kCapability), std::string{"--no-new-privs"}})
+  for (const std::string& word : {fmt::format("--reuid={}", entry->pw_uid),
+                                  fmt::format("--regid={}", entry->pw_gid), std::string{"--clear-groups"}})
     words.push_back(word);
   return words;
 }

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/system/interface_setup.h"
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <libmnl/libmnl.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <memory>
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <netinet/in.h>
-#include <span>
-#include <string_view>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <system_error>
@@ -53,13 +56,28 @@ void put(sockaddr& into, net::Ipv4Addr address) {
   std::memcpy(&into, &text, sizeof into);
 }
 
-// Neither link-local addresses nor router solicitations: what VMs send of IPv6 does not reach the host. A kernel
-// without IPv6 has no such file.
+struct CloseSocket {
+  void operator()(mnl_socket* socket) const { mnl_socket_close(socket); }
+};
+
+// No link-local address of IPv6, and so nothing that the host says of itself when it comes up: what VMs send of IPv6
+// does not reach the host. A kernel without IPv6 refuses, and has none.
 void leave_out_ipv6(const std::string& interface) {
-  const std::string path = "/proc/sys/net/ipv6/conf/" + interface + "/disable_ipv6";
-  const FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  constexpr std::string_view kYes = "1";
-  if (file.is_open()) write_all(file.number(), std::as_bytes(std::span{kYes}));
+  const std::unique_ptr<mnl_socket, CloseSocket> socket{mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC)};
+  if (!socket || mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0) return;
+  alignas(nlmsghdr) std::array<std::byte, 1024> buffer{};
+  nlmsghdr* const request = mnl_nlmsg_put_header(buffer.data());
+  request->nlmsg_type = RTM_NEWLINK;
+  request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+  static_cast<ifinfomsg*>(mnl_nlmsg_put_extra_header(request, sizeof(ifinfomsg)))->ifi_index =
+      static_cast<int>(if_nametoindex(interface.c_str()));
+  nlattr* const families = mnl_attr_nest_start(request, IFLA_AF_SPEC);
+  nlattr* const ipv6 = mnl_attr_nest_start(request, AF_INET6);
+  mnl_attr_put_u8(request, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
+  mnl_attr_nest_end(request, ipv6);
+  mnl_attr_nest_end(request, families);
+  if (mnl_socket_sendto(socket.get(), request, request->nlmsg_len) >= 0)
+    mnl_socket_recvfrom(socket.get(), buffer.data(), buffer.size());
 }
 
 }  // namespace

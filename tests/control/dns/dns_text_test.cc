@@ -52,6 +52,12 @@ TEST(DnsText, TheDomainIsLocalUnlessSomebodyElseKnowsItsNames) {
   EXPECT_EQ(configuration("dhcp: {}").find("local="), std::string::npos);
 }
 
+TEST(DnsText, NamesOfTheNetworksAddressesAreLocalUnlessSomebodyElseKnowsThem) {
+  EXPECT_TRUE(has_line(configuration("dhcp: {}"), "rev-server=192.168.122.0/24"));
+  const std::string text = configuration("dns: {domain_forwarders: {122.168.192.In-Addr.Arpa: [10.0.0.53]}}");
+  EXPECT_EQ(text.find("rev-server"), std::string::npos);
+}
+
 TEST(DnsText, RecordsAreWrittenWithTheirDomain) {
   const std::string text = configuration(
       "dhcp: {domain: lab.example}, dns: {txt: {lab.example: \"v=spf1 -all, or so\"}, srv: [{service: ldap, "
