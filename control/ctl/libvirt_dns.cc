@@ -115,7 +115,8 @@ class Dns {
 void write_host(SettlingYaml& yaml, xml_node network) {
   yaml.line(kNetwork, "host:");
   yaml.line(kInNetwork, "interface: " + yaml_quoted(interface_of(network)));
-  yaml.comment(kInNetwork, "services: [tcp/22]   # what of this host VMs may use, beside DNS; libvirt has no such list");
+  yaml.comment(kInNetwork,
+               "services: [tcp/22]   # what of this host VMs may use, beside DNS; libvirt has no such list");
 }
 
 void write_dns(SettlingYaml& yaml, xml_node network) {

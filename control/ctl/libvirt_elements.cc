@@ -75,7 +75,6 @@ xml_node first_ipv4(xml_node network) {
       [](xml_node child) { return std::string_view{child.name()} == "ip" && is_ipv4(child); });
 }
 
-
 std::string mode_of(xml_node network) {
   const xml_node forward = network.child("forward");
   const std::string mode = forward.attribute("mode").value();
