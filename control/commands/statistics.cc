@@ -44,10 +44,10 @@ std::vector<PortTotals> add_frames(const Workers& workers, std::size_t ports, Na
   return by_port;
 }
 
-// What control itself has counted.
+// What control itself has counted, of VMs' ports.
 void add_refusals(const CommandContext& at, std::vector<PortTotals>& by_port) {
   for (std::size_t i = 0; i < by_port.size(); ++i) {
-    if (!at.ports[i].exists) continue;
+    if (at.ports[i].config == nullptr) continue;
     by_port[i].ignored = at.dhcp.ignored_from(static_cast<PortIndex>(i));
     const Device* const device = at.devices.find(static_cast<PortIndex>(i));
     const VhostSocket* const socket = device == nullptr ? nullptr : device->vhost();
@@ -76,6 +76,7 @@ void add_work(const Workers& workers, Named& named) {
     named["receive.deferred"] += counters.receive_deferred.get();
     named["handoff.frames"] += counters.handoff_frames.get();
     named["learn.missed"] += counters.learn_missed.get();
+    named["host.flows_displaced"] += counters.host_flows_displaced.get();
   }
 }
 
