@@ -135,8 +135,9 @@ def counters_of_ports(lab):
     lab.vmnatd.write_config()
     lab.vmnatd.ctl("reload")
     check(lab.port("vm1")["rx_bytes"] < MB, "a port that has come has counted already")
+    Stream(*lab.connect(lab.vm1, lab.outside), MB).finish()
+    check(lab.port("vm1")["rx_bytes"] > MB, "a port that has come does not count")
     lab.vmnatd.check_accounting()
-    lab.check_works()
 
 
 @suite.test("at rest a stop loses no frame from the accounts, and a kill none that had ended a second before")
@@ -244,7 +245,7 @@ def image_of(lab) -> pathlib.Path:
 @suite.test("an image of another layout is refused in one line, and the start is a fresh one")
 def other_layout(lab):
     lab.connect(lab.vm1, lab.outside)
-    image = image_of(lab)
+    image, received = image_of(lab), lab.vmnatd.counters()["received"]
     lab.vmnatd.stop()
     with open(image, "r+b") as file:
         file.seek(8)  # after the magic
@@ -253,7 +254,7 @@ def other_layout(lab):
     lines = [line for line in lab.vmnatd.process.log().splitlines() if "no session of the process before goes on" in line]
     check_equal(len(lines), 1, "lines that say so")
     check("another layout" in lines[0] and "counters start at 0" in lines[0], lines[0])
-    check_equal(lab.vmnatd.counters()["sessions.created"], 0, "sessions that were created")
+    check(lab.vmnatd.counters()["received"] < received, "frames of the process before are counted")
     check_equal(lab.vmnatd.ctl("status")["sessions"]["former"], None, "sessions that were restored")
     lab.check_works()
 
