@@ -11,6 +11,7 @@
 #include "base/time.h"
 #include "control/changes/configuration.h"
 #include "control/gateway/gateway.h"
+#include "control/observe/observers.h"
 #include "control/slow_path/slow_path.h"
 #include "control/watch/resolver_watch.h"
 
@@ -28,6 +29,7 @@ struct CommandContext {
   const StatePublisher& states;
   Workers& workers;  // `invariants` and `flush` ask them to do something
   FlushTurns& flush_turns;
+  Observers& observers;  // `capture` adds to them
   const SessionKeeper& session_keeper;
   const VmPlaces& places;
   DhcpService& dhcp;  // `lease-release` and the like change leases

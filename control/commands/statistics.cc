@@ -57,6 +57,12 @@ void add_devices(Devices& devices, Named& named) {
   named["kernel.missed"] = counts.frames_missed;
 }
 
+// Frames that observers wanted, and had no room for.
+void add_observers(const Observers& observers, Named& named) {
+  named["capture.missed"] = observers.missed();
+  named["capture.observers"] = observers.count();
+}
+
 void add_sessions(const Workers& workers, unsigned external_addresses, Named& named) {
   for (const dataplane::Worker& worker : workers) {
     const conntrack::Statistics statistics = worker.conntrack().statistics();
@@ -149,6 +155,7 @@ std::map<std::string, std::uint64_t> all_counters(const CommandContext& at) {
   Named named;
   add_frames(at.workers, at.ports.size(), named);
   add_devices(at.devices, named);
+  add_observers(at.observers, named);
   add_sessions(at.workers, at.states.current().external_addresses->size(), named);
   add_neighbors(at.uplink, named);
   add_inside_neighbors(at.inside, named);

@@ -23,6 +23,7 @@ struct CommandLine {
   SessionFormat format = SessionFormat::Table;
   std::string port, mac, memory = "1G";  // of qemu-args and libvirt-xml
   std::string file;                      // of import-libvirt
+  std::string write;                     // of capture
 };
 
 // The CommandLine, or the exit code when there is nothing to do: help was printed to `out`, or what is wrong

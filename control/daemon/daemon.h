@@ -14,6 +14,7 @@
 #include "control/changes/configuration.h"
 #include "control/commands/context.h"
 #include "control/gateway/table_pages.h"
+#include "control/observe/observers.h"
 #include "control/slow_path/slow_path.h"
 #include "control/watch/exhaustion.h"
 #include "control/watch/progress.h"
@@ -65,6 +66,7 @@ class Daemon {
   ProgressWatch progress_;
   const std::chrono::microseconds pause_between_looks_;  // at the workers
   TablePages table_pages_;
+  Observers observers_;
   std::unique_ptr<admin::Server> admin_;
   bool wants_reload_ = false;      // by SIGHUP
   bool is_resting_ = false;        // between this tick and the last one, and until the next

@@ -99,7 +99,7 @@ void flood(Context& context, const Network& network, rte_mbuf* frame, PortIndex 
       if (copy != nullptr)
         context.transmitter.send(state, copy, from, *pending);
       else
-        context.counters.count_drop(from, DropReason::NoBuffer);
+        context.counters.count_drop(frame, from, DropReason::NoBuffer, *pending);
     }
     pending = &port;
   }
