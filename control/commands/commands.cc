@@ -42,7 +42,7 @@ Json text_or_null(net::Ipv4Addr address) {
 
 // Of a port: "uplink", and empty when it has left.
 std::string network_name(const CommandContext& at, const PortPlan& port) {
-  if (port.config != nullptr) return at.numbered.networks[port.network].name;
+  if (port.network != dataplane::kNoNetwork) return at.numbered.networks[port.network].name;
   return port.exists ? "uplink" : "";
 }
 
@@ -104,6 +104,7 @@ Json notes_of_status(const CommandContext& at) {
   Json notes = at.eal.notes;
   for (const std::string& note : at.configuration.notes()) notes.push_back(note);
   for (const std::string& note : at.dhcp.notes()) notes.push_back(note);
+  for (const std::string& note : at.dns.notes(at.config)) notes.push_back(note);
   if (const auto& client = at.uplink.client(); at.uplink.is_waiting_for_lease())
     notes.push_back(client->problem().empty()
                         ? "the uplink has no address yet: nothing is forwarded until a DHCP server gives one"
@@ -221,6 +222,12 @@ Json port_json(const CommandContext& at, PortIndex index) {
             {"rx_bytes", totals.rx_bytes},
             {"tx_bytes", totals.tx_bytes},
             {"drops", drops}};
+  if (plan.is_host) {
+    json["mac"] = net::to_string(state.networks[plan.network].mac);
+    json["address"] = net::to_string(state.networks[plan.network].gateway.address);
+    json["mtu"] = plan.mtu;
+    return json;
+  }
   if (plan.config == nullptr) {
     json["mac"] = net::to_string(state.uplink.mac);
     json["address"] = text_or_null(state.uplink.address.address);

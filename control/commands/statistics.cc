@@ -46,6 +46,7 @@ void add_frames(const Workers& workers, std::size_t ports, Named& named) {
     named["receive.deferred"] += counters.receive_deferred.get();
     named["handoff.frames"] += counters.handoff_frames.get();
     named["learn.missed"] += counters.learn_missed.get();
+    named["host.flows_displaced"] += counters.host_flows_displaced.get();
   }
 }
 

@@ -64,6 +64,8 @@ const char* text_of(Errand errand, bool is_same_worker) {
     case Errand::Outbound:
     case Errand::Inbound:
       return "to be looked up";
+    case Errand::ToHost:
+      return "for the host, which is a station of the network";
     case Errand::Unreachable:
       return "nothing leads on";
   }

@@ -5,6 +5,7 @@
 #include "dataplane/pipeline/deliver.h"
 #include "dataplane/pipeline/fragments.h"
 #include "dataplane/pipeline/gro.h"
+#include "dataplane/pipeline/host.h"
 #include "dataplane/pipeline/look_up.h"
 #include "dataplane/pipeline/oversize.h"
 #include "dataplane/pipeline/parse.h"
@@ -25,7 +26,7 @@ constexpr Direction direction_of(Errand errand) {
 }
 
 // The first step after parse.
-enum class Entry : std::uint8_t { Switch, Keys, KeptKeys, LookUp, Unreachable };
+enum class Entry : std::uint8_t { Switch, Keys, KeptKeys, LookUp, ToHost, Unreachable };
 
 // Tells the stage clock of each step that has ended, for the frames that entered it.
 class Laps {
@@ -87,6 +88,7 @@ void take_steps(Context& context, Burst& burst) {
   Laps laps(context, burst);
   parse<direction>(burst);
   laps.end(Stage::Parse);
+  if constexpr (entry == Entry::ToHost) return end_at_host(context, burst);
   if constexpr (entry == Entry::Unreachable) return end_unreachable<direction>(context, burst);
   if constexpr (entry == Entry::Switch) {
     switch_burst<direction>(context, burst);
@@ -141,6 +143,8 @@ void carry_out(Context& context, Burst& burst, Errand errand) {
     case Errand::Outbound:
     case Errand::Inbound:
       return run<Entry::LookUp>(context, burst, direction_of(errand));
+    case Errand::ToHost:
+      return run<Entry::ToHost>(context, burst, Direction::Outbound);
     case Errand::Unreachable:
       return run<Entry::Unreachable>(context, burst,
                                      burst.port == kUplinkPort ? Direction::Inbound : Direction::Outbound);

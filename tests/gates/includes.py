@@ -49,13 +49,14 @@ INNER = {
         'hosts': ('.', 'plan'),
         'gateway': ('.', 'log', 'config', 'plan', 'devices', 'image'),
         'dhcp': ('.', 'system', 'config', 'plan'),
+        'dns': ('.', 'system', 'config', 'dhcp'),
         'uplink': ('.', 'system', 'log', 'config', 'hosts', 'gateway'),
         'slow_path': ('.', 'log', 'config', 'plan', 'hosts', 'gateway', 'dhcp', 'uplink'),
         'watch': ('.', 'config', 'plan'),
         'observe': ('.', 'plan', 'gateway'),
         'admin': ('.', 'system'),
-        'commands': ('.', 'config', 'changes', 'admin', 'dhcp', 'gateway', 'slow_path', 'watch', 'observe'),
-        'daemon': ('.', 'log', 'config', 'changes', 'devices', 'gateway', 'slow_path', 'watch', 'observe', 'admin', 'commands'),
+        'commands': ('.', 'config', 'changes', 'admin', 'dhcp', 'dns', 'gateway', 'slow_path', 'watch', 'observe'),
+        'daemon': ('.', 'log', 'config', 'changes', 'devices', 'dns', 'gateway', 'slow_path', 'watch', 'observe', 'admin', 'commands'),
         'ctl': ('.', 'config', 'admin'),  # the other program
     },
 }
