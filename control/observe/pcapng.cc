@@ -15,21 +15,13 @@ constexpr std::uint16_t kMajor = 1, kMinor = 0;
 constexpr std::uint16_t kEthernet = 1;  // LINKTYPE_ETHERNET
 constexpr std::size_t kWord = 4;
 
-// Options, by the block that has them.
-enum Option : std::uint16_t {
-  kEnd = 0,
-  kComment = 1,
-  kProgram = 4,
-  kName = 2,
-  kDescription = 3,
-  kResolution = 9,
-  kFilter = 11,
-  kFlags = 2,
-  kBegin = 2,
-  kStop = 3,
-  kReceived = 4,
-  kDropped = 5,
-};
+// Options: of any block, of a section, of interfaces, of packets, of statistics.
+using Option = std::uint16_t;
+constexpr Option kEnd = 0, kComment = 1;
+constexpr Option kProgram = 4;
+constexpr Option kName = 2, kDescription = 3, kResolution = 9, kFilter = 11;
+constexpr Option kFlags = 2;
+constexpr Option kBegin = 2, kStop = 3, kReceived = 4, kDropped = 5;
 
 // A block: its length, known at its end alone, stands in it twice.
 class Block {
@@ -80,7 +72,7 @@ class Block {
 
  private:
   void option_header(Option code, std::size_t length) {
-    number(static_cast<std::uint16_t>(code));
+    number(code);
     number(static_cast<std::uint16_t>(length));
   }
 

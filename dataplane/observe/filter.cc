@@ -74,13 +74,21 @@ bool uses_memory(std::uint16_t code) {
   return of == St || of == Stx || ((of == Ld || of == Ldx) && mode_of(code) == kMem);
 }
 
+// Of a calculation.
+std::string_view problem_of_constant(const FilterStep& step) {
+  const std::uint16_t operation = operation_of(step.code);
+  if ((operation == kDiv || operation == kMod) && step.value == 0) return "a division by zero";
+  if ((operation == kLsh || operation == kRsh) && step.value >= 32)
+    return "a shift by more bits than there are";
+  return "";
+}
+
 std::string_view problem_of_step(const FilterStep& step, std::size_t behind) {
   if (!is_known(step.code)) return "an instruction that there is not";
   if (uses_memory(step.code) && step.value >= kWords) return "a word of memory that there is not";
+  if (class_of(step.code) == Alu && (step.code & kFromX) == 0)
+    if (const auto problem = problem_of_constant(step); !problem.empty()) return problem;
   const std::uint16_t operation = operation_of(step.code);
-  if (class_of(step.code) == Alu && (step.code & kFromX) == 0 && (operation == kDiv || operation == kMod) &&
-      step.value == 0)
-    return "a division by zero";
   if (class_of(step.code) != Jmp) return behind == 0 && class_of(step.code) != Ret ? "no end" : "";
   const bool leads_on =
       operation == kJa ? step.value < behind : step.if_true < behind && step.if_false < behind;

@@ -226,7 +226,7 @@ def has_observer(lab):
 def killed(lab):
     with Capture(lab, "--all") as capture:
         lab.open_udp(lab.vm1, 7030, b"before the end")
-        wait_until(lambda: len(packets_in(capture.file, "-Y", "udp.srcport == 7030")) == 1, "the packet is there")
+        wait_until(lambda: len(packets_in(capture.file, "-Y", "udp.srcport == 7030")) == 2, "the packet is there, twice")
         check(has_observer(lab), "somebody observes")
         capture.send(signal.SIGKILL)
         capture.wait()
@@ -299,7 +299,7 @@ def daemon_ends(lab):
     with contextlib.ExitStack() as scope:
         capture = scope.enter_context(Capture(lab, "--all"))
         lab.open_udp(lab.vm1, 7050, b"the last one")
-        wait_until(lambda: len(packets_in(capture.file, "-Y", "udp.srcport == 7050")) == 1, "the packet is there")
+        wait_until(lambda: len(packets_in(capture.file, "-Y", "udp.srcport == 7050")) == 2, "the packet is there, twice")
         lab.vmnatd.check_accounting()
         lab.vmnatd.stop()
         check_equal(capture.wait(), 1, "exit code")

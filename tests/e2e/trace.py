@@ -30,7 +30,7 @@ def make_lab(scope):
         raise Skipped("two workers need two CPUs")
     lab = TwoWorkers(scope, lab={"forwards": [{"protocol": "udp", "port": 5353, "to": "192.168.5.10:53"}]},
                      networks={"default": {"dhcp": config.dhcp("192.168.122.100", "192.168.122.109")}},
-                     ports={"vm2": {"guard": "on", "address": "192.168.122.11"}})
+                     ports={"vm2": {"guard": "on", "mac": "52:54:00:aa:00:02", "address": "192.168.122.11"}})
     lab.settle()
     lab.vm3.announce()
     lab.traces = 0

@@ -155,6 +155,7 @@ TEST(Filter, RefusesWhatMayNotRun) {
       {"a loop", {{.code = 0x05, .value = 0xffffffff}, end}, "a jump backwards or beyond the end"},
       {"a far word", {{.code = 0x02, .value = 16}, end}, "a word of memory that there is not"},
       {"a division", {{.code = 0x34, .value = 0}, end}, "a division by zero"},
+      {"a shift", {{.code = 0x64, .value = 32}, end}, "a shift by more bits than there are"},
       {"no instruction", {{.code = 0x18}, end}, "an instruction that there is not"},
       {"a large code", {{.code = 0x1006}, end}, "an instruction that there is not"},
       {"too many", Steps(Filter::kMostSteps + 1, end), "too many instructions"},

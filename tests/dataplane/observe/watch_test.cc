@@ -5,6 +5,7 @@
 #include <cstring>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <map>
 
 #include "tests/support/testbed.h"
 
@@ -61,18 +62,25 @@ struct WatchTest : testing::Test {
                           : std::make_shared<Watches>(2u, observations, dataplane::TraceMark{});
     });
   }
-  // What an observer was told, worker by worker; its frames' bytes go to `frames`.
+  // What an observer was told, in the order of time; its frames' bytes go to `frames`.
   std::vector<Told> told(std::size_t observer = 0) {
-    std::vector<Told> all;
+    std::multimap<std::uint64_t, std::pair<Told, Bytes>> by_time;
     frames.clear();
+    lengths.clear();
     for (const auto& ring : observations[observer]->rings)
       for (const Record* record = nullptr; (record = ring->next()) != nullptr; ring->release()) {
         if (record->sight == Sight::Nothing) continue;
-        all.push_back({record->sight, record->port, record->reason, record->towards});
         const auto* begin = static_cast<const std::byte*>(record->bytes());
-        frames.emplace_back(begin, begin + record->kept);
+        by_time.emplace(record->tsc,
+                        std::pair{Told{record->sight, record->port, record->reason, record->towards},
+                                  Bytes(begin, begin + record->kept)});
         lengths.push_back(record->length);
       }
+    std::vector<Told> all;
+    for (const auto& [tsc, seen] : by_time) {
+      all.push_back(seen.first);
+      frames.push_back(seen.second);
+    }
     return all;
   }
   Bytes udp(std::size_t payload = 18) const {
