@@ -19,8 +19,8 @@ apt() { in_chroot apt-get --quiet=2 -o Dpkg::Use-Pty=0 --yes "$@" >>"$scratch/ap
 says "systemd and libvirt are installed in it"
 apt update
 apt install --no-install-recommends systemd-sysv dbus libvirt-daemon-system libvirt-clients qemu-system-x86
-cp "$packages"/vmnat_*_amd64.deb "$packages"/vmnat-bench_*_amd64.deb "$chroot/root/"
-apt install --download-only /root/vmnat_*_amd64.deb /root/vmnat-bench_*_amd64.deb
+for package in vmnat vmnat-bench; do cp "$packages/$package"_*_amd64.deb "$chroot/root/$package.deb"; done
+apt install --download-only /root/vmnat.deb /root/vmnat-bench.deb
 rm "$chroot"/root/*.deb
 # Control groups for VMs are the machine's.
 echo 'cgroup_controllers = []' >>"$chroot/etc/libvirt/qemu.conf"
