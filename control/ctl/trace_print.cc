@@ -34,7 +34,7 @@ std::string trace_text(const json& frame) {
     text += '\n';
     is_first = false;
   }
-  if (text_at(frame, "end").empty()) text += "               its end was not seen\n";
+  if (text_at(frame, "outcome").empty()) text += "               its end was not seen\n";
   return text;
 }
 

@@ -182,7 +182,7 @@ void Trace::take(const Record& record) {
     way.told = {{"port", port_name(record.port)},
                 {"length", record.length},
                 {"frame", frame_text(bytes_behind(record, 0))},
-                {"end", nullptr},
+                {"outcome", nullptr},
                 {"reason", nullptr},
                 {"steps", json::array()}};
   }
@@ -208,7 +208,7 @@ void Trace::tell(Way& way, const Record& record) {
 
 void Trace::end(Way& way, const char* word, json reason) {
   way.has_ended = true;
-  way.told["end"] = word;
+  way.told["outcome"] = word;
   way.told["reason"] = std::move(reason);
 }
 

@@ -79,7 +79,7 @@ def outbound(lab):
         sent = lab.open_udp(lab.vm1, 6000, b"traced")
         (frame,) = trace.frames()
     inside, outside = f"{lab.vm1.address}:6000", f"{lab.own}:{sent[UDP].sport}"
-    check_equal((frame["number"], frame["port"], frame["end"], frame["reason"]), (1, "vm1", "transmitted", None), "the frame")
+    check_equal((frame["number"], frame["port"], frame["outcome"], frame["reason"]), (1, "vm1", "transmitted", None), "the frame")
     check_equal(without_crossing(frame), ["received", "switch", "look_up", "translate", "deliver", "transmitted"], "its steps")
     check_equal(frame["frame"], f"{inside} > {REMOTE}:53 udp, ttl 64", "the frame as it came")
     found = step(frame, "look_up")
@@ -96,7 +96,7 @@ def reply(lab):
     with Trace(lab, "src host", REMOTE, "and", "udp") as trace:
         lab.reply_udp(sent, b"answer")
         (frame,) = trace.frames()
-    check_equal((frame["port"], frame["end"]), ("uplink", "transmitted"), "the frame")
+    check_equal((frame["port"], frame["outcome"]), ("uplink", "transmitted"), "the frame")
     check_equal(step(frame, "look_up")["session"]["is_new"], False, "whether the session is new")
     check_equal(step(frame, "translate")["frame"], f"{REMOTE}:53 > {lab.vm1.address}:6001 udp, ttl 63", "the frame behind the NAT")
     check_equal(step(frame, "transmitted")["says"], "by vm1", "where it left")
@@ -107,7 +107,7 @@ def guarded(lab):
     with Trace(lab, "--port", "vm2", "udp") as trace:
         lab.vm2.wire.send(lab.vm2.wire.to(GATEWAY_MACS["default"]) / IP(src="192.168.122.55", dst=REMOTE) / UDP(sport=1, dport=9))
         (frame,) = trace.frames()
-    check_equal((frame["end"], frame["reason"]), ("dropped", "spoofed_address"), "how it ended")
+    check_equal((frame["outcome"], frame["reason"]), ("dropped", "spoofed_address"), "how it ended")
     check_equal(steps(frame), ["received", "parse", "dropped"], "its steps")
     check("guard" in step(frame, "dropped")["says"], "the reason is explained")
 
@@ -139,7 +139,7 @@ def fragments(lab):
         wait_until(lambda: lab.vmnatd.counters()["fragments.held"] == 1, "the fragment waits")
         lab.vm1.wire.send(piece(0, 800, True))
         (frame,) = trace.frames()
-    check_equal((frame["end"], frame["reason"]), ("transmitted", None), "how it ended")
+    check_equal((frame["outcome"], frame["reason"]), ("transmitted", None), "how it ended")
     check("waits" in step(frame, "fragments")["says"] or any("waits" in s["says"] for s in frame["steps"]), f"it waited: {frame['steps']}")
     check(any("first fragment has come" in s["says"] for s in frame["steps"]), f"it went on: {frame['steps']}")
     check("fragment at 800" in step(frame, "translate")["frame"], "the fragment behind the NAT")
@@ -152,7 +152,7 @@ def hairpin(lab):
         lab.vm1.wire.send(lab.vm1.routed(lab.own) / UDP(sport=6004, dport=5353) / Raw(b"round"))
         lab.vm3.expect(lambda frame: UDP in frame and bytes(frame[UDP].payload) == b"round", "the datagram")
         (frame,) = trace.frames()
-    check_equal((frame["end"], step(frame, "transmitted")["says"]), ("transmitted", "by vm3"), "how it ended")
+    check_equal((frame["outcome"], step(frame, "transmitted")["says"]), ("transmitted", "by vm3"), "how it ended")
     check(any("turned round" in s["says"] for s in frame["steps"]), f"it turned round: {frame['steps']}")
     check_equal(steps(frame).count("translate"), 2, "translations")
     check_equal(step(frame, "translate")["frame"].split(" udp")[0].split(" > ")[1], f"{lab.vm3.address}:53", "where it goes")
@@ -173,7 +173,7 @@ def two_workers(lab):
         with Trace(lab, "udp port 6005") as trace:
             lab.open_udp(guest, 6005, b"who has me")
             (frame,) = trace.frames()
-        check_equal(frame["end"], "transmitted", "how it ended")
+        check_equal(frame["outcome"], "transmitted", "how it ended")
         if "handed_over" in steps(frame):
             crossed.append(frame)
     check(crossed, "no frame crossed")
@@ -189,8 +189,8 @@ def dhcp(lab):
                           BOOTP(chaddr=bytes.fromhex(lab.vm1.wire.mac.replace(":", "")), xid=77) /
                           DHCP(options=[("message-type", "discover"), "end"]))
         question, answer = trace.frames()
-    check_equal((question["end"], question["reason"]), ("punted", "dhcp"), "what became of the question")
-    check_equal((steps(answer)[0], answer["end"]), ("injected", "transmitted"), "the answer")
+    check_equal((question["outcome"], question["reason"]), ("punted", "dhcp"), "what became of the question")
+    check_equal((steps(answer)[0], answer["outcome"]), ("injected", "transmitted"), "the answer")
     check_equal(step(answer, "transmitted")["says"], "by vm1", "where it left")
 
 

@@ -98,7 +98,7 @@ TEST_F(TraceTest, AFrameIsToldOnceItHasEnded) {
   EXPECT_TRUE(trace.has_ended());
   EXPECT_EQ(item["number"], 1);
   EXPECT_EQ(item["port"], "vm1");
-  EXPECT_EQ(item["end"], "transmitted");
+  EXPECT_EQ(item["outcome"], "transmitted");
   EXPECT_EQ(item["frame"], "192.168.122.10:4000 > 198.51.100.2:53 udp, ttl 64");
   std::vector<std::string> told;
   for (const json& step : item["steps"])
@@ -124,9 +124,9 @@ TEST_F(TraceTest, ADropHasItsReasonAndAPuntToo) {
   json first, second;
   ASSERT_TRUE(trace.next(first, kLater));
   ASSERT_TRUE(trace.next(second, kLater));
-  EXPECT_EQ(first["end"], "dropped");
+  EXPECT_EQ(first["outcome"], "dropped");
   EXPECT_EQ(first["reason"], "spoofed_address");
-  EXPECT_EQ(second["end"], "punted");
+  EXPECT_EQ(second["outcome"], "punted");
   EXPECT_EQ(second["reason"], "dhcp");
 }
 
@@ -139,7 +139,7 @@ TEST_F(TraceTest, WhoseEndDoesNotComeIsToldAfterAWhileOrAtTheEnd) {
   json item;
   EXPECT_FALSE(trace.next(item, kLater));
   ASSERT_TRUE(trace.next(item, kMuchLater));
-  EXPECT_TRUE(item["end"].is_null());
+  EXPECT_TRUE(item["outcome"].is_null());
   EXPECT_EQ(item["steps"][1]["says"], "waits for its datagram's first fragment");
   EXPECT_FALSE(trace.next(item, 4'000'001));
   trace.finish();
