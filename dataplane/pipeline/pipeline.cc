@@ -53,6 +53,7 @@ class WatchedLaps {
   }
   void end(Stage stage) {
     laps_.end(stage);
+    if (stage == Stage::Deliver) return;  // its frames are the transmitter's, or another worker's, by now
     const auto step = static_cast<std::uint8_t>(stage);
     watch_.see_step(step, burst_, stage == Stage::LookUp || stage == Stage::Translate);
     watch_.see_left_in(step, burst_.port, numbers_, count_, burst_);
