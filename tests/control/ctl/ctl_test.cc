@@ -241,8 +241,8 @@ TEST_F(Vmnatctl, WritesWhatTheDaemonCaptures) {
 TEST_F(Vmnatctl, TellsTheWayOfAFrame) {
   admin::RunningServer server(path);
   json asked;
-  const json frame =
-      json::parse(R"({"number":1,"port":"vm1","length":60,"frame":"a > b","outcome":"dropped","reason":"no_port",
+  const json frame = json::parse(
+      R"({"number":1,"port":"vm1","length":60,"frame":"a > b","outcome":"dropped","reason":"no_port",
     "steps":[{"us":0.0,"worker":0,"step":"received","says":"at vm1","frame":"a > b"},
              {"us":1.25,"worker":1,"step":"translate","says":"","frame":"c > b"},
              {"us":2.0,"worker":1,"step":"dropped","says":"no_port: none is left"}]})");
