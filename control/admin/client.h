@@ -31,4 +31,18 @@ tl::expected<Answer::Kind, CallError> call(const std::string& socket_path, const
                                            const Json& arguments, const OnElement& on_element,
                                            std::chrono::milliseconds patience = std::chrono::seconds{60});
 
+// Who reads a stream. False: no more is wanted, and the connection is closed at once.
+struct StreamReader {
+  std::function<bool(std::string_view json)> on_element;
+  std::function<bool(std::string_view bytes)> on_bytes;
+  int output =
+      -1;  // a descriptor, of a pipe perhaps, without whose other end nothing is wanted any more; -1: none
+};
+
+// Reads a stream until it ends. SIGINT and SIGTERM ask the daemon to finish, and what it says then is read, too; the
+// second one ends it at once.
+tl::expected<void, CallError> follow(const std::string& socket_path, const std::string& command,
+                                     const Json& arguments, const StreamReader& reader,
+                                     std::chrono::milliseconds patience = std::chrono::seconds{60});
+
 }  // namespace vmnat::admin

@@ -145,13 +145,25 @@ inline constexpr Command kCommands[] = {
      {},
      Arguments::Own,
      Access::Change},
+    {"capture",
+     Kind::Stream,
+     "write frames as a pcapng file, as they come, leave and are dropped",
+     {},
+     Arguments::Own,
+     Access::Change},
+    {"trace",
+     Kind::Stream,
+     "tell the way of the next frames, step by step",
+     {},
+     Arguments::Own,
+     Access::Change},
 };
 
 static_assert(std::ranges::all_of(kCommands,
                                   [](const Command& command) {
                                     return (command.kind == Kind::List) == !command.columns.empty();
                                   }),
-              "lists have columns, objects have none");
+              "lists have columns, others have none");
 
 // The row of a command; null: there is none.
 constexpr const Command* find_command(std::string_view name) {

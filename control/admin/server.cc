@@ -27,11 +27,34 @@ using Handlers = std::map<std::string, Served>;
 
 constexpr std::size_t kPieceBytes = 64 * 1024;  // of an answer, written at once
 constexpr std::chrono::milliseconds kTurn{2};   // of generating, before control's other work has its turn
+constexpr std::chrono::milliseconds kStreamPause{5};    // until a stream is asked again for what has come
 constexpr std::chrono::milliseconds kAcceptPause{100};  // after accept failed, e.g. for want of descriptors
 
 std::string line_of(const Json& value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
 }
+const char* word_of(Answer::Kind kind) {
+  switch (kind) {
+    case Answer::Kind::Object:
+      break;
+    case Answer::Kind::List:
+      return "list";
+    case Answer::Kind::Stream:
+      return "stream";
+  }
+  return "object";
+}
+
+void append_item(const Json& item, std::string& to) {
+  if (!item.is_binary()) {
+    to += line_of(item);
+    return;
+  }
+  const Json::binary_t& bytes = item.get_binary();
+  to += line_of({{"bytes", bytes.size()}});
+  to.append(bytes.begin(), bytes.end());
+}
+
 std::string error_line(const std::string& what) {
   return line_of({{"ok", false}, {"error", what}});
 }
@@ -97,6 +120,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Connection(stream_protocol::socket socket, std::shared_ptr<Shared> shared)
       : socket_(std::move(socket)),
         timer_(socket_.get_executor()),
+        pause_(socket_.get_executor()),
         shared_(std::move(shared)),
         caller_(caller_of(socket_.native_handle(), shared_->rules)) {}
 
@@ -119,6 +143,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void close() {
     error_code ignored;
     timer_.cancel(ignored);
+    pause_.cancel(ignored);
     socket_.close(ignored);
     answer_.reset();
     shared_->connections.erase(shared_from_this());
@@ -144,18 +169,42 @@ class Connection : public std::enable_shared_from_this<Connection> {
       return write([this] { read_request(); });
     }
     answer_ = std::make_unique<Answer>(*std::move(answer));
-    output_ = line_of({{"ok", true}, {"kind", answer_->kind() == Answer::Kind::List ? "list" : "object"}});
+    output_ = line_of({{"ok", true}, {"kind", word_of(answer_->kind())}});
+    if (is_stream()) wait_for_end();
     continue_answer();
+  }
+
+  [[nodiscard]] bool is_stream() const { return answer_ && answer_->kind() == Answer::Kind::Stream; }
+
+  // Of a stream: when its reader closes its side, or says anything.
+  void wait_for_end() {
+    socket_.async_read_some(asio::buffer(&after_request_, 1),
+                            [self = shared_from_this()](error_code, std::size_t) {
+                              if (self->socket_.is_open() && self->is_stream()) self->answer_->finish();
+                            });
+  }
+
+  // Until there is something to say. A stream that says nothing for long says that it is alive.
+  void continue_stream() {
+    pause_.expires_after(kStreamPause);
+    pause_.async_wait([self = shared_from_this()](error_code error) {
+      if (error || !self->socket_.is_open()) return;
+      if (std::chrono::steady_clock::now() >= self->last_word_ + self->shared_->limits.alive)
+        self->output_ = line_of({{"alive", true}});
+      self->continue_answer();
+    });
   }
 
   // Generates one piece and sends it; comes back when it is sent.
   void continue_answer() {
     const bool more = generate_piece();
     if (!more) {
+      const bool is_last = is_stream();
       answer_.reset();
-      return write([this] { read_request(); });
+      return write([this, is_last] { is_last ? close() : read_request(); });
     }
     if (!output_.empty()) return write([this] { continue_answer(); });
+    if (is_stream()) return continue_stream();
     close_after(shared_->limits.stall);
     asio::post(socket_.get_executor(), [self = shared_from_this()] {
       if (self->socket_.is_open()) self->continue_answer();
@@ -168,7 +217,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     while (output_.size() < kPieceBytes) {
       Json item;
       const Pull pulled = answer_->next(item);
-      if (pulled == Pull::Item) output_ += line_of(item);
+      if (pulled == Pull::Item) append_item(item, output_);
       const bool complete =
           pulled == Pull::End || (pulled == Pull::Item && answer_->kind() == Answer::Kind::Object);
       if (complete) {
@@ -185,7 +234,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   template <typename Then>
   void write(Then then) {
-    close_after(shared_->limits.stall);
+    last_word_ = std::chrono::steady_clock::now();
+    if (is_stream())
+      timer_.expires_at(std::chrono::steady_clock::time_point::max());
+    else
+      close_after(shared_->limits.stall);
     asio::async_write(socket_, asio::buffer(output_),
                       [self = shared_from_this(), then](error_code error, std::size_t) {
                         if (!self->socket_.is_open()) return;
@@ -204,9 +257,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
   }
 
   stream_protocol::socket socket_;
-  asio::steady_timer timer_;
+  asio::steady_timer timer_, pause_;
   std::shared_ptr<Shared> shared_;
   const Caller caller_;
+  char after_request_ = 0;
+  std::chrono::steady_clock::time_point last_word_;
   std::string input_, output_;
   std::unique_ptr<Answer> answer_;
 };

@@ -11,6 +11,7 @@
 #include "control/commands/change_commands.h"
 #include "control/commands/dhcp_commands.h"
 #include "control/commands/invariants.h"
+#include "control/commands/observation.h"
 #include "control/commands/session_flush.h"
 #include "control/commands/session_list.h"
 #include "control/commands/statistics.h"
@@ -458,6 +459,10 @@ constexpr Bound kHandlers[] = {
      [](HandlerState& state, const Json& arguments) { return add_reservation(state.at.dhcp, arguments); }},
     {"reserve-del",
      [](HandlerState& state, const Json& arguments) { return delete_reservation(state.at.dhcp, arguments); }},
+    {"capture", [](HandlerState& state,
+                   const Json& arguments) { return capture(state.at.observers, state.at.ports, arguments); }},
+    {"trace", [](HandlerState& state,
+                 const Json& arguments) { return trace(state.at.observers, state.at.ports, arguments); }},
 };
 
 static_assert(std::ranges::equal(kHandlers, admin::kCommands, {}, &Bound::command, &admin::Command::name),

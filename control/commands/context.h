@@ -12,6 +12,7 @@
 #include "control/changes/configuration.h"
 #include "control/dns/dns_service.h"
 #include "control/gateway/gateway.h"
+#include "control/observe/observers.h"
 #include "control/slow_path/slow_path.h"
 #include "control/watch/resolver_watch.h"
 
@@ -29,6 +30,7 @@ struct CommandContext {
   const StatePublisher& states;
   Workers& workers;  // `invariants` and `flush` ask them to do something
   FlushTurns& flush_turns;
+  Observers& observers;  // `capture` adds to them
   SessionKeeper& session_keeper;  // counters are kept as they are told
   const VmPlaces& places;
   DhcpService& dhcp;  // `lease-release` and the like change leases

@@ -88,6 +88,12 @@ void add_devices(Devices& devices, Named& named) {
   named["kernel.missed"] = counts.frames_missed;
 }
 
+// Frames that observers wanted, and had no room for.
+void add_observers(const Observers& observers, Named& named) {
+  named["capture.missed"] = observers.missed();
+  named["capture.observers"] = observers.count();
+}
+
 void add_sessions(const Workers& workers, unsigned external_addresses, Named& named) {
   named["sessions.lost"] = 0;  // of processes before
   for (const dataplane::Worker& worker : workers) {
@@ -201,6 +207,7 @@ Counts keep_counts(const CommandContext& at) {
   add_work(at.workers, named);
   add_refusals(at, by_port);
   add_devices(at.devices, named);
+  add_observers(at.observers, named);
   add_sessions(at.workers, at.states.current().external_addresses->size(), named);
   add_neighbors(at.uplink, named);
   add_inside_neighbors(at.inside, named);

@@ -11,6 +11,7 @@
 #include "control/admin/session_filter.h"
 #include "control/config/values.h"
 #include "control/ctl/change_options.h"
+#include "control/ctl/observe_options.h"
 
 namespace vmnat::ctl {
 namespace {
@@ -178,6 +179,8 @@ std::variant<CommandLine, Exit> parse_command_line(const std::vector<std::string
   add_dhcp(app, dhcp_options);
   ChangeOptions changes;
   changes.add_to(app);
+  ObserveOptions observe;
+  observe.add_to(app);
 
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 takes them
   try {
@@ -195,6 +198,7 @@ std::variant<CommandLine, Exit> parse_command_line(const std::vector<std::string
   if (line.command == "flush") line.arguments = arguments_of(chosen, flush_filters);
   take_dhcp(chosen, dhcp_options, line);
   std::string wrong = changes.take(chosen, line);
+  if (wrong.empty()) wrong = observe.take(chosen, line);
   if (line.format == SessionFormat::Json) line.json = true;
   if (wrong.empty()) wrong = contradiction(line);
   if (!wrong.empty()) {

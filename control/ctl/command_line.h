@@ -25,6 +25,7 @@ struct CommandLine {
   SessionFormat format = SessionFormat::Table;
   std::string port, mac, memory = "1G";  // of qemu-args and libvirt-xml
   std::string file;                      // of import-libvirt
+  std::string write;                     // of capture
   TopOptions top;
 };
 

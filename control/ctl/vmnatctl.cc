@@ -11,10 +11,13 @@
 #include <unistd.h>
 
 #include "control/admin/client.h"
+#include "control/ctl/capture_file.h"
 #include "control/ctl/command_line.h"
+#include "control/ctl/exits.h"
 #include "control/ctl/import_libvirt.h"
 #include "control/ctl/render.h"
 #include "control/ctl/text_in.h"
+#include "control/ctl/trace_print.h"
 #include "control/ctl/vm_recipe.h"
 
 namespace vmnat::ctl {
@@ -22,11 +25,6 @@ namespace {
 
 using Kind = admin::Answer::Kind;
 using Asked = tl::expected<Kind, admin::CallError>;
-
-Exit fail(const admin::CallError& error, std::ostream& err) {
-  err << "vmnatctl: " << error.what << '\n';
-  return error.kind == admin::CallError::Kind::CannotConnect ? Exit::CannotConnect : Exit::DaemonError;
-}
 
 Asked ask(const CommandLine& line, const std::function<void(Kind, const Json&)>& on_element) {
   return admin::call(line.socket, line.command, line.arguments, [&](Kind kind, std::string_view text) {
@@ -158,6 +156,8 @@ Exit print_preview(const CommandLine& line, std::ostream& out, std::ostream& err
 
 Exit run(const CommandLine& line, std::ostream& out, std::ostream& err) {
   if (!line.file.empty()) return print_import(line, out, err);
+  if (!line.write.empty()) return write_capture(line, out, err);
+  if (line.command == "trace") return print_trace(line, out, err);
   if (!line.port.empty()) return print_recipe(line, out, err);
   if (line.command == "top") return print_top(line, out, err);
   if (line.arguments.contains("dry_run")) return print_preview(line, out, err);

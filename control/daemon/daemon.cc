@@ -48,7 +48,8 @@ Daemon::Daemon(Configuration& configuration, Gateway& gateway)
       dns_(io_, config_.control.socket),
       resolvers_(config_),
       pause_between_looks_(pause_between_looks(watchdog())),
-      table_pages_(workers_.tables()) {}
+      table_pages_(workers_.tables()),
+      observers_(gateway.states(), static_cast<unsigned>(workers_.count())) {}
 
 Result<std::unique_ptr<Daemon>> Daemon::create(Configuration& configuration, const EalPlan& eal,
                                                Gateway& gateway, admin::AccessRules access) {
@@ -79,6 +80,7 @@ CommandContext Daemon::context_for_commands(const EalPlan& eal, Gateway& gateway
           .states = gateway.states(),
           .workers = gateway.workers(),
           .flush_turns = gateway.flush_turns(),
+          .observers = observers_,
           .session_keeper = gateway.session_keeper(),
           .places = slow_path_.places(),
           .dhcp = slow_path_.dhcp(),

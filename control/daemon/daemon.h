@@ -16,6 +16,7 @@
 #include "control/commands/context.h"
 #include "control/dns/dns_service.h"
 #include "control/gateway/table_pages.h"
+#include "control/observe/observers.h"
 #include "control/slow_path/slow_path.h"
 #include "control/watch/exhaustion.h"
 #include "control/watch/progress.h"
@@ -68,6 +69,7 @@ class Daemon {
   ProgressWatch progress_;
   const std::chrono::microseconds pause_between_looks_;  // at the workers
   TablePages table_pages_;
+  Observers observers_;
   std::optional<CommandContext> context_;
   std::unique_ptr<admin::Server> admin_;
   bool wants_reload_ = false;      // by SIGHUP

@@ -22,6 +22,7 @@
 #include "conntrack/reserved_array.h"
 #include "dataplane/context/stage_cycles.h"
 #include "dataplane/frame/drop_reasons.h"
+#include "dataplane/observe/dropped.h"
 
 namespace vmnat::dataplane {
 
@@ -34,12 +35,18 @@ struct alignas(kCacheLineSize) PortCounters {
 struct alignas(kCacheLineSize) WorkerCounters {
   explicit WorkerCounters(std::size_t most_ports) : ports(most_ports) {}
 
-  // A frame's end, charged to this port.
-  void count_drop(PortIndex port, DropReason reason) { ports[port].drops[index_of(reason)].add(1); }
-  void drop(rte_mbuf* frame, PortIndex port, DropReason reason) {
-    count_drop(port, reason);
+  // A frame's end, charged to this port. `towards`: the port that it was to leave by, if that is known.
+  void drop(rte_mbuf* frame, PortIndex port, DropReason reason, PortIndex towards = kNoPort) {
+    count_drop(frame, port, reason, towards);
     rte_pktmbuf_free(frame);
   }
+  // The end of a copy that could not be made of this frame.
+  void count_drop(const rte_mbuf* frame, PortIndex port, DropReason reason, PortIndex towards) {
+    if (watch != nullptr) see_dropped(*watch, frame, port, reason, towards);
+    ports[port].drops[index_of(reason)].add(1);
+  }
+
+  Watch* watch = nullptr;  // the worker's, while somebody observes
 
   std::array<Counter, kPuntReasonCount> punts;
   Counter flood_copies;            // frames made by copying for all but the first port of a flood

@@ -25,6 +25,7 @@
 namespace vmnat::dataplane {
 
 class PollSet;
+struct Watches;
 
 using NetworkIndex = std::uint16_t;
 
@@ -228,6 +229,7 @@ struct ForwardingState {
   std::uint16_t smallest_mtu = 1500;  // of the VM ports: what is not larger fits all of them
   // What each worker polls. It is the worker's own (poll_set.h).
   std::vector<std::shared_ptr<PollSet>> polled;
+  std::shared_ptr<Watches> watches;  // likewise, by worker; nullptr: nobody observes (watch.h)
   // Shared by states that differ in other things; never null once workers run. The policies are by network.
   std::shared_ptr<const conntrack::ExternalAddresses> external_addresses;
   std::shared_ptr<const conntrack::NatPolicies> policies;

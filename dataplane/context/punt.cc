@@ -3,6 +3,7 @@
 
 #include "base/fibonacci_hash.h"
 #include "dataplane/context/context.h"
+#include "dataplane/observe/watch.h"
 
 namespace vmnat::dataplane {
 
@@ -67,6 +68,7 @@ void Context::punt(rte_mbuf* frame, PortIndex port, PuntReason reason) {
   const bool is_the_uplinks =
       reason == PuntReason::UplinkDhcp || (reason == PuntReason::ArpReply && port == kUplinkPort);
   FrameRing& ring = is_the_uplinks ? rings.uplink_punt : rings.punt;
+  if (counters.watch != nullptr && counters.watch->traces()) counters.watch->see_punted(frame, port, reason);
   if (!ring.push(frame)) return drop(frame, port, DropReason::PuntFull);
   rings.wake_control();
   counters.punts[index_of(reason)].add(1);

@@ -25,6 +25,7 @@ namespace vmnat::dataplane {
   ROW(Receive, "receive")     \
   ROW(Parse, "parse")         \
   ROW(Switch, "switch")       \
+  ROW(Fragments, "fragments") \
   ROW(Steer, "steer")         \
   ROW(LookUp, "look_up")      \
   ROW(NewFlow, "new_flow")    \

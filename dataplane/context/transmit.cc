@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "dataplane/frame/packet.h"
+#include "dataplane/observe/watch.h"
 
 namespace vmnat::dataplane {
 namespace {
@@ -66,15 +67,17 @@ void Transmitter::flush_port(PortIndex to, const Port& port) {
   if (buffer.count == 0) return;
   StageClock clock(counters_.stages);
   const std::uint16_t queue = port.tx_queues <= 1 ? 0 : worker_;
-  if (std::exchange(buffer.has_offload, false) && port.up) drop_unprepared(port.device, queue, buffer);
+  if (std::exchange(buffer.has_offload, false) && port.up) drop_unprepared(to, port.device, queue, buffer);
   std::uint64_t bytes = 0;  // taken before the device owns the frames
   for (unsigned i = 0; i < buffer.count; ++i) bytes += buffer.frames[i]->pkt_len;
-  const Transmission result =
-      port.up ? port.device.transmit(queue, buffer.frames, buffer.count) : Transmission{};
+  Transmission result;
+  if (port.up)
+    result = counters_.watch == nullptr ? port.device.transmit(queue, buffer.frames, buffer.count)
+                                        : transmit_watched(to, port, queue, buffer);
   for (auto left = Transmission::first(buffer.count) & ~result.sent; left != 0; left &= left - 1) {
     const auto i = static_cast<unsigned>(std::countr_zero(left));
     bytes -= buffer.frames[i]->pkt_len;
-    drop(buffer.frames[i], buffer.from[i],
+    drop(buffer.frames[i], buffer.from[i], to,
          port.up ? refusal_of(port.device, result, i) : DropReason::PortDown);
   }
   counters_.ports[to].tx_packets.add(static_cast<unsigned>(std::popcount(result.sent)));
@@ -83,13 +86,22 @@ void Transmitter::flush_port(PortIndex to, const Port& port) {
   buffer.count = 0;
 }
 
+Transmission Transmitter::transmit_watched(PortIndex to, const Port& port, std::uint16_t queue,
+                                           Buffer& buffer) {
+  counters_.watch->see_leaving(to, buffer.frames, buffer.count);
+  const Transmission result = port.device.transmit(queue, buffer.frames, buffer.count);
+  counters_.watch->see_left(result);
+  return result;
+}
+
 // What the device's own limits do not let through: its driver says so before the device stops over it.
-void Transmitter::drop_unprepared(const BurstPort& device, std::uint16_t queue, Buffer& buffer) {
+void Transmitter::drop_unprepared(PortIndex to, const BurstPort& device, std::uint16_t queue,
+                                  Buffer& buffer) {
   unsigned ready = 0;
   for (;;) {
     ready += device.prepare(queue, buffer.frames + ready, static_cast<std::uint16_t>(buffer.count - ready));
     if (ready == buffer.count) return;
-    drop(buffer.frames[ready], buffer.from[ready], DropReason::Offload);
+    drop(buffer.frames[ready], buffer.from[ready], to, DropReason::Offload);
     std::copy(buffer.frames + ready + 1, buffer.frames + buffer.count, buffer.frames + ready);
     std::copy(buffer.from + ready + 1, buffer.from + buffer.count, buffer.from + ready);
     --buffer.count;
@@ -97,10 +109,10 @@ void Transmitter::drop_unprepared(const BurstPort& device, std::uint16_t queue, 
 }
 
 void Transmitter::send_unusual(const Port& port, rte_mbuf* frame, PortIndex from, PortIndex to) {
-  if (!fits(frame, port.mtu)) return drop(frame, from, DropReason::TooBig);
+  if (!fits(frame, port.mtu)) return drop(frame, from, to, DropReason::TooBig);
   if (is_unfinished(frame)) return send_unfinished(port, frame, from, to);
   if (frame->nb_segs > port.offloads.most_buffers && !join_buffers(frame))
-    return drop(frame, from, DropReason::NoBuffer);
+    return drop(frame, from, to, DropReason::NoBuffer);
   put(port, frame, from, to);
 }
 
@@ -108,7 +120,7 @@ void Transmitter::send_unfinished(const Port& port, rte_mbuf* frame, PortIndex f
   if (prepare_to_leave(frame, port.offloads) == Remaining::Segments)
     return send_in_segments(port, frame, from, to);
   if (frame->nb_segs > port.offloads.most_buffers && !join_buffers(frame))
-    return drop(frame, from, DropReason::NoBuffer);
+    return drop(frame, from, to, DropReason::NoBuffer);
   put(port, frame, from, to);
   buffers_[to].has_offload = true;
 }
@@ -121,7 +133,7 @@ void Transmitter::send_in_segments(const Port& port, rte_mbuf* frame, PortIndex 
     rte_mbuf* segment = segments.next();
     if (segment == nullptr) {
       counters_.segments_made.add(made);
-      return drop(frame, from, DropReason::NoBuffer);
+      return drop(frame, from, to, DropReason::NoBuffer);
     }
     put(port, segment, from, to);
   }
@@ -135,7 +147,7 @@ void Transmitter::send_by(WorkerIndex other, rte_mbuf* frame, PortIndex from, Po
 }
 
 void Transmitter::hand_over(rte_mbuf* frame, PortIndex from, WorkerIndex to) {
-  if (!rings_.handoff_to[to].push(frame)) return drop(frame, from, DropReason::HandoffFull);
+  if (!rings_.handoff_to[to].push(frame)) return drop(frame, from, kNoPort, DropReason::HandoffFull);
   counters_.handoff_frames.add(1);
   has_handed_over_ = was_handed_over_[to] = true;
 }

@@ -66,10 +66,15 @@ class Transmitter {
     dirty_[dirty_count_++] = port;
   }
   void flush_port(PortIndex to, const Port& port);
-  [[gnu::cold]] void drop_unprepared(const BurstPort& device, std::uint16_t queue, Buffer& buffer);
+  [[gnu::cold]] void drop_unprepared(PortIndex to, const BurstPort& device, std::uint16_t queue,
+                                     Buffer& buffer);
+  [[gnu::cold]] Transmission transmit_watched(PortIndex to, const Port& port, std::uint16_t queue,
+                                              Buffer& buffer);
   void send_by(WorkerIndex other, rte_mbuf* frame, PortIndex from, PortIndex to);
   [[gnu::cold]] void wake_others();
-  void drop(rte_mbuf* frame, PortIndex from, DropReason reason) { counters_.drop(frame, from, reason); }
+  void drop(rte_mbuf* frame, PortIndex from, PortIndex to, DropReason reason) {
+    counters_.drop(frame, from, reason, to);
+  }
 
   WorkerIndex worker_;
   WorkerCounters& counters_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/pipeline/pipeline.h"
 
+#include "dataplane/observe/watch.h"
 #include "dataplane/pipeline/deliver.h"
 #include "dataplane/pipeline/fragments.h"
 #include "dataplane/pipeline/gro.h"
@@ -43,12 +44,36 @@ class Laps {
   unsigned entered_;
 };
 
+// The same for a worker whose frames are traced: what each step passes on, and what leaves the burst in it.
+class WatchedLaps {
+ public:
+  WatchedLaps(Context& context, const Burst& burst)
+      : laps_(context, burst), watch_(*context.counters.watch), burst_(burst) {
+    count_ = watch_.numbers_of(burst_, numbers_);
+  }
+  void end(Stage stage) {
+    laps_.end(stage);
+    if (stage == Stage::Deliver) return;  // its frames are the transmitter's, or another worker's, by now
+    const auto step = static_cast<std::uint8_t>(stage);
+    watch_.see_step(step, burst_, stage == Stage::LookUp || stage == Stage::Translate);
+    watch_.see_left_in(step, burst_.port, numbers_, count_, burst_);
+    count_ = watch_.numbers_of(burst_, numbers_);
+  }
+
+ private:
+  Laps laps_;
+  Watch& watch_;
+  const Burst& burst_;
+  Watch::Numbers numbers_{};
+  unsigned count_ = 0;
+};
+
 template <Direction direction>
 void switch_burst(Context& context, Burst& burst) {
   direction == Direction::Outbound ? switch_inside(context, burst) : accept_uplink(context, burst);
 }
 
-template <Direction direction>
+template <Direction direction, typename Laps>
 void deliver(Context& context, Burst& burst, Laps& laps) {
   if (burst.has_oversize) return deliver_in_pieces<direction>(context, burst);
   if (burst.tcp_data_count >= kFewestToMerge) {
@@ -59,8 +84,8 @@ void deliver(Context& context, Burst& burst, Laps& laps) {
 }
 
 // The whole way of a burst, from its entry on.
-template <Direction direction, Entry entry>
-void run(Context& context, Burst& burst) {
+template <Direction direction, Entry entry, typename Laps>
+void take_steps(Context& context, Burst& burst) {
   Laps laps(context, burst);
   parse<direction>(burst);
   laps.end(Stage::Parse);
@@ -68,11 +93,13 @@ void run(Context& context, Burst& burst) {
   if constexpr (entry == Entry::Unreachable) return end_unreachable<direction>(context, burst);
   if constexpr (entry == Entry::Switch) {
     switch_burst<direction>(context, burst);
-    laps.end(Stage::Switch);
     if (burst.has_fragments) send_to_gatherer<direction>(context, burst);
+    laps.end(Stage::Switch);
   }
-  if (burst.has_fragments)
+  if (burst.has_fragments) {
     entry <= Entry::Keys ? assign_keys<direction>(context, burst) : restore_keys<direction>(burst);
+    laps.end(Stage::Fragments);
+  }
   if constexpr (entry != Entry::LookUp) {
     steer<direction>(context, burst);
     laps.end(Stage::Steer);
@@ -84,6 +111,18 @@ void run(Context& context, Burst& burst) {
   if (direction == Direction::Outbound && burst.has_fragments) renumber(burst);
   deliver<direction>(context, burst, laps);
   laps.end(Stage::Deliver);
+}
+
+template <Direction direction, Entry entry>
+[[gnu::cold]] [[gnu::noinline]] void take_watched_steps(Context& context, Burst& burst) {
+  if (context.counters.watch->traces()) return take_steps<direction, entry, WatchedLaps>(context, burst);
+  take_steps<direction, entry, Laps>(context, burst);
+}
+
+template <Direction direction, Entry entry>
+void run(Context& context, Burst& burst) {
+  if (context.counters.watch != nullptr) return take_watched_steps<direction, entry>(context, burst);
+  take_steps<direction, entry, Laps>(context, burst);
 }
 
 template <Entry entry>
@@ -117,6 +156,8 @@ void carry_out(Context& context, Burst& burst, Errand errand) {
 void carry_out(Context& context, Burst& burst, rte_mbuf* const* frames, unsigned count) {
   Errand errand{};
   burst.count = 0;
+  if (context.counters.watch != nullptr && context.counters.watch->traces())
+    context.counters.watch->see_errands(frames, count);
   for (unsigned i = 0; i < count; ++i) {
     const FrameNote note = note_of(frames[i]);
     if (note.errand == Errand::Transmit) {

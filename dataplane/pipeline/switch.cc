@@ -88,7 +88,7 @@ void send_copy(Context& context, rte_mbuf* frame, PortIndex from, PortIndex to) 
   if (rte_mbuf* copy = rte_pktmbuf_copy(frame, frame->pool, 0, UINT32_MAX))
     context.transmitter.send(*context.state, copy, from, to);
   else
-    context.counters.count_drop(from, DropReason::NoBuffer);
+    context.counters.count_drop(frame, from, DropReason::NoBuffer, to);
 }
 
 enum class Host : std::uint8_t { LeftOut, Among };

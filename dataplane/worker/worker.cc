@@ -4,6 +4,7 @@
 #include <rte_cycles.h>
 
 #include "dataplane/device/claims.h"
+#include "dataplane/observe/watch.h"
 #include "dataplane/pipeline/pipeline.h"
 
 namespace vmnat::dataplane {
@@ -40,6 +41,7 @@ unsigned Worker::poll_once(std::uint64_t tsc) {
     follow(*context_.state);
   PollSet* const polled = context_.state->polled[settings_.index].get();
   if (polled != polled_) adopt(*polled);
+  if (context_.state->watches.get() != watches_) watch_for(context_.state->watches.get());
   read_clock(tsc);
   if (frames != 0) take_injected(injected, frames);
   frames += polled->poll(rest_.is_resting() ? Look::AtAll : Look::AtSomeIdle,
@@ -91,6 +93,7 @@ unsigned Worker::receive(PolledQueue& polled) {
   }
   counters_.ports[queue.port].rx_packets.add(received);
   counters_.ports[queue.port].rx_bytes.add(bytes);
+  if (counters_.watch != nullptr) counters_.watch->see_received(queue.port, burst_.frames, received);
   clock.lap(Stage::Receive, received);
   if (may_be_unfinished(flags)) settle_claims(queue.device);
   const std::uint64_t made_before = frames_made();
@@ -111,6 +114,7 @@ unsigned Worker::take_handoffs(FrameRing& ring) {
 
 void Worker::take_injected(rte_mbuf** frames, unsigned count) {
   counters_.injected.add(count);
+  if (counters_.watch != nullptr && counters_.watch->traces()) counters_.watch->see_injected(frames, count);
   run_errands(context_, burst_, frames, count);
 }
 
@@ -161,6 +165,12 @@ void Worker::adopt(PollSet& polled) {
     conntrack_->share_among(polled.sharers().guests);
   }
   polled_ = &polled;
+}
+
+// Those before stay in memory until the quiescent point of this poll.
+void Worker::watch_for(Watches* watches) {
+  watches_ = watches;
+  counters_.watch = watches != nullptr ? &watches->of_workers[settings_.index] : nullptr;
 }
 
 void Worker::drain_rings() {

@@ -93,6 +93,7 @@ class Worker {
   [[gnu::cold]] unsigned flush_sessions();
   [[gnu::cold]] void follow(const ForwardingState& state);
   [[gnu::cold]] void adopt(PollSet& polled);
+  [[gnu::cold]] void watch_for(Watches* watches);
   void drain_rings();
   [[nodiscard]] std::chrono::milliseconds longest_sleep() const;
 
@@ -118,7 +119,8 @@ class Worker {
   // Of the state, as handed to conntrack.
   const conntrack::ExternalAddresses* external_ = nullptr;
   const conntrack::NatPolicies* policies_ = nullptr;
-  PollSet* polled_ = nullptr;  // of the state of the last poll
+  PollSet* polled_ = nullptr;         // of the state of the last poll
+  const Watches* watches_ = nullptr;  // the same
   alignas(kCacheLineSize) std::atomic<std::uint64_t> seen_generation_{0};
   std::atomic<bool> stop_{false};
 };

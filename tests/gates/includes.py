@@ -31,10 +31,11 @@ INNER = {
     'dataplane': {
         'frame': (),
         'device': ('frame',),
-        'context': ('frame', 'device'),
+        'observe': ('frame', 'device'),
+        'context': ('frame', 'device', 'observe'),
         'detours': ('frame', 'device', 'context'),
-        'pipeline': ('frame', 'device', 'context', 'detours'),
-        'worker': ('frame', 'device', 'context', 'pipeline', 'detours'),
+        'pipeline': ('frame', 'device', 'observe', 'context', 'detours'),
+        'worker': ('frame', 'device', 'observe', 'context', 'pipeline', 'detours'),
     },
     'control': {
         '.': (),
@@ -52,9 +53,10 @@ INNER = {
         'uplink': ('.', 'system', 'log', 'config', 'hosts', 'gateway'),
         'slow_path': ('.', 'log', 'config', 'plan', 'hosts', 'gateway', 'dhcp', 'uplink'),
         'watch': ('.', 'config', 'plan'),
+        'observe': ('.', 'plan', 'gateway'),
         'admin': ('.', 'system'),
-        'commands': ('.', 'config', 'changes', 'admin', 'dhcp', 'dns', 'gateway', 'slow_path', 'watch'),
-        'daemon': ('.', 'log', 'config', 'changes', 'devices', 'dns', 'gateway', 'slow_path', 'watch', 'admin', 'commands'),
+        'commands': ('.', 'config', 'changes', 'admin', 'dhcp', 'dns', 'gateway', 'slow_path', 'watch', 'observe'),
+        'daemon': ('.', 'log', 'config', 'changes', 'devices', 'dns', 'gateway', 'slow_path', 'watch', 'observe', 'admin', 'commands'),
         'ctl': ('.', 'config', 'admin'),  # the other program
     },
 }
@@ -85,7 +87,7 @@ DATAPLANE = rooms_in('dataplane', BELOW_DATAPLANE, STD + ('DPDK',))
 BELOW_CONTROL = BELOW_DATAPLANE + ('dhcp',) + tuple(DATAPLANE)
 CONTROL = rooms_in('control', BELOW_CONTROL, STD + (
     'DPDK', 'Boost', 'yaml-cpp', 'fmt', 'spdlog', 'nlohmann-json', 'CLI11', 'libexpected', 'libsystemd', 'libmnl',
-    'libnuma', 'the system'))
+    'libnuma', 'libpcap', 'the system'))
 EVERYTHING = BELOW_CONTROL + tuple(CONTROL) + ('bench', 'tests')
 
 TABLE = {
@@ -131,6 +133,7 @@ GROUPS = {
     'libexpected': r'tl/',
     'libsystemd': r'systemd/',
     'libmnl': r'libmnl/',
+    'libpcap': r'pcap/',
     'prometheus-cpp': r'prometheus/',
     'libnuma': r'numa(if)?\.h$',
     'GoogleTest': r'gtest/|gmock/',

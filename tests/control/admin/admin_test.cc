@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The admin server through real sockets: well-behaved clients, and all the others.
 #include <atomic>
+#include <csignal>
 #include <cstring>
 #include <fstream>
 #include <random>
@@ -371,6 +372,105 @@ TEST_F(AdminClient, GivesUpOnADaemonThatIsSilent) {
   const auto too_long = call("/" + std::string(200, 'x'), "x", Json::object(), {});
   EXPECT_EQ(too_long.error().kind, CallError::Kind::CannotConnect);
   EXPECT_NE(too_long.error().what.find("File name too long"), std::string::npos) << too_long.error().what;
+}
+
+// A stream of bytes and elements, which counts how many of it are under way.
+Handler stream_of(std::atomic<int>& under_way, int pieces) {
+  return [&under_way, pieces](const Json&) {
+    struct State {
+      explicit State(std::atomic<int>& number) : under_way(number) { ++under_way; }
+      State(const State&) = delete;
+      State& operator=(const State&) = delete;
+      ~State() { --under_way; }
+      std::atomic<int>& under_way;
+      int sent = 0;
+      bool is_finishing = false, has_ended = false;
+    };
+    const auto state = std::make_shared<State>(under_way);
+    return Answer::stream(
+        [state, pieces](Json& item) {
+          if (state->has_ended) return Pull::End;
+          if (state->sent < pieces) {
+            ++state->sent;
+            item = Json::binary({1, 0, 10, 2});
+            return Pull::Item;
+          }
+          if (!state->is_finishing) return Pull::Later;
+          state->has_ended = true;
+          item = {{"sent", state->sent}};
+          return Pull::Item;
+        },
+        [state] { state->is_finishing = true; });
+  };
+}
+
+TEST_F(AdminServer, AStreamGoesOnUntilItsReaderCloses) {
+  std::atomic<int> under_way = 0;
+  RunningServer server(path);
+  server.answer("stream", stream_of(under_way, 2));
+  RawClient client(path);
+  client.send("{\"command\":\"stream\"}\n");
+  EXPECT_EQ(client.lines(2), "{\"kind\":\"stream\",\"ok\":true}\n{\"bytes\":4}\n");
+  client.finish_sending();
+  EXPECT_EQ(client.rest(), std::string("\1\0\n\2{\"bytes\":4}\n\1\0\n\2{\"sent\":2}\n{\"end\":true}\n", 44));
+  EXPECT_EQ(under_way, 0);
+}
+
+TEST_F(AdminServer, AStreamWhoseReaderHasDiedEnds) {
+  std::atomic<int> under_way = 0;
+  RunningServer server(path);
+  server.answer("stream", stream_of(under_way, 1));
+  for (int i = 0; i < 20; ++i) {
+    RawClient client(path);
+    client.send("{\"command\":\"stream\"}\n");
+    client.line();
+    EXPECT_GE(under_way, 1);
+  }
+  for (int i = 0; i < 1000 && under_way != 0; ++i) std::this_thread::sleep_for(10ms);
+  EXPECT_EQ(under_way, 0);
+}
+
+TEST_F(AdminServer, AStreamSaysThatItIsAlive) {
+  std::atomic<int> under_way = 0;
+  RunningServer server(path, {.idle = 20ms, .stall = 20ms, .alive = 50ms});
+  server.answer("stream", stream_of(under_way, 0));
+  RawClient client(path);
+  client.send("{\"command\":\"stream\"}\n");
+  client.line();
+  EXPECT_EQ(client.lines(2), "{\"alive\":true}\n{\"alive\":true}\n");
+}
+
+TEST_F(AdminClient, FollowsAStreamUntilItHasEnough) {
+  std::atomic<int> under_way = 0;
+  RunningServer server(path, {.alive = 10ms});
+  server.answer("stream", stream_of(under_way, 3));
+  std::string bytes;
+  const StreamReader reader{.on_element = [](std::string_view) { return true; },
+                            .on_bytes =
+                                [&](std::string_view piece) {
+                                  bytes += piece;
+                                  return bytes.size() < 12;
+                                }};
+  EXPECT_TRUE(follow(path, "stream", Json::object(), reader));
+  EXPECT_EQ(bytes, std::string("\1\0\n\2\1\0\n\2\1\0\n\2", 12));
+  const auto unknown = follow(path, "x", Json::object(), reader);
+  ASSERT_FALSE(unknown.has_value());
+  EXPECT_EQ(unknown.error().what, "unknown command 'x'");
+}
+
+TEST_F(AdminClient, FinishesAStreamOnASignal) {
+  std::atomic<int> under_way = 0;
+  RunningServer server(path);
+  server.answer("stream", stream_of(under_way, 1));
+  std::string last;
+  const StreamReader reader{.on_element =
+                                [&](std::string_view element) {
+                                  last = element;
+                                  return true;
+                                },
+                            .on_bytes = [](std::string_view) { return ::raise(SIGINT) == 0; }};
+  EXPECT_TRUE(follow(path, "stream", Json::object(), reader));
+  EXPECT_EQ(last, "{\"sent\":1}");
 }
 
 TEST(SessionFilter, ReadsEveryArgument) {

@@ -20,7 +20,8 @@ std::vector<std::string> rows_of_the_page() {
 }
 
 std::string row_start(const Command& command) {
-  return "| `" + std::string{command.name} + "` | " + (command.kind == Kind::List ? "list" : "object") + " |";
+  const char* kind = command.kind == Kind::List ? "list" : command.kind == Kind::Stream ? "stream" : "object";
+  return "| `" + std::string{command.name} + "` | " + kind + " |";
 }
 
 TEST(Commands, EachHasItsRowInTheContractWithItsKind) {

@@ -185,6 +185,13 @@ TEST_F(Vmnatctl, RefusesWrongUsageWithoutAskingTheDaemon) {
       {"qemu-args"},
       {"qemu-args", "vm1", "--mac", "01:00:5e:00:00:01"},
       {"qemu-args", "vm1", "--memory", "lots"},
+      {"capture", "--write", "-"},
+      {"capture", "--all"},
+      {"capture", "--all", "--drops", "--write", "-"},
+      {"capture", "--all", "--write", "-", "--filter", "udp prot 5"},
+      {"capture", "--all", "--write", "-", "--buffer", "much"},
+      {"trace", "--count", "0"},
+      {"trace", "nonsense nonsense"},
   };
   for (const auto& arguments : rows) {
     EXPECT_EQ(run(arguments), 2) << (arguments.empty() ? "" : arguments.back());
@@ -193,6 +200,64 @@ TEST_F(Vmnatctl, RefusesWrongUsageWithoutAskingTheDaemon) {
   }
   run({"sessions", "--protocol", "sctp"});
   EXPECT_NE(err.find("'sctp' is not tcp, udp, icmp or a number up to 255"), std::string::npos) << err;
+}
+
+// Answers as the daemon does: what it was asked, and the answer's pieces.
+admin::Handler stream_of(json& asked, std::vector<json> items) {
+  return [&asked, items = std::move(items)](const json& arguments) {
+    asked = arguments;
+    return Answer::stream(
+        [items, next = std::size_t{0}](json& item) mutable {
+          if (next == items.size()) return admin::Pull::End;
+          item = items[next++];
+          return admin::Pull::Item;
+        },
+        [] {});
+  };
+}
+
+TEST_F(Vmnatctl, WritesWhatTheDaemonCaptures) {
+  admin::RunningServer server(path);
+  json asked;
+  server.answer(
+      "capture",
+      stream_of(asked, {json::binary({1, 10, 0}), json::binary({2}), {{"captured", 2}, {"missed", 1}}}));
+  EXPECT_EQ(run({"capture", "--port", "vm1", "--write", "-", "--filter", "ip", "--count", "7", "--snap", "60",
+                 "--buffer", "1M"}),
+            0);
+  EXPECT_EQ(out, std::string("\1\n\0\2", 4));
+  EXPECT_EQ(err, "vmnatctl: 2 frames captured, 1 missed\n");
+  const json program = json::parse("[[40,0,0,12],[21,0,1,2048],[6,0,0,262144],[6,0,0,0]]");
+  EXPECT_EQ(asked, (json{{"port", "vm1"},
+                         {"program", program},
+                         {"expression", "ip"},
+                         {"count", 7},
+                         {"snap", 60},
+                         {"buffer", 1 << 20}}));
+  EXPECT_EQ(run({"capture", "--drops", "--write", "/nowhere/at/all"}), 1);
+  EXPECT_EQ(err, "vmnatctl: /nowhere/at/all: No such file or directory\n");
+}
+
+TEST_F(Vmnatctl, TellsTheWayOfAFrame) {
+  admin::RunningServer server(path);
+  json asked;
+  const json frame = json::parse(
+      R"({"number":1,"port":"vm1","length":60,"frame":"a > b","outcome":"dropped","reason":"no_port",
+    "steps":[{"us":0.0,"worker":0,"step":"received","says":"at vm1","frame":"a > b"},
+             {"us":1.25,"worker":1,"step":"translate","says":"","frame":"c > b"},
+             {"us":2.0,"worker":1,"step":"dropped","says":"no_port: none is left"}]})");
+  server.answer("trace", stream_of(asked, {frame, {{"traced", 1}, {"missed", 2}}}));
+  EXPECT_EQ(run({"trace", "--count", "3", "udp", "port", "53"}), 0);
+  EXPECT_EQ(out,
+            "frame 1 at vm1, 60 bytes: a > b\n"
+            "       0.0 us  worker 0  received     at vm1\n"
+            "       1.2 us  worker 1  translate    c > b\n"
+            "       2.0 us  worker 1  dropped      no_port: none is left\n");
+  EXPECT_EQ(err, "vmnatctl: 2 steps are missing\n");
+  EXPECT_EQ(asked["expression"], "udp port 53");
+  EXPECT_EQ(asked["count"], 3);
+  EXPECT_EQ(run({"--json", "trace"}), 0);
+  EXPECT_EQ(json::parse(out), json::array({frame}));
 }
 
 TEST_F(Vmnatctl, ExplainsItself) {

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one who traces sees.
+#include <algorithm>
+#include <cstring>
+#include <rte_cycles.h>
+#include <rte_mbuf_dyn.h>
+
+#include "dataplane/observe/watch.h"
+
+namespace vmnat::dataplane {
+namespace {
+
+StepNote note_of_step(const Burst& burst, unsigned i, bool has_sessions) {
+  StepNote note{.kind = burst.packets[i].kind, .fault = burst.packets[i].fault};
+  if (!has_sessions || burst.sessions[i] == nullptr) return note;
+  const Session& session = *burst.sessions[i];
+  note.has_session = true;
+  note.is_new = session.packets(Direction::Outbound) == 0 && session.packets(Direction::Inbound) == 0;
+  note.protocol = session.protocol();
+  note.internal = session.internal();
+  note.external = session.external();
+  note.remote = session.remote();
+  return note;
+}
+
+}  // namespace
+
+std::uint32_t TraceMark::of(const rte_mbuf* frame) const {
+  if ((frame->ol_flags & flag) == 0) return 0;
+  return *RTE_MBUF_DYNFIELD(frame, field, const std::uint32_t*);
+}
+
+void TraceMark::set(rte_mbuf* frame, std::uint32_t number) const {
+  frame->ol_flags |= flag;
+  *RTE_MBUF_DYNFIELD(frame, field, std::uint32_t*) = number;
+}
+
+Record* Watch::note(const rte_mbuf* frame, std::uint32_t number, Sight sight, PortIndex port,
+                    std::uint64_t tsc) {
+  const FrameView view(frame);
+  const std::uint32_t kept = std::min(view.length(), tracer_->observation->snap);
+  Record* record = tracer_->ring->add(kept, port);
+  if (record == nullptr) return nullptr;
+  record->tsc = tsc;
+  record->length = view.length();
+  record->sight = sight;
+  record->worker = worker_;
+  record->number = number;
+  view.copy(kept, record->bytes());
+  return record;
+}
+
+void Watch::choose(rte_mbuf* const* frames, unsigned count, Sight sight, PortIndex port, std::uint64_t tsc) {
+  std::atomic<std::uint32_t>& left = *tracer_->observation->to_trace;
+  for (unsigned i = 0; i < count; ++i) {
+    if (left.load(std::memory_order_relaxed) == 0) break;
+    if (!tracer_->observation->filter.takes(FrameView(frames[i]))) continue;
+    std::uint32_t before = left.load(std::memory_order_relaxed);
+    while (before != 0 && !left.compare_exchange_weak(before, before - 1, std::memory_order_relaxed))
+      continue;
+    if (before == 0) break;
+    const std::uint32_t number = tracer_->observation->first_number + before;
+    mark_.set(frames[i], number);
+    note(frames[i], number, sight, port, tsc);
+  }
+}
+
+void Watch::trace_leaving(PortIndex port, rte_mbuf* const* frames, unsigned count, std::uint64_t tsc) {
+  tracer_->leaving.fill(nullptr);
+  for (unsigned i = 0; i < count; ++i)
+    if (const std::uint32_t number = mark_.of(frames[i]); number != 0)
+      tracer_->leaving[i] = note(frames[i], number, Sight::Nothing, port, tsc);
+}
+
+void Watch::trace_dropped(const rte_mbuf* frame, PortIndex from, DropReason reason, PortIndex towards,
+                          std::uint64_t tsc) {
+  const std::uint32_t number = mark_.of(frame);
+  if (number == 0) return;
+  if (Record* record = note(frame, number, Sight::Dropped, from, tsc)) {
+    record->reason = reason;
+    record->towards = towards;
+  }
+  tracer_->ring->publish();
+}
+
+void Watch::see_injected(rte_mbuf* const* frames, unsigned count) {
+  const std::uint64_t tsc = rte_rdtsc();
+  for (unsigned i = 0; i < count; ++i) {
+    const PortIndex port = dataplane::note_of(frames[i]).port;
+    if (tracer_->observation->is_about(port)) choose(frames + i, 1, Sight::Injected, port, tsc);
+  }
+  tracer_->ring->publish();
+}
+
+void Watch::see_errands(rte_mbuf* const* frames, unsigned count) {
+  const std::uint64_t tsc = rte_rdtsc();
+  for (unsigned i = 0; i < count; ++i)
+    if (const std::uint32_t number = mark_.of(frames[i]); number != 0) {
+      const FrameNote& errand = dataplane::note_of(frames[i]);
+      if (Record* record = note(frames[i], number, Sight::Errand, errand.port, tsc))
+        record->step = static_cast<std::uint8_t>(errand.errand);
+    }
+  tracer_->ring->publish();
+}
+
+void Watch::see_punted(const rte_mbuf* frame, PortIndex port, PuntReason reason) {
+  const std::uint32_t number = mark_.of(frame);
+  if (number == 0) return;
+  if (Record* record = note(frame, number, Sight::Punted, port, rte_rdtsc()))
+    record->step = static_cast<std::uint8_t>(reason);
+  tracer_->ring->publish();
+}
+
+void Watch::see_step(std::uint8_t step, const Burst& burst, bool has_sessions) {
+  const std::uint64_t tsc = rte_rdtsc();
+  for (unsigned i = 0; i < burst.count; ++i) {
+    const std::uint32_t number = mark_.of(burst.frames[i]);
+    if (number == 0) continue;
+    const FrameView view(burst.frames[i]);
+    const StepNote said = note_of_step(burst, i, has_sessions);
+    const std::uint32_t kept = std::min(view.length(), tracer_->observation->snap);
+    Record* record = tracer_->ring->add(static_cast<std::uint32_t>(sizeof said) + kept, burst.port);
+    if (record == nullptr) continue;
+    record->tsc = tsc;
+    record->length = view.length();
+    record->sight = Sight::Step;
+    record->step = step;
+    record->worker = worker_;
+    record->number = number;
+    std::memcpy(record->bytes(), &said, sizeof said);
+    view.copy(kept, static_cast<std::byte*>(record->bytes()) + sizeof said);
+  }
+  tracer_->ring->publish();
+}
+
+unsigned Watch::numbers_of(const Burst& burst, Numbers& numbers) const {
+  unsigned count = 0;
+  for (unsigned i = 0; i < burst.count; ++i)
+    if (const std::uint32_t number = mark_.of(burst.frames[i]); number != 0) numbers[count++] = number;
+  return count;
+}
+
+void Watch::see_left_in(std::uint8_t step, PortIndex port, const Numbers& before, unsigned count,
+                        const Burst& burst) {
+  Numbers now{};
+  const unsigned kept = numbers_of(burst, now);
+  for (unsigned i = 0; i < count; ++i) {
+    if (std::find(now.begin(), now.begin() + kept, before[i]) != now.begin() + kept) continue;
+    Record* record = tracer_->ring->add(0, port);
+    if (record == nullptr) continue;
+    record->tsc = rte_rdtsc();
+    record->sight = Sight::Left;
+    record->step = step;
+    record->worker = worker_;
+    record->number = before[i];
+  }
+  tracer_->ring->publish();
+}
+
+}  // namespace vmnat::dataplane
