@@ -219,6 +219,7 @@ Json port_json(const CommandContext& at, PortIndex index) {
             {"tx_packets", totals.tx_packets},
             {"rx_bytes", totals.rx_bytes},
             {"tx_bytes", totals.tx_bytes},
+            {"tx_refused", totals.tx_refused},
             {"drops", drops}};
   if (plan.config == nullptr) {
     json["mac"] = net::to_string(state.uplink.mac);
@@ -239,6 +240,7 @@ Json port_json(const CommandContext& at, PortIndex index) {
     json["queues"] = plan.config->queues;
     const VhostSocket& socket = *at.devices[index].vhost();
     json["rings_deferred"] = socket.port().deferrals();
+    json["interrupts"] = socket.port().interrupts();
     json["refused_connections"] = socket.refused_connections();
     json["refused_messages"] = socket.refused_messages();
   }
