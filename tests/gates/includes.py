@@ -53,7 +53,10 @@ INNER = {
         'watch': ('.', 'config', 'plan'),
         'admin': ('.', 'system'),
         'commands': ('.', 'config', 'changes', 'admin', 'dhcp', 'gateway', 'slow_path', 'watch'),
-        'daemon': ('.', 'log', 'config', 'changes', 'devices', 'gateway', 'slow_path', 'watch', 'admin', 'commands'),
+        'http': ('.', 'admin'),
+        'metrics': ('.', 'config', 'admin', 'dhcp', 'gateway', 'slow_path', 'commands', 'http'),
+        'daemon': ('.', 'log', 'config', 'changes', 'devices', 'gateway', 'slow_path', 'watch', 'admin', 'commands', 'http',
+                   'metrics'),
         'ctl': ('.', 'config', 'admin'),  # the other program
     },
 }
@@ -61,7 +64,7 @@ INNER = {
 
 # Rooms that vmnatctl, or tests without DPDK, are made of.
 WITHOUT_DATAPLANE = {'control', 'control/system', 'control/config', 'control/changes', 'control/admin',
-                     'control/ctl'}
+                     'control/http', 'control/ctl'}
 
 
 def within(folder, name):
