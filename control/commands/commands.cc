@@ -39,12 +39,6 @@ Json text_or_null(net::Ipv4Addr address) {
   return address.is_unspecified() ? Json() : Json(net::to_string(address));
 }
 
-// Of a port: "uplink", and empty when it has left.
-std::string network_name(const CommandContext& at, const PortPlan& port) {
-  if (port.config != nullptr) return at.numbered.networks[port.network].name;
-  return port.exists ? "uplink" : "";
-}
-
 const char* link_text(bool is_up) {
   return is_up ? "up" : "down";
 }
@@ -99,20 +93,6 @@ Json draining(const CommandContext& at) {
   return draining(at, all);
 }
 
-Json notes_of_status(const CommandContext& at) {
-  Json notes = at.eal.notes;
-  for (const std::string& note : at.configuration.notes()) notes.push_back(note);
-  for (const std::string& note : at.dhcp.notes()) notes.push_back(note);
-  if (const auto& client = at.uplink.client(); at.uplink.is_waiting_for_lease())
-    notes.push_back(client->problem().empty()
-                        ? "the uplink has no address yet: nothing is forwarded until a DHCP server gives one"
-                        : client->problem() + "; nothing is forwarded");
-  else if (const std::string problem = resolver_problem(at.config, at.uplink.resolvers_of_lease());
-           !problem.empty())
-    notes.push_back(problem);
-  return notes;
-}
-
 // Of a start that found sessions of the process before: what became of them.
 Json sessions_of_status(const CommandContext& at) {
   const std::string path = at.session_keeper.path();
@@ -154,7 +134,7 @@ Answer status(const CommandContext& at) {
         {"dhcp", uplink_lease(at)}}},
       {"draining", draining(at)},
       {"resolvers", resolvers_told(at)},
-      {"notes", notes_of_status(at)},
+      {"notes", notes(at)},
   });
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Daemon: the control thread's event loop: signals, the slow path's clock, the admin socket, reloads,
+// Daemon: the control thread's event loop: signals, the slow path's clock, the admin socket, HTTP, reloads,
 // systemd.
 #pragma once
 
@@ -8,12 +8,16 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <memory>
+#include <optional>
 
 #include "base/time.h"
 #include "control/admin/server.h"
 #include "control/changes/configuration.h"
 #include "control/commands/context.h"
 #include "control/gateway/table_pages.h"
+#include "control/http/server.h"
+#include "control/metrics/metrics.h"
+#include "control/metrics/telemetry.h"
 #include "control/slow_path/slow_path.h"
 #include "control/watch/exhaustion.h"
 #include "control/watch/progress.h"
@@ -34,6 +38,7 @@ class Daemon {
  private:
   Daemon(Configuration& configuration, Gateway& gateway);
   [[nodiscard]] CommandContext context_for_commands(const EalPlan& eal, Gateway& gateway);
+  Result<void> serve_http(const CommandContext& context);
   void wait_for_hangup();
   // What has changed, in sentences. An Error, one problem a line, means that nothing has.
   Result<std::vector<std::string>> reload();
@@ -66,6 +71,10 @@ class Daemon {
   const std::chrono::microseconds pause_between_looks_;  // at the workers
   TablePages table_pages_;
   std::unique_ptr<admin::Server> admin_;
+  metrics::ChangeCounts changes_;
+  std::unique_ptr<http::Server> http_;
+  std::unique_ptr<metrics::Metrics> metrics_;
+  std::optional<metrics::Telemetry> telemetry_;
   bool wants_reload_ = false;      // by SIGHUP
   bool is_resting_ = false;        // between this tick and the last one, and until the next
   std::uint64_t busy_cycles_ = 0;  // of the workers, at the last tick

@@ -144,7 +144,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
     method_ = method_of(message.method());
     version_ = message.version();
     keep_alive_ = message.keep_alive();
-    if (const auto problem = problem_of_host(message)) return start_answer(*problem);
+    if (auto problem = problem_of_host(message)) {
+      keep_alive_ = false;
+      return start_answer(*std::move(problem));
+    }
     Request request{.method = method_,
                     .target = text_of(message.target()),
                     .accept = text_of(message[beast_http::field::accept]),
