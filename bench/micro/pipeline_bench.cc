@@ -74,6 +74,8 @@ class Gateway {
                  .fragments = fragments_,
                  .datagram_numbers = datagram_numbers_,
                  .refused_remotes = refused_remotes_,
+                 .host_flows = host_flows_,
+                 .served_flows = served_flows_,
                  .punt_budgets = punt_budgets_,
                  .port_icmp_error_budgets = budgets_} {
     state_.external_addresses = external_;
@@ -196,6 +198,7 @@ class Gateway {
   FragmentTable fragments_{{.ports = 2}, counters_};
   DatagramNumbers datagram_numbers_{0, 0, 1};
   RefusedRemotes refused_remotes_;
+  HostFlows host_flows_, served_flows_;
   PuntBudgets punt_budgets_{2, 2};
   std::array<PortIcmpErrors, 2> budgets_;
   Context context_;

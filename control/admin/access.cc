@@ -65,9 +65,10 @@ Access access_of(const Peer& peer, const AccessRules& rules) {
   return is_member ? Access::Look : Access::None;
 }
 
+// In a directory that is setgid the socket is its group's at first: that of the VMMs.
 Result<void> restrict_socket(const std::string& path, const AccessRules& rules) {
   constexpr auto kSameUser = static_cast<uid_t>(-1);
-  if (rules.group && ::chown(path.c_str(), kSameUser, *rules.group) != 0)
+  if (::chown(path.c_str(), kSameUser, rules.group.value_or(::getegid())) != 0)
     return tl::unexpected(Error{path,
                                 "cannot be given to control.group, which vmnatd's own user has to be a "
                                 "member of: " +

@@ -22,6 +22,7 @@ enum class Cell {
   Plain,
   Percent,     // 0.123: "12.3 %"
   OneDecimal,  // 91.26: "91.3"
+  Scaled,      // 4170000000: "4.17 G"
   Expiry,      // null: "never"
   Owned,       // what a port owns: the first addresses, "+3" for others
 };

@@ -201,6 +201,12 @@ Json port_json(const CommandContext& at, PortIndex index) {
             {"tx_bytes", totals.tx_bytes},
             {"tx_refused", totals.tx_refused},
             {"drops", drops}};
+  if (plan.is_host) {
+    json["mac"] = net::to_string(state.networks[plan.network].mac);
+    json["address"] = net::to_string(state.networks[plan.network].gateway.address);
+    json["mtu"] = plan.mtu;
+    return json;
+  }
   if (plan.config == nullptr) {
     json["mac"] = net::to_string(state.uplink.mac);
     json["address"] = text_or_null(state.uplink.address.address);

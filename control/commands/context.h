@@ -10,6 +10,7 @@
 
 #include "base/time.h"
 #include "control/changes/configuration.h"
+#include "control/dns/dns_service.h"
 #include "control/gateway/gateway.h"
 #include "control/slow_path/slow_path.h"
 #include "control/watch/resolver_watch.h"
@@ -36,6 +37,7 @@ struct CommandContext {
   const SwitchTables& tables;
   const Injector& injector;
   const LiveNat& nat;
+  const DnsService& dns;
   const ResolverWatch& resolvers;
   // Both answer what has changed, in sentences, as soon as the workers have been told of it.
   std::function<Result<std::vector<std::string>>()> reload;

@@ -46,6 +46,7 @@ void add_frames(const Workers& workers, std::size_t ports, Named& named) {
     named["receive.deferred"] += counters.receive_deferred.get();
     named["handoff.frames"] += counters.handoff_frames.get();
     named["learn.missed"] += counters.learn_missed.get();
+    named["host.flows_displaced"] += counters.host_flows_displaced.get();
   }
 }
 
@@ -134,7 +135,7 @@ void add_uplink_client(const UplinkClient& uplink, Named& named) {
 }  // namespace
 
 std::string network_name(const CommandContext& at, const PortPlan& port) {
-  if (port.config != nullptr) return at.numbered.networks[port.network].name;
+  if (port.network != dataplane::kNoNetwork) return at.numbered.networks[port.network].name;
   return port.exists ? "uplink" : "";
 }
 
@@ -142,6 +143,7 @@ std::vector<std::string> notes(const CommandContext& at) {
   std::vector<std::string> notes = at.eal.notes;
   for (const std::string& note : at.configuration.notes()) notes.push_back(note);
   for (const std::string& note : at.dhcp.notes()) notes.push_back(note);
+  for (const std::string& note : at.dns.notes(at.config)) notes.push_back(note);
   if (const auto& client = at.uplink.client(); at.uplink.is_waiting_for_lease())
     notes.push_back(client->problem().empty()
                         ? "the uplink has no address yet: nothing is forwarded until a DHCP server gives one"

@@ -82,6 +82,10 @@ void check_names(const Config& config, Findings& findings) {
     const std::string path = network_path(n);
     networks.add(network.name, path + ".name", "'" + network.name + "'");
     refuse_uplink(network.name, path + ".name");
+    if (network.host) {  // its port is called as the interface is
+      ports.add(network.host->interface, path + ".host.interface", "'" + network.host->interface + "'");
+      refuse_uplink(network.host->interface, path + ".host.interface");
+    }
     for (std::size_t p = 0; p < network.ports.size(); ++p) {
       const std::string port_path = indexed(path + ".ports", p);
       ports.add(network.ports[p].name, port_path + ".name", "'" + network.ports[p].name + "'");
@@ -99,17 +103,22 @@ bool is_dpdks(const NamedDevice& device) {
 // them. The first port beyond is named.
 void check_port_count(const Config& config, Findings& findings) {
   std::size_t ports = 1, devices = is_dpdks(config.uplink.device) ? 1 : 0;
-  for (std::size_t n = 0; n < config.networks.size(); ++n)
+  const auto count = [&](const std::string& path) {
+    if (++ports == kMostPorts + 1)
+      findings.complain_at(
+          path, "ports: there is room for " + std::to_string(kMostPorts - 1) + "; this one is too many");
+  };
+  for (std::size_t n = 0; n < config.networks.size(); ++n) {
+    if (config.networks[n].host) count(network_path(n) + ".host.interface");
     for (std::size_t p = 0; p < config.networks[n].ports.size(); ++p) {
       const std::string path = indexed(network_path(n) + ".ports", p) + ".name";
-      if (++ports == kMostPorts + 1)
-        findings.complain_at(
-            path, "ports: there is room for " + std::to_string(kMostPorts - 1) + "; this one is too many");
+      count(path);
       if (is_dpdks(config.networks[n].ports[p].device) && ++devices == kMostDevices + 1)
         findings.complain_at(
             path, "ports: DPDK has room for " + std::to_string(kMostDevices) +
                       " devices, not counting sockets and kernel interfaces; this one is too many");
     }
+  }
 }
 
 void check_network_count(const Config& config, Findings& findings) {
@@ -149,6 +158,8 @@ void check_devices_and_sockets(const Config& config, Findings& findings) {
   devices.add(config.uplink.device.name, "uplink.device", config.uplink.device.name);
   for (std::size_t n = 0; n < config.networks.size(); ++n) {
     const Network& network = config.networks[n];
+    if (network.host)
+      devices.add(network.host->interface, network_path(n) + ".host.interface", network.host->interface);
     for (std::size_t p = 0; p < network.ports.size(); ++p) {
       const VmPort& port = network.ports[p];
       const std::string path = indexed(network_path(n) + ".ports", p);
@@ -176,7 +187,7 @@ void note_missing_resolvers(const Config& config, Findings& findings) {
   if (!config.uplink.address) return;
   for (std::size_t n = 0; n < config.networks.size(); ++n) {
     const auto& dhcp = config.networks[n].dhcp;
-    if (dhcp && dhcp->dns_is_default && dhcp->dns.empty())
+    if (dhcp && dhcp->dns.from == DnsSource::Host && dhcp->dns.servers.empty())
       findings.notes.push_back({"", findings.marks.at(network_path(n) + ".dhcp"),
                                 "warning: dns: VMs are told no resolver: " + std::string{kNoUsableResolver}});
   }

@@ -4,7 +4,7 @@
 #include <array>
 
 #include "control/config/check.h"
-#include "control/config/keys_dhcp.h"
+#include "control/config/keys_network.h"
 
 namespace vmnat::config {
 namespace {
@@ -184,8 +184,25 @@ void check_servers(const Network& network, const std::vector<net::Ipv4Addr>& ser
     findings.complain_at(path, key + ": at most 63 addresses fit into the option");
   for (std::size_t i = 0; i < servers.size(); ++i)
     if (servers[i] == network.address.address)
-      findings.complain_at(indexed(path, i), key + ": " + to_string(servers[i]) +
-                                                 " is the gateway, which offers no such service");
+      findings.complain_at(indexed(path, i),
+                           key + ": " + to_string(servers[i]) +
+                               " is the gateway, which offers no such service" +
+                               (key == "dns" && network.host ? " by a list (say gateway)" : ""));
+}
+
+void check_host(const Network& network, const std::string& path, Findings& findings) {
+  if (network.host && network.host->services.size() > kMostHostServices)
+    findings.complain_at(path + ".services",
+                         "services: at most " + std::to_string(kMostHostServices) + " (a range is one)");
+}
+
+// DNS is a service of this host.
+void check_dns(const Network& network, const std::string& path, Findings& findings) {
+  if (network.host) return;
+  const std::string why = "the gateway answers DNS only where this host is on the network (networks[].host)";
+  if (network.dns) findings.complain_at(path + ".dns", "dns: " + why);
+  if (network.dhcp && network.dhcp->dns.from == DnsSource::Gateway)
+    findings.complain_at(path + ".dhcp.dns", "dns: " + why);
 }
 
 void check_dhcp(const Network& network, const std::string& path, Findings& findings) {
@@ -195,7 +212,8 @@ void check_dhcp(const Network& network, const std::string& path, Findings& findi
   check_boot(network, path + ".boot", findings);
   check_routes(network, path + ".routes", findings);
   check_options(network, path + ".options", findings);
-  check_servers(network, network.dhcp->dns, path + ".dns", findings);
+  if (network.dhcp->dns.from == DnsSource::Listed)
+    check_servers(network, network.dhcp->dns.servers, path + ".dns", findings);
   check_servers(network, network.dhcp->ntp, path + ".ntp", findings);
 }
 
@@ -217,6 +235,8 @@ void check_network(const Config& config, std::size_t index, Findings& findings) 
                                 "address: the prefix length of a network is between 8 and 30");
   check_is_host_of(network.address, network.address.address, path + ".address", "address", findings);
   check_is_forwarded(network, path + ".address", findings);
+  check_host(network, path + ".host", findings);
+  check_dns(network, path, findings);
   check_ports(network, path + ".ports", findings);
   check_migrations(network, path + ".ports", findings);
   if (network.dhcp) check_dhcp(network, path + ".dhcp", findings);

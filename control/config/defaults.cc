@@ -13,11 +13,12 @@ void fill_in(VmPort& port, const std::string& directory, const std::string& path
   if (!findings.has(path + ".relay")) port.relay = port.guard == PortGuard::Off;
 }
 
-void fill_in(Dhcp& dhcp, const net::Ipv4Prefix& network, const std::string& path, const Findings& findings,
+void fill_in(Dhcp& dhcp, const Network& network, const std::string& path, const Findings& findings,
              const Resolvers& resolvers) {
-  if (!findings.has(path + ".ranges") && network.length < 31) dhcp.ranges = {host_range(network)};
-  dhcp.dns_is_default = !findings.has(path + ".dns");
-  if (dhcp.dns_is_default) dhcp.dns = resolvers();
+  if (!findings.has(path + ".ranges") && network.address.length < 31)
+    dhcp.ranges = {host_range(network.address)};
+  if (!findings.has(path + ".dns") && network.host) dhcp.dns.from = DnsSource::Gateway;
+  if (dhcp.dns.from != DnsSource::Listed) dhcp.dns.servers = resolvers();
 }
 
 }  // namespace
@@ -28,7 +29,7 @@ void fill_in_defaults(Config& config, const Findings& findings, const Resolvers&
     const std::string path = indexed("networks", n);
     for (std::size_t p = 0; p < network.ports.size(); ++p)
       fill_in(network.ports[p], config.vhost_user.directory, indexed(path + ".ports", p), findings);
-    if (network.dhcp) fill_in(*network.dhcp, network.address, path + ".dhcp", findings, resolvers);
+    if (network.dhcp) fill_in(*network.dhcp, network, path + ".dhcp", findings, resolvers);
     const auto& uplink = config.uplink.address;
     if (network.forward == Forward::Nat && network.nat.addresses.empty() && uplink)
       network.nat.addresses = {{uplink->address, uplink->address}};

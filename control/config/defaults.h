@@ -12,7 +12,8 @@ namespace vmnat::config {
 using Resolvers = std::function<std::vector<net::Ipv4Addr>()>;
 
 // Fills in what was not read: nat.addresses (the uplink's address), ports[].guard (by the kind of port),
-// ports[].relay (by the guard), dhcp.ranges (the whole network) and dhcp.dns (the host's resolvers).
+// ports[].relay (by the guard), dhcp.ranges (the whole network) and dhcp.dns (the gateway where this host is on the
+// network, and the host's resolvers).
 void fill_in_defaults(Config& config, const Findings& findings, const Resolvers& resolvers);
 
 }  // namespace vmnat::config

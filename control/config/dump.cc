@@ -89,6 +89,25 @@ void write(Page& page, const List<Item>& form, const std::vector<T>& values, con
   page.remark_elements(path, values.size(), [&](std::size_t i) { return form.item.text(values[i]); });
 }
 
+template <typename S, typename E, typename Item>
+void write(Page& page, const WordOrList<S, E, Item>& form, const S& value, const std::string& path) {
+  if (value.*form.word == form.listed) return write(page, List<Item>{form.item, {}}, value.*form.list, path);
+  page.out() << std::string{to_word(value.*form.word)};
+  page.remark(path);
+}
+
+template <typename Name, typename Form, typename T>
+void write(Page& page, const Entries<Name, Form>& form, const std::vector<Entry<T>>& entries,
+           const std::string& path) {
+  page.out() << YAML::Flow << YAML::BeginMap;
+  for (const Entry<T>& entry : entries) {
+    page.out() << YAML::Key << YAML::DoubleQuoted << entry.name << YAML::Value;
+    write(page, form.value, entry.value, kNowhere);
+  }
+  page.out() << YAML::EndMap;
+  page.remark(path);
+}
+
 template <typename S>
 void write(Page& page, Map, const S& section, const std::string& path) {
   write_keys(page, section, path);
@@ -148,7 +167,6 @@ bool is_left_out(const Key<S, T, Form>& key, const S& section) {
 // Does a word stand for the list? A list that may not be empty, and is, was not given.
 template <typename S, typename T, typename Item>
 bool is_word(const Key<S, T, List<Item>>& key, const S& section) {
-  if (key.traits.is_word != nullptr) return key.traits.is_word(section);
   return (section.*key.member).empty() && !key.form.traits.if_empty.empty();
 }
 
@@ -163,8 +181,6 @@ void write_value(Page& page, const Key<S, T, Form>& key, const S& section, const
   write(page, key.form, section.*key.member, path);
 }
 
-template <typename S, typename T>
-void write_key(Page&, const Key<S, T, PartOfAnother>&, const S&, const std::string&) {}
 template <typename S, typename T, typename Form>
 void write_key(Page& page, const Key<S, T, Form>& key, const S& section, const std::string& path) {
   if (is_left_out(key, section)) return;

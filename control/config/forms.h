@@ -211,6 +211,26 @@ constexpr LineOrOnly<S, Form> line_or_only(typename Form::Value S::*member, Form
   return {member, form};
 }
 
+// A list of scalars, or a word of the enumeration in its place: members of one structure S.
+template <typename S, typename E, ScalarForm Item>
+struct WordOrList {
+  E S::*word;
+  std::vector<typename Item::Value> S::*list;
+  E listed;  // there is a list; no word of the file stands for it
+  Item item;
+};
+
+// A map whose keys are names, std::vector<Entry<T>>; the values have the form `value`, a scalar's or a list's.
+template <ScalarForm Name, typename Form>
+struct Entries {
+  Name name;
+  Form value;
+};
+template <ScalarForm Name, typename Form>
+constexpr Entries<Name, Form> entries(Name name, Form value) {
+  return {name, value};
+}
+
 struct Lines {};  // std::vector, each element in a line
 struct Blocks {   // std::vector, each element over several lines
   std::string_view if_empty = {};
@@ -226,6 +246,8 @@ inline constexpr Scalar<net::Ipv4Prefix> kPrefix{prefix, R"({"$ref": "#/definiti
 inline constexpr Scalar<AddressRange> kAddressRange{address_range,
                                                     R"({"$ref": "#/definitions/address_range"})"};
 inline constexpr Scalar<PortRange> kPortRange{port_range, R"({"$ref": "#/definitions/port_range"})"};
+inline constexpr Scalar<HostService> kHostService{
+    host_service, R"({"type": "string", "pattern": "^(tcp|udp)/[0-9]{1,5}(-[0-9]{1,5})?$"})"};
 inline constexpr Scalar<net::Endpoint> kEndpoint{endpoint, R"({"$ref": "#/definitions/endpoint"})"};
 inline constexpr Scalar<net::L4Port> kL4Port{l4_port,
                                              R"({"type": "integer", "minimum": 1, "maximum": 65535})"};

@@ -35,9 +35,6 @@ struct KeyTraits {
   bool default_varies = false;  // it depends on other keys (defaults.cc)
   // Where this is false the key means nothing, and a dump leaves it out; null: it always applies.
   bool (*applies)(const S&) = nullptr;
-  // Of a list that a word may stand for: does the word stand there? Null: it does where the list is empty, if
-  // the list may not be empty.
-  bool (*is_word)(const S&) = nullptr;
 };
 
 template <typename S, typename T, typename Form>
@@ -53,13 +50,6 @@ template <typename S, typename T, typename Form>
 constexpr Key<S, T, Form> key(std::string_view name, T S::*member, Form form, std::string_view says,
                               KeyTraits<S> traits = {}) {
   return {name, member, form, says, traits};
-}
-
-// The form of a member that is part of another key's value; only a reload looks at it.
-struct PartOfAnother {};
-template <typename S, typename T>
-constexpr Key<S, T, PartOfAnother> part_of(std::string_view name, T S::*member, KeyTraits<S> traits = {}) {
-  return {name, member, {}, {}, traits};
 }
 
 // The rows of the section S.

@@ -17,8 +17,8 @@ inline constexpr Scalar<std::string> kBootFile{
 inline constexpr Scalar<std::string> kHostName{
     host_name, R"({"type": "string", "pattern": "^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$"})", true};
 inline constexpr Scalar<std::string> kDomain{domain_name, R"({"type": "string"})", true};
-constexpr auto servers(std::string_view word = {}) {
-  return list(kAddress, {.word = word, .most = kMostAddressesInAnOption});
+constexpr auto servers() {
+  return list(kAddress, {.most = kMostAddressesInAnOption});
 }
 
 template <>
@@ -109,14 +109,14 @@ inline constexpr auto kKeys<Dhcp> = std::tuple{
         "Addresses to lease; auto: the whole network. The gateway's own address is skipped.",
         {.example = "[192.168.122.2-192.168.122.254]", .is_live = true}),
     key("lease_time", &Dhcp::lease_time, kLeaseTime, "2m or more, or infinite.", {.is_live = true}),
-    key("dns", &Dhcp::dns, servers("host"),
-        "Resolvers told to VMs; host: those of the uplink's lease when its address is dhcp, else those of "
-        "this host "
-        "that are not on its loopback.",
-        {.example = "[9.9.9.9]",
-         .is_live = true,
-         .is_word = [](const Dhcp& dhcp) { return dhcp.dns_is_default; }}),
-    part_of("dns", &Dhcp::dns_is_default, {.is_live = true}),
+    key("dns", &Dhcp::dns,
+        WordOrList<ToldResolvers, DnsSource, decltype(kAddress)>{
+            &ToldResolvers::from, &ToldResolvers::servers, DnsSource::Listed, kAddress},
+        "Resolvers told to VMs; gateway, the default where this host is on the network: the gateway, which "
+        "answers DNS; host: those of the uplink's lease when its address is dhcp, else those of this host "
+        "that "
+        "are not on its loopback.",
+        {.example = "[9.9.9.9]", .is_live = true, .default_varies = true}),
     key("domain", &Dhcp::domain, Scalar<std::string>{domain_or_none, kDomain.json, true},
         "The domain name told to VMs.", {.example = "lab.example", .is_live = true}),
     key("search", &Dhcp::search, list(kDomain), "The search list told to VMs.",

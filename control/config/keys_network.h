@@ -2,7 +2,7 @@
 // The keys of networks[] and of its ports, and the sections of the file: see keys.h.
 #pragma once
 
-#include "control/config/keys_dhcp.h"
+#include "control/config/keys_dns.h"
 #include "control/config/keys_machine.h"
 #include "control/config/keys_nat.h"
 
@@ -71,6 +71,17 @@ inline constexpr Named<VmPort> kNamed<VmPort>{.noun = "port",
                                               .name = [](const VmPort& port) { return port.name; },
                                               .anew = "its device is opened anew"};
 
+inline constexpr unsigned kMostHostServices = 64;
+
+template <>
+inline constexpr auto kKeys<Host> = std::tuple{
+    key("interface", &Host::interface, kInterface, "The interface that vmnatd makes on this host.",
+        {.is_required = true}),
+    key("services", &Host::services, list(kHostService, {.most = kMostHostServices}),
+        "Ports of this host that VMs may send to, as tcp/22 or udp/5000-5100; answers to what the host "
+        "begins pass anyway."),
+};
+
 template <>
 inline constexpr auto kKeys<Network> = std::tuple{
     key("name", &Network::name, kName, "Letters, digits, \"-\", \"_\" and \".\"; unique.",
@@ -87,6 +98,9 @@ inline constexpr auto kKeys<Network> = std::tuple{
     key("isolated_ports", &Network::isolated_ports, kBoolean,
         "true: VMs of this network cannot talk to each other; they reach the gateway and what is behind it.",
         {.is_live = true}),
+    key("host", &Network::host, LineOr{"none"},
+        "This host is on the network, by an interface with the gateway's address; none: it is not.",
+        {.example = "{interface: vmnat0, services: [tcp/22, udp/5000-5100]}", .is_live = true}),
     key("ports", &Network::ports, Lines{}, "The VMs' ports, each a vhost-user socket or a device.",
         {.example =
              "[{name: vm1, vhost_user: /run/vmnat/vm1.sock, mode: client, access: {owner: root, "
@@ -96,6 +110,15 @@ inline constexpr auto kKeys<Network> = std::tuple{
          .is_live = true}),
     key("dhcp", &Network::dhcp, MapIfGiven{}, "Without this section there is no DHCP on the network.",
         {.is_live = true}),
+    key("dns", &Network::dns, LineOr{"none"},
+        "What the gateway answers DNS with, beside the names of leases and reservations; it does where host "
+        "is "
+        "given, and this section, or dhcp.dns is gateway.",
+        {.example =
+             "{hosts: {gw.lab.example: 192.168.122.1}, txt: {lab.example: \"a lab\"}, srv: [{service: "
+             "ldap, protocol: tcp, domain: lab.example, target: web1.lab.example, port: 389, priority: 0, "
+             "weight: 0}], forwarders: [9.9.9.9], domain_forwarders: {corp.example: [10.0.0.53]}}",
+         .is_live = true}),
     key("nat", &Network::nat, Map{}, "How the network gets out, unless forward is none.",
         {.applies = [](const Network& network) { return network.forward == Forward::Nat; }}),
 };

@@ -34,6 +34,11 @@ DeviceKind device_kind(std::string_view device) {
                                                                       : DeviceKind::KernelInterface;
 }
 
+bool serves_dns(const Network& network) {
+  const bool is_told = network.dhcp && network.dhcp->dns.from == DnsSource::Gateway;
+  return network.host && (network.dns || is_told);
+}
+
 std::vector<net::Ipv4Addr> external_addresses(const Network& network) {
   std::vector<net::Ipv4Addr> all;
   if (network.forward == Forward::None) return all;

@@ -175,6 +175,15 @@ struct DhcpRoute {
   net::Ipv4Addr via;
   bool operator==(const DhcpRoute&) const = default;
 };
+// Which resolvers VMs are told.
+enum class DnsSource { Host, Gateway, Listed };
+struct ToldResolvers {
+  DnsSource from = DnsSource::Host;
+  // Listed: these. Else those of this host, that are told by Host, and by Gateway while it serves no DNS; those that
+  // the uplink's lease names go before them.
+  std::vector<net::Ipv4Addr> servers;
+  bool operator==(const ToldResolvers&) const = default;
+};
 enum class Identity { Mac, Port, ClientId };  // by what DHCP tells one client from another
 
 struct DhcpBootFile {
@@ -216,8 +225,7 @@ struct Dhcp {
   // The gateway's address may lie within; it is never leased.
   std::vector<AddressRange> ranges;
   std::chrono::seconds lease_time = std::chrono::hours{1};  // or kInfiniteLease
-  std::vector<net::Ipv4Addr> dns;
-  bool dns_is_default = false;  // not given: this host's; those that the uplink's lease names go before them
+  ToldResolvers dns;
   std::string domain;
   std::vector<std::string> search;
   std::vector<net::Ipv4Addr> ntp;
@@ -270,6 +278,46 @@ struct Nat {
   bool operator==(const Nat&) const = default;
 };
 
+// A service of the host, or several next to each other.
+struct HostService {
+  net::Protocol protocol = net::Protocol::Tcp;  // Tcp or Udp
+  PortRange ports;
+  bool operator==(const HostService&) const = default;
+};
+// The machine that vmnat runs on, as a station of the network with the gateway's address.
+struct Host {
+  std::string interface;              // a TAP that vmnatd makes
+  std::vector<HostService> services;  // that VMs may use
+  bool operator==(const Host&) const = default;
+};
+
+// What a map of the file holds under a key that is a name.
+template <typename T>
+struct Entry {
+  std::string name;
+  T value{};
+  bool operator==(const Entry&) const = default;
+};
+
+struct DnsSrv {  // RFC 2782
+  std::string service;
+  net::Protocol protocol = net::Protocol::Tcp;
+  std::string domain;  // empty: the network's
+  std::string target;
+  net::L4Port port;
+  std::uint16_t priority = 0, weight = 0;
+  bool operator==(const DnsSrv&) const = default;
+};
+// What the gateway answers DNS with, beside the names of leases and reservations.
+struct Dns {
+  std::vector<Entry<net::Ipv4Addr>> hosts;
+  std::vector<Entry<std::string>> txt;
+  std::vector<DnsSrv> srv;
+  std::vector<net::Endpoint> forwarders;  // none: the resolvers of this host
+  std::vector<Entry<std::vector<net::Endpoint>>> domain_forwarders;
+  bool operator==(const Dns&) const = default;
+};
+
 struct Network {
   std::string name;
   net::Ipv4Prefix address;  // the gateway's, with the network's prefix length
@@ -277,8 +325,10 @@ struct Network {
   std::uint16_t mtu = 1500;
   Forward forward = Forward::Nat;
   bool isolated_ports = false;
+  std::optional<Host> host;
   std::vector<VmPort> ports;
   std::optional<Dhcp> dhcp;
+  std::optional<Dns> dns;
   Nat nat;  // means nothing when forward is None
   bool operator==(const Network&) const = default;
 };
@@ -313,6 +363,8 @@ enum class DeviceKind { Pci, KernelInterface, Devargs };
 // interface.
 DeviceKind device_kind(std::string_view device);
 
+// Whether the gateway is to answer DNS on the network.
+bool serves_dns(const Network& network);
 // Every external address of the network, in the order of the file; empty when the uplink's DHCP will tell.
 std::vector<net::Ipv4Addr> external_addresses(const Network& network);
 // Addresses that VMs may have: all of the network but its own address and its broadcast address.

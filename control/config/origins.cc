@@ -41,8 +41,6 @@ class Walk {
     add(at);
   }
   template <typename S, typename T>
-  void value(const Key<S, T, PartOfAnother>&, const T&, const Place&) {}
-  template <typename S, typename T>
   void value(const Key<S, T, Map>&, const T& section, const Place& at) {
     keys(section, at);
   }

@@ -36,6 +36,27 @@ void read(Section& section, std::string_view name, const List<Item>& form, std::
     refuse_empty(section, name, form.traits.if_empty);
 }
 
+template <typename S, typename E, typename Item>
+void read(Section& section, std::string_view name, const WordOrList<S, E, Item>& form, S& into) {
+  if (!section.is_list(name))
+    return section.scalar(
+        name, [&](std::string_view text) { return read_text(OneOf<E>{}, text, into.*form.word); });
+  read(section, name, List<Item>{form.item, {}}, into.*form.list);
+  into.*form.word = form.listed;
+}
+
+template <typename Name, typename Form, typename T>
+void read(Section& section, std::string_view name, const Entries<Name, Form>& form,
+          std::vector<Entry<T>>& into) {
+  section.entries(name, [&](Section& map, const std::string& key) {
+    Entry<T> entry;
+    if (const auto complaint = read_text(form.name, key, entry.name))
+      return map.complain_of_name(key, *complaint);
+    read(map, key, form.value, entry.value);
+    into.push_back(std::move(entry));
+  });
+}
+
 template <typename S>
 void read(Section& section, std::string_view name, Map, S& into) {
   section.section(name, into, read_keys<S>);
@@ -72,13 +93,10 @@ void read(Section& section, std::string_view name, Blocks form, std::vector<S>& 
 
 template <typename S, typename T, typename Form>
 void read_key(Section& section, const Key<S, T, Form>& key, S& into) {
-  if constexpr (!std::is_same_v<Form, PartOfAnother>) {
-    if (key.traits.is_required && !section.given(key.name)) return section.miss(key.name);
-    read(section, key.name, key.form, into.*key.member);
-    if (key.traits.is_planned && !(into.*key.member == defaults<S>().*key.member))
-      section.findings().complain_at(section.path_of(key.name),
-                                     "not supported yet: " + std::string{key.name});
-  }
+  if (key.traits.is_required && !section.given(key.name)) return section.miss(key.name);
+  read(section, key.name, key.form, into.*key.member);
+  if (key.traits.is_planned && !(into.*key.member == defaults<S>().*key.member))
+    section.findings().complain_at(section.path_of(key.name), "not supported yet: " + std::string{key.name});
 }
 
 void check_exactly_one(Section& section, const ExactlyOne& one) {

@@ -136,6 +136,8 @@ void add_key(Page& page, const Key<S, T, Form>& key) {
   } else if constexpr (requires { key.form.is_short(defaults<T>()); }) {
     describe_keys<T>(page, 1);
     add_value(page, key, R"("")");
+  } else if constexpr (requires { key.form.listed; }) {
+    add_value(page, key, std::string{to_word(defaults<S>().*key.member.*key.form.word)});
   } else if constexpr (requires { key.form.traits.word; }) {
     add_value(page, key, key.form.traits.word.empty() ? "[]" : std::string{key.form.traits.word});
   } else if constexpr (std::is_same_v<Form, Lines>) {
@@ -154,8 +156,6 @@ void add_key(Page& page, const Key<S, T, Form>& key) {
       page.element([&] { add_keys<typename T::value_type>(page); });
   }
 }
-template <typename S, typename T>
-void add_key(Page&, const Key<S, T, PartOfAnother>&) {}
 
 template <typename S>
 void add_keys(Page& page) {

@@ -45,10 +45,8 @@ struct Place {
 // Sentences about a key: told as live changes, or as what needs a restart.
 void tell(Changes& changes, bool is_live, const std::string& key, const Sentences& sentences) {
   auto& told = is_live ? changes.live : changes.held;
-  // Two members may be one key: it is told once.
-  for (const std::string& sentence : sentences)
-    if (told.empty() || told.back() != sentence) told.push_back(sentence);
-  if (!is_live && (changes.restart.empty() || changes.restart.back() != key)) changes.restart.push_back(key);
+  told.insert(told.end(), sentences.begin(), sentences.end());
+  if (!is_live) changes.restart.push_back(key);
 }
 
 // What is said where nothing but the order of a list has changed, or the way in which it is written.

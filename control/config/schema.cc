@@ -64,6 +64,16 @@ Json schema_of(const List<Item>& form) {
   return word_or(form.traits.word, std::move(schema));
 }
 
+template <typename T, typename S, typename E, typename Item>
+Json schema_of(const WordOrList<S, E, Item>& form) {
+  return {{"anyOf", {Json::parse(OneOf<E>{}.schema()), schema_of<T>(List<Item>{form.item, {}})}}};
+}
+template <typename T, typename Name, typename Form>
+Json schema_of(const Entries<Name, Form>& form) {
+  using Value = decltype(T::value_type::value);
+  return {{"type", "object"}, {"additionalProperties", schema_of<Value>(form.value)}};
+}
+
 template <typename T>
 Json schema_of(Map) {
   return section_schema<T>(true);
@@ -133,8 +143,6 @@ void add(Json& section, const Key<S, T, Form>& key) {
   }
   section["properties"][std::string{key.name}] = std::move(schema);
 }
-template <typename S, typename T>
-void add(Json&, const Key<S, T, PartOfAnother>&) {}
 
 template <typename S>
 Json section_schema(bool may_be_empty) {

@@ -134,6 +134,13 @@ const std::string* Section::scalar_of(const Node& value, std::string_view key) {
   return nullptr;
 }
 
+void Section::complain_of_name(std::string_view name, const std::string& what) {
+  find(name);
+  const auto at = std::find(node_.keys.begin(), node_.keys.end(), name) - node_.keys.begin();
+  findings_.complain(node_.key_at[static_cast<std::size_t>(at)],
+                     path_.substr(path_.rfind('.') + 1) + ": " + what);
+}
+
 void Section::refuse_the_rest() {
   for (std::size_t i = 0; i < node_.keys.size(); ++i) {
     const std::string& key = node_.keys[i];

@@ -58,6 +58,10 @@ class Section {
     const Node* const value = find(key);
     return value != nullptr && value->kind == Node::Kind::Map;
   }
+  bool is_list(std::string_view key) {
+    const Node* const value = find(key);
+    return value != nullptr && value->kind == Node::Kind::List;
+  }
   void miss(std::string_view key) { findings_.miss(key, path_, at()); }
 
   // Takes in a scalar's text; answers what is wrong with it, or nothing.
@@ -100,6 +104,18 @@ class Section {
     read_map(*value, path_of(key), into, read);
     return true;
   }
+
+  // A map whose keys are names; `read(Section& map, name)` reads the value of each, or complains of the name.
+  template <typename Read>
+  void entries(std::string_view key, Read read) {
+    const Node* value = find(key);
+    if (value == nullptr) return;
+    findings_.marks[path_of(key)] = value->at;
+    Section map(*value, path_of(key), findings_);
+    for (const std::string& name : value->keys) read(map, name);
+    map.refuse_the_rest();
+  }
+  void complain_of_name(std::string_view name, const std::string& what);
 
   // Complains of every key that nobody asked for, and of keys given twice. Called once, after all reading.
   void refuse_the_rest();

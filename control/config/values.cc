@@ -177,6 +177,14 @@ Parsed<std::string> domain_or_none(std::string_view text) {
   return text.empty() ? Parsed<std::string>{""} : domain_name(text);
 }
 
+Parsed<std::string> txt_record(std::string_view text) {
+  const bool is_good = std::all_of(text.begin(), text.end(),
+                                   [](char c) { return c >= ' ' && c <= '~' && c != '"' && c != '\\'; });
+  if (text.empty() || text.size() > 255 || !is_good)
+    return is_not(text, "a text record (1 to 255 printable ASCII characters, no double quote or backslash)");
+  return std::string{text};
+}
+
 Parsed<std::string> absolute_path(std::string_view text) {
   if (!text.starts_with('/') || text.find('\0') != std::string_view::npos)
     return is_not(text, "an absolute path");

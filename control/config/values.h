@@ -44,6 +44,8 @@ Parsed<net::L4Port> l4_port(std::string_view text);           // 1-65535
 Parsed<PortRange> port_range(std::string_view text);          // "p" or "p-q"
 Parsed<PortRange> unprivileged_ports(std::string_view text);  // from 1024 on
 Parsed<net::Endpoint> endpoint(std::string_view text);        // "a.b.c.d:port"
+Parsed<net::Endpoint> resolver(std::string_view text);        // "a.b.c.d" or "a.b.c.d:port"; may be loopback
+Parsed<HostService> host_service(std::string_view text);      // "tcp/p" or "udp/p-q"
 
 Parsed<std::string> any_text(std::string_view text);  // not empty
 Parsed<std::string> text_or_none(std::string_view text);
@@ -52,6 +54,8 @@ Parsed<std::string> identifier(std::string_view text);   // letters, digits, "-"
 Parsed<std::string> domain_name(std::string_view text);  // RFC 1123 section 2.1; at most 253
 Parsed<std::string> domain_or_none(std::string_view text);
 Parsed<std::string> host_name(std::string_view text);  // one label of it; at most 63
+Parsed<std::string> txt_record(
+    std::string_view text);  // RFC 1035: one string of it; printable, no quote or backslash
 Parsed<std::string> absolute_path(std::string_view text);
 Parsed<std::string> socket_path(std::string_view text);     // what fits in sockaddr_un: 107 bytes
 Parsed<std::string> vhost_socket(std::string_view text);    // likewise, or a relative path without ".."
@@ -79,6 +83,8 @@ std::string to_text(ByteSize size);                  // "512M"
 std::string to_text(FileMode mode);                  // "0770"
 std::string to_text(const AddressRange& range);      // "a" when both ends are the same
 std::string to_text(const PortRange& range);
+std::string to_text(const HostService& service);
+std::string resolver_text(const net::Endpoint& resolver);  // the inverse of resolver()
 inline std::string to_text(const std::string& text) {
   return text;
 }

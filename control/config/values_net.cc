@@ -105,6 +105,34 @@ Parsed<net::Endpoint> endpoint(std::string_view text) {
   return net::Endpoint{*address, *port};
 }
 
+Parsed<net::Endpoint> resolver(std::string_view text) {
+  constexpr auto kDns = net::L4Port::from_host(53);
+  const auto colon = text.find(':');
+  const auto address = net::parse_ipv4(text.substr(0, colon));
+  const auto port =
+      colon == std::string_view::npos ? Parsed<net::L4Port>{kDns} : l4_port(text.substr(colon + 1));
+  const auto kind = address ? address->kind() : net::AddressKind::Reserved;
+  const bool is_host = kind == net::AddressKind::Unicast || kind == net::AddressKind::Loopback ||
+                       kind == net::AddressKind::LinkLocal;
+  if (!address || !port || !is_host) return is_not(text, "a resolver (write 9.9.9.9, or 127.0.0.1:5353)");
+  return net::Endpoint{*address, *port};
+}
+
+std::string resolver_text(const net::Endpoint& resolver) {
+  const std::string address = net::to_string(resolver.address);
+  return resolver.port.host() == 53 ? address : address + ':' + std::to_string(resolver.port.host());
+}
+
+Parsed<HostService> host_service(std::string_view text) {
+  const auto slash = text.find('/');
+  const auto protocol = word<net::Protocol>(text.substr(0, slash));
+  if (!protocol || slash == std::string_view::npos)
+    return is_not(text, "a service (write tcp/22, or udp/5000-5100)");
+  return port_range(text.substr(slash + 1)).map([&](const PortRange& ports) {
+    return HostService{*protocol, ports};
+  });
+}
+
 std::string to_text(const AddressRange& range) {
   const std::string first = net::to_string(range.first);
   return range.first == range.last ? first : first + "-" + net::to_string(range.last);
@@ -113,6 +141,10 @@ std::string to_text(const AddressRange& range) {
 std::string to_text(const PortRange& range) {
   const std::string first = std::to_string(range.first.host());
   return range.first == range.last ? first : first + "-" + std::to_string(range.last.host());
+}
+
+std::string to_text(const HostService& service) {
+  return std::string{to_word(service.protocol)} + '/' + to_text(service.ports);
 }
 
 }  // namespace vmnat::config

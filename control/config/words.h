@@ -28,6 +28,9 @@ constexpr auto words_of(Identity) {
   return std::to_array<Word<Identity>>(
       {{Identity::Mac, "mac"}, {Identity::Port, "port"}, {Identity::ClientId, "client-id"}});
 }
+constexpr auto words_of(DnsSource) {  // Listed has none
+  return std::to_array<Word<DnsSource>>({{DnsSource::Host, "host"}, {DnsSource::Gateway, "gateway"}});
+}
 constexpr auto words_of(Forward) {
   return std::to_array<Word<Forward>>({{Forward::Nat, "nat"}, {Forward::None, "none"}});
 }

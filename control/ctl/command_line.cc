@@ -97,6 +97,20 @@ void add_import(CLI::App& app, CommandLine& line) {
       ->required();
 }
 
+void add_top(CLI::App& app, TopOptions& options) {
+  CLI::App* top = app.add_subcommand("top", "who sends and receives how much right now, by VM and by remote");
+  top->add_option("--interval", options.interval, "seconds between two rounds")
+      ->capture_default_str()
+      ->check(CLI::Range(0.1, 3600.0));
+  top->add_option("--count", options.rounds, "end after so many rounds")->check(CLI::PositiveNumber);
+  top->add_option("--rows", options.rows, "at most so many VMs, and remotes")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  top->add_option("--sessions", options.most_sessions,
+                  "leave out remotes while there are more sessions; each round reads them all")
+      ->capture_default_str();
+}
+
 // `lease release`, `reserve add` and `reserve del`: a word and a verb, one command for the daemon.
 struct DhcpOptions {
   std::string address;
@@ -159,6 +173,7 @@ std::variant<CommandLine, Exit> parse_command_line(const std::vector<std::string
   add_flush(app, flush_filters);
   add_recipes(app, line);
   add_import(app, line);
+  add_top(app, line.top);
   DhcpOptions dhcp_options;
   add_dhcp(app, dhcp_options);
   ChangeOptions changes;

@@ -8,6 +8,8 @@
 #include <variant>
 #include <vector>
 
+#include "control/ctl/top.h"
+
 namespace vmnat::ctl {
 
 // Exit codes of vmnatctl.
@@ -23,6 +25,7 @@ struct CommandLine {
   SessionFormat format = SessionFormat::Table;
   std::string port, mac, memory = "1G";  // of qemu-args and libvirt-xml
   std::string file;                      // of import-libvirt
+  TopOptions top;
 };
 
 // The CommandLine, or the exit code when there is nothing to do: help was printed to `out`, or what is wrong

@@ -45,6 +45,18 @@ std::string one_decimal(const Json& number) {
   return number.is_number() ? fmt::format("{:.1f}", number.get<double>()) : plain_text(number);
 }
 
+// Three digits of it, with a decimal prefix.
+std::string scaled(const Json& number) {
+  if (!number.is_number()) return plain_text(number);
+  static constexpr std::string_view kPrefixes[] = {"", " k", " M", " G", " T"};
+  constexpr double kStep = 1000, kRounded = 999.5;
+  auto value = number.get<double>();
+  std::size_t prefix = 0;
+  for (; value >= kRounded && prefix + 1 < std::size(kPrefixes); ++prefix) value /= kStep;
+  const int decimals = prefix == 0 || value >= kRounded / 10 ? 0 : value >= kRounded / 100 ? 1 : 2;
+  return fmt::format("{:.{}f}{}", value, decimals, kPrefixes[prefix]);
+}
+
 std::string duration_text(const Json& seconds) {
   if (!seconds.is_number()) return plain_text(seconds);
   const auto total = seconds.get<std::uint64_t>();
@@ -76,6 +88,8 @@ std::string cell_text(admin::Cell cell, const Json& value) {
       return value.is_number() ? fmt::format("{:.1f} %", value.get<double>() * 100) : plain_text(value);
     case admin::Cell::OneDecimal:
       return one_decimal(value);
+    case admin::Cell::Scaled:
+      return scaled(value);
     case admin::Cell::Expiry:
       return value.is_null() ? "never" : plain_text(value);
     case admin::Cell::Owned:

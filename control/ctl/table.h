@@ -23,6 +23,7 @@ using Json = nlohmann::json;
 // A value as a person reads it: strings without quotes, "-" for null, lists with commas, {a: 1} as "a 1".
 std::string plain_text(const Json& value);
 std::string one_decimal(const Json& number);
+std::string scaled(const Json& number);          // 4170000000 -> "4.17 G"
 std::string duration_text(const Json& seconds);  // 93784 -> "1d 2h 3m 4s"
 
 class Table {

@@ -2,8 +2,13 @@
 // One request, and its answer in the form that was asked for.
 #include "control/ctl/vmnatctl.h"
 
+#include <chrono>
+#include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <ostream>
+#include <thread>
+#include <unistd.h>
 
 #include "control/admin/client.h"
 #include "control/ctl/command_line.h"
@@ -103,6 +108,45 @@ Exit print_import(const CommandLine& line, std::ostream& out, std::ostream& err)
   return Exit::Ok;
 }
 
+// One round's questions; the error of the first that has no answer.
+std::optional<admin::CallError> ask_for_round(const CommandLine& line, Top& top) {
+  CommandLine question = line;
+  const auto answer = [&](const char* command, const std::function<void(const Json&)>& take) {
+    question.command = command;
+    const auto asked = ask(question, [&](Kind, const Json& element) { take(element); });
+    return asked ? std::nullopt : std::optional{asked.error()};
+  };
+  std::uint64_t sessions = 0;
+  if (auto error = answer("status", [&](const Json& status) {
+        sessions = status.value("/sessions/active"_json_pointer, std::uint64_t{0});
+      }))
+    return error;
+  if (auto error = answer("ports", [&](const Json& port) { top.take_port(port); })) return error;
+  if (sessions > line.top.most_sessions) return std::nullopt;
+  return answer("sessions", [&](const Json& session) { top.take_session(session); });
+}
+
+// On a terminal each round takes the place of the former one.
+Exit print_top(const CommandLine& line, std::ostream& out, std::ostream& err) {
+  constexpr const char* kFromTheTop = "\x1b[H\x1b[J";
+  const bool is_terminal = &out == &std::cout && isatty(STDOUT_FILENO) == 1;
+  Top top(line.top);
+  for (unsigned rounds = 0; out && (line.top.rounds == 0 || rounds < line.top.rounds);) {
+    if (const auto error = ask_for_round(line, top)) return fail(*error, err);
+    if (const auto round = top.end_round(std::chrono::steady_clock::now())) {
+      ++rounds;
+      if (line.json)
+        out << Json{{"ports", round->ports}, {"remotes", round->remotes}}.dump() << std::endl;
+      else
+        out << (is_terminal ? kFromTheTop : "") << top_text(*round, line.top.rows)
+            << (is_terminal ? "" : "\n") << std::flush;
+      if (rounds == line.top.rounds) break;
+    }
+    std::this_thread::sleep_for(std::chrono::duration<double>(line.top.interval));
+  }
+  return Exit::Ok;
+}
+
 // `reload --dry-run`, whose exit code says whether the reload could be done.
 Exit print_preview(const CommandLine& line, std::ostream& out, std::ostream& err) {
   Json preview;
@@ -115,6 +159,7 @@ Exit print_preview(const CommandLine& line, std::ostream& out, std::ostream& err
 Exit run(const CommandLine& line, std::ostream& out, std::ostream& err) {
   if (!line.file.empty()) return print_import(line, out, err);
   if (!line.port.empty()) return print_recipe(line, out, err);
+  if (line.command == "top") return print_top(line, out, err);
   if (line.arguments.contains("dry_run")) return print_preview(line, out, err);
   if (line.json) return print_json(line, out, err);
   if (line.format == SessionFormat::Conntrack) return print_conntrack(line, out, err);

@@ -49,6 +49,7 @@ Daemon::Daemon(Configuration& configuration, Gateway& gateway)
       rings_(io_),
       slow_path_(gateway),
       exhaustion_(gateway.config(), gateway.ports()),
+      dns_(io_, config_.control.socket),
       resolvers_(config_),
       pause_between_looks_(pause_between_looks(watchdog())),
       table_pages_(workers_.tables()) {}
@@ -67,6 +68,8 @@ Result<std::unique_ptr<Daemon>> Daemon::create(Configuration& configuration, con
   register_commands(*daemon->admin_, context);
   if (auto served = daemon->serve_http(context); !served) return tl::unexpected(served.error());
   daemon->telemetry_.emplace(context);
+  daemon->dns_.follow_configuration(daemon->config_);
+  daemon->slow_path_.dhcp().use_gateway_as_resolver(daemon->dns_.is_installed());
   return daemon;
 }
 
@@ -107,6 +110,7 @@ CommandContext Daemon::context_for_commands(const EalPlan& eal, Gateway& gateway
           .tables = slow_path_.tables(),
           .injector = slow_path_.injector(),
           .nat = slow_path_.nat(),
+          .dns = dns_,
           .resolvers = resolvers_,
           .reload = [this] { return reload(); },
           .edit = [this](const EditRequest& request) { return edit(request); },
@@ -208,6 +212,7 @@ Result<std::vector<std::string>> Daemon::change_to(const config::Config& wanted)
   config_ = wanted;
   slow_path_.follow_configuration(*change, std::chrono::steady_clock::now(),
                                   std::chrono::system_clock::now());
+  dns_.follow_configuration(config_);
   return std::move(changes.live);
 }
 
@@ -230,6 +235,7 @@ void Daemon::tick() {
     next_second_ = now + std::chrono::seconds(1);
     follow_resolvers(now);
     telemetry_->advance(now);
+    dns_.advance(config_, slow_path_.dhcp(), now);
     if (const auto news = exhaustion_.news(workers_.refused_remotes())) spdlog::warn("{}", *news);
   }
   if (now >= next_look_) watch_workers(now);

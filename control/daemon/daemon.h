@@ -14,6 +14,7 @@
 #include "control/admin/server.h"
 #include "control/changes/configuration.h"
 #include "control/commands/context.h"
+#include "control/dns/dns_service.h"
 #include "control/gateway/table_pages.h"
 #include "control/http/server.h"
 #include "control/metrics/metrics.h"
@@ -66,6 +67,7 @@ class Daemon {
   boost::asio::posix::stream_descriptor rings_;  // the doorbell's
   SlowPath slow_path_;
   ExhaustionWatch exhaustion_;
+  DnsService dns_;
   ResolverWatch resolvers_;
   ProgressWatch progress_;
   const std::chrono::microseconds pause_between_looks_;  // at the workers

@@ -9,6 +9,7 @@
 #include "control/daemon/daemon.h"
 #include "control/daemon/options.h"
 #include "control/devices/eal.h"
+#include "control/dns/dns_service.h"
 #include "control/gateway/gateway.h"
 #include "control/log/log.h"
 #include "control/version.h"
@@ -27,6 +28,8 @@ int check(const std::string& path) {
   const auto config = config::load_config(path, {.notes = &notes});
   if (!config) return report_problems(config.error());
   report_problems(notes);
+  if (const std::string missing = missing_dns_program(*config); !missing.empty())
+    fmt::print(stderr, "{}: warning: dns: {}\n", path, missing);
   return kStopped;
 }
 

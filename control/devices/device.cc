@@ -138,6 +138,7 @@ unsigned buffer_bytes(std::uint16_t mtu) {
 
 Result<Device> Device::open(const DeviceRequest& request, std::span<rte_mempool* const> pools,
                             const KernelLinks* links) {
+  if (request.host) return open_host(request);
   if (request.is_vhost()) return open_vhost(request);
   if (request.is_kernel_interface())
     return request.driver == config::KernelDriver::Xdp ? open_xdp(request, pools, *links)
@@ -172,6 +173,18 @@ Result<Device> Device::open_vhost(const DeviceRequest& request) {
   device.vhost_ = std::move(*socket);
   device.vhost_mac_ = net::mac_made_from(plan->path);
   device.queues_ = static_cast<std::uint16_t>(queues);
+  return device;
+}
+
+Result<Device> Device::open_host(const DeviceRequest& request) {
+  auto opened = HostInterface::open({.name = request.name,
+                                     .interface = request.device,
+                                     .address = request.host->address,
+                                     .mac = request.host->mac,
+                                     .mtu = request.mtu});
+  if (!opened) return tl::unexpected(opened.error());
+  Device device(kNone, "host");
+  device.host_ = std::move(*opened);
   return device;
 }
 
@@ -292,6 +305,7 @@ Device::Device(Device&& other) noexcept
       numa_node_(other.numa_node_),
       vhost_(std::move(other.vhost_)),
       interface_(std::move(other.interface_)),
+      host_(std::move(other.host_)),
       xdp_(std::move(other.xdp_)),
       vhost_mac_(other.vhost_mac_) {}
 
@@ -307,6 +321,7 @@ Device::~Device() {
 net::MacAddr Device::mac() const {
   if (vhost_ != nullptr) return vhost_mac_;
   if (interface_ != nullptr) return interface_->mac();
+  if (host_ != nullptr) return host_->mac();
   rte_ether_addr address{};
   rte_eth_macaddr_get(port_id_, &address);
   net::MacAddr mac;
@@ -322,6 +337,7 @@ std::uint16_t Device::open_transmit_queues() const {
 dataplane::Offloads Device::offloads() const {
   if (vhost_ != nullptr) return dataplane::offloads_of_guest(vhost_->port().features());
   if (interface_ != nullptr) return interface_->offloads();
+  if (host_ != nullptr) return host_->offloads();
   const bool checksums = (transmit_offloads_ & kChecksums) == kChecksums;
   const bool segments = checksums && (transmit_offloads_ & RTE_ETH_TX_OFFLOAD_TCP_TSO) != 0;
   return {.checksums = checksums,
@@ -334,12 +350,14 @@ dataplane::Offloads Device::offloads() const {
 
 std::uint16_t Device::mtu() const {
   if (interface_ != nullptr) return interface_->mtu();
+  if (host_ != nullptr) return host_->mtu();
   return xdp_ == nullptr ? UINT16_MAX : xdp_->mtu();
 }
 
 bool Device::is_up() const {
   if (vhost_ != nullptr) return vhost_->port().has_guest();
   if (interface_ != nullptr) return interface_->is_up();
+  if (host_ != nullptr) return host_->is_up();
   if (xdp_ != nullptr) return xdp_->is_up();
   rte_eth_link link{};
   return rte_eth_link_get_nowait(port_id_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;

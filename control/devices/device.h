@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Device: what the configuration names, brought up: a vhost-user socket, a kernel interface, or a DPDK port by PCI
-// address or by devargs. net_vhost in devargs is a vhost-user socket, too, and a kernel interface may be DPDK's
+// Device: what the configuration names, brought up: a vhost-user socket, a kernel interface, one that is made for the
+// host, or a DPDK port by PCI address or by devargs. net_vhost in devargs is a vhost-user socket, too, and a kernel interface may be DPDK's
 // port (`driver: xdp`).
 //
 // Failing to open one is answered with a sentence that says what to do.
@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 
+#include "control/devices/host_interface.h"
 #include "control/devices/kernel_interface.h"
 #include "control/devices/numa.h"
 #include "control/devices/vhost_socket.h"
@@ -43,13 +44,13 @@ class Device {
   ~Device();  // stops and removes it; a vhost-user socket that it listens on goes with it
 
   [[nodiscard]] dataplane::BurstPort for_workers() {
-    return {.port_id = port_id_,
-            .vhost = vhost_ == nullptr ? nullptr : &vhost_->port(),
-            .kernel = interface_ == nullptr ? nullptr : &interface_->port()};
+    return {
+        .port_id = port_id_, .vhost = vhost_ == nullptr ? nullptr : &vhost_->port(), .kernel = kernel_port()};
   }
   // After the kernel has told of its interfaces.
   void follow_kernel() {
     if (interface_ != nullptr) interface_->follow();
+    if (host_ != nullptr) host_->follow();
     if (xdp_ != nullptr) xdp_->follow();
   }
   [[nodiscard]] bool is_dpdk() const { return port_id_ != kNone; }
@@ -64,7 +65,10 @@ class Device {
   // What it does for frames that it transmits; of a vhost-user port, what the guest has agreed to take.
   [[nodiscard]] dataplane::Offloads offloads() const;
   // Changes when it has gone and come back, however fast.
-  [[nodiscard]] std::uint32_t openings() const { return interface_ == nullptr ? 0 : interface_->openings(); }
+  [[nodiscard]] std::uint32_t openings() const {
+    if (host_ != nullptr) return host_->openings();
+    return interface_ == nullptr ? 0 : interface_->openings();
+  }
   // The largest IP packet that it bears now, where it is not ours to say.
   [[nodiscard]] std::uint16_t mtu() const;
   // nullptr of another kind.
@@ -75,11 +79,12 @@ class Device {
   [[nodiscard]] int numa_node() const { return numa_node_; }  // kNoNode: not known, or none
   [[nodiscard]] const std::string& kind() const {
     return kind_;
-  }  // "vhost-user", "kernel", "xdp", "pci", "devargs"
+  }  // "vhost-user", "kernel", "xdp", "pci", "devargs", "host"
 
  private:
   Device(std::uint16_t port_id, std::string kind) : port_id_(port_id), kind_(std::move(kind)) {}
   static Result<Device> open_vhost(const DeviceRequest& request);
+  static Result<Device> open_host(const DeviceRequest& request);
   static Result<Device> open_interface(const DeviceRequest& request, const KernelLinks& links);
   static Result<Device> open_xdp(const DeviceRequest& request, std::span<rte_mempool* const> pools,
                                  const KernelLinks& links);
@@ -88,6 +93,10 @@ class Device {
   Result<void> configure(const DeviceRequest& request, const rte_eth_dev_info& info);
   Result<void> set_up_queues(const DeviceRequest& request, std::span<rte_mempool* const> pools);
   Result<void> receive_for_others(const DeviceRequest& request);
+  [[nodiscard]] dataplane::KernelPort* kernel_port() {
+    if (host_ != nullptr) return &host_->port();
+    return interface_ == nullptr ? nullptr : &interface_->port();
+  }
   static constexpr std::uint16_t kNone = 0xffff;
   std::uint16_t port_id_ = kNone;
   std::string kind_;
@@ -98,6 +107,7 @@ class Device {
   int numa_node_ = kNoNode;
   std::unique_ptr<VhostSocket> vhost_;          // instead of a DPDK port
   std::unique_ptr<KernelInterface> interface_;  // likewise
+  std::unique_ptr<HostInterface> host_;         // likewise
   std::unique_ptr<XdpInterface> xdp_;           // what the DPDK port drives
   net::MacAddr vhost_mac_{};
 };

@@ -6,6 +6,7 @@
 
 #include "control/result.h"
 #include "control/system/kernel_links.h"
+#include "dataplane/device/offload.h"
 
 namespace vmnat::control {
 
@@ -17,5 +18,8 @@ Result<bool> bring_up(const std::string& name, const KernelLink& link);
 
 // The largest IP packet that it bears; of one that is gone, any.
 std::uint16_t mtu_of(const KernelLink& link);
+
+// What the kernel takes off our hands, of packet sockets and TAPs alike.
+dataplane::Offloads offloads_of_kernel();
 
 }  // namespace vmnat::control

@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 #include <optional>
 #include <spdlog/spdlog.h>
-#include <sys/utsname.h>
 #include <system_error>
 #include <utility>
 
@@ -19,14 +18,6 @@ namespace {
 
 tl::unexpected<Error> failure(const std::string& name, std::string what) {
   return tl::unexpected(Error{name, std::move(what)});
-}
-
-// UDP's are in virtio's header since Linux 6.2.
-bool takes_udp_segments() {
-  utsname system{};
-  unsigned major = 0, minor = 0;
-  return uname(&system) == 0 && std::sscanf(system.release, "%u.%u", &major, &minor) == 2 &&
-         std::pair(major, minor) >= std::pair(6u, 2u);
 }
 
 }  // namespace
@@ -49,7 +40,7 @@ Result<std::unique_ptr<KernelInterface>> KernelInterface::open(Settings settings
 }
 
 KernelInterface::KernelInterface(Settings settings, const KernelLinks& links)
-    : settings_(std::move(settings)), links_(links), takes_udp_segments_(takes_udp_segments()) {}
+    : settings_(std::move(settings)), links_(links) {}
 
 KernelInterface::~KernelInterface() {
   close_queues();
@@ -143,8 +134,7 @@ std::uint16_t KernelInterface::mtu() const {
 }
 
 dataplane::Offloads KernelInterface::offloads() const {
-  return {
-      .checksums = true, .tcp4_segments = true, .tcp6_segments = true, .udp_segments = takes_udp_segments_};
+  return offloads_of_kernel();
 }
 
 std::uint64_t KernelInterface::frames_missed() {

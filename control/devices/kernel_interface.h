@@ -72,7 +72,6 @@ class KernelInterface {
   bool was_down_ = false;  // before us
   int index_ = 0;          // the kernel's, that the sockets are bound to; 0: none
   KernelLink link_;        // as it was told of last; index 0: it is gone
-  const bool takes_udp_segments_;
   std::vector<PacketQueue> sockets_;
   std::vector<FileDescriptor> tap_queues_;  // instead of sockets
   // Frames missed by sockets that are closed, or counted before.

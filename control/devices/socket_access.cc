@@ -63,8 +63,10 @@ bool is_somebody_elses(int directory, const Rights& wanted) {
   return !is_known || (status.st_mode & S_IWOTH) != 0;
 }
 
+// Where others may write, nobody removes another one's file, and what a VMM makes is the directory's group's, whatever
+// its own is: vmnatd need not be root to connect to it.
 void grant_directory(const std::string& subject, const std::string& directory, Rights rights) {
-  if ((rights.mode & (S_IWGRP | S_IWOTH)) != 0) rights.mode |= S_ISVTX;
+  if ((rights.mode & (S_IWGRP | S_IWOTH)) != 0) rights.mode |= S_ISVTX | S_ISGID;
   const FileDescriptor place = place_of(directory);
   if (!place.is_open() || is_somebody_elses(place.number(), rights)) {
     spdlog::warn("{}: {} stays as it is: it is no directory of root's or of vmnatd's alone", subject,

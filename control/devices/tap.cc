@@ -23,12 +23,15 @@ bool take_unfinished(int descriptor) {
          ioctl(descriptor, TUNSETOFFLOAD, kTcp) == 0;
 }
 
-bool attach(int descriptor, const std::string& interface, bool has_more) {
+bool attach(int descriptor, const std::string& interface, int more_flags) {
   ifreq request{};
   std::strncpy(request.ifr_name, interface.c_str(), IFNAMSIZ - 1);
-  request.ifr_flags =
-      static_cast<short>(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (has_more ? IFF_MULTI_QUEUE : 0));
+  request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | more_flags);
   return ioctl(descriptor, TUNSETIFF, &request) == 0 && take_unfinished(descriptor);
+}
+
+FileDescriptor open_tun() {
+  return FileDescriptor(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
 }
 
 }  // namespace
@@ -36,8 +39,8 @@ bool attach(int descriptor, const std::string& interface, bool has_more) {
 Result<std::vector<FileDescriptor>> attach_to_tap(const std::string& interface, unsigned queues) {
   std::vector<FileDescriptor> attached;
   for (unsigned i = 0; i < queues; ++i) {
-    FileDescriptor tun(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
-    if (!tun.is_open() || !attach(tun.number(), interface, queues > 1)) {
+    FileDescriptor tun = open_tun();
+    if (!tun.is_open() || !attach(tun.number(), interface, queues > 1 ? IFF_MULTI_QUEUE : 0)) {
       if (errno == EBUSY && i == 0) return {};
       return tl::unexpected(Error{
           interface, fmt::format("cannot attach to the TAP: {}{}", std::system_category().message(errno),
@@ -48,6 +51,16 @@ Result<std::vector<FileDescriptor>> attach_to_tap(const std::string& interface, 
     attached.push_back(std::move(tun));
   }
   return attached;
+}
+
+Result<FileDescriptor> make_tap(const std::string& interface) {
+  FileDescriptor tun = open_tun();
+  if (tun.is_open() && attach(tun.number(), interface, IFF_TUN_EXCL)) return tun;
+  if (errno == EBUSY)
+    return tl::unexpected(
+        Error{interface, "there is an interface of this name already, and vmnatd makes its own"});
+  return tl::unexpected(Error{
+      interface, "the interface cannot be made, by /dev/net/tun: " + std::system_category().message(errno)});
 }
 
 bool is_attached(const FileDescriptor& queue) {

@@ -14,6 +14,9 @@ namespace vmnat::control {
 // Empty: another one is attached to it already.
 Result<std::vector<FileDescriptor>> attach_to_tap(const std::string& interface, unsigned queues);
 
+// Makes a TAP, which goes with the descriptor; an Error where there is an interface of that name.
+Result<FileDescriptor> make_tap(const std::string& interface);
+
 // False once the TAP has gone.
 bool is_attached(const FileDescriptor& queue);
 

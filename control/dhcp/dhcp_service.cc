@@ -62,7 +62,7 @@ dhcp::NetworkSettings dhcp_settings(const config::Network& network) {
   dhcp::NetworkSettings settings{.gateway = network.address,
                                  .gateway_mac = gateway_mac(network),
                                  .lease_time = dhcp.lease_time,
-                                 .dns = dhcp.dns,
+                                 .dns = dhcp.dns.servers,
                                  .domain = dhcp.domain,
                                  .search = dhcp.search,
                                  .ntp = dhcp.ntp,
@@ -157,7 +157,7 @@ void DhcpService::follow_clock(dhcp::WallTime now, SteadyTime steady) {
                std::chrono::duration_cast<std::chrono::seconds>(by).count());
   for (auto& [network, instance] : servers_) {
     instance.server.clock_was_set(by);
-    instance.exports.note_change();
+    note_change(instance);
     std::vector<dhcp::Lease> held;
     for (const auto& [address, record] : instance.server.table().records())
       if (record.is_held() && record.lease.state != dhcp::LeaseState::Offered) held.push_back(record.lease);
@@ -276,15 +276,20 @@ void DhcpService::keep(Instance& instance) {
   // A lease that ran out may have been given anew since.
   for (const auto* leases : {&expired, &changes})
     instance.news.insert(instance.news.end(), leases->begin(), leases->end());
-  instance.exports.note_change();
+  note_change(instance);
   instance.keeper.keep(changes, now_, steady_);
+}
+
+void DhcpService::note_change(Instance& instance) {
+  instance.exports.note_change();
+  ++lease_changes_;
 }
 
 void DhcpService::reconfigure() {
   for (auto& [network, instance] : servers_) {
     instance.server.reconfigure(settings_of(network, instance));
     instance.all_is_news = true;
-    instance.exports.note_change();
+    note_change(instance);
   }
 }
 
@@ -294,11 +299,20 @@ void DhcpService::use_resolvers(const std::vector<net::Ipv4Addr>& resolvers) {
   reconfigure();
 }
 
+void DhcpService::use_gateway_as_resolver(bool is_one) {
+  if (std::exchange(is_gateway_resolver_, is_one) != is_one) reconfigure();
+}
+
 // What the configuration says, with the resolvers of the uplink's lease and the reservations made since.
 // Those that the configuration contradicts by now are left out.
 dhcp::NetworkSettings DhcpService::settings_of(NetworkIndex network, const Instance& instance) const {
-  dhcp::NetworkSettings settings = dhcp_settings(config_.networks[network]);
-  if (config_.networks[network].dhcp->dns_is_default && !resolvers_.empty()) settings.dns = resolvers_;
+  const config::Network& config = config_.networks[network];
+  dhcp::NetworkSettings settings = dhcp_settings(config);
+  const config::DnsSource from = config.dhcp->dns.from;
+  if (from == config::DnsSource::Gateway && is_gateway_resolver_)
+    settings.dns = {config.address.address};
+  else if (from != config::DnsSource::Listed && !resolvers_.empty())
+    settings.dns = resolvers_;
   for (const dhcp::Reservation& reservation : instance.live)
     if (against(reservation, network).empty()) settings.reservations.push_back(reservation);
   return settings;

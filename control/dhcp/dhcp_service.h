@@ -46,6 +46,8 @@ class DhcpService {
   [[nodiscard]] const OfferChecks& checks() const { return checks_; }
   // What VMs are told where `dhcp.dns` says nothing; none: the host's resolvers.
   void use_resolvers(const std::vector<net::Ipv4Addr>& resolvers);
+  // Whether the gateway answers DNS where it is to: else VMs are told the host's resolvers there, too.
+  void use_gateway_as_resolver(bool is_one);
   // New settings, same leases.
   void reconfigure();
   // Ports and networks have come, left or changed, or whether a network has DHCP. Leases of a network that has it no
@@ -77,6 +79,8 @@ class DhcpService {
   // Adds a reservation to those of the configuration, kept over restarts; answers its network's name.
   Result<std::string> reserve(const dhcp::Reservation& reservation);
   Result<std::string> unreserve(net::Ipv4Addr address);
+  // Grows with each change of leases or reservations.
+  [[nodiscard]] std::uint64_t lease_changes() const { return lease_changes_; }
   // "configured", "live", or empty: by whom the address is reserved.
   [[nodiscard]] std::string_view reservation_of(const std::string& network, net::Ipv4Addr address) const;
 
@@ -144,6 +148,9 @@ class DhcpService {
   const VmPlaces& places_;  // by whose name leases are known
   std::vector<std::string> notes_;
   std::vector<net::Ipv4Addr> resolvers_;  // of the uplink's lease
+  bool is_gateway_resolver_ = false;
+  std::uint64_t lease_changes_ = 0;
+  void note_change(Instance& instance);
   std::map<NetworkIndex, Instance> servers_;
   OfferChecks checks_;
   Claims claims_;

@@ -63,6 +63,7 @@ inline constexpr Family kFrameFamilies[] = {
   {"vmnat_receive_deferred_total", Kind::Counter, "", "receive.deferred", "Polls of a queue put off: its frames had made more work than their share."},
   {"vmnat_handoff_frames_total", Kind::Counter, "", "handoff.frames", "Frames that crossed from one worker to another."},
   {"vmnat_learn_missed_total", Kind::Counter, "", "learn.missed", "Reports of MAC addresses that control did not get: over the port's budget, or ring full."},
+  {"vmnat_host_flows_displaced_total", Kind::Counter, "", "host.flows_displaced", "Flows of this host that were forgotten before their time, for want of room."},
   {"vmnat_rings_deferred_total", Kind::Counter, "", "rings.deferred", "Calls of workers that a budget ended with work left in a VM's rings, for the next call."},
   {"vmnat_vhost_refused_connections_total", Kind::Counter, "", "vhost.refused_connections", "Connections to a vhost-user socket that serves a VM already."},
   {"vmnat_vhost_refused_messages_total", Kind::Counter, "", "vhost.refused_messages", "Messages of VMMs that made no sense or could do harm."},

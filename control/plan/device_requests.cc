@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/plan/device_requests.h"
 
+#include "control/plan/initial_state.h"
+
 namespace vmnat::control {
 namespace {
 
@@ -41,15 +43,24 @@ DeviceRequest device_request_of(const config::VmPort& port, std::uint16_t mtu,
           .promiscuous = Promiscuous::Yes};  // the gateway's MAC is not the device's
 }
 
-// A NIC is configured with an MTU; whatever else there is takes any.
+DeviceRequest host_request_of(const config::Network& network) {
+  return {.name = "host " + network.host->interface,
+          .device = network.host->interface,
+          .mtu = network.mtu,
+          .host = HostAddress{network.address, gateway_mac(network)}};
+}
+
+// A NIC, and an interface of our own, is configured with an MTU; whatever else there is takes any.
 bool is_same_device(const DeviceRequest& one, const DeviceRequest& other) {
-  const bool is_dpdk = !one.is_vhost() && !one.is_kernel_interface();
+  const bool has_mtu = one.host || (!one.is_vhost() && !one.is_kernel_interface());
   return one.name == other.name && one.vhost_user == other.vhost_user && one.device == other.device &&
          one.driver == other.driver && one.mode == other.mode && one.without == other.without &&
-         one.access == other.access && one.queues == other.queues && (!is_dpdk || one.mtu == other.mtu);
+         one.access == other.access && one.queues == other.queues && one.host == other.host &&
+         (!has_mtu || one.mtu == other.mtu);
 }
 
 bool is_same_place(const DeviceRequest& one, const DeviceRequest& other) {
+  if (one.host && other.host && one.host->address.overlaps(other.host->address)) return true;
   return one.vhost_user == other.vhost_user && one.device == other.device;
 }
 
@@ -60,6 +71,8 @@ std::vector<DeviceRequest> plan_devices(const config::Config& config, const std:
     DeviceRequest& request = requests.emplace_back();
     if (port.config != nullptr)
       request = device_request_of(*port.config, config.networks[port.network].mtu, config.vhost_user);
+    else if (port.is_host)
+      request = host_request_of(config.networks[port.network]);
     else if (port.exists)
       request = uplink_request(config.uplink, worker_count);
     request.number = static_cast<unsigned>(requests.size() - 1);

@@ -2,6 +2,7 @@
 // Which devices are to be opened, one for each port, and with what.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,13 @@
 namespace vmnat::control {
 
 enum class Promiscuous { No, Yes };
+
+// What the host has on a network.
+struct HostAddress {
+  net::Ipv4Prefix address;
+  net::MacAddr mac;
+  bool operator==(const HostAddress&) const = default;
+};
 
 struct DeviceRequest {
   std::string name;        // for messages: "uplink", "port vm1"
@@ -26,7 +34,8 @@ struct DeviceRequest {
   unsigned queues = 1;                // pairs
   bool fewer_queues_will_do = false;  // as many as the device has, at most `queues`
   Promiscuous promiscuous = Promiscuous::No;
-  bool receives_replies = false;  // whose destination port says which worker's they are
+  std::optional<HostAddress> host;  // `device` is made, for the host to be on the network by
+  bool receives_replies = false;    // whose destination port says which worker's they are
 
   // A vhost-user socket, or the other words of DPDK's devargs for one.
   [[nodiscard]] bool is_vhost() const { return !vhost_user.empty() || device.starts_with("net_vhost"); }
@@ -39,9 +48,12 @@ struct DeviceRequest {
 DeviceRequest device_request_of(const config::VmPort& port, std::uint16_t mtu,
                                 const config::VhostUser& sockets);
 
+// Of the host's port on a network that has one.
+DeviceRequest host_request_of(const config::Network& network);
+
 // Whether one device can be both.
 bool is_same_device(const DeviceRequest& one, const DeviceRequest& other);
-// Whether the two want one socket, interface or NIC, so that one has to go before the other comes.
+// Whether the two want one socket, interface, NIC, or the host's address on a network, so that one has to go before the other comes.
 bool is_same_place(const DeviceRequest& one, const DeviceRequest& other);
 
 // By PortIndex; without a name where there is no port.

@@ -35,13 +35,34 @@ bool keeps_port(const GatewayPlan& running, std::size_t number, const config::Co
   return origin == number || keeps_port(running, origin, wanted);
 }
 
+bool keeps_host(const GatewayPlan& running, std::size_t number, const config::Config& wanted) {
+  const auto* const network =
+      network_named(wanted, running.config.networks[running.ports[number].network].name);
+  return network != nullptr && network->host &&
+         is_same_device(running.devices[number], host_request_of(*network));
+}
+
 void retire_who_leaves(const GatewayPlan& running, const config::Config& wanted, Numbers& numbers) {
   for (std::size_t i = 0; i < running.ports.size(); ++i) {
     const PortPlan& port = running.ports[i];
-    if (port.config != nullptr && !keeps_port(running, i, wanted)) numbers.ports.retire(port.name);
+    if (port.config == nullptr && !port.is_host) continue;
+    const bool stays = port.is_host ? keeps_host(running, i, wanted) : keeps_port(running, i, wanted);
+    if (!stays) numbers.ports.retire(port.name);
   }
   for (const config::Network& network : running.config.networks)
     if (network_named(wanted, network.name) == nullptr) numbers.networks.retire(network.name);
+}
+
+Result<void> number_ports_that_come(const config::Network& network, Numbers& numbers) {
+  std::vector<std::string> names;
+  for (const config::VmPort& port : network.ports) names.push_back(port.name);
+  if (network.host) names.push_back(network.host->interface);
+  for (const std::string& name : names)
+    if (!numbers.ports.give(name))
+      return tl::unexpected(Error{
+          "networks",
+          fmt::format("port {}: {} ports are in use, or were until some seconds ago", name, kMostPorts - 1)});
+  return {};
 }
 
 Result<void> number_who_comes(const config::Config& wanted, Numbers& numbers) {
@@ -50,11 +71,7 @@ Result<void> number_who_comes(const config::Config& wanted, Numbers& numbers) {
       return tl::unexpected(
           Error{"networks", fmt::format("network {}: {} networks are in use, or were until some seconds ago",
                                         network.name, kMostNetworks)});
-    for (const config::VmPort& port : network.ports)
-      if (!numbers.ports.give(port.name))
-        return tl::unexpected(
-            Error{"networks", fmt::format("port {}: {} ports are in use, or were until some seconds ago",
-                                          port.name, kMostPorts - 1)});
+    if (auto numbered = number_ports_that_come(network, numbers); !numbered) return numbered;
   }
   return {};
 }

@@ -27,6 +27,7 @@ void set_network(const config::Network& config, dataplane::Network& network) {
   network.dhcp = config.dhcp.has_value();
   network.isolated_ports = config.isolated_ports;
   network.mtu = config.mtu;
+  network.host.port = dataplane::kUplinkPort;
   network.ports.clear();
 }
 
@@ -39,6 +40,7 @@ void set_port(const PortPlan& plan, dataplane::Port& port) {
   port.network = plan.network;
   port.owner = plan.owner;
   port.is_segment = is_segment(plan);
+  port.is_host = plan.is_host;
   port.mtu = plan.mtu;
 }
 
@@ -64,6 +66,7 @@ void set_topology(const config::Config& config, const std::vector<PortPlan>& por
   for (std::size_t i = 0; i < config.networks.size(); ++i) set_network(config.networks[i], state.networks[i]);
   for (std::size_t i = 0; i < ports.size(); ++i) {
     set_port(ports[i], state.ports[i]);
+    if (ports[i].is_host) state.networks[ports[i].network].host.port = static_cast<PortIndex>(i);
     if (ports[i].config == nullptr) continue;
     state.networks[ports[i].network].ports.push_back(static_cast<PortIndex>(i));
     state.smallest_mtu = std::min(state.smallest_mtu, ports[i].mtu);

@@ -18,6 +18,19 @@ dataplane::ExhaustionAnswer answer_of(config::ExhaustionIcmp icmp) {
   return dataplane::ExhaustionAnswer::Prohibited;
 }
 
+// DNS is open where it is served.
+std::vector<dataplane::HostService> services_of(const config::Network& network) {
+  constexpr auto kDns = net::L4Port::from_host(53);
+  std::vector<dataplane::HostService> services;
+  if (!network.host) return services;
+  for (const auto& [protocol, ports] : network.host->services)
+    services.push_back({protocol, ports.first, ports.last});
+  if (config::serves_dns(network))
+    for (const auto protocol : {net::Protocol::Udp, net::Protocol::Tcp})
+      services.push_back({protocol, kDns, kDns});
+  return services;
+}
+
 }  // namespace
 
 void set_live(const config::Config& config, dataplane::ForwardingState& state) {
@@ -29,6 +42,7 @@ void set_live(const config::Config& config, dataplane::ForwardingState& state) {
     const auto fitting = static_cast<std::uint16_t>(std::max(mtu, std::uint16_t{kHeaders + 1}) - kHeaders);
     state.networks[i].most_mss = network.nat.mss_clamp.value_or(fitting);
     state.networks[i].resets_mid_stream = network.nat.tcp_mid_stream == config::TcpMidStream::Reset;
+    state.networks[i].host.services = services_of(network);
     state.networks[i].exhaustion_answer = answer_of(network.nat.exhaustion_icmp);
   }
 }

@@ -21,6 +21,8 @@ Numbers first_numbers(const config::Config& config) {
     numbers.networks.give(network.name);
     for (const config::VmPort& port : network.ports) numbers.ports.give(port.name);
   }
+  for (const config::Network& network : config.networks)
+    if (network.host) numbers.ports.give(network.host->interface);
   return numbers;
 }
 
@@ -37,15 +39,21 @@ std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_c
   std::vector<PortPlan> ports(numbers.bound(), PortPlan{.exists = false});
   for (std::size_t i = 0; i < ports.size(); ++i) ports[i].owner = static_cast<WorkerIndex>(i % worker_count);
   ports[dataplane::kUplinkPort] = {.name = kUplinkName, .mtu = config.uplink.mtu};
-  for (std::size_t i = 0; i < config.networks.size(); ++i)
-    for (const config::VmPort& port : config.networks[i].ports) {
-      PortPlan& plan = ports[*numbers.of(port.name)];
-      plan = {.name = port.name,
+  for (std::size_t i = 0; i < config.networks.size(); ++i) {
+    const config::Network& network = config.networks[i];
+    const auto put = [&](const std::string& name, std::shared_ptr<const config::VmPort> port, bool is_host) {
+      PortPlan& plan = ports[*numbers.of(name)];
+      plan = {.name = name,
               .network = static_cast<NetworkIndex>(i),
-              .config = std::make_shared<const config::VmPort>(port),
+              .config = std::move(port),
               .owner = plan.owner,
-              .mtu = config.networks[i].mtu};
-    }
+              .mtu = network.mtu,
+              .is_host = is_host};
+    };
+    for (const config::VmPort& port : network.ports)
+      put(port.name, std::make_shared<const config::VmPort>(port), false);
+    if (network.host) put(network.host->interface, nullptr, true);
+  }
   // A worker's sessions of a VM go on when the VM comes by another port.
   for (PortPlan& port : ports)
     if (port.config != nullptr && !port.config->migrates_from.empty())

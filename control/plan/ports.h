@@ -13,7 +13,7 @@
 
 namespace vmnat::control {
 
-// By PortIndex. [0] is the uplink, whose `config` is null.
+// By PortIndex. [0] is the uplink. `config` is a VM port's, and null of the uplink and of the host's ports.
 struct PortPlan {
   std::string name;  // of one that has left, too, until another one has the number
   NetworkIndex network = dataplane::kNoNetwork;
@@ -21,9 +21,11 @@ struct PortPlan {
   WorkerIndex owner = 0;     // polls its first queue
   std::uint16_t mtu = 1500;  // as configured
   bool exists = true;        // false: the number is nobody's
+  bool is_host = false;      // this machine's, on the network
 };
 
-// The numbers of a start: ports and networks in the order of the file. At most kMostPorts and kMostNetworks.
+// The numbers of a start: ports and networks in the order of the file, then the host's ports. At most kMostPorts and
+// kMostNetworks.
 Numbers first_numbers(const config::Config& config);
 
 // The configuration with its networks at their numbers. A number that is nobody's has a network without a name,

@@ -10,7 +10,11 @@ namespace vmnat::control {
 namespace {
 
 bool follows_host(const config::Network& network) {
-  return network.dhcp && network.dhcp->dns_is_default;
+  return network.dhcp && network.dhcp->dns.from != config::DnsSource::Listed;
+}
+
+bool is_told_the_hosts(const config::Network& network) {
+  return network.dhcp && network.dhcp->dns.from == config::DnsSource::Host;
 }
 
 std::string text_of(const std::vector<net::Ipv4Addr>& addresses) {
@@ -32,8 +36,8 @@ bool ResolverWatch::look(Time now) {
   taken_ = seen_;
   bool has_changed = false;
   for (config::Network& network : config_.networks) {
-    if (!follows_host(network) || network.dhcp->dns == taken_) continue;
-    network.dhcp->dns = taken_;
+    if (!follows_host(network) || network.dhcp->dns.servers == taken_) continue;
+    network.dhcp->dns.servers = taken_;
     has_changed = true;
   }
   if (has_changed) spdlog::info("the resolvers of this host have changed: {}", text_of(taken_));
@@ -51,7 +55,7 @@ void ResolverWatch::tell(const std::string& problem) {
 std::string resolver_problem(const config::Config& config, const std::vector<net::Ipv4Addr>& of_lease) {
   std::vector<std::string_view> names;
   for (const config::Network& network : config.networks)
-    if (follows_host(network) && network.dhcp->dns.empty() && of_lease.empty())
+    if (is_told_the_hosts(network) && network.dhcp->dns.servers.empty() && of_lease.empty())
       names.emplace_back(network.name);
   if (names.empty()) return {};
   return fmt::format("VMs of network {} are told no resolver: {}", fmt::join(names, ", "),

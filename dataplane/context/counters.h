@@ -57,8 +57,9 @@ struct alignas(kCacheLineSize) WorkerCounters {
   Counter receive_deferred;        // polls of a queue put off: its frames had made more work than their share
   Counter handoff_frames;          // frames that crossed from this worker to another
   Counter learn_missed;  // reports of MACs that control did not get: over the port's budget, or ring full
-  Counter busy_cycles;   // TSC cycles of polls that found frames
-  Counter total_cycles;  // of all polls
+  Counter host_flows_displaced;  // flows of the host forgotten before their time, for want of room
+  Counter busy_cycles;           // TSC cycles of polls that found frames
+  Counter total_cycles;          // of all polls
   [[no_unique_address]] StageCounters stages;    // where the cycles went, in a build with -Dstage_cycles=true
   conntrack::ReservedArray<PortCounters> ports;  // by PortIndex: the pages of those that there are
 };

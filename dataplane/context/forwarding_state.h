@@ -7,6 +7,7 @@
 // through one acquire load, and never lock.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -84,6 +85,7 @@ struct Port {
   std::uint8_t tx_queues = 1;         // open ones. One: the owner's; more: one each of as many workers
   bool up = false;
   bool is_segment = false;  // it leads to many hosts, or to a relay
+  bool is_host = false;     // this machine's; it is not among its network's `ports`
   // Bytes of IP packet, as configured or what its interface bears: what is longer does not leave by it,
   // whatever it is.
   std::uint16_t mtu = 1500;
@@ -114,6 +116,25 @@ struct InsideHost {
   [[nodiscard]] bool is_resolved() const { return !mac.is_zero(); }
 };
 
+// Ports of the host that VMs may send to.
+struct HostService {
+  net::Protocol protocol{};
+  net::L4Port first, last;
+};
+
+// The machine that vmnat runs on, where it is a station of the network with the gateway's address.
+struct HostSide {
+  PortIndex port = kUplinkPort;  // kUplinkPort: it is none
+  std::vector<HostService> services;
+
+  [[nodiscard]] bool is_there() const { return port != kUplinkPort; }
+  [[nodiscard]] bool has_service(net::Protocol protocol, net::L4Port at) const {
+    return std::ranges::any_of(services, [=](const HostService& service) {
+      return service.protocol == protocol && service.first <= at && at <= service.last;
+    });
+  }
+};
+
 struct Network {
   net::Ipv4Prefix gateway;  // the gateway's address with the network's prefix length
   net::MacAddr mac;         // the gateway's
@@ -125,9 +146,10 @@ struct Network {
   ExhaustionAnswer exhaustion_answer = ExhaustionAnswer::Prohibited;
   bool resets_mid_stream = false;  // a VM's TCP without a session that is no SYN is answered by a RST
   std::uint16_t most_mss = 0;      // of TCP connections through the NAT; 0: whatever they say
-  std::vector<PortIndex> ports;
-  WordTable<PortIndex> macs;    // learned: MAC -> port
-  WordTable<InsideHost> hosts;  // where forwards go to, by raw IPv4 address, resolved or not
+  HostSide host;
+  std::vector<PortIndex> ports;  // of VMs
+  WordTable<PortIndex> macs;     // learned: MAC -> port
+  WordTable<InsideHost> hosts;   // where forwards go to, by raw IPv4 address, resolved or not
   // Who owns a MAC, or an address by its raw value: the port, kUplinkPort for what is the gateway's.
   WordTable<PortIndex> mac_owners;
   WordTable<PortIndex> address_owners;

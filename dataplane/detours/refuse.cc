@@ -84,6 +84,7 @@ std::optional<Answer> answer_to(DropReason reason, const Context& context, const
     case DropReason::NeighborUnresolved:
       return unreachable(kHostUnreachable);
     case DropReason::GatewayService:
+    case DropReason::HostService:
       return answer_to_service(kind);
     case DropReason::NoSession:
       if (kind == PacketKind::Udp) return unreachable(kPortUnreachable);

@@ -10,7 +10,8 @@
 //   TTL expired                    11/0  time exceeded                      RFC 1812 5.3.1
 //   above the egress MTU            3/4  fragmentation needed, the MTU      RFC 1191 3
 //   UDP to an external address      3/3  port unreachable                   RFC 1122 4.1.3.1
-//   no such service at the gateway  3/3, 3/2 for a protocol without ports   RFC 1122 3.2.2.1
+//   no such service at the gateway, or none that the host has open to VMs
+//                                   3/3, 3/2 for a protocol without ports   RFC 1122 3.2.2.1
 //   beyond the uplink's network, and no gateway leads there
 //                                   3/0  net unreachable                    RFC 1812 5.2.7.1
 //   for a VM, or a host or the router on the uplink's link, that answers no ARP

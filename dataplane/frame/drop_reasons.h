@@ -57,6 +57,7 @@ namespace vmnat::dataplane {
   ROW(Hairpin, "hairpin", "from a VM for an external address of ours, and hairpinning is not possible")      \
   ROW(NoForwarding, "no_forwarding", "network is isolated (forward: none)")                                  \
   ROW(GatewayService, "gateway_service", "for the gateway itself, which offers no such service")             \
+  ROW(HostService, "host_service", "for a port of the host that is not open to VMs (host.services)")         \
   ROW(IcmpError, "icmp_error", "ICMP error that belongs to no session (RFC 5508 REQ-4, REQ-5)")              \
   ROW(IcmpErrorChecksum, "icmp_error_checksum", "ICMP error, its checksum or the quoted header's is wrong")  \
   ROW(IcmpErrorQuote, "icmp_error_quote", "ICMP error that quotes no packet which could have a session")     \

@@ -103,6 +103,7 @@ struct FrameNote {
     RouteInbound,
     ReleasedOutbound,  // the same, for a fragment that has waited: the note holds its key
     ReleasedInbound,
+    ToHost,       // from a VM, for the host; `port` is the VM's
     Unreachable,  // to end with an ICMP error: nothing leads on, and `reason` says why
   };
   PortIndex port = 0;  // where it came from; Transmit: where it is to leave by
@@ -161,6 +162,9 @@ inline net::EthernetHeader& ethernet_of(rte_mbuf* frame) {
 }
 inline net::Ipv4Header& ipv4_of(rte_mbuf* frame) {
   return *rte_pktmbuf_mtod_offset(frame, net::Ipv4Header*, sizeof(net::EthernetHeader));
+}
+inline const net::ArpPacket& arp_of(rte_mbuf* frame) {
+  return *rte_pktmbuf_mtod_offset(frame, const net::ArpPacket*, sizeof(net::EthernetHeader));
 }
 // Cuts off the bytes behind the IPv4 packet, before it is routed: padding of the sender's link, or data that
 // hides behind a short packet (RFC 1812 5.2.2).

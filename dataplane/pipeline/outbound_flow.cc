@@ -9,6 +9,7 @@
 #include "dataplane/detours/refuse.h"
 #include "dataplane/pipeline/deliver.h"
 #include "dataplane/pipeline/fragments.h"
+#include "dataplane/pipeline/host.h"
 #include "dataplane/pipeline/oversize.h"
 
 namespace vmnat::dataplane {
@@ -21,6 +22,7 @@ void serve_gateway(Context& context, const Network& network, Burst& burst, unsig
   if (is_echo_request(frame, packet)) return answer_echo(context, frame, packet, burst.port);
   if (network.dhcp && is_dhcp_request(frame, packet))
     return context.punt(frame, burst.port, PuntReason::Dhcp);  // RFC 2131 4.3.2 renewing
+  if (network.host.is_there()) return pass_to_host(context, burst, i);
   refuse(context, burst, i, DropReason::GatewayService);
 }
 
@@ -85,15 +87,17 @@ std::optional<DropReason> refusal_to_open(const Context& context, const Burst& b
 
 Session* open_outbound_flow(Context& context, Burst& burst, unsigned i) {
   rte_mbuf* frame = burst.frames[i];
-  if (burst.packets[i].kind == PacketKind::IcmpError) {
+  const NetworkIndex network_index = context.state->ports[burst.port].network;
+  const Network& network = context.state->networks[network_index];
+  const FlowKey& key = burst.keys[i];
+  const bool is_error = burst.packets[i].kind == PacketKind::IcmpError;
+  const bool is_for_gateway = key.remote_endpoint().address == network.gateway.address;
+  if (is_error && !(is_for_gateway && network.host.is_there())) {
     if (Session* session = translate_icmp_error<Direction::Outbound>(context, burst, i))
       deliver_outbound(context, Burst::of(frame, burst.port, session));
     return nullptr;
   }
-  const NetworkIndex network_index = context.state->ports[burst.port].network;
-  const Network& network = context.state->networks[network_index];
-  const FlowKey& key = burst.keys[i];
-  if (key.remote_endpoint().address == network.gateway.address) {
+  if (is_for_gateway) {
     serve_gateway(context, network, burst, i);
     return nullptr;
   }

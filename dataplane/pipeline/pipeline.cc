@@ -4,6 +4,7 @@
 #include "dataplane/pipeline/deliver.h"
 #include "dataplane/pipeline/fragments.h"
 #include "dataplane/pipeline/gro.h"
+#include "dataplane/pipeline/host.h"
 #include "dataplane/pipeline/look_up.h"
 #include "dataplane/pipeline/oversize.h"
 #include "dataplane/pipeline/parse.h"
@@ -24,7 +25,7 @@ constexpr Direction direction_of(Errand errand) {
 }
 
 // The first step after parse.
-enum class Entry : std::uint8_t { Switch, Keys, KeptKeys, LookUp, Unreachable };
+enum class Entry : std::uint8_t { Switch, Keys, KeptKeys, LookUp, ToHost, Unreachable };
 
 // Tells the stage clock of each step that has ended, for the frames that entered it.
 class Laps {
@@ -63,6 +64,7 @@ void run(Context& context, Burst& burst) {
   Laps laps(context, burst);
   parse<direction>(burst);
   laps.end(Stage::Parse);
+  if constexpr (entry == Entry::ToHost) return end_at_host(context, burst);
   if constexpr (entry == Entry::Unreachable) return end_unreachable<direction>(context, burst);
   if constexpr (entry == Entry::Switch) {
     switch_burst<direction>(context, burst);
@@ -103,6 +105,8 @@ void carry_out(Context& context, Burst& burst, Errand errand) {
     case Errand::Outbound:
     case Errand::Inbound:
       return run<Entry::LookUp>(context, burst, direction_of(errand));
+    case Errand::ToHost:
+      return run<Entry::ToHost>(context, burst, Direction::Outbound);
     case Errand::Unreachable:
       return run<Entry::Unreachable>(context, burst,
                                      burst.port == kUplinkPort ? Direction::Inbound : Direction::Outbound);

@@ -4,6 +4,7 @@
 //               VM port                               uplink                           file
 //   parse       bytes -> ParsedPacket, FlowKey        the same                         parse.h
 //   switch      to the gateway: on; to VMs: sent      to our MAC: on                   switch.h, guard.h
+//     the host's                                                                       host.h
 //   fragments   together at one worker, where each gets its datagram's key or waits    fragments.h (cold)
 //   steer       with several workers, to the owner of the session                      steer.h
 //   look up     the session by its key; TTL, size     the same                         look_up.h
@@ -25,6 +26,7 @@
 //   RouteOutbound, RouteInbound         fragments   from the worker that received it; a hairpin: RouteInbound
 //   ReleasedOutbound, ReleasedInbound   fragments   a fragment that has waited, and whose key is known now
 //   Outbound, Inbound                   look up     from the worker that received it, or from control
+//   ToHost                              host.h ends it after parse, at the host or refused
 //   Unreachable                         unreachable.h ends it after parse, with an ICMP error (cold)
 //   Transmit                            transmit    from the worker that received it, or made by control
 #pragma once

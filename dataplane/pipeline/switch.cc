@@ -5,13 +5,10 @@
 
 #include "dataplane/detours/local.h"
 #include "dataplane/pipeline/guard.h"
+#include "dataplane/pipeline/host.h"
 
 namespace vmnat::dataplane {
 namespace {
-
-const net::ArpPacket& arp_of(rte_mbuf* frame) {
-  return *rte_pktmbuf_mtod_offset(frame, const net::ArpPacket*, sizeof(net::EthernetHeader));
-}
 
 bool is_arp_request_for(rte_mbuf* frame, const ParsedPacket& packet, net::Ipv4Addr address) {
   return packet.kind == PacketKind::Arp && arp_of(frame).op() == net::ArpOperation::Request &&
@@ -86,25 +83,29 @@ bool is_between_bridges(const net::EthernetHeader& ethernet) {
   return ethernet.destination.is_reserved_group() || ethernet.ether_type() == net::EtherType::MacControl;
 }
 
+void send_copy(Context& context, rte_mbuf* frame, PortIndex from, PortIndex to) {
+  context.counters.flood_copies.add(1);
+  if (rte_mbuf* copy = rte_pktmbuf_copy(frame, frame->pool, 0, UINT32_MAX))
+    context.transmitter.send(*context.state, copy, from, to);
+  else
+    context.counters.count_drop(from, DropReason::NoBuffer);
+}
+
+enum class Host : std::uint8_t { LeftOut, Among };
+
 // A copy for every port of the network but the one it came from; the last port gets the frame itself.
-void flood(Context& context, const Network& network, rte_mbuf* frame, PortIndex from) {
+void flood(Context& context, const Network& network, rte_mbuf* frame, PortIndex from, Host host) {
   if (!context.take_flood(from, frame->pkt_len)) return context.drop(frame, from, DropReason::FloodBudget);
-  const ForwardingState& state = *context.state;
   const PortIndex* pending = nullptr;  // one port behind, so that the last one is known
-  for (const PortIndex& port : network.ports) {
-    if (port == from || !state.ports[port].up) continue;
-    if (pending != nullptr) {
-      context.counters.flood_copies.add(1);
-      rte_mbuf* copy = rte_pktmbuf_copy(frame, frame->pool, 0, UINT32_MAX);
-      if (copy != nullptr)
-        context.transmitter.send(state, copy, from, *pending);
-      else
-        context.counters.count_drop(from, DropReason::NoBuffer);
-    }
+  const auto add = [&](const PortIndex& port) {
+    if (port == from || !context.state->ports[port].up) return;
+    if (pending != nullptr) send_copy(context, frame, from, *pending);
     pending = &port;
-  }
+  };
+  for (const PortIndex& port : network.ports) add(port);
+  if (host == Host::Among) add(network.host.port);
   if (pending == nullptr) return context.drop(frame, from, DropReason::NoListener);
-  context.transmitter.send(state, frame, from, *pending);
+  context.transmitter.send(*context.state, frame, from, *pending);
 }
 
 void switch_group(Context& context, const Network& network, rte_mbuf* frame, const ParsedPacket& packet,
@@ -114,16 +115,16 @@ void switch_group(Context& context, const Network& network, rte_mbuf* frame, con
     return answer_arp(context, frame, from, network.mac);
   if (network.dhcp && is_dhcp_request(frame, packet))
     return punt_packet(context, frame, from, PuntReason::Dhcp);
-  if (network.isolated_ports) return context.drop(frame, from, DropReason::IsolatedPorts);
-  flood(context, network, frame, from);
+  const bool is_hosts = is_group_for_host(network, frame, packet);
+  if (!network.isolated_ports)
+    return flood(context, network, frame, from, is_hosts ? Host::Among : Host::LeftOut);
+  if (!is_hosts) return context.drop(frame, from, DropReason::IsolatedPorts);
+  context.transmitter.send(*context.state, frame, from, network.host.port);
 }
 
 void switch_unicast(Context& context, const Network& network, rte_mbuf* frame, PortIndex from) {
   if (network.isolated_ports) return context.drop(frame, from, DropReason::IsolatedPorts);
-  const PortIndex* to = network.macs.find(ethernet_of(frame).destination.as_word());
-  if (to == nullptr) return flood(context, network, frame, from);
-  if (*to == from) return context.drop(frame, from, DropReason::SamePort);
-  context.transmitter.send(*context.state, frame, from, *to);
+  send_on_link(context, network, frame, from);
 }
 
 // ARP for the gateway's own MAC.
@@ -134,8 +135,12 @@ void accept_arp_inside(Context& context, const Network& network, rte_mbuf* frame
     if (is_news) tell_of_arp(context, frame, from);
     return answer_arp(context, frame, from, network.mac);
   }
-  if (is_news || is_awaited_reply(frame, network)) return punt_arp_reply(context, frame, from);
-  context.drop(frame, from, DropReason::ArpUnasked);
+  const bool is_hosts = network.host.is_there() && arp_of(frame).op() == net::ArpOperation::Reply;
+  if (!is_news && !is_awaited_reply(frame, network))
+    return is_hosts ? context.transmitter.send(*context.state, frame, from, network.host.port)
+                    : context.drop(frame, from, DropReason::ArpUnasked);
+  if (is_hosts) send_copy(context, frame, from, network.host.port);
+  punt_arp_reply(context, frame, from);
 }
 
 // A frame for the gateway's own MAC: true when it is to be routed, else it ended here.
@@ -246,8 +251,17 @@ bool accept_frame(Context& context, rte_mbuf* frame, const ParsedPacket& packet,
 
 }  // namespace
 
+void send_on_link(Context& context, const Network& network, rte_mbuf* frame, PortIndex from) {
+  const net::MacAddr destination = ethernet_of(frame).destination;
+  const PortIndex* to = destination.is_group() ? nullptr : network.macs.find(destination.as_word());
+  if (to == nullptr) return flood(context, network, frame, from, Host::LeftOut);
+  if (*to == from) return context.drop(frame, from, DropReason::SamePort);
+  context.transmitter.send(*context.state, frame, from, *to);
+}
+
 void switch_inside(Context& context, Burst& burst) {
   const Port& port = context.state->ports[burst.port];
+  if (port.is_host) return switch_from_host(context, burst);
   burst.keep_if(
       [&](unsigned i) { return switch_frame(context, port, burst.frames[i], burst.packets[i], burst.port); });
 }

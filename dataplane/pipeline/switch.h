@@ -16,4 +16,7 @@ namespace vmnat::dataplane {
 void switch_inside(Context& context, Burst& burst);
 void accept_uplink(Context& context, Burst& burst);
 
+// To the VM that has the frame's destination, or to all of the network.
+void send_on_link(Context& context, const Network& network, rte_mbuf* frame, PortIndex from);
+
 }  // namespace vmnat::dataplane

@@ -50,7 +50,10 @@ class Worker {
          const conntrack::ExternalPorts& external_ports);
 
   // False: it may not run, for want of address space.
-  [[nodiscard]] bool has_memory() const { return counters_.ports.reserved() && transmitter_.has_memory(); }
+  [[nodiscard]] bool has_memory() const {
+    return counters_.ports.reserved() && transmitter_.has_memory() && host_flows_.has_memory() &&
+           served_flows_.has_memory();
+  }
 
   // Polls until request_stop(), then frees the frames that wait in its rings and tables.
   void run();
@@ -100,6 +103,7 @@ class Worker {
   FragmentTable fragments_;
   DatagramNumbers datagram_numbers_;
   RefusedRemotes refused_remotes_;
+  HostFlows host_flows_, served_flows_;
   PuntBudgets punt_budgets_;
   std::vector<PortIcmpErrors> port_icmp_error_budgets_;
   std::vector<FloodBudget> port_flood_budgets_;

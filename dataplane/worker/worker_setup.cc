@@ -45,6 +45,8 @@ FragmentTable::FragmentTable(Settings settings, WorkerCounters& counters)
   for (unsigned i = settings_.frames; i-- > 0; free_held_ = static_cast<Index>(i)) held_[i].next = free_held_;
 }
 
+HostFlows::HostFlows() : entries_(std::size_t{kBuckets} * kWays) {}
+
 PuntBudgets::PuntBudgets(std::size_t most_ports, std::size_t ports) {
   constexpr TokenBucket kUnset = tick_budget(0);
   ports_.assign(most_ports, {.dhcp = kUnset,
@@ -76,6 +78,8 @@ Worker::Worker(Settings settings, std::unique_ptr<conntrack::Conntrack> conntrac
                .fragments = fragments_,
                .datagram_numbers = datagram_numbers_,
                .refused_remotes = refused_remotes_,
+               .host_flows = host_flows_,
+               .served_flows = served_flows_,
                .punt_budgets = punt_budgets_,
                .port_icmp_error_budgets = port_icmp_error_budgets_,
                .port_flood_budgets = port_flood_budgets_},

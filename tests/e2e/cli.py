@@ -179,6 +179,16 @@ def text(lab):
     check("received" in lab.vmnatd.ctl_text("counters"), "counters without `received`")
 
 
+@suite.test("top tells rates of ports, in rounds, as text and as an object a line")
+def top(lab):
+    rounds = [json.loads(line) for line in lab.vmnatd.ctl_text("--json", "top", "--interval", "0.2", "--count", "2").splitlines()]
+    check_equal([sorted(port["name"] for port in each["ports"]) for each in rounds], [["lab0", "uplink", "vm1"]] * 2, "ports")
+    check(all(isinstance(port[key], (int, float)) for each in rounds for port in each["ports"]
+              for key in ("out_bits", "in_bits", "out_packets", "in_packets", "drops")), f"rates: {rounds}")
+    text = lab.vmnatd.ctl_text("top", "--interval", "0.1", "--count", "1", "--rows", "1")
+    check(text.startswith("PORT ") and "... and 2 more" in text and "\x1b" not in text, text)
+
+
 @suite.test("a command that vmnatctl does not know is refused with its name, and a non-zero exit code")
 def unknown_command(lab):
     answer = processes.run([program("vmnatctl"), "--socket", lab.directory / "vmnat.sock", "frobnicate"], check=False)

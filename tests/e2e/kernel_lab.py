@@ -85,6 +85,8 @@ class Host:
 
 
 class KernelLab:
+    wrapper = ()  # a command that becomes vmnatd
+
     def __init__(self, scope, mtu=1500, prepare=lambda lab: None, start=True, **sections):
         """`mtu` is that of all wires, `prepare` is called before vmnatd starts; `sections` are the configuration's,
         added to what they are here, with `network` for the only one."""
@@ -104,7 +106,7 @@ class KernelLab:
     @contextlib.contextmanager
     def running(self):
         """vmnatd, in the block."""
-        with Vmnatd(self.directory, self.configuration(), namespace=self.gateway) as self.vmnatd:
+        with Vmnatd(self.directory, self.configuration(), namespace=self.gateway, wrapper=self.wrapper) as self.vmnatd:
             yield
 
     def plug_in(self, interface, *keys):

@@ -16,11 +16,15 @@ import json
 import os
 import pathlib
 import pwd
+import queue
 import re
 import shutil
 import socket
 import tempfile
+import threading
 import time
+
+from scapy.layers.dns import DNS, DNSQR
 
 from harness import config, processes, unit_sandbox
 from harness.daemon import ROOT, Vmnatd, program
@@ -28,7 +32,7 @@ from harness.namespace import Namespace, veth
 from harness.processes import system_call
 from harness.tap import Suite, check, check_equal, scratch_directory
 from harness.vhost_user import VhostUserGuest
-from harness.waiting import PATIENCE, wait_until
+from harness.waiting import PATIENCE, Overdue, wait_until
 from harness.wire import ARP, IP, UDP, Raw, Router
 
 SANDBOX = pathlib.Path(unit_sandbox.__file__)
@@ -36,6 +40,7 @@ UNIT = ROOT / "debian/vmnat.service"
 GATEWAY, REMOTE = "192.168.122.1", "198.51.100.2"
 MACS = {"vm1": "52:54:00:aa:00:01", "vm2": "52:54:00:aa:00:02"}
 ADDRESSES = {"vm1": "192.168.122.10", "vm2": "192.168.122.11"}
+PRINTER = "192.168.122.200"  # a name of the file's
 # Nobody's numbers; and users and a group that every Debian has, for the configuration knows them by name.
 DAEMON = 64123
 LOOKER, ADMIN, STRANGER, GROUP = "news", "games", "man", "operator"
@@ -62,31 +67,35 @@ def as_user(user, group, groups=(), capabilities=()):
 
 
 class ServiceManager:
-    """The other end of sd_notify."""
+    """The other end of sd_notify, which reads whatever comes, as systemd does."""
 
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(str(path))
         os.chmod(path, 0o666)
         self.environment = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "20000000"}
+        self.words = queue.SimpleQueue()
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        while True:
+            for word in self.socket.recv(4096).decode().splitlines():
+                self.words.put(word)
 
     def told_within(self, seconds, word):
         """Whether vmnatd says it from now on."""
         self.forget()
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            self.socket.settimeout(left)
-            with contextlib.suppress(TimeoutError):
-                if word in self.socket.recv(4096).decode().splitlines():
+            with contextlib.suppress(queue.Empty):
+                if self.words.get(timeout=left) == word:
                     return True
         return False
 
     def forget(self):
-        self.socket.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            while self.socket.recv(4096):
-                pass
-        self.socket.setblocking(True)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self.words.get_nowait()
 
 
 class Lab:
@@ -118,7 +127,8 @@ class Lab:
     def configuration(self):
         ports = [config.vhost_user_port("vm1", self.path("vm1"), "client"),
                  config.vhost_user_port("vm2", self.path("vm2"), "server")]
-        network = config.network("default", f"{GATEWAY}/24", ports, dhcp={"dns": ["9.9.9.9"]})
+        network = config.network("default", f"{GATEWAY}/24", ports, host={"interface": "vmnat0"},
+                                 dns={"hosts": {"printer": PRINTER}}, dhcp={})
         sections = config.configuration(self.directory, "uplink0", [network])
         sections["control"].update({"group": GROUP, "admins": [ADMIN], "metrics": "127.0.0.1:9469"})
         return sections
@@ -156,26 +166,66 @@ class Lab:
 suite = Suite(Lab)
 
 
-def status_of(lab, key):
-    status = pathlib.Path(f"/proc/{lab.vmnatd.process.pid}/status").read_text()
-    return re.search(rf"^{key}:\s+(.*)$", status, re.MULTILINE).group(1)
+NUMBERS = {"net_bind_service": 10, "net_admin": 12, "net_raw": 13}  # <linux/capability.h>
+
+
+def check_rights(number, capabilities, bounding):
+    status = pathlib.Path(f"/proc/{number}/status").read_text()
+
+    def told(key):
+        return re.search(rf"^{key}:\s+(.*)$", status, re.MULTILINE).group(1)
+
+    def mask(names):
+        return sum(1 << NUMBERS[name] for name in names)
+    check_equal(told("Uid").split(), [str(DAEMON)] * 4, "user ids")
+    check_equal(told("Seccomp"), "2", "the mode of seccomp (2: a filter)")
+    check_equal(told("NoNewPrivs"), "1", "no new privileges")
+    for key in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+        check_equal(int(told(key), 16), mask(capabilities), key)
+    check_equal(int(told("CapBnd"), 16), mask(bounding), "CapBnd")
 
 
 @suite.test("the daemon is no root, and has the unit's capabilities and no others")
 def has_no_others(lab):
-    check_equal(status_of(lab, "Uid").split(), [str(DAEMON)] * 4, "user ids")
-    check_equal(status_of(lab, "Seccomp"), "2", "the mode of seccomp (2: a filter)")
-    numbers = {"net_admin": 12, "net_raw": 13}  # <linux/capability.h>
-    mask = sum(1 << numbers[name] for name in unit_capabilities())
-    for capabilities in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
-        check_equal(int(status_of(lab, capabilities), 16), mask, capabilities)
+    check_rights(lab.vmnatd.process.pid, unit_capabilities(), unit_capabilities())
+
+
+def children(number):
+    return [int(child) for task in pathlib.Path(f"/proc/{number}/task").iterdir()
+            for child in (task / "children").read_text().split()]
+
+
+@suite.test("dnsmasq has the right to port 53 alone, and answers a VM")
+def serves_names(lab):
+    server, = children(lab.vmnatd.process.pid)
+    check_equal(pathlib.Path(f"/proc/{server}/comm").read_text().strip(), "dnsmasq", "the daemon's child")
+    check_rights(server, ["net_bind_service"], unit_capabilities())
+    guest = lab.guests["vm1"]
+    gateway = find_gateway(guest, ADDRESSES["vm1"])
+    question = guest.to(gateway) / IP(src=ADDRESSES["vm1"], dst=GATEWAY) / UDP(sport=4053, dport=53) / \
+        DNS(rd=1, qd=DNSQR(qname="printer"))
+
+    def answer():
+        guest.send(question)
+        with contextlib.suppress(Overdue):
+            frame = guest.expect(lambda f: DNS in f or ARP in f and f[ARP].pdst == ADDRESSES["vm1"], "the answer", seconds=1)
+            if DNS in frame:
+                return frame
+            guest.send(guest.to(frame.src) / ARP(op=2, hwsrc=guest.mac, psrc=ADDRESSES["vm1"], hwdst=frame.src, pdst=GATEWAY))
+        return None
+    wait_until(lambda: (told := answer()) and told[DNS].ancount == 1 and told[DNS].an.rdata == PRINTER,
+               "the gateway knows the printer")
+
+
+def find_gateway(guest, address):
+    guest.send(guest.to() / ARP(op=1, hwsrc=guest.mac, psrc=address, pdst=GATEWAY))
+    return guest.expect(lambda f: ARP in f and f[ARP].op == 2, "the ARP answer").src
 
 
 def talk_to_remote(lab, name, port):
     """A datagram out, translated, and one back."""
     guest = lab.guests[name]
-    guest.send(guest.to() / ARP(op=1, hwsrc=guest.mac, psrc=ADDRESSES[name], pdst=GATEWAY))
-    gateway = guest.expect(lambda f: ARP in f and f[ARP].op == 2, "the ARP answer").src
+    gateway = find_gateway(guest, ADDRESSES[name])
     guest.send(guest.to(gateway) / IP(src=ADDRESSES[name], dst=REMOTE) / UDP(sport=4000, dport=port) / Raw(b"question"))
     seen = lab.router.expect(lambda f: UDP in f and f[UDP].dport == port, "the datagram")
     check_equal(seen[IP].src, config.UPLINK_ADDRESS, "its source")
@@ -220,7 +270,7 @@ def member(lab):
         check_equal(answer.returncode, 1, f"{command}: {answer.stdout}exit code")
         check(f"is for root and control.admins; user {pwd.getpwnam(LOOKER).pw_uid} may look" in answer.stderr,
               f"{command}: {answer.stderr}")
-    check_equal([port["name"] for port in lab.vmnatd.ctl("ports")], ["uplink", "vm1", "vm2"], "ports")
+    check_equal([port["name"] for port in lab.vmnatd.ctl("ports")], ["uplink", "vm1", "vm2", "vmnat0"], "ports")
 
 
 @suite.test("one of control.admins may change, in no group")

@@ -95,8 +95,8 @@ suite = Suite(Lab)
 
 @suite.test("the directory and its sockets have the owner, group and mode that are configured; the admin socket is root's")
 def rights(lab):
-    check_equal(lab.access("."), (0o1770, 0, GROUP), "the directory")
-    check_equal(lab.access("lab"), (0o1770, 0, GROUP), "a directory within it")
+    check_equal(lab.access("."), (0o3770, 0, GROUP), "the directory")
+    check_equal(lab.access("lab"), (0o3770, 0, GROUP), "a directory within it")
     check_equal(lab.access("served.sock"), (0o660, 0, GROUP), "a socket of vmnatd's")
     check_equal(lab.access("lab/special.sock"), (0o600, 0, SPECIAL), "a socket with rights of its own")
     check_equal(lab.access("vmnat.sock")[0] & 0o007, 0, "what others may do with the admin socket")

@@ -244,6 +244,37 @@ constexpr Row kNetworkRows[] = {
      "2:69: nat: this network is isolated (forward: none)"},
     {"network: isolated_ports neither true nor false", Network, "isolated_ports: yes",
      "2:65: isolated_ports: 'yes' is not true or false"},
+    {"dns: without the host", Network, "dns: {}, dhcp: {dns: gateway}",
+     "2:54: dns: the gateway answers DNS only where this host is on the network (networks[].host)\n"
+     "2:70: dns: the gateway answers DNS only where this host is on the network (networks[].host)"},
+    {"dns: what dnsmasq could not be told", Network,
+     "host: {interface: v0}, dns: {hosts: {a b: 192.168.122.9, c: 5}, txt: {e: 'a\"b'}, forwarders: "
+     "[224.0.0.1, "
+     "9.9.9.9:0], srv: [{service: ldap}]}",
+     "2:86: hosts: 'a b' is not a domain name (write lab.example)\n"
+     "2:109: c: '5' is not an IPv4 address (write 192.168.122.1)\n"
+     "2:122: e: 'a\"b' is not a text record (1 to 255 printable ASCII characters, no double quote or "
+     "backslash)\n"
+     "2:143: forwarders: '224.0.0.1' is not a resolver (write 9.9.9.9, or 127.0.0.1:5353)\n"
+     "2:154: forwarders: '9.9.9.9:0' is not a resolver (write 9.9.9.9, or 127.0.0.1:5353)\n"
+     "2:172: key 'port' is missing in 'srv[0]'\n"
+     "2:172: key 'target' is missing in 'srv[0]'"},
+    {"dns: a name twice", Network,
+     "host: {interface: v0}, dns: {hosts: {a: 192.168.122.9, b: 192.168.122.9, a: 192.168.122.8}}",
+     "2:122: key 'a' is given twice"},
+    {"host: no interface", Network, "host: {services: [tcp/22]}",
+     "2:55: key 'interface' is missing in 'host'"},
+    {"host: services that are none", Network,
+     "host: {interface: v0, services: [22, sctp/22, tcp/0, udp/9-5, tcp/22-]}",
+     "2:82: services: '22' is not a service (write tcp/22, or udp/5000-5100)\n"
+     "2:86: services: 'sctp/22' is not a service (write tcp/22, or udp/5000-5100)\n"
+     "2:95: services: '0' is not a port or a range of them (write 5060 or 5000-5100, within 1-65535)\n"
+     "2:102: services: '9-5' is reversed: its end is before its start\n"
+     "2:111: services: '22-' is not a port or a range of them (write 5060 or 5000-5100, within 1-65535)"},
+    {"host: an interface that a port has, and the name of one", Network,
+     "host: {interface: v0}, ports: [{name: v0, device: v1}, {name: p, device: v0}]",
+     "2:87: name: port 'v0' is already used at line 2\n"
+     "2:122: device: v0 is already used at line 2"},
 };
 
 constexpr Row kPortRows[] = {

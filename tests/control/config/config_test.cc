@@ -100,14 +100,57 @@ TEST(Config, LeasesTheWholeNetworkUnlessToldOtherwise) {
 }
 
 TEST(Config, TellsVmsTheResolversOfTheHostUnlessToldOtherwise) {
-  EXPECT_EQ(network_of("dhcp: {}").dhcp->dns, std::vector{Ipv4Addr::of(192, 0, 2, 53)});
-  EXPECT_EQ(network_of("dhcp: {dns: host}").dhcp->dns, std::vector{Ipv4Addr::of(192, 0, 2, 53)});
-  EXPECT_EQ(network_of("dhcp: {dns: [9.9.9.9]}").dhcp->dns, std::vector{Ipv4Addr::of(9, 9, 9, 9)});
-  EXPECT_TRUE(network_of("dhcp: {dns: []}").dhcp->dns.empty());
+  EXPECT_EQ(network_of("dhcp: {}").dhcp->dns.servers, std::vector{Ipv4Addr::of(192, 0, 2, 53)});
+  EXPECT_EQ(network_of("dhcp: {dns: host}").dhcp->dns.servers, std::vector{Ipv4Addr::of(192, 0, 2, 53)});
+  EXPECT_EQ(network_of("dhcp: {dns: [9.9.9.9]}").dhcp->dns.servers, std::vector{Ipv4Addr::of(9, 9, 9, 9)});
+  EXPECT_TRUE(network_of("dhcp: {dns: []}").dhcp->dns.servers.empty());
   for (const char* dhcp : {"dhcp: {}", "dhcp: {dns: host}"})
-    EXPECT_TRUE(network_of(dhcp).dhcp->dns_is_default);
+    EXPECT_EQ(network_of(dhcp).dhcp->dns.from, DnsSource::Host);
   for (const char* dhcp : {"dhcp: {dns: [9.9.9.9]}", "dhcp: {dns: []}"})
-    EXPECT_FALSE(network_of(dhcp).dhcp->dns_is_default);
+    EXPECT_EQ(network_of(dhcp).dhcp->dns.from, DnsSource::Listed);
+}
+
+TEST(Config, TellsVmsTheGatewayWhereTheHostIsOnTheNetworkUnlessToldOtherwise) {
+  const std::string host = "host: {interface: v0}, dhcp: ";
+  EXPECT_EQ(network_of(host + "{}").dhcp->dns.from, DnsSource::Gateway);
+  EXPECT_EQ(network_of(host + "{dns: gateway}").dhcp->dns.from, DnsSource::Gateway);
+  EXPECT_EQ(network_of(host + "{dns: host}").dhcp->dns.from, DnsSource::Host);
+  EXPECT_EQ(network_of(host + "{dns: []}").dhcp->dns.from, DnsSource::Listed);
+  EXPECT_EQ(network_of(host + "{}").dhcp->dns.servers, std::vector{Ipv4Addr::of(192, 0, 2, 53)})
+      << "what is told while it serves no DNS";
+}
+
+TEST(Config, ServesDnsWhereVmsAreToldToAskTheGatewayOrTheFileHasRecords) {
+  EXPECT_TRUE(serves_dns(network_of("host: {interface: v0}, dhcp: {}")));
+  EXPECT_TRUE(serves_dns(network_of("host: {interface: v0}, dns: {}")));
+  EXPECT_TRUE(serves_dns(network_of("host: {interface: v0}, dns: {}, dhcp: {dns: [9.9.9.9]}")));
+  EXPECT_FALSE(serves_dns(network_of("host: {interface: v0}, dhcp: {dns: [9.9.9.9]}")));
+  EXPECT_FALSE(serves_dns(network_of("host: {interface: v0}")));
+  EXPECT_FALSE(serves_dns(network_of("dhcp: {}")));
+}
+
+TEST(Config, ReadsDnsRecordsAndForwarders) {
+  const Network network = network_of(
+      "host: {interface: v0}, dns: {hosts: {gw.lab: 192.168.122.1, b: 10.0.0.1}, txt: {lab: \"a, b: c\"}, "
+      "srv: "
+      "[{service: sip, protocol: udp, domain: lab, target: pbx.lab, port: 5060, priority: 1, weight: 2}], "
+      "forwarders: [9.9.9.9, 127.0.0.1:5353], domain_forwarders: {corp.example: [10.0.0.53]}}");
+  const auto resolver = [](Ipv4Addr address, std::uint16_t port) {
+    return net::Endpoint{address, net::L4Port::from_host(port)};
+  };
+  const Dns expected{
+      .hosts = {{"gw.lab", Ipv4Addr::of(192, 168, 122, 1)}, {"b", Ipv4Addr::of(10, 0, 0, 1)}},
+      .txt = {{"lab", "a, b: c"}},
+      .srv = {{.service = "sip",
+               .protocol = net::Protocol::Udp,
+               .domain = "lab",
+               .target = "pbx.lab",
+               .port = net::L4Port::from_host(5060),
+               .priority = 1,
+               .weight = 2}},
+      .forwarders = {resolver(Ipv4Addr::of(9, 9, 9, 9), 53), resolver(Ipv4Addr::of(127, 0, 0, 1), 5353)},
+      .domain_forwarders = {{"corp.example", {resolver(Ipv4Addr::of(10, 0, 0, 53), 53)}}}};
+  EXPECT_EQ(*network.dns, expected);
 }
 
 TEST(Config, ReadsLeaseTimes) {

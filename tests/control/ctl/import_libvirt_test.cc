@@ -159,19 +159,73 @@ TEST(ImportLibvirt, ForwardModesBecomeWhatIsNearest) {
   }
 }
 
-TEST(ImportLibvirt, PoolsPortsAndResolversAreTheSame) {
-  const config::Network is = network_of(yaml_of(network(
-      "<forward mode='nat'><nat><address start='203.0.113.10' end='203.0.113.19'/><port start='2000' "
-      "end='2999'/></nat>"
-      "</forward><dns><forwarder addr='192.0.2.53'/><forwarder addr='192.0.2.54'/></dns>"
-      "<ip address='10.7.0.1' prefix='24'><dhcp><range start='10.7.0.2' end='10.7.0.9'/></dhcp></ip>")));
+TEST(ImportLibvirt, PoolsAndPortsAreTheSame) {
+  const config::Network is = network_of(yaml_of(
+      network("<forward mode='nat'><nat><address start='203.0.113.10' end='203.0.113.19'/><port start='2000' "
+              "end='2999'/></nat></forward><ip address='10.7.0.1' prefix='24'/>")));
   EXPECT_EQ(config::to_text(is.nat.addresses.at(0)), "203.0.113.10-203.0.113.19");
   EXPECT_EQ(is.nat.ports, config::PortRange::of(2000, 2999));
-  EXPECT_EQ(is.dhcp->dns, (std::vector{net::Ipv4Addr::of(192, 0, 2, 53), net::Ipv4Addr::of(192, 0, 2, 54)}));
-  const config::Network silent = network_of(
-      yaml_of(network("<forward/><dns enable='no'/><ip address='10.7.0.1' prefix='24'><dhcp/></ip>")));
-  EXPECT_TRUE(silent.dhcp->dns.empty());
-  EXPECT_FALSE(silent.dhcp->dns_is_default);
+}
+
+TEST(ImportLibvirt, TheHostIsOnTheNetworkWhereLibvirtPutsIt) {
+  const auto host_of = [](const std::string& elements) {
+    return network_of(yaml_of(network(elements + "<ip address='10.7.0.1' prefix='24'/>"))).host;
+  };
+  for (const char* mode : {"nat", "route", "open"})
+    EXPECT_TRUE(host_of(std::string{"<forward mode='"} + mode + "'/>")) << mode;
+  EXPECT_TRUE(host_of("")) << "an isolated network's host is on it";
+  EXPECT_FALSE(host_of("<forward mode='bridge'/>")) << "no bridge of libvirt's";
+  EXPECT_FALSE(network_of(yaml_of(network("<forward mode='nat'/>"))).host) << "no address";
+  EXPECT_EQ(host_of("<bridge name='virbr3'/>")->interface, "vmnat3");
+  EXPECT_EQ(host_of("<bridge name='lab-bridge'/>")->interface, "lab-bridge");
+  EXPECT_EQ(host_of("")->interface, "vmnat0");
+  EXPECT_TRUE(host_of("")->services.empty());
+}
+
+TEST(ImportLibvirt, NamesAndResolversAreTheSame) {
+  const config::Network is = network_of(yaml_of(network(
+      "<forward mode='nat'/><domain name='lab.example' localOnly='yes'/>"
+      "<dns><forwarder addr='192.0.2.53'/><forwarder addr='192.0.2.54'/>"
+      "<forwarder domain='corp.example' addr='10.0.0.53'/><forwarder domain='corp.example' addr='10.0.0.54'/>"
+      "<host ip='10.7.0.5'><hostname>gw</hostname><hostname>gw.lab.example</hostname></host>"
+      "<txt name='lab.example' value='a lab'/>"
+      "<srv service='ldap' protocol='tcp' domain='lab.example' target='gw.lab.example' port='389' "
+      "priority='1' "
+      "weight='2'/></dns>"
+      "<ip address='10.7.0.1' prefix='24'><dhcp><range start='10.7.0.2' end='10.7.0.9'/></dhcp></ip>")));
+  const auto resolver = [](std::uint8_t a, std::uint8_t b, std::uint8_t c, std::uint8_t d) {
+    return net::Endpoint{net::Ipv4Addr::of(a, b, c, d), net::L4Port::from_host(53)};
+  };
+  const auto gateway = net::Ipv4Addr::of(10, 7, 0, 5);
+  const config::Dns wanted{
+      .hosts = {{"gw", gateway}, {"gw.lab.example", gateway}},
+      .txt = {{"lab.example", "a lab"}},
+      .srv = {{.service = "ldap",
+               .protocol = net::Protocol::Tcp,
+               .domain = "lab.example",
+               .target = "gw.lab.example",
+               .port = net::L4Port::from_host(389),
+               .priority = 1,
+               .weight = 2}},
+      .forwarders = {resolver(192, 0, 2, 53), resolver(192, 0, 2, 54)},
+      .domain_forwarders = {{"corp.example", {resolver(10, 0, 0, 53), resolver(10, 0, 0, 54)}}}};
+  ASSERT_TRUE(is.dns);
+  EXPECT_EQ(*is.dns, wanted);
+  EXPECT_EQ(is.dhcp->dns.from, config::DnsSource::Gateway);
+}
+
+TEST(ImportLibvirt, DnsIsServedWhereLibvirtServesIt) {
+  const auto with = [](const std::string& elements, const std::string& dhcp) {
+    return network_of(yaml_of(network(elements + "<ip address='10.7.0.1' prefix='24'>" + dhcp + "</ip>")));
+  };
+  EXPECT_TRUE(config::serves_dns(with("<forward/>", "<dhcp/>")));
+  EXPECT_TRUE(config::serves_dns(with("<forward/>", ""))) << "VMs with addresses of their own ask it, too";
+  EXPECT_TRUE(config::serves_dns(with("", "<dhcp/>"))) << "an isolated network";
+  EXPECT_FALSE(config::serves_dns(with("<forward mode='bridge'/>", "<dhcp/>")));
+  const config::Network silent = with("<forward/><dns enable='no'/>", "<dhcp/>");
+  EXPECT_FALSE(config::serves_dns(silent));
+  EXPECT_TRUE(silent.dhcp->dns.servers.empty());
+  EXPECT_EQ(silent.dhcp->dns.from, config::DnsSource::Listed);
 }
 
 TEST(ImportLibvirt, EachElementWithoutACounterpartIsAComment) {
@@ -180,8 +234,7 @@ TEST(ImportLibvirt, EachElementWithoutACounterpartIsAComment) {
       "<title>a &lt;lab&gt;\n of ours</title><bandwidth><inbound average='1'/></bandwidth>"
       "<forward mode='nat'><nat ipv6='yes'/></forward><portgroup name='fast'/><route address='10.0.0.0' "
       "prefix='8'/>"
-      "<dns><host ip='10.7.0.5'/><txt name='t'/><srv service='s'/><forwarder domain='d' "
-      "addr='192.0.2.1'/></dns>"
+      "<dns><host ip='10.7.0.5'/><txt name='t'/><srv service='s'/><forwarder domain='d'/></dns>"
       "<ip address='10.7.0.1' prefix='24'><tftp root='/srv'/><dhcp><host name='only-named' ip='10.7.0.3'/>"
       "<host mac='52:54:00:aa:00:01' ip='10.7.0.4' name='not a label'/></dhcp></ip>"
       "<ip address='10.8.0.1' prefix='24'/><ip family='ipv6' address='fd00::1' prefix='64'/><brand new='1'/>"
@@ -189,13 +242,13 @@ TEST(ImportLibvirt, EachElementWithoutACounterpartIsAComment) {
   for (const char* comment :
        {"# <network ipv6='yes'", "# <title>: ", "# <bandwidth>: rates", "# <nat ipv6='yes'>: IPv6",
         "# <portgroup name='fast'>: ", "# <route address='10.0.0.0' prefix='8'>: ",
-        "# <host ip='10.7.0.5'>: ", "# <txt name='t'>: ", "# <srv service='s'>: ",
-        "# <forwarder domain='d' addr='192.0.2.1'>: ", "# <tftp root='/srv'>: ",
+        "# <host ip='10.7.0.5'>: it has no name", "# \"t\": \"\"\n", "# - {service: \"s\"}\n",
+        "# <forwarder domain='d'>: ", "# <tftp root='/srv'>: ",
         "# <host name='only-named' ip='10.7.0.3'>: a reservation is",
         "name='not a label'>: a hostname is one label",
         "# <ip address='10.8.0.1' prefix='24'>: a network has one",
         "# <ip family='ipv6' address='fd00::1' prefix='64'>: IPv6", "# <brand new='1'>: is not known here",
-        "# <dnsmasq:option value='foo=bar'>: there is no dnsmasq"})
+        "# <dnsmasq:option value='foo=bar'>: dnsmasq is told"})
     EXPECT_THAT(yaml, HasSubstr(comment));
   const config::Network is = network_of(yaml);
   ASSERT_EQ(is.dhcp->reservations.size(), 1u);
@@ -306,7 +359,8 @@ class AnyNetwork {
     static constexpr const char* kElements[] = {
         "name",  "forward", "nat",       "ip",        "dhcp",   "range",  "host",
         "lease", "dns",     "forwarder", "mac",       "mtu",    "domain", "bootp",
-        "tftp",  "address", "port",      "interface", "bridge", "uuid",   "dnsmasq:options"};
+        "tftp",  "address", "port",      "interface", "bridge", "uuid",   "dnsmasq:options",
+        "txt",   "srv",     "hostname"};
     std::string all = random_() % 3 == 0 ? value() : "";
     for (unsigned i = depth > 3 ? 0 : random_() % 6; i > 0; --i) {
       const std::string name = one_of(kElements);

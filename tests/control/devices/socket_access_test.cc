@@ -60,7 +60,7 @@ class SocketAccess : public testing::Test {
 TEST_F(SocketAccess, TheDirectoryIsMadeWithItsRightsAndNobodyReplacesAnothersFile) {
   ASSERT_TRUE(make_socket_directory("port vm1", dir_ / "run/lab/vm1.sock", wanted()));
   for (const std::string& directory : {dir_ / "run", dir_ / "run/lab"}) {
-    EXPECT_EQ(mode_of(directory), 01770u) << directory;
+    EXPECT_EQ(mode_of(directory), 03770u) << directory;
     EXPECT_EQ(status_of(directory).st_gid, kGroup) << directory;
     EXPECT_EQ(status_of(directory).st_uid, 0u) << directory;
   }

@@ -17,9 +17,10 @@ const auto kFirst = net::Ipv4Addr::of(192, 0, 2, 1), kSecond = net::Ipv4Addr::of
 
 config::Config config_with(const Addresses& host) {
   config::Config config;
-  config.networks = {{.name = "follows", .dhcp = config::Dhcp{.dns = host, .dns_is_default = true}},
-                     {.name = "has its own", .dhcp = config::Dhcp{.dns = {kFirst}}},
-                     {.name = "no dhcp"}};
+  config.networks = {
+      {.name = "follows", .dhcp = config::Dhcp{.dns = {config::DnsSource::Host, host}}},
+      {.name = "has its own", .dhcp = config::Dhcp{.dns = {config::DnsSource::Listed, {kFirst}}}},
+      {.name = "no dhcp"}};
   return config;
 }
 
@@ -30,7 +31,7 @@ struct ResolverWatchTest : ::testing::Test {
   ResolverWatch::Time now{1000s};
 
   bool look() { return watch.look(now += ResolverWatch::kPause); }
-  const Addresses& told() { return config.networks[0].dhcp->dns; }
+  const Addresses& told() { return config.networks[0].dhcp->dns.servers; }
 };
 
 TEST_F(ResolverWatchTest, WhatTwoLooksHaveFoundIsTold) {
@@ -41,7 +42,7 @@ TEST_F(ResolverWatchTest, WhatTwoLooksHaveFoundIsTold) {
   EXPECT_TRUE(look());
   EXPECT_EQ(told(), Addresses{kSecond});
   EXPECT_EQ(watch.of_host(), Addresses{kSecond});
-  EXPECT_EQ(config.networks[1].dhcp->dns, Addresses{kFirst}) << "as the file says";
+  EXPECT_EQ(config.networks[1].dhcp->dns.servers, Addresses{kFirst}) << "as the file says";
   EXPECT_FALSE(look());
 }
 

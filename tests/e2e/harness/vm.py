@@ -103,9 +103,10 @@ class Guest:
 
     # --- what tests ask a VM most -------------------------------------------------------------------------
 
-    def obtain_lease(self, seconds=60) -> dict[str, str]:
+    def obtain_lease(self, seconds=60, hostname=None) -> dict[str, str]:
         """udhcpc's lease as {"ip": ..., "router": ..., "dns": ..., ...}, applied to eth0."""
-        self.run("udhcpc -i eth0 -n -q -t 20 -T 1 -O mtu -O search -s /etc/udhcpc.script", seconds).check()
+        name = f"-x hostname:{hostname}" if hostname else ""
+        self.run(f"udhcpc -i eth0 -n -q -t 20 -T 1 {name} -O mtu -O search -s /etc/udhcpc.script", seconds).check()
         lines = self.run("cat /tmp/lease").check().output.splitlines()
         return dict(line.split("=", 1) for line in lines)
 
