@@ -92,24 +92,28 @@ Error refusal(const Caller& caller, const std::string& command) {
                   " may look, and change nothing"};
 }
 
-Result<Answer> call(const Handlers& handlers, const Caller& caller, const std::string& line) {
-  const auto request = parse_request(line);
-  if (!request) return tl::unexpected(request.error());
-  const auto served = handlers.find(request->command);
-  if (served == handlers.end())
-    return tl::unexpected(Error{"", "unknown command '" + request->command + "'"});
-  if (caller.access < served->second.needed) return tl::unexpected(refusal(caller, request->command));
+Result<Answer> call(const Handlers& handlers, const Caller& caller, const Request& request) {
+  const auto served = handlers.find(request.command);
+  if (served == handlers.end()) return tl::unexpected(Error{"", "unknown command '" + request.command + "'"});
+  if (caller.access < served->second.needed) return tl::unexpected(refusal(caller, request.command));
   try {
-    return served->second.handler(request->arguments);
+    return served->second.handler(request.arguments);
   } catch (const std::exception& failure) {
-    return tl::unexpected(Error{"", "command '" + request->command + "' failed: " + failure.what()});
+    return tl::unexpected(Error{"", "command '" + request.command + "' failed: " + failure.what()});
   }
+}
+
+// The first byte that came, without taking it; 0: none can be had.
+char first_byte(int socket) {
+  char byte = 0;
+  return ::recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1 ? byte : '\0';
 }
 
 class Connection;
 // What the connections of a server share; outlives them, as they hold it.
 struct Shared {
   Handlers handlers;
+  Takeover takeover;
   AccessRules rules;
   ServerLimits limits;
   std::set<std::shared_ptr<Connection>> connections;
@@ -125,6 +129,17 @@ class Connection : public std::enable_shared_from_this<Connection> {
         caller_(caller_of(socket_.native_handle(), shared_->rules)) {}
 
   [[nodiscard]] const Caller& caller() const { return caller_; }
+
+  void begin() {
+    close_after(shared_->limits.idle);
+    socket_.async_wait(stream_protocol::socket::wait_read, [self = shared_from_this()](error_code error) {
+      if (!self->socket_.is_open()) return;
+      if (error) return self->close();
+      const char first = first_byte(self->socket_.native_handle());
+      const bool is_other = first >= 'A' && first <= 'Z' && self->shared_->takeover != nullptr;
+      is_other ? self->hand_over() : self->read_request();
+    });
+  }
 
   void read_request() {
     close_after(shared_->limits.idle);
@@ -162,8 +177,16 @@ class Connection : public std::enable_shared_from_this<Connection> {
     start_answer(line);
   }
 
+  void hand_over() {
+    error_code error;
+    const int socket = socket_.release(error);
+    close();
+    if (!error) shared_->takeover(socket, caller_.access);
+  }
+
   void start_answer(const std::string& line) {
-    auto answer = call(shared_->handlers, caller_, line);
+    auto answer = parse_request(line).and_then(
+        [this](const Request& request) { return call(shared_->handlers, caller_, request); });
     if (!answer) {
       output_ = error_line(to_string(answer.error()));
       return write([this] { read_request(); });
@@ -296,6 +319,11 @@ class SocketServer : public Server {
   void answer(const std::string& command, Access needed, Handler handler) override {
     shared_->handlers[command] = {needed, std::move(handler)};
   }
+  [[nodiscard]] Result<Answer> ask(const std::string& command, Access access,
+                                   const Json& arguments) override {
+    return call(shared_->handlers, {.name = "whoever asks here", .access = access}, {command, arguments});
+  }
+  void hand_over_to(Takeover takeover) override { shared_->takeover = std::move(takeover); }
   [[nodiscard]] std::size_t clients() const override { return shared_->connections.size(); }
 
  private:
@@ -328,7 +356,7 @@ class SocketServer : public Server {
     else if (full)
       connection->refuse("too many clients");
     else
-      connection->read_request();
+      connection->begin();
   }
 
   stream_protocol::acceptor acceptor_;

@@ -22,7 +22,8 @@
 // reads slowly is waited for; whoever makes the stream has to bound what it holds meanwhile.
 //
 // A list is pulled from its generator as fast as the client reads, so ten million sessions are never in
-// memory, and control's other work goes on in between. Everything runs on the io_context's one thread, where
+// memory, and control's other work goes on in between. A connection that begins with a capital letter, as HTTP's
+// methods do and JSON never, speaks another protocol, and is handed over. Everything runs on the io_context's one thread, where
 // Server must be used and destroyed. access.h says who may do what; a socket that nobody answers on is replaced.
 #pragma once
 
@@ -75,6 +76,8 @@ class Answer {
 
 // `arguments` is always a JSON object. An Error's text goes to the client, as does what() of an exception.
 using Handler = std::function<control::Result<Answer>(const Json& arguments)>;
+// Takes a connected socket, of which nothing has been read, and what its peer may do.
+using Takeover = std::function<void(int socket, Access access)>;
 
 struct ServerLimits {
   std::size_t clients = 32;
@@ -95,6 +98,11 @@ class Server {
 
   // `needed`: by whoever asks.
   virtual void answer(const std::string& command, Access needed, Handler handler) = 0;
+  // The answer for whoever asks by another way, and may do what `access` says.
+  [[nodiscard]] virtual control::Result<Answer> ask(const std::string& command, Access access,
+                                                    const Json& arguments) = 0;
+  // Who takes connections of another protocol; without it they are told that they are not JSON.
+  virtual void hand_over_to(Takeover takeover) = 0;
   [[nodiscard]] virtual std::size_t clients() const = 0;
 };
 

@@ -40,12 +40,6 @@ Json text_or_null(net::Ipv4Addr address) {
   return address.is_unspecified() ? Json() : Json(net::to_string(address));
 }
 
-// Of a port: "uplink", and empty when it has left.
-std::string network_name(const CommandContext& at, const PortPlan& port) {
-  if (port.network != dataplane::kNoNetwork) return at.numbered.networks[port.network].name;
-  return port.exists ? "uplink" : "";
-}
-
 const char* link_text(bool is_up) {
   return is_up ? "up" : "down";
 }
@@ -100,21 +94,6 @@ Json draining(const CommandContext& at) {
   return draining(at, all);
 }
 
-Json notes_of_status(const CommandContext& at) {
-  Json notes = at.eal.notes;
-  for (const std::string& note : at.configuration.notes()) notes.push_back(note);
-  for (const std::string& note : at.dhcp.notes()) notes.push_back(note);
-  for (const std::string& note : at.dns.notes(at.config)) notes.push_back(note);
-  if (const auto& client = at.uplink.client(); at.uplink.is_waiting_for_lease())
-    notes.push_back(client->problem().empty()
-                        ? "the uplink has no address yet: nothing is forwarded until a DHCP server gives one"
-                        : client->problem() + "; nothing is forwarded");
-  else if (const std::string problem = resolver_problem(at.config, at.uplink.resolvers_of_lease());
-           !problem.empty())
-    notes.push_back(problem);
-  return notes;
-}
-
 // Of a start that found sessions of the process before: what became of them.
 Json sessions_of_status(const CommandContext& at) {
   const std::string path = at.session_keeper.path();
@@ -156,7 +135,7 @@ Answer status(const CommandContext& at) {
         {"dhcp", uplink_lease(at)}}},
       {"draining", draining(at)},
       {"resolvers", resolvers_told(at)},
-      {"notes", notes_of_status(at)},
+      {"notes", notes(at)},
   });
 }
 
@@ -220,6 +199,7 @@ Json port_json(const CommandContext& at, PortIndex index, const PortTotals& tota
             {"tx_packets", totals.tx_packets},
             {"rx_bytes", totals.rx_bytes},
             {"tx_bytes", totals.tx_bytes},
+            {"tx_refused", totals.tx_refused},
             {"drops", drops}};
   if (plan.is_host) {
     json["mac"] = net::to_string(state.networks[plan.network].mac);
@@ -245,6 +225,7 @@ Json port_json(const CommandContext& at, PortIndex index, const PortTotals& tota
     json["mode"] = config::to_word(plan.config->mode);
     json["queues"] = plan.config->queues;
     json["rings_deferred"] = totals.rings_deferred;
+    json["interrupts"] = at.devices[index].vhost()->port().interrupts();
     json["refused_connections"] = totals.refused_connections;
     json["refused_messages"] = totals.refused_messages;
   }

@@ -189,6 +189,26 @@ void keep(const Counts& counts, const CommandContext& at) {
 
 }  // namespace
 
+std::string network_name(const CommandContext& at, const PortPlan& port) {
+  if (port.network != dataplane::kNoNetwork) return at.numbered.networks[port.network].name;
+  return port.exists ? "uplink" : "";
+}
+
+std::vector<std::string> notes(const CommandContext& at) {
+  std::vector<std::string> notes = at.eal.notes;
+  for (const std::string& note : at.configuration.notes()) notes.push_back(note);
+  for (const std::string& note : at.dhcp.notes()) notes.push_back(note);
+  for (const std::string& note : at.dns.notes(at.config)) notes.push_back(note);
+  if (const auto& client = at.uplink.client(); at.uplink.is_waiting_for_lease())
+    notes.push_back(client->problem().empty()
+                        ? "the uplink has no address yet: nothing is forwarded until a DHCP server gives one"
+                        : client->problem() + "; nothing is forwarded");
+  else if (const std::string problem = resolver_problem(at.config, at.uplink.resolvers_of_lease());
+           !problem.empty())
+    notes.push_back(problem);
+  return notes;
+}
+
 std::uint64_t active_sessions(const Workers& workers) {
   std::uint64_t active = 0;
   for (const dataplane::Worker& worker : workers) active += worker.conntrack().statistics().active;

@@ -10,6 +10,11 @@
 
 namespace vmnat::control {
 
+// Of a port: "uplink", and empty when it has left.
+std::string network_name(const CommandContext& at, const PortPlan& port);
+// Sentences: what vmnatd runs without, and what to do.
+std::vector<std::string> notes(const CommandContext& at);
+
 std::uint64_t active_sessions(const Workers& workers);
 std::uint64_t sessions_at(const Workers& workers, conntrack::ExternalIndex external);
 

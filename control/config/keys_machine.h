@@ -100,8 +100,15 @@ inline constexpr auto kKeys<Control> = std::tuple{
     key("admins", &Control::admins, list(kAnyText), "Users that may change, too, as root may.",
         {.example = "[alice]"}),
     key("metrics", &Control::metrics, unless("off", kEndpoint),
-        "Address and port of the Prometheus metrics, or off.",
-        {.example = "127.0.0.1:9469", .is_planned = true}),
+        "Address and port of HTTP: /metrics for Prometheus, /api/COMMAND as vmnatctl --json, and a page; or "
+        "off. Who "
+        "reaches it may look at everything.",
+        {.example = "127.0.0.1:9469", .is_live = true}),
+    key("token_file", &Control::token_file, unless("none", kPath),
+        "A file with a token of 16 characters or more, which only its owner and group may read: who bears it "
+        "may "
+        "change things over HTTP, too.",
+        {.example = "/etc/vmnat/token"}),
     key("state_dir", &Control::state_dir, kPath,
         "Where leases are kept, and what scripts have changed for good."),
 };

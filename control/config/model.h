@@ -343,6 +343,7 @@ struct Control {
   std::string group;                // empty: none
   std::vector<std::string> admins;  // besides root
   std::optional<net::Endpoint> metrics;
+  std::optional<std::string> token_file;
   std::string state_dir = "/var/lib/vmnat";
   bool operator==(const Control&) const = default;
 };

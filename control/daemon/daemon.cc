@@ -14,9 +14,14 @@
 #include "control/commands/commands.h"
 #include "control/commands/statistics.h"
 #include "control/config/reload.h"
+#include "control/http/token.h"
 
 namespace vmnat::control {
 namespace {
+
+void count(const Result<std::vector<std::string>>& changed, metrics::ChangeCounts::Results& results) {
+  ++(!changed ? results.refused : changed->empty() ? results.unchanged : results.applied);
+}
 
 // The slow path's clock: what a DHCP or ARP answer waits for at most, and some 500 wake-ups a second. While
 // nothing comes at all, neither to control nor to any worker, the doorbell rings for what comes, and whenever a
@@ -63,9 +68,28 @@ Result<std::unique_ptr<Daemon>> Daemon::create(Configuration& configuration, con
   daemon->admin_ = std::move(*server);
   daemon->context_.emplace(daemon->context_for_commands(eal, gateway));
   register_commands(*daemon->admin_, *daemon->context_);
+  if (auto served = daemon->serve_http(*daemon->context_); !served) return tl::unexpected(served.error());
+  daemon->telemetry_.emplace(*daemon->context_);
   daemon->dns_.follow_configuration(daemon->config_);
   daemon->slow_path_.dhcp().use_gateway_as_resolver(daemon->dns_.is_installed());
   return daemon;
+}
+
+// On control.metrics, and over the admin socket.
+Result<void> Daemon::serve_http(const CommandContext& context) {
+  const auto ask = [this](const std::string& command, admin::Access access, const admin::Json& arguments) {
+    return admin_->ask(command, access, arguments);
+  };
+  http_ = http::Server::create(
+      io_, http::Site(ask, [this](http::Exposition form) { return metrics_->scrape(form); }));
+  metrics_ = std::make_unique<metrics::Metrics>(context, gateway_.rings(), changes_, *http_);
+  if (const auto& file = config_.control.token_file) {
+    auto token = http::read_token(*file);
+    if (!token) return tl::unexpected(token.error());
+    http_->set_token(*std::move(token));
+  }
+  admin_->hand_over_to([this](int socket, admin::Access access) { http_->adopt(socket, access); });
+  return http_->listen(config_.control.metrics);
 }
 
 CommandContext Daemon::context_for_commands(const EalPlan& eal, Gateway& gateway) {
@@ -143,6 +167,8 @@ Result<std::vector<std::string>> Daemon::reload() {
   clock_gettime(CLOCK_MONOTONIC, &now);
   sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld", now.tv_sec * 1'000'000LL + now.tv_nsec / 1000);
   auto changed = carry_out(configuration_.reread());
+  count(changed, changes_.reloads);
+  changes_.was_last_reload_refused = !changed.has_value();
   if (!changed)
     spdlog::error("reload refused: {}", to_string(changed.error()));
   else if (changed->empty())
@@ -155,6 +181,7 @@ Result<std::vector<std::string>> Daemon::reload() {
 
 Result<std::vector<std::string>> Daemon::edit(const EditRequest& request) {
   auto changed = carry_out(configuration_.edited(request, resolvers_.of_host()));
+  count(changed, changes_.edits);
   if (!changed)
     spdlog::warn("{} refused: {}", request.command, to_string(changed.error()));
   else
@@ -181,8 +208,10 @@ Result<std::vector<std::string>> Daemon::change_to(const config::Config& wanted)
   if (changes.live.empty()) return std::move(changes.live);
   auto next = plan_change(wanted);
   if (!next) return tl::unexpected(next.error());
+  if (auto listens = http_->listen(wanted.control.metrics); !listens) return tl::unexpected(listens.error());
   const auto change = gateway_.reconfigure(*std::move(next));
   if (!change) {
+    http_->listen(config_.control.metrics);
     slow_path_.publish_anew();
     return tl::unexpected(change.error());
   }
@@ -206,10 +235,12 @@ void Daemon::tick() {
   if (is_resting_) doorbell_.listen();  // the look that has to follow is all below
   slow_path_.poll(now, std::chrono::system_clock::now());
   gateway_.advance(now);
+  metrics_->advance(now);
   reload_if_wanted();
   if (now >= next_second_) {
     next_second_ = now + std::chrono::seconds(1);
     follow_resolvers(now);
+    telemetry_->advance(now);
     dns_.advance(config_, slow_path_.dhcp(), now);
     keep_counts(*context_);
     if (const auto news = exhaustion_.news(workers_.refused_remotes())) spdlog::warn("{}", *news);
@@ -224,7 +255,7 @@ void Daemon::tick() {
 // It rests, with the doorbell on, from the second tick on that finds nothing to do: if workers rest, too.
 std::chrono::milliseconds Daemon::time_to_next_tick(SteadyTime now) {
   const bool is_behind = table_pages_.populate(kPopulating);
-  const bool is_quiet = slow_path_.is_quiet(now) && !is_behind;
+  const bool is_quiet = slow_path_.is_quiet(now) && !is_behind && !metrics_->is_counting();
   const std::uint64_t busy_cycles = workers_.busy_cycles();
   const bool are_workers_idle = std::exchange(busy_cycles_, busy_cycles) == busy_cycles &&
                                 config_.dataplane.idle == config::Idle::Adaptive;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Daemon: the control thread's event loop: signals, the slow path's clock, the admin socket, reloads,
+// Daemon: the control thread's event loop: signals, the slow path's clock, the admin socket, HTTP, reloads,
 // systemd.
 #pragma once
 
@@ -16,6 +16,9 @@
 #include "control/commands/context.h"
 #include "control/dns/dns_service.h"
 #include "control/gateway/table_pages.h"
+#include "control/http/server.h"
+#include "control/metrics/metrics.h"
+#include "control/metrics/telemetry.h"
 #include "control/observe/observers.h"
 #include "control/slow_path/slow_path.h"
 #include "control/watch/exhaustion.h"
@@ -37,6 +40,7 @@ class Daemon {
  private:
   Daemon(Configuration& configuration, Gateway& gateway);
   [[nodiscard]] CommandContext context_for_commands(const EalPlan& eal, Gateway& gateway);
+  Result<void> serve_http(const CommandContext& context);
   void wait_for_hangup();
   // What has changed, in sentences. An Error, one problem a line, means that nothing has.
   Result<std::vector<std::string>> reload();
@@ -72,6 +76,10 @@ class Daemon {
   Observers observers_;
   std::optional<CommandContext> context_;
   std::unique_ptr<admin::Server> admin_;
+  metrics::ChangeCounts changes_;
+  std::unique_ptr<http::Server> http_;
+  std::unique_ptr<metrics::Metrics> metrics_;
+  std::optional<metrics::Telemetry> telemetry_;
   bool wants_reload_ = false;      // by SIGHUP
   bool is_resting_ = false;        // between this tick and the last one, and until the next
   std::uint64_t busy_cycles_ = 0;  // of the workers, at the last tick

@@ -395,7 +395,8 @@ dataplane::SplitVirtqueue VhostSocket::queue_of(std::uint16_t ring, std::uint64_
            .features = features,
            .next_available = next_available,
            .next_used = next_used,
-           .deferrals = &port_.deferrals(ring)},
+           .deferrals = &port_.deferrals(ring),
+           .interrupts = &port_.interrupts(ring)},
           port_.memory()};
 }
 

@@ -18,6 +18,7 @@ constexpr std::array kColumns{Column{"rx_packets", &PortTotals::rx_packets},
                               Column{"rx_bytes", &PortTotals::rx_bytes},
                               Column{"tx_packets", &PortTotals::tx_packets},
                               Column{"tx_bytes", &PortTotals::tx_bytes},
+                              Column{"tx_refused", &PortTotals::tx_refused},
                               Column{"rings_deferred", &PortTotals::rings_deferred},
                               Column{"refused_connections", &PortTotals::refused_connections},
                               Column{"refused_messages", &PortTotals::refused_messages}};
@@ -51,6 +52,7 @@ std::vector<std::optional<std::size_t>> places_in(const std::vector<std::string>
 void add_ends(const dataplane::PortCounters& counters, PortTotals& totals) {
   totals.tx_packets += counters.tx_packets.get();
   totals.tx_bytes += counters.tx_bytes.get();
+  totals.tx_refused += counters.tx_refused.get();
   for (std::size_t i = 0; i < totals.drops.size(); ++i) totals.drops[i] += counters.drops[i].get();
 }
 

@@ -118,6 +118,7 @@ class Neighbors {
   [[nodiscard]] net::MacAddr mac_of(net::Ipv4Addr address) const;  // zero: unknown
   [[nodiscard]] const std::map<net::Ipv4Addr, Neighbor>& all() const { return neighbors_; }
   [[nodiscard]] std::size_t waiting_for(net::Ipv4Addr address) const;
+  [[nodiscard]] std::size_t waiting() const { return waiting_.size(); }  // frames, for anybody
   [[nodiscard]] const Counts& counts() const { return counts_; }
 
  private:

@@ -29,6 +29,7 @@ namespace vmnat::dataplane {
 struct alignas(kCacheLineSize) PortCounters {
   Counter rx_packets, rx_bytes;
   Counter tx_packets, tx_bytes;
+  Counter tx_refused;  // frames for the port that its device or guest did not take
   std::array<Counter, kDropReasonCount> drops;
 };
 

@@ -39,6 +39,7 @@ class FrameRing {
   unsigned pop(rte_mbuf** frames, unsigned count) {
     return rte_ring_sc_dequeue_burst_elem(ring_, frames, sizeof(void*), count, nullptr);
   }
+  [[nodiscard]] unsigned count() const { return rte_ring_count(ring_); }  // any thread
 
  private:
   static constexpr unsigned kEntriesBeforeChains = 64;
@@ -62,6 +63,7 @@ class LearnRing {
     return rte_ring_sp_enqueue_elem(ring_, const_cast<LearnedMac*>(&learned), sizeof learned) == 0;
   }
   bool pop(LearnedMac& learned) { return rte_ring_sc_dequeue_elem(ring_, &learned, sizeof learned) == 0; }
+  [[nodiscard]] unsigned count() const { return rte_ring_count(ring_); }  // any thread
 
  private:
   rte_ring* ring_ = nullptr;

@@ -77,6 +77,7 @@ void Transmitter::flush_port(PortIndex to, const Port& port) {
   for (auto left = Transmission::first(buffer.count) & ~result.sent; left != 0; left &= left - 1) {
     const auto i = static_cast<unsigned>(std::countr_zero(left));
     bytes -= buffer.frames[i]->pkt_len;
+    counters_.ports[to].tx_refused.add(1);
     drop(buffer.frames[i], buffer.from[i], to,
          port.up ? refusal_of(port.device, result, i) : DropReason::PortDown);
   }

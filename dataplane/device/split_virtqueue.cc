@@ -281,7 +281,8 @@ SplitVirtqueue::SplitVirtqueue(const Layout& layout, const GuestMemory& memory)
       has_event_index_((layout.features & virtio::kEventIndex) != 0),
       call_fd_(layout.call_fd),
       deferrals_(layout.deferrals),
-      kick_fd_(layout.kick_fd) {
+      kick_fd_(layout.kick_fd),
+      interrupts_(layout.interrupts) {
   if (descriptors_ == nullptr || used_ == nullptr || !std::has_single_bit(layout.size)) available_ = nullptr;
 }
 
@@ -492,6 +493,7 @@ bool SplitVirtqueue::wants_call(std::uint16_t used_before) const {
 // another way, such as a pipe that nobody reads any more, is left alone.
 void SplitVirtqueue::call_guest() {
   was_called_ = true;
+  if (interrupts_ != nullptr && call_fd_ >= 0) interrupts_->add(1);
   if (call_fd_ >= 0 && eventfd_write(call_fd_, 1) != 0 && errno != EAGAIN) call_fd_ = -1;
 }
 

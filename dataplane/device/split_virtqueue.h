@@ -54,7 +54,8 @@ class SplitVirtqueue {
     std::uint64_t features = 0;  // as negotiated
     std::uint16_t next_available = 0;
     std::uint16_t next_used = 0;
-    Counter* deferrals = nullptr;  // calls that a budget ended with chains left; nullptr: not counted
+    Counter* deferrals = nullptr;   // calls that a budget ended with chains left; nullptr: not counted
+    Counter* interrupts = nullptr;  // of the guest; the same
   };
   // Features that it can do; a queue with others is librte_vhost's.
   static bool can_drive(std::uint64_t features) {
@@ -140,6 +141,7 @@ class SplitVirtqueue {
   Counter* deferrals_ = nullptr;
   std::uint64_t descriptors_walked_ = 0;
   int kick_fd_ = -1;
+  Counter* interrupts_ = nullptr;
 };
 
 }  // namespace vmnat::dataplane

@@ -112,6 +112,8 @@ class VhostPort {
   }
   // Where the ring's queue counts calls that a budget ended.
   Counter& deferrals(unsigned ring) { return rings_[ring].deferrals; }
+  // Where it counts the guest's interrupts.
+  Counter& interrupts(unsigned ring) { return rings_[ring].interrupts; }
   // The network is to hear once that this MAC is here; zero: no more.
   void announce(net::MacAddr mac) {
     announced_.store(mac.as_word(), std::memory_order_relaxed);
@@ -127,6 +129,12 @@ class VhostPort {
     for (const Ring& ring : rings_) sum += ring.deferrals.get();
     return sum;
   }
+  // Of rings that are driven here.
+  [[nodiscard]] std::uint64_t interrupts() const {
+    std::uint64_t sum = 0;
+    for (const Ring& ring : rings_) sum += ring.interrupts.get();
+    return sum;
+  }
   // Of the guest's receive queues, how many from the first on are enabled.
   [[nodiscard]] unsigned open_receive_queues() const {
     unsigned open = 0;
@@ -140,7 +148,7 @@ class VhostPort {
     WorkerGate gate;
     std::atomic<bool> is_enabled{false};
     SplitVirtqueue queue;  // open when it is driven here
-    Counter deferrals;
+    Counter deferrals, interrupts;
   };
 
   template <typename Burst>

@@ -130,7 +130,7 @@ class Lab:
         network = config.network("default", f"{GATEWAY}/24", ports, host={"interface": "vmnat0"},
                                  dns={"hosts": {"printer": PRINTER}}, dhcp={})
         sections = config.configuration(self.directory, "uplink0", [network])
-        sections["control"].update({"group": GROUP, "admins": [ADMIN]})
+        sections["control"].update({"group": GROUP, "admins": [ADMIN], "metrics": "127.0.0.1:9469"})
         return sections
 
     def wrapper(self):
@@ -151,6 +151,13 @@ class Lab:
         entry = pwd.getpwnam(user)
         return processes.run([*as_user(entry.pw_uid, entry.pw_gid, groups), self.programs / "vmnatctl",
                               "--socket", self.directory / "vmnat.sock", *command], check=False)
+
+    def curl(self, user, target, *options, groups=()):
+        """The code of the answer over the admin socket."""
+        entry = pwd.getpwnam(user)
+        return processes.run([*as_user(entry.pw_uid, entry.pw_gid, groups), "curl", "--silent", "--output", "/dev/null",
+                              "--write-out", "%{http_code}", "--unix-socket", self.directory / "vmnat.sock", *options,
+                              f"http://localhost{target}"], check=False).stdout
 
     def evidence(self):
         return self.vmnatd.evidence()
@@ -277,6 +284,16 @@ def stranger(lab):
     answer = lab.vmnatctl(STRANGER, "status")
     check_equal(answer.returncode, 1, f"{answer.stdout}exit code")
     check("for root, control.admins and the members of control.group" in answer.stderr, answer.stderr)
+
+
+@suite.test("HTTP answers inside the sandbox; over the admin socket everybody may do there what they may do otherwise")
+def http(lab):
+    text = processes.run(["curl", "--silent", "http://127.0.0.1:9469/metrics"], namespace=lab.gateway).stdout
+    check("vmnat_build_info{" in text, text[:300])
+    looks, flush = ("/api/status",), ("/api/flush", "--data", '{"port": "vm1"}')
+    check_equal([lab.curl(LOOKER, *asked, groups=[group_id(GROUP)]) for asked in (looks, flush)], ["200", "403"], "whoever may look")
+    check_equal([lab.curl(ADMIN, *asked) for asked in (looks, flush)], ["200", "200"], "an admin")
+    check("200" not in lab.curl(STRANGER, *looks), "a stranger is answered")
 
 
 @suite.test("a user or group that the machine does not have is told, with exit code 2")

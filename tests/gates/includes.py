@@ -56,7 +56,10 @@ INNER = {
         'observe': ('.', 'plan', 'gateway'),
         'admin': ('.', 'system'),
         'commands': ('.', 'config', 'changes', 'admin', 'dhcp', 'dns', 'gateway', 'slow_path', 'watch', 'observe'),
-        'daemon': ('.', 'log', 'config', 'changes', 'devices', 'dns', 'gateway', 'slow_path', 'watch', 'observe', 'admin', 'commands'),
+        'http': ('.', 'admin'),
+        'metrics': ('.', 'config', 'admin', 'dhcp', 'gateway', 'slow_path', 'commands', 'http'),
+        'daemon': ('.', 'log', 'config', 'changes', 'devices', 'dns', 'gateway', 'slow_path', 'watch', 'observe', 'admin',
+                   'commands', 'http', 'metrics'),
         'ctl': ('.', 'config', 'admin'),  # the other program
     },
 }
@@ -64,7 +67,7 @@ INNER = {
 
 # Rooms that vmnatctl, or tests without DPDK, are made of.
 WITHOUT_DATAPLANE = {'control', 'control/system', 'control/config', 'control/changes', 'control/admin',
-                     'control/ctl'}
+                     'control/http', 'control/ctl'}
 
 
 def within(folder, name):

@@ -127,8 +127,8 @@ constexpr Row kMachineRows[] = {
      "2:20: admins: must not be empty"},
     {"control: metrics without a port", UplinkAndNetworks, "control: {metrics: 127.0.0.1}",
      "2:20: metrics: '127.0.0.1' is not an address with a port (write 192.168.122.10:80)"},
-    {"control: metrics, later", UplinkAndNetworks, "control: {metrics: 127.0.0.1:9469}",
-     "2:20: not supported yet: metrics"},
+    {"control: metrics on no port", UplinkAndNetworks, "control: {metrics: 127.0.0.1:0}",
+     "2:20: metrics: '127.0.0.1:0' is not an address with a port (write 192.168.122.10:80)"},
     {"control: relative state_dir", UplinkAndNetworks, "control: {state_dir: state}",
      "2:22: state_dir: 'state' is not an absolute path"},
 };

@@ -118,7 +118,8 @@ TEST(Loader, SurvivesCutAndScrambledFiles) {
     EXPECT_TRUE(loaded || !loaded.error().empty());
   }
   EXPECT_EQ(refused + loaded_well, 1500u);
-  EXPECT_GT(refused, 1000u);
+  EXPECT_GT(refused, 500u);
+  EXPECT_GT(loaded_well, 500u);
 }
 
 }  // namespace

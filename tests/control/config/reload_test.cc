@@ -151,7 +151,7 @@ TEST(Reload, NamesEveryKeyThatNeedsARestart) {
       {"uplink.device", [](Config& c) { c.uplink.device.driver = config::KernelDriver::Xdp; }},
       {"conntrack.sessions", [](Config& c) { c.conntrack.sessions = 5; }},
       {"control.socket", [](Config& c) { c.control.socket = "/x"; }},
-      {"control.metrics", [](Config& c) { c.control.metrics = net::Endpoint{}; }},
+      {"control.token_file", [](Config& c) { c.control.token_file = "/x"; }},
       {"control.state_dir", [](Config& c) { c.control.state_dir = "/x"; }},
   };
   for (const auto& [key, change] : kCases) EXPECT_THAT(after(change).restart, ElementsAre(key));
