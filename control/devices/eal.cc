@@ -137,8 +137,11 @@ Result<EalPlan> plan_eal(const config::Config& config, const Machine& machine) {
   plan.uses_hugepages = *hugepages;
 
   const std::vector<std::string> pci = pci_devices(config);
-  plan.arguments = {"vmnatd", lcores_argument(*control_cpus, plan.worker_cpus), "--no-telemetry",
+  plan.arguments = {"vmnatd", lcores_argument(*control_cpus, plan.worker_cpus),
                     fmt::format("-m{}", config.dataplane.memory.bytes >> 20)};
+  // The EAL does not take back what it has been told first.
+  if (std::ranges::find(config.dataplane.eal, "--telemetry") == config.dataplane.eal.end())
+    plan.arguments.emplace_back("--no-telemetry");
   if (plan.uses_hugepages)
     plan.arguments.emplace_back("--in-memory");
   else

@@ -6,6 +6,7 @@
 #include <boost/asio.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
+#include <ctime>
 #include <fmt/format.h>
 #include <list>
 #include <sstream>
@@ -39,6 +40,17 @@ struct Shared {
   Clock::time_point next_turn{};
   std::chrono::nanoseconds spent{};
   std::uint64_t requests = 0;
+};
+
+// Of this thread.
+std::chrono::nanoseconds cpu_time() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+struct Turn {
+  Clock::time_point begin = Clock::now();
+  std::chrono::nanoseconds cpu = cpu_time();
 };
 
 // Over TCP: the address that is listened on. Else what the peer may do.
@@ -160,9 +172,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // The time of the site is a turn, too: commands make short answers at once.
   Response answer_of_site(const Request& request) try {
-    const auto begin = Clock::now();
+    const Turn turn;
     Response response = shared_->site.answer(request);
-    end_turn(begin);
+    end_turn(turn);
     return response;
   } catch (const std::exception& failure) {
     return Site::error(500, failure.what());
@@ -199,9 +211,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
       });
       return;
     }
-    const auto begin = Clock::now();
+    const Turn turn;
     const auto made = make_piece();
-    end_turn(begin);
+    end_turn(turn);
     if (!made) return close();
     write_piece(*made == admin::Pull::End);
   }
@@ -217,10 +229,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
     return std::nullopt;
   }
 
-  void end_turn(Clock::time_point begin) {
+  void end_turn(const Turn& turn) {
     const auto end = Clock::now();
-    shared_->spent += end - begin;
-    shared_->next_turn = end + (end - begin);
+    shared_->spent += cpu_time() - turn.cpu;
+    shared_->next_turn = end + (end - turn.begin);
   }
 
   void write_piece(bool is_last) {

@@ -52,7 +52,7 @@ class Server {
 
   [[nodiscard]] virtual std::size_t connections() const = 0;
   [[nodiscard]] virtual std::uint64_t requests() const = 0;
-  // Control's time that answers have taken.
+  // CPU time that answers have taken.
   [[nodiscard]] virtual std::chrono::nanoseconds time_spent() const = 0;
 };
 

@@ -35,7 +35,7 @@ inline constexpr Family kDaemonFamilies[] = {
   {"vmnat_control_cpu_seconds_total", Kind::Counter, "", "", "CPU time of the control thread."},
   {"vmnat_control_waiting_frames", Kind::Gauge, "queue", "", "Frames that wait for control: for a MAC address on the uplink's link or on a network, or in a worker's ring (punt, uplink_punt), and reports of MACs (learn); frames on their way back (inject)."},
   {"vmnat_http_requests_total", Kind::Counter, "", "", "HTTP requests."},
-  {"vmnat_http_seconds_total", Kind::Counter, "", "", "Control's time that answers to HTTP requests have taken."},
+  {"vmnat_http_seconds_total", Kind::Counter, "", "", "Control's CPU time that answers to HTTP requests have taken."},
   {"vmnat_http_connections", Kind::Gauge, "", "", "HTTP connections that are open."},
   {"vmnat_states_published_total", Kind::Counter, "", "states.published", "Forwarding states that control has published to the workers."},
   {"vmnat_states_owner_tables_total", Kind::Counter, "", "states.owner_tables", "Tables of who owns which address that were made for them."},

@@ -112,10 +112,8 @@ void register_commands() {
 
 }  // namespace
 
-// The EAL heeds the last one.
-Telemetry::Telemetry(const control::CommandContext& at) : at_(at), is_on_(false) {
-  for (const std::string& argument : at.eal.arguments)
-    if (argument == "--telemetry" || argument == "--no-telemetry") is_on_ = argument == "--telemetry";
+Telemetry::Telemetry(const control::CommandContext& at)
+    : at_(at), is_on_(std::ranges::find(at.eal.arguments, "--telemetry") != at.eal.arguments.end()) {
   if (is_on_) register_commands();
 }
 

@@ -6,6 +6,7 @@ whoever means ill. The wires are those of veth_lab.py."""
 import contextlib
 import json
 import re
+import resource
 import shutil
 import socket
 import subprocess
@@ -411,6 +412,8 @@ def reload(lab):
 
 
 def many_ports(scope):
+    hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    hard_limit = "unlimited" if hard_limit == resource.RLIM_INFINITY else hard_limit
     directory = scratch_directory(scope)
     ports = [config.vhost_user_port(f"vm{number}", directory / f"{number}.sock", "server") for number in range(MANY)]
     made = config.configuration(directory, "net_null0", [config.network("large", "10.1.0.1/16", ports)])
@@ -418,7 +421,7 @@ def many_ports(scope):
     namespace = scope.enter_context(Namespace("many"))
     lab = type("Many", (), {"namespace": namespace})()
     lab.vmnatd = scope.enter_context(Vmnatd(directory, made, namespace=namespace, ready_seconds=120,
-                                            wrapper=("prlimit", "--nofile=65536:65536")))
+                                            wrapper=("prlimit", f"--nofile={hard_limit}")))
     lab.evidence = lab.vmnatd.evidence
     return lab
 

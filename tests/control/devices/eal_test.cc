@@ -119,6 +119,12 @@ TEST_F(EalPlanTest, OnlyPciDevicesOfTheFileAreTouched) {
   EXPECT_THAT(plan().arguments, Not(Contains("--no-pci")));
 }
 
+TEST_F(EalPlanTest, TelemetryIsOffUnlessTheFileAsksForIt) {
+  EXPECT_THAT(plan().arguments, Contains("--no-telemetry"));
+  config.dataplane.eal = {"--telemetry"};
+  EXPECT_THAT(plan().arguments, Not(Contains("--no-telemetry")));
+}
+
 TEST_F(EalPlanTest, ArgumentsOfTheFileComeLastAndVerbatim) {
   config.dataplane.eal = {"--file-prefix=x", "--log-level=8"};
   const auto arguments = plan().arguments;
