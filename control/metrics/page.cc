@@ -36,8 +36,8 @@ Drops of a port are shown for reasons that there were.
 DPDK's telemetry socket answers, too, for those whose `dataplane.eal` has `--telemetry`: `/vmnat/counters`, `/vmnat/ports`
 and `/vmnat/workers`, by dpdk-telemetry.py.
 
-Counters start at 0 with the process. Those of a port count from when a port of that name came. Labels are names of the
-configuration, reasons, protocols and states: never a session or a remote.
+Counters of `vmnatctl counters`, and of ports, go on over a restart; what workers, control and HTTP have used counts from the
+start of the process. Labels are names of the configuration, reasons, protocols and states: never a session or a remote.
 
 )";
 
