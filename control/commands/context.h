@@ -30,7 +30,7 @@ struct CommandContext {
   const StatePublisher& states;
   Workers& workers;  // `invariants` and `flush` ask them to do something
   FlushTurns& flush_turns;
-  Observers& observers;  // `capture` adds to them
+  Observers& observers;           // `capture` adds to them
   SessionKeeper& session_keeper;  // counters are kept as they are told
   const VmPlaces& places;
   DhcpService& dhcp;  // `lease-release` and the like change leases

@@ -203,7 +203,8 @@ void Metrics::Scrape::port_drops() {
       add_label(labels, "reason", dataplane::kDropNames[i]);
       out_->sample(labels, port.totals.drops[i]);
     }
-  each_vhost_port(family("vmnat_port_rings_deferred_total"), [](const Port& port) { return port.totals.rings_deferred; });
+  each_vhost_port(family("vmnat_port_rings_deferred_total"),
+                  [](const Port& port) { return port.totals.rings_deferred; });
   each_vhost_port(family("vmnat_port_interrupts_total"), [](const Port& port) { return port.interrupts; });
   each_vhost_port(family("vmnat_port_refused_connections_total"),
                   [](const Port& port) { return port.totals.refused_connections; });
