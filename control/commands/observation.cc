@@ -20,7 +20,6 @@ using admin::Pull;
 using dataplane::Filter;
 using dataplane::FilterStep;
 using dataplane::Observation;
-using dataplane::RecordRing;
 
 constexpr std::uint64_t kDefaultSnap = 262'144;  // the whole of any frame
 constexpr std::uint64_t kDefaultRing = 4 << 20, kMostRing = 256 << 20;

@@ -3,10 +3,10 @@
 
 #include <cerrno>
 #include <csignal>
-#include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <ostream>
+#include <system_error>
 #include <unistd.h>
 
 #include "control/admin/client.h"
@@ -23,7 +23,7 @@ class Output {
   Output(const std::string& path, std::ostream& out) : out_(out) {
     if (path == "-") return;
     file_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, kOwnerAlone);
-    if (file_ < 0) problem_ = path + ": " + std::strerror(errno);
+    if (file_ < 0) problem_ = path + ": " + std::generic_category().message(errno);
   }
   ~Output() {
     if (file_ >= 0) ::close(file_);
@@ -41,7 +41,7 @@ class Output {
     while (!bytes.empty()) {
       const ssize_t written = ::write(file_, bytes.data(), bytes.size());
       if (written < 0 && errno != EINTR)
-        problem_ = std::string("the file cannot be written: ") + std::strerror(errno);
+        problem_ = "the file cannot be written: " + std::generic_category().message(errno);
       if (!problem_.empty()) return false;
       if (written > 0) bytes.remove_prefix(static_cast<std::size_t>(written));
     }

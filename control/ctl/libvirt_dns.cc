@@ -17,7 +17,7 @@ constexpr std::array<std::string_view, 4> kReadOfDns{"host", "txt", "srv", "forw
 
 // "vmnat3" for the bridge "virbr3"; a bridge that somebody has named keeps the name.
 std::string interface_of(xml_node network) {
-  const std::string bridge = network.child("bridge").attribute("name").value();
+  std::string bridge = network.child("bridge").attribute("name").value();
   if (bridge.empty()) return std::string{kInterface} + '0';
   if (!bridge.starts_with(kBridge)) return bridge;
   return std::string{kInterface} + bridge.substr(kBridge.size());

@@ -24,9 +24,13 @@ DnsServer::DnsServer(boost::asio::io_context& io, std::string network, std::stri
     : network_(std::move(network)), directory_(std::move(directory)), timer_(io), end_(io), output_(io) {}
 
 DnsServer::~DnsServer() {
-  stop();
-  std::error_code ignored;
-  fs::remove_all(directory_, ignored);
+  try {
+    stop();
+    fs::remove_all(directory_);
+  } catch (const std::exception& left) {  // files of no harm
+    spdlog::warn("DNS of network {}: {}", network_, left.what());
+  } catch (...) {
+  }
 }
 
 void DnsServer::serve(const config::Network& network) {

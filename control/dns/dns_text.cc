@@ -135,8 +135,8 @@ std::string dns_hosts(const config::Network& network, std::span<const dhcp::Leas
     if (counts && may_be_guests(name_within(domain, lease.hostname))) named.push_back(&lease);
   }
   std::ranges::sort(named, {}, &dhcp::Lease::address);
-  std::ranges::stable_partition(named,
-                                [&](const dhcp::Lease* lease) { return has_reservation(network, *lease); });
+  std::stable_partition(named.begin(), named.end(),
+                        [&](const dhcp::Lease* lease) { return has_reservation(network, *lease); });
   for (const dhcp::Lease* lease : named) lines.add(lease->address, name_within(domain, lease->hostname));
   return lines.take();
 }

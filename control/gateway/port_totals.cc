@@ -49,6 +49,14 @@ std::vector<std::optional<std::size_t>> places_in(const std::vector<std::string>
   return places;
 }
 
+// All counts of two ports, pair by pair.
+template <typename Do>
+void each_count(PortTotals& one, const PortTotals& other, Do act) {
+  for (const Column& column : kColumns) act(one.*column.count, other.*column.count);
+  for (std::size_t i = 0; i < one.drops.size(); ++i) act(one.drops[i], other.drops[i]);
+  for (std::size_t i = 0; i < one.ignored.size(); ++i) act(one.ignored[i], other.ignored[i]);
+}
+
 void add_ends(const dataplane::PortCounters& counters, PortTotals& totals) {
   totals.tx_packets += counters.tx_packets.get();
   totals.tx_bytes += counters.tx_bytes.get();
@@ -59,13 +67,13 @@ void add_ends(const dataplane::PortCounters& counters, PortTotals& totals) {
 }  // namespace
 
 PortTotals& PortTotals::operator+=(const PortTotals& more) {
-  for (std::size_t column = 0; column < kColumnCount; ++column) cell(*this, column) += cell(more, column);
+  each_count(*this, more, [](std::uint64_t& sum, std::uint64_t count) { sum += count; });
   return *this;
 }
 
 PortTotals PortTotals::since(const PortTotals& before) const {
   PortTotals rest = *this;
-  for (std::size_t column = 0; column < kColumnCount; ++column) cell(rest, column) -= cell(before, column);
+  each_count(rest, before, [](std::uint64_t& count, std::uint64_t former) { count -= former; });
   return rest;
 }
 
@@ -106,9 +114,12 @@ std::vector<PortTotals> PortAccounts::told(std::vector<PortTotals> counted) cons
 }
 
 void put_ports(const std::vector<PortPlan>& ports, const std::vector<PortTotals>& told, Totals& totals) {
+  PortTotals any;
+  for (const PortTotals& port : told)
+    each_count(any, port, [](std::uint64_t& seen, std::uint64_t count) { seen |= count; });
   std::vector<std::size_t> columns;
   for (std::size_t column = 0; column < kColumnCount; ++column)
-    if (std::ranges::any_of(told, [&](const PortTotals& port) { return cell(port, column) != 0; })) {
+    if (cell(any, column) != 0) {
       columns.push_back(column);
       totals.columns.push_back(column_name(column));
     }

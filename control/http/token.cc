@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <fstream>
 #include <sys/stat.h>
+#include <system_error>
 
 namespace vmnat::http {
 namespace {
@@ -22,7 +22,7 @@ control::Result<std::string> read_token(const std::string& path) {
   struct stat status {};
   std::ifstream file(path);
   if (!file || ::stat(path.c_str(), &status) != 0)
-    return problem(path, std::string{"cannot be read: "} + std::strerror(errno));
+    return problem(path, "cannot be read: " + std::generic_category().message(errno));
   if ((status.st_mode & S_IRWXO) != 0) return problem(path, "others may have access to it: chmod o-rwx");
   std::string token;
   std::getline(file, token);

@@ -15,7 +15,6 @@ namespace vmnat::metrics {
 namespace {
 
 using control::PortPlan;
-using control::PortTotals;
 using dataplane::NetworkIndex;
 
 double seconds(std::chrono::nanoseconds time) {
