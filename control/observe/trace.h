@@ -40,6 +40,7 @@ class Trace {
   [[nodiscard]] std::uint64_t missed() const { return observer_->missed(); }
 
  private:
+  // NOLINTNEXTLINE(bugprone-exception-escape): moving JSON throws nothing
   struct Way {
     std::uint64_t begin = 0, last = 0;  // by the time stamp counter
     WorkerIndex worker = 0;             // that has told of it last

@@ -32,6 +32,10 @@ std::optional<uid_t> user_id(const std::string& name) {
   return id_of(name, ::getpwnam_r, &passwd::pw_uid);
 }
 
+std::optional<gid_t> primary_group(const std::string& user) {
+  return id_of(user, ::getpwnam_r, &passwd::pw_gid);
+}
+
 std::optional<gid_t> group_id(const std::string& name) {
   return id_of(name, ::getgrnam_r, &group::gr_gid);
 }

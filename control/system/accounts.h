@@ -11,5 +11,6 @@ namespace vmnat::control {
 
 std::optional<uid_t> user_id(const std::string& name);
 std::optional<gid_t> group_id(const std::string& name);
+std::optional<gid_t> primary_group(const std::string& user);
 
 }  // namespace vmnat::control

@@ -8,7 +8,6 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <linux/capability.h>
-#include <pwd.h>
 #include <spawn.h>
 #include <sstream>
 #include <sys/prctl.h>
@@ -17,6 +16,8 @@
 #include <system_error>
 #include <unistd.h>
 #include <utility>
+
+#include "control/system/accounts.h"
 
 extern char** environ;  // NOLINT(readability-redundant-declaration): POSIX leaves it to its user
 
@@ -36,11 +37,12 @@ std::vector<std::string> privileges(const std::string& user) {
                                  "--inh-caps=" + capabilities(), "--ambient-caps=" + capabilities()};
   if (geteuid() != 0) return words;
   words.push_back("--bounding-set=" + capabilities());
-  const passwd* entry = getpwnam(user.c_str());
-  if (entry == nullptr) entry = getpwnam("nobody");
-  if (entry == nullptr) return words;
-  for (const std::string& word : {fmt::format("--reuid={}", entry->pw_uid),
-                                  fmt::format("--regid={}", entry->pw_gid), std::string{"--clear-groups"}})
+  const std::string known = user_id(user) ? user : "nobody";
+  const auto id = user_id(known);
+  const auto group = primary_group(known);
+  if (!id || !group) return words;
+  for (const std::string& word :
+       {fmt::format("--reuid={}", *id), fmt::format("--regid={}", *group), std::string{"--clear-groups"}})
     words.push_back(word);
   return words;
 }
@@ -87,6 +89,7 @@ Result<ChildProcess> ChildProcess::start(const std::vector<std::string>& command
   std::vector<std::string> words = privileges(user);
   words.insert(words.end(), command.begin(), command.end());
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
   const SpawnSettings settings(input.number());
@@ -123,7 +126,7 @@ std::string ChildProcess::take_end() {
 }
 
 bool has_program(const std::string& name) {
-  const char* const path = std::getenv("PATH");
+  const char* const path = std::getenv("PATH");  // NOLINT(concurrency-mt-unsafe): nobody changes it
   std::istringstream directories(path != nullptr ? path : "/usr/sbin:/usr/bin:/sbin:/bin");
   for (std::string directory; std::getline(directories, directory, ':');)
     if (access((std::filesystem::path(directory) / name).c_str(), X_OK) == 0) return true;

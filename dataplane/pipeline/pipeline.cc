@@ -48,9 +48,10 @@ class Laps {
 class WatchedLaps {
  public:
   WatchedLaps(Context& context, const Burst& burst)
-      : laps_(context, burst), watch_(*context.counters.watch), burst_(burst) {
-    count_ = watch_.numbers_of(burst_, numbers_);
-  }
+      : laps_(context, burst),
+        watch_(*context.counters.watch),
+        burst_(burst),
+        count_(watch_.numbers_of(burst_, numbers_)) {}
   void end(Stage stage) {
     laps_.end(stage);
     if (stage == Stage::Deliver) return;  // its frames are the transmitter's, or another worker's, by now
@@ -65,7 +66,7 @@ class WatchedLaps {
   Watch& watch_;
   const Burst& burst_;
   Watch::Numbers numbers_{};
-  unsigned count_ = 0;
+  unsigned count_;
 };
 
 template <Direction direction>
