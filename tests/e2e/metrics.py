@@ -296,7 +296,7 @@ def token(lab):
     path.write_text("0123456789abcdef\n")
     path.chmod(0o640)
     directory = lab.directory / "second"
-    made = config.configuration(directory, "net_null0", [config.network("alone", "192.168.9.1/24", [], forward="none")])
+    made = config.configuration(directory, "net_null0,no-rx=1", [config.network("alone", "192.168.9.1/24", [], forward="none")])
     made["control"] |= {"metrics": f"127.0.0.1:{PORT + 7}", "token_file": str(path)}
     with Vmnatd(directory, made, namespace=lab.gateway_side):
         def flush(bearer):
@@ -416,7 +416,8 @@ def many_ports(scope):
     hard_limit = "unlimited" if hard_limit == resource.RLIM_INFINITY else hard_limit
     directory = scratch_directory(scope)
     ports = [config.vhost_user_port(f"vm{number}", directory / f"{number}.sock", "server") for number in range(MANY)]
-    made = config.configuration(directory, "net_null0", [config.network("large", "10.1.0.1/16", ports)])
+    quiet = "net_null0,no-rx=1"  # else frames come without end
+    made = config.configuration(directory, quiet, [config.network("large", "10.1.0.1/16", ports)])
     made["control"]["metrics"] = f"127.0.0.1:{PORT}"
     namespace = scope.enter_context(Namespace("many"))
     lab = type("Many", (), {"namespace": namespace})()

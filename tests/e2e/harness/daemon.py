@@ -168,8 +168,9 @@ class Vmnatd:
         try:
             wait_until(settled, "accounting", SETTLING_SECONDS)
         except Exception:
-            counters = {name: value for name, value in self.counters().items() if value}
-            check(False, f"{unaccounted(counters)} frames are unaccounted for: {counters}")
+            counters = self.counters()
+            seen = {name: value for name, value in counters.items() if value}
+            check(False, f"{unaccounted(counters)} frames are unaccounted for: {seen}")
 
     # --- scope --------------------------------------------------------------------------------------------
 
