@@ -114,7 +114,7 @@ class CaptureStream {
       return Pull::Item;
     }
     pcapng::Bytes bytes;
-    if (!capture_.read(bytes, kPieceBytes) || is_finishing_) {
+    if (!capture_.read(bytes, kPieceBytes)) {
       capture_.finish(bytes);
       stage_ = Stage::Told;
     }
@@ -122,13 +122,12 @@ class CaptureStream {
     item = Json::binary(std::move(bytes));
     return Pull::Item;
   }
-  void finish() { is_finishing_ = true; }
+  void finish() { capture_.end(); }
 
  private:
   enum class Stage : std::uint8_t { Frames, Told, Ended };
   Capture capture_;
   Stage stage_ = Stage::Frames;
-  bool is_finishing_ = false;
 };
 
 // The ways of frames; behind them how many.

@@ -36,11 +36,16 @@ bool Capture::read(pcapng::Bytes& to, std::size_t most_bytes) {
   if (!std::exchange(has_begun_, true)) begin(to);
   while (to.size() < most_bytes) {
     const Record* record = records_.next();
-    if (record == nullptr) break;
+    if (record == nullptr) return ends_at_ == UINT64_MAX;
+    if (record->tsc > ends_at_) return false;
     add(*record, to);
     if (captured_ == settings_.count) return false;
   }
   return true;
+}
+
+void Capture::end() {
+  ends_at_ = rte_rdtsc();
 }
 
 void Capture::begin(pcapng::Bytes& to) {

@@ -32,6 +32,8 @@ class Capture {
   // Appends what has come since the last call, of so many bytes or a little more. True: it goes on. The first piece
   // tells of the ports that there are.
   bool read(pcapng::Bytes& to, std::size_t most_bytes);
+  // What has come by now is the last that there is to read.
+  void end();
   // Appends the end, behind the last piece.
   void finish(pcapng::Bytes& to);
 
@@ -58,6 +60,7 @@ class Capture {
   std::uint32_t interface_count_ = 0;
   std::uint64_t captured_ = 0;
   bool has_begun_ = false;
+  std::uint64_t ends_at_ = UINT64_MAX;  // by the time stamp counter
 };
 
 }  // namespace vmnat::control

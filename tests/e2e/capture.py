@@ -151,6 +151,7 @@ def drops(lab):
 def drops_and_copies(lab):
     with Capture(lab, "--all", "--filter", "udp port 7004") as capture:
         lab.vm1.wire.send(lab.vm1.routed("240.0.0.1") / UDP(sport=7004, dport=9))
+        wait_until(lambda: len(capture.packets()) == 2, "the first frame has ended, and shares no burst with the second")
         lab.vm1.wire.send(lab.vm1.wire.to(BROADCAST) / IP(src=lab.vm1.address, dst="255.255.255.255") / UDP(sport=7004, dport=9))
         lab.vm2.expect(lambda frame: UDP in frame and frame[UDP].sport == 7004, "the broadcast")
         wait_until(lambda: len(capture.packets()) == 4, "the packets are there")
