@@ -9,7 +9,6 @@
 #include <libmnl/libmnl.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
-#include <memory>
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <netinet/in.h>
@@ -19,6 +18,7 @@
 
 #include "control/system/file_descriptor.h"
 #include "control/system/link_state.h"
+#include "control/system/netlink_socket.h"
 
 namespace vmnat::control {
 namespace {
@@ -56,15 +56,11 @@ void put(sockaddr& into, net::Ipv4Addr address) {
   std::memcpy(&into, &text, sizeof into);
 }
 
-struct CloseSocket {
-  void operator()(mnl_socket* socket) const { mnl_socket_close(socket); }
-};
-
 // No link-local address of IPv6, and so nothing that the host says of itself when it comes up: what VMs send of IPv6
 // does not reach the host. A kernel without IPv6 refuses, and has none.
 void leave_out_ipv6(const std::string& interface) {
-  const std::unique_ptr<mnl_socket, CloseSocket> socket{mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC)};
-  if (!socket || mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0) return;
+  const NetlinkSocket socket = open_netlink();
+  if (!socket) return;
   alignas(nlmsghdr) std::array<std::byte, 1024> buffer{};
   nlmsghdr* const request = mnl_nlmsg_put_header(buffer.data());
   request->nlmsg_type = RTM_NEWLINK;

@@ -12,6 +12,7 @@
 #include <libmnl/libmnl.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <sys/socket.h>
 #include <system_error>
 #include <utility>
 
@@ -24,12 +25,7 @@ using Links = std::unordered_map<int, KernelLink>;
 // interface has come or gone between two of them.
 constexpr int kMostReadings = 20;
 
-// The kernel makes the parts of a dump as large as the buffers that they are read into, up to 32 KiB.
-struct Buffer {
-  alignas(nlmsghdr) std::array<std::byte, 32 * 1024> bytes;
-};
-
-ssize_t receive(mnl_socket* socket, Buffer& buffer) {
+ssize_t receive(mnl_socket* socket, NetlinkBuffer& buffer) {
   return mnl_socket_recvfrom(socket, buffer.bytes.data(), buffer.bytes.size());
 }
 
@@ -112,7 +108,7 @@ int take_in_end(const nlmsghdr* message, void* /*into*/) {
   return error == 0 ? MNL_CB_STOP : MNL_CB_ERROR;
 }
 
-bool ask_for_all(mnl_socket* socket, Buffer& buffer) {
+bool ask_for_all(mnl_socket* socket, NetlinkBuffer& buffer) {
   nlmsghdr* request = mnl_nlmsg_put_header(buffer.bytes.data());
   request->nlmsg_type = RTM_GETLINK;
   request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
@@ -125,7 +121,7 @@ bool ask_for_all(mnl_socket* socket, Buffer& buffer) {
 // 0 or the number of the error; EINTR (libmnl's, for NLM_F_DUMP_INTR): the interfaces changed meanwhile.
 // Never waits: the kernel makes the next part of its answer while the one before is received.
 int read_once(mnl_socket* socket, Links& links) {
-  Buffer buffer;
+  NetlinkBuffer buffer;
   while (receive(socket, buffer) >= 0) {
   }  // the rest of a reading that was broken off
   if (!ask_for_all(socket, buffer)) return errno;
@@ -144,25 +140,11 @@ int read_once(mnl_socket* socket, Links& links) {
 
 }  // namespace
 
-void KernelLinks::Close::operator()(mnl_socket* socket) const {
-  mnl_socket_close(socket);
-}
-
-KernelLinks::Socket KernelLinks::open_socket(unsigned groups) {
-  Socket socket{mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK)};
-  if (socket && mnl_socket_bind(socket.get(), groups, MNL_SOCKET_AUTOPID) < 0) {
-    const int error = errno;
-    socket.reset();
-    errno = error;
-  }
-  return socket;
-}
-
 Result<KernelLinks> KernelLinks::open() {
   KernelLinks links;
-  links.news_ = open_socket(RTMGRP_LINK);
+  links.news_ = open_netlink(SOCK_NONBLOCK, RTMGRP_LINK);
   if (!links.news_) return cannot_be_followed(errno);
-  links.answers_ = open_socket(0);
+  links.answers_ = open_netlink(SOCK_NONBLOCK);
   if (!links.answers_) return cannot_be_followed(errno);
   if (const auto read = links.read_all(); !read) return tl::unexpected(read.error());
   links.follow();
@@ -205,7 +187,7 @@ Result<void> KernelLinks::read_all() {
 
 // Until the queue is empty: after ENOBUFS the kernel drops all news, without another word, until then.
 bool KernelLinks::take_in_news() {
-  Buffer buffer;
+  NetlinkBuffer buffer;
   View view{links_};
   for (;;) {
     const ssize_t length = receive(news_.get(), buffer);

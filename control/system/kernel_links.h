@@ -8,14 +8,12 @@
 //   if (links->follow()) look_at(links->find("tap0"));
 #pragma once
 
-#include <memory>
 #include <string>
 #include <unordered_map>
 
 #include "control/result.h"
+#include "control/system/netlink_socket.h"
 #include "net/address.h"
-
-struct mnl_socket;
 
 namespace vmnat::control {
 
@@ -48,17 +46,11 @@ class KernelLinks {
   [[nodiscard]] int descriptor() const;
 
  private:
-  struct Close {
-    void operator()(mnl_socket* socket) const;
-  };
-  using Socket = std::unique_ptr<mnl_socket, Close>;
-
-  static Socket open_socket(unsigned groups);  // null: errno says why
   Result<void> read_all();
   bool take_in_news();  // true: something changed
 
-  Socket news_;                                // subscribed
-  Socket answers_;                             // to readings
+  NetlinkSocket news_;                         // subscribed
+  NetlinkSocket answers_;                      // to readings
   std::unordered_map<int, KernelLink> links_;  // by index
   bool is_behind_ = false;                     // news was lost, and a reading has to make up for it
 };

@@ -6,24 +6,16 @@
 #include <cstring>
 #include <libmnl/libmnl.h>
 #include <linux/rtnetlink.h>
-#include <memory>
 #include <net/if.h>
 #include <system_error>
+
+#include "control/system/netlink_socket.h"
 
 namespace vmnat::control {
 namespace {
 
 // Routes that come and go while they are read make another reading.
 constexpr int kMostReadings = 20;
-
-struct CloseSocket {
-  void operator()(mnl_socket* socket) const { mnl_socket_close(socket); }
-};
-using Socket = std::unique_ptr<mnl_socket, CloseSocket>;
-
-struct Buffer {
-  alignas(nlmsghdr) std::array<std::byte, 32 * 1024> bytes;
-};
 
 int take_in_attribute(const nlattr* attribute, void* into) {
   auto& route = *static_cast<KernelRoute*>(into);
@@ -54,9 +46,9 @@ int take_in(const nlmsghdr* message, void* into) {
 
 // 0 or the number of the error; EINTR: the routes changed meanwhile.
 int read_once(std::vector<KernelRoute>& routes) {
-  const Socket socket{mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC)};
-  if (!socket || mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0) return errno;
-  Buffer buffer;
+  const NetlinkSocket socket = open_netlink();
+  if (!socket) return errno;
+  NetlinkBuffer buffer;
   nlmsghdr* const request = mnl_nlmsg_put_header(buffer.bytes.data());
   request->nlmsg_type = RTM_GETROUTE;
   request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
