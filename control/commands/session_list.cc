@@ -6,6 +6,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "control/observe/endpoint_text.h"
+
 namespace vmnat::control {
 namespace {
 
@@ -17,12 +19,6 @@ using conntrack::SessionView;
 
 constexpr std::size_t kChunk = 256;        // sessions copied at a time
 constexpr unsigned kMissesPerPull = 4096;  // that do not match, before others get their turn
-
-// Protocols without ports have endpoints without one.
-std::string endpoint_text(net::Endpoint endpoint, net::Protocol protocol) {
-  const bool has_port = conntrack::port_space(protocol) != conntrack::PortSpace::None;
-  return has_port ? net::to_string(endpoint) : net::to_string(endpoint.address);
-}
 
 double seconds(Ticks ticks) {
   return std::chrono::duration<double>(ticks).count();

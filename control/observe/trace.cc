@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "conntrack/session.h"
+#include "control/observe/endpoint_text.h"
 #include "dataplane/context/stage_cycles.h"
 #include "net/protocol.h"
 
@@ -70,11 +71,6 @@ const char* text_of(Errand errand, bool is_same_worker) {
       return "nothing leads on";
   }
   return "";
-}
-
-std::string endpoint_text(net::Endpoint endpoint, net::Protocol protocol) {
-  const bool has_port = conntrack::port_space(protocol) != conntrack::PortSpace::None;
-  return has_port ? net::to_string(endpoint) : net::to_string(endpoint.address);
 }
 
 json session_of(const StepNote& note) {
