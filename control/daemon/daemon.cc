@@ -240,9 +240,8 @@ void Daemon::tick() {
   if (now >= next_second_) {
     next_second_ = now + std::chrono::seconds(1);
     follow_resolvers(now);
-    telemetry_->advance(now);
     dns_.advance(config_, slow_path_.dhcp(), now);
-    keep_counts(*context_);
+    telemetry_->show(keep_counts(*context_));
     if (const auto news = exhaustion_.news(workers_.refused_remotes())) spdlog::warn("{}", *news);
   }
   if (now >= next_look_) watch_workers(now);

@@ -8,8 +8,6 @@
 #include <rte_telemetry.h>
 #include <string>
 
-#include "control/commands/statistics.h"
-
 namespace vmnat::metrics {
 namespace {
 
@@ -124,10 +122,8 @@ Telemetry::~Telemetry() {
   board().workers.clear();
 }
 
-void Telemetry::advance(SteadyTime now) {
-  if (!is_on_ || now < next_) return;
-  next_ = now + std::chrono::seconds(1);
-  const control::Counts counts = control::keep_counts(at_);
+void Telemetry::show(const control::Counts& counts) {
+  if (!is_on_) return;
   Values counters = counters_of(counts);
   Named ports = ports_of(at_, counts), workers = workers_of(at_);
   const std::scoped_lock locked(board().lock);

@@ -9,8 +9,8 @@
 // once a second, under a lock that workers know nothing of, and that thread reads the board and nothing else.
 #pragma once
 
-#include "base/time.h"
 #include "control/commands/context.h"
+#include "control/commands/statistics.h"
 
 namespace vmnat::metrics {
 
@@ -22,12 +22,12 @@ class Telemetry {
   Telemetry& operator=(const Telemetry&) = delete;
   ~Telemetry();  // wipes the board
 
-  void advance(SteadyTime now);
+  // Writes the board anew.
+  void show(const control::Counts& counts);
 
  private:
   const control::CommandContext at_;
   bool is_on_;
-  SteadyTime next_{};
 };
 
 }  // namespace vmnat::metrics
