@@ -35,17 +35,24 @@ void TraceMark::set(rte_mbuf* frame, std::uint32_t number) const {
   *RTE_MBUF_DYNFIELD(frame, field, std::uint32_t*) = number;
 }
 
+Record* Watch::begin(std::uint32_t bytes, std::uint32_t number, Sight sight, PortIndex port,
+                     std::uint64_t tsc) {
+  Record* record = tracer_->ring->add(bytes, port);
+  if (record == nullptr) return nullptr;
+  record->tsc = tsc;
+  record->sight = sight;
+  record->worker = worker_;
+  record->number = number;
+  return record;
+}
+
 Record* Watch::note(const rte_mbuf* frame, std::uint32_t number, Sight sight, PortIndex port,
                     std::uint64_t tsc) {
   const FrameView view(frame);
   const std::uint32_t kept = std::min(view.length(), tracer_->observation->snap);
-  Record* record = tracer_->ring->add(kept, port);
+  Record* record = begin(kept, number, sight, port, tsc);
   if (record == nullptr) return nullptr;
-  record->tsc = tsc;
   record->length = view.length();
-  record->sight = sight;
-  record->worker = worker_;
-  record->number = number;
   view.copy(kept, record->bytes());
   return record;
 }
@@ -119,14 +126,11 @@ void Watch::see_step(std::uint8_t step, const Burst& burst, bool has_sessions) {
     const FrameView view(burst.frames[i]);
     const StepNote said = note_of_step(burst, i, has_sessions);
     const std::uint32_t kept = std::min(view.length(), tracer_->observation->snap);
-    Record* record = tracer_->ring->add(static_cast<std::uint32_t>(sizeof said) + kept, burst.port);
+    Record* record =
+        begin(static_cast<std::uint32_t>(sizeof said) + kept, number, Sight::Step, burst.port, tsc);
     if (record == nullptr) continue;
-    record->tsc = tsc;
     record->length = view.length();
-    record->sight = Sight::Step;
     record->step = step;
-    record->worker = worker_;
-    record->number = number;
     std::memcpy(record->bytes(), &said, sizeof said);
     view.copy(kept, static_cast<std::byte*>(record->bytes()) + sizeof said);
   }
@@ -146,13 +150,7 @@ void Watch::see_left_in(std::uint8_t step, PortIndex port, const Numbers& before
   const unsigned kept = numbers_of(burst, now);
   for (unsigned i = 0; i < count; ++i) {
     if (std::find(now.begin(), now.begin() + kept, before[i]) != now.begin() + kept) continue;
-    Record* record = tracer_->ring->add(0, port);
-    if (record == nullptr) continue;
-    record->tsc = rte_rdtsc();
-    record->sight = Sight::Left;
-    record->step = step;
-    record->worker = worker_;
-    record->number = before[i];
+    if (Record* record = begin(0, before[i], Sight::Left, port, rte_rdtsc())) record->step = step;
   }
   tracer_->ring->publish();
 }

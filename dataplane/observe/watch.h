@@ -106,6 +106,8 @@ class Watch {
     std::array<Record*, Transmission::kMostFrames> leaving{};  // nullptr: not seen
   };
 
+  // Of a traced frame; nullptr: the ring is full. `note` has the frame's first bytes, too.
+  Record* begin(std::uint32_t bytes, std::uint32_t number, Sight sight, PortIndex port, std::uint64_t tsc);
   Record* note(const rte_mbuf* frame, std::uint32_t number, Sight sight, PortIndex port, std::uint64_t tsc);
   void choose(rte_mbuf* const* frames, unsigned count, Sight sight, PortIndex port, std::uint64_t tsc);
   void trace_leaving(PortIndex port, rte_mbuf* const* frames, unsigned count, std::uint64_t tsc);
