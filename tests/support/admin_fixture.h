@@ -3,8 +3,6 @@
 #pragma once
 
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/post.hpp>
-#include <future>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -12,6 +10,7 @@
 
 #include "control/admin/server.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/thread_of.h"
 
 namespace vmnat::admin {
 
@@ -43,12 +42,7 @@ class RunningServer {
  private:
   template <typename Work>
   void on_its_thread(Work work) {
-    std::promise<void> done;
-    boost::asio::post(context_, [&] {
-      work();
-      done.set_value();
-    });
-    done.get_future().wait();
+    on_thread_of(context_, work);
   }
 
   boost::asio::io_context context_;

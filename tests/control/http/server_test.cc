@@ -4,13 +4,13 @@
 
 #include <arpa/inet.h>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/post.hpp>
-#include <future>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <sys/socket.h>
 #include <thread>
 #include <unistd.h>
+
+#include "tests/support/thread_of.h"
 
 namespace vmnat::http {
 namespace {
@@ -116,12 +116,7 @@ class HttpServer : public testing::Test {
   }
   template <typename Work>
   void on_its_thread(Work work) {
-    std::promise<void> done;
-    boost::asio::post(context_, [&] {
-      work();
-      done.set_value();
-    });
-    done.get_future().wait();
+    on_thread_of(context_, work);
   }
   std::size_t connections() {
     std::size_t count = 0;

@@ -16,12 +16,17 @@ SessionNames some_names(const std::string& port = "vm1") {
           .rented = net::Ipv4Addr::of(203, 0, 113, 9)};
 }
 
+SessionImage image_in_effect(const std::string& path, unsigned workers = 1) {
+  SessionImage image = new_image(path, workers);
+  EXPECT_TRUE(image.set_names(some_names()));
+  EXPECT_TRUE(image.take_effect());
+  return image;
+}
+
 // An image that has taken effect and whose process has ended.
 std::string left_image(const MemoryDirectory& directory) {
   const std::string path = directory.file("a.sessions");
-  SessionImage image = new_image(path);
-  image.set_names(some_names());
-  EXPECT_TRUE(image.take_effect());
+  image_in_effect(path);
   return path;
 }
 
@@ -66,9 +71,7 @@ TEST(SessionImage, IsItsOwnersAlone) {
 TEST(SessionImage, TellsAKillFromAStop) {
   const MemoryDirectory directory;
   const std::string path = directory.file("a.sessions");
-  SessionImage image = new_image(path);
-  image.set_names(some_names());
-  ASSERT_TRUE(image.take_effect());
+  SessionImage image = image_in_effect(path);
   EXPECT_FALSE(read_image(path)->is_clean());
 }
 
@@ -127,9 +130,7 @@ TEST(SessionImage, NamesAreThoseSetLastOrBeforeThem) {
 TEST(SessionImage, TooManyNamesLeaveThoseBefore) {
   const MemoryDirectory directory;
   const std::string path = directory.file("a.sessions");
-  SessionImage image = new_image(path);
-  ASSERT_TRUE(image.set_names(some_names()));
-  ASSERT_TRUE(image.take_effect());
+  SessionImage image = image_in_effect(path);
   EXPECT_FALSE(image.set_names(some_names(std::string(kNamesBytes, 'x'))));
   EXPECT_EQ(read_image(path)->names(), some_names());
 }
@@ -142,9 +143,7 @@ std::string fault_of_totals(const std::string& path) {
 TEST(SessionImage, TotalsAreThoseSetLastOrBeforeThem) {
   const MemoryDirectory directory;
   const std::string path = directory.file("a.sessions");
-  SessionImage image = new_image(path, 2);
-  ASSERT_TRUE(image.set_names(some_names()));
-  ASSERT_TRUE(image.take_effect());
+  SessionImage image = image_in_effect(path, 2);
   EXPECT_EQ(fault_of_totals(path), "the version before has kept none");
   for (const std::uint64_t received : {1u, 2u, 3u}) {
     ASSERT_TRUE(image.set_totals(some_totals(received)));
@@ -169,9 +168,7 @@ TEST(SessionImage, OneOfAVersionWithoutTotalsIsWhole) {
 TEST(SessionImage, TooManyTotalsLeaveThoseBefore) {
   const MemoryDirectory directory;
   const std::string path = directory.file("a.sessions");
-  SessionImage image = new_image(path);
-  ASSERT_TRUE(image.set_names(some_names()));
-  ASSERT_TRUE(image.take_effect());
+  SessionImage image = image_in_effect(path);
   ASSERT_TRUE(image.set_totals(some_totals()));
   Totals more = some_totals();
   more.counters.emplace(std::string(kTotalsBytes, 'x'), 1);
