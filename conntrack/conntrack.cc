@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lookup, policies, expiry and erasure. The rest of Conntrack: conntrack_open.cc and conntrack_admission.cc
 // (opening sessions), conntrack_tcp_tracking.cc (what TCP segments do to them), conntrack_create.cc,
-// conntrack_snapshot.cc (reading them on other threads).
+// conntrack_snapshot.cc (reading them on other threads), conntrack_events.cc (telling others of them), conntrack_blocks.cc (VMs' blocks of ports).
 #include "conntrack/conntrack.h"
 
 #include <algorithm>
@@ -47,6 +47,7 @@ void Conntrack::set_policies(std::span<const NatPolicy> policies) {
 
 void Conntrack::follow(const ExternalAddresses& addresses, std::span<const NatPolicy> policies) {
   if (&addresses != addresses_) {
+    leave_blocks(addresses);
     addresses_ = &addresses;
     address_count_.store(addresses.size(), std::memory_order_relaxed);
     pool_.follow(addresses);
@@ -121,9 +122,11 @@ bool Conntrack::is_expired(const Session& session, Time now) const {
 }
 
 unsigned Conntrack::expire(Time now, unsigned budget) {
+  now_ = now;
   if (sweep_.position == sweep_.length) {  // a new turn, not before the last one's time is over
     if (sweep_.length != 0 && now - sweep_.started < kTurn) return 0;
     sweep_ = {0, high_water_.load(std::memory_order_relaxed), now};
+    return_blocks(now);
   }
   // One tick ahead of an even pace: a turn is complete before its 4 s are over.
   const std::uint64_t elapsed = (now - sweep_.started).count() + 1;
@@ -173,6 +176,7 @@ void Conntrack::unmap_others(net::Endpoint external, net::Protocol protocol, net
 }
 
 void Conntrack::remove(Session& session, Time now) {
+  announce(EventKind::Ended, session, now);
   const std::uint32_t record = number(session);
   index_.erase(place(session.outbound_key()), record);
   index_.erase(place(session.inbound_key()), record);

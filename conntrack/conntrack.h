@@ -59,6 +59,8 @@
 #include "conntrack/remote_planes.h"
 #include "conntrack/revival.h"
 #include "conntrack/session.h"
+#include "conntrack/session_events.h"
+#include "conntrack/session_view.h"
 
 namespace vmnat::conntrack {
 
@@ -98,20 +100,6 @@ struct Statistics {
   std::uint64_t mappings = 0;       // endpoint-independent
 };
 
-// One session as control shows it.
-struct SessionView {
-  net::Endpoint internal;
-  net::Endpoint external;
-  net::Endpoint remote;
-  net::Protocol protocol;
-  SessionState state;
-  std::uint16_t policy;
-  PortIndex vm_port;
-  Time last_seen;
-  Time expires;
-  std::uint64_t packets_out, packets_in, bytes_out, bytes_in;
-};
-
 class Conntrack {
  public:
   struct Settings {
@@ -135,6 +123,8 @@ class Conntrack {
   // The same, with other external addresses; the former ones are still there. No session has an address that
   // goes. What the new table does not allow any more goes on, and nothing opens by it.
   void follow(const ExternalAddresses& addresses, std::span<const NatPolicy> policies);
+  // Who is told from now on what becomes of sessions; they outlive the next call. nullptr: nobody.
+  void tell(const SessionEventRings* listeners) { listeners_ = listeners; }
 
   // Sessions of an earlier process go on. Between the two calls for all workers of `ports`, before any of them
   // runs, burst by burst; each session is tried as it is, and what became of it is counted.
@@ -200,6 +190,10 @@ class Conntrack {
 
   // Any thread.
   [[nodiscard]] Statistics statistics() const;
+  // The block of a VM that begins at a block of the address's ports; nothing: none does. Any thread.
+  [[nodiscard]] std::optional<VmBlock> vm_block_at(ExternalIndex external, unsigned first) const {
+    return blocks_.block_at(external, first);
+  }
   [[nodiscard]] std::uint32_t ports_used(ExternalIndex external, PortSpace space) const {
     return pool_.used(external, space);
   }
@@ -288,9 +282,18 @@ class Conntrack {
   [[nodiscard]] bool is_let_in(const FlowKey& inbound, Filtering filtering) const;
   [[nodiscard]] std::optional<net::Endpoint> admitted_internal(const InboundFlow& flow,
                                                                const NatPolicy& policy);
-  Verdict choose_external(const OutboundFlow& flow, const NatPolicy& policy, Time now, Choice& choice);
+  Verdict choose_external(const OutboundFlow& flow, unsigned policy_id, Time now, Choice& choice);
   bool choose_static(const OutboundFlow& flow, Choice& choice);
-  bool take_new_port(const OutboundFlow& flow, const NatPolicy& policy, Time now, Choice& choice);
+  bool take_new_port(const OutboundFlow& flow, unsigned policy_id, Time now, Choice& choice);
+  bool take_port_singly(const OutboundFlow& flow, const NatPolicy& policy, Time now, Choice& choice);
+  bool take_port_of_block(const OutboundFlow& flow, unsigned policy_id, Time now, Choice& choice);
+  bool take_port_of_own(const OutboundFlow& flow, const NatPolicy& policy, PortPool::Resting resting, Time now,
+                        Choice& choice);
+  bool take_block(const OutboundFlow& flow, unsigned policy_id, Time now);
+  void return_blocks(Time now);
+  void return_block(const VmBlock& block, Time now);
+  void leave_blocks(const ExternalAddresses& next);
+  void revive_block(const Former& former, Mappings::Slot slot);
   bool overload(const FlowKey& outbound, const NatPolicy& policy, Choice& choice);
   std::optional<net::L4Port> overloadable_port(ExternalIndex external, const FlowKey& outbound);
   std::optional<net::L4Port> exact_overloadable_port(ExternalIndex external, const FlowKey& outbound);
@@ -308,14 +311,24 @@ class Conntrack {
   bool enter(Session& session, Time now);
   bool insert(const Session& session);
   Session& take_record();
-  void attach(Session& session, PortIndex vm_port, net::MacAddr mac);
+  void attach(Session& session, PortIndex vm_port, net::MacAddr mac, Time now);
   void move(Session& session, PortIndex vm_port, net::MacAddr mac);
   void remove(Session& session, Time now);
+  void change_state(Session& session, SessionState next, Time now);
+  void announce(EventKind kind, const Session& session, Time now) {
+    if (listeners_ != nullptr) tell_listeners(kind, session, now);
+  }
+  void announce(EventKind kind, const VmBlock& block, Time now) {
+    if (listeners_ != nullptr) tell_listeners(kind, block, now);
+  }
+  [[gnu::cold]] void tell_listeners(EventKind kind, const Session& session, Time now);
+  [[gnu::cold]] void tell_listeners(EventKind kind, const VmBlock& block, Time now);
   void prefetch_remove(const Session& session) const;
   void release_external(const FlowKey& inbound, Time now);
   [[nodiscard]] bool is_expired(const Session& session, Time now) const;
   [[nodiscard]] Ticks timeout_of(const Session& session) const;
   [[nodiscard]] SessionView view(const Session& copy) const;
+  [[nodiscard]] bool are_blocks_consistent() const;
 
   std::uint32_t capacity_;
   WorkerIndex worker_;
@@ -325,6 +338,8 @@ class Conntrack {
   FlowHash hash_;
   Random random_;
   std::span<const NatPolicy> policies_;
+  const SessionEventRings* listeners_ = nullptr;
+  Time now_{};  // of the last call of expire()
 
   ReservedArray<Session> sessions_;
   ReservedArray<Counter> sessions_at_;  // by external address
@@ -334,6 +349,8 @@ class Conntrack {
 
   Mappings mappings_;
   PortPool pool_;
+  VmBlocks blocks_;
+  unsigned blocks_looked_at_ = 0;  // of addresses, by return_blocks()
   RemotePlanes planes_;
   Permissions permissions_;
   ReservedArray<VmPort> vm_ports_;
@@ -353,6 +370,21 @@ class Conntrack {
   } sweep_;
   Counters counters_{};
 };
+
+// The policy's first external address that serves. The paired one is asked first, then those after it, round
+// to it again. An address that drains keeps its place, so that the others stay paired as they were.
+template <typename Serves>
+std::optional<ExternalIndex> Conntrack::first_address(const NatPolicy& policy, net::Ipv4Addr internal,
+                                                      Serves serves) const {
+  const std::size_t count = policy.addresses.size();
+  std::size_t at = paired(internal, count);
+  for (std::size_t left = count; left > 0; --left) {
+    const ExternalIndex external = policy.addresses[at];
+    if (!addresses_->is_draining(external) && serves(external)) return external;
+    at = at + 1 == count ? 0 : at + 1;
+  }
+  return std::nullopt;
+}
 
 template <typename Visitor>
 void Conntrack::visit_some(std::uint32_t& cursor, unsigned budget, Visitor visit) {

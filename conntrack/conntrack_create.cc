@@ -37,6 +37,7 @@ Conntrack::Conntrack(const Settings& settings, ExternalPorts& ports, const Exter
       index_(std::uint64_t{settings.capacity} * 2, settings.placement),
       mappings_(ports.capacity(), settings.capacity, hash_, settings.placement),
       pool_(ports, addresses, settings.worker, random_.next()),
+      blocks_(ports.capacity(), settings.seed),
       planes_(hash_),
       permissions_(settings.capacity, hash_, settings.placement),
       vm_ports_(settings.vm_ports),
@@ -45,7 +46,7 @@ Conntrack::Conntrack(const Settings& settings, ExternalPorts& ports, const Exter
 
 bool Conntrack::reserved() const {
   return sessions_.reserved() && sessions_at_.reserved() && index_.reserved() && mappings_.reserved() &&
-         pool_.reserved() && planes_.reserved() && permissions_.reserved() && vm_ports_.reserved() &&
+         pool_.reserved() && blocks_.reserved() && planes_.reserved() && permissions_.reserved() && vm_ports_.reserved() &&
          timeouts_.reserved();
 }
 

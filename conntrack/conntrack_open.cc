@@ -54,21 +54,6 @@ bool goes_on(std::uint8_t tcp_flags) {
 
 }  // namespace
 
-// The policy's first external address that serves. The paired one is asked first, then those after it, round
-// to it again. An address that drains keeps its place, so that the others stay paired as they were.
-template <typename Serves>
-std::optional<ExternalIndex> Conntrack::first_address(const NatPolicy& policy, net::Ipv4Addr internal,
-                                                      Serves serves) const {
-  const std::size_t count = policy.addresses.size();
-  std::size_t at = paired(internal, count);
-  for (std::size_t left = count; left > 0; --left) {
-    const ExternalIndex external = policy.addresses[at];
-    if (!addresses_->is_draining(external) && serves(external)) return external;
-    at = at + 1 == count ? 0 : at + 1;
-  }
-  return std::nullopt;
-}
-
 bool Conntrack::may_open(net::Protocol protocol, std::uint8_t tcp_flags, unsigned policy_id) const {
   return protocol != net::Protocol::Tcp || starts_connection(tcp_flags) ||
          (policies_[policy_id].mid_stream == MidStream::PickUp && goes_on(tcp_flags));
@@ -82,7 +67,7 @@ Opened Conntrack::open_outbound(const OutboundFlow& flow, unsigned policy_id, Ti
   Verdict verdict = admit(flow.vm_port, Direction::Outbound, policy, now);
   if (verdict != Verdict::Opened) return refused(verdict);
   Choice choice;
-  verdict = choose_external(flow, policy, now, choice);
+  verdict = choose_external(flow, policy_id, now, choice);
   if (verdict != Verdict::Opened) return refused(verdict);
   const Session::Identity identity{.internal = flow.key.local_endpoint(),
                                    .external = {addresses_->address(choice.external), choice.port},
@@ -91,7 +76,7 @@ Opened Conntrack::open_outbound(const OutboundFlow& flow, unsigned policy_id, Ti
                                    .policy = static_cast<std::uint16_t>(policy_id)};
   const Opening opening{Direction::Outbound, flow.tcp_flags, is_well_known(identity.remote.port)};
   const Opened opened = open(identity, choice.flags, first_state(protocol, opening), now);
-  if (opened.session != nullptr) attach(*opened.session, flow.vm_port, flow.mac);
+  if (opened.session != nullptr) attach(*opened.session, flow.vm_port, flow.mac, now);
   return opened;
 }
 
@@ -113,7 +98,7 @@ Opened Conntrack::open_inbound(const InboundFlow& flow, unsigned policy_id, Time
   // A forward stays when its sessions end, so RFC 4787 REQ-5 asks nothing of them; a mapping does not.
   const Opening opening{Direction::Inbound, flow.tcp_flags, flow.forward_to && is_well_known(internal->port)};
   const Opened opened = open(identity, Session::kInvited, first_state(protocol, opening), now);
-  if (opened.session != nullptr) attach(*opened.session, flow.vm_port, flow.mac);
+  if (opened.session != nullptr) attach(*opened.session, flow.vm_port, flow.mac, now);
   return opened;
 }
 
@@ -198,8 +183,8 @@ TagIndex::Place Conntrack::prefetch_probable(OutboundFlow& flow, const NatPolicy
   const PortSpace space = port_space(flow.key.protocol());
   index_.prefetch(place(flow.key).bucket);
   ExternalIndex external = policy.addresses[paired(internal.address, policy.addresses.size())];
-  if (space != PortSpace::None) {
-    mappings_.prefetch(internal, space);
+  if (space != PortSpace::None) mappings_.prefetch(internal, space);
+  if (space != PortSpace::None && policy.block_ports == 0) {
     external = probable_external(flow, policy, space);
     mappings_.prefetch(Mappings::Slot{external, space, flow.probable_port});
   }
@@ -227,8 +212,8 @@ bool Conntrack::choose_static(const OutboundFlow& flow, Choice& choice) {
   return true;
 }
 
-Verdict Conntrack::choose_external(const OutboundFlow& flow, const NatPolicy& policy, Time now,
-                                   Choice& choice) {
+Verdict Conntrack::choose_external(const OutboundFlow& flow, unsigned policy_id, Time now, Choice& choice) {
+  const NatPolicy& policy = policies_[policy_id];
   const FlowKey& outbound = flow.key;
   const PortSpace space = port_space(outbound.protocol());
   if (policy.addresses.empty()) return Verdict::NoFreePort;
@@ -239,8 +224,8 @@ Verdict Conntrack::choose_external(const OutboundFlow& flow, const NatPolicy& po
   } else if (share_mapping(outbound, policy, choice)) {
     return Verdict::Opened;
   }
-  if (take_new_port(flow, policy, now, choice)) return Verdict::Opened;
-  return policy.overload && overload(outbound, policy, choice) ? Verdict::Opened : Verdict::NoFreePort;
+  if (take_new_port(flow, policy_id, now, choice)) return Verdict::Opened;
+  return policy.overload && policy.block_ports == 0 && overload(outbound, policy, choice) ? Verdict::Opened : Verdict::NoFreePort;
 }
 
 // Whether sessions may still open by an external endpoint that has some, or once had.
@@ -267,7 +252,18 @@ bool Conntrack::share_mapping(const FlowKey& outbound, const NatPolicy& policy, 
 }
 
 // A port without sessions. No tuple can clash with it.
-bool Conntrack::take_new_port(const OutboundFlow& flow, const NatPolicy& policy, Time now, Choice& choice) {
+bool Conntrack::take_new_port(const OutboundFlow& flow, unsigned policy_id, Time now, Choice& choice) {
+  const NatPolicy& policy = policies_[policy_id];
+  const bool is_taken = policy.block_ports == 0 ? take_port_singly(flow, policy, now, choice)
+                                                : take_port_of_block(flow, policy_id, now, choice);
+  if (!is_taken) return false;
+  const bool is_shared = (choice.flags & Session::kPrivatePort) == 0;
+  const Mappings::Slot slot{choice.external, port_space(flow.key.protocol()), choice.port};
+  if (is_shared && !mappings_.bind(slot, flow.key.local_endpoint())) choice.flags |= Session::kPrivatePort;
+  return true;
+}
+
+bool Conntrack::take_port_singly(const OutboundFlow& flow, const NatPolicy& policy, Time now, Choice& choice) {
   const net::Endpoint internal = flow.key.local_endpoint();
   const PortSpace space = port_space(flow.key.protocol());
   const auto external = first_address(policy, internal.address, [&](ExternalIndex candidate) {
@@ -277,9 +273,6 @@ bool Conntrack::take_new_port(const OutboundFlow& flow, const NatPolicy& policy,
   });
   if (!external) return false;
   choice.external = *external;
-  const bool is_shared = (choice.flags & Session::kPrivatePort) == 0;
-  if (is_shared && !mappings_.bind({*external, space, choice.port}, internal))
-    choice.flags |= Session::kPrivatePort;
   return true;
 }
 
@@ -406,9 +399,10 @@ bool Conntrack::enter(Session& session, Time now) {
   return true;
 }
 
-void Conntrack::attach(Session& session, PortIndex vm_port, net::MacAddr mac) {
+void Conntrack::attach(Session& session, PortIndex vm_port, net::MacAddr mac, Time now) {
   session.set_place(vm_port, mac);
   enter_port(vm_port, session.opener());
+  announce(EventKind::Opened, session, now);
 }
 
 }  // namespace vmnat::conntrack

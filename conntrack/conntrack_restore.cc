@@ -79,6 +79,7 @@ bool Conntrack::has_mapping_at_odds(const Session& former, Mappings::Slot slot) 
 }
 
 bool Conntrack::take_former_port(const Former& former, Mappings::Slot slot) {
+  revive_block(former, slot);
   if (mappings_.sessions(slot) == 0 && may_keep(slot) &&
       !pool_.take_again(slot.external, slot.space, slot.port))
     return false;

@@ -21,7 +21,7 @@ Statistics Conntrack::statistics() const {
 
 std::size_t Conntrack::memory_used() const {
   return sessions_.memory_used() + sessions_at_.memory_used() + index_.memory_used() +
-         mappings_.memory_used() + pool_.memory_used() + planes_.memory_used() + permissions_.memory_used() +
+         mappings_.memory_used() + pool_.memory_used() + blocks_.memory_used() + planes_.memory_used() + permissions_.memory_used() +
          vm_ports_.memory_used() + timeouts_.memory_used();
 }
 
@@ -73,6 +73,26 @@ std::size_t Conntrack::snapshot(std::uint32_t& cursor, std::span<SessionView> ou
   return taken;
 }
 
+// The pool's blocks that are a VM's are those of the VMs' blocks.
+bool Conntrack::are_blocks_consistent() const {
+  for (unsigned i = 0; i < addresses_->size(); ++i) {
+    const auto external = static_cast<ExternalIndex>(i);
+    unsigned covered = 0, of_vms = 0;
+    for (unsigned first = 0; first < kPortBlocks; ++first) {
+      const auto block = blocks_.block_at(external, first);
+      if (!block) continue;
+      if (first < covered || first % block->count != 0) return false;
+      covered = first + block->count;
+      for (unsigned at = first; at < covered; ++at)
+        if (!pool_.is_of_vm(external, at) || !pool_.is_held(external, at)) return false;
+      of_vms += block->count;
+    }
+    pool_.for_each_of_vm(external, [&](unsigned) { --of_vms; });
+    if (of_vms != 0) return false;
+  }
+  return true;
+}
+
 bool Conntrack::check_invariants(std::string* why) const {
   const auto fails = [&](const char* what) {
     if (why != nullptr) *why = what;
@@ -116,6 +136,7 @@ bool Conntrack::check_invariants(std::string* why) const {
     return fails("index entries != 2 x sessions");
   const auto slots = mappings_.used_slots_if_consistent(addresses_->size());
   if (!slots) return fails("a mapping is inconsistent");
+  if (!are_blocks_consistent()) return fails("a block of ports is nobody's, or two VMs'");
   if (!pool_.check_invariants()) return fails("the port pool is inconsistent");
   std::uint64_t ports = 0;
   for (unsigned external = 0; external < addresses_->size(); ++external)

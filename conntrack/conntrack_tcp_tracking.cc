@@ -95,6 +95,11 @@ bool shows_that_it_lives(const Session& session, const TcpSegment& segment) {
 
 }  // namespace
 
+void Conntrack::change_state(Session& session, SessionState next, Time now) {
+  session.set_state(next);
+  announce(EventKind::Changed, session, now);
+}
+
 void Conntrack::advance_outbound(Session& session, const TcpSegment& segment, Time now) {
   const SessionState state = session.state();
   SessionState next = tcp_state_after(state, Direction::Outbound, segment.flags);
@@ -102,7 +107,7 @@ void Conntrack::advance_outbound(Session& session, const TcpSegment& segment, Ti
   if (shows_that_it_lives(session, segment))
     next = segment.payload != 0 ? SessionState::Established : SessionState::FinOutbound;
   learn_from_vm(session, segment, next);
-  if (next != state) session.set_state(next);
+  if (next != state) change_state(session, next, now);
   if (next != state || !is_ending(state)) session.refresh(now);
 }
 
@@ -117,7 +122,7 @@ void Conntrack::advance_inbound(Session& session, const TcpSegment& segment, Tim
   }
   learn_from_remote(session, segment, next);
   if (next == state) return;
-  session.set_state(next);
+  change_state(session, next, now);
   if (is_live(state) && is_ending(next)) session.refresh(now);  // its time begins
 }
 

@@ -49,6 +49,9 @@ struct NatPolicy {
   Timeouts timeouts{};
   std::uint32_t sessions_per_port = 0;        // 0: no limit
   std::uint32_t new_sessions_per_second = 0;  // 0: no limit; a second's worth may come at once
+  // Ports that an internal address gets at a time (vm_blocks.h): a power of two from 64 to 4096; 0: ports singly. Then no
+  // port is given again towards another remote.
+  std::uint16_t block_ports = 0;
 
   [[nodiscard]] bool leaves(ExternalIndex external) const {
     return std::find(leaving.begin(), leaving.end(), external) != leaving.end();

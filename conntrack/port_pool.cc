@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Choosing and freeing external ports: bit scans over blocks, then over the 64 ports of one.
+// Choosing and freeing external ports: bit scans over blocks, then over the 64 ports of one. VMs' own blocks:
+// port_pool_vm_blocks.cc.
 #include "conntrack/port_pool.h"
 
 #include <algorithm>
@@ -9,17 +10,11 @@
 namespace vmnat::conntrack {
 namespace {
 
-constexpr Ticks kRest = std::chrono::seconds(120);  // RFC 6888 REQ-8
 constexpr int kBlocksToChooseFrom = 16;
 constexpr unsigned kBlocksTried = 4;  // new blocks for one port; what rests there may leave none open
 
 constexpr std::uint64_t bit(unsigned i) {
   return std::uint64_t{1} << (i % 64);
-}
-
-// Periods of rest since start; 1 is the first, so that a block never used is out of date and at rest.
-std::uint64_t rest_period(Time now) {
-  return now.time_since_epoch() / kRest + 1;
 }
 
 // A random set bit: the first one from a random position on. `word` is not 0.
@@ -79,7 +74,9 @@ net::L4Port PortPool::random_port_of(unsigned block, std::uint64_t ports, std::u
 }
 
 std::optional<net::L4Port> PortPool::random_held(ExternalIndex external, std::uint64_t random) const {
-  const auto block = random_block(held_[external].blocks, addresses_->ports(external)->blocks(), random);
+  BlockSet anyones = held_[external].blocks;
+  for (unsigned word = 0; word < kBlockWords; ++word) anyones[word] &= ~held_[external].of_vms[word];
+  const auto block = random_block(anyones, addresses_->ports(external)->blocks(), random);
   if (!block) return std::nullopt;
   return random_port_of(*block, addresses_->allowed(external, *block), random >> 8);
 }
@@ -92,9 +89,10 @@ std::uint64_t PortPool::free_in(ExternalIndex external, PortSpace space, unsigne
 void PortPool::note_block(ExternalIndex external, PortSpace space, unsigned block) {
   const PortBlock& words = ports_.block(external, space, block);
   const std::uint64_t free = free_in(external, space, block);
+  const bool is_of_vm = this->is_of_vm(external, block);
   Space& sets = space_of(external, space);
-  put(sets.open, block, (free & ~(words.resting | words.rested)) != 0);
-  put(sets.resting, block, (free & (words.resting | words.rested)) != 0);
+  put(sets.open, block, !is_of_vm && (free & ~(words.resting | words.rested)) != 0);
+  put(sets.resting, block, !is_of_vm && (free & (words.resting | words.rested)) != 0);
 }
 
 // Words are brought to the current period when they are looked at.
@@ -164,6 +162,7 @@ bool PortPool::preserve(ExternalIndex external, PortSpace space, net::L4Port wan
     if (!may_hold_for(external, wanted) || !ports_.assign(external, block, worker_)) return false;
     hold(external, block);
   }
+  if (is_of_vm(external, block)) return false;
   const PortBlock& words = current_block(external, space, block, period);
   const std::uint64_t free = free_in(external, space, block) & ~(words.resting | words.rested);
   if ((free & bit(wanted.host())) == 0) return false;
@@ -180,16 +179,16 @@ void PortPool::mark_used(ExternalIndex external, PortSpace space, unsigned port)
   space_of(external, space).used.add(1);
 }
 
-// Free, perhaps resting, in a held block.
+// Free, perhaps resting, in a held block of nobody's.
 bool PortPool::is_free(ExternalIndex external, PortSpace space, net::L4Port port) const {
   const unsigned block = port.host() / kBlockPorts;
-  return is_held(external, block) && (free_in(external, space, block) & bit(port.host())) != 0;
+  return is_anyones(external, block) && (free_in(external, space, block) & bit(port.host())) != 0;
 }
 
-// Free and no longer resting, in a held block.
+// Free and no longer resting, in a held block of nobody's.
 bool PortPool::is_open(ExternalIndex external, PortSpace space, net::L4Port port) const {
   const unsigned block = port.host() / kBlockPorts;
-  if (!is_held(external, block)) return false;
+  if (!is_anyones(external, block)) return false;
   const PortBlock& words = std::as_const(ports_).block(external, space, block);
   return (free_in(external, space, block) & ~(words.resting | words.rested) & bit(port.host())) != 0;
 }
@@ -263,7 +262,8 @@ std::optional<net::L4Port> PortPool::allocate(ExternalIndex external, PortSpace 
 }
 
 bool PortPool::take(ExternalIndex external, PortSpace space, net::L4Port port) {
-  return addresses_->is_allowed(external, port) && take_again(external, space, port);
+  return addresses_->is_allowed(external, port) && !is_of_vm(external, port.host() / kBlockPorts) &&
+         take_again(external, space, port);
 }
 
 bool PortPool::take_again(ExternalIndex external, PortSpace space, net::L4Port port) {
@@ -286,7 +286,7 @@ void PortPool::release(ExternalIndex external, PortSpace space, net::L4Port port
   note_block(external, space, block);
   space_of(external, space).used.subtract(1);
   const bool is_wanted = ports_.worker_count() > 1 || addresses_->allowed(external, block) == 0;
-  if (words.used == 0 && is_wanted) give_back_if_empty(external, block);
+  if (words.used == 0 && is_wanted && !is_of_vm(external, block)) give_back_if_empty(external, block);
 }
 
 bool PortPool::is_used(ExternalIndex external, PortSpace space, net::L4Port port) const {
@@ -312,6 +312,7 @@ void PortPool::give_back(ExternalIndex external, unsigned block) {
     put(space_of(external, static_cast<PortSpace>(space)).resting, block, false);
   }
   put(held_[external].blocks, block, false);
+  put(held_[external].of_vms, block, false);
   --held_[external].count;
   ports_.give_back(external, block);
 }
@@ -342,7 +343,7 @@ void PortPool::follow_ports(ExternalIndex external, const AllowedPorts& before, 
       if (before.in(block) == now.in(block)) continue;
       for (unsigned space = 0; space < kPortSpaces; ++space)
         note_block(external, static_cast<PortSpace>(space), block);
-      if (now.in(block) == 0) give_back_if_empty(external, block);
+      if (now.in(block) == 0 && !is_of_vm(external, block)) give_back_if_empty(external, block);
     }
   }
   if (held_[external].count == 0) hold_another(external);
@@ -377,7 +378,8 @@ bool PortPool::check_invariants(ExternalIndex external, PortSpace space) const {
     const PortBlock& words = std::as_const(ports_).block(external, space, block);
     used += static_cast<std::uint32_t>(std::popcount(words.used));
     const bool open = space_of(external, space).open[block / 64] & bit(block);
-    if (open != ((free_in(external, space, block) & ~(words.resting | words.rested)) != 0)) return false;
+    const bool is_open = (free_in(external, space, block) & ~(words.resting | words.rested)) != 0;
+    if (open != (is_open && !is_of_vm(external, block))) return false;
   }
   return used == this->used(external, space);
 }

@@ -14,7 +14,12 @@
 //
 // When the last port of a block is freed, the block is given back, if other workers could use it, or none of
 // its ports may be given out any more.
+//
+// Some blocks, side by side, may be one VM's (vm_blocks.h): nobody else's ports are of them, and they are given back
+// together, by whoever has taken them.
 #pragma once
+
+#include <bit>
 
 #include "base/counter.h"
 #include "base/ids.h"
@@ -22,8 +27,15 @@
 #include "base/time.h"
 #include "conntrack/external_ports.h"
 #include "conntrack/hash.h"
+#include "conntrack/vm_blocks.h"
 
 namespace vmnat::conntrack {
+
+inline constexpr Ticks kRest = std::chrono::seconds(120);  // RFC 6888 REQ-8
+// Periods of rest since start; 1 is the first, so that a block never used is out of date and at rest.
+inline std::uint64_t rest_period(Time now) {
+  return now.time_since_epoch() / kRest + 1;
+}
 
 class PortPool {
  public:
@@ -48,6 +60,28 @@ class PortPool {
   bool take(ExternalIndex external, PortSpace space, net::L4Port port);
   // The same for a session of an earlier process: the port does not have to be one that may be given out.
   bool take_again(ExternalIndex external, PortSpace space, net::L4Port port);
+
+  // Takes `count` blocks side by side, on a multiple of it, for a VM: those that begin with `first`, or any; rather such
+  // as have no port that may not be given out. Answers the first. Nothing: there are none.
+  std::optional<unsigned> take_for_vm(ExternalIndex external, unsigned count, Time now);
+  bool take_for_vm(ExternalIndex external, unsigned first, unsigned count);
+  void give_back(const VmBlock& block);
+  // A port of the VM's block that no session has. Resting ones only where `resting` says so.
+  enum class Resting : bool { No, Too };
+  std::optional<net::L4Port> allocate_of(const VmBlock& block, PortSpace space, net::L4Port wanted, Resting resting,
+                                         Time now);
+  // No session has a port of it, and none rests.
+  bool has_rested(const VmBlock& block, Time now);
+  // `visit(block)` of each block of the address that is a VM's; it may be given back.
+  template <typename Visitor>
+  void for_each_of_vm(ExternalIndex external, Visitor visit) const {
+    for (unsigned word = 0; word < kBlockWords; ++word)
+      for (std::uint64_t left = held_[external].of_vms[word]; left != 0; left &= left - 1)
+        visit(word * 64 + static_cast<unsigned>(std::countr_zero(left)));
+  }
+  [[nodiscard]] bool is_of_vm(ExternalIndex external, unsigned block) const {
+    return (held_[external].of_vms[block / 64] >> (block % 64)) & 1;
+  }
 
   // Before sessions of an earlier process go on: each worker's ports are in blocks of their own, which nobody
   // may hold by chance. hold_one_each() follows, when they all have theirs.
@@ -75,7 +109,11 @@ class PortPool {
  private:
   struct Held {
     BlockSet blocks;
+    BlockSet of_vms;  // of them, those that are VMs'
     std::uint32_t count;
+    // So many blocks side by side were not to be had: not tried again in the same tick.
+    std::uint32_t too_many;
+    Time too_many_at;
   };
   struct Space {       // of one address and protocol
     BlockSet open;     // blocks with an open port
@@ -89,6 +127,9 @@ class PortPool {
   }
   Space& space_of(ExternalIndex external, PortSpace space) {
     return spaces_[external * kPortSpaces + static_cast<unsigned>(space)];
+  }
+  [[nodiscard]] bool is_anyones(ExternalIndex external, unsigned block) const {
+    return is_held(external, block) && !is_of_vm(external, block);
   }
   [[nodiscard]] std::uint64_t free_in(ExternalIndex external, PortSpace space, unsigned block) const;
   bool preserve(ExternalIndex external, PortSpace space, net::L4Port wanted, std::uint64_t period);

@@ -7,6 +7,7 @@
 // Every session has an internal endpoint, a mapping and an external port of its own (the dearest case) and
 // a random remote; keys come in random order, half of them outbound, half inbound.
 #include <algorithm>
+#include <atomic>
 #include <benchmark/benchmark.h>
 #include <cstdio>
 #include <map>
@@ -16,6 +17,7 @@
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_hash.h>
+#include <thread>
 
 #include "bench/micro/nat_table.h"
 
@@ -261,11 +263,46 @@ void restore(benchmark::State& state) {
   }
 }
 
+// Who is told of sessions while they open and end: nobody; a listener on another thread, of each; or of VMs' blocks of 512
+// ports.
+enum class Told { Nobody, OfSessions, OfBlocks };
+
+// A listener that reads as fast as it can.
+class Reader {
+ public:
+  explicit Reader(Told told) {
+    if (told == Told::Nobody) return;
+    using About = SessionEventRing::About;
+    rings.push_back(std::make_shared<SessionEventRing>(told == Told::OfBlocks ? About::Blocks : About::Sessions, 1 << 18));
+    thread_ = std::thread([this] {
+      SessionEvent event;
+      while (!is_done_.load(std::memory_order_relaxed))
+        while (rings[0]->take(event)) ++taken;
+    });
+  }
+  ~Reader() {
+    is_done_.store(true, std::memory_order_relaxed);
+    if (thread_.joinable()) thread_.join();
+  }
+  Reader(const Reader&) = delete;
+  Reader& operator=(const Reader&) = delete;
+
+  SessionEventRings rings;
+  std::uint64_t taken = 0;
+
+ private:
+  std::atomic<bool> is_done_{false};
+  std::thread thread_;
+};
+
 // A table in its steady state: every second a tenth of `range` sessions time out and as many are opened. Time
 // passes a tick for each round; expiry and opening are both in the figure.
-void open_and_expire(benchmark::State& state) {
+void open_and_expire(benchmark::State& state, Told told) {
   const auto sessions = static_cast<std::size_t>(state.range(0));
-  Table table(sessions * 3 / 2, 4);
+  Table table(sessions * 3 / 2, told == Told::OfBlocks ? 24 : 4);
+  if (told == Told::OfBlocks) table.policy.block_ports = 512;
+  Reader reader(told);
+  if (told != Told::Nobody) table.conntrack->tell(&reader.rings);
   table.policy.timeouts.udp = std::chrono::seconds(10);
   table.conntrack->set_policies({&table.policy, 1});
   std::mt19937_64 random(7);
@@ -285,8 +322,10 @@ void open_and_expire(benchmark::State& state) {
     }
     table.conntrack->expire(now, ~0u);
   };
+  // VMs come back: each has its blocks.
+  const std::size_t numbers = told == Told::OfBlocks ? sessions : SIZE_MAX;
   const auto next_flows = [&] {
-    for (OutboundFlow& flow : flows) flow = flow_number(number++, random);
+    for (OutboundFlow& flow : flows) flow = flow_number(number++ % numbers, random);
   };
   while (now.time_since_epoch() < std::chrono::seconds(20)) {
     next_flows();
@@ -303,6 +342,9 @@ void open_and_expire(benchmark::State& state) {
   const Statistics statistics = table.conntrack->statistics();
   state.counters["live"] = static_cast<double>(statistics.active);
   state.counters["refused"] = static_cast<double>(number - statistics.created);
+  if (told == Told::Nobody) return;
+  state.counters["told"] = static_cast<double>(reader.taken);
+  state.counters["missed"] = static_cast<double>(reader.rings[0]->missed());
 }
 
 // A new port for a new internal endpoint while `range` percent of one address's 64512 ports are used.
@@ -425,7 +467,9 @@ void register_all() {
   for (const std::int64_t size : {1 << 16, 1 << 20, 4 << 20}) {
     benchmark::RegisterBenchmark("open_new", open_new)->Arg(size)->Unit(benchmark::kMillisecond);
     benchmark::RegisterBenchmark("restore", restore)->Arg(size)->Unit(benchmark::kMillisecond);
-    benchmark::RegisterBenchmark("open_and_expire", open_and_expire)->Arg(size);
+    for (const auto& [name, told] : {std::pair("open_and_expire", Told::Nobody), std::pair("open_and_expire_told", Told::OfSessions),
+                                     std::pair("open_and_expire_by_block", Told::OfBlocks)})
+      benchmark::RegisterBenchmark(name, [told](benchmark::State& state) { open_and_expire(state, told); })->Arg(size);
     benchmark::RegisterBenchmark("tcp_open_and_close", tcp_open_and_close)->Arg(size);
   }
   for (const std::int64_t percent : {0, 50, 90, 99, 100})

@@ -17,7 +17,7 @@
 #include "control/commands/statistics.h"
 #include "control/config/dump.h"
 #include "control/config/words.h"
-#include "control/dhcp/rfc3339.h"
+#include "control/system/rfc3339.h"
 #include "control/version.h"
 #include "control/watch/exhaustion.h"
 
@@ -431,7 +431,7 @@ constexpr Bound kHandlers[] = {
     {"pool-del", edit<"pool-del">},
     {"sessions",
      [](HandlerState& state, const Json& arguments) {
-       return list_sessions(state.at.numbered, state.at.ports, state.at.workers, arguments);
+       return list_sessions(state.at, arguments);
      }},
     {"flush", [](HandlerState& state, const Json& arguments) { return state.flusher.flush(arguments); }},
     {"lease-release",

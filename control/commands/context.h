@@ -12,8 +12,10 @@
 #include "control/changes/configuration.h"
 #include "control/dns/dns_service.h"
 #include "control/gateway/gateway.h"
+#include "control/observe/listeners.h"
 #include "control/observe/observers.h"
 #include "control/slow_path/slow_path.h"
+#include "control/translations/translation_log.h"
 #include "control/watch/resolver_watch.h"
 
 namespace vmnat::control {
@@ -31,6 +33,7 @@ struct CommandContext {
   Workers& workers;  // `invariants` and `flush` ask them to do something
   FlushTurns& flush_turns;
   Observers& observers;           // `capture` adds to them
+  Listeners& listeners;           // `sessions` with `watch`
   SessionKeeper& session_keeper;  // counters are kept as they are told
   const VmPlaces& places;
   DhcpService& dhcp;  // `lease-release` and the like change leases
@@ -41,6 +44,7 @@ struct CommandContext {
   const LiveNat& nat;
   const DnsService& dns;
   const ResolverWatch& resolvers;
+  const TranslationLog& translations;
   // Both answer what has changed, in sentences, as soon as the workers have been told of it.
   std::function<Result<std::vector<std::string>>()> reload;
   std::function<Result<std::vector<std::string>>(const EditRequest&)> edit;

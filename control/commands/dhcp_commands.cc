@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "control/config/values.h"
-#include "control/dhcp/rfc3339.h"
+#include "control/system/rfc3339.h"
 
 namespace vmnat::control {
 namespace {

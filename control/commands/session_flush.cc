@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "control/commands/session_list.h"
+#include "control/commands/session_rows.h"
 
 namespace vmnat::control {
 

@@ -1,20 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The `sessions` command: the session tables, read while workers go on, a bounded piece at a time.
+// The `sessions` command: the session tables, read while workers go on, a bounded piece at a time; or with `watch`, what
+// becomes of sessions (session_watch.h).
 #pragma once
 
-#include <optional>
-
 #include "control/admin/server.h"
-#include "control/admin/session_filter.h"
-#include "control/gateway/gateway.h"
+#include "control/commands/context.h"
 
 namespace vmnat::control {
 
-// Errors: a filter that cannot be read, or that names a network or port which does not exist.
-Result<admin::Answer> list_sessions(const config::Config& config, const std::vector<PortPlan>& ports,
-                                    const Workers& workers, const admin::Json& arguments);
-
-// A name that does not exist is a mistake, not an empty list.
-std::optional<Error> unknown_name(const config::Config& config, const admin::SessionFilter& filter);
+// Errors: a filter that cannot be read, or that names a network or port which does not exist; `watch` with `count`.
+Result<admin::Answer> list_sessions(const CommandContext& at, const admin::Json& arguments);
 
 }  // namespace vmnat::control

@@ -94,6 +94,15 @@ void add_observers(const Observers& observers, Named& named) {
   named["capture.observers"] = observers.count();
 }
 
+// Of the events that workers tell of.
+void add_translations(const TranslationLog& log, const Listeners& listeners, Named& named) {
+  const TranslationLog::Counts counts = log.counts();
+  named["translations.written"] = counts.written;
+  named["translations.lost"] = counts.lost;
+  named["translations.unwritten"] = counts.unwritten;
+  named["events.missed"] = listeners.missed();
+}
+
 void add_sessions(const Workers& workers, unsigned external_addresses, Named& named) {
   named["sessions.lost"] = 0;  // of processes before
   for (const dataplane::Worker& worker : workers) {
@@ -199,6 +208,7 @@ std::vector<std::string> notes(const CommandContext& at) {
   for (const std::string& note : at.configuration.notes()) notes.push_back(note);
   for (const std::string& note : at.dhcp.notes()) notes.push_back(note);
   for (const std::string& note : at.dns.notes(at.config)) notes.push_back(note);
+  for (const std::string& note : at.translations.notes()) notes.push_back(note);
   if (const auto& client = at.uplink.client(); at.uplink.is_waiting_for_lease())
     notes.push_back(client->problem().empty()
                         ? "the uplink has no address yet: nothing is forwarded until a DHCP server gives one"
@@ -228,6 +238,7 @@ Counts keep_counts(const CommandContext& at) {
   add_refusals(at, by_port);
   add_devices(at.devices, named);
   add_observers(at.observers, named);
+  add_translations(at.translations, at.listeners, named);
   add_sessions(at.workers, at.states.current().external_addresses->size(), named);
   add_neighbors(at.uplink, named);
   add_inside_neighbors(at.inside, named);

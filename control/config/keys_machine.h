@@ -113,4 +113,21 @@ inline constexpr auto kKeys<Control> = std::tuple{
         "Where leases are kept, and what scripts have changed for good."),
 };
 
+template <>
+inline constexpr auto kKeys<TranslationLog> = std::tuple{
+    key("to", &TranslationLog::to, list(kLogTarget, {.most = 8, .is_set = true}),
+        "Where it goes: a file of JSON lines, syslog, an IPFIX collector. Empty: there is none.",
+        {.example = "[\"json:/var/log/vmnat/translations.json\"]", .is_live = true}),
+    key("of", &TranslationLog::of, OneOf<LoggedUnit>{},
+        "A line when each session opens and ends, or when a VM gets and returns a block of ports "
+        "(nat.block_allocation).",
+        {.is_live = true}),
+};
+
+template <>
+inline constexpr auto kKeys<Log> = std::tuple{
+    key("translations", &Log::translations, Map{},
+        "Which VM had which external port, when: `vmnatctl who` answers from it."),
+};
+
 }  // namespace vmnat::config

@@ -133,6 +133,7 @@ inline constexpr auto kKeys<Config> = std::tuple{
         {.is_required = true, .is_live = true}),
     key("conntrack", &Config::conntrack, Map{}, "The session table."),
     key("control", &Config::control, Map{}, "What operators and tools meet."),
+    key("log", &Config::log, Map{}, "Logs beside the one on standard error."),
 };
 
 }  // namespace vmnat::config

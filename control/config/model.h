@@ -269,6 +269,7 @@ struct Nat {
   Mapping mapping = Mapping::EndpointIndependent;
   Filtering filtering = Filtering::AddressAndPortDependent;
   bool overload = true;
+  std::uint16_t block_allocation = 0;  // ports that a VM gets at a time; 0: singly
   TcpMidStream tcp_mid_stream = TcpMidStream::Reset;
   std::optional<std::uint16_t> mss_clamp;  // nothing: what the MTUs leave; 0: off
   ExhaustionIcmp exhaustion_icmp = ExhaustionIcmp::AdminProhibited;
@@ -348,6 +349,25 @@ struct Control {
   bool operator==(const Control&) const = default;
 };
 
+// Where lines about translations go.
+struct LogTarget {
+  enum class Kind { Json, Syslog, Ipfix };
+  Kind kind{};
+  std::string path;        // of Json
+  std::string host, port;  // of the others; empty: this host's own syslog
+  bool operator==(const LogTarget&) const = default;
+};
+enum class LoggedUnit { Sessions, Blocks };
+struct TranslationLog {
+  std::vector<LogTarget> to;
+  LoggedUnit of = LoggedUnit::Sessions;
+  bool operator==(const TranslationLog&) const = default;
+};
+struct Log {
+  TranslationLog translations;
+  bool operator==(const Log&) const = default;
+};
+
 struct Config {
   Dataplane dataplane;
   Uplink uplink;
@@ -355,6 +375,7 @@ struct Config {
   std::vector<Network> networks;
   Conntrack conntrack;
   Control control;
+  Log log;
   bool operator==(const Config&) const = default;
 };
 

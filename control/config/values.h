@@ -41,11 +41,13 @@ Parsed<net::Ipv4Prefix> prefix(std::string_view text);        // "a.b.c.d/len", 
 Parsed<net::Ipv4Prefix> route_prefix(std::string_view text);  // no host bits
 Parsed<AddressRange> address_range(std::string_view text);    // "a" or "a-b"
 Parsed<net::L4Port> l4_port(std::string_view text);           // 1-65535
+Parsed<std::uint16_t> port_block(std::string_view text);      // 0, or a power of two from 64 to 4096
 Parsed<PortRange> port_range(std::string_view text);          // "p" or "p-q"
 Parsed<PortRange> unprivileged_ports(std::string_view text);  // from 1024 on
 Parsed<net::Endpoint> endpoint(std::string_view text);        // "a.b.c.d:port"
 Parsed<net::Endpoint> resolver(std::string_view text);        // "a.b.c.d" or "a.b.c.d:port"; may be loopback
 Parsed<HostService> host_service(std::string_view text);      // "tcp/p" or "udp/p-q"
+Parsed<LogTarget> log_target(std::string_view text);  // "json:/path", "syslog", "syslog:host:514", "ipfix:host:4739"
 
 Parsed<std::string> any_text(std::string_view text);  // not empty
 Parsed<std::string> text_or_none(std::string_view text);
@@ -84,7 +86,11 @@ std::string to_text(FileMode mode);                  // "0770"
 std::string to_text(const AddressRange& range);      // "a" when both ends are the same
 std::string to_text(const PortRange& range);
 std::string to_text(const HostService& service);
+std::string to_text(const LogTarget& target);
 std::string resolver_text(const net::Endpoint& resolver);  // the inverse of resolver()
+inline std::string to_text(std::uint16_t number) {
+  return std::to_string(number);
+}
 inline std::string to_text(const std::string& text) {
   return text;
 }

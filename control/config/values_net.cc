@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Addresses and ports: text to value and back; see the header for what is accepted.
+#include <bit>
+
 #include "control/config/values.h"
 
 namespace vmnat::config {
@@ -131,6 +133,41 @@ Parsed<HostService> host_service(std::string_view text) {
   return port_range(text.substr(slash + 1)).map([&](const PortRange& ports) {
     return HostService{*protocol, ports};
   });
+}
+
+Parsed<std::uint16_t> port_block(std::string_view text) {
+  constexpr std::uint64_t kSmallest = 64, kLargest = 4096;
+  const auto ports = number(text);
+  if (!ports || (*ports != 0 && (*ports < kSmallest || *ports > kLargest || !std::has_single_bit(*ports))))
+    return is_not(text, "0, nor a power of two from 64 to 4096");
+  return static_cast<std::uint16_t>(*ports);
+}
+
+Parsed<LogTarget> log_target(std::string_view text) {
+  using Kind = LogTarget::Kind;
+  const auto colon = text.find(':');
+  const std::string_view word = text.substr(0, colon);
+  const std::string_view rest = colon == std::string_view::npos ? "" : text.substr(colon + 1);
+  if (word == "json" && !rest.empty())
+    return absolute_path(rest).map([](std::string path) { return LogTarget{Kind::Json, std::move(path), {}, {}}; });
+  if (text == "syslog") return LogTarget{Kind::Syslog, {}, {}, {}};
+  if (word != "syslog" && word != "ipfix")
+    return is_not(text, "a target (write json:/var/log/vmnat/translations.json, syslog, syslog:HOST:514 or "
+                        "ipfix:HOST:4739)");
+  const auto last = rest.rfind(':');
+  const std::string_view host = rest.substr(0, last);
+  const auto port = l4_port(last == std::string_view::npos ? "" : rest.substr(last + 1));
+  if (!port) return tl::unexpected(port.error());
+  if (host.empty() || host.find(':') != std::string_view::npos)
+    return is_not(text, "a target: a host's name or IPv4 address, and a port");
+  return LogTarget{word == "ipfix" ? Kind::Ipfix : Kind::Syslog, {}, std::string{host},
+                   std::to_string(port->host())};
+}
+
+std::string to_text(const LogTarget& target) {
+  if (target.kind == LogTarget::Kind::Json) return "json:" + target.path;
+  const std::string word = target.kind == LogTarget::Kind::Ipfix ? "ipfix" : "syslog";
+  return target.host.empty() ? word : word + ':' + target.host + ':' + target.port;
 }
 
 std::string to_text(const AddressRange& range) {

@@ -38,6 +38,9 @@ constexpr auto words_of(KernelDriver) {
   return std::to_array<Word<KernelDriver>>(
       {{KernelDriver::Auto, "auto"}, {KernelDriver::Packet, "packet"}, {KernelDriver::Xdp, "xdp"}});
 }
+constexpr auto words_of(LoggedUnit) {
+  return std::to_array<Word<LoggedUnit>>({{LoggedUnit::Sessions, "sessions"}, {LoggedUnit::Blocks, "blocks"}});
+}
 constexpr auto words_of(VhostMode) {
   return std::to_array<Word<VhostMode>>({{VhostMode::Client, "client"}, {VhostMode::Server, "server"}});
 }

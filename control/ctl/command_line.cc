@@ -21,6 +21,7 @@ struct FilterOptions {
   std::map<std::string, std::string> texts;
   std::uint64_t limit = 0;
   bool count = false;
+  bool watch = false;
   bool all = false;
 };
 
@@ -53,6 +54,7 @@ nlohmann::json arguments_of(const CLI::App& command, const FilterOptions& option
     if (command.count("--" + name) > 0) arguments[name] = text;
   if (options.limit > 0) arguments["limit"] = options.limit;
   if (options.count) arguments["count"] = true;
+  if (options.watch) arguments["watch"] = true;
   if (options.all) arguments["all"] = true;
   return arguments;
 }
@@ -68,6 +70,10 @@ void add_sessions(CLI::App& app, FilterOptions& options, CommandLine& line) {
   sessions->add_option("--format", line.format, "table, json, or conntrack (as conntrack -L)")
       ->option_text("FORMAT")
       ->transform(CLI::Transformer(formats).description(""))
+      ->excludes(count);
+  sessions
+      ->add_flag("--watch", options.watch,
+                 "what becomes of them, as it happens: as conntrack -E, or as lines of JSON")
       ->excludes(count);
 }
 
@@ -110,6 +116,36 @@ void add_top(CLI::App& app, TopOptions& options) {
   top->add_option("--sessions", options.most_sessions,
                   "leave out remotes while there are more sessions; each round reads them all")
       ->capture_default_str();
+}
+
+std::string checked_tenure(const std::string& text) {
+  return parse_tenure_query(text) ? "" : "'" + text + "' is not an external address:port";
+}
+std::string checked_time(const std::string& text) {
+  return log_time(text) ? "" : "'" + text + "' is not a time (write 2026-01-01T12:00:00Z, or @ and seconds since 1970)";
+}
+
+struct WhoTexts {
+  std::string endpoint, at;
+};
+void add_who(CLI::App& app, WhoTexts& texts, CommandLine& line) {
+  CLI::App* who = app.add_subcommand("who", "which VM had an external port, as the log of translations tells");
+  who->add_option("ADDRESS:PORT", texts.endpoint, "the external endpoint; of ICMP the identifier stands for the port")
+      ->required()
+      ->check(checked_tenure);
+  who->add_option("--at", texts.at, "when; default: now")->check(checked_time);
+  who->add_option("--protocol", line.who.query.protocol, "only this protocol: tcp, udp, icmp or its number")
+      ->check(checked_protocol);
+  who->add_option("--remote", line.who.query.remote, "only towards this remote endpoint");
+  who->add_option("--file", line.who.file, "the log; default: the one that the daemon writes");
+}
+
+void take_who(const CLI::App& chosen, const WhoTexts& texts, CommandLine& line) {
+  if (chosen.get_name() != "who") return;
+  const auto query = parse_tenure_query(texts.endpoint);
+  line.who.query.address = query->address;
+  line.who.query.port = query->port;
+  if (!texts.at.empty()) line.who.at = *log_time(texts.at);
 }
 
 // `lease release`, `reserve add` and `reserve del`: a word and a verb, one command for the daemon.
@@ -175,6 +211,8 @@ std::variant<CommandLine, Exit> parse_command_line(const std::vector<std::string
   add_recipes(app, line);
   add_import(app, line);
   add_top(app, line.top);
+  WhoTexts who;
+  add_who(app, who, line);
   DhcpOptions dhcp_options;
   add_dhcp(app, dhcp_options);
   ChangeOptions changes;
@@ -196,6 +234,7 @@ std::variant<CommandLine, Exit> parse_command_line(const std::vector<std::string
   line.command = chosen.get_name();
   if (line.command == "sessions") line.arguments = arguments_of(chosen, filters);
   if (line.command == "flush") line.arguments = arguments_of(chosen, flush_filters);
+  take_who(chosen, who, line);
   take_dhcp(chosen, dhcp_options, line);
   std::string wrong = changes.take(chosen, line);
   if (wrong.empty()) wrong = observe.take(chosen, line);

@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "control/ctl/tenures.h"
 #include "control/ctl/top.h"
 
 namespace vmnat::ctl {
@@ -16,6 +17,12 @@ namespace vmnat::ctl {
 enum class Exit { Ok = 0, DaemonError = 1, Usage = 2, CannotConnect = 3 };
 
 enum class SessionFormat { Table, Json, Conntrack };
+
+struct WhoOptions {
+  TenureQuery query;
+  std::string at;    // the log's form of a time; empty: now
+  std::string file;  // empty: the daemon's
+};
 
 struct CommandLine {
   std::string socket = "/run/vmnat/vmnat.sock";
@@ -27,6 +34,7 @@ struct CommandLine {
   std::string file;                      // of import-libvirt
   std::string write;                     // of capture
   TopOptions top;
+  WhoOptions who;
 };
 
 // The CommandLine, or the exit code when there is nothing to do: help was printed to `out`, or what is wrong

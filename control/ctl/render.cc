@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "net/protocol.h"
 
 namespace vmnat::ctl {
 namespace {
@@ -60,37 +59,6 @@ std::string uplink_text(const Json& uplink) {
       plain_text(at(uplink, "address")), plain_text(at(uplink, "gateway")),
       at(uplink, "gateway_mac").is_null() ? "not resolved" : plain_text(at(uplink, "gateway_mac")),
       lease_text(at(uplink, "dhcp")));
-}
-
-// "A.B.C.D:port" in two; the port is empty for protocols without.
-struct Split {
-  std::string address, port;
-};
-Split split(const Json& endpoint) {
-  const std::string text = plain_text(endpoint);
-  const auto colon = text.find(':');
-  return colon == std::string::npos ? Split{text, ""} : Split{text.substr(0, colon), text.substr(colon + 1)};
-}
-
-// One direction of a session. ICMP queries have an identifier instead of ports.
-std::string direction(const Split& from, const Split& to, bool is_icmp, std::string_view icmp_type) {
-  std::string text = "src=" + from.address + " dst=" + to.address;
-  const std::string& identifier = from.port.empty() ? to.port : from.port;
-  if (is_icmp) return text + fmt::format(" type={} code=0 id={}", icmp_type, identifier);
-  if (!from.port.empty() || !to.port.empty()) text += " sport=" + from.port + " dport=" + to.port;
-  return text;
-}
-
-std::string packet_counts(const Json& session, std::string_view packets, std::string_view bytes) {
-  std::string text;
-  if (at(session, packets).is_number()) text += " packets=" + at(session, packets).dump();
-  if (at(session, bytes).is_number()) text += " bytes=" + at(session, bytes).dump();
-  return text;
-}
-
-std::string upper(std::string text) {
-  for (char& c : text) c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  return text;
 }
 
 std::string status_text(const Json& status) {
@@ -208,26 +176,6 @@ std::string stages_text(const Json& worker) {
           fmt::format("{}{} {}", text.empty() ? "" : ", ", stage, one_decimal(at(cost, "cycles_per_packet")));
   return fmt::format("worker {}: {} cycles a packet\n", plain_text(at(worker, "worker")),
                      text.empty() ? "no" : text);
-}
-
-std::string conntrack_line(const Json& session) {
-  const std::string protocol = plain_text(at(session, "protocol"));
-  const auto number = net::parse_protocol(protocol).value_or(net::Protocol{0});
-  const bool named = !net::name_of(number).empty();
-  const Split internal = split(at(session, "internal")), external = split(at(session, "external")),
-              remote = split(at(session, "remote"));
-  const bool is_tcp = number == net::Protocol::Tcp, is_icmp = number == net::Protocol::Icmp,
-             answered = at(session, "packets_in") != 0;
-
-  std::string text = fmt::format("{:<8} {} {}", named ? protocol : "unknown", static_cast<unsigned>(number),
-                                 plain_text(at(session, "expires_s")));
-  if (is_tcp) text += " " + upper(plain_text(at(session, "state")));
-  text +=
-      " " + direction(internal, remote, is_icmp, "8") + packet_counts(session, "packets_out", "bytes_out");
-  if (!answered) text += " [UNREPLIED]";
-  text += " " + direction(remote, external, is_icmp, "0") + packet_counts(session, "packets_in", "bytes_in");
-  if (answered) text += " [ASSURED]";
-  return text + " mark=0 use=1\n";
 }
 
 }  // namespace vmnat::ctl

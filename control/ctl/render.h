@@ -17,11 +17,4 @@ std::string object_text(std::string_view command, const Json& object);
 // "worker 0: parse 21.5, switch 11.7, ... cycles a packet", of a daemon built to count that; else nothing.
 std::string stages_text(const Json& worker);
 
-// A session as conntrack(8) -L writes one, newline included. The reply direction stands second, so its "dst"
-// and "dport" are the external endpoint:
-//
-//     udp      17 28 src=192.168.122.10 dst=9.9.9.9 sport=5000 dport=53
-//                    src=9.9.9.9 dst=203.0.113.2 sport=53 dport=5000 ...      (all in one line)
-std::string conntrack_line(const Json& session);
-
 }  // namespace vmnat::ctl

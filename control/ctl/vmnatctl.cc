@@ -13,12 +13,15 @@
 #include "control/admin/client.h"
 #include "control/ctl/capture_file.h"
 #include "control/ctl/command_line.h"
+#include "control/ctl/conntrack_text.h"
 #include "control/ctl/exits.h"
 #include "control/ctl/import_libvirt.h"
 #include "control/ctl/render.h"
 #include "control/ctl/text_in.h"
 #include "control/ctl/trace_print.h"
 #include "control/ctl/vm_recipe.h"
+#include "control/ctl/watch_print.h"
+#include "control/ctl/who.h"
 
 namespace vmnat::ctl {
 namespace {
@@ -159,8 +162,10 @@ Exit run(const CommandLine& line, std::ostream& out, std::ostream& err) {
   if (!line.write.empty()) return write_capture(line, out, err);
   if (line.command == "trace") return print_trace(line, out, err);
   if (!line.port.empty()) return print_recipe(line, out, err);
+  if (line.command == "who") return print_who(line, out, err);
   if (line.command == "top") return print_top(line, out, err);
   if (line.arguments.contains("dry_run")) return print_preview(line, out, err);
+  if (line.arguments.contains("watch")) return print_session_events(line, out, err);
   if (line.json) return print_json(line, out, err);
   if (line.format == SessionFormat::Conntrack) return print_conntrack(line, out, err);
   return print_text(line, out, err);

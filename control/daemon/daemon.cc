@@ -54,7 +54,9 @@ Daemon::Daemon(Configuration& configuration, Gateway& gateway)
       resolvers_(config_),
       pause_between_looks_(pause_between_looks(watchdog())),
       table_pages_(workers_.tables()),
-      observers_(gateway.states(), static_cast<unsigned>(workers_.count())) {}
+      observers_(gateway.states(), static_cast<unsigned>(workers_.count())),
+      listeners_(gateway.states(), static_cast<unsigned>(workers_.count())),
+      translations_(listeners_, workers_) {}
 
 Result<std::unique_ptr<Daemon>> Daemon::create(Configuration& configuration, const EalPlan& eal,
                                                Gateway& gateway, admin::AccessRules access) {
@@ -70,6 +72,10 @@ Result<std::unique_ptr<Daemon>> Daemon::create(Configuration& configuration, con
   register_commands(*daemon->admin_, *daemon->context_);
   if (auto served = daemon->serve_http(*daemon->context_); !served) return tl::unexpected(served.error());
   daemon->telemetry_.emplace(*daemon->context_);
+  daemon->translations_.set_names(gateway.config(), gateway.ports());
+  if (auto logged = daemon->translations_.follow(daemon->config_.log.translations,
+                                                   *gateway.states().current().external_addresses); !logged)
+    return tl::unexpected(logged.error());
   daemon->dns_.follow_configuration(daemon->config_);
   daemon->slow_path_.dhcp().use_gateway_as_resolver(daemon->dns_.is_installed());
   return daemon;
@@ -105,6 +111,7 @@ CommandContext Daemon::context_for_commands(const EalPlan& eal, Gateway& gateway
           .workers = gateway.workers(),
           .flush_turns = gateway.flush_turns(),
           .observers = observers_,
+          .listeners = listeners_,
           .session_keeper = gateway.session_keeper(),
           .places = slow_path_.places(),
           .dhcp = slow_path_.dhcp(),
@@ -115,6 +122,7 @@ CommandContext Daemon::context_for_commands(const EalPlan& eal, Gateway& gateway
           .nat = slow_path_.nat(),
           .dns = dns_,
           .resolvers = resolvers_,
+          .translations = translations_,
           .reload = [this] { return reload(); },
           .edit = [this](const EditRequest& request) { return edit(request); },
           .is_change_under_way = [this] { return slow_path_.is_change_under_way(); },
@@ -143,6 +151,7 @@ void Daemon::run() {
   io_.run();
   admin_.reset();  // what it has asked the workers for ends before them
   workers_.stop();
+  translations_.stop();
   keep_counts(*context_);
 }
 
@@ -150,6 +159,7 @@ void Daemon::wait_for_hangup() {
   hangup_signal_.async_wait([this](const boost::system::error_code& error, int) {
     if (error) return;
     wants_reload_ = true;
+    translations_.reopen();
     reload_if_wanted();
     wait_for_hangup();
   });
@@ -209,12 +219,16 @@ Result<std::vector<std::string>> Daemon::change_to(const config::Config& wanted)
   auto next = plan_change(wanted);
   if (!next) return tl::unexpected(next.error());
   if (auto listens = http_->listen(wanted.control.metrics); !listens) return tl::unexpected(listens.error());
+  translations_.set_names(next->config, next->ports);
   const auto change = gateway_.reconfigure(*std::move(next));
   if (!change) {
+    translations_.set_names(gateway_.config(), gateway_.ports());
     http_->listen(config_.control.metrics);
     slow_path_.publish_anew();
     return tl::unexpected(change.error());
   }
+  if (const auto logged = translations_.follow(wanted.log.translations, *gateway_.states().current().external_addresses); !logged)
+    spdlog::error("{}", to_string(logged.error()));
   config_ = wanted;
   slow_path_.follow_configuration(*change, std::chrono::steady_clock::now(),
                                   std::chrono::system_clock::now());

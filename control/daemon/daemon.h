@@ -19,8 +19,10 @@
 #include "control/http/server.h"
 #include "control/metrics/metrics.h"
 #include "control/metrics/telemetry.h"
+#include "control/observe/listeners.h"
 #include "control/observe/observers.h"
 #include "control/slow_path/slow_path.h"
+#include "control/translations/translation_log.h"
 #include "control/watch/exhaustion.h"
 #include "control/watch/progress.h"
 #include "control/watch/resolver_watch.h"
@@ -74,6 +76,8 @@ class Daemon {
   const std::chrono::microseconds pause_between_looks_;  // at the workers
   TablePages table_pages_;
   Observers observers_;
+  Listeners listeners_;
+  TranslationLog translations_;
   std::optional<CommandContext> context_;
   std::unique_ptr<admin::Server> admin_;
   metrics::ChangeCounts changes_;

@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include "control/dhcp/rfc3339.h"
+#include "control/system/rfc3339.h"
 
 namespace vmnat::control {
 namespace {

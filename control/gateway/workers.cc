@@ -47,6 +47,11 @@ Time Workers::now() const {
   return Time{Ticks{static_cast<std::uint32_t>(ticks)}};
 }
 
+std::chrono::system_clock::time_point Workers::wall_time(Time when) const {
+  const auto ago = std::chrono::duration<std::int32_t, Ticks::period>(static_cast<std::int32_t>((now() - when).count()));
+  return std::chrono::system_clock::now() - ago;
+}
+
 std::uint64_t Workers::least_seen_generation() const {
   std::uint64_t least_seen = UINT64_MAX;
   for (const dataplane::Worker& worker : workers_)

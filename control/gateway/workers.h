@@ -38,6 +38,8 @@ class Workers {
 
   // Their time, now.
   [[nodiscard]] Time now() const;
+  // When that was, not long ago.
+  [[nodiscard]] std::chrono::system_clock::time_point wall_time(Time when) const;
   // Every worker has finished a poll with this generation of the forwarding state, or a later one.
   [[nodiscard]] std::uint64_t least_seen_generation() const;
   // Ticks of the time stamp counter that they have been busy, all together: grows while there is something to

@@ -49,7 +49,8 @@ std::vector<conntrack::NatPolicy> plan_policies(const config::Config& config,
                                      .icmp = ticks(nat.timeouts.icmp),
                                      .other = ticks(nat.timeouts.other)},
                         .sessions_per_port = nat.limits.sessions_per_port,
-                        .new_sessions_per_second = nat.limits.new_sessions_per_second});
+                        .new_sessions_per_second = nat.limits.new_sessions_per_second,
+                        .block_ports = nat.block_allocation});
   }
   return policies;
 }

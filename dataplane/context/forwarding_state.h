@@ -230,6 +230,8 @@ struct ForwardingState {
   // What each worker polls. It is the worker's own (poll_set.h).
   std::vector<std::shared_ptr<PollSet>> polled;
   std::shared_ptr<Watches> watches;  // likewise, by worker; nullptr: nobody observes (watch.h)
+  // Who is told of sessions, by worker; nullptr: nobody listens.
+  std::shared_ptr<const conntrack::SessionListeners> listeners;
   // Shared by states that differ in other things; never null once workers run. The policies are by network.
   std::shared_ptr<const conntrack::ExternalAddresses> external_addresses;
   std::shared_ptr<const conntrack::NatPolicies> policies;

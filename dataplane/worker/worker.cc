@@ -42,6 +42,7 @@ unsigned Worker::poll_once(std::uint64_t tsc) {
   PollSet* const polled = context_.state->polled[settings_.index].get();
   if (polled != polled_) adopt(*polled);
   if (context_.state->watches.get() != watches_) watch_for(context_.state->watches.get());
+  if (context_.state->listeners.get() != listeners_) tell(context_.state->listeners.get());
   read_clock(tsc);
   if (frames != 0) take_injected(injected, frames);
   frames += polled->poll(rest_.is_resting() ? Look::AtAll : Look::AtSomeIdle,
@@ -171,6 +172,11 @@ void Worker::adopt(PollSet& polled) {
 void Worker::watch_for(Watches* watches) {
   watches_ = watches;
   counters_.watch = watches != nullptr ? &watches->of_workers[settings_.index] : nullptr;
+}
+
+void Worker::tell(const conntrack::SessionListeners* listeners) {
+  listeners_ = listeners;
+  conntrack_->tell(listeners != nullptr ? &(*listeners)[settings_.index] : nullptr);
 }
 
 void Worker::drain_rings() {

@@ -94,6 +94,7 @@ class Worker {
   [[gnu::cold]] void follow(const ForwardingState& state);
   [[gnu::cold]] void adopt(PollSet& polled);
   [[gnu::cold]] void watch_for(Watches* watches);
+  [[gnu::cold]] void tell(const conntrack::SessionListeners* listeners);
   void drain_rings();
   [[nodiscard]] std::chrono::milliseconds longest_sleep() const;
 
@@ -121,6 +122,7 @@ class Worker {
   const conntrack::NatPolicies* policies_ = nullptr;
   PollSet* polled_ = nullptr;         // of the state of the last poll
   const Watches* watches_ = nullptr;  // the same
+  const conntrack::SessionListeners* listeners_ = nullptr;
   alignas(kCacheLineSize) std::atomic<std::uint64_t> seen_generation_{0};
   std::atomic<bool> stop_{false};
 };
