@@ -223,9 +223,12 @@ def ipfix(lab):
         collector.send(signal.SIGTERM)
         collector.wait()
     (file,) = directory.glob("nfcapd.2*")
-    read = run(["nfdump", "-r", file, "-o", "raw", f"src ip {lab.vm1.address} and src port 6060"]).stdout
-    check("CREATE" in read.upper() and "DELETE" in read.upper(), f"events: {read}")
-    check(str(sent[UDP].sport) in read and lab.own in read, f"the external endpoint: {read}")
+    read = run(["nfdump", "-q", "-r", file, "-o", "json", f"src ip {lab.vm1.address} and src port 6060"]).stdout
+    flows = json.loads(f"[{read.strip().strip('[],')}]")  # with -q the brackets are left out
+    check_equal([flow["nat_event"] for flow in flows], ["NAT44 session create", "NAT44 session delete"], "events")
+    for flow in flows:
+        check_equal((flow["src4_xlt_ip"], int(flow["src_xlt_port"]), flow["dst4_addr"], flow["dst_port"], flow["proto"]),
+                    (lab.own, sent[UDP].sport, REMOTE, 53, 17), "the flow")
 
 
 def listens(lab, port):
