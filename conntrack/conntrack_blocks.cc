@@ -26,19 +26,36 @@ bool Conntrack::take_port_of_block(const OutboundFlow& flow, unsigned policy_id,
 }
 
 // Of an address that drains, or that the network has no more, no port is given out.
+bool Conntrack::may_give(const VmBlock& block, const NatPolicy& policy) const {
+  return std::ranges::find(policy.addresses, block.external) != policy.addresses.end() &&
+         !addresses_->is_draining(block.external);
+}
+
 bool Conntrack::take_port_of_own(const OutboundFlow& flow, const NatPolicy& policy, PortPool::Resting resting,
                                  Time now, Choice& choice) {
   const net::Endpoint internal = flow.key.local_endpoint();
   const PortSpace space = port_space(flow.key.protocol());
   return blocks_.find_of(internal.address, [&](const VmBlock& block) {
-    const bool has_address = std::ranges::find(policy.addresses, block.external) != policy.addresses.end();
-    if (!has_address || addresses_->is_draining(block.external)) return false;
-    const auto port = pool_.allocate_of(block, space, internal.port, resting, now);
+    if (!may_give(block, policy)) return false;
+    const auto port = pool_.allocate_of(block, space, {internal.port, flow.probable_port}, resting, now);
     if (!port) return false;
     choice.external = block.external;
     choice.port = *port;
     return true;
   });
+}
+
+// Of the newest block, where it has a port: to fetch memory for, no more. That port becomes the flow's.
+ExternalIndex Conntrack::probable_of_block(OutboundFlow& flow, const NatPolicy& policy) {
+  const net::Endpoint internal = flow.key.local_endpoint();
+  const PortSpace space = port_space(flow.key.protocol());
+  ExternalIndex external = policy.addresses[paired(internal.address, policy.addresses.size())];
+  blocks_.find_of(internal.address, [&](const VmBlock& block) {
+    external = block.external;
+    flow.probable_port = pool_.probable_of(block, space, {internal.port}, PortPool::Resting::No, now_).value_or(internal.port);
+    return true;
+  });
+  return external;
 }
 
 bool Conntrack::take_block(const OutboundFlow& flow, unsigned policy_id, Time now) {

@@ -183,9 +183,9 @@ TagIndex::Place Conntrack::prefetch_probable(OutboundFlow& flow, const NatPolicy
   const PortSpace space = port_space(flow.key.protocol());
   index_.prefetch(place(flow.key).bucket);
   ExternalIndex external = policy.addresses[paired(internal.address, policy.addresses.size())];
-  if (space != PortSpace::None) mappings_.prefetch(internal, space);
-  if (space != PortSpace::None && policy.block_ports == 0) {
-    external = probable_external(flow, policy, space);
+  if (space != PortSpace::None) {
+    mappings_.prefetch(internal, space);
+    external = policy.block_ports == 0 ? probable_external(flow, policy, space) : probable_of_block(flow, policy);
     mappings_.prefetch(Mappings::Slot{external, space, flow.probable_port});
   }
   const auto inbound =

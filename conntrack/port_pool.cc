@@ -17,12 +17,6 @@ constexpr std::uint64_t bit(unsigned i) {
   return std::uint64_t{1} << (i % 64);
 }
 
-// A random set bit: the first one from a random position on. `word` is not 0.
-unsigned random_bit(std::uint64_t word, std::uint64_t random) {
-  const auto turn = static_cast<int>(random % 64);
-  return static_cast<unsigned>(std::countr_zero(std::rotr(word, turn)) + turn) % 64;
-}
-
 constexpr BlockSet kAllBlocks = [] {
   BlockSet all;
   all.fill(~std::uint64_t{0});
@@ -34,7 +28,7 @@ std::optional<unsigned> random_block(const BlockSet& set, const BlockSet& among,
   for (unsigned i = 0; i < kBlockWords; ++i) {
     const unsigned word = static_cast<unsigned>((random >> 32) + i) % kBlockWords;
     if (const std::uint64_t both = set[word] & among[word]; both != 0)
-      return word * 64 + random_bit(both, random);
+      return word * 64 + PortPool::random_bit(both, random);
   }
   return std::nullopt;
 }
@@ -69,6 +63,12 @@ void PortPool::let_go() {
         give_back(static_cast<ExternalIndex>(i), block);
 }
 
+// The first one from a random position on.
+unsigned PortPool::random_bit(std::uint64_t word, std::uint64_t random) {
+  const auto turn = static_cast<int>(random % 64);
+  return static_cast<unsigned>(std::countr_zero(std::rotr(word, turn)) + turn) % 64;
+}
+
 net::L4Port PortPool::random_port_of(unsigned block, std::uint64_t ports, std::uint64_t random) {
   return net::L4Port::from_host(static_cast<std::uint16_t>(block * kBlockPorts + random_bit(ports, random)));
 }
@@ -90,9 +90,13 @@ void PortPool::note_block(ExternalIndex external, PortSpace space, unsigned bloc
   const PortBlock& words = ports_.block(external, space, block);
   const std::uint64_t free = free_in(external, space, block);
   const bool is_of_vm = this->is_of_vm(external, block);
+  const bool has_open = (free & ~(words.resting | words.rested)) != 0;
+  const bool has_resting = (free & (words.resting | words.rested)) != 0;
   Space& sets = space_of(external, space);
-  put(sets.open, block, !is_of_vm && (free & ~(words.resting | words.rested)) != 0);
-  put(sets.resting, block, !is_of_vm && (free & (words.resting | words.rested)) != 0);
+  put(sets.open, block, has_open && !is_of_vm);
+  put(sets.resting, block, has_resting && !is_of_vm);
+  put(sets.vms_open, block, has_open && is_of_vm);
+  put(sets.vms_resting, block, has_resting && is_of_vm);
 }
 
 // Words are brought to the current period when they are looked at.
@@ -233,7 +237,7 @@ void PortPool::end_rest(ExternalIndex external, PortSpace space, std::uint64_t p
   if (sets.period == period) return;
   sets.period = period;
   for (unsigned word = 0; word < kBlockWords; ++word) {
-    for (std::uint64_t left = sets.resting[word]; left != 0; left &= left - 1) {
+    for (std::uint64_t left = sets.resting[word] | sets.vms_resting[word]; left != 0; left &= left - 1) {
       const unsigned block = word * 64 + static_cast<unsigned>(std::countr_zero(left));
       current_block(external, space, block, period);
     }
@@ -308,8 +312,8 @@ bool PortPool::is_empty(ExternalIndex external, unsigned block) const {
 
 void PortPool::give_back(ExternalIndex external, unsigned block) {
   for (unsigned space = 0; space < kPortSpaces; ++space) {
-    put(space_of(external, static_cast<PortSpace>(space)).open, block, false);
-    put(space_of(external, static_cast<PortSpace>(space)).resting, block, false);
+    Space& sets = space_of(external, static_cast<PortSpace>(space));
+    for (BlockSet* set : {&sets.open, &sets.resting, &sets.vms_open, &sets.vms_resting}) put(*set, block, false);
   }
   put(held_[external].blocks, block, false);
   put(held_[external].of_vms, block, false);
@@ -377,9 +381,11 @@ bool PortPool::check_invariants(ExternalIndex external, PortSpace space) const {
     if (!is_held(external, block)) continue;
     const PortBlock& words = std::as_const(ports_).block(external, space, block);
     used += static_cast<std::uint32_t>(std::popcount(words.used));
-    const bool open = space_of(external, space).open[block / 64] & bit(block);
+    const Space& sets = space_of(external, space);
+    const bool open = sets.open[block / 64] & bit(block), vms_open = sets.vms_open[block / 64] & bit(block);
     const bool is_open = (free_in(external, space, block) & ~(words.resting | words.rested)) != 0;
-    if (open != (is_open && !is_of_vm(external, block))) return false;
+    if (open != (is_open && !is_of_vm(external, block)) || vms_open != (is_open && is_of_vm(external, block)))
+      return false;
   }
   return used == this->used(external, space);
 }

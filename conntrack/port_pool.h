@@ -66,10 +66,10 @@ class PortPool {
   std::optional<unsigned> take_for_vm(ExternalIndex external, unsigned count, Time now);
   bool take_for_vm(ExternalIndex external, unsigned first, unsigned count);
   void give_back(const VmBlock& block);
-  // A port of the VM's block that no session has. Resting ones only where `resting` says so.
+  // A port of the VM's block that no session has. Resting ones only where `resting` says so. probable_of() takes nothing.
   enum class Resting : bool { No, Too };
-  std::optional<net::L4Port> allocate_of(const VmBlock& block, PortSpace space, net::L4Port wanted, Resting resting,
-                                         Time now);
+  std::optional<net::L4Port> allocate_of(const VmBlock& block, PortSpace space, Wish wish, Resting resting, Time now);
+  std::optional<net::L4Port> probable_of(const VmBlock& block, PortSpace space, Wish wish, Resting resting, Time now);
   // No session has a port of it, and none rests.
   bool has_rested(const VmBlock& block, Time now);
   // `visit(block)` of each block of the address that is a VM's; it may be given back.
@@ -92,6 +92,7 @@ class PortPool {
   // Any port of the held blocks that may be given out, whether it is used or not.
   [[nodiscard]] std::optional<net::L4Port> random_held(ExternalIndex external, std::uint64_t random) const;
   // One of the ports of the block that are set in `ports`, which is not 0.
+  static unsigned random_bit(std::uint64_t word, std::uint64_t random);  // of those that are set; not 0
   static net::L4Port random_port_of(unsigned block, std::uint64_t ports, std::uint64_t random);
 
   [[nodiscard]] const BlockSet& held(ExternalIndex external) const { return held_[external].blocks; }
@@ -118,6 +119,7 @@ class PortPool {
   struct Space {       // of one address and protocol
     BlockSet open;     // blocks with an open port
     BlockSet resting;  // blocks with a resting port
+    BlockSet vms_open, vms_resting;  // the same of blocks that are VMs'; those above have none of them
     std::uint64_t period;
     Counter used;
   };

@@ -71,29 +71,36 @@ void PortPool::give_back(const VmBlock& block) {
   if (held_[block.external].count == 0) hold_another(block.external);
 }
 
-std::optional<net::L4Port> PortPool::allocate_of(const VmBlock& block, PortSpace space, net::L4Port wanted,
-                                                 Resting resting, Time now) {
+std::optional<net::L4Port> PortPool::probable_of(const VmBlock& block, PortSpace space, Wish wish, Resting resting,
+                                                 Time now) {
   const ExternalIndex external = block.external;
+  end_rest(external, space, rest_period(now));
   const auto free_ports = [&](unsigned of) {
     const PortBlock& words = current_block(external, space, of, rest_period(now));
     const std::uint64_t free = free_in(external, space, of);
     return resting == Resting::Too ? free : free & ~(words.resting | words.rested);
   };
-  const unsigned wanted_block = wanted.host() / kBlockPorts;
-  if (wanted_block - block.first < block.count && (free_ports(wanted_block) >> (wanted.host() % kBlockPorts) & 1) != 0) {
-    mark_used(external, space, wanted.host());
-    return wanted;
+  for (const net::L4Port wanted : {wish.internal, wish.probable}) {
+    const unsigned of = wanted.host() / kBlockPorts;
+    if (of - block.first < block.count && (free_ports(of) >> (wanted.host() % kBlockPorts) & 1) != 0) return wanted;
   }
+  // It lies in one word of the sets.
+  const Space& sets = space_of(external, space);
+  const unsigned word = block.first / 64;
+  const std::uint64_t its = ~std::uint64_t{0} >> (64 - block.count) << (block.first % 64);
+  const std::uint64_t with_ports =
+      (sets.vms_open[word] | (resting == Resting::Too ? sets.vms_resting[word] : 0)) & its;
+  if (with_ports == 0) return std::nullopt;
   const std::uint64_t random = random_.next();
-  for (unsigned i = 0; i < block.count; ++i) {
-    const unsigned of = block.first + static_cast<unsigned>((random >> 32) + i) % block.count;
-    const std::uint64_t free = free_ports(of);
-    if (free == 0) continue;
-    const net::L4Port port = random_port_of(of, free, random);
-    mark_used(external, space, port.host());
-    return port;
-  }
-  return std::nullopt;
+  const unsigned of = word * 64 + random_bit(with_ports, random >> 32);
+  return random_port_of(of, free_ports(of), random);
+}
+
+std::optional<net::L4Port> PortPool::allocate_of(const VmBlock& block, PortSpace space, Wish wish, Resting resting,
+                                                 Time now) {
+  const auto port = probable_of(block, space, wish, resting, now);
+  if (port) mark_used(block.external, space, port->host());
+  return port;
 }
 
 bool PortPool::has_rested(const VmBlock& block, Time now) {
