@@ -287,8 +287,8 @@ class Conntrack {
   bool take_new_port(const OutboundFlow& flow, unsigned policy_id, Time now, Choice& choice);
   bool take_port_singly(const OutboundFlow& flow, const NatPolicy& policy, Time now, Choice& choice);
   bool take_port_of_block(const OutboundFlow& flow, unsigned policy_id, Time now, Choice& choice);
-  bool take_port_of_own(const OutboundFlow& flow, const NatPolicy& policy, PortPool::Resting resting, Time now,
-                        Choice& choice);
+  bool take_port_of_own(const OutboundFlow& flow, const NatPolicy& policy, PortPool::Resting resting,
+                        Time now, Choice& choice);
   [[nodiscard]] bool may_give(const VmBlock& block, const NatPolicy& policy) const;
   ExternalIndex probable_of_block(OutboundFlow& flow, const NatPolicy& policy);
   bool take_block(const OutboundFlow& flow, unsigned policy_id, Time now);

@@ -52,7 +52,8 @@ ExternalIndex Conntrack::probable_of_block(OutboundFlow& flow, const NatPolicy& 
   ExternalIndex external = policy.addresses[paired(internal.address, policy.addresses.size())];
   blocks_.find_of(internal.address, [&](const VmBlock& block) {
     external = block.external;
-    flow.probable_port = pool_.probable_of(block, space, {internal.port}, PortPool::Resting::No, now_).value_or(internal.port);
+    flow.probable_port =
+        pool_.probable_of(block, space, {internal.port}, PortPool::Resting::No, now_).value_or(internal.port);
     return true;
   });
   return external;

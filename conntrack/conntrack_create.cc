@@ -46,8 +46,8 @@ Conntrack::Conntrack(const Settings& settings, ExternalPorts& ports, const Exter
 
 bool Conntrack::reserved() const {
   return sessions_.reserved() && sessions_at_.reserved() && index_.reserved() && mappings_.reserved() &&
-         pool_.reserved() && blocks_.reserved() && planes_.reserved() && permissions_.reserved() && vm_ports_.reserved() &&
-         timeouts_.reserved();
+         pool_.reserved() && blocks_.reserved() && planes_.reserved() && permissions_.reserved() &&
+         vm_ports_.reserved() && timeouts_.reserved();
 }
 
 }  // namespace vmnat::conntrack

@@ -185,7 +185,8 @@ TagIndex::Place Conntrack::prefetch_probable(OutboundFlow& flow, const NatPolicy
   ExternalIndex external = policy.addresses[paired(internal.address, policy.addresses.size())];
   if (space != PortSpace::None) {
     mappings_.prefetch(internal, space);
-    external = policy.block_ports == 0 ? probable_external(flow, policy, space) : probable_of_block(flow, policy);
+    external =
+        policy.block_ports == 0 ? probable_external(flow, policy, space) : probable_of_block(flow, policy);
     mappings_.prefetch(Mappings::Slot{external, space, flow.probable_port});
   }
   const auto inbound =
@@ -225,7 +226,9 @@ Verdict Conntrack::choose_external(const OutboundFlow& flow, unsigned policy_id,
     return Verdict::Opened;
   }
   if (take_new_port(flow, policy_id, now, choice)) return Verdict::Opened;
-  return policy.overload && policy.block_ports == 0 && overload(outbound, policy, choice) ? Verdict::Opened : Verdict::NoFreePort;
+  return policy.overload && policy.block_ports == 0 && overload(outbound, policy, choice)
+             ? Verdict::Opened
+             : Verdict::NoFreePort;
 }
 
 // Whether sessions may still open by an external endpoint that has some, or once had.
@@ -263,7 +266,8 @@ bool Conntrack::take_new_port(const OutboundFlow& flow, unsigned policy_id, Time
   return true;
 }
 
-bool Conntrack::take_port_singly(const OutboundFlow& flow, const NatPolicy& policy, Time now, Choice& choice) {
+bool Conntrack::take_port_singly(const OutboundFlow& flow, const NatPolicy& policy, Time now,
+                                 Choice& choice) {
   const net::Endpoint internal = flow.key.local_endpoint();
   const PortSpace space = port_space(flow.key.protocol());
   const auto external = first_address(policy, internal.address, [&](ExternalIndex candidate) {

@@ -21,8 +21,8 @@ Statistics Conntrack::statistics() const {
 
 std::size_t Conntrack::memory_used() const {
   return sessions_.memory_used() + sessions_at_.memory_used() + index_.memory_used() +
-         mappings_.memory_used() + pool_.memory_used() + blocks_.memory_used() + planes_.memory_used() + permissions_.memory_used() +
-         vm_ports_.memory_used() + timeouts_.memory_used();
+         mappings_.memory_used() + pool_.memory_used() + blocks_.memory_used() + planes_.memory_used() +
+         permissions_.memory_used() + vm_ports_.memory_used() + timeouts_.memory_used();
 }
 
 std::array<Extent, Conntrack::kExtents> Conntrack::touched_soon() const {

@@ -313,7 +313,8 @@ bool PortPool::is_empty(ExternalIndex external, unsigned block) const {
 void PortPool::give_back(ExternalIndex external, unsigned block) {
   for (unsigned space = 0; space < kPortSpaces; ++space) {
     Space& sets = space_of(external, static_cast<PortSpace>(space));
-    for (BlockSet* set : {&sets.open, &sets.resting, &sets.vms_open, &sets.vms_resting}) put(*set, block, false);
+    for (BlockSet* set : {&sets.open, &sets.resting, &sets.vms_open, &sets.vms_resting})
+      put(*set, block, false);
   }
   put(held_[external].blocks, block, false);
   put(held_[external].of_vms, block, false);

@@ -68,8 +68,10 @@ class PortPool {
   void give_back(const VmBlock& block);
   // A port of the VM's block that no session has. Resting ones only where `resting` says so. probable_of() takes nothing.
   enum class Resting : bool { No, Too };
-  std::optional<net::L4Port> allocate_of(const VmBlock& block, PortSpace space, Wish wish, Resting resting, Time now);
-  std::optional<net::L4Port> probable_of(const VmBlock& block, PortSpace space, Wish wish, Resting resting, Time now);
+  std::optional<net::L4Port> allocate_of(const VmBlock& block, PortSpace space, Wish wish, Resting resting,
+                                         Time now);
+  std::optional<net::L4Port> probable_of(const VmBlock& block, PortSpace space, Wish wish, Resting resting,
+                                         Time now);
   // No session has a port of it, and none rests.
   bool has_rested(const VmBlock& block, Time now);
   // `visit(block)` of each block of the address that is a VM's; it may be given back.
@@ -116,9 +118,9 @@ class PortPool {
     std::uint32_t too_many;
     Time too_many_at;
   };
-  struct Space {       // of one address and protocol
-    BlockSet open;     // blocks with an open port
-    BlockSet resting;  // blocks with a resting port
+  struct Space {                     // of one address and protocol
+    BlockSet open;                   // blocks with an open port
+    BlockSet resting;                // blocks with a resting port
     BlockSet vms_open, vms_resting;  // the same of blocks that are VMs'; those above have none of them
     std::uint64_t period;
     Counter used;

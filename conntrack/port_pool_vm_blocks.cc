@@ -71,8 +71,8 @@ void PortPool::give_back(const VmBlock& block) {
   if (held_[block.external].count == 0) hold_another(block.external);
 }
 
-std::optional<net::L4Port> PortPool::probable_of(const VmBlock& block, PortSpace space, Wish wish, Resting resting,
-                                                 Time now) {
+std::optional<net::L4Port> PortPool::probable_of(const VmBlock& block, PortSpace space, Wish wish,
+                                                 Resting resting, Time now) {
   const ExternalIndex external = block.external;
   end_rest(external, space, rest_period(now));
   const auto free_ports = [&](unsigned of) {
@@ -82,7 +82,8 @@ std::optional<net::L4Port> PortPool::probable_of(const VmBlock& block, PortSpace
   };
   for (const net::L4Port wanted : {wish.internal, wish.probable}) {
     const unsigned of = wanted.host() / kBlockPorts;
-    if (of - block.first < block.count && (free_ports(of) >> (wanted.host() % kBlockPorts) & 1) != 0) return wanted;
+    if (of - block.first < block.count && (free_ports(of) >> (wanted.host() % kBlockPorts) & 1) != 0)
+      return wanted;
   }
   // It lies in one word of the sets.
   const Space& sets = space_of(external, space);
@@ -96,8 +97,8 @@ std::optional<net::L4Port> PortPool::probable_of(const VmBlock& block, PortSpace
   return random_port_of(of, free_ports(of), random);
 }
 
-std::optional<net::L4Port> PortPool::allocate_of(const VmBlock& block, PortSpace space, Wish wish, Resting resting,
-                                                 Time now) {
+std::optional<net::L4Port> PortPool::allocate_of(const VmBlock& block, PortSpace space, Wish wish,
+                                                 Resting resting, Time now) {
   const auto port = probable_of(block, space, wish, resting, now);
   if (port) mark_used(block.external, space, port->host());
   return port;
@@ -106,7 +107,8 @@ std::optional<net::L4Port> PortPool::allocate_of(const VmBlock& block, PortSpace
 bool PortPool::has_rested(const VmBlock& block, Time now) {
   for (unsigned of = block.first; of < block.first + block.count; ++of) {
     for (unsigned space = 0; space < kPortSpaces; ++space) {
-      const PortBlock& words = current_block(block.external, static_cast<PortSpace>(space), of, rest_period(now));
+      const PortBlock& words =
+          current_block(block.external, static_cast<PortSpace>(space), of, rest_period(now));
       if ((words.used | words.resting | words.rested) != 0) return false;
     }
   }

@@ -24,7 +24,8 @@ enum class EventKind : std::uint8_t { Opened, Changed, Ended, BlockGiven, BlockR
 
 struct SessionEvent {
   EventKind kind{};
-  std::uint16_t block_ports = 0;  // of a block: so many from session.external on; the internal address has them
+  std::uint16_t block_ports =
+      0;  // of a block: so many from session.external on; the internal address has them
   net::MacAddr mac;
   Time when{};
   SessionView session{};
@@ -49,7 +50,8 @@ class SessionEventRing {
   }
   // The worker.
   void add(const SessionEvent& event) {
-    if (written_ - known_taken_ > mask_) known_taken_ = taken_.load(std::memory_order_acquire);  // pairs with take()
+    if (written_ - known_taken_ > mask_)
+      known_taken_ = taken_.load(std::memory_order_acquire);  // pairs with take()
     if (written_ - known_taken_ > mask_) return missed_.add(1);
     events_[written_ & mask_] = event;
     published_.store(++written_, std::memory_order_release);  // pairs with take()

@@ -24,7 +24,8 @@ std::optional<VmBlock> VmBlocks::block_at(std::uint32_t place) const {
 
 std::uint32_t VmBlocks::newest_of(net::Ipv4Addr internal) const {
   return newest_.find(index_place(internal), [&](std::uint32_t place) {
-    return static_cast<std::uint32_t>(owners_[place].load(std::memory_order_relaxed) >> 32) == internal.host();
+    return static_cast<std::uint32_t>(owners_[place].load(std::memory_order_relaxed) >> 32) ==
+           internal.host();
   });
 }
 

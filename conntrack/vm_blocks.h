@@ -16,9 +16,9 @@
 #include <optional>
 
 #include "base/ids.h"
+#include "conntrack/external_addresses.h"
 #include "conntrack/hash.h"
 #include "conntrack/reserved_array.h"
-#include "conntrack/external_addresses.h"
 #include "conntrack/tag_index.h"
 #include "net/address.h"
 
@@ -84,8 +84,8 @@ class VmBlocks {
 
   FlowHash hash_;
   ReservedArray<std::atomic<std::uint64_t>> owners_;  // by place
-  ReservedArray<std::uint32_t> next_;                 // likewise: the place of the next older one, plus 1; 0: none
-  TagIndex newest_;                                   // by internal address: the place of the newest one
+  ReservedArray<std::uint32_t> next_;  // likewise: the place of the next older one, plus 1; 0: none
+  TagIndex newest_;                    // by internal address: the place of the newest one
 };
 
 }  // namespace vmnat::conntrack

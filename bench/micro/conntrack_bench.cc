@@ -273,7 +273,8 @@ class Reader {
   explicit Reader(Told told) {
     if (told == Told::Nobody) return;
     using About = SessionEventRing::About;
-    rings.push_back(std::make_shared<SessionEventRing>(told == Told::OfBlocks ? About::Blocks : About::Sessions, 1 << 18));
+    rings.push_back(std::make_shared<SessionEventRing>(
+        told == Told::OfBlocks ? About::Blocks : About::Sessions, 1 << 18));
     thread_ = std::thread([this] {
       SessionEvent event;
       while (!is_done_.load(std::memory_order_relaxed))
@@ -467,9 +468,12 @@ void register_all() {
   for (const std::int64_t size : {1 << 16, 1 << 20, 4 << 20}) {
     benchmark::RegisterBenchmark("open_new", open_new)->Arg(size)->Unit(benchmark::kMillisecond);
     benchmark::RegisterBenchmark("restore", restore)->Arg(size)->Unit(benchmark::kMillisecond);
-    for (const auto& [name, told] : {std::pair("open_and_expire", Told::Nobody), std::pair("open_and_expire_told", Told::OfSessions),
-                                     std::pair("open_and_expire_by_block", Told::OfBlocks)})
-      benchmark::RegisterBenchmark(name, [told](benchmark::State& state) { open_and_expire(state, told); })->Arg(size);
+    for (const auto& [name, told] :
+         {std::pair("open_and_expire", Told::Nobody), std::pair("open_and_expire_told", Told::OfSessions),
+          std::pair("open_and_expire_by_block", Told::OfBlocks)})
+      benchmark::RegisterBenchmark(name, [told](benchmark::State& state) {
+        open_and_expire(state, told);
+      })->Arg(size);
     benchmark::RegisterBenchmark("tcp_open_and_close", tcp_open_and_close)->Arg(size);
   }
   for (const std::int64_t percent : {0, 50, 90, 99, 100})

@@ -430,9 +430,7 @@ constexpr Bound kHandlers[] = {
     {"pool-drain", edit<"pool-drain">},
     {"pool-del", edit<"pool-del">},
     {"sessions",
-     [](HandlerState& state, const Json& arguments) {
-       return list_sessions(state.at, arguments);
-     }},
+     [](HandlerState& state, const Json& arguments) { return list_sessions(state.at, arguments); }},
     {"flush", [](HandlerState& state, const Json& arguments) { return state.flusher.flush(arguments); }},
     {"lease-release",
      [](HandlerState& state, const Json& arguments) { return release_lease(state.at.dhcp, arguments); }},

@@ -246,9 +246,11 @@ inline constexpr Scalar<net::Ipv4Prefix> kPrefix{prefix, R"({"$ref": "#/definiti
 inline constexpr Scalar<AddressRange> kAddressRange{address_range,
                                                     R"({"$ref": "#/definitions/address_range"})"};
 inline constexpr Scalar<PortRange> kPortRange{port_range, R"({"$ref": "#/definitions/port_range"})"};
-inline constexpr Scalar<std::uint16_t> kPortBlock{port_block, R"({"enum": [0, 64, 128, 256, 512, 1024, 2048, 4096]})"};
+inline constexpr Scalar<std::uint16_t> kPortBlock{port_block,
+                                                  R"({"enum": [0, 64, 128, 256, 512, 1024, 2048, 4096]})"};
 inline constexpr Scalar<LogTarget> kLogTarget{
-    log_target, R"({"type": "string", "pattern": "^(json:/.+|syslog(:[^:]+:[0-9]+)?|ipfix:[^:]+:[0-9]+)$"})", true};
+    log_target, R"({"type": "string", "pattern": "^(json:/.+|syslog(:[^:]+:[0-9]+)?|ipfix:[^:]+:[0-9]+)$"})",
+    true};
 inline constexpr Scalar<HostService> kHostService{
     host_service, R"({"type": "string", "pattern": "^(tcp|udp)/[0-9]{1,5}(-[0-9]{1,5})?$"})"};
 inline constexpr Scalar<net::Endpoint> kEndpoint{endpoint, R"({"$ref": "#/definitions/endpoint"})"};

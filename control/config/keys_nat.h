@@ -73,7 +73,8 @@ inline constexpr auto kKeys<Nat> = std::tuple{
     key("overload", &Nat::overload, kBoolean, "Go on by remote endpoint when an address has no free port.",
         {.is_live = true}),
     key("block_allocation", &Nat::block_allocation, kPortBlock,
-        "External ports that a VM gets at a time, for the log of translations: 64 to 4096, a power of two; 0: "
+        "External ports that a VM gets at a time, for the log of translations: 64 to 4096, a power of two; "
+        "0: "
         "ports singly. A VM's block is its own until its ports have rested, and no port is overloaded.",
         {.example = "512", .is_live = true}),
     key("tcp_mid_stream", &Nat::tcp_mid_stream, OneOf<TcpMidStream>{},

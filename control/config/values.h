@@ -47,7 +47,8 @@ Parsed<PortRange> unprivileged_ports(std::string_view text);  // from 1024 on
 Parsed<net::Endpoint> endpoint(std::string_view text);        // "a.b.c.d:port"
 Parsed<net::Endpoint> resolver(std::string_view text);        // "a.b.c.d" or "a.b.c.d:port"; may be loopback
 Parsed<HostService> host_service(std::string_view text);      // "tcp/p" or "udp/p-q"
-Parsed<LogTarget> log_target(std::string_view text);  // "json:/path", "syslog", "syslog:host:514", "ipfix:host:4739"
+Parsed<LogTarget> log_target(
+    std::string_view text);  // "json:/path", "syslog", "syslog:host:514", "ipfix:host:4739"
 
 Parsed<std::string> any_text(std::string_view text);  // not empty
 Parsed<std::string> text_or_none(std::string_view text);

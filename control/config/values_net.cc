@@ -149,19 +149,22 @@ Parsed<LogTarget> log_target(std::string_view text) {
   const std::string_view word = text.substr(0, colon);
   const std::string_view rest = colon == std::string_view::npos ? "" : text.substr(colon + 1);
   if (word == "json" && !rest.empty())
-    return absolute_path(rest).map([](std::string path) { return LogTarget{Kind::Json, std::move(path), {}, {}}; });
+    return absolute_path(rest).map([](std::string path) {
+      return LogTarget{Kind::Json, std::move(path), {}, {}};
+    });
   if (text == "syslog") return LogTarget{Kind::Syslog, {}, {}, {}};
   if (word != "syslog" && word != "ipfix")
-    return is_not(text, "a target (write json:/var/log/vmnat/translations.json, syslog, syslog:HOST:514 or "
-                        "ipfix:HOST:4739)");
+    return is_not(text,
+                  "a target (write json:/var/log/vmnat/translations.json, syslog, syslog:HOST:514 or "
+                  "ipfix:HOST:4739)");
   const auto last = rest.rfind(':');
   const std::string_view host = rest.substr(0, last);
   const auto port = l4_port(last == std::string_view::npos ? "" : rest.substr(last + 1));
   if (!port) return tl::unexpected(port.error());
   if (host.empty() || host.find(':') != std::string_view::npos)
     return is_not(text, "a target: a host's name or IPv4 address, and a port");
-  return LogTarget{word == "ipfix" ? Kind::Ipfix : Kind::Syslog, {}, std::string{host},
-                   std::to_string(port->host())};
+  return LogTarget{
+      word == "ipfix" ? Kind::Ipfix : Kind::Syslog, {}, std::string{host}, std::to_string(port->host())};
 }
 
 std::string to_text(const LogTarget& target) {

@@ -39,7 +39,8 @@ constexpr auto words_of(KernelDriver) {
       {{KernelDriver::Auto, "auto"}, {KernelDriver::Packet, "packet"}, {KernelDriver::Xdp, "xdp"}});
 }
 constexpr auto words_of(LoggedUnit) {
-  return std::to_array<Word<LoggedUnit>>({{LoggedUnit::Sessions, "sessions"}, {LoggedUnit::Blocks, "blocks"}});
+  return std::to_array<Word<LoggedUnit>>(
+      {{LoggedUnit::Sessions, "sessions"}, {LoggedUnit::Blocks, "blocks"}});
 }
 constexpr auto words_of(VhostMode) {
   return std::to_array<Word<VhostMode>>({{VhostMode::Client, "client"}, {VhostMode::Server, "server"}});

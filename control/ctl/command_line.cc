@@ -122,15 +122,19 @@ std::string checked_tenure(const std::string& text) {
   return parse_tenure_query(text) ? "" : "'" + text + "' is not an external address:port";
 }
 std::string checked_time(const std::string& text) {
-  return log_time(text) ? "" : "'" + text + "' is not a time (write 2026-01-01T12:00:00Z, or @ and seconds since 1970)";
+  return log_time(text)
+             ? ""
+             : "'" + text + "' is not a time (write 2026-01-01T12:00:00Z, or @ and seconds since 1970)";
 }
 
 struct WhoTexts {
   std::string endpoint, at;
 };
 void add_who(CLI::App& app, WhoTexts& texts, CommandLine& line) {
-  CLI::App* who = app.add_subcommand("who", "which VM had an external port, as the log of translations tells");
-  who->add_option("ADDRESS:PORT", texts.endpoint, "the external endpoint; of ICMP the identifier stands for the port")
+  CLI::App* who =
+      app.add_subcommand("who", "which VM had an external port, as the log of translations tells");
+  who->add_option("ADDRESS:PORT", texts.endpoint,
+                  "the external endpoint; of ICMP the identifier stands for the port")
       ->required()
       ->check(checked_tenure);
   who->add_option("--at", texts.at, "when; default: now")->check(checked_time);

@@ -49,16 +49,11 @@ std::string packet_counts(const json& session, std::string_view packets, std::st
 struct StateName {
   std::string_view state, kernel;
 };
-constexpr StateName kStateNames[] = {{"syn_sent", "SYN_SENT"},
-                                     {"syn_received", "SYN_SENT"},
-                                     {"syn_crossed", "SYN_SENT2"},
-                                     {"syn_acknowledged", "SYN_RECV"},
-                                     {"established", "ESTABLISHED"},
-                                     {"fin_outbound", "FIN_WAIT"},
-                                     {"fin_inbound", "CLOSE_WAIT"},
-                                     {"closing", "TIME_WAIT"},
-                                     {"reset", "CLOSE"},
-                                     {"picked_up", "ESTABLISHED"}};
+constexpr StateName kStateNames[] = {
+    {"syn_sent", "SYN_SENT"},         {"syn_received", "SYN_SENT"},   {"syn_crossed", "SYN_SENT2"},
+    {"syn_acknowledged", "SYN_RECV"}, {"established", "ESTABLISHED"}, {"fin_outbound", "FIN_WAIT"},
+    {"fin_inbound", "CLOSE_WAIT"},    {"closing", "TIME_WAIT"},       {"reset", "CLOSE"},
+    {"picked_up", "ESTABLISHED"}};
 
 std::string kernel_state(const json& session) {
   const std::string state = plain_text(at(session, "state"));
@@ -81,8 +76,7 @@ std::string line_of(const json& session, Shows shows) {
   const auto counts = [&](std::string_view packets, std::string_view bytes) {
     return shows.counts ? packet_counts(session, packets, bytes) : std::string{};
   };
-  std::string text =
-      fmt::format("{:<8} {}", is_named ? protocol : "unknown", static_cast<unsigned>(number));
+  std::string text = fmt::format("{:<8} {}", is_named ? protocol : "unknown", static_cast<unsigned>(number));
   if (shows.time_and_state) {
     const json& expires = at(session, "expires_s");
     text += fmt::format(" {}", expires.is_number() ? static_cast<std::int64_t>(expires.get<double>()) : 0);
@@ -104,7 +98,10 @@ std::string conntrack_line(const json& session) {
 std::string conntrack_event_line(const json& event) {
   const std::string word = plain_text(at(event, "event"));
   const bool is_end = word == "destroy";
-  return fmt::format("{:>9} {}\n", is_end ? "[DESTROY]" : word == "new" ? "[NEW]" : "[UPDATE]",
+  return fmt::format("{:>9} {}\n",
+                     is_end          ? "[DESTROY]"
+                     : word == "new" ? "[NEW]"
+                                     : "[UPDATE]",
                      line_of(event, {.time_and_state = !is_end, .counts = is_end}));
 }
 

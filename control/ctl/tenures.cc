@@ -97,7 +97,8 @@ void Tenures::begin(const json& line, bool is_new) {
     former.until = former.doubtful_since.empty() ? text_at(line, "time") : former.doubtful_since;
   }
   under_way_[identity] = tenures_.size();
-  tenures_.push_back({.line = line, .from = is_new ? text_at(line, "time") : "", .until = {}, .doubtful_since = {}});
+  tenures_.push_back(
+      {.line = line, .from = is_new ? text_at(line, "time") : "", .until = {}, .doubtful_since = {}});
 }
 
 void Tenures::end(const json& line) {
@@ -128,7 +129,10 @@ json Tenures::at(const std::string& time) const {
 std::optional<TenureQuery> parse_tenure_query(const std::string& text) {
   const auto endpoint = config::endpoint(text);
   if (!endpoint) return std::nullopt;
-  return TenureQuery{.address = net::to_string(endpoint->address), .port = endpoint->port.host(), .protocol = {}, .remote = {}};
+  return TenureQuery{.address = net::to_string(endpoint->address),
+                     .port = endpoint->port.host(),
+                     .protocol = {},
+                     .remote = {}};
 }
 
 std::optional<std::string> log_time(const std::string& text) {

@@ -19,13 +19,14 @@ namespace vmnat::ctl {
 
 struct TenureQuery {
   std::string address;
-  unsigned port = 0;               // or an ICMP query's identifier
-  std::string protocol, remote;    // empty: any
+  unsigned port = 0;             // or an ICMP query's identifier
+  std::string protocol, remote;  // empty: any
 };
 
 class Tenures {
  public:
-  explicit Tenures(TenureQuery query) : query_(std::move(query)), mention_("\"external\":\"" + query_.address) {}
+  explicit Tenures(TenureQuery query)
+      : query_(std::move(query)), mention_("\"external\":\"" + query_.address) {}
 
   // False: it is no line of such a log.
   bool take(std::string_view line);
@@ -37,8 +38,8 @@ class Tenures {
  private:
   struct Tenure {
     nlohmann::json line;
-    std::string from, until;      // empty: not known; not yet
-    std::string doubtful_since;   // a log has started, and not said that it is still there
+    std::string from, until;     // empty: not known; not yet
+    std::string doubtful_since;  // a log has started, and not said that it is still there
   };
   [[nodiscard]] bool is_about(const nlohmann::json& line) const;
   void begin(const nlohmann::json& line, bool is_new);

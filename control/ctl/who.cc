@@ -25,10 +25,10 @@ using OnLine = std::function<bool(std::string_view)>;  // false: no more is want
 
 constexpr std::size_t kLongestLine = 4096;
 
-constexpr admin::Column kColumns[] = {{"FROM", "from"},         {"UNTIL", "until"},       {"NETWORK", "network"},
-                                      {"PORT", "port"},         {"MAC", "mac"},           {"INTERNAL", "internal"},
-                                      {"PROTO", "protocol"},    {"EXTERNAL", "external"}, {"REMOTE", "remote"},
-                                      {"FIRST", "first_port"}, {"LAST", "last_port"}};
+constexpr admin::Column kColumns[] = {
+    {"FROM", "from"},     {"UNTIL", "until"},       {"NETWORK", "network"}, {"PORT", "port"},
+    {"MAC", "mac"},       {"INTERNAL", "internal"}, {"PROTO", "protocol"},  {"EXTERNAL", "external"},
+    {"REMOTE", "remote"}, {"FIRST", "first_port"},  {"LAST", "last_port"}};
 
 // Compressed or not. False: it cannot be read.
 bool for_each_line(const std::string& path, const OnLine& take) {
@@ -59,7 +59,8 @@ std::vector<std::string> files_of(const std::string& path) {
   const std::filesystem::path wanted(path);
   const std::string name = wanted.filename();
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(wanted.has_parent_path() ? wanted.parent_path() : ".", error)) {
+  for (const auto& entry :
+       std::filesystem::directory_iterator(wanted.has_parent_path() ? wanted.parent_path() : ".", error)) {
     const std::string other = entry.path().filename();
     if (other == name || other.starts_with(name + '.') || other.starts_with(name + '-'))
       files.emplace_back(first_line(entry.path()), entry.path());
@@ -77,11 +78,13 @@ tl::expected<std::string, std::string> file_of_daemon(const CommandLine& line) {
     yaml = json::parse(text, nullptr, false).value("yaml", "");
   });
   if (!asked) return tl::unexpected(asked.error().what + "; --file FILE names the log without a daemon");
-  const auto config = config::load_config_text(yaml, "config", {.resolvers = [] { return std::vector<net::Ipv4Addr>{}; }});
+  const auto config =
+      config::load_config_text(yaml, "config", {.resolvers = [] { return std::vector<net::Ipv4Addr>{}; }});
   if (config)
     for (const config::LogTarget& target : config->log.translations.to)
       if (target.kind == config::LogTarget::Kind::Json) return target.path;
-  return tl::unexpected(std::string{"no log of translations is kept in a file: log.translations.to has no json:FILE"});
+  return tl::unexpected(
+      std::string{"no log of translations is kept in a file: log.translations.to has no json:FILE"});
 }
 
 }  // namespace
@@ -96,7 +99,8 @@ Exit print_who(const CommandLine& line, std::ostream& out, std::ostream& err) {
   const auto files = files_of(*path);
   bool has_read = false;
   for (const std::string& file : files)
-    has_read = for_each_line(file, [&](std::string_view text) { return tenures.take(text), true; }) || has_read;
+    has_read =
+        for_each_line(file, [&](std::string_view text) { return tenures.take(text), true; }) || has_read;
   if (!has_read) {
     err << fmt::format("vmnatctl: {} cannot be read\n", *path);
     return Exit::DaemonError;

@@ -74,7 +74,8 @@ Result<std::unique_ptr<Daemon>> Daemon::create(Configuration& configuration, con
   daemon->telemetry_.emplace(*daemon->context_);
   daemon->translations_.set_names(gateway.config(), gateway.ports());
   if (auto logged = daemon->translations_.follow(daemon->config_.log.translations,
-                                                   *gateway.states().current().external_addresses); !logged)
+                                                 *gateway.states().current().external_addresses);
+      !logged)
     return tl::unexpected(logged.error());
   daemon->dns_.follow_configuration(daemon->config_);
   daemon->slow_path_.dhcp().use_gateway_as_resolver(daemon->dns_.is_installed());
@@ -227,7 +228,9 @@ Result<std::vector<std::string>> Daemon::change_to(const config::Config& wanted)
     slow_path_.publish_anew();
     return tl::unexpected(change.error());
   }
-  if (const auto logged = translations_.follow(wanted.log.translations, *gateway_.states().current().external_addresses); !logged)
+  if (const auto logged =
+          translations_.follow(wanted.log.translations, *gateway_.states().current().external_addresses);
+      !logged)
     spdlog::error("{}", to_string(logged.error()));
   config_ = wanted;
   slow_path_.follow_configuration(*change, std::chrono::steady_clock::now(),

@@ -48,7 +48,8 @@ Time Workers::now() const {
 }
 
 std::chrono::system_clock::time_point Workers::wall_time(Time when) const {
-  const auto ago = std::chrono::duration<std::int32_t, Ticks::period>(static_cast<std::int32_t>((now() - when).count()));
+  const auto ago =
+      std::chrono::duration<std::int32_t, Ticks::period>(static_cast<std::int32_t>((now() - when).count()));
   return std::chrono::system_clock::now() - ago;
 }
 

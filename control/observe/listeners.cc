@@ -57,8 +57,9 @@ void Listeners::publish() {
   conntrack::SessionListeners by_worker(listeners_.empty() ? 0 : workers_);
   for (unsigned worker = 0; worker < by_worker.size(); ++worker)
     for (const Listener* listener : listeners_) by_worker[worker].push_back(listener->rings_[worker]);
-  next.listeners = listeners_.empty() ? nullptr
-                                      : std::make_shared<const conntrack::SessionListeners>(std::move(by_worker));
+  next.listeners = listeners_.empty()
+                       ? nullptr
+                       : std::make_shared<const conntrack::SessionListeners>(std::move(by_worker));
   states_.publish(std::move(next));
 }
 

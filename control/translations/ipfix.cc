@@ -42,10 +42,11 @@ char kTime[] = "observationTimeMilliseconds", kInternal[] = "sourceIPv4Address",
      kRemotePort[] = "destinationTransportPort", kProtocol[] = "protocolIdentifier", kEvent[] = "natEvent",
      kFirstPort[] = "portRangeStart", kLastPort[] = "portRangeEnd";
 fbInfoElementSpec_t kSessionElements[] = {
-    {kTime, 8, 0},         {kInternal, 4, 0},     {kExternal, 4, 0},   {kRemote, 4, 0}, {kInternalPort, 2, 0},
-    {kExternalPort, 2, 0}, {kRemotePort, 2, 0},   {kProtocol, 1, 0},   {kEvent, 1, 0},  {nullptr, 0, 0}};
-fbInfoElementSpec_t kBlockElements[] = {{kTime, 8, 0},      {kInternal, 4, 0}, {kExternal, 4, 0}, {kFirstPort, 2, 0},
-                                        {kLastPort, 2, 0}, {kEvent, 1, 0},    {nullptr, 0, 0}};
+    {kTime, 8, 0},         {kInternal, 4, 0},   {kExternal, 4, 0}, {kRemote, 4, 0}, {kInternalPort, 2, 0},
+    {kExternalPort, 2, 0}, {kRemotePort, 2, 0}, {kProtocol, 1, 0}, {kEvent, 1, 0},  {nullptr, 0, 0}};
+fbInfoElementSpec_t kBlockElements[] = {{kTime, 8, 0},      {kInternal, 4, 0}, {kExternal, 4, 0},
+                                        {kFirstPort, 2, 0}, {kLastPort, 2, 0}, {kEvent, 1, 0},
+                                        {nullptr, 0, 0}};
 
 class IpfixExporter final : public Sink {
  public:
@@ -53,7 +54,8 @@ class IpfixExporter final : public Sink {
       : datagrams_(host, port), model_(fbInfoModelAlloc()) {
     session_ = fbSessionAlloc(model_.get());
     exporter_ = fbExporterAllocBuffer(message_.data(), kMessageBytes);
-    has_templates_ = add_template(kSessionTemplate, kSessionElements) && add_template(kBlockTemplate, kBlockElements);
+    has_templates_ =
+        add_template(kSessionTemplate, kSessionElements) && add_template(kBlockTemplate, kBlockElements);
     buffer_.reset(fBufAllocForExport(session_, exporter_));  // owns session and exporter
     fBufSetAutomaticMode(buffer_.get(), FALSE);
     datagrams_.connect();
@@ -64,8 +66,8 @@ class IpfixExporter final : public Sink {
     if (event == 0) return;
     const auto& session = translation.session;
     const auto since_1970 = translation.time.time_since_epoch();
-    const auto milliseconds = static_cast<std::uint64_t>(
-        std::chrono::duration_cast<std::chrono::milliseconds>(since_1970).count());
+    const auto milliseconds =
+        static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(since_1970).count());
     if (translation.block_ports == 0) {
       append(kSessionTemplate, SessionRecord{.milliseconds = milliseconds,
                                              .internal = session.internal.address.host(),
@@ -124,7 +126,8 @@ class IpfixExporter final : public Sink {
     for (const bool is_internal : {true, false}) {
       fbTemplate_t* made = fbTemplateAlloc(model_.get());
       if (fbTemplateAppendSpecArray(made, elements, UINT32_MAX, &error) == FALSE) return fails(error);
-      if (fbSessionAddTemplate(session_, static_cast<gboolean>(is_internal), id, made, &error) == 0) return fails(error);
+      if (fbSessionAddTemplate(session_, static_cast<gboolean>(is_internal), id, made, &error) == 0)
+        return fails(error);
     }
     return true;
   }
@@ -146,7 +149,8 @@ class IpfixExporter final : public Sink {
     const std::time_t now = std::time(nullptr);
     if (now - templates_sent_ < kTemplatePause) return true;
     emit();
-    if (!put([&](GError** error) { return fbSessionExportTemplates(session_, error) != FALSE; })) return false;
+    if (!put([&](GError** error) { return fbSessionExportTemplates(session_, error) != FALSE; }))
+      return false;
     templates_sent_ = now;
     has_new_templates_ = true;
     emit();

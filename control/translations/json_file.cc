@@ -37,7 +37,8 @@ class JsonFile final : public Sink {
   }
 
   void look_again() override {
-    struct stat named{}, opened{};
+    struct stat named {
+    }, opened{};
     const bool is_it = file_.is_open() && stat(path_.c_str(), &named) == 0 &&
                        fstat(file_.number(), &opened) == 0 && named.st_ino == opened.st_ino &&
                        named.st_dev == opened.st_dev;
@@ -48,7 +49,8 @@ class JsonFile final : public Sink {
 
  private:
   void open() {
-    file_ = FileDescriptor(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, kMode));
+    file_ =
+        FileDescriptor(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, kMode));
     if (file_.is_open())
       problem_.clear();
     else

@@ -18,8 +18,8 @@ void append(std::string_view text, Buffer& to) {
 
 void append_address(net::Ipv4Addr address, Buffer& to) {
   const std::uint32_t host = address.host();
-  fmt::format_to(back_inserter(to), FMT_COMPILE("{}.{}.{}.{}"), host >> 24, host >> 16 & 0xff, host >> 8 & 0xff,
-                 host & 0xff);
+  fmt::format_to(back_inserter(to), FMT_COMPILE("{}.{}.{}.{}"), host >> 24, host >> 16 & 0xff,
+                 host >> 8 & 0xff, host & 0xff);
 }
 
 // Of protocols without ports the address alone.
@@ -32,8 +32,8 @@ void append_endpoint(std::string_view key, net::Endpoint endpoint, bool has_port
 
 void append_mac(net::MacAddr mac, Buffer& to) {
   const auto& b = mac.bytes;
-  fmt::format_to(back_inserter(to), FMT_COMPILE(R"(,"mac":"{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}")"), b[0], b[1],
-                 b[2], b[3], b[4], b[5]);
+  fmt::format_to(back_inserter(to), FMT_COMPILE(R"(,"mac":"{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}")"),
+                 b[0], b[1], b[2], b[3], b[4], b[5]);
 }
 
 void append_protocol(net::Protocol protocol, Buffer& to) {

@@ -35,7 +35,8 @@ class Syslog final : public Sink {
     message_.clear();
     fmt::format_to(std::back_inserter(message_), FMT_COMPILE("<{}>1 "), kPriority);
     append_time(translation.time, message_);
-    fmt::format_to(std::back_inserter(message_), FMT_COMPILE(" {} {} - "), sender_, to_string(translation.event));
+    fmt::format_to(std::back_inserter(message_), FMT_COMPILE(" {} {} - "), sender_,
+                   to_string(translation.event));
     append_json(translation, message_);
     if (!datagrams_.send(message_.data(), message_.size())) ++unwritten_;
   }

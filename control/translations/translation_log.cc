@@ -13,11 +13,12 @@ namespace {
 using conntrack::EventKind;
 using conntrack::SessionEvent;
 
-constexpr std::size_t kEvents = 1 << 18;      // that wait, of each worker: an eighth of a second at two million a second
-constexpr std::size_t kFewEvents = 1 << 12;   // of blocks
-constexpr unsigned kAtOnce = 4096;            // events, between two writes to the sinks
+constexpr std::size_t kEvents =
+    1 << 18;  // that wait, of each worker: an eighth of a second at two million a second
+constexpr std::size_t kFewEvents = 1 << 12;      // of blocks
+constexpr unsigned kAtOnce = 4096;               // events, between two writes to the sinks
 constexpr std::chrono::milliseconds kPause{10};  // when nothing is there
-constexpr std::size_t kChunk = 256;           // sessions copied at a time
+constexpr std::size_t kChunk = 256;              // sessions copied at a time
 
 TranslationEvent event_for(EventKind kind) {
   switch (kind) {
@@ -201,7 +202,8 @@ void TranslationLog::write_present_sessions(const Names& names) {
     for (std::size_t filled = kChunk; filled == kChunk;) {
       filled = worker.conntrack().snapshot(cursor, chunk);
       for (std::size_t i = 0; i < filled; ++i)
-        if (!is_in_block(chunk[i])) write({.when = workers_.now(), .session = chunk[i]}, names, TranslationEvent::Present);
+        if (!is_in_block(chunk[i]))
+          write({.when = workers_.now(), .session = chunk[i]}, names, TranslationEvent::Present);
       flush();
     }
   }

@@ -71,7 +71,7 @@ class TranslationLog {
   std::unique_ptr<Listener> listener_;
   std::vector<conntrack::SessionEvent> blocks_;  // that VMs had when it began
   std::vector<std::unique_ptr<Sink>> sinks_;     // the thread's
-  std::uint64_t lost_told_ = 0;               // the same
+  std::uint64_t lost_told_ = 0;                  // the same
   std::thread thread_;
   std::atomic<bool> wants_stop_{false}, wants_reopen_{false};
 

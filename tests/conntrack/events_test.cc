@@ -34,9 +34,11 @@ using Kinds = std::vector<EventKind>;
 TEST(SessionEvents, TellOfASessionsWholeLife) {
   Nat nat;
   Listening listening(*nat);
-  Session* session = nat.open(endpoint("192.168.122.10", 40000), endpoint("9.9.9.9", 443), kTcp, at_seconds(1), 2);
+  Session* session =
+      nat.open(endpoint("192.168.122.10", 40000), endpoint("9.9.9.9", 443), kTcp, at_seconds(1), 2);
   follow_tcp(*nat, *session, kOut, {.sequence = 100, .flags = kSyn}, at_seconds(1));
-  follow_tcp(*nat, *session, kIn, {.sequence = 900, .acknowledged = 101, .flags = kSyn | kAck}, at_seconds(1));
+  follow_tcp(*nat, *session, kIn, {.sequence = 900, .acknowledged = 101, .flags = kSyn | kAck},
+             at_seconds(1));
   follow_tcp(*nat, *session, kOut, {.sequence = 101, .acknowledged = 901, .flags = kAck}, at_seconds(2));
   count(*session, kOut, 60);
   nat->erase(*session, at_seconds(3));
@@ -76,7 +78,8 @@ TEST(SessionEvents, NobodyIsToldWhoDoesNotListenAnyMore) {
 TEST(SessionEvents, WhatFindsNoRoomIsCountedAndTheRestComesInOrder) {
   Nat nat;
   Listening listening(*nat, About::Sessions, 4);
-  for (unsigned port = 1; port <= 6; ++port) nat.open(endpoint("192.168.122.10", 5000 + port), endpoint("9.9.9.9", 4000));
+  for (unsigned port = 1; port <= 6; ++port)
+    nat.open(endpoint("192.168.122.10", 5000 + port), endpoint("9.9.9.9", 4000));
   EXPECT_EQ(listening.ring->missed(), 2u);
   auto events = listening.taken();
   ASSERT_EQ(events.size(), 4u);
@@ -120,7 +123,8 @@ TEST(VmBlocks, AVmsPortsAreOfItsOwnBlock) {
   for (std::size_t filled = chunk.size(); filled == chunk.size();) {
     filled = nat->snapshot(cursor, chunk);
     for (std::size_t i = 0; i < filled; ++i, ++seen) {
-      const SessionEvent& block = given[chunk[i].internal.address.host() - given[0].session.internal.address.host()];
+      const SessionEvent& block =
+          given[chunk[i].internal.address.host() - given[0].session.internal.address.host()];
       const unsigned first = block.session.external.port.host();
       EXPECT_EQ(chunk[i].external.port.host() / 512, first / 512);
     }
@@ -138,7 +142,8 @@ TEST(VmBlocks, AVmGetsAnotherBlockWhenItsOwnIsFullAndNoneWhenThereIsNone) {
     opened += nat.open(endpoint("192.168.122.10", port), endpoint("9.9.9.9", 4000)) != nullptr;
   EXPECT_EQ(opened, 1024u);
   EXPECT_EQ(listening.kinds(), (Kinds{EventKind::BlockGiven, EventKind::BlockGiven}));
-  EXPECT_EQ(nat.try_open(endpoint("192.168.122.11", 1), endpoint("1.1.1.1", 4000)).verdict, Verdict::NoFreePort)
+  EXPECT_EQ(nat.try_open(endpoint("192.168.122.11", 1), endpoint("1.1.1.1", 4000)).verdict,
+            Verdict::NoFreePort)
       << "no port of a block is overloaded";
   EXPECT_NE(nat.open(endpoint("192.168.122.10", 1), endpoint("9.9.9.9", 4000), kTcp), nullptr)
       << "a block has ports of every protocol";
@@ -147,7 +152,8 @@ TEST(VmBlocks, AVmGetsAnotherBlockWhenItsOwnIsFullAndNoneWhenThereIsNone) {
 TEST(VmBlocks, ABlockIsReturnedWhenItsPortsHaveRestedAndNotBefore) {
   Nat nat({}, by_block(64));
   Listening listening(*nat, About::Blocks);
-  Session* session = nat.open(endpoint("192.168.122.10", 5000), endpoint("9.9.9.9", 4000), kUdp, at_seconds(10));
+  Session* session =
+      nat.open(endpoint("192.168.122.10", 5000), endpoint("9.9.9.9", 4000), kUdp, at_seconds(10));
   nat->erase(*session, at_seconds(20));
   for (std::uint32_t second = 20; second < 120; second += 5) nat->expire(at_seconds(second), 4096);
   EXPECT_EQ(listening.kinds(), Kinds{EventKind::BlockGiven}) << "its ports rest for 120 s at least";

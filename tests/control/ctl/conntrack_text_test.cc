@@ -46,7 +46,8 @@ TEST(Conntrack, HasTheKernelsNamesOfStatesAndWholeSeconds) {
 }
 
 TEST(Conntrack, EventsAreWrittenAsTheKernelsToolWritesThem) {
-  Json event = Json::parse(R"({"protocol":"tcp","internal":"10.0.0.1:5","external":"192.0.2.1:1024","remote":"9.9.9.9:53",
+  Json event = Json::parse(
+      R"({"protocol":"tcp","internal":"10.0.0.1:5","external":"192.0.2.1:1024","remote":"9.9.9.9:53",
       "state":"syn_sent","expires_s":240,"packets_out":0,"packets_in":0,"bytes_out":0,"bytes_in":0,"event":"new"})");
   EXPECT_EQ(conntrack_event_line(event),
             "    [NEW] tcp      6 240 SYN_SENT src=10.0.0.1 dst=9.9.9.9 sport=5 dport=53 [UNREPLIED] "

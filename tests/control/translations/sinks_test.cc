@@ -135,7 +135,8 @@ TEST(Syslog, IsAMessageOfRfc5424) {
   const auto bytes = collector.next();
   const std::string text(bytes.begin(), bytes.end());
   EXPECT_TRUE(text.starts_with("<30>1 20")) << text;
-  EXPECT_NE(text.find(" vmnatd " + std::to_string(getpid()) + " created - {\"time\":\""), std::string::npos) << text;
+  EXPECT_NE(text.find(" vmnatd " + std::to_string(getpid()) + " created - {\"time\":\""), std::string::npos)
+      << text;
   EXPECT_TRUE(text.ends_with("\"remote\":\"9.9.9.9:53\"}")) << text;
 }
 
