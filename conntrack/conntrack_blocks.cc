@@ -49,14 +49,14 @@ bool Conntrack::take_port_of_own(const OutboundFlow& flow, const NatPolicy& poli
 ExternalIndex Conntrack::probable_of_block(OutboundFlow& flow, const NatPolicy& policy) {
   const net::Endpoint internal = flow.key.local_endpoint();
   const PortSpace space = port_space(flow.key.protocol());
-  ExternalIndex external = policy.addresses[paired(internal.address, policy.addresses.size())];
-  blocks_.find_of(internal.address, [&](const VmBlock& block) {
+  ExternalIndex external = 0;
+  const bool has_block = blocks_.find_of(internal.address, [&](const VmBlock& block) {
+    const auto port = pool_.probable_of(block, space, {internal.port}, PortPool::Resting::No, now_);
     external = block.external;
-    flow.probable_port =
-        pool_.probable_of(block, space, {internal.port}, PortPool::Resting::No, now_).value_or(internal.port);
+    flow.probable_port = port.value_or(internal.port);
     return true;
   });
-  return external;
+  return has_block ? external : policy.addresses[paired(internal.address, policy.addresses.size())];
 }
 
 bool Conntrack::take_block(const OutboundFlow& flow, unsigned policy_id, Time now) {

@@ -55,7 +55,7 @@ class VmBlocks {
 
   // `visit(VmBlock)` of each that the internal address has, the newest first, until it answers true. Whether it did.
   template <typename Visitor>
-  bool find_of(net::Ipv4Addr internal, Visitor visit) const {
+  [[nodiscard]] bool find_of(net::Ipv4Addr internal, Visitor visit) const {
     for (std::uint32_t at = newest_of(internal); at != kNone; at = next_[at] - 1)
       if (visit(*block_at(at))) return true;
     return false;

@@ -14,9 +14,9 @@ namespace {
 using nlohmann::json;
 
 const json& at(const json& object, std::string_view key) {
-  static const json nothing;
+  static const json kNothing;
   const auto found = object.is_object() ? object.find(key) : object.end();
-  return found == object.end() ? nothing : *found;
+  return found == object.end() ? kNothing : *found;
 }
 
 // "A.B.C.D:port" in two; the port is empty for protocols without.

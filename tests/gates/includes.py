@@ -54,12 +54,14 @@ INNER = {
         'slow_path': ('.', 'log', 'config', 'plan', 'hosts', 'gateway', 'dhcp', 'uplink'),
         'watch': ('.', 'config', 'plan'),
         'observe': ('.', 'plan', 'gateway'),
+        'translations': ('.', 'system', 'config', 'plan', 'gateway', 'observe'),
         'admin': ('.', 'system'),
-        'commands': ('.', 'config', 'changes', 'admin', 'dhcp', 'dns', 'gateway', 'slow_path', 'watch', 'observe'),
+        'commands': ('.', 'system', 'config', 'changes', 'admin', 'dhcp', 'dns', 'gateway', 'slow_path', 'watch', 'observe',
+                     'translations'),
         'http': ('.', 'admin'),
         'metrics': ('.', 'config', 'admin', 'dhcp', 'gateway', 'slow_path', 'commands', 'http'),
-        'daemon': ('.', 'log', 'config', 'changes', 'devices', 'dns', 'gateway', 'slow_path', 'watch', 'observe', 'admin',
-                   'commands', 'http', 'metrics'),
+        'daemon': ('.', 'log', 'config', 'changes', 'devices', 'dns', 'gateway', 'slow_path', 'watch', 'observe',
+                   'translations', 'admin', 'commands', 'http', 'metrics'),
         'ctl': ('.', 'config', 'admin'),  # the other program
     },
 }
