@@ -11,6 +11,7 @@
 #include "base/time.h"
 #include "control/changes/configuration.h"
 #include "control/dns/dns_service.h"
+#include "control/doctor/watch.h"
 #include "control/gateway/gateway.h"
 #include "control/observe/observers.h"
 #include "control/slow_path/slow_path.h"
@@ -41,6 +42,7 @@ struct CommandContext {
   const LiveNat& nat;
   const DnsService& dns;
   const ResolverWatch& resolvers;
+  const doctor::Watch& doctor_watch;
   // Both answer what has changed, in sentences, as soon as the workers have been told of it.
   std::function<Result<std::vector<std::string>>()> reload;
   std::function<Result<std::vector<std::string>>(const EditRequest&)> edit;

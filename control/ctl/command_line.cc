@@ -98,6 +98,13 @@ void add_import(CLI::App& app, CommandLine& line) {
       ->required();
 }
 
+void add_doctor(CLI::App& app, CommandLine& line) {
+  CLI::App* doctor = add_command(app, "doctor");
+  doctor->add_option("--config", line.config, "the configuration file to look at where no vmnatd answers")
+      ->capture_default_str();
+  doctor->add_flag("--offline", line.is_offline, "ask no vmnatd: look at the host and the file alone");
+}
+
 void add_top(CLI::App& app, TopOptions& options) {
   CLI::App* top = app.add_subcommand("top", "who sends and receives how much right now, by VM and by remote");
   top->add_option("--interval", options.interval, "seconds between two rounds")
@@ -175,6 +182,7 @@ std::variant<CommandLine, Exit> parse_command_line(const std::vector<std::string
   add_recipes(app, line);
   add_import(app, line);
   add_top(app, line.top);
+  add_doctor(app, line);
   DhcpOptions dhcp_options;
   add_dhcp(app, dhcp_options);
   ChangeOptions changes;
