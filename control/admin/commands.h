@@ -84,6 +84,10 @@ inline constexpr Column kExhaustionColumns[] = {{"REMOTE", "remote"}, {"REFUSED"
                                                 {"PORT", "port"},     {"CAUSE", "cause"}};
 inline constexpr Column kInvariantColumns[] = {{"WORKER", "worker"}, {"HOLDS", "holds"}, {"WHY", "why"}};
 
+inline constexpr Column kDoctorColumns[] = {{"SEVERITY", "severity"}, {"FINDING", "id"},
+                                            {"OBJECT", "object"},     {"SEEN", "seen"},
+                                            {"MEANS", "means"},       {"MEND", "mend"}};
+
 using Kind = Answer::Kind;
 
 inline constexpr Command kCommands[] = {
@@ -100,6 +104,8 @@ inline constexpr Command kCommands[] = {
     {"invariants", Kind::List, "debugging: have each worker count its tables through; it rests meanwhile",
      kInvariantColumns, Arguments::None, Access::Change},
     {"config", Kind::Object, "the configuration in effect, as YAML, and what of it is not from the file"},
+    {"doctor", Kind::List, "what keeps VMs from their network, and the commands that mend it", kDoctorColumns,
+     Arguments::Own},
     {"reload", Kind::Object, "read the configuration file again", {}, Arguments::Own, Access::Change},
     {"port-add", Kind::Object, "add a VM's port", {}, Arguments::Own, Access::Change},
     {"port-del", Kind::Object, "take a VM's port away", {}, Arguments::Own, Access::Change},

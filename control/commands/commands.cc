@@ -10,6 +10,7 @@
 #include "control/admin/commands.h"
 #include "control/commands/change_commands.h"
 #include "control/commands/dhcp_commands.h"
+#include "control/commands/doctor_command.h"
 #include "control/commands/invariants.h"
 #include "control/commands/observation.h"
 #include "control/commands/session_flush.h"
@@ -379,11 +380,15 @@ Answer config_in_effect(const CommandContext& at) {
 // What the handlers see: the context, and the commands that go on beyond one call.
 struct HandlerState {
   explicit HandlerState(const CommandContext& context)
-      : at(context), invariants(at.workers), flusher(at.numbered, at.ports, at.workers, at.flush_turns) {}
+      : at(context),
+        invariants(at.workers),
+        flusher(at.numbered, at.ports, at.workers, at.flush_turns),
+        doctor(at) {}
 
   const CommandContext at;
   InvariantsCheck invariants;
   SessionFlusher flusher;
+  DoctorCommand doctor;
 };
 using Handler = Result<Answer> (*)(HandlerState& state, const Json& arguments);
 
@@ -419,6 +424,7 @@ constexpr Bound kHandlers[] = {
     {"neighbors", plain<neighbors>},
     {"invariants", [](HandlerState& state, const Json&) { return state.invariants.start(); }},
     {"config", plain<config_in_effect>},
+    {"doctor", [](HandlerState& state, const Json&) { return state.doctor.start(); }},
     {"reload", [](HandlerState& state, const Json& arguments) { return reload(state.at, arguments); }},
     {"port-add", edit<"port-add">},
     {"port-del", edit<"port-del">},

@@ -11,6 +11,7 @@
 #include "base/time.h"
 #include "control/changes/configuration.h"
 #include "control/dns/dns_service.h"
+#include "control/doctor/watch.h"
 #include "control/gateway/gateway.h"
 #include "control/observe/listeners.h"
 #include "control/observe/observers.h"
@@ -45,6 +46,7 @@ struct CommandContext {
   const DnsService& dns;
   const ResolverWatch& resolvers;
   const TranslationLog& translations;
+  const doctor::Watch& doctor_watch;
   // Both answer what has changed, in sentences, as soon as the workers have been told of it.
   std::function<Result<std::vector<std::string>>()> reload;
   std::function<Result<std::vector<std::string>>(const EditRequest&)> edit;

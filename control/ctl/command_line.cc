@@ -104,6 +104,13 @@ void add_import(CLI::App& app, CommandLine& line) {
       ->required();
 }
 
+void add_doctor(CLI::App& app, CommandLine& line) {
+  CLI::App* doctor = add_command(app, "doctor");
+  doctor->add_option("--config", line.config, "the configuration file to look at where no vmnatd answers")
+      ->capture_default_str();
+  doctor->add_flag("--offline", line.is_offline, "ask no vmnatd: look at the host and the file alone");
+}
+
 void add_top(CLI::App& app, TopOptions& options) {
   CLI::App* top = app.add_subcommand("top", "who sends and receives how much right now, by VM and by remote");
   top->add_option("--interval", options.interval, "seconds between two rounds")
@@ -217,6 +224,7 @@ std::variant<CommandLine, Exit> parse_command_line(const std::vector<std::string
   add_top(app, line.top);
   WhoTexts who;
   add_who(app, who, line);
+  add_doctor(app, line);
   DhcpOptions dhcp_options;
   add_dhcp(app, dhcp_options);
   ChangeOptions changes;

@@ -30,9 +30,11 @@ struct CommandLine {
   std::string command;
   nlohmann::json arguments = nlohmann::json::object();  // as sent to the daemon
   SessionFormat format = SessionFormat::Table;
-  std::string port, mac, memory = "1G";  // of qemu-args and libvirt-xml
-  std::string file;                      // of import-libvirt
-  std::string write;                     // of capture
+  std::string port, mac, memory = "1G";          // of qemu-args and libvirt-xml
+  std::string file;                              // of import-libvirt
+  std::string write;                             // of capture
+  std::string config = "/etc/vmnat/vmnat.yaml";  // of doctor, where no vmnatd answers
+  bool is_offline = false;                       // of doctor: none is asked
   TopOptions top;
   WhoOptions who;
 };

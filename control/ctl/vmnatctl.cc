@@ -14,6 +14,7 @@
 #include "control/ctl/capture_file.h"
 #include "control/ctl/command_line.h"
 #include "control/ctl/conntrack_text.h"
+#include "control/ctl/doctor.h"
 #include "control/ctl/exits.h"
 #include "control/ctl/import_libvirt.h"
 #include "control/ctl/render.h"
@@ -160,6 +161,7 @@ Exit print_preview(const CommandLine& line, std::ostream& out, std::ostream& err
 Exit run(const CommandLine& line, std::ostream& out, std::ostream& err) {
   if (!line.file.empty()) return print_import(line, out, err);
   if (!line.write.empty()) return write_capture(line, out, err);
+  if (line.command == "doctor") return print_doctor(line, out, err);
   if (line.command == "trace") return print_trace(line, out, err);
   if (!line.port.empty()) return print_recipe(line, out, err);
   if (line.command == "who") return print_who(line, out, err);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // vmnatctl as a function: arguments in, text and exit code out.
 //
-// Exit codes: 0 ok, 1 the daemon refused or broke off, 2 wrong usage, 3 no daemon could be reached.
+// Exit codes: 0 ok, 1 the daemon refused or broke off, 2 wrong usage, 3 no daemon could be reached. Of `doctor`: 0
+// nothing found, 1 something found, 2 wrong usage, or nothing could be asked.
 #pragma once
 
 #include <iosfwd>

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "control/commands/commands.h"
+#include "control/commands/live_facts.h"
 #include "control/commands/statistics.h"
 #include "control/config/reload.h"
 #include "control/http/token.h"
@@ -124,6 +125,7 @@ CommandContext Daemon::context_for_commands(const EalPlan& eal, Gateway& gateway
           .dns = dns_,
           .resolvers = resolvers_,
           .translations = translations_,
+          .doctor_watch = doctor_watch_,
           .reload = [this] { return reload(); },
           .edit = [this](const EditRequest& request) { return edit(request); },
           .is_change_under_way = [this] { return slow_path_.is_change_under_way(); },
@@ -258,7 +260,9 @@ void Daemon::tick() {
     next_second_ = now + std::chrono::seconds(1);
     follow_resolvers(now);
     dns_.advance(config_, slow_path_.dhcp(), now);
-    telemetry_->show(keep_counts(*context_));
+    const Counts counts = keep_counts(*context_);
+    telemetry_->show(counts);
+    look_for_doctor(*context_, counts, now, doctor_watch_);
     if (const auto news = exhaustion_.news(workers_.refused_remotes())) spdlog::warn("{}", *news);
   }
   if (now >= next_look_) watch_workers(now);

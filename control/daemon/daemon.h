@@ -15,6 +15,7 @@
 #include "control/changes/configuration.h"
 #include "control/commands/context.h"
 #include "control/dns/dns_service.h"
+#include "control/doctor/watch.h"
 #include "control/gateway/table_pages.h"
 #include "control/http/server.h"
 #include "control/metrics/metrics.h"
@@ -72,6 +73,7 @@ class Daemon {
   ExhaustionWatch exhaustion_;
   DnsService dns_;
   ResolverWatch resolvers_;
+  doctor::Watch doctor_watch_;
   ProgressWatch progress_;
   const std::chrono::microseconds pause_between_looks_;  // at the workers
   TablePages table_pages_;

@@ -2,36 +2,16 @@
 #include "control/devices/eal.h"
 
 #include <algorithm>
-#include <charconv>
-#include <filesystem>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <fstream>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <sched.h>
 
+#include "control/system/sysfs.h"
+
 namespace vmnat::control {
 namespace {
-
-namespace fs = std::filesystem;
-
-// Free bytes of all hugepage sizes ("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").
-std::uint64_t free_hugepage_bytes() {
-  std::uint64_t total = 0;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator("/sys/kernel/mm/hugepages", error)) {
-    const std::string name = entry.path().filename();
-    constexpr std::string_view kPrefix = "hugepages-";
-    std::uint64_t kib = 0;
-    std::uint64_t free = 0;
-    if (name.starts_with(kPrefix))
-      std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), kib);
-    std::ifstream(entry.path() / "free_hugepages") >> free;
-    total += kib * 1024 * free;
-  }
-  return total;
-}
 
 std::vector<const config::VmPort*> all_ports(const config::Config& config) {
   std::vector<const config::VmPort*> ports;

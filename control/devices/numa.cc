@@ -12,39 +12,12 @@
 #include <sstream>
 
 #include "control/config/model.h"
+#include "control/system/sysfs.h"
 
 namespace vmnat::control {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::optional<unsigned> number(std::string_view text) {
-  unsigned value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
-// "0-3,8,10-11", as the kernel writes sets of CPUs.
-std::vector<unsigned> cpus_of(const std::string& list) {
-  std::vector<unsigned> cpus;
-  std::istringstream parts(list);
-  for (std::string part; std::getline(parts, part, ',');) {
-    const auto dash = part.find('-');
-    const auto first = number(std::string_view(part).substr(0, dash));
-    const auto last = dash == std::string::npos ? first : number(std::string_view(part).substr(dash + 1));
-    if (!first || !last) continue;
-    for (unsigned cpu = *first; cpu <= *last; ++cpu) cpus.push_back(cpu);
-  }
-  return cpus;
-}
-
-std::string first_line(const fs::path& path) {
-  std::string line;
-  std::ifstream file(path);
-  std::getline(file, line);
-  return line;
-}
 
 std::string node_text(int node) {
   return node == kNoNode ? "" : fmt::format(" on NUMA node {}", node);
@@ -57,7 +30,7 @@ NumaNodes NumaNodes::read(const fs::path& sysfs) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(sysfs / "devices/system/node", error)) {
     const std::string name = entry.path().filename();
-    const auto node = name.starts_with("node") ? number(name.substr(4)) : std::nullopt;
+    const auto node = name.starts_with("node") ? whole_number(name.substr(4)) : std::nullopt;
     if (!node) continue;
     for (const unsigned cpu : cpus_of(first_line(entry.path() / "cpulist")))
       nodes[cpu] = static_cast<int>(*node);

@@ -254,6 +254,7 @@ bool VhostSocket::take_connection(int guest) {
   memory_.start_over();
   memory_.set_connection(connection_);
   conversation_.emplace(guest, 2 * settings_.queues);
+  attachment_.store(Attachment::Connected, std::memory_order_relaxed);
   guest_.store(guest, std::memory_order_release);
   return true;
 }
@@ -273,6 +274,7 @@ void VhostSocket::end_connection() {
   memory_.forget();
   memory_.set_connection(-1);
   guest_.store(kNobody, std::memory_order_release);
+  attachment_.store(Attachment::Nobody, std::memory_order_relaxed);
   conversation_.reset();
   close(connection_);
   connection_ = -1;
@@ -311,6 +313,9 @@ rte_vhost_msg_result VhostSocket::before(VhostMessage& message) {
 
 void VhostSocket::after(const VhostMessage& message) {
   conversation_->succeed(message);
+  if (message.request == VhostRequest::SetFeatures || message.request == VhostRequest::SetMemTable)
+    attachment_.store(conversation_->has_memory() ? Attachment::Connected : Attachment::NoMemory,
+                      std::memory_order_relaxed);
   const bool has_mapped =
       message.request == VhostRequest::SetMemTable || message.request == VhostRequest::SetLogBase;
   if (has_mapped && port_.has_guest()) watch_memory();  // librte_vhost keeps its own bursts out meanwhile

@@ -48,6 +48,12 @@ class VhostSocket {
   VhostSocket& operator=(const VhostSocket&) = delete;
   ~VhostSocket();  // the guest is sent off; a socket that this listens on is removed
 
+  // How far a VMM has come here. NoMemory: its guest's driver has agreed to features, and no memory was shown since.
+  enum class Attachment : std::uint8_t { Nobody, Connected, NoMemory, Attached };
+  [[nodiscard]] Attachment attachment() const {
+    return port_.has_guest() ? Attachment::Attached : attachment_.load(std::memory_order_relaxed);
+  }
+
   dataplane::VhostPort& port() { return port_; }
   [[nodiscard]] const dataplane::VhostPort& port() const { return port_; }
   // Control's thread: has the socket come up, ours or the VMM's, that nobody is served by yet?
@@ -92,7 +98,8 @@ class VhostSocket {
 
   // Of the connection that is served.
   std::atomic<int> guest_{kNobody};
-  int connection_ = -1;  // a descriptor of our own for it
+  std::atomic<Attachment> attachment_{Attachment::Nobody};  // as far as it is not attached
+  int connection_ = -1;                                     // a descriptor of our own for it
   std::optional<VhostConversation> conversation_;
   WatchedMemory memory_;
   std::chrono::steady_clock::time_point next_line_{};  // about what was refused, in the log

@@ -95,4 +95,11 @@ std::vector<std::string> DnsService::notes(const config::Config& config) const {
   return notes;
 }
 
+std::vector<std::string> DnsService::unserved() const {
+  std::vector<std::string> networks;
+  for (const auto& [name, server] : servers_)
+    if (!server.problem().empty()) networks.push_back(name);
+  return networks;
+}
+
 }  // namespace vmnat::control

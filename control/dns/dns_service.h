@@ -29,6 +29,8 @@ class DnsService {
   // Leases may have changed.
   void advance(const config::Config& config, const DhcpService& dhcp, SteadyTime now);
   [[nodiscard]] std::vector<std::string> notes(const config::Config& config) const;
+  // Networks whose server does not run.
+  [[nodiscard]] std::vector<std::string> unserved() const;
 
  private:
   boost::asio::io_context& io_;

@@ -54,6 +54,8 @@ class UplinkSide {
   std::vector<Neighbors::Unreachable> take_unreachable() { return neighbors_.take_unreachable(); }
 
   [[nodiscard]] const Neighbors& neighbors() const { return neighbors_; }
+  // The router has not answered; its last MAC is used, if there was one.
+  [[nodiscard]] bool is_router_silent() const { return router_is_silent_; }
   [[nodiscard]] const OwnAddresses& own_addresses() const { return own_addresses_; }
   // Nothing when the configuration gives the uplink's address.
   [[nodiscard]] const std::optional<UplinkClient>& client() const { return client_; }

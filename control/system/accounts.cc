@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/system/accounts.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <grp.h>
@@ -38,6 +39,26 @@ std::optional<gid_t> primary_group(const std::string& user) {
 
 std::optional<gid_t> group_id(const std::string& name) {
   return id_of(name, ::getgrnam_r, &group::gr_gid);
+}
+
+bool is_in_group(const std::string& user, gid_t group) {
+  const auto own = primary_group(user);
+  if (!own) return false;
+  std::vector<gid_t> groups(16);
+  int count = static_cast<int>(groups.size());
+  while (getgrouplist(user.c_str(), *own, groups.data(), &count) < 0)
+    groups.resize(static_cast<std::size_t>(count));
+  groups.resize(static_cast<std::size_t>(count));
+  return std::ranges::find(groups, group) != groups.end();
+}
+
+std::string user_name(uid_t user) {
+  passwd record{};
+  passwd* found = nullptr;
+  std::vector<char> texts(4096);
+  while (getpwuid_r(user, &record, texts.data(), texts.size(), &found) == ERANGE)
+    texts.resize(2 * texts.size());
+  return found == nullptr ? std::to_string(user) : std::string{found->pw_name};
 }
 
 }  // namespace vmnat::control

@@ -12,5 +12,9 @@ namespace vmnat::control {
 std::optional<uid_t> user_id(const std::string& name);
 std::optional<gid_t> group_id(const std::string& name);
 std::optional<gid_t> primary_group(const std::string& user);
+// Its own group, or one that it is a member of.
+bool is_in_group(const std::string& user, gid_t group);
+// By number; in digits where there is none.
+std::string user_name(uid_t user);
 
 }  // namespace vmnat::control

@@ -59,6 +59,17 @@ int take_in_attribute(const nlattr* attribute, void* of_link) {
       if (mnl_attr_get_payload_len(attribute) == sizeof link.mac)
         std::memcpy(&link.mac, mnl_attr_get_payload(attribute), sizeof link.mac);
       break;
+    case IFLA_MASTER:
+      if (mnl_attr_validate(attribute, MNL_TYPE_U32) == 0)
+        link.master = static_cast<int>(mnl_attr_get_u32(attribute));
+      break;
+    case IFLA_LINK:
+      if (mnl_attr_validate(attribute, MNL_TYPE_U32) == 0)
+        link.lower = static_cast<int>(mnl_attr_get_u32(attribute));
+      break;
+    case IFLA_LINK_NETNSID:  // comes after IFLA_LINK
+      link.lower = 0;
+      break;
     case IFLA_LINKINFO:
       mnl_attr_parse_nested(attribute, take_in_kind, &link);
       break;
@@ -80,6 +91,7 @@ void put(View& view, const nlmsghdr* message, const ifinfomsg& header) {
   link.index = header.ifi_index;
   link.is_up = (header.ifi_flags & IFF_UP) != 0;
   link.has_carrier = (header.ifi_flags & IFF_RUNNING) != 0;
+  link.master = link.lower = 0;  // whoever has none is told of without
   mnl_attr_parse(message, sizeof header, take_in_attribute, &link);
   if (link.name.empty() || (known != view.links.end() && known->second == link)) return;
   view.links.insert_or_assign(header.ifi_index, std::move(link));

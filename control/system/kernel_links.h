@@ -25,6 +25,8 @@ struct KernelLink {
   unsigned mtu = 0;
   net::MacAddr mac{};  // zero: it has none of 48 bits
   std::string kind;    // IFLA_INFO_KIND: "veth", "tun" (TUN and TAP), "" of hardware and of lo
+  int master = 0;      // the bridge or bond that it is a part of; 0: none
+  int lower = 0;       // IFLA_LINK: of a veth its other end; 0: none, or one in another namespace
   bool operator==(const KernelLink&) const = default;
 };
 
@@ -42,6 +44,8 @@ class KernelLinks {
 
   // nullptr: there is none of that name. Valid until the next follow(). Looks at all of them.
   [[nodiscard]] const KernelLink* find(const std::string& name) const;
+  // By index.
+  [[nodiscard]] const std::unordered_map<int, KernelLink>& all() const { return links_; }
   // Readable when there is news.
   [[nodiscard]] int descriptor() const;
 

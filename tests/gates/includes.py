@@ -43,6 +43,7 @@ INNER = {
         'log': ('.',),
         'config': ('.',),
         'changes': ('.', 'system', 'config'),
+        'doctor': ('.', 'system', 'config'),
         'plan': ('.', 'config'),
         'devices': ('.', 'system', 'config', 'plan'),
         'image': ('.', 'system', 'config', 'plan'),
@@ -56,19 +57,19 @@ INNER = {
         'observe': ('.', 'plan', 'gateway'),
         'translations': ('.', 'system', 'config', 'plan', 'gateway', 'observe'),
         'admin': ('.', 'system'),
-        'commands': ('.', 'system', 'config', 'changes', 'admin', 'dhcp', 'dns', 'gateway', 'slow_path', 'watch', 'observe',
+        'commands': ('.', 'system', 'config', 'changes', 'doctor', 'admin', 'dhcp', 'dns', 'gateway', 'slow_path', 'watch', 'observe',
                      'translations'),
         'http': ('.', 'admin'),
         'metrics': ('.', 'config', 'admin', 'dhcp', 'gateway', 'slow_path', 'commands', 'http'),
-        'daemon': ('.', 'log', 'config', 'changes', 'devices', 'dns', 'gateway', 'slow_path', 'watch', 'observe',
+        'daemon': ('.', 'log', 'config', 'changes', 'doctor', 'devices', 'dns', 'gateway', 'slow_path', 'watch', 'observe',
                    'translations', 'admin', 'commands', 'http', 'metrics'),
-        'ctl': ('.', 'config', 'admin'),  # the other program
+        'ctl': ('.', 'config', 'doctor', 'admin'),  # the other program
     },
 }
 
 
 # Rooms that vmnatctl, or tests without DPDK, are made of.
-WITHOUT_DATAPLANE = {'control', 'control/system', 'control/config', 'control/changes', 'control/admin',
+WITHOUT_DATAPLANE = {'control', 'control/system', 'control/config', 'control/changes', 'control/doctor', 'control/admin',
                      'control/http', 'control/ctl'}
 
 

@@ -140,14 +140,34 @@ class FollowedLinks : public testing::Test {
 TEST_F(FollowedLinks, AreAllThereAtTheStart) {
   const KernelLinks links = opened();
   const KernelLink v0 = link_of(links, "v0");
-  EXPECT_EQ(
-      v0,
-      (KernelLink{
-          .index = index_of("v0"), .name = "v0", .mtu = 1500, .mac = {{2, 0, 0, 0, 0, 1}}, .kind = "veth"}));
+  EXPECT_EQ(v0, (KernelLink{.index = index_of("v0"),
+                            .name = "v0",
+                            .mtu = 1500,
+                            .mac = {{2, 0, 0, 0, 0, 1}},
+                            .kind = "veth",
+                            .lower = index_of("v1")}));
   EXPECT_EQ(link_of(links, "lo").index, index_of("lo"));
   EXPECT_EQ(link_of(links, "lo").kind, "");
   EXPECT_EQ(links.find("v2"), nullptr);
   EXPECT_EQ(links.find(""), nullptr);
+}
+
+TEST_F(FollowedLinks, KnowTheBridgeThatTheyAreAPartOf) {
+  KernelLinks links = opened();
+  if (!ip("link add b0 type bridge")) GTEST_SKIP() << "ip(8) makes no bridge here";
+  ASSERT_TRUE(ip("link set v0 master b0"));
+  EXPECT_TRUE(links.follow());
+  EXPECT_EQ(link_of(links, "v0").master, index_of("b0"));
+  ASSERT_TRUE(ip("link set v0 nomaster"));
+  EXPECT_TRUE(links.follow());
+  EXPECT_EQ(link_of(links, "v0").master, 0);
+}
+
+TEST_F(FollowedLinks, KnowNoOtherEndInAnotherNamespace) {
+  const FileDescriptor other = other_namespace();
+  ASSERT_TRUE(other.is_open());
+  ASSERT_TRUE(ip("link set v1 netns " + path_of(other)));
+  EXPECT_EQ(link_of(opened(), "v0").lower, 0);
 }
 
 TEST_F(FollowedLinks, ChangeOnlyWhenSomethingIsTold) {
