@@ -297,6 +297,8 @@ Answer workers(const CommandContext& at) {
     list.push_back({{"worker", i},
                     {"cpu", at.eal.worker_cpus[i]},
                     {"busy_ratio", ratio(counters.busy_cycles.get(), counters.total_cycles.get())},
+                    {"busy_cycles", counters.busy_cycles.get()},
+                    {"total_cycles", counters.total_cycles.get()},
                     {"cycles_per_packet", ratio(counters.busy_cycles.get(), packets)},
                     {"packets", packets},
                     {"sessions", worker.conntrack().statistics().active},

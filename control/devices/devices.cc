@@ -51,9 +51,11 @@ DeviceCounts Devices::counts() {
 void Devices::connect_at_once(SteadyTime now) {
   if (now < next_look_) return;
   next_look_ = now + kLookForSockets;
+  socket_directories_.follow(now);
   bool has_one_come = false;
   for (const auto& device : devices_)
-    has_one_come |= device != nullptr && device->vhost() != nullptr && device->vhost()->has_socket_come(now);
+    has_one_come |= device != nullptr && device->vhost() != nullptr &&
+                    device->vhost()->has_socket_come(now, socket_directories_);
   if (has_one_come) vhost_threads_.wake();
 }
 

@@ -48,6 +48,7 @@ class Devices {
   std::vector<std::unique_ptr<Device>> devices_;  // by PortIndex
   DeviceCounts closed_;
   VhostThreads vhost_threads_;
+  DirectoryWatch socket_directories_;
   SteadyTime next_look_{};  // for listeners
 };
 

@@ -46,6 +46,17 @@ pid_t thread_named(std::string_view wanted) {
 
 }  // namespace
 
+SocketFile::SocketFile(std::string path)
+    : path_(std::move(path)), directory_(fs::path(path_).parent_path().string()) {
+  if (directory_.empty()) directory_ = ".";
+}
+
+// A link: its directory does not tell what becomes of the file.
+bool SocketFile::is_elsewhere() const {
+  struct stat status {};
+  return lstat(path_.c_str(), &status) == 0 && S_ISLNK(status.st_mode);
+}
+
 std::optional<SocketFile::Identity> SocketFile::identity() const {
   struct stat status {};
   if (stat(path_.c_str(), &status) != 0) return std::nullopt;
@@ -53,11 +64,19 @@ std::optional<SocketFile::Identity> SocketFile::identity() const {
                   S_ISSOCK(status.st_mode)};
 }
 
-bool SocketFile::has_come(SteadyTime now) {
+bool SocketFile::has_come(SteadyTime now, std::optional<DirectoryWatch::Version> version) {
+  has_changed_ = false;
+  if (!version || version != looked_at_) {
+    look(now);
+    looked_at_ = is_elsewhere() ? std::nullopt : version;
+  }
+  return is_there() && now < fresh_until_;
+}
+
+void SocketFile::look(SteadyTime now) {
   const auto before = std::exchange(seen_, identity());
   has_changed_ = std::exchange(is_first_look_, false) || seen_ != before;
   if (is_there() && seen_ != before) fresh_until_ = now + kFresh;
-  return is_there() && now < fresh_until_;
 }
 
 std::string SocketFile::fault() const {

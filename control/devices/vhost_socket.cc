@@ -204,9 +204,9 @@ VhostSocket::~VhostSocket() {
   end_connection();
 }
 
-bool VhostSocket::has_socket_come(SteadyTime now) {
+bool VhostSocket::has_socket_come(SteadyTime now, DirectoryWatch& directories) {
   if (is_known_to_listen_ || !serves(kNobody)) return false;
-  const bool has_come = file_.has_come(now);
+  const bool has_come = file_.has_come(now, directories.version_of(file_.directory()));
   if (settings_.mode == config::VhostMode::Client && file_.has_changed()) tell_fault(now);
   is_known_to_listen_ = settings_.mode == config::VhostMode::Server && file_.is_there() && !has_come;
   return has_come;

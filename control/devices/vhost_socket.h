@@ -57,7 +57,7 @@ class VhostSocket {
   dataplane::VhostPort& port() { return port_; }
   [[nodiscard]] const dataplane::VhostPort& port() const { return port_; }
   // Control's thread: has the socket come up, ours or the VMM's, that nobody is served by yet?
-  [[nodiscard]] bool has_socket_come(SteadyTime now);
+  [[nodiscard]] bool has_socket_come(SteadyTime now, DirectoryWatch& directories);
   // Connections that found the port served, and messages that made no sense or could do harm.
   [[nodiscard]] std::uint64_t refused_connections() const { return refused_connections_.get(); }
   [[nodiscard]] std::uint64_t refused_messages() const { return refused_messages_.get(); }

@@ -278,8 +278,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
     message.set(beast_http::field::cache_control, "no-store");
     message.set("X-Content-Type-Options", "nosniff");
     message.set("X-Frame-Options", "DENY");
-    message.set("Content-Security-Policy",
-                "default-src 'self'; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'");
+    message.set("Referrer-Policy", "no-referrer");
+    message.set("Content-Security-Policy", response_.policy);
     if (!response_.allow.empty()) message.set(beast_http::field::allow, response_.allow);
     if (is_whole)
       message.content_length(piece_.size());

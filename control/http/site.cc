@@ -20,6 +20,25 @@ constexpr std::string_view kApi = "/api/";
 constexpr const char* kText = "text/plain; version=0.0.4; charset=utf-8";
 constexpr const char* kOpenMetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+// Styles by their hash, the script by its path; and the script may make no markup of any text.
+std::string policy_of_page() {
+  return "default-src 'none'; script-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "
+         "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types "
+         "'none'; "
+         "style-src '" +
+         std::string{kPageStyle} + "'";
+}
+
+// The page's file at a path; nothing: there is none.
+std::optional<Response> file_at(const std::string& path) {
+  if (path == "/")
+    return Response{
+        .type = "text/html; charset=utf-8", .policy = policy_of_page(), .body = whole(std::string{kPage})};
+  if (path == "/page.js")
+    return Response{.type = "text/javascript; charset=utf-8", .body = whole(std::string{kScript})};
+  return std::nullopt;
+}
+
 std::string text_of(const Json& value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -109,10 +128,11 @@ Response Site::answer(const Request& request) const {
   const auto target = parse_target(request.target);
   if (!target) return error(400, "the target is not a path with options");
   if (target->path.starts_with(kApi)) return command(request, *target);
-  const bool is_page = target->path == "/", is_metrics = target->path == "/metrics";
-  if (!is_page && !is_metrics) return error(404, "there is nothing at this path; / tells what there is");
+  auto file = file_at(target->path);
+  if (!file && target->path != "/metrics")
+    return error(404, "there is nothing at this path; / tells what there is");
   if (request.method != Method::Get && request.method != Method::Head) return not_allowed("GET, HEAD");
-  if (is_page) return {.type = "text/html; charset=utf-8", .body = whole(std::string{kPage})};
+  if (file) return *std::move(file);
   const Exposition exposition = preferred_exposition(request.accept);
   return {.type = exposition == Exposition::OpenMetrics ? kOpenMetrics : kText, .body = metrics_(exposition)};
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Site: what is behind each path, without any socket.
 //
-//   /               the page (page/)
+//   /, /page.js     the page (page/)
 //   /metrics        all metrics, as text or OpenMetrics
 //   /api/COMMAND    the answer of an admin command, the same JSON as `vmnatctl --json COMMAND`; its arguments are
 //                   options: /api/sessions?network=red&limit=5
@@ -37,7 +37,8 @@ Body whole(std::string text);
 struct Response {
   unsigned status = 200;
   std::string type;
-  std::string allow = {};  // with 405
+  std::string policy = "default-src 'none'; frame-ancestors 'none'";  // what a browser may load for it
+  std::string allow = {};                                             // with 405
   Body body;
 };
 

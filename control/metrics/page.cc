@@ -19,7 +19,8 @@ What `/metrics` shows, made from [families.h](../control/metrics/families.h) by 
 
 Prometheus reads it as text or as OpenMetrics. [configs/monitoring](../configs/monitoring) holds a scrape configuration,
 alerts, and a dashboard for Grafana. The same server answers `/api/COMMAND` with what `vmnatctl --json COMMAND` prints,
-options as `/api/sessions?network=red&limit=5`.
+options as `/api/sessions?network=red&limit=5`, and has a page at `/` that shows it in a browser: networks, VMs with
+their rates and drops, workers, leases, sessions with a search. It asks about every 2 s while somebody looks.
 
 **Who may.** Whoever reaches the address may look at everything, and change nothing: keep it on the loopback, or on a
 network for management. There is no TLS; a reverse proxy adds it. A browser is kept from reading it by way of a foreign

@@ -31,25 +31,56 @@ class Listener : public testing::Test {
   }
   void TearDown() override { std::filesystem::remove(path_); }
 
+  // As where the directory cannot be watched.
+  bool has_come(SteadyTime now) { return file_.has_come(now, std::nullopt); }
+
   const std::string path_ = testing::TempDir() + "vmnat-listener-" + std::to_string(getpid());
   const SteadyTime start_{};
   SocketFile file_{path_};
 };
 
 TEST_F(Listener, HasComeForHalfASecondFromWhenItsFileIsThere) {
-  EXPECT_FALSE(file_.has_come(start_));
+  EXPECT_FALSE(has_come(start_));
   bind_anew();
-  EXPECT_TRUE(file_.has_come(start_ + 50ms));
-  EXPECT_TRUE(file_.has_come(start_ + 549ms));
-  EXPECT_FALSE(file_.has_come(start_ + 550ms)) << "that it stays is no news";
+  EXPECT_TRUE(has_come(start_ + 50ms));
+  EXPECT_TRUE(has_come(start_ + 549ms));
+  EXPECT_FALSE(has_come(start_ + 550ms)) << "that it stays is no news";
 }
 
 TEST_F(Listener, HasComeWhenAnotherFileHasItsName) {
   bind_anew();
-  EXPECT_TRUE(file_.has_come(start_));
-  EXPECT_FALSE(file_.has_come(start_ + 1s));
+  EXPECT_TRUE(has_come(start_));
+  EXPECT_FALSE(has_come(start_ + 1s));
   bind_anew();
-  EXPECT_TRUE(file_.has_come(start_ + 2s));
+  EXPECT_TRUE(has_come(start_ + 2s));
+}
+
+TEST_F(Listener, IsLookedAtAgainOnlyWhenItsDirectoryHasAnotherVersion) {
+  EXPECT_FALSE(file_.has_come(start_, 1));
+  bind_anew();
+  EXPECT_FALSE(file_.has_come(start_ + 1s, 1)) << "it was looked at";
+  EXPECT_FALSE(file_.has_changed());
+  EXPECT_TRUE(file_.has_come(start_ + 2s, 2));
+  EXPECT_TRUE(file_.has_changed());
+  EXPECT_TRUE(file_.has_come(start_ + 2499ms, 2));
+  EXPECT_FALSE(file_.has_changed()) << "the news is told once";
+  EXPECT_FALSE(file_.has_come(start_ + 2500ms, 2));
+}
+
+TEST_F(Listener, IsLookedAtEachTimeWhileItIsALinkToElsewhere) {
+  std::filesystem::create_symlink(path_ + ".elsewhere", path_);
+  EXPECT_FALSE(file_.has_come(start_, 1));
+  std::filesystem::rename(path_, path_ + ".link");
+  bind_anew();
+  std::filesystem::rename(path_, path_ + ".elsewhere");
+  std::filesystem::rename(path_ + ".link", path_);
+  EXPECT_TRUE(file_.has_come(start_ + 1s, 1));
+  std::filesystem::remove(path_ + ".elsewhere");
+}
+
+TEST_F(Listener, NamesTheDirectoryThatItIsIn) {
+  EXPECT_EQ(SocketFile("/run/vmnat/vm1.sock").directory(), "/run/vmnat");
+  EXPECT_EQ(SocketFile("vm1.sock").directory(), ".");
 }
 
 TEST_F(Listener, SaysWhyNobodyCouldConnect) {
@@ -63,11 +94,11 @@ TEST_F(Listener, SaysWhyNobodyCouldConnect) {
 
 TEST_F(Listener, IsNoFileOfAnotherKindAndNoneThatIsGone) {
   std::ofstream(path_) << "text";
-  EXPECT_FALSE(file_.has_come(start_));
+  EXPECT_FALSE(has_come(start_));
   bind_anew();
-  EXPECT_TRUE(file_.has_come(start_ + 1s));
+  EXPECT_TRUE(has_come(start_ + 1s));
   std::filesystem::remove(path_);
-  EXPECT_FALSE(file_.has_come(start_ + 1001ms));
+  EXPECT_FALSE(has_come(start_ + 1001ms));
 }
 
 class VhostThreadsTest : public testing::TestWithParam<const char*> {};

@@ -144,6 +144,16 @@ TEST_F(HttpServer, AnswersAShortBodyWithItsLength) {
   EXPECT_EQ(body(answer), "vmnat_up 1\n");
 }
 
+TEST_F(HttpServer, TellsBrowsersWhatTheyMayLoadAndSetsNoCookie) {
+  start();
+  const std::string page = ask(get("/")), nothing = ask(get("/nothing"));
+  EXPECT_NE(page.find("Content-Security-Policy: default-src 'none'; script-src 'self'; "), page.npos) << page;
+  EXPECT_NE(page.find("X-Frame-Options: DENY\r\n"), page.npos);
+  EXPECT_NE(nothing.find("Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n"),
+            nothing.npos);
+  EXPECT_EQ(page.find("Set-Cookie"), page.npos);
+}
+
 TEST_F(HttpServer, AnswersHeadWithoutABody) {
   start();
   const std::string answer = ask("HEAD /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");

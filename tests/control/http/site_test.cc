@@ -2,7 +2,9 @@
 #include "control/http/site.h"
 
 #include <gtest/gtest.h>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "control/admin/commands.h"
 
@@ -47,9 +49,49 @@ TEST(Site, ShowsThePageAndNothingElseOfItsFolder) {
   const Response page = site().answer({.target = "/"});
   EXPECT_EQ(page.type, "text/html; charset=utf-8");
   EXPECT_NE(body_of(page).find("<title>vmnat</title>"), std::string::npos);
-  for (const char* target :
-       {"/index.html", "/page/", "/metrics/", "/api", "//", "/api/../metrics", "/etc/passwd"})
+  const Response script = site().answer({.target = "/page.js"});
+  EXPECT_EQ(script.type, "text/javascript; charset=utf-8");
+  EXPECT_NE(body_of(script).find("/api/"), std::string::npos);
+  for (const char* target : {"/index.html", "/page/", "/page/page.js", "/page.js/", "/Page.js", "/embed.py",
+                             "/metrics/", "/api", "//", "/api/../metrics", "/etc/passwd"})
     EXPECT_EQ(ask({.target = target}).first, 404) << target;
+}
+
+// The words of a Content-Security-Policy, by their directive.
+std::map<std::string, std::string> directives_of(const std::string& policy) {
+  std::map<std::string, std::string> directives;
+  std::istringstream all(policy);
+  for (std::string one; std::getline(all >> std::ws, one, ';');)
+    directives.emplace(one.substr(0, one.find(' ')), one.substr(one.find(' ') + 1));
+  return directives;
+}
+
+TEST(Site, LetsThePageLoadItsScriptAndAskAndNothingElse) {
+  const auto page = directives_of(site().answer({.target = "/"}).policy);
+  EXPECT_EQ(page.at("default-src"), "'none'");
+  EXPECT_EQ(page.at("script-src"), "'self'");
+  EXPECT_EQ(page.at("connect-src"), "'self'");
+  EXPECT_EQ(page.at("style-src").substr(0, 8), "'sha256-");
+  EXPECT_EQ(page.at("frame-ancestors"), "'none'");
+  EXPECT_EQ(page.at("require-trusted-types-for"), "'script'");
+  for (const auto& [directive, words] : page)
+    EXPECT_EQ(words.find("unsafe"), std::string::npos) << directive << " " << words;
+  for (const char* target :
+       {"/page.js", "/metrics", "/api/status", "/api/sessions", "/nothing", "/api/flush"})
+    EXPECT_EQ(site().answer({.target = target}).policy, "default-src 'none'; frame-ancestors 'none'")
+        << target;
+}
+
+TEST(Site, ThePageHasNoScriptOfItsOwnNoStyleByAttributeAndNoForeignAddress) {
+  const std::string page = body_of(site().answer({.target = "/"}));
+  const std::string script = body_of(site().answer({.target = "/page.js"}));
+  for (const char* text : {"<script>", " style=", " onerror=", " onload=", " onclick=", "javascript:"})
+    EXPECT_EQ(page.find(text), std::string::npos) << text;
+  for (const char* text :
+       {"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "cookie"})
+    EXPECT_EQ(script.find(text), std::string::npos) << text;
+  EXPECT_EQ(script.find("://"), std::string::npos);
+  EXPECT_EQ(page.find("https:"), std::string::npos);
 }
 
 TEST(Site, GivesMetricsInTheFormThatIsAccepted) {
@@ -86,12 +128,13 @@ TEST(Site, RefusesOptionsThatAreNotRight) {
 
 TEST(Site, AnswersEachMethodWhereItBelongs) {
   for (const Method method : {Method::Post, Method::Other})
-    for (const char* target : {"/", "/metrics", "/api/status"}) {
+    for (const char* target : {"/", "/page.js", "/metrics", "/api/status"}) {
       const Response response = site().answer({.method = method, .target = target});
       EXPECT_EQ(response.status, 405u);
       EXPECT_EQ(response.allow, "GET, HEAD");
     }
-  EXPECT_EQ(ask({.method = Method::Head, .target = "/metrics"}).first, 200u);
+  for (const char* target : {"/", "/page.js", "/metrics"})
+    EXPECT_EQ(ask({.method = Method::Head, .target = target}).first, 200u) << target;
   const Response response = site().answer({.target = "/api/flush", .access = Access::Change});
   EXPECT_EQ(response.status, 405u);
   EXPECT_EQ(response.allow, "POST");
