@@ -352,7 +352,7 @@ void VhostSocket::announce(const VhostMessage& message) {
 // Gives the workers the rings as they are now; no worker is at them.
 void VhostSocket::hand_over() {
   const std::uint64_t features = conversation_->features();
-  const bool is_driven_here = dataplane::SplitVirtqueue::can_drive(features);
+  const bool is_driven_here = dataplane::GuestQueue::can_drive(features);
   port_.memory() = {};
   rte_vhost_memory* table = nullptr;
   if (is_driven_here && conversation_->has_memory() && rte_vhost_get_mem_table(guest_.load(), &table) == 0) {
@@ -360,7 +360,7 @@ void VhostSocket::hand_over() {
     std::free(table);  // NOLINT: librte_vhost's malloc
   }
   for (std::uint16_t ring = 0; ring < VhostConversation::kMostRings; ++ring) {
-    port_.queue(ring) = is_driven_here ? queue_of(ring, features) : dataplane::SplitVirtqueue{};
+    port_.queue(ring) = is_driven_here ? queue_of(ring, features) : dataplane::GuestQueue{};
     if (!is_driven_here && (!conversation_->is_sound(ring) || !conversation_->is_prepared(ring)))
       port_.set_enabled(ring, false);
   }
@@ -373,22 +373,22 @@ void VhostSocket::take_back() {
   port_.pause();
   wait_for_workers(port_);
   for (std::uint16_t ring = 0; ring < VhostConversation::kMostRings; ++ring)
-    if (dataplane::SplitVirtqueue& queue = port_.queue(ring); queue.is_open()) {
+    if (dataplane::GuestQueue& queue = port_.queue(ring); queue.is_open()) {
       queue.refuse_kicks();  // which a worker that sleeps may have asked for
       rte_vhost_set_vring_base(guest_.load(), ring, queue.next_available(), queue.next_used());
     }
 }
 
-dataplane::SplitVirtqueue VhostSocket::queue_of(std::uint16_t ring, std::uint64_t features) {
+dataplane::GuestQueue VhostSocket::queue_of(std::uint16_t ring, std::uint64_t features) {
   const int guest = guest_.load();
   rte_vhost_vring vring{};
   std::uint16_t next_available = 0, next_used = 0;
   if (!conversation_->is_sound(ring) || rte_vhost_get_vhost_vring(guest, ring, &vring) != 0) return {};
   if (rte_vhost_get_vring_base(guest, ring, &next_available, &next_used) != 0) return {};
   ask_for_silence(vring, features);
-  return {{.descriptors = static_cast<const virtio::Descriptor*>(static_cast<void*>(vring.desc)),
-           .available = static_cast<const virtio::RingStart*>(static_cast<void*>(vring.avail)),
-           .used = static_cast<virtio::RingStart*>(static_cast<void*>(vring.used)),
+  return {{.descriptors = vring.desc,
+           .available = vring.avail,
+           .used = vring.used,
            .size = vring.size,
            .call_fd = vring.callfd,
            .kick_fd = is_eventfd(vring.kickfd) ? vring.kickfd : -1,
@@ -428,7 +428,7 @@ void VhostSocket::detach_guest() {
 
 void VhostSocket::change_ring(std::uint16_t ring, bool is_enabled) {
   const std::uint64_t features = conversation_->features();
-  const bool is_driven_here = dataplane::SplitVirtqueue::can_drive(features);
+  const bool is_driven_here = dataplane::GuestQueue::can_drive(features);
   rte_vhost_vring vring{};
   if (is_enabled && !is_driven_here) {
     is_enabled = conversation_->is_sound(ring) && conversation_->is_prepared(ring) &&

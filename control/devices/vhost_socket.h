@@ -78,7 +78,7 @@ class VhostSocket {
   void hand_over();
   void take_back();
   void watch_memory();
-  [[nodiscard]] dataplane::SplitVirtqueue queue_of(std::uint16_t ring, std::uint64_t features);
+  [[nodiscard]] dataplane::GuestQueue queue_of(std::uint16_t ring, std::uint64_t features);
   bool may_log();
   void tell_fault(SteadyTime now);
 

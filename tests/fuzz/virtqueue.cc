@@ -2,7 +2,7 @@
 // A guest's virtqueue under any descriptors: frames are taken from it and put into it, and nothing is read or
 // written outside of the guest's memory, nothing lost, nothing given back twice.
 //
-//   byte 0           features: 1 mergeable, 2 virtio 1, 4 event index
+//   byte 0           features: 1 mergeable, 2 virtio 1, 4 event index, 8 packed
 //   8 x 8 bytes      descriptors: place, offset (2), length (2), times 256 when the place's bit 7 is set,
 //                    flags, next, length's high part
 //   1 byte, n bytes  heads that are made available
@@ -15,7 +15,6 @@
 #include <span>
 
 #include "dataplane/device/offload.h"
-#include "dataplane/device/split_virtqueue.h"
 #include "tests/fuzz/driver.h"
 #include "tests/support/fake_guest.h"
 #include "tests/support/testbed.h"
@@ -110,9 +109,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   const unsigned buffers_before = rte_mempool_avail_count(vmnat::test::packet_pool());
   Reader reader({bytes, size});
   const std::uint8_t features = reader.byte();
-  FakeGuest guest(((features & 1) != 0 ? virtio::kMergeableBuffers : 0) |
-                  ((features & 2) != 0 ? virtio::kVersion1 : 0) |
-                  ((features & 4) != 0 ? virtio::kEventIndex : 0));
+  FakeGuest guest(
+      ((features & 1) != 0 ? virtio::kMergeableBuffers : 0) | ((features & 2) != 0 ? virtio::kVersion1 : 0) |
+      ((features & 4) != 0 ? virtio::kEventIndex : 0) | ((features & 8) != 0 ? virtio::kPackedRing : 0));
   for (unsigned i = 0; i < FakeGuest::kSize; ++i) guest.descriptor(i) = read_descriptor(reader);
   std::vector<std::uint8_t> heads(reader.byte());
   for (std::uint8_t& head : heads) head = reader.byte();
@@ -148,7 +147,7 @@ std::vector<std::vector<std::uint8_t>> seeds() {
       0, 3, 1, 0, 0, 0, 0, 0, 0x40, 0x1f, 0, 0, 0, 0, 0, 0,  // 8000 bytes
   };
   std::vector<std::vector<std::uint8_t>> all;
-  for (const std::uint8_t features : {0, 2, 3, 7}) {
+  for (const std::uint8_t features : {0, 2, 3, 7, 10, 11, 15}) {
     std::vector<std::uint8_t> seed{features};
     seed.insert(seed.end(), descriptors.begin(), descriptors.end());
     for (const std::uint8_t byte : {7, 0, 1, 3, 4, 5, 6, 7}) seed.push_back(byte);
