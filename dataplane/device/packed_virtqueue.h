@@ -10,7 +10,7 @@
 // The ring itself says where that place is, after every single store: all descriptors before it bear the device's mark
 // of this lap (kUsed), all others that of the lap before. For that the device also marks the descriptors of a chain
 // that follow the first one, before it gives that back; guests look at the first alone. A process that is killed, and
-// whose VMM has forgotten how far the ring had come, leaves all that the next one has to know.
+// whose VMM has forgotten how far the ring had come, leaves all that the next one has to know: packed_recovery.h.
 //
 // A frame in several chains goes back from its last chain to its first, which the guest waits for.
 #pragma once
@@ -136,7 +136,7 @@ class PackedRing {
     return (behind > 0 && behind <= static_cast<int>(moved)) || !was_called;
   }
 
-  // Not by the place of the next chain: for one wait that is more than is needed.
+  // Not by the place of the next chain: device_event_->place is kept for packed_recovery.h.
   void ask_for_kick() { virtio::store(device_event_->flags, virtio::EventSuppression::kEnable); }
   void refuse_kicks() { virtio::store(device_event_->flags, virtio::EventSuppression::kDisable); }
 
