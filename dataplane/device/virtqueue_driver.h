@@ -393,6 +393,7 @@ typename Virtqueue<Ring>::Fit Virtqueue<Ring>::scatter(rte_mbuf* frame, Walk& wa
       walk.room = ~std::uint64_t{0};
     }
   }
+  if (ring_.ran_out_of_budget()) walk.descriptors = 0;
   const bool has_seen_all = walk.done() == 0 && walk.has_seen_all;
   return !is_over(walk) && (!is_mergeable_ || has_seen_all) ? Fit::TooLong : Fit::Full;
 }
