@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <utility>
 
 namespace vmnat::control {
 namespace {
@@ -275,6 +276,14 @@ void VhostConversation::succeed(const VhostMessage& message) {
   if (message.request == VhostRequest::SetMemTable) has_memory_ = true;
   if (message.request == VhostRequest::SetVringNum)
     prepared_[message.payload_as<std::uint32_t>()] = is_packed() ? Prepared::Packed : Prepared::Split;
+  if (message.request == VhostRequest::SetVringBase) {
+    const auto state = message.payload_as<RingState>();
+    told_places_[state.ring] = static_cast<std::uint16_t>(state.number);
+  }
+}
+
+std::optional<std::uint16_t> VhostConversation::take_told_place(std::uint16_t ring) {
+  return std::exchange(told_places_[ring], std::nullopt);
 }
 
 bool VhostConversation::is_sound(std::uint16_t ring) const {

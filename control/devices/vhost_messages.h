@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <rte_version.h>
 #include <rte_vhost.h>
 #include <string_view>
@@ -101,10 +102,12 @@ class VhostConversation {
   // that it was told last, and frees it when a ring stops.
   [[nodiscard]] bool is_prepared(std::uint16_t ring) const;
   [[nodiscard]] std::uint64_t features() const;
+  [[nodiscard]] bool is_packed() const { return (features() & dataplane::virtio::kPackedRing) != 0; }
+  // Where the ring is, as the VMM has said it since this was asked for last (SET_VRING_BASE).
+  std::optional<std::uint16_t> take_told_place(std::uint16_t ring);
 
  private:
   enum class Prepared : std::uint8_t { No, Split, Packed };
-  [[nodiscard]] bool is_packed() const { return (features() & dataplane::virtio::kPackedRing) != 0; }
   [[nodiscard]] std::string_view refusal_of_memory(const VhostMessage& message) const;
   [[nodiscard]] std::string_view refusal_of_size(const VhostMessage& message) const;
   [[nodiscard]] std::string_view refusal_of_base(const VhostMessage& message) const;
@@ -114,6 +117,7 @@ class VhostConversation {
   unsigned rings_;
   bool has_memory_ = false;
   std::array<Prepared, kMostRings> prepared_{};
+  std::array<std::optional<std::uint16_t>, kMostRings> told_places_{};
   std::uint64_t second_ = 0;
   unsigned messages_ = 0;  // in it
 };

@@ -23,11 +23,13 @@
 
 #include "control/devices/vhost_features.h"
 #include "control/devices/worker_barrier.h"
+#include "dataplane/device/packed_recovery.h"
 #include "net/address.h"
 
 namespace vmnat::control {
 namespace {
 
+using dataplane::PackedRecovery;
 using dataplane::VhostPort;
 namespace virtio = dataplane::virtio;
 
@@ -306,6 +308,7 @@ rte_vhost_msg_result VhostSocket::before(VhostMessage& message) {
     port_.set_enabled(message.payload_as<std::uint32_t>(), false);
   if (message.request == VhostRequest::SetMemTable || message.request == VhostRequest::SetLogBase)
     memory_.forget();
+  if (message.request == VhostRequest::GetVringBase) forget_packed_place(message.payload_as<std::uint16_t>());
   conversation_->begin(message);
   memory_.expect_faults_of_this_thread();
   return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
@@ -357,15 +360,16 @@ void VhostSocket::announce(const VhostMessage& message) {
 // Gives the workers the rings as they are now; no worker is at them.
 void VhostSocket::hand_over() {
   const std::uint64_t features = conversation_->features();
-  const bool is_driven_here = dataplane::SplitVirtqueue::can_drive(features);
+  const bool is_driven_here = dataplane::GuestQueue::can_drive(features);
   port_.memory() = {};
   rte_vhost_memory* table = nullptr;
-  if (is_driven_here && conversation_->has_memory() && rte_vhost_get_mem_table(guest_.load(), &table) == 0) {
+  if (conversation_->has_memory() && rte_vhost_get_mem_table(guest_.load(), &table) == 0) {
     port_.memory() = memory_of(*table);
     std::free(table);  // NOLINT: librte_vhost's malloc
   }
   for (std::uint16_t ring = 0; ring < VhostConversation::kMostRings; ++ring) {
-    port_.queue(ring) = is_driven_here ? queue_of(ring, features) : dataplane::SplitVirtqueue{};
+    find_packed_place(ring);
+    port_.queue(ring) = is_driven_here ? queue_of(ring, features) : dataplane::GuestQueue{};
     if (!is_driven_here && (!conversation_->is_sound(ring) || !conversation_->is_prepared(ring)))
       port_.set_enabled(ring, false);
   }
@@ -373,27 +377,56 @@ void VhostSocket::hand_over() {
   port_.resume(is_driven_here ? VhostPort::kDrivenHere : guest_.load());
 }
 
+// Once after the VMM has said where the ring is.
+void VhostSocket::find_packed_place(std::uint16_t ring) {
+  rte_vhost_vring vring{};
+  if (!conversation_->is_packed() || !conversation_->is_sound(ring) ||
+      rte_vhost_get_vhost_vring(guest_.load(), ring, &vring) != 0)
+    return;
+  const auto told = conversation_->take_told_place(ring);
+  if (!told) return;
+  auto& event = *static_cast<virtio::EventSuppression*>(static_cast<void*>(vring.device_event));
+  if (PackedRecovery::is_forgotten(event, *told)) {
+    auto* const descriptors = static_cast<virtio::PackedDescriptor*>(static_cast<void*>(vring.desc_packed));
+    if (const auto found = PackedRecovery({descriptors, vring.size}, port_.memory()).recover())
+      rte_vhost_set_vring_base(guest_.load(), ring, *found, *found);
+  }
+  PackedRecovery::remember(event, *told);
+}
+
+// The VMM asks where it is.
+void VhostSocket::forget_packed_place(std::uint16_t ring) {
+  rte_vhost_vring vring{};
+  std::uint16_t next_available = 0, next_used = 0;
+  if (!conversation_->is_packed() || !conversation_->is_sound(ring) ||
+      rte_vhost_get_vhost_vring(guest_.load(), ring, &vring) != 0 ||
+      rte_vhost_get_vring_base(guest_.load(), ring, &next_available, &next_used) != 0)
+    return;
+  PackedRecovery::forget(*static_cast<virtio::EventSuppression*>(static_cast<void*>(vring.device_event)),
+                         next_available);
+}
+
 // Takes the rings from the workers; librte_vhost learns how far they have come.
 void VhostSocket::take_back() {
   port_.pause();
   wait_for_workers(port_);
   for (std::uint16_t ring = 0; ring < VhostConversation::kMostRings; ++ring)
-    if (dataplane::SplitVirtqueue& queue = port_.queue(ring); queue.is_open()) {
+    if (dataplane::GuestQueue& queue = port_.queue(ring); queue.is_open()) {
       queue.refuse_kicks();  // which a worker that sleeps may have asked for
       rte_vhost_set_vring_base(guest_.load(), ring, queue.next_available(), queue.next_used());
     }
 }
 
-dataplane::SplitVirtqueue VhostSocket::queue_of(std::uint16_t ring, std::uint64_t features) {
+dataplane::GuestQueue VhostSocket::queue_of(std::uint16_t ring, std::uint64_t features) {
   const int guest = guest_.load();
   rte_vhost_vring vring{};
   std::uint16_t next_available = 0, next_used = 0;
   if (!conversation_->is_sound(ring) || rte_vhost_get_vhost_vring(guest, ring, &vring) != 0) return {};
   if (rte_vhost_get_vring_base(guest, ring, &next_available, &next_used) != 0) return {};
   ask_for_silence(vring, features);
-  return {{.descriptors = static_cast<const virtio::Descriptor*>(static_cast<void*>(vring.desc)),
-           .available = static_cast<const virtio::RingStart*>(static_cast<void*>(vring.avail)),
-           .used = static_cast<virtio::RingStart*>(static_cast<void*>(vring.used)),
+  return {{.descriptors = vring.desc,
+           .available = vring.avail,
+           .used = vring.used,
            .size = vring.size,
            .call_fd = vring.callfd,
            .kick_fd = is_eventfd(vring.kickfd) ? vring.kickfd : -1,
@@ -433,7 +466,7 @@ void VhostSocket::detach_guest() {
 
 void VhostSocket::change_ring(std::uint16_t ring, bool is_enabled) {
   const std::uint64_t features = conversation_->features();
-  const bool is_driven_here = dataplane::SplitVirtqueue::can_drive(features);
+  const bool is_driven_here = dataplane::GuestQueue::can_drive(features);
   rte_vhost_vring vring{};
   if (is_enabled && !is_driven_here) {
     is_enabled = conversation_->is_sound(ring) && conversation_->is_prepared(ring) &&

@@ -14,6 +14,10 @@
 //   QEMU 1 is killed
 //   QEMU 2 connects   new_connection(1)   served: the peer of 0 has hung up
 //                     destroy_connection(0)   not the port's any more
+//
+// Where a ring is, its VMM says (SET_VRING_BASE), and asks for when the ring stops. If vmnatd was killed meanwhile, QEMU
+// reads it from a split ring's memory; of a packed ring it says again what it has said before, and the place is looked
+// for in the ring (packed_recovery.h).
 #pragma once
 
 #include <atomic>
@@ -82,9 +86,11 @@ class VhostSocket {
   void withdraw();
   void announce(const VhostMessage& message);
   void hand_over();
+  void find_packed_place(std::uint16_t ring);
+  void forget_packed_place(std::uint16_t ring);
   void take_back();
   void watch_memory();
-  [[nodiscard]] dataplane::SplitVirtqueue queue_of(std::uint16_t ring, std::uint64_t features);
+  [[nodiscard]] dataplane::GuestQueue queue_of(std::uint16_t ring, std::uint64_t features);
   bool may_log();
   void tell_fault(SteadyTime now);
 

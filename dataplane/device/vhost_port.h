@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // VhostPort: the rings of a guest behind a vhost-user socket, as workers use them.
 //
-// Split virtqueues are driven here (split_virtqueue.h); others, and those of a guest that is being migrated,
-// by librte_vhost's bursts. librte_vhost's own thread talks with the guest's VMM
-// (control/devices/vhost_socket.h), and must not change anything while a worker is at the rings: it has each
-// ring's gate watched (worker_gate.h). pause() says that there is no guest, and a worker at a ring asks which
-// guest is there, and whether the ring is enabled, once it is inside.
+// Virtqueues are driven here (guest_queue.h), those of a guest that is being migrated by librte_vhost's bursts.
+// librte_vhost's own thread talks with the guest's VMM (control/devices/vhost_socket.h), and must not change anything
+// while a worker is at the rings: it has each ring's gate watched (worker_gate.h). pause() says that there is no guest,
+// and a worker at a ring asks which guest is there, and whether the ring is enabled, once it is inside.
 //
 // A worker that sleeps has asked the guests to kick, by copies of the rings' eventfds (worker/wake_set.h).
 // Whenever anything changes, librte_vhost's thread rings the doorbells of the port's workers, who then ask
@@ -31,7 +30,7 @@
 #include "dataplane/device/announcement.h"
 #include "dataplane/device/doorbell.h"
 #include "dataplane/device/guest_memory.h"
-#include "dataplane/device/split_virtqueue.h"
+#include "dataplane/device/guest_queue.h"
 #include "dataplane/device/wake_source.h"
 #include "dataplane/device/worker_gate.h"
 #include "net/address.h"
@@ -102,7 +101,7 @@ class VhostPort {
   }
   // While no worker is at the rings: the guest's memory, and the rings that are driven here.
   GuestMemory& memory() { return memory_; }
-  SplitVirtqueue& queue(unsigned ring) { return rings_[ring].queue; }
+  GuestQueue& queue(unsigned ring) { return rings_[ring].queue; }
   // Rings 2q and 2q + 1 are the guest's receive and transmit queue q; those beyond kMostQueues stay unused.
   void set_enabled(unsigned ring, bool is_enabled) {
     if (ring >= rings_.size() || rings_[ring].is_enabled.load(std::memory_order_relaxed) == is_enabled)
@@ -123,7 +122,7 @@ class VhostPort {
   // Any thread.
   [[nodiscard]] bool has_guest() const { return is_attached_.load(std::memory_order_acquire); }
   [[nodiscard]] std::uint64_t features() const { return features_.load(std::memory_order_relaxed); }
-  // Calls that a budget of split_virtqueue.h ended with chains left, for the next one.
+  // Calls that a budget of virtqueue.h ended with chains left, for the next one.
   [[nodiscard]] std::uint64_t deferrals() const {
     std::uint64_t sum = 0;
     for (const Ring& ring : rings_) sum += ring.deferrals.get();
@@ -147,7 +146,7 @@ class VhostPort {
   struct alignas(kCacheLineSize) Ring {
     WorkerGate gate;
     std::atomic<bool> is_enabled{false};
-    SplitVirtqueue queue;  // open when it is driven here
+    GuestQueue queue;  // open when it is driven here
     Counter deferrals, interrupts;
   };
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What stands in a guest's memory by virtio 1.1: split virtqueues (2.6) and the header of frames (5.1.6).
+// What stands in a guest's memory by virtio 1.1: split virtqueues (2.6), packed ones (2.7), and the header of frames
+// (5.1.6).
 //
 // All numbers are little-endian, like this CPU. A guest may write at any time to what is its own: what is
 // read is read once, and checked after that.
@@ -36,12 +37,30 @@ struct UsedElement {
   std::uint32_t length = 0;  // bytes written to the chain
 };
 
-// Of a packed ring (2.7.10), each side's: when it wants to hear of the other.
+// Of a packed ring (2.7.13), which both sides write: the guest to make a chain available, the device, into the first
+// descriptor of the chain, to give it back. Each side has a bit, which it sets to the number of its lap, 1, 0, 1, ...
+struct PackedDescriptor {
+  static constexpr std::uint16_t kWritten = 2, kAvailable = 1 << 7,
+                                 kUsed = 1 << 15;  // flags, beside Descriptor's
+  struct alignas(8) State {                        // read and written as a whole
+    std::uint32_t length = 0;
+    std::uint16_t id = 0;  // of the chain, in its last descriptor
+    std::uint16_t flags = 0;
+  };
+  std::uint64_t address = 0;  // the guest's
+  State state;
+};
+static_assert(sizeof(PackedDescriptor) == 16);
+
+// Of a packed ring (2.7.10), each side's: when it wants to hear of the other. A place in the ring has the lap in its
+// highest bit; here and in vhost-user.
 struct EventSuppression {
-  static constexpr std::uint16_t kDisable = 1;
-  std::uint16_t offset_wrap = 0;
+  static constexpr std::uint16_t kEnable = 0, kDisable = 1, kAtPlace = 2;  // flags
+  static constexpr std::uint16_t kLap = 1 << 15;
+  std::uint16_t place = 0;  // with kAtPlace
   std::uint16_t flags = 0;
 };
+static_assert(sizeof(EventSuppression) == 4);
 
 // Before each frame, in its guest's memory. Without mergeable buffers and before virtio 1.0 it ends with
 // checksum_offset.

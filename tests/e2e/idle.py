@@ -16,7 +16,7 @@ from harness import config
 from harness.daemon import Vmnatd
 from harness.namespace import Namespace, veth
 from harness.tap import Suite, check, for_one_subtest, scratch_directory
-from harness.vhost_user import EVENT_INDEX, MERGEABLE, SET_VRING_KICK, VERSION_1, VhostUserGuest
+from harness.vhost_user import EVENT_INDEX, MERGEABLE, PACKED, SET_VRING_KICK, VERSION_1, VhostUserGuest
 from harness.wire import ARP, Wire
 
 PORTS, GUESTS = 64, 32
@@ -58,7 +58,7 @@ class Lab(IdleLab):
         self.vmnatd = scope.enter_context(Vmnatd(self.directory, config.configuration(self.directory, uplink, [network])))
         # Those that are asked by the flag, and by the index.
         features = [VERSION_1 | MERGEABLE, VERSION_1 | MERGEABLE | EVENT_INDEX]
-        self.guests = [self.attach(number, features[number % 2]) for number in range(1, GUESTS + 1)]
+        self.guests = [self.attach(number, features[number % 2] | (PACKED if number == 3 else 0)) for number in range(1, GUESTS + 1)]
 
     def path(self, number):
         return self.directory / f"vm{number}.sock"
@@ -112,6 +112,7 @@ def idle(lab):
 def kicks(lab):
     lab.check_wakes_it(lab.guests[0], "by the index")
     lab.check_wakes_it(lab.guests[1], "by the flag")
+    lab.check_wakes_it(lab.guests[2], "on a packed ring")
 
 
 @suite.test("a guest that is not asked for kicks does not have to: the worker is awake")
@@ -132,8 +133,8 @@ def silence(lab):
 
 @suite.test("a guest that comes, goes and comes again while it sleeps wakes it as well")
 def comes_and_goes(lab):
-    for _ in range(3):
-        guest = lab.attach(GUESTS + 1, VERSION_1 | MERGEABLE)
+    for ring in (0, PACKED, 0, PACKED):
+        guest = lab.attach(GUESTS + 1, VERSION_1 | MERGEABLE | ring)
         lab.check_wakes_it(guest, "after it has come")
         guest.stop()
         guest.start()

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """vmnatd goes and comes back while VMs stay: how soon their sockets are connected, and what becomes of their rings.
 
-    default   192.168.122.1/24   vm1: the socket is its VMM's, vm2: the socket is vmnatd's; both by harness/vhost_user.py
+    default   192.168.122.1/24   vm1, vm3: the socket is their VMM's, vm2, vm4: the socket is vmnatd's; by harness/vhost_user.py
     uplink    203.0.113.2/24     on a veth without anybody
 
-The VMs talk to each other. Real VMs are in vm_reconnect.py.
+vm1 talks with vm2, on split virtqueues, and vm3 with vm4, on packed ones. Real VMs are in vm_reconnect.py.
 """
 
 import contextlib
@@ -16,12 +16,14 @@ from harness import config
 from harness.daemon import Vmnatd
 from harness.namespace import Namespace, veth
 from harness.tap import Suite, check, check_equal, comment, scratch_directory
-from harness.vhost_user import VhostUserGuest, listen_on
+from harness.vhost_user import MERGEABLE, PACKED, VERSION_1, VhostUserGuest, listen_on
 from harness.waiting import PATIENCE, wait_until
 from harness.wire import Ether, Raw
 
 GATEWAY = "192.168.122.1"
-MACS = {"vm1": "52:54:00:aa:00:01", "vm2": "52:54:00:aa:00:02"}
+MACS = {f"vm{number}": f"52:54:00:aa:00:0{number}" for number in range(1, 5)}
+LISTENING, PACKED_VMS = ("vm1", "vm3"), ("vm3", "vm4")
+WAYS = (("vm1", "vm2"), ("vm2", "vm1"), ("vm3", "vm4"), ("vm4", "vm3"))  # who talks to whom
 EXPERIMENT = 0x88B5  # an EtherType that nobody else uses
 SOON = 0.1  # seconds from when somebody listens until they are connected to
 TIMES = 20
@@ -33,14 +35,14 @@ class Lab:
         self.directory = scratch_directory(scope)
         self.gateway, wires = (scope.enter_context(Namespace(name)) for name in ("gateway", "wires"))
         veth(self.gateway, "uplink0", wires, "isp0")
-        ports = [config.vhost_user_port("vm1", self.path("vm1"), "client"),
-                 config.vhost_user_port("vm2", self.path("vm2"), "server"),
-                 config.vhost_user_port("late", self.path("late"), "client")]
+        ports = [config.vhost_user_port(name, self.path(name), "client" if name in LISTENING else "server") for name in MACS]
+        ports.append(config.vhost_user_port("late", self.path("late"), "client"))
         network = config.network("default", f"{GATEWAY}/24", ports)
         self.vmnatd = scope.enter_context(
             Vmnatd(self.directory, config.configuration(self.directory, "uplink0", [network]), namespace=self.gateway))
-        self.guests = {name: scope.enter_context(VhostUserGuest(self.path(name), mac, listens=name == "vm1"))
-                       for name, mac in MACS.items()}
+        self.guests = {name: scope.enter_context(VhostUserGuest(
+            self.path(name), mac, VERSION_1 | MERGEABLE | (PACKED if name in PACKED_VMS else 0), listens=name in LISTENING))
+            for name, mac in MACS.items()}
         self.wait_for_links()
 
     def path(self, name):
@@ -50,7 +52,7 @@ class Lab:
         def are_up():
             links = {port["name"]: port["link"] for port in self.vmnatd.ctl("ports")}
             return all(links[name] == "up" for name in self.guests)
-        wait_until(are_up, "both VMs' links are up")
+        wait_until(are_up, "the VMs' links are up")
 
     def evidence(self):
         return self.vmnatd.evidence()
@@ -64,17 +66,20 @@ def frame(sender, receiver, number):
 
 
 def numbers_received(guest, number, seconds=10):
-    """Of so many frames, and of what comes in the moment after them."""
-    came = [guest.expect(lambda f: f.type == EXPERIMENT, f"frame {i} of {number}", seconds) for i in range(number)]
+    """Of so many frames, and of what comes in the moment after them; but for those that are flooded to all."""
+    def is_for_it(f):
+        return f.type == EXPERIMENT and f.dst == guest.mac
+    came = [guest.expect(is_for_it, f"frame {i} of {number}", seconds) for i in range(number)]
     time.sleep(0.1)
     while (more := guest.receive()) is not None:
-        came.append(more)
+        if is_for_it(more):
+            came.append(more)
     return [int.from_bytes(bytes(each.payload)[:4], "big") for each in came]
 
 
 def talk(lab, first, number=10):
     """Both ways, one frame after another."""
-    for sender, receiver in (("vm1", "vm2"), ("vm2", "vm1")):
+    for sender, receiver in WAYS:
         for i in range(first, first + number):
             lab.guests[sender].send(frame(sender, receiver, i), head=i % 64)
         check_equal(numbers_received(lab.guests[receiver], number), list(range(first, first + number)),
@@ -115,7 +120,7 @@ def comes_back(how):
         talk(lab, 0)
         getattr(lab.vmnatd, how)()
         before = {name: guest.transmit_queue.used_index() for name, guest in lab.guests.items()}
-        for sender, receiver in (("vm1", "vm2"), ("vm2", "vm1")):
+        for sender, receiver in WAYS:
             leave_in_ring(lab, sender, receiver, range(100, 110))
         lab.vmnatd.start()
         for guest in lab.guests.values():
@@ -137,7 +142,7 @@ def comes_back(how):
 
 for each_how, what in (("stop", "stopped"), ("kill", "killed")):
     for turn in range(1, 4):
-        suite.test(f"vmnatd is {what}, turn {turn}: both VMs' rings go on where they were, no frame comes twice")(
+        suite.test(f"vmnatd is {what}, turn {turn}: the VMs' rings go on where they were, no frame comes twice")(
             comes_back(each_how))
 
 

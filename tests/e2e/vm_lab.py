@@ -22,9 +22,9 @@ MAC = "52:54:00:aa:00:01"
 
 
 class VmLab:
-    def __init__(self, scope, mode="client", build=None):
-        """`build`: of another vmnatd than this build's."""
-        self.scope, self.mode, self.build = scope, mode, build
+    def __init__(self, scope, mode="client", build=None, features=()):
+        """`build`: of another vmnatd than this build's. `features`: of the VM's network card."""
+        self.scope, self.mode, self.build, self.features = scope, mode, build, features
         self.directory = scratch_directory(scope)
         self.gateway_side = scope.enter_context(Namespace("gateway"))
         self.internet = scope.enter_context(Internet(self.directory, self.gateway_side))
@@ -44,7 +44,7 @@ class VmLab:
         """Boots the VM, again when there was one; it has no address yet."""
         if self.vm:
             self.vm.kill()
-        self.vm = self.scope.enter_context(Vm(self.directory, "vm1", self.socket, MAC, self.mode))
+        self.vm = self.scope.enter_context(Vm(self.directory, "vm1", self.socket, MAC, self.mode, features=self.features))
         self.vm.wait_until_booted()
         return self.vm
 

@@ -16,7 +16,7 @@ import socket
 
 from harness import config
 from harness.internet import HOST, blob_digest
-from harness.tap import Suite, check, check_equal, comment
+from harness.tap import Suite, check, check_equal, comment, for_one_subtest
 from harness.vhost_user import VhostUserGuest
 from harness.vm import Vm
 from harness.waiting import wait_until
@@ -59,8 +59,8 @@ class Monitor:
 
 
 class MigrationLab(VmLab):
-    def __init__(self, scope):
-        super().__init__(scope)
+    def __init__(self, scope, features=()):
+        super().__init__(scope, features=features)
         self.at = "vm1"  # the port where the VM is
         self.start_vmnatd()
         self.vm = self.qemu("vm1")
@@ -81,7 +81,7 @@ class MigrationLab(VmLab):
     def qemu(self, name, *options):
         self.path(name, "qmp").unlink(missing_ok=True)
         return self.scope.enter_context(
-            Vm(self.directory, name, self.path(name), MAC,
+            Vm(self.directory, name, self.path(name), MAC, features=self.features,
                options=["-qmp", f"unix:{self.path(name, 'qmp')},server=on,wait=off", *options]))
 
     def port(self, name):
@@ -205,6 +205,14 @@ def stranger(lab):
 def accounts(lab):
     lab.vmnatd.check_accounting()
     check_equal(lab.internet.leaks()[:5], [], "frames with a foreign source on the uplink")
+
+
+@suite.test("a VM with packed virtqueues moves, and back, as well")
+def packed_rings(_):
+    with for_one_subtest(lambda scope: MigrationLab(scope, features=("packed=on",))) as lab:
+        moves(lab)
+        moves(lab)
+        lab.check_reaches_internet()
 
 
 if __name__ == "__main__":

@@ -69,8 +69,8 @@ class RestingConnection:
 class BusyVm(VmLab):
     """With a VM that has a lease, its download and its connection under way."""
 
-    def __init__(self, scope, build=None):
-        super().__init__(scope, build=build)
+    def __init__(self, scope, build=None, features=()):
+        super().__init__(scope, build=build, features=features)
         self.start_vmnatd()
         self.first = copy.deepcopy(self.vmnatd.config)
         self.start_vm().obtain_lease()
@@ -159,8 +159,7 @@ def reloads(lab):
     lab.check_both_go_on()
 
 
-@suite.test(f"vmnatd is killed by SIGKILL and started again, {KILLS} times")
-def kills(lab):
+def kill_under(lab):
     for _ in range(KILLS):
         totals = lab.vmnatd.totals()
         lab.vmnatd.kill()
@@ -169,9 +168,21 @@ def kills(lab):
         lab.vmnatd.check_totals_go_on(totals)
 
 
+@suite.test(f"vmnatd is killed by SIGKILL and started again, {KILLS} times")
+def kills(lab):
+    kill_under(lab)
+
+
 @suite.test("every byte of the download has arrived, every line has come back, every frame is accounted for")
 def in_the_end(lab):
     lab.finish()
+
+
+@suite.test(f"and {KILLS} times under a VM with packed virtqueues: every byte and line of it, too")
+def packed_rings(_):
+    with for_one_subtest(lambda scope: BusyVm(scope, features=("packed=on",))) as lab:
+        kill_under(lab)
+        lab.finish()
 
 
 def layout_of(vmnatd):

@@ -9,7 +9,6 @@
 
 namespace vmnat::fuzz {
 
-using dataplane::SplitVirtqueue;
 using dataplane::virtio::Descriptor;
 using dataplane::virtio::NetHeader;
 using dataplane::virtio::UsedElement;
@@ -22,9 +21,9 @@ void GuestRings::Ring::offer(std::uint16_t head) {
   ++index;
 }
 
-SplitVirtqueue GuestRings::Ring::opened(std::uint64_t features, const dataplane::GuestMemory& memory) const {
+dataplane::GuestQueue GuestRings::Ring::opened(std::uint64_t features, const dataplane::GuestMemory& memory) {
   return {{.descriptors = descriptors.data(),
-           .available = reinterpret_cast<const virtio::RingStart*>(available.data()),
+           .available = available.data(),
            .used = &used->start,
            .size = kSize,
            .features = features},

@@ -60,7 +60,7 @@ class GuestRings {
     std::uint16_t seen = 0;  // of the used ring
 
     void offer(std::uint16_t head);
-    dataplane::SplitVirtqueue opened(std::uint64_t features, const dataplane::GuestMemory& memory) const;
+    dataplane::GuestQueue opened(std::uint64_t features, const dataplane::GuestMemory& memory);
   };
 
   std::uint64_t place(const std::byte* bytes, std::size_t size);

@@ -2,11 +2,12 @@
 // A guest's virtqueue under any descriptors: frames are taken from it and put into it, and nothing is read or
 // written outside of the guest's memory, nothing lost, nothing given back twice.
 //
-//   byte 0           features: 1 mergeable, 2 virtio 1, 4 event index
+//   byte 0           features: 1 mergeable, 2 virtio 1, 4 event index, 8 packed
 //   8 x 8 bytes      descriptors: place, offset (2), length (2), times 256 when the place's bit 7 is set,
 //                    flags, next, length's high part
 //   1 byte, n bytes  heads that are made available
-//   the rest         what stands in the guest's memory from kLow on: frames, tables of indirect descriptors
+//   the rest         what stands in the guest's memory from kLow on: frames, tables of indirect descriptors; in the end
+//                    also in a packed ring, which is then looked at, and driven, as it is found
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -15,7 +16,7 @@
 #include <span>
 
 #include "dataplane/device/offload.h"
-#include "dataplane/device/split_virtqueue.h"
+#include "dataplane/device/packed_recovery.h"
 #include "tests/fuzz/driver.h"
 #include "tests/support/fake_guest.h"
 #include "tests/support/testbed.h"
@@ -104,15 +105,30 @@ void put(FakeGuest& guest, unsigned available) {
   for (rte_mbuf* frame : frames) rte_pktmbuf_free(frame);
 }
 
+// A ring of any bytes: what comes of it is the guest's business, and of bounded size.
+void drive_as_found(FakeGuest& guest, std::span<const std::uint8_t> bytes) {
+  const auto ring = std::as_writable_bytes(std::span(guest.packed_ring()));
+  std::memcpy(ring.data(), bytes.data(), std::min(ring.size(), bytes.size()));
+  const auto place = vmnat::dataplane::PackedRecovery(guest.packed_ring(), guest.memory()).recover();
+  check(!place || (*place & 0x7fff) < guest.size(), "a place that is not in the ring");
+  guest.reopen_at(place.value_or(0));
+  std::array<rte_mbuf*, 32> frames{};
+  const std::uint16_t count = guest.queue().take(vmnat::test::packet_pool(), frames.data(), 32);
+  rte_pktmbuf_free_bulk(frames.data(), count);
+  frames[0] = frame_of(9000);
+  guest.queue().put(frames.data(), 1);
+  rte_pktmbuf_free(frames[0]);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
   const unsigned buffers_before = rte_mempool_avail_count(vmnat::test::packet_pool());
   Reader reader({bytes, size});
   const std::uint8_t features = reader.byte();
-  FakeGuest guest(((features & 1) != 0 ? virtio::kMergeableBuffers : 0) |
-                  ((features & 2) != 0 ? virtio::kVersion1 : 0) |
-                  ((features & 4) != 0 ? virtio::kEventIndex : 0));
+  FakeGuest guest(
+      ((features & 1) != 0 ? virtio::kMergeableBuffers : 0) | ((features & 2) != 0 ? virtio::kVersion1 : 0) |
+      ((features & 4) != 0 ? virtio::kEventIndex : 0) | ((features & 8) != 0 ? virtio::kPackedRing : 0));
   for (unsigned i = 0; i < FakeGuest::kSize; ++i) guest.descriptor(i) = read_descriptor(reader);
   std::vector<std::uint8_t> heads(reader.byte());
   for (std::uint8_t& head : heads) head = reader.byte();
@@ -125,6 +141,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   const unsigned available = std::min<unsigned>(static_cast<unsigned>(heads.size()), FakeGuest::kSize);
   for (unsigned i = 0; i < available; ++i) guest.offer_head(heads[i]);
   put(guest, available);
+  if (guest.is_packed()) drive_as_found(guest, memory);
   check(rte_mempool_avail_count(vmnat::test::packet_pool()) == buffers_before, "buffers were lost");
   return 0;
 }
@@ -148,7 +165,7 @@ std::vector<std::vector<std::uint8_t>> seeds() {
       0, 3, 1, 0, 0, 0, 0, 0, 0x40, 0x1f, 0, 0, 0, 0, 0, 0,  // 8000 bytes
   };
   std::vector<std::vector<std::uint8_t>> all;
-  for (const std::uint8_t features : {0, 2, 3, 7}) {
+  for (const std::uint8_t features : {0, 2, 3, 7, 10, 11, 15}) {
     std::vector<std::uint8_t> seed{features};
     seed.insert(seed.end(), descriptors.begin(), descriptors.end());
     for (const std::uint8_t byte : {7, 0, 1, 3, 4, 5, 6, 7}) seed.push_back(byte);

@@ -111,7 +111,7 @@ TABLE = {
 EXCUSED = {
     ('conntrack/reserved_array.cc', 'sys/mman.h'),  # tables are reserved pages, touched as they fill
     ('conntrack/reserved_array.cc', 'numaif.h'),    # on the worker's node
-    ('dataplane/device/split_virtqueue.cc', 'sys/eventfd.h'),  # a guest that sleeps is interrupted
+    ('dataplane/device/virtqueue_driver.h', 'sys/eventfd.h'),  # a guest that sleeps is interrupted
     ('dataplane/device/doorbell.cc', 'sys/eventfd.h'),     # a thread that sleeps is woken
     ('dataplane/device/doorbell.cc', 'unistd.h'),          # and its eventfd closed
     ('dataplane/device/vhost_port.cc', 'fcntl.h'),         # a worker's own copy of a guest's eventfd

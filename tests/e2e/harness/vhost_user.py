@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A VM without a VM: speaks vhost-user as QEMU does, and drives a pair of split virtqueues as a guest does.
+"""A VM without a VM: speaks vhost-user as QEMU does, and drives a pair of virtqueues, split or packed, as a guest does.
 
     guest = VhostUserGuest(socket, mac="52:54:00:aa:00:01")
     guest.send(guest.to() / ARP(...))
@@ -29,8 +29,10 @@ from .wire import BROADCAST, Ether
     1, 2, 3, 5, 8, 9, 10, 11, 12, 13, 15, 16, 17, 18, 19)
 VERSION, NEED_REPLY = 1, 8
 MULTIQUEUE, RARP, REPLY_ACK = 1 << 0, 1 << 2, 1 << 3  # protocol features
-MERGEABLE, EVENT_INDEX, PROTOCOL_FEATURES, VERSION_1 = 1 << 15, 1 << 29, 1 << 30, 1 << 32
-NO_KICK = 1  # flag of a used ring
+MERGEABLE, EVENT_INDEX, PROTOCOL_FEATURES, VERSION_1, PACKED = 1 << 15, 1 << 29, 1 << 30, 1 << 32, 1 << 34
+NO_KICK = 1  # flag of a used ring, and of a packed ring's event suppression
+AVAILABLE, USED = 1 << 7, 1 << 15  # marks of a packed ring's descriptors
+FIRST_LAP = 1 << 15  # of a place in a packed ring
 REPLIED = (GET_FEATURES, GET_VRING_BASE, GET_PROTOCOL_FEATURES, GET_QUEUE_NUM)
 
 HEADER = struct.Struct("<III")
@@ -70,7 +72,7 @@ class Virtqueue:
         self.descriptors = number * 0x8000
         self.available, self.used = self.descriptors + LARGEST * 16, self.descriptors + 0x5000
         self.buffers = 0x10000 + number * BUFFERS * BUFFER
-        self.offered = self.seen = 0
+        self.offered = self.seen = self.answered_base = 0
         self.kick, self.call = os.eventfd(0, os.EFD_NONBLOCK), os.eventfd(0, os.EFD_NONBLOCK)
 
     def buffer(self, head):
@@ -98,6 +100,10 @@ class Virtqueue:
     def used_index(self):
         return self.memory.words[self.used // 2 + 1]
 
+    def told_base(self):
+        """Where it is, as a VMM says that whose back end has died: QEMU looks into the ring."""
+        return self.used_index()
+
     def next_used(self):
         """(head, length) of the next element that came back, or None."""
         if self.used_index() == self.seen & 0xFFFF:
@@ -109,6 +115,57 @@ class Virtqueue:
     def close(self):
         os.close(self.kick)
         os.close(self.call)
+
+
+class PackedVirtqueue(Virtqueue):
+    """The same with a packed ring, whose chains are of one descriptor."""
+
+    def __init__(self, memory, number, size=SIZE):
+        super().__init__(memory, number, size)
+        self.described, self.answered_base = {}, FIRST_LAP
+
+    def describe(self, head, address, length, flags=0, following=0):
+        self.described[head] = address, length, flags
+
+    def marks(self, count):
+        """Of the descriptor at the place that comes after so many: its flags' place in memory, what is on offer, what is used."""
+        is_first = count // self.size % 2 == 0
+        return ((self.descriptors + count % self.size * 16) // 2 + 7,
+                *((AVAILABLE, AVAILABLE | USED) if is_first else (USED, 0)))
+
+    def offer(self, head):
+        address, length, flags = self.described[head]
+        place, offered, _ = self.marks(self.offered)
+        struct.pack_into("<QIH", self.memory.bytes, place * 2 - 14, address, length, head)
+        self.memory.words[place] = flags | offered
+        self.offered += 1
+
+    def kick_if_asked(self, by_event_index):
+        is_asked = self.memory.words[self.used // 2 + 1] != NO_KICK
+        if is_asked:
+            os.eventfd_write(self.kick, 1)
+        return is_asked
+
+    def is_used(self, count):
+        place, _, used = self.marks(count)
+        return count < self.offered and self.memory.words[place] & (AVAILABLE | USED) == used
+
+    def used_index(self):
+        count = self.seen
+        while self.is_used(count):
+            count += 1
+        return count & 0xFFFF
+
+    def next_used(self):
+        if not self.is_used(self.seen):
+            return None
+        place = self.marks(self.seen)[0]
+        self.seen += 1
+        return struct.unpack_from("<IH", self.memory.bytes, place * 2 - 6)[::-1]
+
+    def told_base(self):
+        """QEMU 7.2 knows no more than what it has said before, or was answered since."""
+        return self.answered_base
 
 
 def listen_on(path):
@@ -125,8 +182,8 @@ class VhostUserGuest:
         self.path, self.mac, self.features, self.room = path, mac, features, room
         self.memory = Memory(GUEST_BASE, USER_BASE)
         self.more_memory = []
-        self.receive_queue, self.transmit_queue = (
-            Virtqueue(self.memory, number, size) for number in (RECEIVE, TRANSMIT))
+        ring = PackedVirtqueue if features & PACKED else Virtqueue
+        self.receive_queue, self.transmit_queue = (ring(self.memory, number, size) for number in (RECEIVE, TRANSMIT))
         self.unwanted = []
         self.was_asked_to_kick = False  # for the last frame that was sent
         self.offered = 0  # features, by vmnatd
@@ -205,7 +262,7 @@ class VhostUserGuest:
         for ring in (self.receive_queue, self.transmit_queue):
             number = ring.number
             self.request(SET_VRING_NUM, struct.pack("<II", number, ring.size))
-            self.request(SET_VRING_BASE, struct.pack("<II", number, ring.used_index()))
+            self.request(SET_VRING_BASE, struct.pack("<II", number, ring.told_base()))
             self.tell_addresses(ring)
             self.request(SET_VRING_CALL, struct.pack("<Q", number), [ring.call])
             self.request(SET_VRING_KICK, struct.pack("<Q", number), [ring.kick])
@@ -219,10 +276,12 @@ class VhostUserGuest:
 
     def stop(self):
         """Both rings; how many chains of each vmnatd had taken, by what it says."""
-        for ring in (self.receive_queue, self.transmit_queue):
+        rings = self.receive_queue, self.transmit_queue
+        for ring in rings:
             self.request(SET_VRING_ENABLE, struct.pack("<II", ring.number, 0))
-        return [struct.unpack("<II", self.request(GET_VRING_BASE, struct.pack("<II", ring.number, 0)))[1]
-                for ring in (self.receive_queue, self.transmit_queue)]
+        for ring in rings:
+            ring.answered_base = struct.unpack("<II", self.request(GET_VRING_BASE, struct.pack("<II", ring.number, 0)))[1]
+        return [ring.answered_base for ring in rings]
 
     # --- frames -------------------------------------------------------------------------------------------
 
