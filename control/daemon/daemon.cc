@@ -90,7 +90,8 @@ Result<void> Daemon::serve_http(const CommandContext& context) {
   };
   http_ = http::Server::create(
       io_, http::Site(ask, [this](http::Exposition form) { return metrics_->scrape(form); }));
-  metrics_ = std::make_unique<metrics::Metrics>(context, gateway_.rings(), changes_, *http_);
+  metrics_ = std::make_unique<metrics::Metrics>(context, gateway_.worker_rings(), gateway_.packet_pools(),
+                                                changes_, *http_);
   if (const auto& file = config_.control.token_file) {
     auto token = http::read_token(*file);
     if (!token) return tl::unexpected(token.error());

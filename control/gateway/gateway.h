@@ -62,6 +62,8 @@ class Gateway {
   [[nodiscard]] conntrack::ExternalPorts& external_ports() { return *external_ports_; }
   [[nodiscard]] StatePublisher& states() { return *states_; }
   [[nodiscard]] std::vector<ControlRings>& rings() { return rings_->of_control(); }  // by worker
+  [[nodiscard]] const WorkerRings& worker_rings() const { return *rings_; }
+  [[nodiscard]] const PacketPools& packet_pools() const { return *pools_; }
   [[nodiscard]] Workers& workers() { return workers_; }
   [[nodiscard]] dataplane::Doorbell& control_doorbell() { return doorbells_.of_control(); }
   [[nodiscard]] FlushTurns& flush_turns() { return flush_turns_; }

@@ -47,6 +47,14 @@ Result<PacketPools> PacketPools::create(const config::Config& config, std::uint1
   return pools;
 }
 
+std::vector<PacketPools::Use> PacketPools::use() const {
+  std::vector<Use> uses;
+  for (const Pool& pool : pools_)
+    uses.push_back(
+        {.pool = pool->name, .buffers = pool->size, .in_use = rte_mempool_in_use_count(pool.get())});
+  return uses;
+}
+
 // On the node that is planned, if it has the room.
 PacketPools::Pool PacketPools::make(unsigned number, const PoolPlan& plan, std::uint16_t room) {
   const std::string name = fmt::format("packets{}", number);

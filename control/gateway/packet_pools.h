@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "control/config/model.h"
@@ -25,6 +26,13 @@ class PacketPools {
   [[nodiscard]] rte_mempool* of_worker(WorkerIndex worker) const {
     return pools_[plan_.by_worker[worker]].get();
   }
+  // Of one pool: buffers in all, and those that hold a frame or lie ready in a receive queue. Any thread; the workers'
+  // counts are read while they change.
+  struct Use {
+    std::string pool;
+    unsigned buffers = 0, in_use = 0;
+  };
+  [[nodiscard]] std::vector<Use> use() const;
   // For frames of control's own.
   [[nodiscard]] rte_mempool* of_control() const { return pools_[plan_.of_control].get(); }
   [[nodiscard]] const PoolsPlan& plan() const { return plan_; }

@@ -124,8 +124,9 @@ void put_ports(const std::vector<PortPlan>& ports, const std::vector<PortTotals>
       totals.columns.push_back(column_name(column));
     }
   for (std::size_t port = 0; port < ports.size(); ++port) {
-    if (!ports[port].exists) continue;
+    if (!ports[port].exists || told[port] == PortTotals{}) continue;
     std::vector<std::uint64_t>& row = totals.ports[ports[port].name];
+    row.reserve(columns.size());
     for (const std::size_t column : columns) row.push_back(cell(told[port], column));
   }
 }

@@ -50,8 +50,8 @@ class PortAccounts {
   std::vector<Account> accounts_;  // by PortIndex
 };
 
-// Into the totals that the next process goes on from: of those ports that there are. Columns that are 0 for all ports
-// are left out.
+// Into the totals that the next process goes on from: of those ports that there are. Columns that are 0 for all ports are
+// left out, and so are ports that have counted nothing.
 void put_ports(const std::vector<PortPlan>& ports, const std::vector<PortTotals>& told, Totals& totals);
 
 }  // namespace vmnat::control

@@ -136,12 +136,15 @@ void Gateway::withdraw(const std::vector<PortIndex>& ports) {
 void Gateway::bring_back(const std::vector<PortIndex>& ports) {
   std::erase_if(closing_, [&](const Closing& closing) { return closing.ports == ports; });
   for (const PortIndex port : ports) {
-    plan_.ports[port].exists = true;
-    if (devices_.find(port) != nullptr) continue;
-    if (auto device = devices_.open(plan_.devices[port], pools_by_queue(plan_.ports[port])))
-      take_device(port, std::move(*device));
-    else
-      spdlog::error("port {} cannot be brought back: {}", plan_.ports[port].name, to_string(device.error()));
+    if (devices_.find(port) == nullptr) {
+      auto device = devices_.open(plan_.devices[port], pools_by_queue(plan_.ports[port]));
+      if (device)
+        take_device(port, std::move(*device));
+      else
+        spdlog::error("port {} cannot be brought back: {}", plan_.ports[port].name,
+                      to_string(device.error()));
+    }
+    plan_.ports[port].exists = devices_.find(port) != nullptr;  // else the next change opens it
   }
   publish_plan();
 }

@@ -51,6 +51,12 @@ WorkerRings::~WorkerRings() {
   }
 }
 
+unsigned WorkerRings::waiting_for(WorkerIndex worker) const {
+  unsigned frames = 0;
+  for (const dataplane::FrameRing& ring : of_workers_[worker].handoff_from) frames += ring.count();
+  return frames;
+}
+
 Result<rte_ring*> WorkerRings::make(const std::string& name, unsigned size, unsigned element_size) {
   rte_ring* ring =
       rte_ring_create_elem(name.c_str(), element_size, size, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);

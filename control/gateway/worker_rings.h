@@ -33,6 +33,9 @@ class WorkerRings {
 
   [[nodiscard]] const dataplane::Rings& of_worker(WorkerIndex worker) const { return of_workers_[worker]; }
   [[nodiscard]] std::vector<ControlRings>& of_control() { return of_control_; }  // by worker
+  [[nodiscard]] const std::vector<ControlRings>& of_control() const { return of_control_; }
+  // Frames of other workers that wait for this one. Any thread.
+  [[nodiscard]] unsigned waiting_for(WorkerIndex worker) const;
 
  private:
   struct Free {

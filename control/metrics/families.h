@@ -32,6 +32,8 @@ inline constexpr Family kDaemonFamilies[] = {
   {"vmnat_notes", Kind::Gauge, "", "", "Sentences of `vmnatctl status` about what vmnatd runs without."},
   {"vmnat_memory_bytes", Kind::Gauge, "", "", "Memory for packet buffers and tables, dataplane.memory."},
   {"vmnat_hugepages", Kind::Gauge, "", "", "Whether packet buffers lie in hugepages."},
+  {"vmnat_packet_buffers", Kind::Gauge, "pool", "", "Packet buffers of a pool; there is one for each NUMA node that has workers."},
+  {"vmnat_packet_buffers_in_use", Kind::Gauge, "pool", "", "Of these, those that hold a frame or lie ready in a receive queue."},
   {"vmnat_control_cpu_seconds_total", Kind::Counter, "", "", "CPU time of the control thread."},
   {"vmnat_control_waiting_frames", Kind::Gauge, "queue", "", "Frames that wait for control: for a MAC address on the uplink's link or on a network, or in a worker's ring (punt, uplink_punt), and reports of MACs (learn); frames on their way back (inject)."},
   {"vmnat_http_requests_total", Kind::Counter, "", "", "HTTP requests."},
@@ -162,6 +164,7 @@ inline constexpr Family kWorkerFamilies[] = {
   {"vmnat_worker_polls_total", Kind::Counter, "worker", "", "Polls."},
   {"vmnat_worker_received_frames_total", Kind::Counter, "worker", "", "Frames that the worker received on ports."},
   {"vmnat_worker_handoff_frames_total", Kind::Counter, "worker", "", "Frames that the worker handed to others: by frames received, the handoff ratio."},
+  {"vmnat_worker_handoff_waiting_frames", Kind::Gauge, "worker", "", "Frames of other workers that wait in rings for this one."},
   {"vmnat_worker_sessions", Kind::Gauge, "worker", "", "Sessions in the worker's table."},
 };
 // clang-format on

@@ -5,9 +5,9 @@
 
 namespace vmnat::metrics {
 
-Metrics::Metrics(const control::CommandContext& at, const std::vector<control::ControlRings>& rings,
-                 const ChangeCounts& changes, const http::Server& server)
-    : at_(at), rings_(rings), changes_(changes), server_(server), census_(at.workers) {}
+Metrics::Metrics(const control::CommandContext& at, const control::WorkerRings& rings,
+                 const control::PacketPools& pools, const ChangeCounts& changes, const http::Server& server)
+    : at_(at), rings_(rings), pools_(pools), changes_(changes), server_(server), census_(at.workers) {}
 
 http::Body Metrics::scrape(http::Exposition form) {
   census_.ask(std::chrono::steady_clock::now());

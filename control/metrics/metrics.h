@@ -10,6 +10,7 @@
 
 #include "base/time.h"
 #include "control/commands/context.h"
+#include "control/gateway/packet_pools.h"
 #include "control/gateway/worker_rings.h"
 #include "control/http/server.h"
 #include "control/http/site.h"
@@ -29,8 +30,8 @@ struct ChangeCounts {
 class Metrics {
  public:
   // All of them outlive it.
-  Metrics(const control::CommandContext& at, const std::vector<control::ControlRings>& rings,
-          const ChangeCounts& changes, const http::Server& server);
+  Metrics(const control::CommandContext& at, const control::WorkerRings& rings,
+          const control::PacketPools& pools, const ChangeCounts& changes, const http::Server& server);
 
   http::Body scrape(http::Exposition form);
   // Counts sessions on, if a scrape has begun to.
@@ -40,7 +41,8 @@ class Metrics {
  private:
   class Scrape;
   const control::CommandContext at_;
-  const std::vector<control::ControlRings>& rings_;
+  const control::WorkerRings& rings_;
+  const control::PacketPools& pools_;
   const ChangeCounts& changes_;
   const http::Server& server_;
   SessionCensus census_;

@@ -93,15 +93,24 @@ void Metrics::Scrape::daemon() {
   gauge(family("vmnat_notes"), control::notes(at_).size());
   gauge(family("vmnat_memory_bytes"), at_.config.dataplane.memory.bytes);
   gauge(family("vmnat_hugepages"), at_.eal.uses_hugepages);
+  packet_buffers();
   gauge(family("vmnat_control_cpu_seconds_total"), thread_cpu_seconds());
   gauge(family("vmnat_http_requests_total"), all_.server_.requests());
   gauge(family("vmnat_http_seconds_total"), seconds(all_.server_.time_spent()));
   gauge(family("vmnat_http_connections"), all_.server_.connections());
 }
 
+void Metrics::Scrape::packet_buffers() {
+  const auto uses = all_.pools_.use();
+  out_->begin(family("vmnat_packet_buffers"));
+  for (const auto& use : uses) out_->sample(label("pool", use.pool), use.buffers);
+  out_->begin(family("vmnat_packet_buffers_in_use"));
+  for (const auto& use : uses) out_->sample(label("pool", use.pool), use.in_use);
+}
+
 void Metrics::Scrape::queues() {
   std::uint64_t punt = 0, uplink_punt = 0, learn = 0, inject = 0, inside = 0;
-  for (const control::ControlRings& rings : all_.rings_) {
+  for (const control::ControlRings& rings : all_.rings_.of_control()) {
     punt += rings.punt.count();
     uplink_punt += rings.uplink_punt.count();
     learn += rings.learn.count();
@@ -325,6 +334,9 @@ void Metrics::Scrape::workers() {
               [this](const Worker& worker) { return received_by(worker, at_.ports.size()); });
   each_worker(family("vmnat_worker_handoff_frames_total"),
               [](const Worker& worker) { return worker.counters().handoff_frames.get(); });
+  out_->begin(family("vmnat_worker_handoff_waiting_frames"));
+  for (std::size_t i = 0; i < at_.workers.count(); ++i)
+    out_->sample(label("worker", std::to_string(i)), all_.rings_.waiting_for(static_cast<WorkerIndex>(i)));
   each_worker(family("vmnat_worker_sessions"),
               [](const Worker& worker) { return worker.conntrack().statistics().active; });
   each_worker(family("vmnat_refused_sessions_total"),

@@ -31,6 +31,7 @@ class Metrics::Scrape {
   static const std::array<Step, 10> kSteps;
 
   void daemon();
+  void packet_buffers();
   void queues();
   void counters();
   void ports();

@@ -60,10 +60,10 @@ TEST(PortAccounts, AVersionWithOtherReasonsIsReadByItsNames) {
 }
 
 TEST(PortAccounts, OnlyPortsAndCountsThatThereAreAreKept) {
-  std::vector<PortPlan> ports = ports_named({"uplink", "gone", "vm1"});
+  std::vector<PortPlan> ports = ports_named({"uplink", "gone", "vm1", "silent"});
   ports[1].exists = false;
   Totals totals;
-  put_ports(ports, {counted(0, 3), counted(0, 0), counted(0, 4, 1)}, totals);
+  put_ports(ports, {counted(0, 3), counted(0, 5), counted(0, 4, 1), counted(0, 0)}, totals);
   EXPECT_EQ(totals.columns, (std::vector<std::string>{"tx_packets", "tx_bytes", "drop.runt"}));
   EXPECT_EQ(totals.ports, (std::map<std::string, std::vector<std::uint64_t>>{{"uplink", {3, 600, 0}},
                                                                              {"vm1", {4, 800, 1}}}));

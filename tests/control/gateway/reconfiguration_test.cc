@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// A gateway that runs, with a worker on a thread of its own, and goes over to other configurations: ports that come,
+// leave and change places, and what is left of a change that cannot be made: nothing.
+#include <filesystem>
+#include <fstream>
+#include <gtest/gtest.h>
+
+#include "control/gateway/gateway.h"
+#include "tests/support/config_text.h"
+#include "tests/support/temp_dir.h"
+
+namespace vmnat::control {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Reconfiguration : public testing::Test {
+ protected:
+  // `networks`: elements of the list.
+  [[nodiscard]] config::Config with(const std::string& networks) const {
+    const auto loaded = config::load_text(
+        "dataplane: {memory: 64M, hugepages: off}\n"
+        "uplink: {device: \"net_null0,no-rx=1\", address: 203.0.113.2/24, gateway: 203.0.113.1}\n"
+        "networks: [" +
+        networks + "]\nconntrack: {sessions: 4096}\nvhost_user: {directory: " + directory_ / "vms" +
+        "}\ncontrol: {socket: " + directory_ / "vmnat.sock" + ", state_dir: " + directory_ / "state" + "}\n");
+    EXPECT_TRUE(loaded) << (loaded ? "" : to_string(loaded.error().front()));
+    return *loaded;
+  }
+  static std::string red(const std::string& ports) {
+    return "{name: red, address: 192.168.122.1/24, ports: [" + ports + "]}";
+  }
+  [[nodiscard]] static std::string vm(const std::string& name, const std::string& more = "") {
+    return "{name: " + name + ", vhost_user: " + name + ".sock, mode: server" + more + "}";
+  }
+
+  void start(const config::Config& config) {
+    static const EalPlan eal = [&] {
+      const auto plan = plan_eal(config, this_machine(config));
+      EXPECT_TRUE(plan && start_eal(*plan));
+      return *plan;
+    }();
+    auto started = Gateway::start(config, eal);
+    ASSERT_TRUE(started) << to_string(started.error());
+    gateway_ = *std::move(started);
+  }
+  // An Error of either step.
+  Result<TopologyChange> go_over_to(const config::Config& config) {
+    auto plan = gateway_->plan(config);
+    if (!plan) return tl::unexpected(plan.error());
+    return gateway_->reconfigure(*std::move(plan));
+  }
+  [[nodiscard]] bool has_socket(const std::string& vm) const {
+    return fs::is_socket(fs::path(directory_ / "vms") / (vm + ".sock"));
+  }
+  [[nodiscard]] std::optional<PortIndex> number_of(const std::string& vm) const {
+    for (std::size_t port = 0; port < gateway_->ports().size(); ++port)
+      if (gateway_->ports()[port].exists && gateway_->ports()[port].name == vm)
+        return static_cast<PortIndex>(port);
+    return std::nullopt;
+  }
+  [[nodiscard]] const dataplane::ForwardingState& state() const { return gateway_->states().current(); }
+  // The number of a network that is there.
+  [[nodiscard]] std::optional<std::size_t> network_number(const std::string& name) const {
+    const auto& networks = gateway_->config().networks;
+    const auto found = std::ranges::find(networks, name, &config::Network::name);
+    if (found == networks.end()) return std::nullopt;
+    return static_cast<std::size_t>(found - networks.begin());
+  }
+
+  TempDir directory_;
+  std::unique_ptr<Gateway> gateway_;
+};
+
+TEST_F(Reconfiguration, APortThatComesIsTheNetworksOnceTheWorkerHasSeenItAndOneThatLeavesIsGone) {
+  start(with(red(vm("vm1") + ", " + vm("vm2"))));
+  const auto vm1 = number_of("vm1"), vm2 = number_of("vm2");
+  const auto change = go_over_to(with(red(vm("vm1") + ", " + vm("vm3"))));
+  ASSERT_TRUE(change) << to_string(change.error());
+  EXPECT_EQ(change->ports_left, std::vector{*vm2});
+  EXPECT_EQ(number_of("vm1"), vm1) << "who stays keeps its number";
+  ASSERT_TRUE(number_of("vm3"));
+  EXPECT_NE(number_of("vm3"), vm2) << "the number of who left is not free yet";
+  EXPECT_EQ(state().networks[0].ports, (std::vector{*vm1, *number_of("vm3")}));
+  EXPECT_GE(gateway_->workers().least_seen_generation(), state().generation);
+  EXPECT_TRUE(has_socket("vm1"));
+  EXPECT_FALSE(has_socket("vm2"));
+  EXPECT_TRUE(has_socket("vm3"));
+  EXPECT_EQ(gateway_->devices().find(*vm2), nullptr);
+}
+
+TEST_F(Reconfiguration, OfAChangeWhoseLastPortCannotBeOpenedNothingHasHappened) {
+  start(with(red(vm("vm1"))));
+  const auto generation = state().generation;
+  fs::create_directory(fs::path(directory_ / "vms") / "vm3.sock");  // in its way
+  const auto change = go_over_to(with(red(vm("vm2") + ", " + vm("vm3"))));
+  ASSERT_FALSE(change);
+  EXPECT_NE(to_string(change.error()).find("vm3"), std::string::npos) << to_string(change.error());
+  EXPECT_EQ(state().generation, generation);
+  EXPECT_TRUE(number_of("vm1"));
+  EXPECT_FALSE(number_of("vm2"));
+  EXPECT_TRUE(has_socket("vm1")) << "it does not leave after all";
+  EXPECT_FALSE(has_socket("vm2")) << "it was opened, and is closed again";
+  EXPECT_EQ(gateway_->config().networks[0].ports.size(), 1u);
+
+  fs::remove(fs::path(directory_ / "vms") / "vm3.sock");
+  ASSERT_TRUE(go_over_to(with(red(vm("vm2") + ", " + vm("vm3"))))) << "the next try finds all as it was";
+  EXPECT_TRUE(has_socket("vm2") && has_socket("vm3"));
+  EXPECT_FALSE(has_socket("vm1"));
+}
+
+TEST_F(Reconfiguration, APortWithOtherQueuesTakesTheSocketOfItsFormerSelf) {
+  start(with(red(vm("vm1"))));
+  const auto before = *number_of("vm1");
+  const auto change = go_over_to(with(red(vm("vm1", ", queues: 2"))));
+  ASSERT_TRUE(change) << to_string(change.error());
+  EXPECT_NE(*number_of("vm1"), before);
+  EXPECT_TRUE(has_socket("vm1"));
+  EXPECT_EQ(gateway_->devices().find(before), nullptr);
+  EXPECT_EQ(gateway_->devices()[*number_of("vm1")].queues(), 2u);
+  EXPECT_EQ(state().networks[0].ports, std::vector{*number_of("vm1")});
+}
+
+// Both take the sockets of their former selves. That of vm2 is lost while it changes hands.
+TEST_F(Reconfiguration, WhoHadToMakeRoomComesBackWhenAnotherOneCannotBeOpened) {
+  start(with(red(vm("vm1") + ", " + vm("vm2"))));
+  const auto vm1 = number_of("vm1");
+  const fs::path lost = fs::path(directory_ / "vms") / "vm2.sock";
+  fs::remove(lost);
+  fs::create_directory(lost);
+  const std::string two_queues = red(vm("vm1", ", queues: 2") + ", " + vm("vm2", ", queues: 2"));
+  ASSERT_FALSE(go_over_to(with(two_queues)));
+  EXPECT_EQ(number_of("vm1"), vm1);
+  EXPECT_TRUE(has_socket("vm1"));
+  EXPECT_EQ(gateway_->devices()[*vm1].queues(), 1u);
+  EXPECT_EQ(state().networks[0].ports, std::vector{*vm1});
+  EXPECT_FALSE(number_of("vm2")) << "there is no device that it could be";
+
+  fs::remove(lost);
+  const auto change = go_over_to(with(red(vm("vm1") + ", " + vm("vm2"))));
+  ASSERT_TRUE(change) << to_string(change.error());
+  ASSERT_TRUE(number_of("vm2")) << "whatever changes next brings it back";
+  EXPECT_TRUE(has_socket("vm2"));
+  EXPECT_EQ(state().networks[0].ports, (std::vector{*vm1, *number_of("vm2")}));
+}
+
+TEST_F(Reconfiguration, ANetworkThatIsRemovedHasNoPortsNoPolicyAndNoNameAndItsNumberRests) {
+  const std::string blue = "{name: blue, address: 10.2.0.1/24, ports: [" + vm("vm2") + "]}";
+  start(with(red(vm("vm1")) + ", " + blue));
+  const auto number = network_number("blue");
+  ASSERT_TRUE(number);
+  const auto change = go_over_to(with(red(vm("vm1"))));
+  ASSERT_TRUE(change) << to_string(change.error());
+  EXPECT_EQ(change->networks_left, std::vector{static_cast<NetworkIndex>(*number)});
+  EXPECT_FALSE(network_number("blue"));
+  EXPECT_TRUE(state().networks[*number].ports.empty());
+  EXPECT_FALSE(state().networks[*number].nat);
+  EXPECT_FALSE(has_socket("vm2"));
+  ASSERT_TRUE(go_over_to(with(red(vm("vm1")) + ", " + blue)));
+  EXPECT_NE(network_number("blue"), number);
+  EXPECT_TRUE(has_socket("vm2"));
+  EXPECT_GE(state().policies->size(), state().networks.size())
+      << "each has one, also before LiveNat has made it";
+}
+
+TEST_F(Reconfiguration, CountsOfAPortThatComesBeginAtZeroAndThoseOfWhoStaysGoOn) {
+  start(with(red(vm("vm1"))));
+  ASSERT_TRUE(go_over_to(with(red(vm("vm1") + ", " + vm("vm2")))));
+  std::vector<PortTotals> counted(gateway_->ports().size());
+  counted[*number_of("vm1")].rx_packets = 5;
+  counted[*number_of("vm2")].rx_packets = 7;
+  const auto told = gateway_->port_accounts().told(counted);
+  EXPECT_EQ(told[*number_of("vm1")].rx_packets, 5u);
+  EXPECT_EQ(told[*number_of("vm2")].rx_packets, 7u);
+}
+
+}  // namespace
+}  // namespace vmnat::control
