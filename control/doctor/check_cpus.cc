@@ -2,7 +2,6 @@
 // CPUs of workers and of control, and the kernel's age.
 #include <algorithm>
 #include <fmt/ranges.h>
-#include <set>
 
 #include "control/doctor/examine.h"
 #include "control/doctor/named_devices.h"
@@ -38,15 +37,17 @@ void check_presence(const Patient& patient, unsigned cpu, std::string_view key, 
                  fmt::format("dataplane.{} names it, and this process may not run there", key));
 }
 
+// The file cannot give a CPU to two of them; where workers have all that there are, control shares theirs.
 void check_sharing(const Patient& patient, const std::vector<unsigned>& workers, Findings& findings) {
-  std::set<unsigned> seen;
-  for (const unsigned cpu : workers)
-    if (!seen.insert(cpu).second)
-      findings.add("worker-cpu-shared", cpu_text(cpu), "two workers run there",
-                   fmt::arg("key", "dataplane.workers"));
-  if (const auto control = patient.config.dataplane.control_cpu; control && seen.contains(*control))
-    findings.add("worker-cpu-shared", cpu_text(*control), "a worker and the control thread run there",
-                 fmt::arg("key", "dataplane.control_cpu"));
+  if (workers.empty() || patient.host.cpus.empty() || patient.config.dataplane.control_cpu) return;
+  const bool is_one_left = std::ranges::any_of(patient.host.cpus, [&](const auto& entry) {
+    return entry.second.is_online && entry.second.is_allowed &&
+           std::ranges::find(workers, entry.first) == workers.end();
+  });
+  if (!is_one_left)
+    findings.add("worker-cpu-shared", cpu_text(workers.back()),
+                 "workers have every CPU that vmnatd may use: the control thread shares theirs",
+                 fmt::arg("key", "dataplane.workers"));
 }
 
 // What is so of some of the workers' CPUs, as one finding: "CPUs 2, 3".

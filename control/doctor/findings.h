@@ -57,7 +57,7 @@ inline constexpr Row kMemoryRows[] = {
 inline constexpr Row kCpuRows[] = {
   {"worker-cpu-absent", Severity::Error, "A worker or the control thread is to run on a CPU that is not there, or offline: vmnatd does not start.", "In the file: dataplane: {{{key}: {cpus}}}    # or: chcpu -e {cpu}"},
   {"worker-cpu-forbidden", Severity::Error, "The CPU is there, but cpusets or taskset keep this process from it: vmnatd does not start.", "systemctl edit vmnat    # [Service] AllowedCPUs="},
-  {"worker-cpu-shared", Severity::Warning, "Two threads that are always there share a CPU: while one runs, frames wait for the other.", "In the file: another CPU for {key}; then: systemctl restart vmnat"},
+  {"worker-cpu-shared", Severity::Warning, "Two threads that are always there share a CPU: while one runs, frames wait for the other.", "In the file: fewer CPUs for {key}; then: systemctl restart vmnat"},
   {"worker-cpu-sibling", Severity::Note, "Two workers run on the hyperthreads of one core, and share its caches and units.", "In the file: dataplane: {{workers: [...]}} with one thread a core: lscpu --extended=CPU,CORE"},
   {"worker-cpu-not-isolated", Severity::Note, "The scheduler may put others on the worker's CPU: frames wait meanwhile, for milliseconds.", "Kernel command line: isolcpus={cpu} nohz_full={cpu} rcu_nocbs={cpu}; then reboot"},
   {"worker-cpu-ticks", Severity::Note, "The kernel's timer interrupts the worker up to 1000 times a second.", "Kernel command line: nohz_full={cpu} rcu_nocbs={cpu}; then reboot"},

@@ -274,6 +274,7 @@ def subnets(lab):
     lab.in_gateway("ip", "route", "add", "192.168.0.0/16", "dev", "other0")
     check("192.168.0.0/16" in lab.wait_for("subnet-on-route", "network default")["mend"], "the route is not named")
     lab.in_gateway("ip", "link", "del", "other0")
+    lab.in_gateway("ip", "link", "set", "virbr0", "up")
     lab.in_gateway("ip", "address", "add", f"{GATEWAY}/24", "dev", "virbr0")
     check("virsh net-destroy default" in lab.wait_for("libvirt-network-up", "network default")["mend"], "no command")
     lab.in_gateway("ip", "link", "del", "virbr0")
@@ -299,9 +300,8 @@ def silent_router(lab):
         gateway, wires = (scope.enter_context(Namespace(name)) for name in ("gateway2", "wires2"))
         veth(gateway, "uplink0", wires, "isp0")
         made = config.configuration(lab.directory / "silent", "uplink0", [config.network("default", f"{GATEWAY}/24", [])])
-        made["dataplane"] |= {"workers": [0], "control_cpu": 0}
         made["control"]["metrics"] = "0.0.0.0:9469"
-        scope.enter_context(Vmnatd(lab.directory / "silent", made, namespace=gateway))
+        scope.enter_context(Vmnatd(lab.directory / "silent", made, namespace=gateway, wrapper=["taskset", "-c", "0"]))
         other = Examined(gateway, made["control"]["socket"])
         found = other.wait_for("gateway-silent")
         check(config.UPLINK_ROUTER in found["seen"], found["seen"])
@@ -334,7 +334,7 @@ def invalid(lab):
 
 @suite.test("a CPU that is not there, and one that this process may not run on")
 def cpus(lab):
-    check_found(lab.offline(dataplane={"workers": [4000]}), "worker-cpu-absent")
+    check_found(lab.offline(dataplane={"workers": [1000]}), "worker-cpu-absent")
     last = max(os.sched_getaffinity(0))
     check_found(lab.offline(wrapper=["taskset", "-c", str(min(os.sched_getaffinity(0)))], dataplane={"workers": [last]}),
                 "worker-cpu-forbidden")

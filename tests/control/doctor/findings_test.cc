@@ -79,10 +79,10 @@ const std::vector<Planted> kMachineFaults{
        bed.is_live = false;
        bed.host.cpus[2].is_allowed = false;
      }},
-    {"worker-cpu-shared", "CPU 2", [](Bed& bed) { bed.config.dataplane.control_cpu = 2; }},
     {"worker-cpu-shared", "CPU 2",
      [](Bed& bed) {
-       bed.live.worker_cpus = {2, 2};
+       bed.config.dataplane.control_cpu.reset();
+       for (const unsigned cpu : {0u, 1u, 3u}) bed.host.cpus[cpu].is_allowed = false;
      }},
     {"worker-cpu-sibling", "CPU 2",
      [](Bed& bed) {
