@@ -136,7 +136,7 @@ class IpfixExporter final : public Sink {
   template <typename Record>
   void append(std::uint16_t id, Record record) {
     const bool is_put = has_templates_ && renew_templates() && put([&](GError** error) {
-                          auto* bytes = reinterpret_cast<std::uint8_t*>(&record);
+                          auto* bytes = static_cast<std::uint8_t*>(static_cast<void*>(&record));
                           return fBufSetInternalTemplate(buffer_.get(), id, error) != FALSE &&
                                  fBufSetExportTemplate(buffer_.get(), id, error) != FALSE &&
                                  fBufAppend(buffer_.get(), bytes, sizeof record, error) != FALSE;
