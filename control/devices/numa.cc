@@ -2,14 +2,11 @@
 #include "control/devices/numa.h"
 
 #include <algorithm>
-#include <charconv>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <fstream>
 #include <numaif.h>
 #include <optional>
 #include <set>
-#include <sstream>
 
 #include "control/config/model.h"
 #include "control/system/sysfs.h"
@@ -63,7 +60,7 @@ int numa_node_of_device(const std::string& device, const fs::path& sysfs) {
     case config::DeviceKind::Devargs:
       return kNoNode;
   }
-  const auto node = number(first_line(directory / "numa_node"));  // "-1": no number of ours
+  const auto node = whole_number(first_line(directory / "numa_node"));  // "-1": no number of ours
   return node ? static_cast<int>(*node) : kNoNode;
 }
 
