@@ -76,6 +76,10 @@ class PackedRing {
 
   void begin_call() { left_to_measure_ = kMeasuredPerCall; }
   unsigned look(Head* heads, unsigned most) {
+    for (unsigned ahead = kOfALine; ahead < most; ahead += kOfALine) {
+      const unsigned index = next_.index + ahead;
+      __builtin_prefetch(&descriptors_[index < size_ ? index : 0]);
+    }
     Place place = next_;
     unsigned count = 0;
     for (; count < most && read_head(place, heads[count]); ++count) place = after(heads[count]);
@@ -142,6 +146,7 @@ class PackedRing {
 
  private:
   using State = virtio::PackedDescriptor::State;
+  static constexpr unsigned kOfALine = 64 / sizeof(virtio::PackedDescriptor);  // descriptors
   // Descriptors of chains that follow the first one, of which a call looks at so many to find the next chain.
   static constexpr unsigned kMeasuredPerCall = 2 * VirtqueueBudget::kDescriptorsPerCall;
 
