@@ -46,6 +46,8 @@ int take_in_kind(const nlattr* attribute, void* link) {
   return MNL_CB_OK;
 }
 
+constexpr int kElsewhere = -1;  // a `lower` that is a number of another namespace
+
 int take_in_attribute(const nlattr* attribute, void* of_link) {
   auto& link = *static_cast<KernelLink*>(of_link);
   switch (mnl_attr_get_type(attribute)) {
@@ -64,11 +66,11 @@ int take_in_attribute(const nlattr* attribute, void* of_link) {
         link.master = static_cast<int>(mnl_attr_get_u32(attribute));
       break;
     case IFLA_LINK:
-      if (mnl_attr_validate(attribute, MNL_TYPE_U32) == 0)
+      if (mnl_attr_validate(attribute, MNL_TYPE_U32) == 0 && link.lower != kElsewhere)
         link.lower = static_cast<int>(mnl_attr_get_u32(attribute));
       break;
-    case IFLA_LINK_NETNSID:  // comes after IFLA_LINK
-      link.lower = 0;
+    case IFLA_LINK_NETNSID:  // before IFLA_LINK or after it, by the kernel's version
+      link.lower = kElsewhere;
       break;
     case IFLA_LINKINFO:
       mnl_attr_parse_nested(attribute, take_in_kind, &link);
@@ -93,9 +95,10 @@ void put(View& view, const nlmsghdr* message, const ifinfomsg& header) {
   link.has_carrier = (header.ifi_flags & IFF_RUNNING) != 0;
   link.master = link.lower = 0;  // whoever has none is told of without
   mnl_attr_parse(message, sizeof header, take_in_attribute, &link);
-  if (link.name.empty() || (known != view.links.end() && known->second == link)) return;
+  if (link.lower == kElsewhere) link.lower = 0;
+  if (link.name.empty()) return;
+  if (known == view.links.end() || known->second != link) view.has_changed = true;
   view.links.insert_or_assign(header.ifi_index, std::move(link));
-  view.has_changed = true;
 }
 
 int take_in(const nlmsghdr* message, void* into) {

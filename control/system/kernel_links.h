@@ -9,6 +9,7 @@
 #pragma once
 
 #include <string>
+#include <tuple>
 #include <unordered_map>
 
 #include "control/result.h"
@@ -26,8 +27,15 @@ struct KernelLink {
   net::MacAddr mac{};  // zero: it has none of 48 bits
   std::string kind;    // IFLA_INFO_KIND: "veth", "tun" (TUN and TAP), "" of hardware and of lo
   int master = 0;      // the bridge or bond that it is a part of; 0: none
-  int lower = 0;       // IFLA_LINK: of a veth its other end; 0: none, or one in another namespace
-  bool operator==(const KernelLink&) const = default;
+  // IFLA_LINK: of a veth its other end; 0: none, or one in another namespace. Of those that are followed it may be
+  // missing: the kernel tells of a new veth before it has one, and not again. So it is no difference.
+  int lower = 0;
+
+  bool operator==(const KernelLink& other) const {
+    return std::tie(index, name, is_up, has_carrier, mtu, mac, kind, master) ==
+           std::tie(other.index, other.name, other.is_up, other.has_carrier, other.mtu, other.mac, other.kind,
+                    other.master);
+  }
 };
 
 // Owned by one thread. Stays with the namespace that this thread was in at open().

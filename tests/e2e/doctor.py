@@ -268,12 +268,11 @@ def interfaces(lab):
 
 @suite.test("a route of the host's to a network's subnet is told, and libvirt's network by its bridge")
 def subnets(lab):
-    lab.in_gateway("ip", "link", "add", "virbr0", "type", "dummy")
-    lab.in_gateway("ip", "link", "add", "other0", "type", "dummy")
+    lab.in_gateway("ip", "link", "add", "virbr0", "type", "veth", "peer", "name", "other0")
     lab.in_gateway("ip", "link", "set", "other0", "up")
     lab.in_gateway("ip", "route", "add", "192.168.0.0/16", "dev", "other0")
     check("192.168.0.0/16" in lab.wait_for("subnet-on-route", "network default")["mend"], "the route is not named")
-    lab.in_gateway("ip", "link", "del", "other0")
+    lab.in_gateway("ip", "route", "del", "192.168.0.0/16")
     lab.in_gateway("ip", "link", "set", "virbr0", "up")
     lab.in_gateway("ip", "address", "add", f"{GATEWAY}/24", "dev", "virbr0")
     check("virsh net-destroy default" in lab.wait_for("libvirt-network-up", "network default")["mend"], "no command")
@@ -423,8 +422,9 @@ def dns(lab):
 
 @suite.test("the kernel's forwarding for vmnat's address is told; and mended by its own command")
 def forwarding(lab):
-    lab.in_gateway("ip", "link", "add", "way0", "type", "dummy")
-    lab.in_gateway("ip", "link", "set", "way0", "up")
+    lab.in_gateway("ip", "link", "add", "way0", "type", "veth", "peer", "name", "way1")
+    for end in ("way0", "way1"):
+        lab.in_gateway("ip", "link", "set", end, "up")
     lab.in_gateway("ip", "route", "add", "default", "dev", "way0")
     lab.in_gateway("sysctl", "-q", "net.ipv4.conf.uplink0.forwarding=1")
     made = lab.configuration()["uplink"]
