@@ -29,7 +29,7 @@ class Tenures {
       : query_(std::move(query)), mention_("\"external\":\"" + query_.address) {}
 
   // False: it is no line of such a log.
-  bool take(std::string_view line);
+  bool take(std::string_view text);
 
   // Those of the time; empty: of now. Each is the line that it began with, without `time` and `event`, and with `from`
   // and `until` (null: not known, and not yet).
@@ -52,7 +52,7 @@ class Tenures {
 };
 
 // "203.0.113.2:40000"
-std::optional<TenureQuery> parse_tenure_query(const std::string& endpoint);
+std::optional<TenureQuery> parse_tenure_query(const std::string& text);
 
 // "2026-01-01T12:00:00Z", with a fraction or an offset from UTC perhaps, or "@1767268800", in the log's own form.
 std::optional<std::string> log_time(const std::string& text);

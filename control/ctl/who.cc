@@ -67,6 +67,7 @@ std::vector<std::string> files_of(const std::string& path) {
   }
   std::ranges::sort(files);
   std::vector<std::string> paths;
+  paths.reserve(files.size());
   for (auto& [line, file] : files) paths.push_back(std::move(file));
   return paths;
 }
