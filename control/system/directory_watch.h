@@ -33,7 +33,7 @@ class DirectoryWatch {
   // watches, which it is not told if one further up was replaced.
   void follow(SteadyTime now);
   // Of a directory's files, from the first question on. Nothing: it cannot be told.
-  std::optional<Version> version_of(const std::string& directory);
+  std::optional<Version> version_of(const std::string& path);
 
  private:
   static constexpr std::chrono::seconds kLookAgain{1}, kForgetAfter{10};
