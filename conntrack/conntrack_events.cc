@@ -14,6 +14,22 @@ SessionEvent event_of(EventKind kind, const VmBlock& block, net::Ipv4Addr extern
                       .vm_port = block.vm_port}};
 }
 
+SessionView Conntrack::view(const Session& copy) const {
+  return {.internal = copy.internal(),
+          .external = copy.external(),
+          .remote = copy.remote(),
+          .protocol = copy.protocol(),
+          .state = copy.state(),
+          .policy = copy.policy(),
+          .vm_port = copy.vm_port(),
+          .last_seen = copy.last_seen(),
+          .expires = copy.last_seen() + timeout_of(copy),
+          .packets_out = copy.packets(Direction::Outbound),
+          .packets_in = copy.packets(Direction::Inbound),
+          .bytes_out = copy.bytes(Direction::Outbound),
+          .bytes_in = copy.bytes(Direction::Inbound)};
+}
+
 void Conntrack::tell_listeners(EventKind kind, const Session& session, Time now) {
   const bool is_in_block = port_space(session.protocol()) != PortSpace::None &&
                            pool_.is_of_vm(*addresses_->index_of(session.external().address),

@@ -47,22 +47,6 @@ std::array<Extent, Conntrack::kExtents> Conntrack::touched_soon() const {
           grants};
 }
 
-SessionView Conntrack::view(const Session& copy) const {
-  return {.internal = copy.internal(),
-          .external = copy.external(),
-          .remote = copy.remote(),
-          .protocol = copy.protocol(),
-          .state = copy.state(),
-          .policy = copy.policy(),
-          .vm_port = copy.vm_port(),
-          .last_seen = copy.last_seen(),
-          .expires = copy.last_seen() + timeout_of(copy),
-          .packets_out = copy.packets(Direction::Outbound),
-          .packets_in = copy.packets(Direction::Inbound),
-          .bytes_out = copy.bytes(Direction::Outbound),
-          .bytes_in = copy.bytes(Direction::Inbound)};
-}
-
 std::size_t Conntrack::snapshot(std::uint32_t& cursor, std::span<SessionView> out) const {
   const std::uint32_t end = high_water_.load(std::memory_order_acquire);  // pairs with take_record()
   std::size_t taken = 0;

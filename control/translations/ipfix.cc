@@ -51,12 +51,13 @@ fbInfoElementSpec_t kBlockElements[] = {{kTime, 8, 0},      {kInternal, 4, 0}, {
 class IpfixExporter final : public Sink {
  public:
   IpfixExporter(const std::string& host, const std::string& port)
-      : datagrams_(host, port), model_(fbInfoModelAlloc()) {
-    session_ = fbSessionAlloc(model_.get());
-    exporter_ = fbExporterAllocBuffer(message_.data(), kMessageBytes);
-    has_templates_ =
-        add_template(kSessionTemplate, kSessionElements) && add_template(kBlockTemplate, kBlockElements);
-    buffer_.reset(fBufAllocForExport(session_, exporter_));  // owns session and exporter
+      : datagrams_(host, port),
+        model_(fbInfoModelAlloc()),
+        session_(fbSessionAlloc(model_.get())),
+        exporter_(fbExporterAllocBuffer(message_.data(), kMessageBytes)),
+        has_templates_(add_template(kSessionTemplate, kSessionElements) &&
+                       add_template(kBlockTemplate, kBlockElements)),
+        buffer_(fBufAllocForExport(session_, exporter_)) {
     fBufSetAutomaticMode(buffer_.get(), FALSE);
     datagrams_.connect();
   }
@@ -188,17 +189,17 @@ class IpfixExporter final : public Sink {
     return false;
   }
 
+  std::string problem_;
   Datagrams datagrams_;
   std::array<std::uint8_t, kMessageBytes> message_{};
   std::unique_ptr<fbInfoModel_t, Free<fbInfoModelFree>> model_;
-  fbSession_t* session_ = nullptr;
-  fbExporter_t* exporter_ = nullptr;
-  bool has_templates_ = false;
-  std::unique_ptr<fBuf_t, Free<fBufFree>> buffer_;
+  fbSession_t* session_;
+  fbExporter_t* exporter_;
+  bool has_templates_;
+  std::unique_ptr<fBuf_t, Free<fBufFree>> buffer_;  // owns session and exporter
   std::time_t templates_sent_ = 0;
   bool has_new_templates_ = false;             // the message
   std::uint64_t waiting_ = 0, unwritten_ = 0;  // records
-  std::string problem_;
 };
 
 }  // namespace
