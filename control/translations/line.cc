@@ -71,6 +71,19 @@ void append_block(const Translation& translation, Buffer& to) {
                  first + translation.block_ports - 1);
 }
 
+void append_subject(const Translation& translation, Buffer& to) {
+  append(R"(,"network":)", to);
+  append(translation.network, to);
+  append(R"(,"port":)", to);
+  append(translation.port, to);
+  if (!translation.mac.is_zero()) append_mac(translation.mac, to);
+  translation.block_ports == 0 ? append_session(translation, to) : append_block(translation, to);
+}
+
+void append_lost(const Translation& translation, Buffer& to) {
+  fmt::format_to(back_inserter(to), FMT_COMPILE(R"(,"events":{})"), translation.lost);
+}
+
 }  // namespace
 
 void append_time(Translation::WallTime time, Buffer& to) {
@@ -98,15 +111,10 @@ void append_json(const Translation& translation, Buffer& to) {
     case TranslationEvent::Stopped:
       break;
     case TranslationEvent::Lost:
-      fmt::format_to(back_inserter(to), FMT_COMPILE(R"(,"events":{})"), translation.lost);
+      append_lost(translation, to);
       break;
     default:
-      append(R"(,"network":)", to);
-      append(translation.network, to);
-      append(R"(,"port":)", to);
-      append(translation.port, to);
-      if (!translation.mac.is_zero()) append_mac(translation.mac, to);
-      translation.block_ports == 0 ? append_session(translation, to) : append_block(translation, to);
+      append_subject(translation, to);
   }
   to.push_back('}');
 }
