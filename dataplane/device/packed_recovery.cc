@@ -2,7 +2,6 @@
 #include "dataplane/device/packed_recovery.h"
 
 #include <algorithm>
-#include <ranges>
 
 #include "dataplane/device/guest_copy.h"
 
@@ -134,7 +133,7 @@ std::optional<std::uint16_t> PackedRecovery::recover() {
     for (unsigned i = shape->offered; i < end; ++i) set_mark(ahead(place, i), false);
     return as_told(place.index, place.lap);
   }
-  for (const Chain& chain : std::views::reverse(chains)) give_back(*shape, chain);
+  std::for_each(chains.rbegin(), chains.rend(), [&](const Chain& chain) { give_back(*shape, chain); });
   const Place behind = ahead(place, end);
   return as_told(behind.index, behind.lap);
 }
