@@ -50,6 +50,7 @@ Ring ring_of(pid_t child, Ring& ring) {
 
 // What stands in the ring before, between and after all stores of the burst.
 std::vector<Ring> states_of(FakeGuest& guest, const std::function<void()>& burst) {
+  packet_pool();  // made before, not step by step
   const pid_t child = fork();
   if (child == 0) {
     ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
