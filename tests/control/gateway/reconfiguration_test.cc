@@ -22,8 +22,9 @@ class Reconfiguration : public testing::Test {
         "dataplane: {memory: 64M, hugepages: off}\n"
         "uplink: {device: \"net_null0,no-rx=1\", address: 203.0.113.2/24, gateway: 203.0.113.1}\n"
         "networks: [" +
-        networks + "]\nconntrack: {sessions: 4096}\nvhost_user: {directory: " + directory_ / "vms" +
-        "}\ncontrol: {socket: " + directory_ / "vmnat.sock" + ", state_dir: " + directory_ / "state" + "}\n");
+        networks + "]\nconntrack: {sessions: 4096, survive_restart: false}\nvhost_user: {directory: " +
+        directory_ / "vms" + "}\ncontrol: {socket: " + directory_ / "vmnat.sock" +
+        ", state_dir: " + directory_ / "state" + "}\n");
     EXPECT_TRUE(loaded) << (loaded ? "" : to_string(loaded.error().front()));
     return *loaded;
   }
