@@ -4,8 +4,8 @@
 #include <sstream>
 
 #include "control/ctl/command_line.h"
-#include "control/ctl/vmnatctl.h"
 #include "tests/support/admin_fixture.h"
+#include "tests/support/vmnatctl_fixture.h"
 
 namespace vmnat::ctl {
 namespace {
@@ -117,20 +117,9 @@ TEST(ChangeCommands, AreRefusedWhereTheyAreWrong) {
   }
 }
 
-struct ChangeAnswers : testing::Test {
-  TempDir dir;
-  const std::string path = dir / "vmnat.sock";
+struct ChangeAnswers : VmnatctlTest {
   admin::RunningServer server{path};
-  std::string out, err;
 
-  int run(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), {"--socket", path});
-    std::ostringstream out_stream, err_stream;
-    const int code = run_vmnatctl(arguments, out_stream, err_stream);
-    out = out_stream.str();
-    err = err_stream.str();
-    return code;
-  }
   void answer_preview(const json& preview) {
     server.answer("reload", [preview](const json& arguments) -> control::Result<Answer> {
       EXPECT_EQ(arguments, json({{"dry_run", true}}));

@@ -3,8 +3,8 @@
 #include <sstream>
 
 #include "control/admin/session_filter.h"
-#include "control/ctl/vmnatctl.h"
 #include "tests/support/admin_fixture.h"
+#include "tests/support/vmnatctl_fixture.h"
 
 namespace vmnat::ctl {
 namespace {
@@ -12,21 +12,7 @@ namespace {
 using admin::Answer;
 using nlohmann::json;
 
-struct Vmnatctl : testing::Test {
-  TempDir dir;
-  const std::string path = dir / "vmnat.sock";
-  std::string out, err;
-
-  // Runs `vmnatctl --socket PATH arguments...`; what it printed is in `out` and `err`.
-  int run(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), {"--socket", path});
-    std::ostringstream out_stream, err_stream;
-    const int code = run_vmnatctl(arguments, out_stream, err_stream);
-    out = out_stream.str();
-    err = err_stream.str();
-    return code;
-  }
-};
+struct Vmnatctl : VmnatctlTest {};
 
 // Answers `sessions` and `flush` with the arguments themselves, so a test sees what was sent.
 void answer_with_arguments(admin::RunningServer& server) {

@@ -4,10 +4,9 @@
 
 #include <fstream>
 #include <gmock/gmock.h>
-#include <sstream>
 
-#include "control/ctl/vmnatctl.h"
 #include "tests/support/admin_fixture.h"
+#include "tests/support/vmnatctl_fixture.h"
 
 namespace vmnat::ctl {
 namespace {
@@ -21,19 +20,7 @@ const json kError{{"id", "uplink-down"},        {"severity", "error"},    {"obje
 const json kNote{{"id", "cpu-governor"},      {"severity", "note"}, {"object", "CPU 2"},
                  {"seen", "it is powersave"}, {"means", "Slow."},   {"mend", "cpupower"}};
 
-struct DoctorCommand : testing::Test {
-  TempDir dir;
-  const std::string path = dir / "vmnat.sock";
-  std::string out, err;
-
-  int run(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), {"--socket", path});
-    std::ostringstream out_stream, err_stream;
-    const int code = run_vmnatctl(arguments, out_stream, err_stream);
-    out = out_stream.str();
-    err = err_stream.str();
-    return code;
-  }
+struct DoctorCommand : VmnatctlTest {
   // vmnatctl's exit code where vmnatd finds these.
   int found(const json& findings) {
     admin::RunningServer server(path);
