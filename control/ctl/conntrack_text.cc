@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
+#include "control/ctl/json_at.h"
 #include "control/ctl/table.h"
 #include "net/protocol.h"
 
@@ -12,12 +12,6 @@ namespace vmnat::ctl {
 namespace {
 
 using nlohmann::json;
-
-const json& at(const json& object, std::string_view key) {
-  static const json kNothing;
-  const auto found = object.is_object() ? object.find(key) : object.end();
-  return found == object.end() ? kNothing : *found;
-}
 
 // "A.B.C.D:port" in two; the port is empty for protocols without.
 struct Split {

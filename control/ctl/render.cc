@@ -4,23 +4,11 @@
 
 #include <algorithm>
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
+
+#include "control/ctl/json_at.h"
 
 namespace vmnat::ctl {
 namespace {
-
-const Json kNothing;
-
-// object[a][b]..., or null.
-template <typename... Keys>
-const Json& at(const Json& object, std::string_view key, Keys... further) {
-  const auto found = object.is_object() ? object.find(key) : object.end();
-  const Json& value = found == object.end() ? kNothing : *found;
-  if constexpr (sizeof...(further) == 0)
-    return value;
-  else
-    return at(value, further...);
-}
 
 std::string memory_text(const Json& memory) {
   if (!at(memory, "bytes").is_number()) return "-";

@@ -7,17 +7,13 @@
 #include <sstream>
 
 #include "control/config/values.h"
+#include "control/ctl/json_at.h"
 
 namespace vmnat::ctl {
 
 using nlohmann::json;
 
 namespace {
-
-std::string text_at(const json& line, const char* key) {
-  const auto found = line.find(key);
-  return found != line.end() && found->is_string() ? found->get<std::string>() : std::string{};
-}
 
 // Of a session its protocol and both of its ends outside, of a block its first port.
 std::string identity_of(const json& line) {
