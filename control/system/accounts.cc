@@ -11,16 +11,23 @@
 namespace vmnat::control {
 namespace {
 
-// By getpwnam_r or getgrnam_r, whose texts need as much room as they say: a group may have thousands of members.
-template <typename Record, typename Id>
-std::optional<Id> id_of(const std::string& name,
-                        int (*look_up)(const char*, Record*, char*, std::size_t, Record**), Id Record::*id) {
+// By getpwnam_r and its like, whose texts need as much room as they say: a group may have thousands of members.
+// What `take` makes of the record; nothing: there is none.
+template <typename Key, typename Record, typename Take>
+auto look_up(int (*by)(Key, Record*, char*, std::size_t, Record**), Key key, Take take)
+    -> std::optional<decltype(take(Record{}))> {
   Record record{};
   Record* found = nullptr;
   std::vector<char> texts(4096);
-  while (look_up(name.c_str(), &record, texts.data(), texts.size(), &found) == ERANGE)
-    texts.resize(2 * texts.size());
-  if (found != nullptr) return record.*id;
+  while (by(key, &record, texts.data(), texts.size(), &found) == ERANGE) texts.resize(2 * texts.size());
+  return found == nullptr ? std::nullopt : std::optional{take(record)};
+}
+
+template <typename Record, typename Id>
+std::optional<Id> id_of(const std::string& name,
+                        int (*by)(const char*, Record*, char*, std::size_t, Record**), Id Record::*id) {
+  if (const auto known = look_up(by, name.c_str(), [id](const Record& record) { return record.*id; }))
+    return known;
   Id number = 0;
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
   const bool is_number = error == std::errc{} && end == name.data() + name.size();
@@ -53,12 +60,8 @@ bool is_in_group(const std::string& user, gid_t group) {
 }
 
 std::string user_name(uid_t user) {
-  passwd record{};
-  passwd* found = nullptr;
-  std::vector<char> texts(4096);
-  while (getpwuid_r(user, &record, texts.data(), texts.size(), &found) == ERANGE)
-    texts.resize(2 * texts.size());
-  return found == nullptr ? std::to_string(user) : std::string{found->pw_name};
+  return look_up(::getpwuid_r, user, [](const passwd& record) { return std::string{record.pw_name}; })
+      .value_or(std::to_string(user));
 }
 
 }  // namespace vmnat::control
