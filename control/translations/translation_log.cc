@@ -23,12 +23,12 @@ constexpr std::size_t kChunk = 256;              // sessions copied at a time
 TranslationEvent event_for(EventKind kind) {
   switch (kind) {
     case EventKind::Opened:
-    case EventKind::Changed:
       return TranslationEvent::Created;
     case EventKind::BlockGiven:
       return TranslationEvent::BlockGiven;
     case EventKind::BlockReturned:
       return TranslationEvent::BlockReturned;
+    case EventKind::Changed:  // is not logged
     case EventKind::Ended:
       break;
   }
