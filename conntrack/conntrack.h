@@ -292,6 +292,8 @@ class Conntrack {
   [[nodiscard]] bool may_give(const VmBlock& block, const NatPolicy& policy) const;
   ExternalIndex probable_of_block(OutboundFlow& flow, const NatPolicy& policy);
   bool take_block(const OutboundFlow& flow, unsigned policy_id, Time now);
+  template <typename Visitor>
+  void for_each_block(ExternalIndex external, Visitor visit);
   void return_blocks(Time now);
   void return_block(const VmBlock& block, Time now);
   void leave_blocks(const ExternalAddresses& next);

@@ -80,15 +80,21 @@ bool Conntrack::take_block(const OutboundFlow& flow, unsigned policy_id, Time no
   return true;
 }
 
+// `visit(VmBlock)` of each that VMs have of the address; it may be returned.
+template <typename Visitor>
+void Conntrack::for_each_block(ExternalIndex external, Visitor visit) {
+  pool_.for_each_of_vm(external, [&](unsigned first) {
+    if (const auto block = blocks_.block_at(external, first)) visit(*block);
+  });
+}
+
 // Once in a turn of the sweep.
 void Conntrack::return_blocks(Time now) {
   const unsigned addresses = addresses_->size();
   for (unsigned looked = 0; looked < std::min(addresses, kAddressesATurn); ++looked) {
     blocks_looked_at_ = blocks_looked_at_ + 1 < addresses ? blocks_looked_at_ + 1 : 0;
-    const auto external = static_cast<ExternalIndex>(blocks_looked_at_);
-    pool_.for_each_of_vm(external, [&](unsigned first) {
-      const auto block = blocks_.block_at(external, first);
-      if (block && pool_.has_rested(*block, now)) return_block(*block, now);
+    for_each_block(static_cast<ExternalIndex>(blocks_looked_at_), [&](const VmBlock& block) {
+      if (pool_.has_rested(block, now)) return_block(block, now);
     });
   }
 }
@@ -102,14 +108,10 @@ void Conntrack::return_block(const VmBlock& block, Time now) {
 // Before addresses go, or change: no session has them any more.
 void Conntrack::leave_blocks(const ExternalAddresses& next) {
   for (unsigned i = 0; i < addresses_->size(); ++i) {
-    const auto external = static_cast<ExternalIndex>(i);
     if (addresses_->ports(i) == nullptr ||
         (next.ports(i) != nullptr && next.address(i) == addresses_->address(i)))
       continue;
-    pool_.for_each_of_vm(external, [&](unsigned first) {
-      const auto block = blocks_.block_at(external, first);
-      if (block) return_block(*block, now_);
-    });
+    for_each_block(static_cast<ExternalIndex>(i), [&](const VmBlock& block) { return_block(block, now_); });
   }
 }
 

@@ -41,8 +41,6 @@ struct VmBlock {
 
 class VmBlocks {
  public:
-  static constexpr unsigned kLargest = 64;  // of the pool's blocks: 4096 ports
-
   VmBlocks(unsigned addresses, std::uint64_t seed)
       : hash_(seed),
         owners_(std::size_t{addresses} * kPortBlocks),
