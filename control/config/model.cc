@@ -34,6 +34,13 @@ DeviceKind device_kind(std::string_view device) {
                                                                       : DeviceKind::KernelInterface;
 }
 
+std::string pci_address(std::string_view device) {
+  if (device_kind(device) != DeviceKind::Pci) return {};
+  const std::string address{device.substr(0, device.find(','))};
+  constexpr std::size_t kWithoutDomain = std::string_view("3b:00.0").size();
+  return address.size() == kWithoutDomain ? "0000:" + address : address;
+}
+
 bool serves_dns(const Network& network) {
   const bool is_told = network.dhcp && network.dhcp->dns.from == DnsSource::Gateway;
   return network.host && (network.dns || is_told);

@@ -383,6 +383,8 @@ enum class DeviceKind { Pci, KernelInterface, Devargs };
 // "0000:3b:00.0" and "3b:00.0,opt=1" are Pci, "net_vhost0,iface=/run/x" is Devargs, anything else an
 // interface.
 DeviceKind device_kind(std::string_view device);
+// Of "3b:00.0,opt=1": 0000:3b:00.0. Empty: it is no PCI device.
+std::string pci_address(std::string_view device);
 
 // Whether the gateway is to answer DNS on the network.
 bool serves_dns(const Network& network);

@@ -51,8 +51,7 @@ int numa_node_of_device(const std::string& device, const fs::path& sysfs) {
   fs::path directory;
   switch (config::device_kind(device)) {
     case config::DeviceKind::Pci:
-      directory =
-          sysfs / "bus/pci/devices" / (std::ranges::count(device, ':') == 1 ? "0000:" + device : device);
+      directory = sysfs / "bus/pci/devices" / config::pci_address(device);
       break;
     case config::DeviceKind::KernelInterface:
       directory = sysfs / "class/net" / device / "device";

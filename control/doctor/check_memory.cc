@@ -47,7 +47,7 @@ void check_locked_memory(const Patient& patient, Findings& findings) {
   const std::uint64_t limit = of_vmnatd(patient, memory.memlock);
   if (memory.may_lock || limit >= patient.config.dataplane.memory.bytes) return;
   for (const Named& named : named_devices(patient.config))
-    if (!pci_address(*named.device).empty() || named.device->driver == config::KernelDriver::Xdp)
+    if (!config::pci_address(named.device->name).empty() || named.device->driver == config::KernelDriver::Xdp)
       return findings.add("limit-memlock", named.object,
                           fmt::format("{} KiB may be locked, dataplane.memory is {} MiB", limit >> 10,
                                       mebibytes(patient.config.dataplane.memory.bytes)));

@@ -65,7 +65,7 @@ void check_nic(const Patient& patient, const Named& named, const std::string& ad
 
 void check_nics(const Patient& patient, Findings& findings) {
   for (const Named& named : named_devices(patient.config))
-    if (const std::string address = pci_address(*named.device); !address.empty())
+    if (const std::string address = config::pci_address(named.device->name); !address.empty())
       check_nic(patient, named, address, findings);
 }
 

@@ -70,7 +70,7 @@ InterfaceFacts facts_of(const fs::path& root, const control::KernelLinks& links,
 
 void gather_nics(const config::Config& config, const fs::path& root, HostFacts& facts) {
   for (const Named& named : named_devices(config))
-    if (const std::string address = pci_address(*named.device); !address.empty())
+    if (const std::string address = config::pci_address(named.device->name); !address.empty())
       facts.pci.emplace(address, nic_at(root, address));
 }
 

@@ -14,13 +14,6 @@ std::vector<Named> named_devices(const config::Config& config) {
   return named;
 }
 
-std::string pci_address(const config::NamedDevice& device) {
-  if (config::device_kind(device.name) != DeviceKind::Pci) return {};
-  const std::string address = device.name.substr(0, device.name.find(','));
-  constexpr std::size_t kWithoutDomain = std::string_view("3b:00.0").size();
-  return address.size() == kWithoutDomain ? "0000:" + address : address;
-}
-
 std::string interface_of(const config::NamedDevice& device) {
   switch (config::device_kind(device.name)) {
     case DeviceKind::KernelInterface:

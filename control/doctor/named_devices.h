@@ -17,8 +17,6 @@ struct Named {
 };
 std::vector<Named> named_devices(const config::Config& config);
 
-// "3b:00.0,opt=1" is 0000:3b:00.0; empty: no PCI device.
-std::string pci_address(const config::NamedDevice& device);
 // Of a kernel interface, also one that DPDK's drivers have in devargs (net_af_packet0,iface=eth0); empty: another kind.
 std::string interface_of(const config::NamedDevice& device);
 // Whether checksums that a veth's other end leaves to a NIC go unseen.

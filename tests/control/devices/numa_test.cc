@@ -48,6 +48,7 @@ TEST_F(Sysfs, NamesTheNodeOfEachCpu) {
 
 TEST_F(Sysfs, NamesTheNodeOfPciDevicesAndOfInterfacesThatAreOne) {
   EXPECT_EQ(numa_node_of_device("0000:3b:00.0", root), 1);
+  EXPECT_EQ(numa_node_of_device("3b:00.0,mprq_en=1", root), 1);
   EXPECT_EQ(numa_node_of_device("0000:00:03.0", root), kNoNode);
   EXPECT_EQ(numa_node_of_device("0000:99:00.0", root), kNoNode);
   EXPECT_EQ(numa_node_of_device("eth7", root), 1);
