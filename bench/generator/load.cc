@@ -49,7 +49,8 @@ std::vector<FlowNumber> order_of(const LoadPlan& plan, std::uint64_t seed) {
 
 }  // namespace
 
-Load::Load(Tester& tester, const LoadPlan& plan, Stamping stamping) : tester_(tester), plan_(plan) {
+Load::Load(Tester& tester, const LoadPlan& plan, Stamping stamping)
+    : tester_(tester), plan_(plan), device_clock_(tester.options().device_clock) {
   if (plan.traffic != Traffic::Inbound) add_lane(Direction::Outbound, stamping);
   if (plan.traffic != Traffic::Outbound) add_lane(Direction::Inbound, stamping);
 }
@@ -114,6 +115,10 @@ Load::Mark Load::drive_until(std::uint64_t end) {
     if (done > 0) busy_ticks_ += now - before;
     if (latencies_ != nullptr) latencies_->turns.add(static_cast<std::uint32_t>(now - before));
   }
+  return mark_at(now);
+}
+
+Load::Mark Load::mark_at(std::uint64_t now) const {
   Mark mark{.ticks = now, .busy_ticks = busy_ticks_};
   for (const Lane& lane : lanes_) {
     mark.received[static_cast<std::size_t>(lane.direction)] = lane.received;
@@ -122,7 +127,7 @@ Load::Mark Load::drive_until(std::uint64_t end) {
   return mark;
 }
 
-void Load::stop_and_drain() {
+void Load::drain() {
   const std::uint64_t patience = Pacer::Limits::usual(tick_rate()).patience;
   const std::uint64_t start = rte_rdtsc();
   std::uint64_t now = start;
@@ -151,21 +156,35 @@ void Load::start_window(std::uint64_t now) {
   for (Lane& lane : lanes_) lane.gaps.emplace(Gaps::Limits::usual(tick_rate()), now);
 }
 
+// With nothing under way, so that nothing is lost while the generator waits for the answer. Not beside a rate, whose frames
+// fall due meanwhile.
+std::optional<DeviceWork> Load::read_device_clock(double rate_mpps) {
+  if (!device_clock_.is_there() || rate_mpps > 0) return std::nullopt;
+  drain();
+  return device_clock_.read();
+}
+
 LoadSample Load::run(double rate_mpps, Latencies* latencies) {
   const std::uint64_t preemptions = preemptions_of_this_thread();
   EarlyEnd::forget();
   start_lanes(rate_mpps);
   const std::uint64_t start = rte_rdtsc();
-  const Mark from = drive_until(start + ticks_of(kWarmUp));
+  drive_until(start + ticks_of(kWarmUp));
+  const auto device_before = read_device_clock(rate_mpps);
+  const Mark from = mark_at(rte_rdtsc());
   latencies_ = latencies;
   start_window(from.ticks);
   const Mark to = drive_until(from.ticks + ticks_of(plan_.seconds));
   latencies_ = nullptr;
-  stop_and_drain();
+  drain();
 
   LoadSample sample = sample_between(from, to);
   add_loss(sample, to.ticks - start);
   add_gaps(sample);
+  if (device_before)
+    if (const auto device = device_clock_.read())
+      add_device_work(sample, {device->frames - device_before->frames, device->ticks - device_before->ticks},
+                      to.ticks - from.ticks);
   sample.preemptions = preemptions_of_this_thread() - preemptions;
   return sample;
 }
@@ -182,6 +201,12 @@ void Load::add_loss(LoadSample& sample, std::uint64_t ticks) const {
   }
   if (lanes_.front().pacer)
     sample.offered_mpps = static_cast<double>(offered) / static_cast<double>(ticks) * tick_rate() / 1e6;
+}
+
+void Load::add_device_work(LoadSample& sample, const DeviceWork& work, std::uint64_t ticks) {
+  if (work.frames == 0) return;
+  sample.device_ticks = static_cast<double>(work.ticks) / static_cast<double>(work.frames);
+  sample.device_busy = static_cast<double>(work.ticks) / static_cast<double>(ticks);
 }
 
 void Load::add_gaps(LoadSample& sample) const {

@@ -14,6 +14,7 @@
 #include <optional>
 #include <vector>
 
+#include "bench/generator/device_clock.h"
 #include "bench/generator/gaps.h"
 #include "bench/generator/histogram.h"
 #include "bench/generator/pacer.h"
@@ -40,6 +41,10 @@ struct LoadSample {
   double generator_busy = 0;      // share of the loop's time in which it had something to send or to receive
   double frames_per_burst = 0;    // received, of those bursts that were not empty
   std::uint64_t preemptions = 0;  // of the generator's thread, during the run
+  // Of the device's worker, if its clock is read: TSC ticks for each frame that it has received, and the share of the window
+  // that they took.
+  double device_ticks = 0;
+  double device_busy = 0;
   // Without frames in either direction, in the measured window; gaps.h. In microseconds.
   double longest_gap_us = 0;
   std::uint64_t gaps_over_1ms = 0;
@@ -97,13 +102,17 @@ class Load {
   static unsigned offer(Lane& lane, std::uint64_t now);
   // Sends and receives until `end`; returns where things stand.
   Mark drive_until(std::uint64_t end);
-  void stop_and_drain();
+  [[nodiscard]] Mark mark_at(std::uint64_t now) const;
+  std::optional<DeviceWork> read_device_clock(double rate_mpps);
+  void drain();
   static LoadSample sample_between(const Mark& from, const Mark& to);
   void add_loss(LoadSample& sample, std::uint64_t ticks) const;
   void add_gaps(LoadSample& sample) const;
+  static void add_device_work(LoadSample& sample, const DeviceWork& work, std::uint64_t ticks);
 
   Tester& tester_;
   LoadPlan plan_;
+  DeviceClock device_clock_;
   std::vector<Lane> lanes_;
   Latencies* latencies_ = nullptr;
   std::function<unsigned()> other_;

@@ -96,6 +96,8 @@ void add_device_options(CLI::App& app, Options& options) {
   app.add_flag("!--no-mergeable", options.virtio.mergeable, "no mergeable receive buffers");
   app.add_flag("--server", options.virtio.server, "create the sockets; the device under test connects");
   app.add_option("--device-name", options.device_name, "of the device under test, for the report");
+  app.add_option("--device-clock", options.device_clock,
+                 "descriptor of a socket that tells the device's frames and ticks when asked (device_clock.h)");
 }
 
 void add_traffic_options(CLI::App& app, Options& options, TrafficTexts& texts) {

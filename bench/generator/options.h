@@ -82,6 +82,7 @@ struct Options {
   net::Ipv4Addr flooder, silent;  // addresses: the flooder's own, one on the uplink's subnet that nobody has
 
   std::string device_name;  // of the device under test, for the report
+  int device_clock = -1;    // descriptor, see device_clock.h; negative: nobody tells
   std::string json_path;
   bool quiet = false;
   std::string label;  // before the progress line

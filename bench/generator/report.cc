@@ -99,7 +99,9 @@ json json_of(const LoadSample& sample) {
           {"offered_mpps", sample.offered_mpps},
           {"generator_busy", sample.generator_busy},
           {"frames_per_burst", sample.frames_per_burst},
-          {"preemptions", sample.preemptions}};
+          {"preemptions", sample.preemptions},
+          {"device_ticks", sample.device_ticks},
+          {"device_busy", sample.device_busy}};
 }
 
 json json_of(const Throughput& found) {

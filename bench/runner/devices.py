@@ -6,8 +6,11 @@ frames on unchanged and is the bound; vmnatd translates them; the kernel (bridge
 vmnat replaces.
 """
 import contextlib
+import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import time
 from dataclasses import dataclass
@@ -18,6 +21,7 @@ from machine import bound_to_parent, give_priority
 
 START_DEADLINE = 30  # seconds
 STOP_DEADLINE = 10
+ANSWER_DEADLINE = 60
 
 
 class DeviceError(Exception):
@@ -95,6 +99,11 @@ class Device:
     def log_tail(self):
         return "\n".join("    " + line for line in self.log.read_text(errors="replace").splitlines()[-12:])
 
+    def work(self):
+        """Frames that the worker has received since its start, and time stamp counter ticks of the turns that found some; None:
+        it does not say."""
+        return None
+
     def ask_to_stop(self):
         self.process.send_signal(signal.SIGTERM)
 
@@ -114,8 +123,12 @@ class Device:
 
 
 class Testpmd(Device):
-    """dpdk-testpmd between two net_vhost ports: io touches no frame, macswap exchanges its MAC addresses."""
+    """dpdk-testpmd between two net_vhost ports: io touches no frame, macswap exchanges its MAC addresses.
+
+    It counts its ticks (two reads of the counter for each burst). What it prints comes line by line, so that it can be read.
+    """
     mode = "forward"
+    WORK = re.compile(rb"total cycles=(\d+) / total \w* ?packets=(\d+)")
 
     def __init__(self, setting, forward_mode):
         self.name = forward_mode
@@ -124,16 +137,30 @@ class Testpmd(Device):
     def command(self):
         setting = self.setting
         memory = ["--in-memory"] if setting.has_hugepages else ["--no-huge"]
-        return ["dpdk-testpmd", *memory, "-m", "256", "--no-pci", "--no-telemetry", "--iova-mode=va",
+        return ["stdbuf", "--output=L", "dpdk-testpmd", *memory, "-m", "256", "--no-pci", "--no-telemetry", "--iova-mode=va",
                 f"--file-prefix=bench{os.getpid()}", f"--lcores=0@{setting.control_cpu},1@{setting.worker_cpu}",
                 f"--vdev=net_vhost0,iface={setting.vm_socket},queues=1",
                 f"--vdev=net_vhost1,iface={setting.uplink_socket},queues=1",
-                "--", f"--forward-mode={self.name}", "--nb-cores=1", "--total-num-mbufs=16384", "--disable-link-check", "--auto-start"]
+                "--", f"--forward-mode={self.name}", "--nb-cores=1", "--total-num-mbufs=16384", "--disable-link-check", "--record-core-cycles",
+                "--interactive", "--auto-start"]
 
-    def ask_to_stop(self):  # "Press enter to exit"
+    def tell(self, command):
+        self.process.stdin.write(command + b"\n")
+        self.process.stdin.flush()
+
+    def work(self):
+        told = self.log.stat().st_size
+        self.tell(b"show fwd stats all")
+        deadline = time.monotonic() + ANSWER_DEADLINE
+        while not (found := self.WORK.search(self.log.read_bytes(), told)):
+            if time.monotonic() > deadline:
+                raise DeviceError(f"{self.name} does not say what it has done:\n{self.log_tail()}")
+            time.sleep(0.001)
+        return int(found[2]), int(found[1])
+
+    def ask_to_stop(self):
         with contextlib.suppress(OSError):
-            self.process.stdin.write(b"\n")
-            self.process.stdin.flush()
+            self.tell(b"quit")
 
 
 class Vmnatd(Device):
@@ -190,6 +217,31 @@ control:
 
     def is_ready(self):
         return super().is_ready() and b"vmnatd ready" in self.log.read_bytes()
+
+    @contextlib.contextmanager
+    def asked(self):
+        """In the block: a function that has a command answered, by a list of elements (control/admin/server.h)."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(ANSWER_DEADLINE)
+            connection.connect(str(self.setting.directory / "vmnat.sock"))
+            with connection.makefile("rw") as lines:
+                yield lambda command: answer_to(lines, command)
+
+    def work(self):
+        with self.asked() as ask:
+            workers = ask("workers")
+        return sum(worker["packets"] for worker in workers), sum(worker["busy_cycles"] for worker in workers)
+
+
+def answer_to(lines, command):
+    lines.write(json.dumps({"command": command, "arguments": {}}) + "\n")
+    lines.flush()
+    elements = []
+    while not {"end", "error"} & (line := json.loads(lines.readline())).keys():
+        elements.append(line)
+    if "error" in line:
+        raise DeviceError(f"{command}: {line['error']}")
+    return elements[1:]
 
 
 class Kernel(Device):

@@ -4,7 +4,10 @@ import sys
 
 from table import SUBJECT
 
-GENERATOR_LIMIT = 0.97  # share of busy time from which on the generator may have been the slower one
+BUSY = 0.97  # share of busy time from which on the generator, or the device, may have been the slower one
+BOUNDS = {(False, False): " ", (True, False): "g", (False, True): "d", (True, True): "b"}
+LEGEND = {"g": "the generator was busy all the time: the device may be faster than that", "d": "the device's worker was",
+          "b": "both were"}
 
 
 def show_progress(text):
@@ -41,8 +44,12 @@ def _names(groups):
 def _cell(device):
     if not device:
         return " " * 13
-    mark = "*" if device.get("generator_busy", 0) >= GENERATOR_LIMIT else " "
-    return f"{device['median']:6.2f}{mark} ±{device['spread']:4.0%}"
+    return f"{device['median']:6.2f}{bound_of(device)} ±{device['spread']:4.0%}"
+
+
+def bound_of(device):
+    """Who was busy all the time: a letter of the legend."""
+    return BOUNDS[device.get("generator_busy", 0) >= BUSY, device.get("device_busy", 0) >= BUSY]
 
 
 def _ratio(ratio):
@@ -54,10 +61,11 @@ def _compared(groups):
     return list(dict.fromkeys(name for group in groups for name in group["ratios"]))
 
 
-def _table(left, rows, groups, unit):
+def _table(left, rows, groups, unit, ratio="{subject}/{other}"):
     """Rows of (text at the left, group); the devices' values, then the ratios of the subject to them."""
     names, others = _names(groups), _compared(groups)
-    header = f"{left}  | " + " | ".join([f"{name:>13}" for name in names] + [f"{SUBJECT}/{name}".rjust(15) for name in others])
+    header = f"{left}  | " + " | ".join([f"{name:>13}" for name in names] +
+                                        [ratio.format(subject=SUBJECT, other=name).rjust(15) for name in others])
     lines = ["", f"{unit}:", header, "-" * len(header)]
     for text, group in rows:
         cells = [_cell(group["devices"].get(name)) for name in names] + [_ratio(group["ratios"].get(name)) for name in others]
@@ -78,6 +86,15 @@ def _rates(points):
     if losses:
         lines.append(f"{SUBJECT} lost at most {max(losses):.2%} of what it took")
     return lines
+
+
+def _ticks(points):
+    told = [point for point in points if "ticks" in point]
+    groups = [point["ticks"] for point in told]
+    if not groups:
+        return []
+    return _table(LEFT, list(zip(map(_left, told), groups)), groups, "time stamp counter ticks of the worker for a frame",
+                  ratio="{other}/{subject}")
 
 
 def _searches(points):
@@ -120,11 +137,11 @@ def _connections(groups):
 
 def text_of(document):
     points, connections = document["points"], document.get("connections", [])
-    lines = _head(document["conditions"]) + _rates(points) + _searches(points) + _latencies(points) + _connections(connections)
+    lines = _head(document["conditions"]) + _rates(points) + _ticks(points) + _searches(points) + _latencies(points) + _connections(connections)
     verified = sum(one["frames_verified"] for one in document["rounds"].get(SUBJECT, []))
     lines += ["", *document["faults"]]
-    if any(device["generator_busy"] >= GENERATOR_LIMIT for group in [*points, *connections] for device in group["devices"].values()):
-        lines.append("* the generator was busy all the time: the device may be faster than that")
+    bounds = {bound_of(device) for group in [*points, *connections] for device in group["devices"].values()}
+    lines += [f"{letter}  {text}" for letter, text in LEGEND.items() if letter in bounds]
     if verified and not document["faults"]:
         lines.append(f"{verified} of vmnat's translations verified, out and back: no fault")
     return "\n".join(lines)

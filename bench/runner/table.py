@@ -38,6 +38,14 @@ def ratio_of(values, others):
     return {**summary_of(pairs), "ratios": pairs} if pairs else None
 
 
+def slowness_of(ticks):
+    """The other devices' ticks over the subject's, round by round: above 1, the subject has less work with a frame."""
+    if SUBJECT not in ticks:
+        return {}
+    ratios = {name: ratio_of(others, ticks[SUBJECT]) for name, others in ticks.items() if name != SUBJECT}
+    return {name: ratio for name, ratio in ratios.items() if ratio}
+
+
 def _key(point):
     return point["flows"], point["frame"], point["traffic"], point["order"]
 
@@ -49,6 +57,12 @@ def _points(rounds, key):
 def _values(rounds, key, field):
     """One value per round: the median of that round's samples."""
     return [median(sample[field] for sample in point["samples"]) for point in _points(rounds, key)]
+
+
+def _ticks(results, key):
+    """Per device that tells them, the worker's ticks a frame."""
+    ticks = {name: _values(rounds, key, "device_ticks") for name, rounds in results.items()}
+    return {name: values for name, values in ticks.items() if any(values)}
 
 
 def _search(results, key):
@@ -83,9 +97,14 @@ def merged_points(results):
         point = dict(zip(("flows", "frame", "traffic", "order"), key))
         point["devices"] = {
             name: {**summary_of(values), "mpps": values, "loss": median(_values(results[name], key, "loss")),
-                   "generator_busy": median(_values(results[name], key, "generator_busy"))}
+                   "generator_busy": median(_values(results[name], key, "generator_busy")),
+                   "device_busy": median(_values(results[name], key, "device_busy"))}
             for name, values in rates.items()}
         point["ratios"] = ratios_of(rates)
+        ticks = _ticks(results, key)
+        if ticks:
+            point["ticks"] = {"devices": {name: {**summary_of(values), "ticks": values} for name, values in ticks.items()},
+                              "ratios": slowness_of(ticks)}
         search = _search(results, key)
         if search:
             point["search"] = search

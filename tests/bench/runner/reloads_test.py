@@ -10,8 +10,8 @@ from pathlib import Path
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "bench/runner"))
-from devices import DeviceError, Setting  # noqa: E402
-from reloads import ReloadedVmnatd, answer_to, missed  # noqa: E402
+from devices import DeviceError, Setting, answer_to  # noqa: E402
+from reloads import ReloadedVmnatd, missed  # noqa: E402
 
 
 class Answers(io.StringIO):
@@ -40,7 +40,7 @@ class ReloadsTest(unittest.TestCase):
 
     def test_an_answer_is_its_one_element(self):
         lines = Answers({"kind": "object", "ok": True}, {"changed": ["x"]}, {"end": True})
-        self.assertEqual(answer_to(lines, "reload")["changed"], ["x"])
+        self.assertEqual(answer_to(lines, "reload")[0]["changed"], ["x"])
         self.assertEqual(json.loads(lines.asked), {"command": "reload", "arguments": {}})
 
     def test_a_refusal_is_told_at_once_or_later(self):

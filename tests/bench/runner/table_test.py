@@ -11,7 +11,7 @@ from table import LATENCY_FIELDS, merged_connections, merged_points, summary_of 
 
 
 def one_round(mpps, flows=(10,)):
-    sample = {"mpps": mpps, "loss": 0.25, "generator_busy": 0.5}
+    sample = {"mpps": mpps, "loss": 0.25, "generator_busy": 0.5, "device_busy": 0.5, "device_ticks": 0}
     return {"points": [{"flows": n, "frame": 64, "traffic": "both", "order": "random", "samples": [sample]} for n in flows],
             "frames_verified": 7}
 
@@ -19,6 +19,12 @@ def one_round(mpps, flows=(10,)):
 def searched_round(ndr, pdr):
     one = one_round(12)
     one["points"][0]["search"] = {"ndr": {"mpps": ndr}, "pdr": {"mpps": pdr}}
+    return one
+
+
+def ticks_round(ticks):
+    one = one_round(12)
+    one["points"][0]["samples"][0]["device_ticks"] = ticks
     return one
 
 
@@ -110,8 +116,24 @@ class Table(unittest.TestCase):
         slow = one_round(12)
         slow["points"][0]["samples"][0]["generator_busy"] = 0.99
         text = text_of(self.document({"macswap": [slow]}))
-        self.assertIn("12.00*", text)
-        self.assertIn("* the generator was busy", text)
+        self.assertIn("12.00g", text)
+        self.assertIn("g  the generator was busy", text)
+
+    def test_it_marks_who_was_busy_all_the_time(self):
+        for busy, mark in (({"device_busy": 0.99}, "12.00d"), ({"device_busy": 0.98, "generator_busy": 0.98}, "12.00b"), ({}, "12.00 ")):
+            one = one_round(12)
+            one["points"][0]["samples"][0].update(busy)
+            self.assertIn(mark, text_of(self.document({"macswap": [one]})))
+
+    def test_it_shows_ticks_of_those_who_tell_them(self):
+        text = text_of(self.document({"macswap": [ticks_round(180)], "vmnat": [ticks_round(150)], "ovs": [one_round(3)]}))
+        self.assertIn("macswap/vmnat", text)
+        rows = text[text.index("ticks of the worker"):].splitlines()
+        self.assertNotIn("ovs", rows[1])
+        row = next(row for row in rows if row.lstrip().startswith("10 "))
+        for cell in ("180.00", "150.00", "1.20"):
+            self.assertIn(cell, row)
+        self.assertNotIn("ticks", text_of(self.document({"ovs": [one_round(3)]})))
 
     def test_it_lists_faults_instead(self):
         text = text_of(self.document({"macswap": [one_round(12)], "vmnat": [one_round(9)]}, ["vmnat: 3 frames: wrong UDP checksum"]))
