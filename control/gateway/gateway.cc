@@ -47,6 +47,7 @@ Result<std::unique_ptr<Gateway>> Gateway::start(const config::Config& config, co
   if (done) gateway->publish_first_state();
   if (done) done = gateway->make_rings();
   if (done) done = gateway->make_workers(config, eal);
+  if (done) done = gateway->pools_->await_buffers();
   if (done) done = gateway->workers_.start();
   if (!done) return tl::unexpected(done.error());
   return gateway;
@@ -104,6 +105,8 @@ Result<void> Gateway::make_pools(const config::Config& config, const EalPlan& ea
 
 Result<void> Gateway::open_devices() {
   for (std::size_t i = 0; i < plan_.devices.size(); ++i) {
+    if (plan_.devices[i].takes_buffers())
+      if (auto filled = pools_->await_buffers(); !filled) return filled;
     auto opened = devices_.open(plan_.devices[i], pools_by_queue(plan_.ports[i]));
     if (!opened) return tl::unexpected(opened.error());
     take_device(static_cast<PortIndex>(i), std::move(*opened));

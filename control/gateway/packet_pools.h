@@ -3,6 +3,7 @@
 // workers. The other half is for tables, which live in memory of their own, touched as they fill.
 #pragma once
 
+#include <future>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,9 +20,13 @@ namespace vmnat::control {
 class PacketPools {
  public:
   // `longest_packet`: the largest MTU. A buffer takes a whole frame of it where it can: chains are for jumbo
-  // frames of VMs.
+  // frames of VMs. Ordinary pages take as long to be touched as all else that a start does: meanwhile the pools are there,
+  // without a buffer.
   static Result<PacketPools> create(const config::Config& config, std::uint16_t longest_packet,
                                     const EalPlan& eal);
+
+  // Once, before anybody takes a buffer.
+  Result<void> await_buffers();
 
   [[nodiscard]] rte_mempool* of_worker(WorkerIndex worker) const {
     return pools_[plan_.by_worker[worker]].get();
@@ -43,9 +48,12 @@ class PacketPools {
   };
   using Pool = std::unique_ptr<rte_mempool, Free>;
   static Pool make(unsigned number, const PoolPlan& plan, std::uint16_t room);
+  static Pool make_empty(unsigned number, const PoolPlan& plan, std::uint16_t room);
+  void begin_to_fill(const std::vector<unsigned>& cpus);
 
   PoolsPlan plan_;
-  std::vector<Pool> pools_;  // as planned
+  std::vector<Pool> pools_;   // as planned
+  std::future<int> filling_;  // while it lasts: 0, or DPDK's error
 };
 
 }  // namespace vmnat::control

@@ -42,6 +42,10 @@ struct DeviceRequest {
   [[nodiscard]] bool is_kernel_interface() const {
     return vhost_user.empty() && config::device_kind(device) == config::DeviceKind::KernelInterface;
   }
+  // Packet buffers lie in its receive queues, from its start on.
+  [[nodiscard]] bool takes_buffers() const {
+    return !is_vhost() && !(is_kernel_interface() && driver != config::KernelDriver::Xdp);
+  }
 };
 
 // Of a VM's port.

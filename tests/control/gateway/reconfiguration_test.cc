@@ -35,13 +35,17 @@ class Reconfiguration : public testing::Test {
     return "{name: " + name + ", vhost_user: " + name + ".sock, mode: server" + more + "}";
   }
 
-  void start(const config::Config& config) {
+  // Started once, with the memory that with() says.
+  static const EalPlan& eal(const config::Config& config) {
     static const EalPlan eal = [&] {
       const auto plan = plan_eal(config, this_machine(config));
       EXPECT_TRUE(plan && start_eal(*plan));
       return *plan;
     }();
-    auto started = Gateway::start(config, eal);
+    return eal;
+  }
+  void start(const config::Config& config) {
+    auto started = Gateway::start(config, eal(config));
     ASSERT_TRUE(started) << to_string(started.error());
     gateway_ = *std::move(started);
   }
@@ -173,6 +177,21 @@ TEST_F(Reconfiguration, CountsOfAPortThatComesBeginAtZeroAndThoseOfWhoStaysGoOn)
   const auto told = gateway_->port_accounts().told(counted);
   EXPECT_EQ(told[*number_of("vm1")].rx_packets, 5u);
   EXPECT_EQ(told[*number_of("vm2")].rx_packets, 7u);
+}
+
+TEST_F(Reconfiguration, WithoutRoomForItsBuffersNoGatewayStartsWhoeverWouldHaveTakenThem) {
+  auto config = with(red(vm("vm1")));
+  eal(config);
+  config.dataplane.memory.bytes = std::uint64_t{2} << 30;  // more than there is
+  for (const char* uplink : {"net_null0,no-rx=1", "net_vhost0,iface=uplink.sock"}) {
+    config.uplink.device.name = uplink;
+    const auto started = Gateway::start(config, eal(config));
+    ASSERT_FALSE(started) << uplink;
+    EXPECT_EQ(started.error().where, "dataplane.memory") << to_string(started.error());
+    EXPECT_FALSE(has_socket("vm1")) << "what was opened is closed";
+  }
+  start(with(red(vm("vm1"))));
+  EXPECT_TRUE(has_socket("vm1")) << "and nothing of it is in the way";
 }
 
 }  // namespace
