@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <atomic>
 #include <fmt/format.h>
-#include <optional>
 
 namespace vmnat::control {
 namespace {
@@ -97,19 +96,23 @@ PortAccounts::PortAccounts(const std::vector<PortPlan>& first, const Totals& car
   for (std::size_t port = 0; port < first.size(); ++port) {
     const auto row = carried.ports.find(first[port].name);
     if (row == carried.ports.end()) continue;
+    PortTotals& known = accounts_[port].carried.emplace();
     for (std::size_t column = 0; column < kColumnCount; ++column)
-      if (places[column]) cell(accounts_[port].carried, column) = row->second[*places[column]];
+      if (places[column]) cell(known, column) = row->second[*places[column]];
   }
 }
 
 void PortAccounts::begin(PortIndex port, const PortTotals& counted) {
   if (port >= accounts_.size()) accounts_.resize(port + 1u);
-  accounts_[port] = {.carried = {}, .before = counted};
+  accounts_[port] = {.carried = std::nullopt, .before = counted};
 }
 
 std::vector<PortTotals> PortAccounts::told(std::vector<PortTotals> counted) const {
-  for (std::size_t port = 0; port < std::min(counted.size(), accounts_.size()); ++port)
-    (counted[port] = counted[port].since(accounts_[port].before)) += accounts_[port].carried;
+  for (std::size_t port = 0; port < std::min(counted.size(), accounts_.size()); ++port) {
+    const auto& [carried, before] = accounts_[port];
+    if (before) counted[port] = counted[port].since(*before);
+    if (carried) counted[port] += *carried;
+  }
   return counted;
 }
 

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -45,7 +46,7 @@ class PortAccounts {
 
  private:
   struct Account {
-    PortTotals carried, before;
+    std::optional<PortTotals> carried, before;
   };
   std::vector<Account> accounts_;  // by PortIndex
 };

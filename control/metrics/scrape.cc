@@ -150,10 +150,11 @@ void Metrics::Scrape::add_from_counters(const Family& family,
 }
 
 Metrics::Scrape::PortSample Metrics::Scrape::sample_of(PortIndex index) {
+  static const control::PortTotals kNothing;  // of a port that has come since the counters' step
   const PortPlan& plan = at_.ports[index];
   control::Device& device = at_.devices[index];
   PortSample sample{.labels = label("network", control::network_name(at_, plan)),
-                    .totals = index < port_totals_.size() ? port_totals_[index] : control::PortTotals{},
+                    .totals = index < port_totals_.size() ? &port_totals_[index] : &kNothing,
                     .kind = &device.kind(),
                     .is_up = at_.states.current().ports[index].up,
                     .is_vhost = device.vhost() != nullptr};
@@ -191,14 +192,15 @@ void Metrics::Scrape::each_vhost_port(const Family& family, Value value) {
 void Metrics::Scrape::port_traffic() {
   using Port = PortSample;
   each_port(family("vmnat_port_received_frames_total"),
-            [](const Port& port) { return port.totals.rx_packets; });
-  each_port(family("vmnat_port_received_bytes_total"), [](const Port& port) { return port.totals.rx_bytes; });
+            [](const Port& port) { return port.totals->rx_packets; });
+  each_port(family("vmnat_port_received_bytes_total"),
+            [](const Port& port) { return port.totals->rx_bytes; });
   each_port(family("vmnat_port_transmitted_frames_total"),
-            [](const Port& port) { return port.totals.tx_packets; });
+            [](const Port& port) { return port.totals->tx_packets; });
   each_port(family("vmnat_port_transmitted_bytes_total"),
-            [](const Port& port) { return port.totals.tx_bytes; });
+            [](const Port& port) { return port.totals->tx_bytes; });
   each_port(family("vmnat_port_refused_frames_total"),
-            [](const Port& port) { return port.totals.tx_refused; });
+            [](const Port& port) { return port.totals->tx_refused; });
 }
 
 void Metrics::Scrape::port_drops() {
@@ -206,18 +208,18 @@ void Metrics::Scrape::port_drops() {
   out_->begin(family("vmnat_port_drops_total"));
   for (const PortSample& port : ports_)
     for (std::size_t i = 0; i < dataplane::kDropReasonCount; ++i) {
-      if (port.totals.drops[i] == 0) continue;
+      if (port.totals->drops[i] == 0) continue;
       std::string labels = port.labels;
       add_label(labels, "reason", dataplane::kDropNames[i]);
-      out_->sample(labels, port.totals.drops[i]);
+      out_->sample(labels, port.totals->drops[i]);
     }
   each_vhost_port(family("vmnat_port_rings_deferred_total"),
-                  [](const Port& port) { return port.totals.rings_deferred; });
+                  [](const Port& port) { return port.totals->rings_deferred; });
   each_vhost_port(family("vmnat_port_interrupts_total"), [](const Port& port) { return port.interrupts; });
   each_vhost_port(family("vmnat_port_refused_connections_total"),
-                  [](const Port& port) { return port.totals.refused_connections; });
+                  [](const Port& port) { return port.totals->refused_connections; });
   each_vhost_port(family("vmnat_port_refused_messages_total"),
-                  [](const Port& port) { return port.totals.refused_messages; });
+                  [](const Port& port) { return port.totals->refused_messages; });
   ports_.clear();
 }
 

@@ -22,8 +22,8 @@ class Metrics::Scrape {
   // A port that was there when its step began: it may be gone at the next one.
   struct PortSample {
     std::string labels;
-    control::PortTotals totals;
-    const std::string* kind;  // of the device, as the port's labels
+    const control::PortTotals* totals;  // of port_totals_
+    const std::string* kind;            // of the device, as the port's labels
     bool is_up = false, is_vhost = false;
     std::uint64_t interrupts = 0;
   };
