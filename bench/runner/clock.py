@@ -16,7 +16,8 @@ def device_clock(device):
         yield theirs.fileno()
     finally:
         theirs.close()  # the generator's is closed by its end
-        ours.shutdown(socket.SHUT_RD)
+        with contextlib.suppress(OSError):  # the thread may have ended by now, and closed it
+            ours.shutdown(socket.SHUT_RD)
         thread.join()
     if failures:
         raise failures[0]
