@@ -38,30 +38,35 @@ class FreshFlows {
   FlowNumber next_;
 };
 
-// One direction's frames as they arrive, counted.
+// Outbound frames as they arrive, counted.
 class Arrivals {
  public:
   explicit Arrivals(Tester& tester)
       : tester_(tester), expected_(tester.expected_addresses(Direction::Outbound)) {}
 
   unsigned receive() {
-    rte_mbuf* frames[kBurst];
-    const std::uint16_t count =
-        rte_eth_rx_burst(tester_.receiver(Direction::Outbound).id(), 0, frames, kBurst);
-    for (std::uint16_t i = 0; i < count; ++i) count_frame(bytes_of(frames[i]));
-    if (count == 0) return 0;
-    rte_pktmbuf_free_bulk(frames, count);
-    last_ = rte_rdtsc();
-    return count;
+    unsigned total = 0;
+    for (const auto& station : tester_.receivers(Direction::Outbound)) total += receive_at(*station);
+    return total;
   }
   [[nodiscard]] std::uint64_t count() const { return count_; }
   [[nodiscard]] std::uint64_t last() const { return last_; }
 
  private:
-  void count_frame(std::span<const std::byte> frame) {
+  unsigned receive_at(Station& station) {
+    rte_mbuf* frames[kBurst];
+    const std::uint16_t count = rte_eth_rx_burst(station.port.id(), 0, frames, kBurst);
+    for (std::uint16_t i = 0; i < count; ++i) count_frame(station, bytes_of(frames[i]));
+    if (count == 0) return 0;
+    rte_pktmbuf_free_bulk(frames, count);
+    last_ = rte_rdtsc();
+    return count;
+  }
+
+  void count_frame(Station& station, std::span<const std::byte> frame) {
     const bool is_expected = frame.size() == kSmallestFrame - kFcsLength && expected_.holds(frame.data());
     if (is_expected) ++count_;
-    if (!is_expected || count_ % kSampledFrames == 0) tester_.check(Direction::Outbound, frame);
+    if (!is_expected || count_ % kSampledFrames == 0) tester_.check(Direction::Outbound, station, frame);
   }
 
   Tester& tester_;
@@ -98,17 +103,14 @@ SearchOutcome search_rates(Tester& tester, ConnectionKind kind, FreshFlows& fres
 ConnectionTrial open_udp(Tester& tester, const ConnectionPlan& plan) {
   std::vector<FlowNumber> flows(plan.count);
   std::iota(flows.begin(), flows.end(), plan.first);
-  const auto smallest = FrameMix::of_size(kSmallestFrame);
-  Port& sender = tester.sender(Direction::Outbound);
-  sender.prepare_load_pool(tester.frame_template(Direction::Outbound, kSmallestFrame));
-  Stream stream(sender, row_of(tester, Direction::Outbound, smallest, flows, Repetition::Once),
-                Repetition::Once);
+  tester.prepare_load_pools(Direction::Outbound, kSmallestFrame);
+  Streams streams(tester, {.flows = std::move(flows)});
   Arrivals arrivals(tester);
   OpeningPace pace(plan);
-  while (!pace.is_over() && !stream.is_finished()) {
+  while (!pace.is_over() && !streams.is_finished()) {
     const unsigned arrived = arrivals.receive();
     const std::uint64_t due = pace.due();
-    const std::uint16_t taken = due == 0 ? std::uint16_t{0} : stream.send(due);
+    const std::uint64_t taken = due == 0 ? 0 : streams.send(due);
     pace.took(taken, arrived + taken > 0);
   }
   poll_until(kDrainTime, [&] { return arrivals.receive(), arrivals.count() >= plan.count; });

@@ -21,7 +21,8 @@ std::uint64_t ticks_of(double seconds) {
 // A client on the victim's port that asks for an address again and again, and counts who answers.
 class DhcpClient {
  public:
-  explicit DhcpClient(Tester& tester) : tester_(tester), port_(tester.sender(Direction::Outbound)) {
+  explicit DhcpClient(Tester& tester)
+      : tester_(tester), port_(tester.senders(Direction::Outbound).front()->port) {
     discover_ = kDiscover.frame({.own = port_.mac()});
     tester.watch_others([this](Direction direction, std::span<const std::byte> frame) {
       if (direction == Direction::Inbound) note(frame);
@@ -67,7 +68,7 @@ class DhcpClient {
 FloodEnds ends_of(Tester& tester, const Flooder& flooder) {
   const Options& options = tester.options();
   return {.own = flooder.mac(),
-          .gateway = tester.next_hop(Direction::Outbound),
+          .gateway = tester.next_hop(*tester.senders(Direction::Outbound).front()),
           .address = options.flooder,
           .gateway_address = options.flow_space.network.address,
           .remote = tester.plan().remote(0).address,

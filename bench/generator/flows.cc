@@ -31,6 +31,8 @@ const FlowSpace& checked(const FlowSpace& space) {
   const std::uint64_t addresses = address_count(space.network);
   if (addresses < 4 || space.hosts == 0 || space.hosts > addresses - 3)
     throw std::invalid_argument("the network does not hold that many hosts beside its gateway");
+  if (space.vm_ports == 0 || space.vm_ports > space.hosts)
+    throw std::invalid_argument("fewer hosts than VM ports");
   if (space.endpoints == 0 || space.endpoints > std::uint64_t{space.hosts} * kPorts)
     throw std::invalid_argument("more internal endpoints than hosts x 64512 ports");
   if (space.network.overlaps(space.remotes))
@@ -76,8 +78,19 @@ net::Ipv4Addr FlowPlan::host(std::uint32_t index) const {
 }
 
 net::Endpoint FlowPlan::internal(FlowNumber flow) const {
-  const std::uint64_t at = endpoint_order_.at(flow % space_.endpoints);
+  const std::uint64_t at = endpoint_index(flow);
   return {host(static_cast<std::uint32_t>(at / kPorts)), port_at(at % kPorts)};
+}
+
+std::uint32_t FlowPlan::host_index(FlowNumber flow) const {
+  return static_cast<std::uint32_t>(endpoint_index(flow) / kPorts);
+}
+
+bool FlowPlan::lives_at(net::Ipv4Addr address, unsigned vm_port) const {
+  const net::Ipv4Addr gateway = space_.network.address;
+  if (!space_.network.is_host(address) || address == gateway) return false;
+  const std::uint32_t index = address.host() - space_.network.first().host() - (address > gateway ? 2 : 1);
+  return index % space_.vm_ports == vm_port;
 }
 
 net::Endpoint FlowPlan::remote(FlowNumber flow) const {

@@ -10,6 +10,10 @@
 //   hosts 250, endpoints 60000:  flow 7 = X7:x7 -> Y7:y7,  flow 60007 = X7:x7 -> Y60007:y60007
 //
 // The first n flows of a plan are the same for every n: a run with 100 k flows continues one with 10 k.
+//
+// Each host lives at one VM port, whose MAC it has:
+//
+//   network 10.0.0.1/24, 3 VM ports:  10.0.0.2 at port 0, 10.0.0.3 at 1, 10.0.0.4 at 2, 10.0.0.5 at 0
 #pragma once
 
 #include <cstdint>
@@ -33,6 +37,7 @@ struct FlowSpace {
       network;  // the gateway's address and length; hosts are taken in order, the gateway left out
   std::uint32_t hosts = 250;        // internal addresses in use
   std::uint32_t endpoints = 60000;  // distinct internal endpoints
+  std::uint32_t vm_ports = 1;       // which the hosts live at, in turn
   net::Ipv4Prefix remotes;          // remote addresses are drawn from here
   std::uint64_t seed = 1;
 };
@@ -60,12 +65,21 @@ class FlowPlan {
   [[nodiscard]] net::Endpoint internal(FlowNumber flow) const;
   [[nodiscard]] net::Endpoint remote(FlowNumber flow) const;
   [[nodiscard]] Tuple outbound(FlowNumber flow) const { return {internal(flow), remote(flow)}; }
+  // The VM port of its host.
+  [[nodiscard]] unsigned vm_port(FlowNumber flow) const { return host_index(flow) % space_.vm_ports; }
+  // Whether this is the address of a host at this VM port, in use or not.
+  [[nodiscard]] bool lives_at(net::Ipv4Addr address, unsigned vm_port) const;
   // Flows with larger numbers would repeat tuples.
   [[nodiscard]] std::uint64_t most_flows() const { return remote_order_.size(); }
   [[nodiscard]] net::Ipv4Addr host(std::uint32_t index) const;
   [[nodiscard]] const FlowSpace& space() const { return space_; }
 
  private:
+  [[nodiscard]] std::uint64_t endpoint_index(FlowNumber flow) const {
+    return endpoint_order_.at(flow % space_.endpoints);
+  }
+  [[nodiscard]] std::uint32_t host_index(FlowNumber flow) const;
+
   FlowSpace space_;
   Permutation endpoint_order_;
   Permutation remote_order_;

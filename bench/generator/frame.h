@@ -88,6 +88,7 @@ class FrameTemplate {
   X(Payload, "payload changed")                                 \
   X(RemoteEndpoint, "remote endpoint changed")                  \
   X(InternalEndpoint, "delivered to another internal endpoint") \
+  X(VmPort, "delivered to another VM port")                     \
   X(ExternalAddress, "source is not an external address")       \
   X(ExternalPort, "source port below 1024")                     \
   X(Ttl, "TTL not decremented by one")                          \

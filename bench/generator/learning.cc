@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 #include <rte_cycles.h>
 
-#include "bench/generator/stream.h"
+#include "bench/generator/streams.h"
 
 namespace vmnat::bench {
 namespace {
@@ -32,23 +32,21 @@ std::vector<FlowNumber> missing_flows(Tester& tester, Direction direction, FlowN
 
 // Sends one frame of each flow, with at most kWindow unanswered; the time of the last arrival.
 std::uint64_t send_and_check(Tester& tester, Direction direction, const std::vector<FlowNumber>& flows) {
-  const auto smallest = FrameMix::of_size(kSmallestFrame);
-  Stream stream(tester.sender(direction), row_of(tester, direction, smallest, flows, Repetition::Once),
-                Repetition::Once);
+  Streams streams(tester, {.direction = direction, .flows = flows});
   const auto stall_ticks = static_cast<std::uint64_t>(kStall * static_cast<double>(rte_get_tsc_hz()));
   std::uint64_t settled = 0;  // frames that came back, or are given up
   std::uint64_t polls = 0;
   std::uint64_t last_arrival = rte_rdtsc();
-  while (!stream.is_finished()) {
-    if (stream.sent() < settled + kWindow) stream.send();
+  while (!streams.is_finished()) {
+    if (streams.sent() < settled + kWindow) streams.send();
     if (tester.progress().is_shown() && ++polls % kPollsPerReport == 0)
-      tester.progress().show(fmt::format("{} flows {}", stream.sent(), text_of(direction)));
+      tester.progress().show(fmt::format("{} flows {}", streams.sent(), text_of(direction)));
     const unsigned arrived = tester.receive_and_check();
     settled += arrived;
     if (arrived > 0) {
       last_arrival = rte_rdtsc();
     } else if (rte_rdtsc() - last_arrival > stall_ticks) {
-      settled = stream.sent();
+      settled = streams.sent();
       last_arrival = rte_rdtsc();
     }
   }
@@ -56,7 +54,7 @@ std::uint64_t send_and_check(Tester& tester, Direction direction, const std::vec
     const unsigned arrived = tester.receive_and_check();
     if (arrived > 0) last_arrival = rte_rdtsc();
     settled += arrived;
-    return settled >= stream.sent();
+    return settled >= streams.sent();
   });
   return last_arrival;
 }
@@ -68,7 +66,7 @@ struct SweepResult {
 };
 
 SweepResult sweep(Tester& tester, Direction direction, FlowNumber count) {
-  tester.sender(direction).prepare_load_pool(tester.frame_template(direction, kSmallestFrame));
+  tester.prepare_load_pools(direction, kSmallestFrame);
   SweepResult result{};
   auto missing = missing_flows(tester, direction, count);
   const std::uint64_t start = rte_rdtsc();
@@ -89,7 +87,7 @@ SweepResult sweep(Tester& tester, Direction direction, FlowNumber count) {
 
 LearningResult learn_flows(Tester& tester, FlowNumber count) {
   tester.flows().reserve_flows(count);
-  if (tester.options().mode == Mode::Forward) return {};
+  if (tester.options().mode != Mode::Nat) return {};
   const auto unknown = static_cast<FlowNumber>(missing_flows(tester, Direction::Outbound, count).size());
   // A first flow alone: the device resolves its next hops now, not under the burst.
   sweep(tester, Direction::Outbound, 1);

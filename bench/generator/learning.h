@@ -17,7 +17,7 @@ struct LearningResult {
   double open_seconds = 0;      // from the first frame to the last learned flow
 };
 
-// Flows 0..count-1; those known already are not opened again. In mode forward there is nothing to learn.
+// Flows 0..count-1; those known already are not opened again. Without translation there is nothing to learn.
 LearningResult learn_flows(Tester& tester, FlowNumber count);
 
 }  // namespace vmnat::bench

@@ -18,8 +18,7 @@ namespace {
 
 constexpr double kWarmUp = 0.1;  // seconds before the measured window
 constexpr double kDrainTime = 0.02;
-constexpr std::uint64_t kSampledBursts =
-    32;  // the first frame of every 32nd burst is verified: 1 of 1024 frames
+constexpr std::uint64_t kSampledFrames = 1024;  // of so many that arrive at a port, one is verified
 
 double tick_rate() {
   return static_cast<double>(rte_get_tsc_hz());
@@ -60,41 +59,59 @@ void Load::add_lane(Direction direction, Stamping stamping) {
   std::erase_if(order, [&](FlowNumber flow) {
     return tester_.options().mode == Mode::Nat && !tester_.flows().is_learned(flow);
   });
-  tester_.sender(direction).prepare_load_pool(tester_.frame_template(direction, plan_.frames.largest()));
-  auto row = row_of(tester_, direction, plan_.frames, order, Repetition::Endless);
+  tester_.prepare_load_pools(direction, plan_.frames.largest());
+  std::vector<Arrivals> arrivals;
+  for (const auto& station : tester_.receivers(direction)) arrivals.push_back({.station = station.get()});
   lanes_.push_back({.direction = direction,
                     .expected = tester_.expected_addresses(direction),
-                    .stream = std::make_unique<Stream>(tester_.sender(direction), std::move(row),
-                                                       Repetition::Endless, stamping),
+                    .streams = Streams(tester_, {.direction = direction,
+                                                 .frames = plan_.frames,
+                                                 .flows = std::move(order),
+                                                 .repetition = Repetition::Endless,
+                                                 .stamping = stamping}),
+                    .arrivals = std::move(arrivals),
                     .pacer = {},
                     .gaps = {}});
 }
 
 unsigned Load::receive(Lane& lane) {
+  unsigned total = 0;
+  for (Arrivals& arrivals : lane.arrivals) total += receive_at(arrivals, lane);
+  return total;
+}
+
+unsigned Load::receive_at(Arrivals& arrivals, Lane& lane) {
   rte_mbuf* frames[kBurst];
-  const std::uint16_t count = rte_eth_rx_burst(tester_.receiver(lane.direction).id(), 0, frames, kBurst);
+  Station& station = *arrivals.station;
+  const std::uint16_t count = rte_eth_rx_burst(station.port.id(), 0, frames, kBurst);
   if (count == 0) return 0;
   const auto now = static_cast<std::uint32_t>(rte_rdtsc());
   for (std::uint16_t i = 0; i < count; ++i) __builtin_prefetch(rte_pktmbuf_mtod(frames[i], std::byte*));
-  if (lane.bursts++ % kSampledBursts == 0) tester_.check(lane.direction, bytes_of(frames[0]));
+  ++lane.bursts;
+  if (arrivals.until_check <= count) {
+    tester_.check(lane.direction, station, bytes_of(frames[0]));
+    arrivals.until_check = kSampledFrames;
+  } else {
+    arrivals.until_check -= count;
+  }
   for (std::uint16_t i = 0; i < count; ++i) {
     const auto* frame = rte_pktmbuf_mtod(frames[i], const std::byte*);
     if (plan_.frames.has_length(frames[i]->pkt_len) && lane.expected.holds(frame)) {
       ++lane.received;
       if (latencies_ != nullptr) latencies_->frames.add(now - TimeStamp::read(frame));
     } else {
-      tester_.check(lane.direction, bytes_of(frames[i]));
+      tester_.check(lane.direction, station, bytes_of(frames[i]));
     }
   }
   rte_pktmbuf_free_bulk(frames, count);
   return count;
 }
 
-unsigned Load::offer(Lane& lane, std::uint64_t now) {
-  if (!lane.pacer) return lane.stream->send();
+std::uint64_t Load::offer(Lane& lane, std::uint64_t now) {
+  if (!lane.pacer) return lane.streams.send();
   const std::uint64_t due = lane.pacer->due(now);
   if (due == 0) return 0;
-  const std::uint16_t taken = lane.stream->send(due);
+  const std::uint64_t taken = lane.streams.send(due);
   lane.pacer->took(taken);
   return taken;
 }
@@ -102,7 +119,7 @@ unsigned Load::offer(Lane& lane, std::uint64_t now) {
 Load::Mark Load::drive_until(std::uint64_t end) {
   std::uint64_t now = rte_rdtsc();
   while (now < end && !EarlyEnd::is_wanted()) {
-    unsigned done = 0;
+    std::uint64_t done = 0;
     for (Lane& lane : lanes_) {
       const unsigned received = receive(lane);
       if (lane.gaps) lane.gaps->look(now, received > 0);
@@ -136,7 +153,7 @@ void Load::drain() {
       receive(lane);
       // What was offered and waits before a full ring has the same time as before.
       if (lane.pacer && now - start < patience && lane.pacer->waiting() > 0)
-        lane.pacer->took(lane.stream->send(lane.pacer->waiting()));
+        lane.pacer->took(lane.streams.send(lane.pacer->waiting()));
     }
   }
 }
@@ -144,7 +161,7 @@ void Load::drain() {
 void Load::start_lanes(double rate_mpps) {
   const auto limits = Pacer::Limits::usual(tick_rate());
   for (Lane& lane : lanes_) {
-    lane.sent_before = lane.stream->sent();
+    lane.sent_before = lane.streams.sent();
     lane.received_before = lane.received;
     lane.pacer.reset();
     lane.gaps.reset();

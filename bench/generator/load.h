@@ -10,7 +10,6 @@
 
 #include <array>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <vector>
 
@@ -18,7 +17,7 @@
 #include "bench/generator/gaps.h"
 #include "bench/generator/histogram.h"
 #include "bench/generator/pacer.h"
-#include "bench/generator/stream.h"
+#include "bench/generator/streams.h"
 #include "bench/generator/tester.h"
 
 namespace vmnat::bench {
@@ -69,11 +68,17 @@ class Load {
   [[nodiscard]] std::size_t directions() const { return lanes_.size(); }
 
  private:
+  // A station that receives.
+  struct Arrivals {
+    Station* station;
+    std::uint64_t until_check = 0;  // frames
+  };
   // One direction: what is sent into the device, and what has arrived behind it.
   struct Lane {
     Direction direction;
     AddressRange expected;
-    std::unique_ptr<Stream> stream;
+    Streams streams;
+    std::vector<Arrivals> arrivals;
     std::optional<Pacer> pacer;     // this run's
     std::optional<Gaps> gaps;       // the same, once the window has begun
     std::uint64_t sent_before = 0;  // this run
@@ -82,7 +87,7 @@ class Load {
     std::uint64_t bursts = 0;  // that were not empty
 
     [[nodiscard]] std::uint64_t offered_in_run() const {
-      return pacer ? pacer->offered() : stream->sent() - sent_before;
+      return pacer ? pacer->offered() : streams.sent() - sent_before;
     }
     [[nodiscard]] std::uint64_t received_in_run() const { return received - received_before; }
   };
@@ -98,8 +103,9 @@ class Load {
   void start_lanes(double rate_mpps);
   void start_window(std::uint64_t now);
   unsigned receive(Lane& lane);
-  // Sends what is due at `now`; the number of frames that the ring took.
-  static unsigned offer(Lane& lane, std::uint64_t now);
+  unsigned receive_at(Arrivals& arrivals, Lane& lane);
+  // Sends what is due at `now`; the number of frames that the rings took.
+  static std::uint64_t offer(Lane& lane, std::uint64_t now);
   // Sends and receives until `end`; returns where things stand.
   Mark drive_until(std::uint64_t end);
   [[nodiscard]] Mark mark_at(std::uint64_t now) const;

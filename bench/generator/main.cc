@@ -5,8 +5,8 @@
 //
 // It attaches to the device's ports, finds the device by ARP, opens the flows and verifies every translation,
 // then loads the device in steady state and counts what arrives. With --mode forward the device passes frames
-// on unchanged (testpmd io or macswap): that is the bound to compare with. bench/runner/run does all of this
-// in one go.
+// on unchanged (testpmd io or macswap), with --mode reflect it sends them back: the bound to compare with.
+// bench/runner/run does all of this in one go.
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -31,7 +31,7 @@ void say(const Options& options, const std::string& text) {
 
 void learn(Tester& tester, FlowNumber flows, Report& report) {
   const LearningResult result = learn_flows(tester, flows);
-  if (tester.options().mode == Mode::Forward) return;
+  if (tester.options().mode != Mode::Nat) return;
   report.learning.emplace_back(flows, result);
   say(tester.options(), fmt::format("  {} flows opened, {} missing", result.opened, result.missing));
   if (result.missing == flows) throw std::runtime_error("no frame comes through the device under test");

@@ -85,6 +85,10 @@ void add_device_options(CLI::App& app, Options& options) {
   app.add_option("--vm", options.vm_port,
                  "port that plays the VM: vhost-user socket, PCI address or DPDK devargs")
       ->required();
+  app.add_option("--ports", options.flow_space.vm_ports,
+                 "VM ports, which the hosts live at in turn: the number 0, 1, ... stands for the % in --vm")
+      ->capture_default_str()
+      ->check(CLI::Range(1u, kMostPorts - 1));
   app.add_option("--uplink", options.uplink_port, "port that plays the router on the uplink, likewise")
       ->required();
   app.add_option("--cpu", options.eal.cpu, "CPU that generates and receives")->capture_default_str();
@@ -94,15 +98,22 @@ void add_device_options(CLI::App& app, Options& options) {
   app.add_option("--queue-size", options.virtio.queue_size, "virtio ring entries")->capture_default_str();
   app.add_flag("--packed", options.virtio.packed, "packed virtio rings (default: split)");
   app.add_flag("!--no-mergeable", options.virtio.mergeable, "no mergeable receive buffers");
+  app.add_option("--burst", options.burst,
+                 "frames under way in each VM port's ring at most [as many as it holds]")
+      ->check(CLI::Range(1u, kLargestBurst));
   app.add_flag("--server", options.virtio.server, "create the sockets; the device under test connects");
   app.add_option("--device-name", options.device_name, "of the device under test, for the report");
-  app.add_option("--device-clock", options.device_clock,
-                 "descriptor of a socket that tells the device's frames and ticks when asked (device_clock.h)");
+  app.add_option(
+      "--device-clock", options.device_clock,
+      "descriptor of a socket that tells the device's frames and ticks when asked (device_clock.h)");
 }
 
 void add_traffic_options(CLI::App& app, Options& options, TrafficTexts& texts) {
-  app.add_option("--mode", options.mode, "nat: learn and verify translations; forward: frames pass unchanged")
-      ->transform(choice<Mode>({{"nat", Mode::Nat}, {"forward", Mode::Forward}}));
+  app.add_option(
+         "--mode", options.mode,
+         "nat: learn and verify translations; forward: frames pass unchanged; reflect: they come back "
+         "unchanged by the port that they were sent by")
+      ->transform(choice<Mode>({{"nat", Mode::Nat}, {"forward", Mode::Forward}, {"reflect", Mode::Reflect}}));
   app.add_option("--flows", options.flows, "numbers of flows, ascending, e.g. 1,10000,100000")
       ->delimiter(',')
       ->required();
@@ -181,6 +192,28 @@ void add_address_options(CLI::App& app, Options& options, AddressTexts& texts) {
   app.add_option("--seed", options.flow_space.seed, "seed of tuples and order")->capture_default_str();
 }
 
+void check_ports(const Options& options) {
+  const bool is_pattern =
+      is_socket(options.vm_port) && options.vm_port.find(kPortNumber) != std::string::npos;
+  if (options.burst && !is_socket(options.vm_port))
+    throw CLI::ValidationError("--burst: --vm has to be the path of a socket");
+  if (options.vm_ports() == 1) return;
+  if (!is_pattern)
+    throw CLI::ValidationError(
+        "--ports: --vm has to be the path of a socket with a % in it, for the port's number");
+  if (options.mode == Mode::Forward)
+    throw CLI::ValidationError(
+        "--mode forward: what comes by several ports cannot be passed on unchanged; use --mode reflect");
+  if (!options.flooder_port.empty() && options.vm_ports() > kMostPorts - 2)
+    throw CLI::ValidationError(
+        fmt::format("--ports: {} at most beside an uplink and a flooder", kMostPorts - 2));
+}
+
+void check_connections(const Options& options) {
+  if (options.mode == Mode::Reflect && !options.connections.empty())
+    throw CLI::ValidationError("--connections: --mode reflect leaves them without another end");
+}
+
 void fill_defaults(Options& options) {
   if (options.traffic.empty()) options.traffic = {Traffic::Outbound, Traffic::Both};
   std::sort(options.flows.begin(), options.flows.end());
@@ -192,7 +225,8 @@ void fill_defaults(Options& options) {
 }  // namespace
 
 const char* text_of(Mode mode) {
-  return mode == Mode::Nat ? "nat" : "forward";
+  if (mode == Mode::Nat) return "nat";
+  return mode == Mode::Forward ? "forward" : "reflect";
 }
 const char* text_of(FlowOrder order) {
   return order == FlowOrder::Random ? "random" : "cyclic";
@@ -235,6 +269,8 @@ ParsedOptions parse_options(int argc, char** argv) {
     read_addresses(texts, options);
     read_traffic(traffic, options);
     fill_defaults(options);
+    check_ports(options);
+    check_connections(options);
   } catch (const CLI::ParseError& error) {
     return {std::nullopt, app.exit(error)};
   }

@@ -14,8 +14,8 @@
 namespace vmnat::bench {
 
 // Nat: flows are learned and verified first. Forward: the device under test passes frames on unchanged
-// (testpmd).
-enum class Mode : std::uint8_t { Nat, Forward };
+// (testpmd). Reflect: it sends them back by the port by which they came.
+enum class Mode : std::uint8_t { Nat, Forward, Reflect };
 enum class FlowOrder : std::uint8_t { Random, Cyclic };
 enum class Traffic : std::uint8_t { Outbound, Inbound, Both };
 
@@ -26,6 +26,17 @@ const char* text_of(Mode mode);
 const char* text_of(ConnectionKind kind);
 const char* text_of(FlowOrder order);
 const char* text_of(Traffic traffic);
+
+// DPDK's own limit as it is usually built (RTE_MAX_ETHPORTS): VM ports, the uplink, and a flooder if there is one.
+inline constexpr unsigned kMostPorts = 32;
+inline constexpr unsigned kLargestBurst = 32;
+// Stands in --vm for the number of a port.
+inline constexpr char kPortNumber = '%';
+
+// Whether a port is given by the path of a vhost-user socket.
+inline bool is_socket(const std::string& port) {
+  return port.find('/') != std::string::npos && port.find(',') == std::string::npos;
+}
 
 // How a vhost-user socket is attached to. Ignored for a port given as PCI address or devargs.
 struct VirtioOptions {
@@ -52,10 +63,13 @@ struct EalOptions {
 };
 
 struct Options {
-  std::string vm_port;  // path of a vhost-user socket | PCI address | DPDK devargs
+  std::string
+      vm_port;  // path of a vhost-user socket | PCI address | DPDK devargs; of several ports a pattern
   std::string uplink_port;
   std::string flooder_port;  // a second VM's; empty: nobody floods
   VirtioOptions virtio;
+  std::optional<unsigned>
+      burst;  // frames under way in each VM port's ring at most; none: as many as it holds
   EalOptions eal;
 
   Mode mode = Mode::Nat;
@@ -86,6 +100,14 @@ struct Options {
   std::string json_path;
   bool quiet = false;
   std::string label;  // before the progress line
+
+  [[nodiscard]] unsigned vm_ports() const { return flow_space.vm_ports; }
+  // The VM port of this number, from 0 on.
+  [[nodiscard]] std::string vm_port_at(unsigned number) const {
+    std::string port = vm_port;
+    if (vm_ports() > 1) port.replace(port.find(kPortNumber), 1, std::to_string(number));
+    return port;
+  }
 };
 
 // Exits the process on --help and on a wrong command line, as CLI11 does: the code is in `exit_code`.

@@ -9,6 +9,7 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
+#include <rte_memzone.h>
 #include <stdexcept>
 #include <unistd.h>
 #include <vector>
@@ -20,20 +21,22 @@ namespace {
 constexpr unsigned kSpareBuffers = 1024;
 constexpr unsigned kPoolCache = 256;
 constexpr unsigned kSingleFrames = 255;
+static_assert(kMostPorts <= RTE_MAX_ETHPORTS);
 
-bool is_socket(const std::string& spec) {
-  return spec.find('/') != std::string::npos && spec.find(',') == std::string::npos;
-}
 bool is_vdev(const std::string& spec) {
   return spec.starts_with("net_");
 }
 
-std::string name_of(const std::string& spec, const char* role) {
+std::string vm_role(unsigned number) {
+  return fmt::format("vm{}", number);
+}
+
+std::string name_of(const std::string& spec, const std::string& role) {
   if (is_socket(spec)) return fmt::format("net_virtio_user_{}", role);
   return spec.substr(0, spec.find(','));
 }
 
-std::string devargs_of(const std::string& spec, const char* role, const char* mac,
+std::string devargs_of(const std::string& spec, const std::string& role, const std::string& mac,
                        const VirtioOptions& virtio) {
   if (!is_socket(spec)) return spec;
   return fmt::format("{},path={},mac={},queues=1,queue_size={},packed_vq={},mrg_rxbuf={},in_order=1{}",
@@ -59,12 +62,13 @@ std::vector<std::string> eal_arguments(const Options& options) {
   const auto memory = memory_arguments(options.eal);
   arguments.insert(arguments.end(), memory.begin(), memory.end());
   bool needs_pci = false;
-  const auto add_device = [&](const std::string& spec, const char* role, const char* mac) {
+  const auto add_device = [&](const std::string& spec, const std::string& role, const std::string& mac) {
     const bool is_virtual = is_socket(spec) || is_vdev(spec);
     needs_pci |= !is_virtual;
     arguments.push_back((is_virtual ? "--vdev=" : "--allow=") + devargs_of(spec, role, mac, options.virtio));
   };
-  add_device(options.vm_port, "vm", "52:54:00:be:00:01");
+  for (unsigned number = 0; number < options.vm_ports(); ++number)
+    add_device(options.vm_port_at(number), vm_role(number), fmt::format("52:54:00:be:{:02x}:01", number));
   add_device(options.uplink_port, "uplink", "52:54:00:be:00:02");
   if (!options.flooder_port.empty()) add_device(options.flooder_port, "flooder", "52:54:00:be:00:03");
   if (!needs_pci) arguments.emplace_back("--no-pci");
@@ -112,8 +116,8 @@ std::uint16_t port_id_of(const std::string& device_name) {
 
 }  // namespace
 
-std::string vm_device_name(const Options& options) {
-  return name_of(options.vm_port, "vm");
+std::string vm_device_name(const Options& options, unsigned number) {
+  return name_of(options.vm_port_at(number), vm_role(number));
 }
 std::string uplink_device_name(const Options& options) {
   return name_of(options.uplink_port, "uplink");
@@ -169,6 +173,23 @@ void Port::prepare_load_pool(const FrameTemplate& content) {
     std::memcpy(rte_pktmbuf_mtod(buffer, void*), frame.data(), frame.size());
   };
   rte_mempool_obj_iter(load_pool_, fill, const_cast<FrameTemplate*>(&content));
+}
+
+void Port::limit_burst(unsigned most, const VirtioOptions& virtio) {
+  // The driver's name for the memory of its first transmit queue, in all versions.
+  const rte_memzone* memory = rte_memzone_lookup(fmt::format("port{}_vq1", id_).c_str());
+  if (memory == nullptr) throw std::runtime_error("--burst: no virtio driver has this port");
+  ring_.emplace(static_cast<std::byte*>(memory->addr), virtio.queue_size,
+                virtio.packed ? RingFormat::Packed : RingFormat::Split);
+  most_under_way_ = most;
+}
+
+std::uint16_t Port::transmit(rte_mbuf** frames, std::uint16_t count) {
+  if (ring_) {
+    const unsigned room = most_under_way_ - std::min(most_under_way_, ring_->frames_under_way());
+    count = static_cast<std::uint16_t>(std::min<unsigned>(count, room));
+  }
+  return rte_eth_tx_burst(id_, 0, frames, count);
 }
 
 bool Port::send(std::span<const std::byte> frame) {

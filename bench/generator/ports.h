@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ports of the generator, two or (with a flooder) three, and their buffers.
+// The ports of the generator and their buffers: of one VM or several, of the uplink, and of a flooder if there is one.
 //
 // A port is normally a virtio-user device on a vhost-user socket of the device under test, i.e. what a VM's
 // driver would be; a PCI address or any DPDK devargs serve as well. Each port has three pools: buffers to
@@ -8,11 +8,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
 #include "bench/generator/frame.h"
 #include "bench/generator/options.h"
+#include "bench/generator/transmit_ring.h"
 #include "net/address.h"
 
 struct rte_mbuf;
@@ -48,7 +50,11 @@ class Port {
   // Gives every buffer of the load pool this content and length. Only while no frame of the pool is under
   // way.
   void prepare_load_pool(const FrameTemplate& content);
-  // Sends one frame out of turn (ARP); false when the ring is full.
+  // Of a virtio port that has sent nothing yet: transmit() never has more than `most` frames under way in its ring.
+  void limit_burst(unsigned most, const VirtioOptions& virtio);
+  // Hands frames to the ring; the number that it took, the first ones, which are its own now.
+  std::uint16_t transmit(rte_mbuf** frames, std::uint16_t count);
+  // Sends one frame out of turn (ARP), whatever is under way; false when the ring is full.
   bool send(std::span<const std::byte> frame);
 
  private:
@@ -57,10 +63,12 @@ class Port {
   rte_mempool* receive_pool_ = nullptr;
   rte_mempool* load_pool_ = nullptr;
   rte_mempool* single_pool_ = nullptr;
+  std::optional<TransmitRing> ring_;  // when its frames are limited
+  unsigned most_under_way_ = 0;
 };
 
 // The ethdev names that Environment gave to the devices.
-std::string vm_device_name(const Options& options);
+std::string vm_device_name(const Options& options, unsigned number);
 std::string uplink_device_name(const Options& options);
 std::string flooder_device_name(const Options& options);
 

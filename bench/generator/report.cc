@@ -51,11 +51,14 @@ std::string head_of(const Report& report, const Options& options) {
   return fmt::format(
       "{} on {}: {}, {} CPUs, TSC {:.2f} GHz, Linux {}, {}\n"
       "device under test: {}; mode {}; generator on CPU {}; {} virtio ring of {}, {}mergeable; {}\n"
+      "{} VM port{}; frames under way in the ring of each: {}\n"
       "{} hosts, {} internal endpoints, flows in {} order, seed {}; {} runs of {} s; {}\n",
       now.time, now.host, now.cpu_model, now.cpus, now.tsc_ghz, now.kernel, now.dpdk_version,
       options.device_name.empty() ? "not named" : options.device_name, text_of(options.mode), options.eal.cpu,
       options.virtio.packed ? "packed" : "split", options.virtio.queue_size,
       options.virtio.mergeable ? "" : "not ", options.eal.hugepages ? "hugepages" : "no hugepages",
+      options.vm_ports(), options.vm_ports() == 1 ? "" : "s",
+      options.burst ? fmt::format("at most {}", *options.burst) : "as many as it holds",
       options.flow_space.hosts, options.flow_space.endpoints, text_of(options.order), options.flow_space.seed,
       options.repeat, options.duration_s,
       options.rate_mpps == 0 ? std::string("offered: all that is taken")
@@ -226,6 +229,8 @@ json json_of_conditions(const Conditions& now, const Options& options) {
           {"packed", options.virtio.packed},
           {"mergeable", options.virtio.mergeable},
           {"queue_size", options.virtio.queue_size},
+          {"ports", options.vm_ports()},
+          {"burst", options.burst ? json(*options.burst) : json()},
           {"hosts", options.flow_space.hosts},
           {"endpoints", options.flow_space.endpoints},
           {"seed", options.flow_space.seed},

@@ -9,22 +9,20 @@
 
 namespace vmnat::bench {
 
-Stream::Stream(const Port& port, Row row, Repetition repetition, Stamping stamping)
-    : row_(std::move(row)),
-      repetition_(repetition),
-      stamping_(stamping),
-      port_(port.id()),
-      pool_(port.load_pool()) {}
+Stream::Stream(Port& port, Row row, Repetition repetition, Stamping stamping)
+    : row_(std::move(row)), repetition_(repetition), stamping_(stamping), port_(port) {}
 
 Stream::~Stream() {
-  rte_mempool_put_bulk(pool_, reinterpret_cast<void**>(&buffers_[first_]), pending_);
-  rte_mempool_put_bulk(pool_, reinterpret_cast<void**>(taken_.data()), taken_count_);
+  rte_mempool_put_bulk(port_.load_pool(), reinterpret_cast<void**>(&buffers_[first_]), pending_);
+  rte_mempool_put_bulk(port_.load_pool(), reinterpret_cast<void**>(taken_.data()), taken_count_);
 }
 
 void Stream::take_buffers() {
   const std::size_t left = repetition_ == Repetition::Endless ? kBurst : row_.patches.size() - next_;
   const auto count = static_cast<std::uint16_t>(std::min<std::size_t>(kBurst, left));
-  if (count == 0 || rte_mempool_get_bulk(pool_, reinterpret_cast<void**>(taken_.data()), count) != 0) return;
+  if (count == 0 ||
+      rte_mempool_get_bulk(port_.load_pool(), reinterpret_cast<void**>(taken_.data()), count) != 0)
+    return;
   taken_count_ = count;
   for (std::uint16_t i = 0; i < count; ++i) __builtin_prefetch(rte_pktmbuf_mtod(taken_[i], std::byte*), 1);
 }
@@ -63,28 +61,11 @@ std::uint16_t Stream::send(std::uint64_t most) {
   if (pending_ == 0) refill();
   const auto count = static_cast<std::uint16_t>(std::min<std::uint64_t>(pending_, most));
   if (stamping_ == Stamping::EachFrame) stamp_up_to(static_cast<std::uint16_t>(first_ + count));
-  const std::uint16_t taken = rte_eth_tx_burst(port_, 0, &buffers_[first_], count);
+  const std::uint16_t taken = port_.transmit(&buffers_[first_], count);
   first_ = static_cast<std::uint16_t>(first_ + taken);
   pending_ = static_cast<std::uint16_t>(pending_ - taken);
   sent_ += taken;
   return taken;
-}
-
-Row row_of(const Tester& tester, Direction direction, const FrameMix& mix,
-           const std::vector<FlowNumber>& flows, Repetition repetition) {
-  Row row;
-  std::vector<FrameTemplate> contents;
-  for (const unsigned wire_size : mix.cycle()) {
-    contents.push_back(tester.frame_template(direction, wire_size));
-    row.lengths.push_back(static_cast<std::uint16_t>(contents.back().length()));
-  }
-  const std::size_t count = repetition == Repetition::Endless ? mix.row_length(flows.size()) : flows.size();
-  row.patches.reserve(count);
-  for (std::size_t i = 0; i < count; ++i) {
-    const FlowNumber flow = flows[i % flows.size()];
-    row.patches.push_back(contents[i % contents.size()].patch_of(tester.tuple_of(direction, flow), flow));
-  }
-  return row;
 }
 
 }  // namespace vmnat::bench

@@ -12,7 +12,6 @@
 
 #include "bench/generator/frame.h"
 #include "bench/generator/ports.h"
-#include "bench/generator/tester.h"
 
 namespace vmnat::bench {
 
@@ -28,7 +27,7 @@ struct Row {
 class Stream {
  public:
   // The port's load pool holds the template of the largest frame already.
-  Stream(const Port& port, Row row, Repetition repetition, Stamping stamping = Stamping::None);
+  Stream(Port& port, Row row, Repetition repetition, Stamping stamping = Stamping::None);
   ~Stream();
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
@@ -49,20 +48,14 @@ class Stream {
   std::size_t slot_ = 0;  // in the cycle of lengths
   Repetition repetition_;
   Stamping stamping_;
-  std::uint16_t port_;
+  Port& port_;
   std::uint16_t first_ = 0;  // of the pending buffers
   std::uint16_t pending_ = 0;
   std::uint16_t stamped_ = 0;  // buffers before this one have their stamp
   std::uint64_t sent_ = 0;
-  rte_mempool* pool_;
   std::array<rte_mbuf*, kBurst> buffers_{};
   std::array<rte_mbuf*, kBurst> taken_{};
   std::uint16_t taken_count_ = 0;
 };
-
-// Frames of these flows in this order; when it is to be repeated, lengthened by the first flows to whole
-// cycles.
-Row row_of(const Tester& tester, Direction direction, const FrameMix& mix,
-           const std::vector<FlowNumber>& flows, Repetition repetition);
 
 }  // namespace vmnat::bench

@@ -20,14 +20,14 @@ constexpr std::size_t kMostPending = 8192;    // frames before a full ring; what
 constexpr double kStall = 0.02;               // seconds without a completion: what is under way is lost
 constexpr double kDrainTime = 0.05;
 
-// One end of all connections: its port, and what waits to be sent there.
+// One end of connections: a station, and what waits to be sent there.
 class End {
  public:
-  End(Tester& tester, Direction sends)
+  End(Tester& tester, Direction sends, Station& station)
       : tester_(tester),
         sends_(sends),
-        port_(tester.sender(sends)),
-        frames_(port_.mac(), tester.next_hop(sends)),
+        station_(station),
+        frames_(station.port.mac(), tester.next_hop(station)),
         expected_(tester.expected_addresses(arrives())) {}
   ~End() {
     for (rte_mbuf* buffer : pending_) rte_pktmbuf_free(buffer);
@@ -37,7 +37,7 @@ class End {
 
   // Queues the segment in `buffer`, or in a new one; false when there is none.
   bool send(const TcpSegment& segment, rte_mbuf* buffer = nullptr) {
-    if (buffer == nullptr) buffer = rte_pktmbuf_alloc(port_.load_pool());
+    if (buffer == nullptr) buffer = rte_pktmbuf_alloc(station_.port.load_pool());
     if (buffer == nullptr) return false;
     if (pending_.size() >= kMostPending) return rte_pktmbuf_free(buffer), false;
     frames_.write(segment, rte_pktmbuf_mtod(buffer, std::byte*));
@@ -53,7 +53,7 @@ class End {
       std::array<rte_mbuf*, kBurst> burst;
       const auto count = static_cast<std::uint16_t>(std::min<std::size_t>(burst.size(), pending_.size()));
       std::copy_n(pending_.begin(), count, burst.begin());
-      const std::uint16_t taken = rte_eth_tx_burst(port_.id(), 0, burst.data(), count);
+      const std::uint16_t taken = station_.port.transmit(burst.data(), count);
       pending_.erase(pending_.begin(), pending_.begin() + taken);
       if (taken < count) return;
     }
@@ -63,7 +63,7 @@ class End {
   template <typename AnswerTo>
   unsigned receive(AnswerTo answer_to) {
     rte_mbuf* burst[kBurst];
-    const std::uint16_t count = rte_eth_rx_burst(port_.id(), 0, burst, kBurst);
+    const std::uint16_t count = rte_eth_rx_burst(station_.port.id(), 0, burst, kBurst);
     for (std::uint16_t i = 0; i < count; ++i) __builtin_prefetch(rte_pktmbuf_mtod(burst[i], std::byte*));
     for (std::uint16_t i = 0; i < count; ++i) answer(burst[i], answer_to);
     return count;
@@ -79,9 +79,9 @@ class End {
     const auto segment = read_segment(bytes_of(buffer));
     const bool is_ours = segment && expected_.holds(rte_pktmbuf_mtod(buffer, const std::byte*));
     if (!is_ours) {
-      tester_.check(arrives(), bytes_of(buffer));
+      tester_.check(arrives(), station_, bytes_of(buffer));
     } else if (received_++ % kSampledFrames == 0) {
-      tester_.check_segment(arrives(), bytes_of(buffer));
+      tester_.check_segment(arrives(), station_, bytes_of(buffer));
     }
     const Answer answer = is_ours ? answer_to(*segment) : Answer{};
     std::array<rte_mbuf*, 2> buffers{buffer, nullptr};
@@ -91,32 +91,38 @@ class End {
 
   Tester& tester_;
   Direction sends_;
-  Port& port_;
+  Station& station_;
   TcpTemplate frames_;
   AddressRange expected_;
   std::deque<rte_mbuf*> pending_;
   std::uint64_t received_ = 0;
 };
 
-// Both ends, and how many connections have come to their end.
+// All ends, clients at the VM ports and the server at the uplink, and how many connections have come to their end.
 class Talk {
  public:
-  explicit Talk(Tester& tester) : client_(tester, Direction::Outbound), server_(tester, Direction::Inbound) {}
+  explicit Talk(Tester& tester)
+      : server_(tester, Direction::Inbound, *tester.senders(Direction::Inbound).front()) {
+    for (const auto& station : tester.senders(Direction::Outbound))
+      clients_.emplace_back(tester, Direction::Outbound, *station);
+  }
 
   // One turn: opens `count` connections from `first` on, answers what has come; the number of frames
   // received.
   unsigned turn(Tester& tester, FlowNumber first, std::uint64_t count) {
     for (std::uint64_t i = 0; i < count; ++i) {
       const FlowNumber flow = first + static_cast<FlowNumber>(i);
-      client_.send(first_segment(tester.plan().outbound(flow), flow));
+      clients_[tester.plan().vm_port(flow)].send(first_segment(tester.plan().outbound(flow), flow));
     }
-    unsigned received = client_.receive([](const TcpSegment& segment) { return client_answer(segment); });
+    unsigned received = 0;
+    for (End& client : clients_)
+      received += client.receive([](const TcpSegment& segment) { return client_answer(segment); });
     received += server_.receive([this](const TcpSegment& segment) {
       const Answer answer = server_answer(segment);
       if (answer.is_complete) ++completed_, last_ = rte_rdtsc();
       return answer;
     });
-    client_.flush();
+    for (End& client : clients_) client.flush();
     server_.flush();
     return received;
   }
@@ -124,7 +130,7 @@ class Talk {
   [[nodiscard]] std::uint64_t last() const { return last_; }
 
  private:
-  End client_;
+  std::deque<End> clients_;
   End server_;
   std::uint64_t completed_ = 0;
   std::uint64_t last_ = rte_rdtsc();

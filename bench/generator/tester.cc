@@ -2,6 +2,7 @@
 // Checking single frames, and finding the device under test.
 #include "bench/generator/tester.h"
 
+#include <algorithm>
 #include <rte_cycles.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
@@ -33,46 +34,70 @@ const char* text_of(Direction direction) {
 }
 
 Tester::Tester(const Options& options, Progress& progress)
-    : options_(options),
-      progress_(progress),
-      plan_(options.flow_space),
-      vm_(vm_device_name(options), options.virtio.queue_size),
-      uplink_(uplink_device_name(options), options.virtio.queue_size),
-      host_side_(vm_.mac(), options.flow_space.network, options.flow_space.network.address),
-      router_side_(uplink_.mac(), {options.router, 32}, options.uplink_address) {
+    : options_(options), progress_(progress), plan_(options.flow_space) {
   if (options.flows.back() > plan_.most_flows())
     throw std::invalid_argument("--remotes holds fewer endpoints than --flows");
+  const unsigned queue_size = options.virtio.queue_size;
+  for (unsigned number = 0; number < options.vm_ports(); ++number) {
+    const auto plays = [this, number](net::Ipv4Addr address) { return plan_.lives_at(address, number); };
+    vms_.push_back(std::make_unique<Station>(vm_device_name(options, number), queue_size, plays,
+                                             options.flow_space.network.address));
+    if (options.burst) vms_.back()->port.limit_burst(*options.burst, options.virtio);
+  }
+  const auto plays = [router = options.router](net::Ipv4Addr address) { return address == router; };
+  uplink_.push_back(
+      std::make_unique<Station>(uplink_device_name(options), queue_size, plays, options.uplink_address));
 }
 
 void Tester::find_device() {
-  if (!poll_until(kLinkDeadline, [&] { return vm_.is_up() && uplink_.is_up(); }))
+  const auto has_links = [](const Stations& side) {
+    return std::all_of(side.begin(), side.end(), [](const auto& station) { return station->port.is_up(); });
+  };
+  if (!poll_until(kLinkDeadline, [&] { return has_links(vms_) && has_links(uplink_); }))
     throw std::runtime_error("the link to the device under test does not come up");
-  if (options_.mode == Mode::Forward) return;
+  if (options_.mode != Mode::Nat) return;
 
   std::uint64_t next_request = 0;
   const bool is_found = poll_until(kResolveDeadline, [&] {
     if (rte_rdtsc() > next_request) {
       next_request = rte_rdtsc() + ticks_of(kRequestInterval);
-      vm_.send(net::arp_request(vm_.mac(), plan_.host(0), host_side_.peer()).bytes());
-      uplink_.send(net::arp_request(uplink_.mac(), options_.router, router_side_.peer()).bytes());
+      ask_for_device();
     }
     receive_and_check();
-    return host_side_.peer_mac() && router_side_.peer_mac();
+    return unanswered() == nullptr;
   });
   if (!is_found)
     throw std::runtime_error("the device under test does not answer ARP for " +
-                             to_string(host_side_.peer_mac() ? router_side_.peer() : host_side_.peer()));
+                             to_string(unanswered()->neighbors.peer()));
+}
+
+// Each VM port asks as its first host.
+void Tester::ask_for_device() {
+  const auto ask = [](Station& station, net::Ipv4Addr own) {
+    station.port.send(net::arp_request(station.port.mac(), own, station.neighbors.peer()).bytes());
+  };
+  for (unsigned number = 0; number < vms_.size(); ++number) ask(*vms_[number], plan_.host(number));
+  for (const auto& station : uplink_) ask(*station, options_.router);
+}
+
+const Station* Tester::unanswered() const {
+  for (const Stations* side : {&vms_, &uplink_})
+    for (const auto& station : *side)
+      if (!station->neighbors.peer_mac()) return station.get();
+  return nullptr;
 }
 
 unsigned Tester::receive_and_check() {
   unsigned total = 0;
-  for (const Direction direction : {Direction::Outbound, Direction::Inbound}) {
+  const auto receive_at = [&](Direction direction, Station& station) {
     rte_mbuf* frames[kBurst];
-    const std::uint16_t count = rte_eth_rx_burst(receiver(direction).id(), 0, frames, kBurst);
-    for (std::uint16_t i = 0; i < count; ++i) check(direction, bytes_of(frames[i]));
+    const std::uint16_t count = rte_eth_rx_burst(station.port.id(), 0, frames, kBurst);
+    for (std::uint16_t i = 0; i < count; ++i) check(direction, station, bytes_of(frames[i]));
     rte_pktmbuf_free_bulk(frames, count);
     total += count;
-  }
+  };
+  for (const Direction direction : {Direction::Outbound, Direction::Inbound})
+    for (const auto& station : receivers(direction)) receive_at(direction, *station);
   return total;
 }
 
@@ -82,11 +107,11 @@ void Tester::drain() {
     if (receive_and_check() > 0) quiet_since = rte_rdtsc();
 }
 
-void Tester::check(Direction direction, std::span<const std::byte> frame) {
+void Tester::check(Direction direction, Station& station, std::span<const std::byte> frame) {
   const auto* ethernet = net::view<net::EthernetHeader>(frame);
   if (ethernet != nullptr && ethernet->ether_type() == net::EtherType::Arp) {
-    const auto reply = neighbors_at(direction).answer(frame);
-    if (reply) receiver(direction).send(reply->bytes());
+    const auto reply = station.neighbors.answer(frame);
+    if (reply) station.port.send(reply->bytes());
     if (watcher_) watcher_(direction, frame);
     return;
   }
@@ -95,6 +120,7 @@ void Tester::check(Direction direction, std::span<const std::byte> frame) {
   if (fault == Fault::None && received.flow >= flows_.size()) fault = Fault::Foreign;
   if (fault == Fault::None)
     fault = direction == Direction::Outbound ? fault_of_outbound(received) : fault_of_inbound(received);
+  if (fault == Fault::None && &station != &destination(direction, received.flow)) fault = Fault::VmPort;
   if (fault == Fault::Foreign && watcher_) watcher_(direction, frame);
   ++faults_[static_cast<std::size_t>(fault)];
 }
@@ -105,7 +131,7 @@ bool Tester::is_external(net::Ipv4Addr address) const {
 
 Fault Tester::fault_of_outbound(const ReceivedFrame& frame) {
   if (frame.tuple.destination != plan_.remote(frame.flow)) return Fault::RemoteEndpoint;
-  if (options_.mode == Mode::Forward)
+  if (options_.mode != Mode::Nat)
     return frame.tuple.source == plan_.internal(frame.flow) ? Fault::None : Fault::InternalEndpoint;
   if (!is_external(frame.tuple.source.address)) return Fault::ExternalAddress;
   if (frame.tuple.source.port.host() < 1024) return Fault::ExternalPort;
@@ -121,10 +147,11 @@ Fault Tester::fault_of_inbound(const ReceivedFrame& frame) {
   return Fault::None;
 }
 
-void Tester::check_segment(Direction direction, std::span<const std::byte> frame) {
+void Tester::check_segment(Direction direction, const Station& station, std::span<const std::byte> frame) {
   const auto segment = read_segment(frame);
   Fault fault = segment ? checksum_fault_of(frame) : Fault::Foreign;
   if (fault == Fault::None) fault = fault_of_segment(direction, *segment);
+  if (fault == Fault::None && &station != &destination(direction, segment->flow())) fault = Fault::VmPort;
   ++faults_[static_cast<std::size_t>(fault)];
 }
 
@@ -135,7 +162,7 @@ Fault Tester::fault_of_segment(Direction direction, const TcpSegment& segment) c
       is_outbound ? segment.tuple : Tuple{segment.tuple.destination, segment.tuple.source};
   if (flow >= flows_.size()) return Fault::Foreign;
   if (far != plan_.remote(flow)) return Fault::RemoteEndpoint;
-  if (options_.mode == Mode::Forward || !is_outbound)
+  if (options_.mode != Mode::Nat || !is_outbound)
     return near == plan_.internal(flow) ? Fault::None : Fault::InternalEndpoint;
   if (!is_external(near.address)) return Fault::ExternalAddress;
   return near.port.host() < 1024 ? Fault::ExternalPort : Fault::None;
@@ -167,15 +194,19 @@ Tuple Tester::tuple_of(Direction direction, FlowNumber flow) const {
   return {plan_.remote(flow), is_translated ? flows_.external(flow) : plan_.internal(flow)};
 }
 
-net::MacAddr Tester::next_hop(Direction direction) const {
-  const Port& to = direction == Direction::Outbound ? uplink_ : vm_;
-  const NeighborSide& side = direction == Direction::Outbound ? host_side_ : router_side_;
-  return side.peer_mac().value_or(to.mac());
+net::MacAddr Tester::next_hop(const Station& station) const {
+  const bool is_uplink = &station == uplink_.front().get();
+  const Station& far = is_uplink ? *vms_.front() : *uplink_.front();
+  return station.neighbors.peer_mac().value_or(far.port.mac());
 }
 
-FrameTemplate Tester::frame_template(Direction direction, std::size_t wire_size) const {
-  const Port& from = direction == Direction::Outbound ? vm_ : uplink_;
-  return {wire_size, from.mac(), next_hop(direction)};
+FrameTemplate Tester::frame_template(const Station& station, std::size_t wire_size) const {
+  return {wire_size, station.port.mac(), next_hop(station)};
+}
+
+void Tester::prepare_load_pools(Direction direction, std::size_t wire_size) {
+  for (const auto& station : senders(direction))
+    station->port.prepare_load_pool(frame_template(*station, wire_size));
 }
 
 }  // namespace vmnat::bench

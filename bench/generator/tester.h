@@ -5,6 +5,8 @@
 //   generator's VM side  --outbound-->  device under test  --outbound-->  generator's uplink side
 //                        <--inbound---                     <--inbound---  (router and remotes)
 //
+// Each side is a list of stations; the uplink side has one. In mode reflect what a side sends comes back to it.
+//
 // A frame is checked against the plan by the flow number in its payload: its tuple on the far side follows
 // from it. Under load most frames are only counted; see load.h.
 #pragma once
@@ -12,6 +14,10 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "bench/generator/flows.h"
 #include "bench/generator/frame.h"
@@ -25,6 +31,16 @@ namespace vmnat::bench {
 
 enum class Direction : std::uint8_t { Outbound, Inbound };
 const char* text_of(Direction direction);
+
+// A port of the generator, and whom it plays there: the hosts of a VM, or the router.
+struct Station {
+  Station(const std::string& device_name, unsigned queue_size, NeighborSide::Addresses plays,
+          net::Ipv4Addr peer)
+      : port(device_name, queue_size), neighbors(port.mac(), std::move(plays), peer) {}
+  Port port;
+  NeighborSide neighbors;
+};
+using Stations = std::vector<std::unique_ptr<Station>>;
 
 using FaultCounters = std::array<std::uint64_t, kFaultKinds>;
 
@@ -40,16 +56,16 @@ class Tester {
  public:
   Tester(const Options& options, Progress& progress);
 
-  // Waits for both links and finds the device's MAC on either side by ARP (mode nat). Throws when it does not
+  // Waits for all links and finds the device's MAC at every station by ARP (mode nat). Throws when it does not
   // answer.
   void find_device();
 
-  // Takes and checks everything that waits on both ports; the number of frames.
+  // Takes and checks what waits at all stations, a burst of each; the number of frames.
   unsigned receive_and_check();
-  // Checks one frame that arrived at the end of `direction`; answers it when it is an ARP request.
-  void check(Direction direction, std::span<const std::byte> frame);
+  // Checks one frame of `direction` that arrived at `station`; answers it when it is an ARP request.
+  void check(Direction direction, Station& station, std::span<const std::byte> frame);
   // The same for a frame of a TCP connection, see tcp_talk.h.
-  void check_segment(Direction direction, std::span<const std::byte> frame);
+  void check_segment(Direction direction, const Station& station, std::span<const std::byte> frame);
   // Is shown every frame that is none of this run's, and ARP, when it has been answered.
   void watch_others(std::function<void(Direction, std::span<const std::byte>)> watcher) {
     watcher_ = std::move(watcher);
@@ -61,12 +77,26 @@ class Tester {
   // learned flow.
   [[nodiscard]] Tuple tuple_of(Direction direction, FlowNumber flow) const;
   [[nodiscard]] AddressRange expected_addresses(Direction direction) const;
-  // Where a sender's frames go to: the device, or (mode forward) the far port.
-  [[nodiscard]] net::MacAddr next_hop(Direction direction) const;
-  [[nodiscard]] FrameTemplate frame_template(Direction direction, std::size_t wire_size) const;
+  // Where a station's frames go to: the device, or (without translation) the far side.
+  [[nodiscard]] net::MacAddr next_hop(const Station& station) const;
+  [[nodiscard]] FrameTemplate frame_template(const Station& station, std::size_t wire_size) const;
+  // Fills the load pools of all that send in this direction. Only while none of their frames is under way.
+  void prepare_load_pools(Direction direction, std::size_t wire_size);
 
-  Port& sender(Direction direction) { return direction == Direction::Outbound ? vm_ : uplink_; }
-  Port& receiver(Direction direction) { return direction == Direction::Outbound ? uplink_ : vm_; }
+  [[nodiscard]] const Stations& senders(Direction direction) const {
+    return direction == Direction::Outbound ? vms_ : uplink_;
+  }
+  [[nodiscard]] const Stations& receivers(Direction direction) const {
+    const bool is_for_uplink = (direction == Direction::Outbound) != (options_.mode == Mode::Reflect);
+    return is_for_uplink ? uplink_ : vms_;
+  }
+  // Where a flow's frames of this direction are sent, and where they should arrive.
+  [[nodiscard]] Station& source(Direction direction, FlowNumber flow) const {
+    return station_of(senders(direction), flow);
+  }
+  [[nodiscard]] Station& destination(Direction direction, FlowNumber flow) const {
+    return station_of(receivers(direction), flow);
+  }
   FlowTable& flows() { return flows_; }
   [[nodiscard]] const FlowPlan& plan() const { return plan_; }
   [[nodiscard]] const FaultCounters& faults() const { return faults_; }
@@ -78,19 +108,20 @@ class Tester {
   [[nodiscard]] Fault fault_of_inbound(const ReceivedFrame& frame);
   [[nodiscard]] Fault fault_of_segment(Direction direction, const TcpSegment& segment) const;
   [[nodiscard]] bool is_external(net::Ipv4Addr address) const;
-  NeighborSide& neighbors_at(Direction direction) {
-    return direction == Direction::Outbound ? router_side_ : host_side_;
+  [[nodiscard]] Station& station_of(const Stations& side, FlowNumber flow) const {
+    return *side[side.size() == 1 ? 0 : plan_.vm_port(flow)];
   }
+  void ask_for_device();
+  // The first that has not heard from the device; nullptr: all have.
+  [[nodiscard]] const Station* unanswered() const;
 
   const Options& options_;
   Progress& progress_;
   FlowPlan plan_;
   FlowTable flows_;
   FaultCounters faults_{};
-  Port vm_;
-  Port uplink_;
-  NeighborSide host_side_;
-  NeighborSide router_side_;
+  Stations vms_;
+  Stations uplink_;
   std::function<void(Direction, std::span<const std::byte>)> watcher_;
 };
 

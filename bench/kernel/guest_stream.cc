@@ -37,9 +37,11 @@ constexpr std::chrono::seconds kPatience{10};
 class Guest {
  public:
   Guest(const Options& options, net::Endpoint server)
-      : port_(vm_device_name(options), kQueueSize, RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_TCP_CKSUM),
+      : port_(vm_device_name(options, 0), kQueueSize,
+              RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_TCP_CKSUM),
         server_(server),
-        neighbors_(port_.mac(), {kGuest, 32}, kGateway),
+        neighbors_(
+            port_.mac(), [](net::Ipv4Addr address) { return address == kGuest; }, kGateway),
         source_(port_.mac(), {}, tuple()),
         super_frames_(rte_pktmbuf_pool_create("super", kSuperFrames, 0, 0, kRoom, SOCKET_ID_ANY)) {
     if (super_frames_ == nullptr) throw std::runtime_error("no memory for super-frames");

@@ -76,9 +76,44 @@ TEST(FlowPlan, StaysInItsPrefixesAndLeavesTheGatewayOut) {
   EXPECT_FALSE(hosts.contains(space.network.broadcast()));
 }
 
+TEST(FlowPlan, ItsHostsLiveAtTheVmPortsInTurn) {
+  FlowSpace space = small_space();
+  space.network.address = Ipv4Addr::of(192, 168, 122, 3);
+  space.vm_ports = 3;
+  const FlowPlan plan(space);
+  const struct {
+    std::uint8_t last;
+    unsigned port;
+  } hosts[] = {{1, 0}, {2, 1}, {4, 2}, {5, 0}, {254, 0}};  // the gateway is none
+  for (const auto& host : hosts)
+    for (unsigned port = 0; port < 3; ++port)
+      EXPECT_EQ(plan.lives_at(Ipv4Addr::of(192, 168, 122, host.last), port), port == host.port) << +host.last;
+  for (FlowNumber flow = 0; flow < 5000; ++flow)
+    ASSERT_TRUE(plan.lives_at(plan.internal(flow).address, plan.vm_port(flow)));
+}
+
+TEST(FlowPlan, NobodyLivesAtAnyPortWithTheAddressOfNoHost) {
+  const FlowPlan plan(small_space());
+  for (const std::uint8_t last : {0, 1, 255})  // the network's own, the gateway's, the broadcast address
+    EXPECT_FALSE(plan.lives_at(Ipv4Addr::of(192, 168, 122, last), 0));
+  EXPECT_FALSE(plan.lives_at(Ipv4Addr::of(192, 168, 123, 9), 0));
+  EXPECT_TRUE(plan.lives_at(Ipv4Addr::of(192, 168, 122, 254), 0));  // of a host that is not in use
+}
+
+TEST(FlowPlan, TheFlowsAreTheSameForAnyNumberOfVmPorts) {
+  FlowSpace space = small_space();
+  space.vm_ports = 16;
+  const FlowPlan one(small_space()), many(space);
+  for (FlowNumber flow = 0; flow < 5000; ++flow) ASSERT_EQ(one.outbound(flow), many.outbound(flow));
+}
+
 TEST(FlowPlan, RefusesASpaceThatIsTooSmall) {
   FlowSpace space = small_space();
   space.hosts = 254;  // 256 addresses less network, broadcast and gateway are 253
+  EXPECT_THROW(FlowPlan{space}, std::invalid_argument);
+  space = small_space();
+  space.hosts = 15;
+  space.vm_ports = 16;
   EXPECT_THROW(FlowPlan{space}, std::invalid_argument);
   space = small_space();
   space.hosts = 1;

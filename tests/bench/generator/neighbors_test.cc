@@ -15,7 +15,7 @@ constexpr Ipv4Addr kGateway = Ipv4Addr::of(192, 168, 122, 1);
 constexpr Ipv4Addr kHost = Ipv4Addr::of(192, 168, 122, 9);
 
 NeighborSide hosts() {
-  return {kOwn, {kGateway, 24}, kGateway};
+  return {kOwn, [](Ipv4Addr address) { return net::Ipv4Prefix{kGateway, 24}.contains(address); }, kGateway};
 }
 
 TEST(NeighborSide, AnswersForAllItsHosts) {
@@ -43,7 +43,7 @@ TEST(NeighborSide, LearnsTheDevicesMacFromRequestsAndReplies) {
   asked.answer(net::arp_request(kDevice, kGateway, kHost).bytes());
   EXPECT_EQ(asked.peer_mac(), kDevice);
 
-  NeighborSide device{kDevice, {kGateway, 32}, kHost};
+  NeighborSide device{kDevice, [](Ipv4Addr address) { return address == kGateway; }, kHost};
   NeighborSide asking = hosts();
   const auto reply = device.answer(net::arp_request(kOwn, kHost, kGateway).bytes());
   ASSERT_TRUE(reply);
