@@ -55,7 +55,7 @@ class Setting:
 
 
 class Device:
-    """A process with two vhost-user sockets that it creates."""
+    """A process with vhost-user sockets that it creates."""
     name = ""
     mode = "nat"          # as vmnat-bench's --mode
     most_flows = 2**32    # what it is measured with at most
@@ -70,8 +70,13 @@ class Device:
     def command(self):
         raise NotImplementedError
 
+    @property
+    def sockets(self):
+        """The VMs', then the uplink's."""
+        return [self.setting.vm_socket, self.setting.uplink_socket]
+
     def is_ready(self):
-        return self.setting.vm_socket.exists() and self.setting.uplink_socket.exists()
+        return all(path.exists() for path in self.sockets)
 
     @property
     def environment(self):
@@ -82,8 +87,8 @@ class Device:
         return str(self.setting.vm_socket), str(self.setting.uplink_socket)
 
     def start(self):
-        for socket in (self.setting.vm_socket, self.setting.uplink_socket):
-            socket.unlink(missing_ok=True)
+        for path in self.sockets:
+            path.unlink(missing_ok=True)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(bound_to_parent(self.command()), stdin=subprocess.PIPE, stdout=log, stderr=log,
                                             start_new_session=True, env=self.environment)
@@ -123,7 +128,7 @@ class Device:
 
 
 class Testpmd(Device):
-    """dpdk-testpmd between two net_vhost ports: io touches no frame, macswap exchanges its MAC addresses.
+    """dpdk-testpmd between net_vhost ports: io touches no frame, macswap exchanges its MAC addresses.
 
     It counts its ticks (two reads of the counter for each burst). What it prints comes line by line, so that it can be read.
     """
@@ -139,8 +144,7 @@ class Testpmd(Device):
         memory = ["--in-memory"] if setting.has_hugepages else ["--no-huge"]
         return ["stdbuf", "--output=L", "dpdk-testpmd", *memory, "-m", "256", "--no-pci", "--no-telemetry", "--iova-mode=va",
                 f"--file-prefix=bench{os.getpid()}", f"--lcores=0@{setting.control_cpu},1@{setting.worker_cpu}",
-                f"--vdev=net_vhost0,iface={setting.vm_socket},queues=1",
-                f"--vdev=net_vhost1,iface={setting.uplink_socket},queues=1",
+                *(f"--vdev=net_vhost{number},iface={path},queues=1" for number, path in enumerate(self.sockets)),
                 "--", f"--forward-mode={self.name}", "--nb-cores=1", "--total-num-mbufs=16384", "--disable-link-check", "--record-core-cycles",
                 "--interactive", "--auto-start"]
 

@@ -32,9 +32,9 @@ class FloodedVmnatd(Vmnatd):
     def admin_socket(self):
         return self.setting.directory / "vmnat.sock"
 
-    def start(self):
-        self.flooder_socket.unlink(missing_ok=True)
-        super().start()
+    @property
+    def sockets(self):
+        return [self.setting.vm_socket, self.flooder_socket, self.setting.uplink_socket]
 
     def configuration(self):
         vm = f"      - {{name: vm, vhost_user: {self.setting.vm_socket}, mode: server}}\n"

@@ -98,7 +98,8 @@ def merged_points(results):
         point["devices"] = {
             name: {**summary_of(values), "mpps": values, "loss": median(_values(results[name], key, "loss")),
                    "generator_busy": median(_values(results[name], key, "generator_busy")),
-                   "device_busy": median(_values(results[name], key, "device_busy"))}
+                   "device_busy": median(_values(results[name], key, "device_busy")),
+                   "frames_per_burst": median(_values(results[name], key, "frames_per_burst"))}
             for name, values in rates.items()}
         point["ratios"] = ratios_of(rates)
         ticks = _ticks(results, key)

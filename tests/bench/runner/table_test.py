@@ -11,7 +11,7 @@ from table import LATENCY_FIELDS, merged_connections, merged_points, summary_of 
 
 
 def one_round(mpps, flows=(10,)):
-    sample = {"mpps": mpps, "loss": 0.25, "generator_busy": 0.5, "device_busy": 0.5, "device_ticks": 0}
+    sample = {"mpps": mpps, "loss": 0.25, "generator_busy": 0.5, "device_busy": 0.5, "device_ticks": 0, "frames_per_burst": 32}
     return {"points": [{"flows": n, "frame": 64, "traffic": "both", "order": "random", "samples": [sample]} for n in flows],
             "frames_verified": 7}
 
