@@ -118,7 +118,7 @@ class Gateway {
       patches[at_ + i].apply_to(start);
     }
     at_ = at_ + 2 * kBurstSize > patches.size() ? 0 : at_ + kBurstSize;
-    burst_.port = is_outbound ? kVm : kUplinkPort;
+    std::ranges::fill(burst_.ports, is_outbound ? kVm : kUplinkPort);
     burst_.count = kBurstSize;
     const std::uint64_t begin = rte_rdtsc();
     if constexpr (is_outbound)

@@ -29,7 +29,9 @@ namespace vmnat::dataplane {
 struct alignas(kCacheLineSize) PortCounters {
   Counter rx_packets, rx_bytes;
   Counter tx_packets, tx_bytes;
-  Counter tx_refused;  // frames for the port that its device or guest did not take
+  Counter tx_refused;              // frames for the port that its device or guest did not take
+  Counter made;                    // frames that the worker has added to those that came from it
+  std::uint64_t made_charged = 0;  // of these, for which its queues have been charged; the worker's own
   std::array<Counter, kDropReasonCount> drops;
 };
 
@@ -45,6 +47,12 @@ struct alignas(kCacheLineSize) WorkerCounters {
   void count_drop(const rte_mbuf* frame, PortIndex port, DropReason reason, PortIndex towards) {
     if (watch != nullptr) see_dropped(*watch, frame, port, reason, towards);
     ports[port].drops[index_of(reason)].add(1);
+  }
+
+  // Frames that are added to those that came from the port, of one of the kinds below.
+  void count_made(Counter WorkerCounters::*kind, PortIndex port, unsigned frames) {
+    (this->*kind).add(frames);
+    ports[port].made.add(frames);
   }
 
   Watch* watch = nullptr;  // the worker's, while somebody observes

@@ -133,12 +133,12 @@ void Transmitter::send_in_segments(const Port& port, rte_mbuf* frame, PortIndex 
   for (; segments.has_next(); ++made) {
     rte_mbuf* segment = segments.next();
     if (segment == nullptr) {
-      counters_.segments_made.add(made);
+      counters_.count_made(&WorkerCounters::segments_made, from, made);
       return drop(frame, from, to, DropReason::NoBuffer);
     }
     put(port, segment, from, to);
   }
-  counters_.segments_made.add(made - 1);
+  counters_.count_made(&WorkerCounters::segments_made, from, made - 1);
   rte_pktmbuf_free(frame);
 }
 

@@ -157,7 +157,7 @@ std::optional<DropReason> refusal_of_frame(const Context& context, const Burst& 
     if (!context.state->is_external(ip.destination)) return DropReason::NotExternal;
   } else {
     const ForwardingState& state = *context.state;
-    if (!state.network_at(burst.port).has_host(ip.source)) return DropReason::SourceForeign;
+    if (!state.network_at(burst.ports[i]).has_host(ip.source)) return DropReason::SourceForeign;
     if (!state.uplink.has_address()) return DropReason::NoUplinkAddress;
     if (burst.packets[i].total_length > state.uplink.mtu) return DropReason::TooBig;
   }
@@ -173,7 +173,7 @@ bool belongs_to(const Context& context, const Burst& burst, unsigned i, const Qu
   // Outside the packet was known by its external endpoint, to a VM by its internal one.
   if (session.is_from_inside(quote.key) != (direction == Direction::Outbound)) return false;
   const std::vector<Port>& ports = context.state->ports;
-  return direction == Direction::Inbound || ports[session.vm_port()].network == ports[burst.port].network;
+  return direction == Direction::Inbound || ports[session.vm_port()].network == ports[burst.ports[i]].network;
 }
 
 template <Direction direction>
@@ -204,7 +204,7 @@ Session* translate_icmp_error(Context& context, const Burst& burst, unsigned i) 
   if (!refusal && (session == nullptr || !belongs_to<direction>(context, burst, i, quote, *session)))
     refusal = DropReason::IcmpError;  // RFC 5508 REQ-4: silently
   if (refusal) {
-    context.drop(frame, burst.port, *refusal);
+    context.drop(frame, burst.ports[i], *refusal);
     return nullptr;
   }
   const Rewrite rewrite = session->rewrite<direction>();

@@ -48,7 +48,8 @@ std::optional<Answer> answer_to_service(PacketKind kind) {
 
 // The egress MTU that the frame exceeds. A frame from the uplink leaves by its session's port.
 std::uint16_t exceeded_mtu(const Context& context, const Burst& burst, unsigned i) {
-  return context.state->egress_mtu(burst.port != kUplinkPort ? kUplinkPort : burst.sessions[i]->vm_port());
+  return context.state->egress_mtu(burst.ports[i] != kUplinkPort ? kUplinkPort
+                                                                 : burst.sessions[i]->vm_port());
 }
 
 // RFC 5508 REQ-8 says prohibited, RFC 6888 REQ-11 host unreachable. Who is outside has no setting.
@@ -67,7 +68,7 @@ std::optional<Answer> answer_to_exhaustion(const ForwardingState& state, PortInd
 
 std::optional<Answer> answer_to(DropReason reason, const Context& context, const Burst& burst, unsigned i) {
   const PacketKind kind = burst.packets[i].kind;
-  if (is_exhaustion(reason)) return answer_to_exhaustion(*context.state, burst.port);
+  if (is_exhaustion(reason)) return answer_to_exhaustion(*context.state, burst.ports[i]);
   switch (reason) {
     case DropReason::TtlExpired:
       return Answer{IcmpType::TimeExceeded, 0};
@@ -151,27 +152,27 @@ rte_mbuf* error_about(const Context& context, rte_mbuf* frame, std::uint16_t tot
 
 void send_error(Context& context, const Burst& burst, unsigned i, const Answer& answer) {
   rte_mbuf* error = nullptr;
-  if (context.take_icmp_error(burst.port))
-    error = error_about(context, burst.frames[i], burst.packets[i].total_length, burst.port, answer);
+  if (context.take_icmp_error(burst.ports[i]))
+    error = error_about(context, burst.frames[i], burst.packets[i].total_length, burst.ports[i], answer);
   if (error == nullptr) return context.counters.icmp_errors_suppressed.add(1);
-  context.counters.icmp_errors_sent.add(1);
-  context.transmitter.send(*context.state, error, burst.port, burst.port);
+  context.counters.count_made(&WorkerCounters::icmp_errors_sent, burst.ports[i], 1);
+  context.transmitter.send(*context.state, error, burst.ports[i], burst.ports[i]);
 }
 
 // A RST answers none, and a fragment does not say what it acknowledges the end of.
 bool is_to_be_reset(const Context& context, const Burst& burst, unsigned i) {
   const ParsedPacket& packet = burst.packets[i];
-  if (burst.port == kUplinkPort || packet.kind != PacketKind::Tcp) return false;
-  return context.state->network_at(burst.port).resets_mid_stream &&
+  if (burst.ports[i] == kUplinkPort || packet.kind != PacketKind::Tcp) return false;
+  return context.state->network_at(burst.ports[i]).resets_mid_stream &&
          (packet.tcp_flags & net::TcpHeader::kRst) == 0 && !ipv4_of(burst.frames[i]).is_fragment();
 }
 
 void send_reset(Context& context, const Burst& burst, unsigned i) {
   rte_mbuf* reset = nullptr;
-  if (context.take_icmp_error(burst.port)) reset = reset_about(burst.frames[i], burst.packets[i]);
+  if (context.take_icmp_error(burst.ports[i])) reset = reset_about(burst.frames[i], burst.packets[i]);
   if (reset == nullptr) return context.counters.tcp_resets_suppressed.add(1);
-  context.counters.tcp_resets_sent.add(1);
-  context.transmitter.send(*context.state, reset, burst.port, burst.port);
+  context.counters.count_made(&WorkerCounters::tcp_resets_sent, burst.ports[i], 1);
+  context.transmitter.send(*context.state, reset, burst.ports[i], burst.ports[i]);
 }
 
 }  // namespace
@@ -199,15 +200,15 @@ void refuse(Context& context, const Burst& burst, unsigned i, DropReason reason)
   if (is_unfinished(frame)) finish_checksum(frame);  // an error quotes it
   const auto answer = answer_to(reason, context, burst, i);
   if (is_exhaustion(reason))
-    context.refused_remotes.note(burst.keys[i].remote_endpoint().address, burst.port, reason);
+    context.refused_remotes.note(burst.keys[i].remote_endpoint().address, burst.ports[i], reason);
   const bool is_reset = reason == DropReason::TcpNotSyn && is_to_be_reset(context, burst, i);
-  if ((answer || is_reset) && may_be_answered(context, frame, kind, burst.port)) {
+  if ((answer || is_reset) && may_be_answered(context, frame, kind, burst.ports[i])) {
     if (is_reset)
       send_reset(context, burst, i);
     else
       send_error(context, burst, i, *answer);
   }
-  context.drop(frame, burst.port, reason);
+  context.drop(frame, burst.ports[i], reason);
 }
 
 }  // namespace vmnat::dataplane

@@ -51,12 +51,12 @@ struct ParsedPacket {
 static_assert(sizeof(ParsedPacket) == 8);
 
 struct Burst {
-  PortIndex port = 0;  // where the frames came from
   std::uint16_t count = 0;
   bool has_fragments = false;        // set by parse
   bool has_oversize = false;         // cleared by parse, set by look_up: some frame is to be cut
   std::uint16_t tcp_data_count = 0;  // set by translate: TCP frames longer than any headers
   rte_mbuf* frames[kBurstSize];
+  PortIndex ports[kBurstSize];  // where each came from
   ParsedPacket packets[kBurstSize];
   FlowKey keys[kBurstSize];
   Session* sessions[kBurstSize];
@@ -65,9 +65,9 @@ struct Burst {
   // A burst of one frame, to be delivered.
   static Burst of(rte_mbuf* frame, PortIndex port, Session* session) {
     Burst burst;
-    burst.port = port;
     burst.count = 1;
     burst.frames[0] = frame;
+    burst.ports[0] = port;
     burst.sessions[0] = session;
     return burst;
   }
@@ -86,6 +86,7 @@ struct Burst {
   void move(unsigned from, unsigned to) {
     if (from == to) return;
     frames[to] = frames[from];
+    ports[to] = ports[from];
     packets[to] = packets[from];
     keys[to] = keys[from];
     sessions[to] = sessions[from];

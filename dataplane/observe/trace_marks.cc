@@ -127,7 +127,7 @@ void Watch::see_step(std::uint8_t step, const Burst& burst, bool has_sessions) {
     const StepNote said = note_of_step(burst, i, has_sessions);
     const std::uint32_t kept = std::min(view.length(), tracer_->observation->snap);
     Record* record =
-        begin(static_cast<std::uint32_t>(sizeof said) + kept, number, Sight::Step, burst.port, tsc);
+        begin(static_cast<std::uint32_t>(sizeof said) + kept, number, Sight::Step, burst.ports[i], tsc);
     if (record == nullptr) continue;
     record->length = view.length();
     record->step = step;
@@ -137,20 +137,20 @@ void Watch::see_step(std::uint8_t step, const Burst& burst, bool has_sessions) {
   tracer_->ring->publish();
 }
 
-unsigned Watch::numbers_of(const Burst& burst, Numbers& numbers) const {
+unsigned Watch::marked_in(const Burst& burst, MarkedFrames& marked) const {
   unsigned count = 0;
   for (unsigned i = 0; i < burst.count; ++i)
-    if (const std::uint32_t number = mark_.of(burst.frames[i]); number != 0) numbers[count++] = number;
+    if (const std::uint32_t number = mark_.of(burst.frames[i]); number != 0)
+      marked[count++] = {number, burst.ports[i]};
   return count;
 }
 
-void Watch::see_left_in(std::uint8_t step, PortIndex port, const Numbers& before, unsigned count,
-                        const Burst& burst) {
-  Numbers now{};
-  const unsigned kept = numbers_of(burst, now);
-  for (unsigned i = 0; i < count; ++i) {
-    if (std::find(now.begin(), now.begin() + kept, before[i]) != now.begin() + kept) continue;
-    if (Record* record = begin(0, before[i], Sight::Left, port, rte_rdtsc())) record->step = step;
+void Watch::see_left_in(std::uint8_t step, const MarkedFrames& before, unsigned count, const Burst& burst) {
+  MarkedFrames now{};
+  const std::span still{now.data(), marked_in(burst, now)};
+  for (const MarkedFrame& frame : std::span{before.data(), count}) {
+    if (std::ranges::find(still, frame.number, &MarkedFrame::number) != still.end()) continue;
+    if (Record* record = begin(0, frame.number, Sight::Left, frame.port, rte_rdtsc())) record->step = step;
   }
   tracer_->ring->publish();
 }

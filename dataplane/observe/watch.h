@@ -93,10 +93,14 @@ class Watch {
   [[gnu::cold]] void see_punted(const rte_mbuf* frame, PortIndex port, PuntReason reason);
   // `step`: by the caller's own numbers. `has_sessions`: those of the burst's frames are known.
   [[gnu::cold]] void see_step(std::uint8_t step, const Burst& burst, bool has_sessions);
-  // The numbers of the burst's frames; those of frames that were in it before, and have left it in the step.
-  using Numbers = std::array<std::uint32_t, kBurstSize>;
-  [[gnu::cold]] unsigned numbers_of(const Burst& burst, Numbers& numbers) const;
-  [[gnu::cold]] void see_left_in(std::uint8_t step, PortIndex port, const Numbers& before, unsigned count,
+  // Those of the burst's frames; and of frames that were in it before, those that have left it in the step.
+  struct MarkedFrame {
+    std::uint32_t number = 0;
+    PortIndex port = 0;
+  };
+  using MarkedFrames = std::array<MarkedFrame, kBurstSize>;
+  [[gnu::cold]] unsigned marked_in(const Burst& burst, MarkedFrames& marked) const;
+  [[gnu::cold]] void see_left_in(std::uint8_t step, const MarkedFrames& before, unsigned count,
                                  const Burst& burst);
 
  private:

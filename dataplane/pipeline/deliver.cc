@@ -33,13 +33,13 @@ void deliver_outbound(Context& context, const Burst& burst) {
     rte_mbuf* frame = burst.frames[i];
     const net::MacAddr next_hop = uplink.next_hop_mac(ipv4_of(frame).destination);
     if (next_hop.is_zero()) {
-      deliver_unresolved(context, frame, burst.port);
+      deliver_unresolved(context, frame, burst.ports[i]);
       continue;
     }
     net::EthernetHeader& ethernet = ethernet_of(frame);
     ethernet.destination = next_hop;
     ethernet.source = uplink.mac;
-    context.transmitter.send(*context.state, frame, burst.port, kUplinkPort);
+    context.transmitter.send(*context.state, frame, burst.ports[i], kUplinkPort);
   }
 }
 
@@ -50,7 +50,7 @@ void deliver_inbound(Context& context, const Burst& burst) {
     net::EthernetHeader& ethernet = ethernet_of(burst.frames[i]);
     ethernet.destination = session.internal_mac();
     ethernet.source = state.network_at(session.vm_port()).mac;
-    context.transmitter.send(state, burst.frames[i], burst.port, session.vm_port());
+    context.transmitter.send(state, burst.frames[i], burst.ports[i], session.vm_port());
   }
 }
 

@@ -112,16 +112,16 @@ bool assign_key(Context& context, Burst& burst, unsigned i) {
   rte_mbuf* frame = burst.frames[i];
   const net::Ipv4Header& ip = ipv4_of(frame);
   context.counters.fragments_seen.add(1);
-  auto refusal = refusal_by_address<direction>(context, burst.port, ip);
+  auto refusal = refusal_by_address<direction>(context, burst.ports[i], ip);
   if (!refusal) refusal = refusal_by_place(ip);
   if (refusal) {
-    context.drop(frame, burst.port, *refusal);
+    context.drop(frame, burst.ports[i], *refusal);
     return false;
   }
-  const Piece piece = piece_of(ip, burst.port, direction);
+  const Piece piece = piece_of(ip, burst.ports[i], direction);
   const auto verdict = is_first(ip) ? admit_first<direction>(context, burst, i, piece)
                                     : context.fragments.admit_later(piece, frame, context.now);
-  if (verdict.fate == FragmentTable::Fate::Refused) context.drop(frame, burst.port, verdict.reason);
+  if (verdict.fate == FragmentTable::Fate::Refused) context.drop(frame, burst.ports[i], verdict.reason);
   if (verdict.fate != FragmentTable::Fate::Pass) return false;
   if (!is_first(ip)) follow<direction>(burst, i, verdict.lead);
   return true;
@@ -131,14 +131,14 @@ bool assign_key(Context& context, Burst& burst, unsigned i) {
 
 template <Direction direction>
 void send_to_gatherer(Context& context, Burst& burst) {
-  if (!context.state->ports[burst.port].is_spread) return;
   constexpr auto errand =
       direction == Direction::Outbound ? FrameNote::Errand::RouteOutbound : FrameNote::Errand::RouteInbound;
   burst.keep_if([&](unsigned i) {
-    if (burst.packets[i].kind != PacketKind::Fragment) return true;
+    const bool is_spread = context.state->ports[burst.ports[i]].is_spread;
+    if (!is_spread || burst.packets[i].kind != PacketKind::Fragment) return true;
     const WorkerIndex gatherer = gatherer_of(context, ipv4_of(burst.frames[i]));
     if (gatherer == context.worker) return true;
-    hand_over(context, burst.frames[i], burst.port, gatherer, errand);
+    hand_over(context, burst.frames[i], burst.ports[i], gatherer, errand);
     return false;
   });
 }

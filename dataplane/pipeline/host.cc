@@ -101,30 +101,25 @@ std::optional<DropReason> refusal_to_host(const Context& context, const Network&
 
 }  // namespace
 
-void switch_from_host(Context& context, Burst& burst) {
-  const Network& network = context.state->network_at(burst.port);
-  for (unsigned i = 0; i < burst.count; ++i) {
-    rte_mbuf* frame = burst.frames[i];
-    if (const auto refusal = refusal_of_hosts_frame(network, frame, burst.packets[i])) {
-      context.drop(frame, burst.port, *refusal);
-      continue;
-    }
-    note_flow(context, network.host, burst, i);
-    send_on_link(context, network, frame, burst.port);
-  }
-  burst.count = 0;
+void switch_from_host(Context& context, Burst& burst, unsigned i) {
+  const Network& network = context.state->network_at(burst.ports[i]);
+  rte_mbuf* frame = burst.frames[i];
+  if (const auto refusal = refusal_of_hosts_frame(network, frame, burst.packets[i]))
+    return context.drop(frame, burst.ports[i], *refusal);
+  note_flow(context, network.host, burst, i);
+  send_on_link(context, network, frame, burst.ports[i]);
 }
 
 void pass_to_host(Context& context, const Burst& burst, unsigned i) {
-  const Network& network = context.state->network_at(burst.port);
+  const Network& network = context.state->network_at(burst.ports[i]);
   const PortIndex host = network.host.port;
   const WorkerIndex owner = context.state->ports[host].owner;
   rte_mbuf* frame = burst.frames[i];
   if (network.host.is_there() && owner != context.worker)
-    return hand_over(context, frame, burst.port, owner, FrameNote::Errand::ToHost);
+    return hand_over(context, frame, burst.ports[i], owner, FrameNote::Errand::ToHost);
   if (const auto refusal = refusal_to_host(context, network, burst, i))
     return refuse(context, burst, i, *refusal);
-  context.transmitter.send(*context.state, frame, burst.port, host);
+  context.transmitter.send(*context.state, frame, burst.ports[i], host);
 }
 
 void end_at_host(Context& context, Burst& burst) {

@@ -22,8 +22,8 @@
 
 namespace vmnat::dataplane {
 
-// Frames from the host's port, which all end here: at VMs, or dropped.
-[[gnu::cold]] void switch_from_host(Context& context, Burst& burst);
+// Ends frame i, which came from the host's port: at VMs, or dropped.
+[[gnu::cold]] void switch_from_host(Context& context, Burst& burst, unsigned i);
 
 // Ends frame i, which a VM has sent to the gateway's address and vmnat does not answer: at the host, refused, or on
 // its way to the worker of the host's port.

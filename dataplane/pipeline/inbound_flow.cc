@@ -16,7 +16,7 @@ namespace {
 // From the uplink somebody of there; from a VM, by hairpin, one of our own addresses, which it was given.
 bool is_remote_credible(const Context& context, const Burst& burst, unsigned i) {
   const net::Ipv4Addr remote = burst.keys[i].remote_endpoint().address;
-  if (burst.port == kUplinkPort) return context.is_credible_remote(remote);
+  if (burst.ports[i] == kUplinkPort) return context.is_credible_remote(remote);
   return context.state->is_external(remote);
 }
 
@@ -40,7 +40,7 @@ Session* open_session(Context& context, const Burst& burst, unsigned i, const co
                       NetworkIndex network) {
   if (is_later_fragment(burst.packets[i])) {  // an earlier frame of the burst may have opened it
     Session* session = context.conntrack.find(flow.key);
-    if (session == nullptr) context.drop(burst.frames[i], burst.port, DropReason::FragmentRefused);
+    if (session == nullptr) context.drop(burst.frames[i], burst.ports[i], DropReason::FragmentRefused);
     return session;
   }
   const conntrack::Opened opened = context.conntrack.open_inbound(flow, network, context.now);
@@ -59,7 +59,7 @@ conntrack::InboundFlow flow_to(const InsideHost& host, const Burst& burst, unsig
 Session* session_of_forward(Context& context, const Burst& burst, unsigned i, const Forward& forward) {
   // First of all: the session may be there already.
   if (const WorkerIndex owner = forward_owner(context, forward); owner != context.worker) {
-    hand_over(context, burst.frames[i], burst.port, owner, FrameNote::Errand::Inbound);
+    hand_over(context, burst.frames[i], burst.ports[i], owner, FrameNote::Errand::Inbound);
     return nullptr;
   }
   const InsideHost* host = asked_host(context, forward);
@@ -80,7 +80,7 @@ Session* session_of_forward(Context& context, const Burst& burst, unsigned i, co
 Session* session_of_mapping(Context& context, const Burst& burst, unsigned i, const Forward& mapping) {
   rte_mbuf* frame = burst.frames[i];
   if (mapping.network == kNoNetwork || !context.conntrack.admits(burst.keys[i], mapping.network)) {
-    context.drop(frame, burst.port, DropReason::Filtered);
+    context.drop(frame, burst.ports[i], DropReason::Filtered);
     return nullptr;
   }
   if (const auto refusal = refusal_to_let_in(context, burst, i, mapping.network)) {
@@ -96,9 +96,9 @@ Session* session_of_mapping(Context& context, const Burst& burst, unsigned i, co
   }
   // The first fragment waits alone: control knows frames by their ports.
   if (is_later_fragment(burst.packets[i]))
-    context.drop(frame, burst.port, DropReason::HostUnresolved);
+    context.drop(frame, burst.ports[i], DropReason::HostUnresolved);
   else
-    context.punt_for_host(frame, burst.port, mapping.to.address);
+    context.punt_for_host(frame, burst.ports[i], mapping.to.address);
   return nullptr;
 }
 
@@ -120,15 +120,15 @@ Session* open_inbound_flow(Context& context, Burst& burst, unsigned i) {
   rte_mbuf* frame = burst.frames[i];
   if (burst.packets[i].kind == PacketKind::IcmpError) {
     if (Session* session = translate_icmp_error<Direction::Inbound>(context, burst, i))
-      deliver_inbound(context, Burst::of(frame, burst.port, session));
-  } else if (is_for_dhcp_client(context, frame, burst.packets[i], burst.port))
-    context.punt(frame, burst.port, PuntReason::UplinkDhcp);
+      deliver_inbound(context, Burst::of(frame, burst.ports[i], session));
+  } else if (is_for_dhcp_client(context, frame, burst.packets[i], burst.ports[i]))
+    context.punt(frame, burst.ports[i], PuntReason::UplinkDhcp);
   else if (!context.state->uplink.has_address())
-    context.drop(frame, burst.port, DropReason::NoUplinkAddress);
+    context.drop(frame, burst.ports[i], DropReason::NoUplinkAddress);
   else if (!context.state->is_external(burst.keys[i].local_endpoint().address))
-    context.drop(frame, burst.port, DropReason::NotExternal);
+    context.drop(frame, burst.ports[i], DropReason::NotExternal);
   else if (is_echo_request(frame, burst.packets[i]))
-    answer_echo(context, frame, burst.packets[i], burst.port);
+    answer_echo(context, frame, burst.packets[i], burst.ports[i]);
   else
     return session_of_external(context, burst, i);
   return nullptr;

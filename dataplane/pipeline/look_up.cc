@@ -12,18 +12,22 @@
 namespace vmnat::dataplane {
 namespace {
 
-// Fetches the memory that opening will need, for all frames of the burst that may open a session.
-void prefetch_openings(Context& context, Burst& burst) {
+// Fetches the memory that opening will need, for frames from `first` on that may open a session: all those of one
+// network. Returns the first frame of the next one.
+unsigned prefetch_openings(Context& context, Burst& burst, unsigned first) {
   std::array<conntrack::OutboundFlow, kBurstSize> flows;
   std::array<std::uint8_t, kBurstSize> frames;
+  const NetworkIndex network = context.state->ports[burst.ports[first]].network;
   unsigned count = 0;
-  for (unsigned i = 0; i < burst.count; ++i) {
+  unsigned i = first;
+  for (; i < burst.count && context.state->ports[burst.ports[i]].network == network; ++i) {
     if (burst.sessions[i] != nullptr) continue;
     flows[count].key = burst.keys[i];
     frames[count++] = static_cast<std::uint8_t>(i);
   }
-  context.conntrack.prefetch_open(std::span{flows}.first(count), context.state->ports[burst.port].network);
+  context.conntrack.prefetch_open(std::span{flows}.first(count), network);
   for (unsigned at = 0; at < count; ++at) burst.probable_ports[frames[at]] = flows[at].probable_port;
+  return i;
 }
 
 // Each missing session is opened, or its frame ends.
@@ -31,7 +35,8 @@ template <Direction direction>
 [[gnu::cold]] void open_missed(Context& context, Burst& burst) {
   StageClock clock(context.counters.stages);
   unsigned missed = 0;
-  if constexpr (direction == Direction::Outbound) prefetch_openings(context, burst);
+  if constexpr (direction == Direction::Outbound)
+    for (unsigned next = 0; next < burst.count;) next = prefetch_openings(context, burst, next);
   context.conntrack.spare(std::span{burst.sessions, burst.count});
   for (unsigned i = 0; i < burst.count; ++i) {
     if (burst.sessions[i] != nullptr) continue;
@@ -58,7 +63,7 @@ std::optional<DropReason> refusal_to_send(Context& context, Burst& burst, unsign
   Session& session = *burst.sessions[i];
   const net::MacAddr mac = ethernet_of(burst.frames[i]).source;
   if (!session.is_from_inside(burst.keys[i])) return DropReason::SourceForeign;
-  if (!session.is_at(burst.port, mac) && !follow_vm(context, session, burst.port, mac))
+  if (!session.is_at(burst.ports[i], mac) && !follow_vm(context, session, burst.ports[i], mac))
     return DropReason::SourceForeign;
   if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;  // RFC 1812 5.3.1
   const Uplink& uplink = context.state->uplink;

@@ -19,9 +19,9 @@ namespace {
 void serve_gateway(Context& context, const Network& network, Burst& burst, unsigned i) {
   rte_mbuf* frame = burst.frames[i];
   const ParsedPacket& packet = burst.packets[i];
-  if (is_echo_request(frame, packet)) return answer_echo(context, frame, packet, burst.port);
+  if (is_echo_request(frame, packet)) return answer_echo(context, frame, packet, burst.ports[i]);
   if (network.dhcp && is_dhcp_request(frame, packet))
-    return context.punt(frame, burst.port, PuntReason::Dhcp);  // RFC 2131 4.3.2 renewing
+    return context.punt(frame, burst.ports[i], PuntReason::Dhcp);  // RFC 2131 4.3.2 renewing
   if (network.host.is_there()) return pass_to_host(context, burst, i);
   refuse(context, burst, i, DropReason::GatewayService);
 }
@@ -63,7 +63,7 @@ bool is_lost_hairpin(const Context& context, const ParsedPacket& packet, net::Ip
 
 // The policy for a new outbound flow.
 std::optional<DropReason> refusal_to_open(const Context& context, const Burst& burst, unsigned i) {
-  const Port& port = context.state->ports[burst.port];
+  const Port& port = context.state->ports[burst.ports[i]];
   const Network& network = context.state->networks[port.network];
   if (!network.has_host(burst.keys[i].local_endpoint().address)) return DropReason::SourceForeign;
   if (burst.packets[i].kind == PacketKind::IcmpReply) return DropReason::IcmpType;
@@ -87,14 +87,14 @@ std::optional<DropReason> refusal_to_open(const Context& context, const Burst& b
 
 Session* open_outbound_flow(Context& context, Burst& burst, unsigned i) {
   rte_mbuf* frame = burst.frames[i];
-  const NetworkIndex network_index = context.state->ports[burst.port].network;
+  const NetworkIndex network_index = context.state->ports[burst.ports[i]].network;
   const Network& network = context.state->networks[network_index];
   const FlowKey& key = burst.keys[i];
   const bool is_error = burst.packets[i].kind == PacketKind::IcmpError;
   const bool is_for_gateway = key.remote_endpoint().address == network.gateway.address;
   if (is_error && !(is_for_gateway && network.host.is_there())) {
     if (Session* session = translate_icmp_error<Direction::Outbound>(context, burst, i))
-      deliver_outbound(context, Burst::of(frame, burst.port, session));
+      deliver_outbound(context, Burst::of(frame, burst.ports[i], session));
     return nullptr;
   }
   if (is_for_gateway) {
@@ -106,17 +106,17 @@ Session* open_outbound_flow(Context& context, Burst& burst, unsigned i) {
     return nullptr;
   }
   if (is_echo_request(frame, burst.packets[i]) && context.state->is_external(key.remote_endpoint().address)) {
-    answer_echo(context, frame, burst.packets[i], burst.port);
+    answer_echo(context, frame, burst.packets[i], burst.ports[i]);
     return nullptr;
   }
   if (is_later_fragment(burst.packets[i])) {
     if (Session* session = context.conntrack.find(key)) return session;  // opened earlier in this burst
-    context.drop(frame, burst.port, DropReason::FragmentRefused);
+    context.drop(frame, burst.ports[i], DropReason::FragmentRefused);
     return nullptr;
   }
   const conntrack::OutboundFlow flow{
       .key = key,
-      .vm_port = burst.port,
+      .vm_port = burst.ports[i],
       .mac = ethernet_of(frame).source,
       .tcp_flags = burst.packets[i].tcp_flags,
       .probable_port = burst.probable_ports[i],

@@ -80,16 +80,16 @@ bool leaves_in_segments(const rte_mbuf* frame, std::uint16_t mtu) {
 template <Direction direction>
 class Delivery {
  public:
-  Delivery(Context& context, PortIndex port) : context_(context) {
-    burst_.port = port;
-    burst_.count = 0;
-  }
+  explicit Delivery(Context& context) : context_(context) { burst_.count = 0; }
+  // Where the frames came from that are added from now on.
+  void set_port(PortIndex port) { port_ = port; }
   void add(rte_mbuf* frame, Session* session) {
+    burst_.ports[burst_.count] = port_;
     burst_.frames[burst_.count] = frame;
     burst_.sessions[burst_.count++] = session;
     if (burst_.count == kBurstSize) flush();
   }
-  [[nodiscard]] PortIndex port() const { return burst_.port; }
+  [[nodiscard]] PortIndex port() const { return port_; }
   void flush() {
     direction == Direction::Outbound ? deliver_outbound(context_, burst_) : deliver_inbound(context_, burst_);
     burst_.count = 0;
@@ -97,6 +97,7 @@ class Delivery {
 
  private:
   Context& context_;
+  PortIndex port_ = 0;
   Burst burst_;
 };
 
@@ -123,13 +124,13 @@ void cut(Context& context, rte_mbuf* frame, Session* session, std::size_t mtu,
     const std::size_t size = is_last ? payload - begin : (mtu - header.length) / kUnit * kUnit;
     rte_mbuf* piece = piece_of(frame, header, begin, size, is_last);
     if (piece == nullptr) {
-      context.counters.fragments_made.add(pieces);
+      context.counters.count_made(&WorkerCounters::fragments_made, delivery.port(), pieces);
       return context.drop(frame, delivery.port(), DropReason::NoBuffer);
     }
     delivery.add(piece, session);
     begin += size;
   }
-  context.counters.fragments_made.add(pieces - 1);
+  context.counters.count_made(&WorkerCounters::fragments_made, delivery.port(), pieces - 1);
   rte_pktmbuf_free(frame);
 }
 
@@ -147,12 +148,12 @@ void cut_each(Context& context, rte_mbuf* frame, Session* session, std::size_t m
   for (; datagrams.has_next(); ++made) {
     rte_mbuf* const datagram = datagrams.next();
     if (datagram == nullptr) {
-      context.counters.segments_made.add(made);
+      context.counters.count_made(&WorkerCounters::segments_made, delivery.port(), made);
       return context.drop(frame, delivery.port(), DropReason::NoBuffer);
     }
     cut(context, datagram, session, mtu, delivery);
   }
-  context.counters.segments_made.add(made - 1);
+  context.counters.count_made(&WorkerCounters::segments_made, delivery.port(), made - 1);
   rte_pktmbuf_free(frame);
 }
 
@@ -171,8 +172,9 @@ std::optional<DropReason> refusal_of_oversize(Burst& burst, unsigned i, std::uin
 
 template <Direction direction>
 void deliver_in_pieces(Context& context, Burst& burst) {
-  Delivery<direction> delivery(context, burst.port);
+  Delivery<direction> delivery(context);
   for (unsigned i = 0; i < burst.count; ++i) {
+    delivery.set_port(burst.ports[i]);
     const PortIndex to = direction == Direction::Outbound ? kUplinkPort : burst.sessions[i]->vm_port();
     const std::uint16_t mtu = context.state->egress_mtu(to);
     if (burst.packets[i].total_length <= mtu || leaves_in_segments(burst.frames[i], mtu))

@@ -51,21 +51,21 @@ class WatchedLaps {
       : laps_(context, burst),
         watch_(*context.counters.watch),
         burst_(burst),
-        count_(watch_.numbers_of(burst_, numbers_)) {}
+        count_(watch_.marked_in(burst_, marked_)) {}
   void end(Stage stage) {
     laps_.end(stage);
     if (stage == Stage::Deliver) return;  // its frames are the transmitter's, or another worker's, by now
     const auto step = static_cast<std::uint8_t>(stage);
     watch_.see_step(step, burst_, stage == Stage::LookUp || stage == Stage::Translate);
-    watch_.see_left_in(step, burst_.port, numbers_, count_, burst_);
-    count_ = watch_.numbers_of(burst_, numbers_);
+    watch_.see_left_in(step, marked_, count_, burst_);
+    count_ = watch_.marked_in(burst_, marked_);
   }
 
  private:
   Laps laps_;
   Watch& watch_;
   const Burst& burst_;
-  Watch::Numbers numbers_{};
+  Watch::MarkedFrames marked_{};
   unsigned count_;
 };
 
@@ -148,14 +148,20 @@ void carry_out(Context& context, Burst& burst, Errand errand) {
     case Errand::ToHost:
       return run<Entry::ToHost>(context, burst, Direction::Outbound);
     case Errand::Unreachable:
-      return run<Entry::Unreachable>(context, burst,
-                                     burst.port == kUplinkPort ? Direction::Inbound : Direction::Outbound);
+      return run<Entry::Unreachable>(
+          context, burst, burst.ports[0] == kUplinkPort ? Direction::Inbound : Direction::Outbound);
   }
 }
 
-// Runs of one errand from one port make a burst.
+// Whether frames with these notes may be in one burst.
+bool go_together(const FrameNote& one, const FrameNote& other) {
+  if (one.errand != other.errand) return false;
+  return one.errand != Errand::Unreachable || (one.port == kUplinkPort) == (other.port == kUplinkPort);
+}
+
+// Runs of one errand make a burst.
 void carry_out(Context& context, Burst& burst, rte_mbuf* const* frames, unsigned count) {
-  Errand errand{};
+  FrameNote before;
   burst.count = 0;
   if (context.counters.watch != nullptr && context.counters.watch->traces())
     context.counters.watch->see_errands(frames, count);
@@ -165,15 +171,15 @@ void carry_out(Context& context, Burst& burst, rte_mbuf* const* frames, unsigned
       context.transmitter.send(*context.state, frames[i], note.from, note.port);
       continue;
     }
-    if (burst.count != 0 && (note.port != burst.port || note.errand != errand)) {
-      carry_out(context, burst, errand);
+    if (burst.count != 0 && !go_together(note, before)) {
+      carry_out(context, burst, before.errand);
       burst.count = 0;
     }
-    burst.port = note.port;
-    errand = note.errand;
+    before = note;
+    burst.ports[burst.count] = note.port;
     burst.frames[burst.count++] = frames[i];
   }
-  if (burst.count != 0) carry_out(context, burst, errand);
+  if (burst.count != 0) carry_out(context, burst, before.errand);
 }
 
 // What a burst has queued goes on. What has turned round comes first: it queues nothing more.
@@ -189,6 +195,7 @@ void carry_out(Context& context, Burst& burst, rte_mbuf* const* frames, unsigned
 
 void end_burst(Context& context, Burst& burst) {
   if (!context.errands.is_empty() || context.fragments.has_released()) carry_out_queued(context, burst);
+  burst.count = 0;
 }
 
 }  // namespace

@@ -40,8 +40,8 @@ WorkerIndex session_owner(const Context& context, const Burst& burst, unsigned i
   if (packet.kind == PacketKind::Other)
     return context.external_ports.portless_owner(burst.keys[i].remote_endpoint().address);
   if (packet.kind == PacketKind::IcmpError)
-    return icmp_error_owner<direction>(context, burst.port, burst.frames[i], packet);
-  return port_owner<direction>(context, burst.port, burst.keys[i]);
+    return icmp_error_owner<direction>(context, burst.ports[i], burst.frames[i], packet);
+  return port_owner<direction>(context, burst.ports[i], burst.keys[i]);
 }
 
 // Where the VM has answered ARP; before it has, the port that owns its address: the VM may have spoken first.
@@ -83,7 +83,7 @@ void steer(Context& context, Burst& burst) {
   burst.keep_if([&](unsigned i) {
     const WorkerIndex owner = session_owner<direction>(context, burst, i);
     if (owner == context.worker) return true;
-    hand_over(context, burst.frames[i], burst.port, owner, errand);
+    hand_over(context, burst.frames[i], burst.ports[i], owner, errand);
     return false;
   });
 }

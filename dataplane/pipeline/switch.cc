@@ -84,7 +84,7 @@ bool is_between_bridges(const net::EthernetHeader& ethernet) {
 }
 
 void send_copy(Context& context, rte_mbuf* frame, PortIndex from, PortIndex to) {
-  context.counters.flood_copies.add(1);
+  context.counters.count_made(&WorkerCounters::flood_copies, from, 1);
   if (rte_mbuf* copy = rte_pktmbuf_copy(frame, frame->pool, 0, UINT32_MAX))
     context.transmitter.send(*context.state, copy, from, to);
   else
@@ -260,15 +260,17 @@ void send_on_link(Context& context, const Network& network, rte_mbuf* frame, Por
 }
 
 void switch_inside(Context& context, Burst& burst) {
-  const Port& port = context.state->ports[burst.port];
-  if (port.is_host) return switch_from_host(context, burst);
-  burst.keep_if(
-      [&](unsigned i) { return switch_frame(context, port, burst.frames[i], burst.packets[i], burst.port); });
+  burst.keep_if([&](unsigned i) {
+    const PortIndex from = burst.ports[i];
+    const Port& port = context.state->ports[from];
+    if (port.is_host) return switch_from_host(context, burst, i), false;
+    return switch_frame(context, port, burst.frames[i], burst.packets[i], from);
+  });
 }
 
 void accept_uplink(Context& context, Burst& burst) {
   burst.keep_if(
-      [&](unsigned i) { return accept_frame(context, burst.frames[i], burst.packets[i], burst.port); });
+      [&](unsigned i) { return accept_frame(context, burst.frames[i], burst.packets[i], burst.ports[i]); });
 }
 
 }  // namespace vmnat::dataplane

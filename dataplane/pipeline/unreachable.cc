@@ -31,8 +31,8 @@ void end_translated(Context& context, Burst& burst, unsigned i, DropReason reaso
     return refuse(context, burst, i, reason);
   }
   if (const WorkerIndex owner = outside_owner(context, key); owner != context.worker)
-    return hand_over(context, burst.frames[i], burst.port, owner, FrameNote::Errand::Unreachable);
-  context.drop(burst.frames[i], burst.port, reason);
+    return hand_over(context, burst.frames[i], burst.ports[i], owner, FrameNote::Errand::Unreachable);
+  context.drop(burst.frames[i], burst.ports[i], reason);
 }
 
 }  // namespace
@@ -42,7 +42,7 @@ void end_unreachable(Context& context, Burst& burst) {
   for (unsigned i = 0; i < burst.count; ++i) {
     const DropReason reason = note_of(burst.frames[i]).reason;
     if (!can_be_told<direction>(burst, i))
-      context.drop(burst.frames[i], burst.port, reason);
+      context.drop(burst.frames[i], burst.ports[i], reason);
     else if (direction == Direction::Inbound)
       refuse(context, burst, i, reason);
     else

@@ -2,6 +2,7 @@
 #include "dataplane/worker/worker.h"
 
 #include <rte_cycles.h>
+#include <utility>
 
 #include "dataplane/device/claims.h"
 #include "dataplane/observe/watch.h"
@@ -47,6 +48,7 @@ unsigned Worker::poll_once(std::uint64_t tsc) {
   if (frames != 0) take_injected(injected, frames);
   frames += polled->poll(rest_.is_resting() ? Look::AtAll : Look::AtSomeIdle,
                          [this](PolledQueue& queue) { return receive(queue); });
+  run_gathered();
   for (FrameRing& ring : settings_.rings.handoff_from) frames += take_handoffs(ring);
   transmitter_.flush(*context_.state);
   if (flush_box_.has_work()) frames += flush_sessions();
@@ -58,52 +60,66 @@ unsigned Worker::poll_once(std::uint64_t tsc) {
   return frames;
 }
 
-// Of the burst just received from the device. Frames whose claims cannot be right leave it.
-void Worker::settle_claims(const BurstPort& device) {
+// Of frames that have just come from the device, from `first` on. Those whose claims cannot be right leave the burst.
+void Worker::settle_claims(const BurstPort& device, unsigned first) {
   burst_.keep_if([&](unsigned i) {
+    if (i < first) return true;
     rte_mbuf* frame = burst_.frames[i];
     if (device.is_dpdk()) frame->l2_len = 0;  // drivers may leave what was there before
     if (!is_unfinished(frame) || settle(frame)) return true;
-    context_.drop(frame, burst_.port, DropReason::Offload);
+    context_.drop(frame, burst_.ports[i], DropReason::Offload);
     return false;
   });
 }
 
-// Frames that this worker has added to those that it received.
-std::uint64_t Worker::frames_made() const {
-  return counters_.segments_made.get() + counters_.fragments_made.get() + counters_.flood_copies.get() +
-         counters_.icmp_errors_sent.get() + counters_.tcp_resets_sent.get();
-}
-
+// The uplink's frames go their way at once, those of VMs' ports when they fill a burst, or at the end of the turn.
 unsigned Worker::receive(PolledQueue& polled) {
   auto& [queue, share, source, quiet_polls] = polled;
   if (!share.has_turn()) {
     counters_.receive_deferred.add(1);
     return 1;  // frames may be waiting: the worker does not rest
   }
+  const bool is_uplink = queue.port == kUplinkPort;
+  // DPDK's drivers may find nothing when they are asked for fewer frames than they look at together.
+  if (is_uplink || queue.device.is_dpdk()) run_gathered();
   StageClock clock(counters_.stages);
-  burst_.port = queue.port;
-  burst_.count = queue.device.receive(queue.queue_id, queue.pool, burst_.frames, kBurstSize);
-  const unsigned received = burst_.count;
+  const unsigned first = burst_.count;
+  const unsigned received = queue.device.receive(queue.queue_id, queue.pool, burst_.frames + first,
+                                                 static_cast<std::uint16_t>(kBurstSize - first));
   if (received == 0) return 0;
   std::uint64_t bytes = 0;
   std::uint64_t flags = 0;
-  for (unsigned i = 0; i < received; ++i) {
+  for (unsigned i = first; i < first + received; ++i) {
+    burst_.ports[i] = queue.port;
     bytes += burst_.frames[i]->pkt_len;
     flags |= burst_.frames[i]->ol_flags;
   }
-  counters_.ports[queue.port].rx_packets.add(received);
-  counters_.ports[queue.port].rx_bytes.add(bytes);
-  if (counters_.watch != nullptr) counters_.watch->see_received(queue.port, burst_.frames, received);
+  burst_.count = static_cast<std::uint16_t>(first + received);
+  PortCounters& counters = counters_.ports[queue.port];
+  counters.rx_packets.add(received);
+  counters.rx_bytes.add(bytes);
+  if (counters_.watch != nullptr) counters_.watch->see_received(queue.port, burst_.frames + first, received);
   clock.lap(Stage::Receive, received);
-  if (may_be_unfinished(flags)) settle_claims(queue.device);
-  const std::uint64_t made_before = frames_made();
-  if (queue.port == kUplinkPort)
+  gathered_[gathered_count_++] = {&polled, bytes};
+  if (may_be_unfinished(flags)) settle_claims(queue.device, first);
+  const bool is_full = burst_.count == kBurstSize || gathered_count_ == gathered_.size();
+  if (is_uplink || is_full) run_gathered();
+  return received;
+}
+
+// The burst of what has been received, of one queue or several, each of which pays for the work that its frames made.
+void Worker::run_gathered() {
+  if (gathered_count_ == 0) return;
+  if (gathered_[0].from->queue.port == kUplinkPort)
     run_inbound(context_, burst_);
   else
     run_outbound(context_, burst_);
-  share.charge(frames_made() - made_before + bytes / kBytesOfAFrame);
-  return received;
+  for (const Gathered& gathered : std::span{gathered_.data(), gathered_count_}) {
+    PortCounters& port = counters_.ports[gathered.from->queue.port];
+    const std::uint64_t made = port.made.get() - std::exchange(port.made_charged, port.made.get());
+    gathered.from->share.charge(made + gathered.bytes / kBytesOfAFrame);
+  }
+  gathered_count_ = 0;
 }
 
 unsigned Worker::take_handoffs(FrameRing& ring) {

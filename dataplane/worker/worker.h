@@ -7,13 +7,15 @@
 //
 //   take what control has injected off its ring; then the published state with the queues to poll, and the time
 //   carry out the errands of injected frames
-//   a burst from each receive queue that has its turn (poll_set.h) through the pipeline
+//   a burst from each receive queue that has its turn (poll_set.h); what VMs' ports bring goes through the pipeline
+//   together, up to a burst at a time: of many VMs each has a frame or two
 //   carry out the errands of frames that other workers have handed over
 //   transmit
 //   a bounded bit of flushing; an inspection; a bounded bit of expiry
 //   announce that this state is no longer needed (quiescent point)
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <memory>
 #include <vector>
@@ -84,8 +86,8 @@ class Worker {
 
  private:
   unsigned receive(PolledQueue& polled);
-  [[gnu::cold]] void settle_claims(const BurstPort& device);
-  [[nodiscard]] std::uint64_t frames_made() const;
+  [[gnu::cold]] void settle_claims(const BurstPort& device, unsigned first);
+  void run_gathered();
   unsigned take_handoffs(FrameRing& ring);
   void take_injected(rte_mbuf** frames, unsigned count);
   void read_clock(std::uint64_t tsc);
@@ -97,6 +99,12 @@ class Worker {
   [[gnu::cold]] void tell(const conntrack::SessionListeners* listeners);
   void drain_rings();
   [[nodiscard]] std::chrono::milliseconds longest_sleep() const;
+
+  // What has come from a queue, and is in the burst.
+  struct Gathered {
+    PolledQueue* from;
+    std::uint64_t bytes;
+  };
 
   Settings settings_;
   std::unique_ptr<conntrack::Conntrack> conntrack_;
@@ -110,7 +118,9 @@ class Worker {
   std::vector<PortIcmpErrors> port_icmp_error_budgets_;
   std::vector<FloodBudget> port_flood_budgets_;
   Context context_;
-  Burst burst_;
+  Burst burst_;  // what has been received and has not gone its way yet; between the queues' turns, anything's
+  std::array<Gathered, kBurstSize> gathered_;
+  unsigned gathered_count_ = 0;
   std::uint64_t next_tick_tsc_ = 0;
   ExpiryPace expiry_pace_;
   IdleRest rest_;
