@@ -93,6 +93,7 @@ Result<bool> choose_hugepages(const config::Dataplane& dataplane, const Machine&
 
 Machine this_machine(const config::Config& config) {
   Machine machine{.free_hugepage_bytes = free_hugepage_bytes(),
+                  .has_transparent_hugepages = has_transparent_hugepages(),
                   .numa = NumaNodes::read(),
                   .uplink_node = numa_node_of_device(config.uplink.device.name)};
   cpu_set_t allowed;
@@ -115,6 +116,9 @@ Result<EalPlan> plan_eal(const config::Config& config, const Machine& machine) {
   const auto hugepages = choose_hugepages(config.dataplane, machine, plan.notes);
   if (!hugepages) return tl::unexpected(hugepages.error());
   plan.uses_hugepages = *hugepages;
+  if (!machine.has_transparent_hugepages)
+    plan.notes.emplace_back(
+        "transparent huge pages are off: session tables lie in ordinary pages, slower with many sessions");
 
   const std::vector<std::string> pci = pci_devices(config);
   plan.arguments = {"vmnatd", lcores_argument(*control_cpus, plan.worker_cpus),

@@ -20,6 +20,7 @@ namespace vmnat::control {
 struct Machine {
   std::vector<unsigned> cpus;  // that this process may run on, ascending
   std::uint64_t free_hugepage_bytes = 0;
+  bool has_transparent_hugepages = true;
   NumaNodes numa{};
   int uplink_node = kNoNode;
 };

@@ -26,6 +26,12 @@ void check_hugepages(const Patient& patient, Findings& findings) {
     findings.add("hugepages-none-free", "dataplane.hugepages", seen, pages);
 }
 
+void check_transparent_hugepages(const Patient& patient, Findings& findings) {
+  if (!patient.host.memory.has_transparent_hugepages)
+    findings.add("transparent-hugepages-off", "conntrack.sessions",
+                 "/sys/kernel/mm/transparent_hugepage/enabled is neither `madvise` nor `always`");
+}
+
 void check_room(const Patient& patient, Findings& findings) {
   const std::uint64_t available = patient.host.memory.available;
   const std::uint64_t wanted = patient.config.dataplane.memory.bytes;
@@ -66,6 +72,7 @@ std::uint64_t descriptors_wanted(const config::Config& config) {
 
 void check_memory(const Patient& patient, Findings& findings) {
   check_hugepages(patient, findings);
+  check_transparent_hugepages(patient, findings);
   check_room(patient, findings);
   check_locked_memory(patient, findings);
   const MemoryFacts& memory = patient.host.memory;

@@ -47,6 +47,7 @@ inline constexpr Row kDaemonRows[] = {
 inline constexpr Row kMemoryRows[] = {
   {"hugepages-missing", Severity::Error, "dataplane.hugepages is `required`, and fewer are free: vmnatd does not start.", "sysctl vm.nr_hugepages={pages}"},
   {"hugepages-none-free", Severity::Note, "Packet buffers lie in ordinary pages: each frame costs more misses of the TLB.", "sysctl vm.nr_hugepages={pages} && systemctl restart vmnat"},
+  {"transparent-hugepages-off", Severity::Note, "Session tables lie in ordinary pages: with many sessions each frame costs more misses of the TLB.", "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled && systemctl restart vmnat"},
   {"memory-short", Severity::Error, "Packet buffers and tables do not fit into the memory that is available.", "In the file: dataplane: {{memory: {fits}M}}"},
   {"limit-memlock", Severity::Error, "A NIC by VFIO and AF_XDP lock packet buffers; the limit of locked memory does not let them.", "systemctl edit vmnat    # [Service] LimitMEMLOCK=infinity; by hand: ulimit -l unlimited"},
   {"limit-nofile", Severity::Error, "There are not enough file descriptors for all rings of all VMs: the last VMs are not served.", "systemctl edit vmnat    # [Service] LimitNOFILE={wanted}; by hand: ulimit -n {wanted}"},

@@ -35,6 +35,7 @@ struct Limit {
 
 struct MemoryFacts {
   std::uint64_t free_hugepage_bytes = 0;
+  bool has_transparent_hugepages = true;
   std::uint64_t available = 0;  // bytes; 0: not known
   Limit memlock, files;         // of this process
   bool may_lock = false;        // whatever the limit

@@ -109,6 +109,11 @@ TEST_F(EalPlanTest, HugepagesThatAreOffAreNotUsedNorMissed) {
   EXPECT_THAT(plan().notes, IsEmpty());
 }
 
+TEST_F(EalPlanTest, SessionTablesInOrdinaryPagesAreSaid) {
+  machine.has_transparent_hugepages = false;
+  EXPECT_THAT(plan().notes, ElementsAre(HasSubstr("transparent huge pages are off")));
+}
+
 TEST_F(EalPlanTest, OnlyPciDevicesOfTheFileAreTouched) {
   EXPECT_THAT(plan().arguments, Contains("--no-pci"));
   EXPECT_THAT(plan().arguments, Contains("--iova-mode=va"));

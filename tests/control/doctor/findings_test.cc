@@ -56,6 +56,8 @@ const std::vector<Planted> kMachineFaults{
      },
      "vm.nr_hugepages=257"},
     {"hugepages-none-free", "dataplane.hugepages", [](Bed& bed) { bed.live.uses_hugepages = false; }},
+    {"transparent-hugepages-off", "conntrack.sessions",
+     [](Bed& bed) { bed.host.memory.has_transparent_hugepages = false; }, "echo madvise"},
     {"memory-short", "dataplane.memory",
      [](Bed& bed) {
        bed.is_live = false;

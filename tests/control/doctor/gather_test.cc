@@ -84,6 +84,7 @@ TEST_F(GatherTest, ReadsCpus) {
 
 TEST_F(GatherTest, ReadsMemoryAndLimits) {
   write("sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "3\n");
+  write("sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]\n");
   write("proc/meminfo", "MemTotal:  100 kB\nMemAvailable:    2048 kB\n");
   write("proc/self/status", "CapEff:\t0000000000004000\n");
   write("proc/self/limits",
@@ -96,6 +97,10 @@ TEST_F(GatherTest, ReadsMemoryAndLimits) {
   gather_memory(root_, facts);
   const MemoryFacts& memory = facts.memory;
   EXPECT_EQ(memory.free_hugepage_bytes, 3u << 21);
+  EXPECT_FALSE(memory.has_transparent_hugepages);
+  write("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
+  gather_memory(root_, facts);
+  EXPECT_TRUE(memory.has_transparent_hugepages);
   EXPECT_EQ(memory.available, 2048u << 10);
   EXPECT_EQ(memory.memlock.soft, 65536u);
   EXPECT_EQ(memory.memlock.hard, UINT64_MAX);
