@@ -49,6 +49,10 @@ constexpr std::array<Kind, kGuestKinds> kKinds = {
     Kind{.features = virtio::kVersion1 | virtio::kMergeableBuffers | virtio::kEventIndex,
          .guests = {.checksums = true},
          .workers = 2},
+    Kind{.features = virtio::kVersion1 | virtio::kMergeableBuffers | virtio::kPackedRing,
+         .guests = {.checksums = true, .tcp4_segments = true},
+         .uplink = {.checksums = true},
+         .workers = 1},
 };
 
 // A frame that came out, and what is left to its receiver.

@@ -15,18 +15,35 @@ using dataplane::virtio::UsedElement;
 using test::Bytes;
 namespace virtio = dataplane::virtio;
 
-void GuestRings::Ring::offer(std::uint16_t head) {
+void GuestRings::Ring::offer(std::uint16_t head, std::size_t count) {
+  if (is_packed) return packed.offer(std::span(descriptors).subspan(head, count), head);
   std::uint16_t& index = available[1];
   available[2 + index % kSize] = head;
   ++index;
 }
 
+std::vector<UsedElement> GuestRings::Ring::take_used() {
+  if (is_packed) return packed.used();
+  std::vector<UsedElement> elements;
+  for (; seen != used->start.index; ++seen) elements.push_back(used->elements[seen % kSize]);
+  return elements;
+}
+
+bool GuestRings::Ring::has_all_back() {
+  take_used();
+  return is_packed ? packed.has_all_back() : seen == available[1];
+}
+
 dataplane::GuestQueue GuestRings::Ring::opened(std::uint64_t features, const dataplane::GuestMemory& memory) {
-  return {{.descriptors = descriptors.data(),
-           .available = available.data(),
-           .used = &used->start,
+  is_packed = (features & virtio::kPackedRing) != 0;
+  const std::uint16_t start = is_packed ? packed.place_of(0).told() : std::uint16_t{0};
+  return {{.descriptors = is_packed ? static_cast<void*>(packed.ring().data()) : descriptors.data(),
+           .available = is_packed ? static_cast<const void*>(guest_event.get()) : available.data(),
+           .used = is_packed ? static_cast<void*>(device_event.get()) : &used->start,
            .size = kSize,
-           .features = features},
+           .features = features,
+           .next_available = start,
+           .next_used = start},
           memory};
 }
 
@@ -41,12 +58,12 @@ GuestRings::GuestRings(std::uint64_t features, std::byte fill)
   port_.memory().count = 2;
   port_.memory().regions[0] = {kSendAddress, sent_memory_.size(), sent_memory_.data()};
   port_.memory().regions[1] = {kReceiveAddress, received_memory_.size(), received_memory_.data()};
+  port_.queue(0) = receive_ring_.opened(features, port_.memory());
+  port_.queue(1) = send_ring_.opened(features, port_.memory());
   for (std::uint16_t i = 0; i < kSize; ++i) {
     receive_ring_.descriptors[i] = {.address = kReceiveAddress + i * kRoom, .length = kRoom};
     receive_ring_.offer(i);
   }
-  port_.queue(0) = receive_ring_.opened(features, port_.memory());
-  port_.queue(1) = send_ring_.opened(features, port_.memory());
   port_.attach(features);
   port_.set_enabled(0, true);
   port_.set_enabled(1, true);
@@ -84,36 +101,49 @@ void GuestRings::send(const NetHeader& header, const Bytes& frame, const Layout&
   const std::uint16_t head = next_descriptor_;
   Descriptor* const first = &send_ring_.descriptors[head];
   const std::vector<Descriptor> chain = pieces(all, layout, layout.is_indirect ? kSize : left);
+  std::size_t count = chain.size();
   if (layout.is_indirect) {
-    const auto table = std::as_bytes(std::span(chain));
+    const Bytes table = table_of(chain);
     *first = {place(table.data(), table.size()), static_cast<std::uint32_t>(table.size()),
               Descriptor::kIndirect, 0};
-    next_descriptor_ = static_cast<std::uint16_t>(head + 1);
+    count = 1;
   } else {
     std::ranges::copy(chain, first);
     for (std::size_t i = 0; i < chain.size(); ++i) first[i].next = static_cast<std::uint16_t>(head + i + 1);
-    next_descriptor_ = static_cast<std::uint16_t>(head + chain.size());
   }
-  send_ring_.offer(head);
+  next_descriptor_ = static_cast<std::uint16_t>(head + count);
+  send_ring_.offer(head, count);
+}
+
+// In a packed ring's table they follow each other, and none leads on.
+Bytes GuestRings::table_of(const std::vector<Descriptor>& chain) const {
+  const auto bytes_of = [](const auto& all) {
+    const auto bytes = std::as_bytes(std::span(all));
+    return Bytes{bytes.begin(), bytes.end()};
+  };
+  if (!send_ring_.is_packed) return bytes_of(chain);
+  std::vector<virtio::PackedDescriptor> packed;
+  for (const Descriptor& descriptor : chain)
+    packed.push_back({descriptor.address, {.length = descriptor.length}});
+  return bytes_of(packed);
 }
 
 bool GuestRings::has_all_back() {
   std::fill(sent_memory_.begin() + static_cast<std::ptrdiff_t>(free_), sent_memory_.end(), fill_);
   free_ = kSendBytes;
   next_descriptor_ = 0;
-  return send_ring_.used->start.index == send_ring_.available[1];
+  return send_ring_.has_all_back();
 }
 
 std::vector<GuestRings::Received> GuestRings::receive() {
   std::vector<Received> all;
-  Ring& ring = receive_ring_;
-  while (ring.seen != ring.used->start.index) {
-    const UsedElement first = ring.used->elements[ring.seen % kSize];
-    const std::size_t buffers = buffers_of(first);
-    const auto there = static_cast<std::uint16_t>(ring.used->start.index - ring.seen);
-    if (buffers == 0 || buffers > there) fault("a frame for a guest in buffers that it was not given");
+  const std::vector<UsedElement> used = receive_ring_.take_used();
+  for (std::span<const UsedElement> left = used; !left.empty();) {
+    const std::size_t buffers = buffers_of(left.front());
+    if (buffers == 0 || buffers > left.size()) fault("a frame for a guest in buffers that it was not given");
     Bytes bytes;
-    for (std::size_t i = 0; i < buffers; ++i) take_buffer(ring.used->elements[ring.seen++ % kSize], bytes);
+    for (const UsedElement& element : left.first(buffers)) take_buffer(element, bytes);
+    left = left.subspan(buffers);
     if (bytes.size() < header_length_) fault("a frame for a guest without a whole header");
     Received received;
     std::memcpy(&received.header, bytes.data(), header_length_);

@@ -5,6 +5,8 @@
 //   send(header, frame, {.first = 12, .others = 1000})     [12] -> [1000] -> [1000] -> [514]
 //   receive()                                              header and frame, joined from their buffers
 //
+// With kPackedRing among its features both rings are packed ones.
+//
 // Wherever no frame lies its memory holds one and the same byte. Frames lie at the end of it, the first one
 // at the very end, with gaps between all pieces: what is read beyond a piece is that byte, or the
 // sanitizer's.
@@ -14,6 +16,7 @@
 #include <vector>
 
 #include "dataplane/device/vhost_port.h"
+#include "tests/support/packed_driver.h"
 #include "tests/support/packet_builder.h"
 
 namespace vmnat::fuzz {
@@ -52,20 +55,31 @@ class GuestRings {
     dataplane::virtio::RingStart start;
     dataplane::virtio::UsedElement elements[kSize];
   };
-  // Each part by itself in memory, so that the sanitizer sees what goes beyond it.
+  // Each part by itself in memory, so that the sanitizer sees what goes beyond it. Chains of a packed ring are copied from
+  // the descriptors, and have the number of their first one for an id.
   struct Ring {
+    bool is_packed = false;
     std::vector<dataplane::virtio::Descriptor> descriptors{kSize};
     std::vector<std::uint16_t> available = std::vector<std::uint16_t>(2 + kSize + 1);
     std::unique_ptr<UsedRing> used = std::make_unique<UsedRing>();
     std::uint16_t seen = 0;  // of the used ring
+    test::PackedDriver packed{kSize};
+    std::unique_ptr<dataplane::virtio::EventSuppression> guest_event =
+        std::make_unique<dataplane::virtio::EventSuppression>();
+    std::unique_ptr<dataplane::virtio::EventSuppression> device_event =
+        std::make_unique<dataplane::virtio::EventSuppression>();
 
-    void offer(std::uint16_t head);
+    // A chain of so many descriptors from `head` on.
+    void offer(std::uint16_t head, std::size_t count = 1);
+    std::vector<dataplane::virtio::UsedElement> take_used();
+    [[nodiscard]] bool has_all_back();
     dataplane::GuestQueue opened(std::uint64_t features, const dataplane::GuestMemory& memory);
   };
 
   std::uint64_t place(const std::byte* bytes, std::size_t size);
   std::vector<dataplane::virtio::Descriptor> pieces(const test::Bytes& all, const Layout& layout,
                                                     std::size_t most);
+  test::Bytes table_of(const std::vector<dataplane::virtio::Descriptor>& chain) const;
   std::size_t buffers_of(const dataplane::virtio::UsedElement& first) const;
   void take_buffer(const dataplane::virtio::UsedElement& element, test::Bytes& bytes);
 

@@ -24,7 +24,7 @@
 
 namespace vmnat::fuzz {
 
-inline constexpr unsigned kGuestKinds = 3;  // of gateways, by byte 0
+inline constexpr unsigned kGuestKinds = 4;  // of gateways, by byte 0
 
 struct Step {
   PortIndex port = 0;

@@ -107,9 +107,9 @@ void put(FakeGuest& guest, unsigned available) {
 
 // A ring of any bytes: what comes of it is the guest's business, and of bounded size.
 void drive_as_found(FakeGuest& guest, std::span<const std::uint8_t> bytes) {
-  const auto ring = std::as_writable_bytes(std::span(guest.packed_ring()));
+  const auto ring = std::as_writable_bytes(std::span(guest.packed().ring()));
   std::memcpy(ring.data(), bytes.data(), std::min(ring.size(), bytes.size()));
-  const auto place = vmnat::dataplane::PackedRecovery(guest.packed_ring(), guest.memory()).recover();
+  const auto place = vmnat::dataplane::PackedRecovery(guest.packed().ring(), guest.memory()).recover();
   check(!place || (*place & 0x7fff) < guest.size(), "a place that is not in the ring");
   guest.reopen_at(place.value_or(0));
   std::array<rte_mbuf*, 32> frames{};

@@ -11,12 +11,12 @@
 
 #include <algorithm>
 #include <cstring>
-#include <deque>
 #include <span>
 #include <stdexcept>
 #include <vector>
 
 #include "dataplane/device/guest_queue.h"
+#include "tests/support/packed_driver.h"
 #include "tests/support/packet_builder.h"
 
 namespace vmnat::test {
@@ -38,7 +38,7 @@ class FakeGuest {
         descriptors_(size),
         available_(2u + size + 1),
         used_(1u + 2 * size + 1),
-        packed_(size),
+        packed_(size, start),
         low_(kBytes),
         high_(kBytes),
         features_(features),
@@ -48,18 +48,15 @@ class FakeGuest {
     memory_.regions[0] = {kLow, kBytes, low_.data()};
     memory_.regions[1] = {kHigh, kBytes, high_.data()};
     available_[1] = used_start().index = start;
-    next_ = next_used_ = place_of(start);
-    for (std::uint16_t i = 0; is_packed() && i < size; ++i)  // as the lap so far has left them
-      packed_[i].state.flags = (i < next_.index) == next_.lap ? kBothMarks : std::uint16_t{0};
     reopen();
   }
   // As librte_vhost's thread does it after a message.
   void reopen(int call_fd = -1, int kick_fd = -1) {
-    reopen_at(is_packed() ? told(place_of(start_)) : start_, call_fd, kick_fd);
+    reopen_at(is_packed() ? packed_.place_of(start_).told() : start_, call_fd, kick_fd);
   }
   void reopen_at(std::uint16_t start, int call_fd = -1, int kick_fd = -1) {
     queue_ = dataplane::GuestQueue(
-        {.descriptors = is_packed() ? static_cast<void*>(packed_.data()) : descriptors_.data(),
+        {.descriptors = is_packed() ? static_cast<void*>(packed_.ring().data()) : descriptors_.data(),
          .available = is_packed() ? static_cast<const void*>(&guest_event_) : available_.data(),
          .used = is_packed() ? static_cast<void*>(&device_event_) : used_.data(),
          .size = size_,
@@ -122,7 +119,7 @@ class FakeGuest {
   }
   // As it stands in a table.
   [[nodiscard]] Bytes entry(const dataplane::virtio::Descriptor& descriptor) const {
-    const PackedDescriptor packed{descriptor.address, {descriptor.length, 0, descriptor.flags}};
+    const PackedDriver::Descriptor packed{descriptor.address, {descriptor.length, 0, descriptor.flags}};
     Bytes bytes(sizeof descriptor);
     std::memcpy(bytes.data(), is_packed() ? static_cast<const void*>(&packed) : &descriptor, bytes.size());
     return bytes;
@@ -143,10 +140,11 @@ class FakeGuest {
     for (unsigned i = 0; !is_packed() && i < size_; ++i) offer_head(0);
     const std::uint16_t next = queue_.next_available();
     for (std::uint16_t i = 0; is_packed() && i < size_; ++i)
-      packed_[i] = {kLow,
-                    {bytes_each, i,
-                     static_cast<std::uint16_t>(dataplane::virtio::Descriptor::kNext |
-                                                offered((i < (next & 0x7fff)) != (next >= 0x8000)))}};
+      packed_.ring()[i] = {
+          kLow,
+          {bytes_each, i,
+           static_cast<std::uint16_t>(dataplane::virtio::Descriptor::kNext |
+                                      PackedDriver::offered((i < (next & 0x7fff)) != (next >= 0x8000)))}};
   }
   void forbid_calls() {
     available_[0] = dataplane::virtio::RingStart::kNoInterrupt;
@@ -162,13 +160,13 @@ class FakeGuest {
   // When so many chains have been used, each of one descriptor.
   void call_at(std::uint16_t used_index) {
     available_[2u + size_] = used_index;
-    guest_event_ = {told(place_of(used_index)), dataplane::virtio::EventSuppression::kAtPlace};
+    guest_event_ = {packed_.place_of(used_index).told(), dataplane::virtio::EventSuppression::kAtPlace};
   }
 
   // What came back since the last time.
   std::vector<dataplane::virtio::UsedElement> used() {
     std::vector<dataplane::virtio::UsedElement> elements;
-    if (is_packed()) return used_in_packed_ring();
+    if (is_packed()) return packed_.used();
     for (; seen_ != used_start().index; ++seen_) {
       const std::uint32_t* const element = &used_[1 + 2 * (seen_ % size_)];
       elements.push_back({.head = element[0], .length = element[1]});
@@ -176,88 +174,21 @@ class FakeGuest {
     return elements;
   }
 
- protected:
-  using PackedDescriptor = dataplane::virtio::PackedDescriptor;
-  struct Place {
-    std::uint16_t index = 0;
-    bool lap = true;
-    void move_on(unsigned by, unsigned size) {
-      const unsigned beyond = index + by;
-      index = static_cast<std::uint16_t>(beyond % size);
-      if (beyond / size % 2 != 0) lap = !lap;
-    }
-  };
-  // Whose chain, and of how many descriptors.
-  struct Offered {
-    std::uint16_t id;
-    unsigned count;
-  };
-  static constexpr std::uint16_t kBothMarks = PackedDescriptor::kAvailable | PackedDescriptor::kUsed;
-  // Marks of what is on offer in a lap.
-  static std::uint16_t offered(bool lap) {
-    return lap ? PackedDescriptor::kAvailable : PackedDescriptor::kUsed;
-  }
-  static std::uint16_t told(Place place) {
-    return static_cast<std::uint16_t>(place.index |
-                                      (place.lap ? dataplane::virtio::EventSuppression::kLap : 0));
-  }
-  // When so many descriptors have gone round.
-  [[nodiscard]] Place place_of(std::uint16_t count) const {
-    return {static_cast<std::uint16_t>(count % size_), count / size_ % 2 == 0};
-  }
-
- public:
   // What it knows of its packed ring, and what stands there.
-  struct PackedState {
-    std::vector<PackedDescriptor> ring;
-    Place next, next_used;
-    std::deque<Offered> offered;
-  };
-  [[nodiscard]] PackedState packed_state() const { return {packed_, next_, next_used_, offered_}; }
-  void set_packed_state(const PackedState& state) {
-    std::ranges::copy(state.ring, packed_.begin());
-    next_ = state.next;
-    next_used_ = state.next_used;
-    offered_ = state.offered;
-  }
-  std::vector<PackedDescriptor>& packed_ring() { return packed_; }
+  PackedDriver& packed() { return packed_; }
   [[nodiscard]] const dataplane::GuestMemory& memory() const { return memory_; }
 
  private:
-  // As far as it leads within the table, once round at most; its first descriptor last.
+  // As far as it leads within the table, once round at most.
   void copy_chain(std::uint16_t head) {
-    std::vector<PackedDescriptor> chain;
+    std::vector<dataplane::virtio::Descriptor> chain;
     for (std::uint16_t at = head; chain.size() < size_;) {
-      const auto from = at < size_ ? descriptors_[at]
-                                   : dataplane::virtio::Descriptor{.address = ~std::uint64_t{0}, .length = 1};
-      chain.push_back({from.address, {from.length, head, from.flags}});
-      if (at >= size_ || (from.flags & dataplane::virtio::Descriptor::kNext) == 0) break;
-      at = from.next;
+      chain.push_back(at < size_ ? descriptors_[at]
+                                 : dataplane::virtio::Descriptor{.address = ~std::uint64_t{0}, .length = 1});
+      if (at >= size_ || (chain.back().flags & dataplane::virtio::Descriptor::kNext) == 0) break;
+      at = chain.back().next;
     }
-    std::size_t on_offer = chain.size();
-    for (const Offered& before : offered_) on_offer += before.count;
-    if (on_offer > size_) return;  // there is no room for it
-    Place at = next_;
-    std::vector<Place> places;
-    for (std::size_t i = 0; i < chain.size(); ++i, at.move_on(1, size_)) places.push_back(at);
-    for (std::size_t i = chain.size(); i-- > 0;) {
-      packed_[places[i].index] = chain[i];
-      packed_[places[i].index].state.flags =
-          static_cast<std::uint16_t>((chain[i].state.flags & ~kBothMarks) | offered(places[i].lap));
-    }
-    next_ = at;
-    offered_.push_back({head, static_cast<unsigned>(chain.size())});
-  }
-  std::vector<dataplane::virtio::UsedElement> used_in_packed_ring() {
-    std::vector<dataplane::virtio::UsedElement> elements;
-    while (!offered_.empty()) {
-      const PackedDescriptor::State state = packed_[next_used_.index].state;
-      if ((state.flags & kBothMarks) != (next_used_.lap ? kBothMarks : 0)) break;
-      elements.push_back({.head = state.id, .length = state.length});
-      next_used_.move_on(offered_.front().count, size_);
-      offered_.pop_front();
-    }
-    return elements;
+    packed_.offer(chain, head);
   }
 
   // The buffers as descriptors of which each leads to the next one, the first standing at `first`.
@@ -279,10 +210,8 @@ class FakeGuest {
   std::vector<dataplane::virtio::Descriptor> descriptors_;
   std::vector<std::uint16_t> available_;
   std::vector<std::uint32_t> used_;
-  std::vector<PackedDescriptor> packed_;
+  PackedDriver packed_;
   dataplane::virtio::EventSuppression guest_event_, device_event_;
-  Place next_, next_used_;       // in the packed ring: of what is offered, and comes back
-  std::deque<Offered> offered_;  // what has not come back
   std::vector<std::byte> low_, high_;
   std::uint64_t next_free_ = 0;
   dataplane::GuestMemory memory_;

@@ -59,11 +59,11 @@ std::vector<Ring> states_of(FakeGuest& guest, const std::function<void()>& burst
     raise(SIGSTOP);
     _exit(0);
   }
-  std::vector<Ring> states{guest.packed_ring()};
+  std::vector<Ring> states{guest.packed().ring()};
   EXPECT_TRUE(has_stopped(child));
   do {
     ptrace(PTRACE_SINGLESTEP, child, nullptr, nullptr);
-    Ring now = ring_of(child, guest.packed_ring());
+    Ring now = ring_of(child, guest.packed().ring());
     if (!is_same(now, states.back())) states.push_back(std::move(now));
   } while (!has_stopped(child));
   kill(child, SIGKILL);
@@ -93,7 +93,7 @@ unsigned put(FakeGuest& guest, const std::vector<std::size_t>& lengths) {
 }
 
 std::optional<std::uint16_t> recovered(FakeGuest& guest) {
-  return PackedRecovery(guest.packed_ring(), guest.memory()).recover();
+  return PackedRecovery(guest.packed().ring(), guest.memory()).recover();
 }
 
 // Chains of so many descriptors each, of 100 bytes.
@@ -132,11 +132,11 @@ void kill_everywhere(const std::function<void(FakeGuest&)>& burst, unsigned leas
     for (const std::uint16_t start : kStarts) {
       FakeGuest guest(kFeatures, start);
       const auto ids = offer(guest, what);
-      FakeGuest::PackedState before = guest.packed_state();
+      PackedDriver before = guest.packed();
       for (const Ring& ring : states_of(guest, [&] { burst(guest); })) {
         SCOPED_TRACE(::testing::Message() << what.says << " from " << start << ", state " << states);
-        before.ring = ring;
-        guest.set_packed_state(before);
+        before.ring() = ring;
+        guest.packed() = before;
         const auto place = recovered(guest);
         ASSERT_TRUE(place);
         guest.reopen_at(*place);
@@ -201,7 +201,7 @@ TEST(PackedRecovery, FindsThePlaceInWhateverAGuestHasOffered) {
 
 TEST(PackedRecovery, FindsNothingInARingThatOthersHaveDriven) {
   FakeGuest guest(kFeatures);
-  auto& ring = guest.packed_ring();
+  auto& ring = guest.packed().ring();
   for (const std::size_t i : {1u, 3u, 5u}) ring[i].state.flags = PackedDescriptor::kUsed;
   EXPECT_EQ(recovered(guest), std::nullopt);
 }
