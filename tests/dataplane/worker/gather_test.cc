@@ -109,7 +109,7 @@ TEST_F(Gathering, WhoseFramesMakeMuchWorkPaysAloneForWhatWentTogether) {
 }
 
 // Frames that leave the burst before it has gone its way make room for others, not for more queues.
-TEST_F(Gathering, AHundredQueuesWithNothingButBadClaimsFillNoBurstAndBreakNothing) {
+TEST_F(Gathering, ManyQueuesWithNothingButBadClaimsFillNoBurstAndBreakNothing) {
   constexpr unsigned kQueues = VhostPort::kMostQueues;
   std::array<FakeGuest, kQueues> many;
   VhostPort port;
