@@ -307,7 +307,8 @@ def license_lines(root):
 # --- headers that compile alone ------------------------------------------------------------------
 
 def nearest_unit(header, all_units):
-    """The unit whose flags suit the header best: of its folder, else of its tests, else of its neighbours."""
+    """The unit whose flags suit the header best: of its folder, else of its tests, else of its neighbours. Of equals the one
+    with the most libraries: a folder's sources may be of several targets."""
     folder = Path(header).parent.parts
 
     def nearness(unit):
@@ -317,7 +318,8 @@ def nearest_unit(header, all_units):
         common = 0
         while common < min(len(folder), len(mirrored)) and folder[common] == mirrored[common]:
             common += 1
-        return (common, mirrored == folder, not is_test, unit.file)
+        libraries = sum(argument.startswith(('-I', '-isystem')) for argument in unit.arguments)
+        return (common, mirrored == folder, not is_test, libraries, unit.file)
     return max(all_units, key=nearness)
 
 

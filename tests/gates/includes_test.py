@@ -113,7 +113,7 @@ def _(tree):
     rows[1] = '| `dataplane/device/` | what it is | `frame`, `worker` |'
     tree.write('ARCHITECTURE.md', *rows[:-1])
     tree.expect(includes.check, 'ARCHITECTURE.md:2: dataplane/device/ may include: frame; the page says: frame, worker',
-                'ARCHITECTURE.md:1: control/ctl/ may include: admin, config; the page says: nothing')
+                'ARCHITECTURE.md:1: control/ctl/ may include: admin, config, doctor; the page says: nothing')
 
 
 @case('an include in a comment or a literal is none, one after them is found in its line')

@@ -9,9 +9,9 @@
 #include <set>
 #include <unistd.h>
 
-#include "bed.h"
 #include "control/doctor/page.h"
 #include "control/doctor/report.h"
+#include "tests/control/doctor/bed.h"
 
 namespace vmnat::doctor {
 namespace {
