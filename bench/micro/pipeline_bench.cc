@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Cost of a packet inside the worker: all steps of the pipeline over bursts of 32 hits (`outbound`,
-// `inbound`) or of 32 new UDP flows (`open`), without the devices.
+// `inbound`) or of 32 new UDP flows (`open`), without the devices. `listed`: outbound, while a thread on another CPU reads
+// all sessions again and again, as control does for whoever lists them.
 //
 //   pipeline_bench --benchmark_repetitions=5 --benchmark_report_aggregates_only
 //
@@ -8,6 +9,8 @@
 // the median burst: the machine is shared, and interrupted bursts shall not count. In a build with
 // -Dstage_cycles=true each step's share of the mean is printed, too.
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <benchmark/benchmark.h>
 #include <map>
 #include <optional>
@@ -17,6 +20,9 @@
 #include <rte_eth_ring.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
+#include <sched.h>
+#include <thread>
+#include <unistd.h>
 
 #include "bench/generator/flows.h"
 #include "bench/generator/frame.h"
@@ -103,6 +109,7 @@ class Gateway {
     std::ranges::shuffle(inbound_, std::mt19937_64(order_.size()));
   }
   [[nodiscard]] std::size_t bursts() const { return outbound_.size() / kBurstSize; }
+  [[nodiscard]] const conntrack::Conntrack& table() const { return *conntrack_; }
 
   // Ticks that the pipeline took for one burst in this direction.
   template <Direction direction>
@@ -236,6 +243,48 @@ void hits(benchmark::State& state) {
   at.show_stages(state);
 }
 
+// Reads the table from its construction to its end, on another CPU than the caller.
+class Lister {
+ public:
+  explicit Lister(const conntrack::Conntrack& table)
+      : thread_([&table, &read = read_, cpu = sched_getcpu()](const std::stop_token& stop) {
+          cpu_set_t others;
+          CPU_ZERO(&others);
+          for (int other = 0; other < sysconf(_SC_NPROCESSORS_ONLN); ++other)
+            if (other != cpu) CPU_SET(other, &others);
+          pthread_setaffinity_np(pthread_self(), sizeof others, &others);
+          std::array<conntrack::SessionView, 64> views;
+          for (std::uint32_t cursor = 0; !stop.stop_requested();) {
+            const std::size_t taken = table.snapshot(cursor, views);
+            read.fetch_add(taken, std::memory_order_relaxed);
+            if (taken == 0) cursor = 0;
+          }
+        }) {}
+  [[nodiscard]] double read() const { return static_cast<double>(read_.load()); }
+
+ private:
+  std::atomic<std::uint64_t> read_{0};
+  std::jthread thread_;  // ends before what it counts
+};
+
+// Turns with a reader and without one take turns: the machine's speed changes. `ticks` are with, `alone` without it.
+void listed(benchmark::State& state) {
+  constexpr unsigned kTurn = 5'000;
+  Gateway& at = gateway(static_cast<std::uint32_t>(state.range(0)));
+  std::vector<std::uint64_t> with, alone;
+  double read = 0;
+  for (auto _ : state) {
+    for (unsigned i = 0; i < kTurn; ++i) alone.push_back(at.run_burst<Direction::Outbound>());
+    const Lister lister(at.table());
+    for (unsigned i = 0; i < kTurn; ++i) with.push_back(at.run_burst<Direction::Outbound>());
+    read += lister.read();
+    state.SetIterationTime(1e-3);
+  }
+  state.counters["ticks"] = median_ticks(with);
+  state.counters["alone"] = median_ticks(alone);
+  state.counters["read"] = read;
+}
+
 // The second half of as many flows as the argument says, each new: the table fills up from one half to all.
 void opens(benchmark::State& state) {
   std::vector<std::uint64_t> all;
@@ -260,6 +309,7 @@ void sizes(benchmark::internal::Benchmark* benchmark) {
 }
 BENCHMARK(hits<Direction::Outbound>)->Name("outbound")->Apply(sizes);
 BENCHMARK(hits<Direction::Inbound>)->Name("inbound")->Apply(sizes);
+BENCHMARK(listed)->Arg(1'000'000)->Arg(10'000'000)->UseManualTime()->Iterations(40);
 BENCHMARK(opens)->Name("open")->Arg(64 << 10)->Arg(1 << 20)->UseManualTime()->Iterations(1);
 
 bool start_eal() {
