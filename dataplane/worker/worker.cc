@@ -80,8 +80,9 @@ unsigned Worker::receive(PolledQueue& polled) {
     return 1;  // frames may be waiting: the worker does not rest
   }
   const bool is_uplink = queue.port == kUplinkPort;
-  // DPDK's drivers may find nothing when they are asked for fewer frames than they look at together.
-  if (is_uplink || queue.device.is_dpdk()) run_gathered();
+  // DPDK's drivers may find nothing when they are asked for fewer frames than they look at together. And whoever has many
+  // frames gets half a burst at least, however many others have one.
+  if (is_uplink || queue.device.is_dpdk() || burst_.count > kBurstSize / 2) run_gathered();
   StageClock clock(counters_.stages);
   const unsigned first = burst_.count;
   const unsigned received = queue.device.receive(queue.queue_id, queue.pool, burst_.frames + first,

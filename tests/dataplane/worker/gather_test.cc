@@ -37,11 +37,15 @@ struct Gathering : ::testing::Test {
         .to(vm == 3 ? kBlueMac : kRedMac, kServer, 80)
         .udp();
   }
-  void send(unsigned vm, const Bytes& frame, const virtio::NetHeader& header = {}) {
+  static Bytes with_header(const virtio::NetHeader& header, const Bytes& frame) {
     Bytes bytes(sizeof header);
     std::memcpy(bytes.data(), &header, sizeof header);
     bytes.insert(bytes.end(), frame.begin(), frame.end());
-    guests[vm].offer(static_cast<std::uint16_t>(sent[vm]++ % FakeGuest::kSize), {guests[vm].place(bytes)});
+    return bytes;
+  }
+  void send(unsigned vm, const Bytes& frame, const virtio::NetHeader& header = {}) {
+    guests[vm].offer(static_cast<std::uint16_t>(sent[vm]++ % FakeGuest::kSize),
+                     {guests[vm].place(with_header(header, frame))});
   }
 
   std::array<VhostPort, kPortCount> ports;
@@ -108,35 +112,57 @@ TEST_F(Gathering, WhoseFramesMakeMuchWorkPaysAloneForWhatWentTogether) {
   EXPECT_EQ(bed.worker(0).counters().receive_deferred.get(), 4u);
 }
 
-// Frames that leave the burst before it has gone its way make room for others, not for more queues.
-TEST_F(Gathering, ManyQueuesWithNothingButBadClaimsFillNoBurstAndBreakNothing) {
-  constexpr unsigned kQueues = VhostPort::kMostQueues;
-  std::array<FakeGuest, kQueues> many;
-  VhostPort port;
-  const Bytes frame = packet(0).frame();
-  Bytes bytes(sizeof(virtio::NetHeader));
-  const virtio::NetHeader bad{.flags = virtio::NetHeader::kNeedsChecksum, .checksum_start = 60'000};
-  std::memcpy(bytes.data(), &bad, sizeof bad);
-  bytes.insert(bytes.end(), frame.begin(), frame.end());
-  std::vector<dataplane::ReceiveQueue> queues;
-  for (unsigned queue = 0; queue < kQueues; ++queue) {
-    port.queue(2 * queue + 1) = many[queue].queue();
-    port.set_enabled(2 * queue + 1, true);
-    many[queue].offer(0, {many[queue].place(bytes)});
-    queues.push_back({.device = {.vhost = &port},
-                      .queue_id = static_cast<std::uint16_t>(queue),
-                      .port = kVm1,
-                      .pool = packet_pool()});
+// Of one port with many queues, which alone is polled.
+struct GatheringOfQueues : Gathering {
+  void poll(const std::vector<FakeGuest*>& all) {
+    std::vector<dataplane::ReceiveQueue> queues;
+    for (std::uint16_t queue = 0; queue < all.size(); ++queue) {
+      port.queue(2u * queue + 1) = all[queue]->queue();
+      port.set_enabled(2u * queue + 1, true);
+      queues.push_back({.device = {.vhost = &port}, .queue_id = queue, .port = kVm1, .pool = packet_pool()});
+    }
+    port.attach(virtio::kVersion1);
+    port.resume(VhostPort::kDrivenHere);
+    bed.change_state([&](dataplane::ForwardingState& state) {
+      state.polled = {
+          std::make_shared<dataplane::PollSet>(queues, dataplane::Sharers{.ports = 6, .guests = 1})};
+    });
+    bed.poll();
   }
-  port.attach(virtio::kVersion1);
-  port.resume(VhostPort::kDrivenHere);
-  bed.change_state([&](dataplane::ForwardingState& state) {
-    state.polled = {
-        std::make_shared<dataplane::PollSet>(queues, dataplane::Sharers{.ports = 6, .guests = 1})};
-  });
-  bed.poll();
-  EXPECT_EQ(bed.counts()["vm1.rx"], kQueues);
-  EXPECT_EQ(bed.counts()["drop.offload"], kQueues);
+  static void offer(FakeGuest& guest, const virtio::NetHeader& header, std::uint16_t times = 1) {
+    const FakeGuest::Buffer buffer = guest.place(with_header(header, packet(0).frame()));
+    for (std::uint16_t i = 0; i < times; ++i) guest.offer(i, {buffer});
+  }
+  VhostPort port;
+};
+
+TEST_F(GatheringOfQueues, WhoHasManyFramesGetsHalfABurstAtLeastBehindManyThatHaveOne) {
+  std::array<FakeGuest, 31> others;
+  FakeGuest bulk(virtio::kVersion1, 0, 64);
+  std::vector<FakeGuest*> all;
+  for (FakeGuest& guest : others) {
+    offer(guest, {});
+    all.push_back(&guest);
+  }
+  offer(bulk, {}, 32);
+  all.push_back(&bulk);
+  poll(all);
+  EXPECT_GE(bulk.used().size(), 16u);
+  for (FakeGuest& guest : others) EXPECT_EQ(guest.used().size(), 1u);
+  EXPECT_EQ(bed.take(kUplink).size(), bed.counts()["vm1.rx"]);
+}
+
+// Frames that leave the burst before it has gone its way make room for others, not for more queues.
+TEST_F(GatheringOfQueues, ManyWithNothingButBadClaimsFillNoBurstAndBreakNothing) {
+  std::array<FakeGuest, VhostPort::kMostQueues> many;
+  std::vector<FakeGuest*> all;
+  for (FakeGuest& guest : many) {
+    offer(guest, {.flags = virtio::NetHeader::kNeedsChecksum, .checksum_start = 60'000});
+    all.push_back(&guest);
+  }
+  poll(all);
+  EXPECT_EQ(bed.counts()["vm1.rx"], many.size());
+  EXPECT_EQ(bed.counts()["drop.offload"], many.size());
   EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts());
   EXPECT_EQ(many.back().used().size(), 1u);
 }
