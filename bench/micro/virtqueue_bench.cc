@@ -54,7 +54,7 @@ class Bursts {
     for (std::size_t at = 0; at < kRing * kBuffer; at += 64) _mm_clflush(memory + at);
     for (unsigned i = 0; i < kRing; i += 4) {
       _mm_clflush(&guest_.descriptor(i));
-      _mm_clflush(&guest_.packed_ring()[i]);
+      _mm_clflush(&guest_.packed().ring()[i]);
     }
     _mm_mfence();
   }
