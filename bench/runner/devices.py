@@ -71,9 +71,14 @@ class Device:
         raise NotImplementedError
 
     @property
+    def vms(self):
+        """Their sockets, by name."""
+        return {"vm": self.setting.vm_socket}
+
+    @property
     def sockets(self):
         """The VMs', then the uplink's."""
-        return [self.setting.vm_socket, self.setting.uplink_socket]
+        return [*self.vms.values(), self.setting.uplink_socket]
 
     def is_ready(self):
         return all(path.exists() for path in self.sockets)
@@ -195,6 +200,7 @@ class Vmnatd(Device):
 
     def configuration(self):
         setting = self.setting
+        ports = "\n".join(f"      - {{name: {name}, vhost_user: {path}, mode: server}}" for name, path in self.vms.items())
         return f"""\
 dataplane:
   workers: [{setting.worker_cpu}]
@@ -211,7 +217,7 @@ networks:
     address: {setting.network}
     nat: {{addresses: [{setting.external or "198.18.0.2"}]}}
     ports:
-      - {{name: vm, vhost_user: {setting.vm_socket}, mode: server}}
+{ports}
 conntrack:
   sessions: {setting.sessions}
 control:

@@ -33,14 +33,12 @@ class FloodedVmnatd(Vmnatd):
         return self.setting.directory / "vmnat.sock"
 
     @property
-    def sockets(self):
-        return [self.setting.vm_socket, self.flooder_socket, self.setting.uplink_socket]
+    def vms(self):
+        return {**super().vms, "flooder": self.flooder_socket}
 
     def configuration(self):
-        vm = f"      - {{name: vm, vhost_user: {self.setting.vm_socket}, mode: server}}\n"
-        flooder = vm.replace("name: vm,", "name: flooder,").replace(str(self.setting.vm_socket), str(self.flooder_socket))
-        dhcp = f"    dhcp: {{ranges: [{POOL}]}}\n"
-        return super().configuration().replace(vm, vm + flooder + dhcp)
+        ports = "    ports:\n"
+        return super().configuration().replace(ports, f"    dhcp: {{ranges: [{POOL}]}}\n{ports}")
 
     def counters(self):
         done = subprocess.run([self.setting.build / "control" / "ctl" / "vmnatctl", "--socket", self.admin_socket, "--json",

@@ -36,8 +36,8 @@ class ManyPorts:
         super().__init__(*arguments)
 
     @property
-    def sockets(self):
-        return [*(self.setting.directory / f"vm{number}.sock" for number in range(self.vm_ports)), self.setting.uplink_socket]
+    def vms(self):
+        return {f"vm{number}": self.setting.directory / f"vm{number}.sock" for number in range(self.vm_ports)}
 
     def ports(self):
         pattern = self.setting.directory / "vm%.sock"
@@ -52,11 +52,7 @@ class ReflectingTestpmd(ManyPorts, Testpmd):
 
 
 class ManyPortsVmnatd(ManyPorts, Vmnatd):
-    def configuration(self):
-        one = f"      - {{name: vm, vhost_user: {self.setting.vm_socket}, mode: server}}\n"
-        each = "".join(f"      - {{name: vm{number}, vhost_user: {path}, mode: server}}\n"
-                       for number, path in enumerate(self.sockets[:-1]))
-        return super().configuration().replace(one, each)
+    pass
 
 
 DEVICES = {

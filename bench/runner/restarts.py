@@ -36,7 +36,7 @@ class RestartedVmnatd(Vmnatd):
 
     def spawn(self):
         """Starts it anew; the moment of it."""
-        for path in (self.setting.vm_socket, self.setting.uplink_socket):
+        for path in self.sockets:
             path.unlink(missing_ok=True)
         with self.log.open("wb") as log:
             begin = time.monotonic()
