@@ -9,6 +9,16 @@ from clock import device_clock
 from devices import DeviceError
 
 
+def generator_command(arguments, device, megabytes):
+    """vmnat-bench on the device's ports, without what it shall measure."""
+    vm_port, uplink_port = device.ports()
+    command = [arguments.build / "bench" / "vmnat-bench", "--vm", vm_port, "--uplink", uplink_port, "--mode", device.mode,
+               "--device-name", device.name, "--cpu", arguments.generator_cpu, "--memory", megabytes,
+               "--network", arguments.network, "--quiet"]
+    command += ["--packed"] if arguments.packed else []
+    return command + ([] if device.setting.has_hugepages else ["--no-huge"])
+
+
 def measured(command, device, seconds):
     """The result of this command, to which --json and --device-clock are added; after so many seconds it hangs."""
     result = device.setting.directory / "result.json"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import machine
 from devices import Setting, Testpmd, Vmnatd
-from generator import measured
+from generator import generator_command, measured
 from report import show_progress
 from table import BOUND, SUBJECT, merged_points
 
@@ -63,22 +63,18 @@ DEVICES = {
 DEFAULT = [BOUND, SUBJECT]
 
 
-def generator_command(arguments, device, burst):
-    vm_port, uplink_port = device.ports()
-    command = [arguments.build / "bench" / "vmnat-bench", "--vm", vm_port, "--uplink", uplink_port, "--ports", device.vm_ports,
-               "--mode", device.mode, "--device-name", device.name, "--network", arguments.network,
-               "--flows", ",".join(map(str, arguments.flows)), "--frame", ",".join(arguments.frame), "--traffic", arguments.traffic,
-               "--repeat", 1, "--duration", arguments.duration, "--cpu", arguments.generator_cpu,
-               "--memory", generator_mb(device.vm_ports), "--quiet"]
-    command += ["--burst", burst] if burst else []
-    command += ["--packed"] if arguments.packed else []
-    return command + ([] if device.setting.has_hugepages else ["--no-huge"])
+def load(arguments, device, burst):
+    """Options of what is measured."""
+    options = ["--ports", device.vm_ports, "--flows", ",".join(map(str, arguments.flows)), "--frame", ",".join(arguments.frame),
+               "--traffic", arguments.traffic, "--repeat", 1, "--duration", arguments.duration]
+    return options + (["--burst", burst] if burst else [])
 
 
 def measure(arguments, device, burst):
     try:
         device.start()
-        return measured(generator_command(arguments, device, burst), device, 120 + 60 * arguments.duration)
+        command = generator_command(arguments, device, generator_mb(device.vm_ports)) + load(arguments, device, burst)
+        return measured(command, device, 120 + 60 * arguments.duration)
     finally:
         device.stop()
 
