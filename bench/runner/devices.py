@@ -6,6 +6,7 @@ frames on unchanged and is the bound; vmnatd translates them; the kernel (bridge
 vmnat replaces.
 """
 import contextlib
+import functools
 import json
 import os
 import re
@@ -235,16 +236,20 @@ control:
             connection.settimeout(ANSWER_DEADLINE)
             connection.connect(str(self.setting.directory / "vmnat.sock"))
             with connection.makefile("rw") as lines:
-                yield lambda command: answer_to(lines, command)
+                yield functools.partial(answer_to, lines)
+
+    def ask(self, command, **arguments):
+        """The same for one command."""
+        with self.asked() as ask:
+            return ask(command, **arguments)
 
     def work(self):
-        with self.asked() as ask:
-            workers = ask("workers")
+        workers = self.ask("workers")
         return sum(worker["packets"] for worker in workers), sum(worker["busy_cycles"] for worker in workers)
 
 
-def answer_to(lines, command):
-    lines.write(json.dumps({"command": command, "arguments": {}}) + "\n")
+def answer_to(lines, command, **arguments):
+    lines.write(json.dumps({"command": command, "arguments": arguments}) + "\n")
     lines.flush()
     elements = []
     while not {"end", "error"} & (line := json.loads(lines.readline())).keys():

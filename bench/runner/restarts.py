@@ -32,7 +32,7 @@ STEPS = ("sockets", "ready", "frame")
 
 
 class RestartedVmnatd(Vmnatd):
-    """The same, without waiting for it, and with what is asked of it."""
+    """The same, without waiting for it."""
 
     def spawn(self):
         """Starts it anew; the moment of it."""
@@ -48,11 +48,6 @@ class RestartedVmnatd(Vmnatd):
     def kill(self):
         self.process.kill()
         self.process.wait()
-
-    def ask(self, *arguments):
-        done = subprocess.run([self.setting.build / "control" / "ctl" / "vmnatctl", "--socket", self.setting.directory / "vmnat.sock",
-                               "--json", *arguments], capture_output=True, text=True, timeout=SECONDS, check=True)
-        return json.loads(done.stdout)
 
     def resident_mb(self):
         """Of its own, and of the session image that it has touched."""
@@ -80,7 +75,7 @@ def open_sessions(arguments, setting, device, number):
         "--cpu", arguments.generator_cpu, "--memory", GENERATOR_MB, "--network", arguments.network, "--flows", number,
         "--duration", 0.1, "--repeat", 1, "--json", result, "--quiet")] + ([] if setting.has_hugepages else ["--no-huge"])
     done = subprocess.run(machine.bound_to_parent(command), capture_output=True, text=True, timeout=600, env=setting.environment)
-    opened = device.ask("status")["sessions"]["active"]
+    opened = device.ask("status")[0]["sessions"]["active"]
     if opened < number:
         raise DeviceError(f"{opened} of {number} sessions are open:\n{done.stdout[-500:]}{done.stderr[-500:]}")
 
@@ -89,7 +84,7 @@ def old_session(device, number):
     """A session's endpoints; of a table without any, those of a flow to be opened."""
     if number == 0:
         return ("192.168.122.10", 4000), ("198.19.0.1", 4001)
-    session = device.ask("sessions", "--protocol", "udp", "--limit", "1")[0]
+    session = device.ask("sessions", protocol="udp", limit=1)[0]
     return [(address, int(port)) for address, port in (session[end].split(":") for end in ("internal", "remote"))]
 
 
@@ -135,7 +130,7 @@ def restart(setting, device, endpoints, gateway_mac):
     sockets = await_moment(lambda: setting.vm_socket.exists() and setting.uplink_socket.exists(), "a socket", device)
     with connected(setting.uplink_socket, ROUTER_MAC, device) as router, connected(setting.vm_socket, VM_MAC, device) as guest:
         ready, frame = first_frame(guest, router, gateway_mac, endpoints, device)
-        sessions = device.ask("status")["sessions"]
+        sessions = device.ask("status")[0]["sessions"]
         memory = device.resident_mb()
     moments = {"sockets": sockets, "ready": ready, "frame": frame}
     return {**{step: 1000 * (moment - begin) for step, moment in moments.items()}, "memory_mb": memory,
