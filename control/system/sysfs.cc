@@ -43,7 +43,6 @@ bool has_transparent_hugepages(const fs::path& sysfs) {
 }
 
 // "hugepages-2048kB/free_hugepages"
-
 std::uint64_t free_hugepage_bytes(const fs::path& sysfs) {
   std::uint64_t total = 0;
   std::error_code error;

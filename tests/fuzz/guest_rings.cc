@@ -35,7 +35,6 @@ bool GuestRings::Ring::has_all_back() {
 }
 
 dataplane::GuestQueue GuestRings::Ring::opened(std::uint64_t features, const dataplane::GuestMemory& memory) {
-  is_packed = (features & virtio::kPackedRing) != 0;
   const std::uint16_t start = is_packed ? packed.place_of(0).told() : std::uint16_t{0};
   return {{.descriptors = is_packed ? static_cast<void*>(packed.ring().data()) : descriptors.data(),
            .available = is_packed ? static_cast<const void*>(guest_event.get()) : available.data(),
@@ -54,16 +53,18 @@ GuestRings::GuestRings(std::uint64_t features, std::byte fill)
                          : virtio::kShortNetHeader),
       is_mergeable_((features & virtio::kMergeableBuffers) != 0),
       sent_memory_(kSendBytes, fill),
-      received_memory_(kSize * kRoom, fill) {
+      received_memory_(kSize * kRoom, fill),
+      send_ring_{.is_packed = (features & virtio::kPackedRing) != 0},
+      receive_ring_{.is_packed = send_ring_.is_packed} {
   port_.memory().count = 2;
   port_.memory().regions[0] = {kSendAddress, sent_memory_.size(), sent_memory_.data()};
   port_.memory().regions[1] = {kReceiveAddress, received_memory_.size(), received_memory_.data()};
-  port_.queue(0) = receive_ring_.opened(features, port_.memory());
-  port_.queue(1) = send_ring_.opened(features, port_.memory());
   for (std::uint16_t i = 0; i < kSize; ++i) {
     receive_ring_.descriptors[i] = {.address = kReceiveAddress + i * kRoom, .length = kRoom};
     receive_ring_.offer(i);
   }
+  port_.queue(0) = receive_ring_.opened(features, port_.memory());
+  port_.queue(1) = send_ring_.opened(features, port_.memory());
   port_.attach(features);
   port_.set_enabled(0, true);
   port_.set_enabled(1, true);
