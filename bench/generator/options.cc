@@ -106,6 +106,8 @@ void add_device_options(CLI::App& app, Options& options) {
   app.add_option(
       "--device-clock", options.device_clock,
       "descriptor of a socket that tells the device's frames and ticks when asked (device_clock.h)");
+  app.add_option("--device-cpu", options.device_cpu,
+                 "CPU of the device's worker: how long a cache line takes there and back is measured");
 }
 
 void add_traffic_options(CLI::App& app, Options& options, TrafficTexts& texts) {

@@ -97,6 +97,7 @@ struct Options {
 
   std::string device_name;  // of the device under test, for the report
   int device_clock = -1;    // descriptor, see device_clock.h; negative: nobody tells
+  std::optional<unsigned> device_cpu;  // of its worker, see line_trip.h; none: the distance is not measured
   std::string json_path;
   bool quiet = false;
   std::string label;  // before the progress line

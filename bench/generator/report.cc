@@ -104,7 +104,8 @@ json json_of(const LoadSample& sample) {
           {"frames_per_burst", sample.frames_per_burst},
           {"preemptions", sample.preemptions},
           {"device_ticks", sample.device_ticks},
-          {"device_busy", sample.device_busy}};
+          {"device_busy", sample.device_busy},
+          {"line_trip_ticks", sample.line_trip_ticks}};
 }
 
 json json_of(const Throughput& found) {

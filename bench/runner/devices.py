@@ -248,6 +248,19 @@ control:
         return sum(worker["packets"] for worker in workers), sum(worker["busy_cycles"] for worker in workers)
 
 
+class OtherVmnatd(Vmnatd):
+    """Another build: the commit before, for what a change has gained."""
+    name = "before"
+
+    def __init__(self, program, setting):
+        super().__init__(setting)
+        self.program = program
+
+    @property
+    def binary(self):
+        return self.program
+
+
 def answer_to(lines, command, **arguments):
     lines.write(json.dumps({"command": command, "arguments": arguments}) + "\n")
     lines.flush()

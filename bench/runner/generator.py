@@ -14,7 +14,8 @@ def generator_command(arguments, device, megabytes):
     vm_port, uplink_port = device.ports()
     command = [arguments.build / "bench" / "vmnat-bench", "--vm", vm_port, "--uplink", uplink_port, "--mode", device.mode,
                "--device-name", device.name, "--cpu", arguments.generator_cpu, "--memory", megabytes,
-               "--network", arguments.network, "--quiet"]
+               "--network", arguments.network,
+               "--device-cpu", arguments.worker_cpu, "--quiet"]
     command += ["--packed"] if arguments.packed else []
     return command + ([] if device.setting.has_hugepages else ["--no-huge"])
 

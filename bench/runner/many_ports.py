@@ -98,7 +98,7 @@ def faults_of(case):
 def head_of(devices):
     columns = " | ".join(f"{name:>10} Mpps {'ticks':>6} {'burst':>5}" for name in devices)
     ratios = " ".join(f"{name + '/' + SUBJECT:>13}" for name in devices if name != SUBJECT and SUBJECT in devices)
-    return f"{'ports':>5} {'burst':>5} {'flows':>7} {'frame':>5} {'traffic':>8} | {columns} | {ratios}"
+    return f"{'ports':>5} {'burst':>5} {'flows':>7} {'frame':>5} {'traffic':>8} {'line':>5} | {columns} | {ratios}"
 
 
 def row_of(case, point):
@@ -107,7 +107,7 @@ def row_of(case, point):
     columns = " | ".join(f"{device['median']:15.2f} {ticks['devices'].get(name, {'median': 0})['median']:6.0f} "
                          f"{device['frames_per_burst']:5.1f}" for name, device in point["devices"].items())
     ratios = " ".join(f"{ratio['median']:7.2f} ±{ratio['spread']:4.0%}" for ratio in ticks["ratios"].values())
-    return (f"{case['ports']:5} {case['burst'] or '-':>5} {point['flows']:7} {point['frame']:>5} {point['traffic']:>8} | "
+    return (f"{case['ports']:5} {case['burst'] or '-':>5} {point['flows']:7} {point['frame']:>5} {point['traffic']:>8} {point['distance']:5.0f} | "
             f"{columns} | {ratios}")
 
 

@@ -4,6 +4,7 @@
 
     bench/runner/plots.py bench/results/DATE-HOST.json      writes DATE-HOST-rate.svg and DATE-HOST-latency.svg beside it
 """
+import collections
 import json
 import math
 import sys
@@ -48,9 +49,17 @@ def nice_step(largest, steps=7):
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
 
 
+def usual_points(document):
+    """Those at the distance of the CPUs at which most was measured."""
+    rounds = collections.Counter()
+    for point in document["points"]:
+        rounds[point["distance"]] += sum(value is not None for device in point["devices"].values() for value in device["mpps"])
+    return [point for point in document["points"] if point["distance"] == max(rounds, key=rounds.get)]
+
+
 def rate_chart(document):
     """A panel for each frame size and direction that was measured at several numbers of sessions."""
-    points = document["points"]
+    points = usual_points(document)
     groups = {}
     for point in points:
         groups.setdefault((point["frame"], point["traffic"]), []).append(point)
@@ -88,7 +97,7 @@ def percentile_scale(quantile):
 
 def latency_chart(document):
     """A panel for each direction, at the largest number of sessions; at the load nearest to half."""
-    points = [point for point in document["points"] if "latency" in point]
+    points = [point for point in usual_points(document) if "latency" in point]
     if not points:
         return None
     flows = max(point["flows"] for point in points)

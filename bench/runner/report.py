@@ -73,11 +73,12 @@ def _table(left, rows, groups, unit, ratio="{subject}/{other}"):
     return lines
 
 
-LEFT = f"{'sessions':>9} {'frame':>5} {'traffic':>8}"
+LEFT = f"{'sessions':>9} {'frame':>5} {'traffic':>8} {'line':>5}"
 
 
 def _left(point):
-    return f"{point['flows']:>9} {point['frame']:>5} {point['traffic']:>8}"
+    distance = f"{point['distance']:.0f}" if point["distance"] else "-"
+    return f"{point['flows']:>9} {point['frame']:>5} {point['traffic']:>8} {distance:>5}"
 
 
 def _rates(points):
@@ -140,6 +141,9 @@ def text_of(document):
     lines = _head(document["conditions"]) + _rates(points) + _ticks(points) + _searches(points) + _latencies(points) + _connections(connections)
     verified = sum(one["frames_verified"] for one in document["rounds"].get(SUBJECT, []))
     lines += ["", *document["faults"]]
+    if any(point["distance"] for point in points):
+        lines.append("line: ticks of a cache line from the generator's CPU to the worker's and back; rows of different ones are "
+                     "not to be compared")
     bounds = {bound_of(device) for group in [*points, *connections] for device in group["devices"].values()}
     lines += [f"{letter}  {text}" for letter, text in LEGEND.items() if letter in bounds]
     if verified and not document["faults"]:

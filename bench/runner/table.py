@@ -2,17 +2,24 @@
 """From samples to medians and ratios.
 
 Everything is taken within a round first and then over the rounds, so that a machine that changes its speed does not change
-a ratio. What it looks like as text is report.py's, as a picture plots.py's.
+a ratio. What was measured at different distances of the two CPUs (bench/generator/line_trip.h) is never put together: a point
+is a number of flows, a frame size, a traffic, at one distance. What it looks like as text is report.py's, as a picture
+plots.py's.
 """
 from statistics import median, quantiles
+from typing import NamedTuple
 
 BOUND = "macswap"
 SUBJECT = "vmnat"
 LATENCY_FIELDS = ("p50_us", "p90_us", "p99_us", "p999_us", "max_us", "mpps", "loss", "turn_p99_us")
 
 
+ONE_DISTANCE = 1.4  # a cache line's trips differ by less while the CPUs stand where they are
+
+
 def summary_of(values):
-    """Median, and half of the distance between the quartiles relative to it."""
+    """Median, and half of the distance between the quartiles relative to it. Of the rounds that have a value."""
+    values = [value for value in values if value is not None]
     middle = median(values)
     if len(values) < 2 or middle == 0:
         return {"median": middle, "spread": 0.0}
@@ -46,8 +53,43 @@ def slowness_of(ticks):
     return {name: ratio for name, ratio in ratios.items() if ratio}
 
 
+def _line_trip(point):
+    return median(sample.get("line_trip_ticks", 0) for sample in point["samples"])
+
+
+class Distances:
+    """The distances at which the CPUs stood, each as the median of its trips, 0 when none was measured."""
+
+    def __init__(self, trips):
+        self.groups = []
+        for trip in sorted(trips):
+            if not self.groups or trip > ONE_DISTANCE * self.groups[-1][-1]:
+                self.groups.append([])
+            self.groups[-1].append(trip)
+
+    def of(self, trip):
+        return median(next(group for group in self.groups if trip <= group[-1]))
+
+
+class Key(NamedTuple):
+    """What is measured, and at which distance."""
+    flows: int
+    frame: str
+    traffic: str
+    order: str
+    distance: float
+
+
+def _add_distances(results):
+    """Writes into each point of each round which of all the distances is its own."""
+    points = [point for rounds in results.values() for one in rounds for point in one["points"]]
+    distances = Distances({_line_trip(point) for point in points})
+    for point in points:
+        point["distance"] = distances.of(_line_trip(point))
+
+
 def _key(point):
-    return point["flows"], point["frame"], point["traffic"], point["order"]
+    return Key(*(point[field] for field in Key._fields))
 
 
 def _points(rounds, key):
@@ -55,14 +97,19 @@ def _points(rounds, key):
 
 
 def _values(rounds, key, field):
-    """One value per round: the median of that round's samples."""
-    return [median(sample[field] for sample in point["samples"]) for point in _points(rounds, key)]
+    """One value per round, None where it has none: the median of that round's samples."""
+    points = [next(iter(_points([one], key)), None) for one in rounds]
+    return [median(sample[field] for sample in point["samples"]) if point else None for point in points]
 
 
-def _ticks(results, key):
-    """Per device that tells them, the worker's ticks a frame."""
-    ticks = {name: _values(rounds, key, "device_ticks") for name, rounds in results.items()}
-    return {name: values for name, values in ticks.items() if any(values)}
+def _of_devices(results, key, field):
+    """Of those that have it in any round."""
+    values = {name: _values(rounds, key, field) for name, rounds in results.items()}
+    return {name: of_rounds for name, of_rounds in values.items() if any(value is not None for value in of_rounds)}
+
+
+def _middle(rounds, key, field):
+    return summary_of(_values(rounds, key, field))["median"]
 
 
 def _search(results, key):
@@ -91,18 +138,18 @@ def _latency(rounds, key):
 def merged_points(results):
     """Per point: every device's summary over the rounds, and the ratios of the subject to the others."""
     points = []
-    for key in dict.fromkeys(_key(point) for rounds in results.values() for point in rounds[0]["points"]):
-        rates = {name: _values(rounds, key, "mpps") for name, rounds in results.items()}
-        rates = {name: values for name, values in rates.items() if values}
-        point = dict(zip(("flows", "frame", "traffic", "order"), key))
-        point["devices"] = {
-            name: {**summary_of(values), "mpps": values, "loss": median(_values(results[name], key, "loss")),
-                   "generator_busy": median(_values(results[name], key, "generator_busy")),
-                   "device_busy": median(_values(results[name], key, "device_busy")),
-                   "frames_per_burst": median(_values(results[name], key, "frames_per_burst"))}
-            for name, values in rates.items()}
+    _add_distances(results)
+    keys = dict.fromkeys(_key(point) for rounds in results.values() for one in rounds for point in one["points"])
+    order = list(dict.fromkeys(key[:-1] for key in keys))
+    for key in sorted(keys, key=lambda key: (order.index(key[:-1]), key.distance)):
+        rates = _of_devices(results, key, "mpps")
+        point = {**key._asdict(), "devices": {
+            name: {**summary_of(values), "mpps": values,
+                   **{field: _middle(results[name], key, field)
+                      for field in ("loss", "generator_busy", "device_busy", "frames_per_burst")}}
+            for name, values in rates.items()}}
         point["ratios"] = ratios_of(rates)
-        ticks = _ticks(results, key)
+        ticks = {name: values for name, values in _of_devices(results, key, "device_ticks").items() if any(values)}
         if ticks:
             point["ticks"] = {"devices": {name: {**summary_of(values), "ticks": values} for name, values in ticks.items()},
                               "ratios": slowness_of(ticks)}

@@ -17,9 +17,9 @@ CONDITIONS = {"cpu": "a <fast> CPU & more", "tsc_ghz": 2.5, "dpdk": "DPDK", "com
 CURVE = [[0, 1], [0.5, 2], [0.9, 5], [0.99, 20], [0.999, 80], [0.99999, 4000], [0.999999, 5000]]
 
 
-def point(flows, traffic="both", frame="64", latency=False):
-    devices = {"macswap": {"median": 12.0, "spread": 0.1}, "vmnat": {"median": 9.0, "spread": 0.0}}
-    result = {"flows": flows, "frame": frame, "traffic": traffic, "order": "random", "devices": devices, "ratios": {}}
+def point(flows, traffic="both", frame="64", latency=False, distance=320, rounds=3):
+    devices = {"macswap": {"median": 12.0, "spread": 0.1, "mpps": [12.0] * rounds}, "vmnat": {"median": 9.0, "spread": 0.0, "mpps": [9.0] * rounds}}
+    result = {"flows": flows, "frame": frame, "traffic": traffic, "order": "random", "distance": distance, "devices": devices, "ratios": {}}
     if latency:
         result["latency"] = {name: {"10%": {"curve": [[0.5, 1]]}, "50%": {"curve": CURVE}} for name in devices}
     return result

@@ -55,6 +55,19 @@ class Merging(unittest.TestCase):
         self.assertEqual(point["ratios"]["macswap"]["spread"], 0)
         self.assertEqual(point["devices"]["macswap"]["median"], 12)
 
+    def test_distances_of_the_cpus_are_never_put_together(self):
+        # In the second round the host has moved the CPUs between the devices, for the third both.
+        def at(mpps, trip):
+            one = one_round(mpps)
+            one["points"][0]["samples"][0]["line_trip_ticks"] = trip
+            return one
+        near, far = merged_points({"macswap": [at(12, 300), at(11, 340), at(5, 1600)], "vmnat": [at(9, 320), at(2, 1610), at(4, 1590)]})
+        self.assertEqual((near["distance"], far["distance"]), (320, 1600))
+        self.assertEqual(near["ratios"]["macswap"]["ratios"], [0.75])
+        self.assertEqual(far["ratios"]["macswap"]["ratios"], [0.8])
+        self.assertEqual(near["devices"]["macswap"]["mpps"], [12, 11, None])
+        self.assertEqual(far["devices"]["vmnat"]["median"], 3)
+
     def test_a_point_that_one_device_lacks_has_no_ratio(self):
         results = {"macswap": [one_round(12, (10, 1000))], "vmnat": [one_round(9, (10,))]}
         small, large = merged_points(results)
