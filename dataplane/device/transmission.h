@@ -22,9 +22,23 @@ struct Transmission {
   }
   // For devices that copy: those that were sent.
   void free_sent(rte_mbuf** frames, unsigned count) const {
-    if (sent == first(count)) return rte_pktmbuf_free_bulk(frames, count);
+    if (sent == first(count)) return free_burst(frames, count);
     for (std::uint32_t left = sent; left != 0; left &= left - 1)
       rte_pktmbuf_free(frames[std::countr_zero(left)]);
+  }
+
+ private:
+  // Frames of one pool that are nobody else's and in one piece are as the pool wants them, and go straight back.
+  static void free_burst(rte_mbuf** frames, unsigned count) {
+    rte_mempool* const pool = frames[0]->pool;
+    bool are_plain = true;
+    for (unsigned i = 0; i < count; ++i) {
+      const rte_mbuf* frame = frames[i];
+      are_plain &= frame->pool == pool && frame->nb_segs == 1 && rte_mbuf_refcnt_read(frame) == 1 &&
+                   RTE_MBUF_DIRECT(frame);
+    }
+    if (!are_plain) return rte_pktmbuf_free_bulk(frames, count);
+    rte_mempool_put_bulk(pool, static_cast<void**>(static_cast<void*>(frames)), count);
   }
 };
 
