@@ -153,9 +153,20 @@ void check_socket(const VmPort& port, const std::string& path, const Config& con
     findings.complain_at(path + ".vhost_user", "vhost_user: " + port.vhost_user + ": " + valid.error());
 }
 
+// What only one port can have: by packet sockets a VLAN, else the whole device.
+std::string place_of(const NamedDevice& device, std::optional<std::uint16_t> vlan) {
+  const bool has_room =
+      device_kind(device.name) == DeviceKind::KernelInterface && device.driver != KernelDriver::Xdp;
+  return has_room && vlan ? device.name + " VLAN " + std::to_string(*vlan) : device.name;
+}
+
 void check_devices_and_sockets(const Config& config, Findings& findings) {
   Unique<std::string> devices("device:", findings), sockets("vhost_user: socket", findings);
-  devices.add(config.uplink.device.name, "uplink.device", config.uplink.device.name);
+  const NamedDevice& uplink = config.uplink.device;
+  if (uplink.vlan && config.uplink.vlan)
+    findings.complain_at("uplink.vlan", "vlan: the uplink's device says one already");
+  const std::string uplink_place = place_of(uplink, uplink.vlan ? uplink.vlan : config.uplink.vlan);
+  devices.add(uplink_place, "uplink.device", uplink_place);
   for (std::size_t n = 0; n < config.networks.size(); ++n) {
     const Network& network = config.networks[n];
     if (network.host)
@@ -164,7 +175,8 @@ void check_devices_and_sockets(const Config& config, Findings& findings) {
       const VmPort& port = network.ports[p];
       const std::string path = indexed(network_path(n) + ".ports", p);
       check_socket(port, path, config, findings);
-      devices.add(port.device.name, path + ".device", port.device.name);
+      const std::string place = place_of(port.device, port.device.vlan);
+      devices.add(place, path + ".device", place);
       sockets.add(port.vhost_user, path + ".vhost_user", port.vhost_user);
     }
   }

@@ -31,12 +31,19 @@ inline constexpr auto kKeys<Dataplane> = std::tuple{
         {.example = R"(["--log-level=lib.vhost:debug"])"}),
 };
 
+inline constexpr auto kVlan = within<std::uint16_t>(1, 4094);  // IEEE 802.1Q table 9-2
+
 template <>
 inline constexpr auto kKeys<NamedDevice> = std::tuple{
     key("interface", &NamedDevice::name, kInterface, "The kernel's name of it.", {.is_required = true}),
     key("driver", &NamedDevice::driver, OneOf<KernelDriver>{},
         "packet: packet sockets, which bear super-frames and partial checksums; xdp: DPDK's net_af_xdp, "
         "faster for small frames alone; auto: packet."),
+    key("vlan", &NamedDevice::vlan, unless("none", kVlan),
+        "The port is this VLAN of the interface: its frames have the tag on the wire, and no other frames "
+        "are "
+        "the port's. By packet sockets one interface may be many ports, each another VLAN.",
+        {.example = "5"}),
 };
 inline constexpr auto kNamedDevice = line_or_only(&NamedDevice::name, kDevice);
 
@@ -46,6 +53,9 @@ inline constexpr auto kKeys<Uplink> = std::tuple{
         "A PCI address, a kernel interface, or DPDK devargs; \"net_vhost0,iface=/run/up.sock\" is a "
         "vhost-user socket. A kernel interface also as {interface: eth0, driver: xdp}.",
         {.example = "0000:3b:00.0", .is_required = true}),
+    key("vlan", &Uplink::vlan, unless("none", kVlan),
+        "The uplink is this VLAN of its device, whatever device that is: frames have the tag on the wire.",
+        {.example = "100"}),
     key("address", &Uplink::address, unless("dhcp", kPrefix),
         "This gateway's address on the outside with its prefix length, or dhcp: until a lease comes, and "
         "when it is "

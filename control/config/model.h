@@ -84,12 +84,14 @@ struct Dataplane {
 struct NamedDevice {
   std::string name;                          // PCI address, kernel interface or DPDK devargs; empty: none
   KernelDriver driver = KernelDriver::Auto;  // of a kernel interface; else nothing
+  std::optional<std::uint16_t> vlan;         // of a kernel interface, 1 to 4094; nothing: all of it
   [[nodiscard]] bool is_given() const { return !name.empty(); }
   bool operator==(const NamedDevice&) const = default;
 };
 
 struct Uplink {
   NamedDevice device;
+  std::optional<std::uint16_t> vlan;       // of a device of any kind, unless `device` says one itself
   std::optional<net::Ipv4Prefix> address;  // nothing: from DHCP, and so is the gateway
   std::optional<net::Ipv4Addr> gateway;
   std::optional<net::MacAddr> mac;  // nothing: the device's own

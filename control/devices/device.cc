@@ -138,6 +138,13 @@ unsigned buffer_bytes(std::uint16_t mtu) {
 
 Result<Device> Device::open(const DeviceRequest& request, std::span<rte_mempool* const> pools,
                             const KernelLinks* links) {
+  auto opened = open_kind(request, pools, links);
+  if (opened) opened->vlan_ = request.vlan.value_or(dataplane::kNoVlan);
+  return opened;
+}
+
+Result<Device> Device::open_kind(const DeviceRequest& request, std::span<rte_mempool* const> pools,
+                                 const KernelLinks* links) {
   if (request.host) return open_host(request);
   if (request.is_vhost()) return open_vhost(request);
   if (request.is_kernel_interface())
@@ -197,6 +204,7 @@ Result<Device> Device::open_interface(const DeviceRequest& request, const Kernel
       KernelInterface::open({.name = request.name,
                              .interface = request.device,
                              .queues = queues,
+                             .vlan = request.vlan.value_or(dataplane::kNoVlan),
                              .is_promiscuous = request.promiscuous == Promiscuous::Yes,
                              .spread = request.receives_replies ? PacketQueue::Spread::DestinationPorts
                                                                 : PacketQueue::Spread::Flows},
@@ -301,6 +309,7 @@ Device::Device(Device&& other) noexcept
       transmit_offloads_(other.transmit_offloads_),
       most_buffers_(other.most_buffers_),
       queues_(other.queues_),
+      vlan_(other.vlan_),
       rss_table_capacity_(other.rss_table_capacity_),
       numa_node_(other.numa_node_),
       vhost_(std::move(other.vhost_)),

@@ -44,8 +44,10 @@ class Device {
   ~Device();  // stops and removes it; a vhost-user socket that it listens on goes with it
 
   [[nodiscard]] dataplane::BurstPort for_workers() {
-    return {
-        .port_id = port_id_, .vhost = vhost_ == nullptr ? nullptr : &vhost_->port(), .kernel = kernel_port()};
+    return {.port_id = port_id_,
+            .vlan = vlan_,
+            .vhost = vhost_ == nullptr ? nullptr : &vhost_->port(),
+            .kernel = kernel_port()};
   }
   // After the kernel has told of its interfaces.
   void follow_kernel() {
@@ -83,6 +85,8 @@ class Device {
 
  private:
   Device(std::uint16_t port_id, std::string kind) : port_id_(port_id), kind_(std::move(kind)) {}
+  static Result<Device> open_kind(const DeviceRequest& request, std::span<rte_mempool* const> pools,
+                                  const KernelLinks* links);
   static Result<Device> open_vhost(const DeviceRequest& request);
   static Result<Device> open_host(const DeviceRequest& request);
   static Result<Device> open_interface(const DeviceRequest& request, const KernelLinks& links);
@@ -103,6 +107,7 @@ class Device {
   std::uint64_t transmit_offloads_ = 0;      // DPDK's bits, as configured
   std::uint16_t most_buffers_ = UINT16_MAX;  // of a frame that it transmits
   std::uint16_t queues_ = 1;
+  std::uint16_t vlan_ = dataplane::kNoVlan;
   std::uint16_t rss_table_capacity_ = 0;
   int numa_node_ = kNoNode;
   std::unique_ptr<VhostSocket> vhost_;          // instead of a DPDK port

@@ -44,7 +44,8 @@ KernelInterface::KernelInterface(Settings settings, const KernelLinks& links)
 
 KernelInterface::~KernelInterface() {
   close_queues();
-  if (was_down_ && link_.is_up) set_link_up(settings_.interface, false);
+  const bool is_others_too = settings_.vlan != dataplane::kNoVlan;
+  if (was_down_ && link_.is_up && !is_others_too) set_link_up(settings_.interface, false);
 }
 
 Result<void> KernelInterface::open_queues(const KernelLink& link) {
@@ -73,7 +74,7 @@ Result<bool> KernelInterface::attach(const KernelLink& link) {
 Result<void> KernelInterface::open_sockets(const KernelLink& link) {
   std::optional<int> group;
   for (unsigned i = 0; i < settings_.queues; ++i) {
-    auto queue = PacketQueue::open(link.index);
+    auto queue = PacketQueue::open(link.index, settings_.vlan);
     if (!queue) return tl::unexpected(queue.error());
     if (settings_.queues > 1) {
       const auto joined = queue->join(group, settings_.spread);

@@ -4,7 +4,7 @@
 // has the interface.
 //
 // The interface stays the administrator's: its MTU, its addresses and its offloads are left as they are found.
-// One that is down is brought up, and put down again in the end. It may go and come back, under its name: the
+// One that is down is brought up, and put down again in the end unless it is more than one port. It may go and come back, under its name: the
 // sockets are then opened anew.
 //
 // Several queues are one fanout group (PACKET_FANOUT): the kernel spreads frames over them. With one queue there
@@ -31,6 +31,7 @@ class KernelInterface {
     std::string name;       // for messages: "uplink", "port vm1"
     std::string interface;  // the kernel's name of it
     unsigned queues = 1;
+    std::uint16_t vlan = dataplane::kNoVlan;  // frames of it alone; kNoVlan: all
     bool is_promiscuous = false;
     PacketQueue::Spread spread = PacketQueue::Spread::Flows;  // of what arrives, over several queues
   };

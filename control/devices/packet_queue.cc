@@ -79,9 +79,26 @@ bool spread_by_destination_port(const FileDescriptor& socket) {
   return setsockopt(socket.number(), SOL_PACKET, PACKET_FANOUT_DATA, &program, sizeof program) == 0;
 }
 
+// The kernel takes a frame's outer tag off before it asks.
+bool receive_only(const FileDescriptor& socket, std::uint16_t vlan) {
+  constexpr auto kIsTagged = static_cast<std::uint32_t>(SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT);
+  constexpr auto kTag = static_cast<std::uint32_t>(SKF_AD_OFF + SKF_AD_VLAN_TAG);
+  sock_filter code[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kIsTagged),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 4, 0),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kTag),
+      BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0x0fff),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, vlan, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+      BPF_STMT(BPF_RET | BPF_K, 0),
+  };
+  const sock_fprog program{.len = std::size(code), .filter = code};
+  return setsockopt(socket.number(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0;
+}
+
 }  // namespace
 
-Result<PacketQueue> PacketQueue::open(int interface_index) {
+Result<PacketQueue> PacketQueue::open(int interface_index, std::uint16_t vlan) {
   PacketQueue queue(FileDescriptor(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)));
   const FileDescriptor& socket = queue.socket_;
   if (!socket.is_open()) return failure("cannot open a packet socket, which needs CAP_NET_RAW");
@@ -90,6 +107,8 @@ Result<PacketQueue> PacketQueue::open(int interface_index) {
     return failure("its packet socket takes no virtio headers");
   if (!set(socket, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1))
     return failure("its packet socket cannot leave out what the host sends itself (Linux 4.20 or newer)");
+  if (vlan != dataplane::kNoVlan && !receive_only(socket, vlan))
+    return failure("its packet socket does not keep to a VLAN");
   if (auto made = queue.make_ring(); !made) return tl::unexpected(made.error());
   set_buffer(socket, SO_RCVBUFFORCE, SO_RCVBUF, kReceiveBytes);
   set_buffer(socket, SO_SNDBUFFORCE, SO_SNDBUF, kSendBytes);

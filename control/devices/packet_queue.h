@@ -7,6 +7,7 @@
 
 #include "control/result.h"
 #include "control/system/file_descriptor.h"
+#include "dataplane/device/vlan.h"
 
 namespace vmnat::control {
 
@@ -14,8 +15,9 @@ class PacketQueue {
  public:
   static constexpr unsigned kSlots = 1024;  // 2 MB of the kernel's memory
 
-  // Bound to the interface of this index, and receiving. The error says what failed, and why.
-  static Result<PacketQueue> open(int interface_index);
+  // Bound to the interface of this index, and receiving: all, or one VLAN unless that is kNoVlan. The error says what
+  // failed, and why.
+  static Result<PacketQueue> open(int interface_index, std::uint16_t vlan);
   PacketQueue(const PacketQueue&) = delete;
   PacketQueue& operator=(const PacketQueue&) = delete;
   PacketQueue(PacketQueue&& other) noexcept;

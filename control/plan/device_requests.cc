@@ -10,6 +10,7 @@ DeviceRequest uplink_request(const config::Uplink& uplink, unsigned worker_count
   return {.name = "uplink",
           .device = uplink.device.name,
           .driver = uplink.device.driver,
+          .vlan = uplink.device.vlan ? uplink.device.vlan : uplink.vlan,
           .mtu = uplink.mtu,
           .queues = uplink.queues.value_or(worker_count),
           .fewer_queues_will_do = !uplink.queues,
@@ -38,6 +39,7 @@ DeviceRequest device_request_of(const config::VmPort& port, std::uint16_t mtu,
           .access = access_of(port, sockets),
           .device = port.device.name,
           .driver = port.device.driver,
+          .vlan = port.device.vlan,
           .mtu = mtu,
           .queues = port.queues,
           .promiscuous = Promiscuous::Yes};  // the gateway's MAC is not the device's
@@ -54,14 +56,16 @@ DeviceRequest host_request_of(const config::Network& network) {
 bool is_same_device(const DeviceRequest& one, const DeviceRequest& other) {
   const bool has_mtu = one.host || (!one.is_vhost() && !one.is_kernel_interface());
   return one.name == other.name && one.vhost_user == other.vhost_user && one.device == other.device &&
-         one.driver == other.driver && one.mode == other.mode && one.without == other.without &&
-         one.access == other.access && one.queues == other.queues && one.host == other.host &&
-         (!has_mtu || one.mtu == other.mtu);
+         one.driver == other.driver && one.vlan == other.vlan && one.mode == other.mode &&
+         one.without == other.without && one.access == other.access && one.queues == other.queues &&
+         one.host == other.host && (!has_mtu || one.mtu == other.mtu);
 }
 
 bool is_same_place(const DeviceRequest& one, const DeviceRequest& other) {
   if (one.host && other.host && one.host->address.overlaps(other.host->address)) return true;
-  return one.vhost_user == other.vhost_user && one.device == other.device;
+  const bool are_vlans = one.vlan && other.vlan && !one.takes_buffers() && !other.takes_buffers();
+  return one.vhost_user == other.vhost_user && one.device == other.device &&
+         (!are_vlans || one.vlan == other.vlan);
 }
 
 std::vector<DeviceRequest> plan_devices(const config::Config& config, const std::vector<PortPlan>& ports,

@@ -30,6 +30,7 @@ struct DeviceRequest {
   config::SocketAccess access;                 // of this one: all of it is given, or nothing for devargs
   std::string device;                          // PCI address, interface or devargs, or empty
   config::KernelDriver driver = config::KernelDriver::Auto;
+  std::optional<std::uint16_t> vlan;  // of `device`; nothing: all of it
   std::uint16_t mtu = 1500;
   unsigned queues = 1;                // pairs
   bool fewer_queues_will_do = false;  // as many as the device has, at most `queues`

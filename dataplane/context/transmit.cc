@@ -67,6 +67,7 @@ void Transmitter::flush_port(PortIndex to, const Port& port) {
   if (buffer.count == 0) return;
   StageClock clock(counters_.stages);
   const std::uint16_t queue = port.tx_queues <= 1 ? 0 : worker_;
+  if (port.device.vlan != kNoVlan && port.up) add_tags(to, port.device.vlan, buffer);
   if (std::exchange(buffer.has_offload, false) && port.up) drop_unprepared(to, port.device, queue, buffer);
   std::uint64_t bytes = 0;  // taken before the device owns the frames
   for (unsigned i = 0; i < buffer.count; ++i) bytes += buffer.frames[i]->pkt_len;
@@ -85,6 +86,20 @@ void Transmitter::flush_port(PortIndex to, const Port& port) {
   counters_.ports[to].tx_bytes.add(bytes);
   clock.lap(Stage::Transmit, buffer.count);
   buffer.count = 0;
+}
+
+// Last, so that all before see the frames as VMs and the network do.
+void Transmitter::add_tags(PortIndex to, std::uint16_t vlan, Buffer& buffer) {
+  std::uint16_t kept = 0;
+  for (unsigned i = 0; i < buffer.count; ++i) {
+    if (!add_tag(buffer.frames[i], vlan)) {
+      drop(buffer.frames[i], buffer.from[i], to, DropReason::NoBuffer);
+      continue;
+    }
+    buffer.frames[kept] = buffer.frames[i];
+    buffer.from[kept++] = buffer.from[i];
+  }
+  buffer.count = kept;
 }
 
 Transmission Transmitter::transmit_watched(PortIndex to, const Port& port, std::uint16_t queue,

@@ -66,6 +66,7 @@ class Transmitter {
     dirty_[dirty_count_++] = port;
   }
   void flush_port(PortIndex to, const Port& port);
+  void add_tags(PortIndex to, std::uint16_t vlan, Buffer& buffer);
   [[gnu::cold]] void drop_unprepared(PortIndex to, const BurstPort& device, std::uint16_t queue,
                                      Buffer& buffer);
   [[gnu::cold]] Transmission transmit_watched(PortIndex to, const Port& port, std::uint16_t queue,

@@ -8,11 +8,13 @@
 
 #include "dataplane/device/kernel_port.h"
 #include "dataplane/device/vhost_port.h"
+#include "dataplane/device/vlan.h"
 
 namespace vmnat::dataplane {
 
 struct BurstPort {
   std::uint16_t port_id = 0;     // DPDK's, unless one of the others is there; they outlive the workers
+  std::uint16_t vlan = kNoVlan;  // of the device, that the port is (vlan.h); kNoVlan: it is all of it
   VhostPort* vhost = nullptr;    // by a guest's rings
   KernelPort* kernel = nullptr;  // by packet sockets
 

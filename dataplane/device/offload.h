@@ -61,6 +61,10 @@ inline bool is_super_frame(const rte_mbuf* frame) {
   return (frame->ol_flags & RTE_MBUF_F_RX_LRO) != 0;
 }
 
+// Flags of a frame that leaves something to the device that it was prepared for.
+inline constexpr std::uint64_t kTransmitMarks =
+    RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_IP_CKSUM;
+
 // What a guest, or the kernel, is told of a frame that was prepared to leave to it. Its pseudo-header's sum is
 // made virtio's.
 [[gnu::cold]] virtio::NetHeader virtio_header_of(rte_mbuf* frame);

@@ -16,9 +16,6 @@
 
 namespace vmnat::dataplane {
 
-inline constexpr std::uint64_t kTransmitMarks =
-    RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_IP_CKSUM;
-
 template <typename Ring>
 struct Virtqueue<Ring>::Burst {
   unsigned count;

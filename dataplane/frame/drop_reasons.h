@@ -24,6 +24,7 @@ namespace vmnat::dataplane {
   ROW(ReservedGroup, "reserved_group", "PAUSE, STP, LLDP, ... (01:80:c2:00:00:00 to 0f), never bridged")     \
   ROW(NotForUs, "not_for_us", "uplink frame for another MAC address")                                        \
   ROW(VlanTagged, "vlan_tagged", "VLAN tag on a frame to be routed, or from the uplink")                     \
+  ROW(OtherVlan, "other_vlan", "of another VLAN of the device than the port's, or of none")                   \
   ROW(EtherType, "ether_type", "to be routed, or from the uplink, and neither IPv4 nor ARP")                 \
   ROW(SamePort, "same_port", "destination MAC lives on the port that the frame came from")                   \
   ROW(IsolatedPorts, "isolated_ports", "for another VM of a network with isolated ports")                    \

@@ -72,6 +72,17 @@ void Worker::settle_claims(const BurstPort& device, unsigned first) {
   });
 }
 
+// The same of a port that is one VLAN of its device: others' frames leave the burst, and the port's have no tag any more.
+void Worker::leave_vlan(std::uint16_t vlan, unsigned first) {
+  burst_.keep_if([&](unsigned i) {
+    if (i < first) return true;
+    rte_mbuf* frame = burst_.frames[i];
+    if (vlan_of(frame) == vlan) return remove_tag(frame), true;
+    context_.drop(frame, burst_.ports[i], DropReason::OtherVlan);
+    return false;
+  });
+}
+
 // The uplink's frames go their way at once, those of VMs' ports when they fill a burst, or at the end of the turn.
 unsigned Worker::receive(PolledQueue& polled) {
   auto& [queue, share, source, quiet_polls] = polled;
@@ -103,6 +114,7 @@ unsigned Worker::receive(PolledQueue& polled) {
   clock.lap(Stage::Receive, received);
   gathered_[gathered_count_++] = {&polled, bytes};
   if (may_be_unfinished(flags)) settle_claims(queue.device, first);
+  if (queue.device.vlan != kNoVlan) leave_vlan(queue.device.vlan, first);
   const bool is_full = burst_.count == kBurstSize || gathered_count_ == gathered_.size();
   if (is_uplink || is_full) run_gathered();
   return received;

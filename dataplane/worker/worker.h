@@ -87,6 +87,7 @@ class Worker {
  private:
   unsigned receive(PolledQueue& polled);
   [[gnu::cold]] void settle_claims(const BurstPort& device, unsigned first);
+  void leave_vlan(std::uint16_t vlan, unsigned first);
   void run_gathered();
   unsigned take_handoffs(FrameRing& ring);
   void take_injected(rte_mbuf** frames, unsigned count);

@@ -162,8 +162,9 @@ void Testbed::make_state(const Shape& shape) {
     state->ports.push_back({.network = network_of_port[i],
                             .owner = static_cast<WorkerIndex>(i % shape.workers),
                             .up = true,
-                            .device = wires_[i] ? BurstPort{.port_id = wires_[i]->port_id}
-                                                : BurstPort{.vhost = shape.guests[i]}});
+                            .device = wires_[i]
+                                          ? BurstPort{.port_id = wires_[i]->port_id, .vlan = shape.vlans[i]}
+                                          : BurstPort{.vlan = shape.vlans[i], .vhost = shape.guests[i]}});
   state->ports[kUplink].is_spread = shape.uplink_queues > 1;
   state->ports[kUplink].tx_queues = static_cast<std::uint8_t>(shape.uplink_queues);
   for (unsigned worker = 0; worker < shape.workers; ++worker)

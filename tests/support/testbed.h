@@ -64,7 +64,8 @@ class Testbed {
     net::Ipv4Addr router = net::Ipv4Addr::of(203, 0, 113, 1);
     // Ports whose wire is a guest's rings, in the test's hands; they outlive the testbed.
     std::array<dataplane::VhostPort*, kPortCount> guests{};
-    rte_mempool* pool = nullptr;                   // of all its frames; packet_pool() by default
+    std::array<std::uint16_t, kPortCount> vlans{};  // that ports are of their wires
+    rte_mempool* pool = nullptr;                    // of all its frames; packet_pool() by default
     dataplane::Idle idle = dataplane::Idle::Poll;  // of workers that run by themselves, on the test's threads
   };
   explicit Testbed(unsigned worker_count = 1, const conntrack::NatPolicy& policy = {})

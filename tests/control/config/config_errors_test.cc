@@ -137,6 +137,12 @@ constexpr Row kUplinkRows[] = {
     {"uplink: keys missing", Networks, "uplink: {mtu: 1500}\n",
      "1:9: key 'address' is missing in 'uplink'\n"
      "1:9: key 'device' is missing in 'uplink'"},
+    {"uplink: two VLANs", Networks,
+     "uplink: {device: {interface: eth0, vlan: 5}, vlan: 5, address: 203.0.113.2/24, gateway: 203.0.113.1}\n",
+     "1:51: vlan: the uplink's device says one already"},
+    {"uplink: VLAN 0", Networks,
+     "uplink: {device: eth0, vlan: 0, address: 203.0.113.2/24, gateway: 203.0.113.1}\n",
+     "1:30: vlan: 0 is not between 1 and 4094, or none"},
     {"uplink: device too long for an interface", Networks,
      "uplink: {device: a-very-long-interface, address: 203.0.113.2/24, gateway: 203.0.113.1}\n",
      "1:18: device: 'a-very-long-interface' is not a device (a PCI address, a kernel interface of at most 15 "
@@ -328,6 +334,15 @@ constexpr Row kPortRows[] = {
     {"port: one socket, written in two ways", Network,
      "ports: [{name: p, vhost_user: a}, {name: q, vhost_user: /run/vmnat/a}]",
      "2:105: vhost_user: socket /run/vmnat/a is already used at line 2"},
+    {"port: a VLAN that there is not", Port, "name: p, device: {interface: veth0, vlan: 4095}",
+     "2:98: vlan: 4095 is not between 1 and 4094, or none"},
+    {"port: a VLAN of an interface that another port has whole by AF_XDP", Port,
+     "name: p, device: {interface: veth0, driver: xdp, vlan: 5}}, "
+     "{name: q, device: {interface: veth0, driver: xdp, vlan: 6}",
+     "2:0: device: veth0 is already used at line 2"},
+    {"port: one VLAN twice", Port,
+     "name: p, device: {interface: veth0, vlan: 5}}, {name: q, device: {interface: veth0, vlan: 5}",
+     "2:0: device: veth0 VLAN 5 is already used at line 2"},
     {"port: access to a device", Port, "name: p, device: veth0, access: {group: kvm}",
      "2:90: access: is for vhost_user ports"},
     {"port: features of a device", Port, "name: p, device: veth0, features: {without: [mq]}",
