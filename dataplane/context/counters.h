@@ -4,7 +4,7 @@
 //
 // Invariant once traffic rests, summed over workers and ports; every test checks it:
 //   received + flood_copies + injected + generated
-//       = transmitted + punted + dropped + fragments held + segments merged
+//       = transmitted + punted + dropped + fragments held + segments merged + limits held
 // `generated` are the frames that workers make themselves: ICMP errors, TCP resets, and the pieces or
 // segments of a frame that is cut, beyond the first, which counts for the frame. A frame that is refused with
 // an ICMP error is dropped all the same, under its reason; the error is one more frame on both sides. Drops
@@ -30,6 +30,9 @@ struct alignas(kCacheLineSize) PortCounters {
   Counter rx_packets, rx_bytes;
   Counter tx_packets, tx_bytes;
   Counter tx_refused;              // frames for the port that its device or guest did not take
+  Counter limited_out;             // times that what it sends had to wait for a limit
+  Counter limited_in;              // frames for the port that had to wait for a limit
+  Counter limited_dropped;         // ... and found no room to wait
   Counter made;                    // frames that the worker has added to those that came from it
   std::uint64_t made_charged = 0;  // of these, for which its queues have been charged; the worker's own
   std::array<Counter, kDropReasonCount> drops;
@@ -66,6 +69,7 @@ struct alignas(kCacheLineSize) WorkerCounters {
   Counter tcp_resets_suppressed;   // not generated, for the same reasons
   Counter fragments_seen;          // fragments of TCP, UDP and ICMP to be routed
   Counter fragments_held;          // gauge: those that wait for their datagram's first
+  Counter limits_held;             // gauge: frames that wait for a limit
   Counter fragments_made;          // pieces of frames above the egress MTU, beyond each one's first
   Counter segments_made;           // segments of TCP super-frames, beyond each one's first
   Counter segments_merged;         // TCP segments that became part of another's frame

@@ -18,6 +18,7 @@
 #include "base/ids.h"
 #include "conntrack/conntrack.h"
 #include "dataplane/context/counters.h"
+#include "dataplane/context/limits.h"
 #include "dataplane/device/burst_port.h"
 #include "dataplane/device/offload.h"
 #include "net/address.h"
@@ -87,6 +88,7 @@ struct Port {
   bool up = false;
   bool is_segment = false;  // it leads to many hosts, or to a relay
   bool is_host = false;     // this machine's; it is not among its network's `ports`
+  bool is_limited = false;  // of what leaves by it, by some limit of the table
   // Bytes of IP packet, as configured or what its interface bears: what is longer does not leave by it,
   // whatever it is.
   std::uint16_t mtu = 1500;
@@ -225,8 +227,9 @@ struct ForwardingState {
   // By number, and neither grows shorter. A number that nobody has: a network without ports and hosts, a port
   // that is down.
   std::vector<Network> networks;
-  std::vector<Port> ports;            // [kUplinkPort] is the uplink
-  std::uint16_t smallest_mtu = 1500;  // of the VM ports: what is not larger fits all of them
+  std::vector<Port> ports;                   // [kUplinkPort] is the uplink
+  std::uint16_t smallest_mtu = 1500;         // of the VM ports: what is not larger fits all of them
+  std::shared_ptr<const LimitTable> limits;  // of the ports; nullptr: there are none
   // What each worker polls. It is the worker's own (poll_set.h).
   std::vector<std::shared_ptr<PollSet>> polled;
   std::shared_ptr<Watches> watches;  // likewise, by worker; nullptr: nobody observes (watch.h)

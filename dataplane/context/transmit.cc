@@ -59,10 +59,16 @@ void Transmitter::flush(const ForwardingState& state) {
     buffers_[port].is_listed = false;
   }
   dirty_count_ = 0;
+  if (holding_count_ != 0) release_held(state);
   if (has_handed_over_) wake_others();
 }
 
 void Transmitter::flush_port(PortIndex to, const Port& port) {
+  if (port.is_limited) return hold_back(to, port);
+  transmit_buffered(to, port);
+}
+
+void Transmitter::transmit_buffered(PortIndex to, const Port& port) {
   Buffer& buffer = buffers_[to];
   if (buffer.count == 0) return;
   StageClock clock(counters_.stages);

@@ -4,6 +4,9 @@
 // A frame for a port owned by another worker crosses on the handoff ring and is buffered there. A frame that
 // a port does not take is dropped and counted, never waited for: a slow VM costs only its own frames.
 //
+// For a port with a limit frames wait here until it lets them go (limits.h, held_frames.h): every flush releases what
+// may leave by then.
+//
 // Every frame that is sent fits its device, whatever way it came: it is no longer than the port's MTU and its
 // link header, or a super-frame whose segments are not, and lies in no more buffers than the device takes.
 #pragma once
@@ -13,7 +16,9 @@
 
 #include "base/ids.h"
 #include "dataplane/context/counters.h"
+#include "dataplane/context/fair_turns.h"
 #include "dataplane/context/forwarding_state.h"
+#include "dataplane/context/held_frames.h"
 #include "dataplane/context/rings.h"
 #include "dataplane/device/offload.h"
 
@@ -23,7 +28,18 @@ class Transmitter {
  public:
   // For ports below `most_ports`. A transmit queue is one worker's: see Port::transmitter_for.
   Transmitter(WorkerIndex worker, std::size_t most_ports, WorkerCounters& counters, Rings& rings);
-  [[nodiscard]] bool has_memory() const { return buffers_.reserved(); }
+  [[nodiscard]] bool has_memory() const {
+    return buffers_.reserved() && held_.reserved() && turns_.has_memory();
+  }
+  // Before each poll: its time, by the clock of the limits.
+  void begin_poll(std::uint64_t tsc) { tsc_ = tsc; }
+  // The limits that hold from now on, which outlive it; nullptr: there are none.
+  void follow(const LimitTable* limits) { limits_ = limits; }
+  // Frames wait for a limit, and nothing tells when they may go: a look each millisecond is enough, unless it stays awake.
+  [[nodiscard]] bool is_holding() const { return holding_count_ != 0; }
+  [[nodiscard]] bool stays_awake() const { return stays_awake_; }
+  // Frees what waits. After the last poll.
+  [[gnu::cold]] void free_held();
 
   // Takes the frame over; `from` is the port that its drop would be charged to.
   void send(const ForwardingState& state, rte_mbuf* frame, PortIndex from, PortIndex to) {
@@ -67,6 +83,15 @@ class Transmitter {
   }
   void flush_port(PortIndex to, const Port& port);
   void add_tags(PortIndex to, std::uint16_t vlan, Buffer& buffer);
+  void transmit_buffered(PortIndex to, const Port& port);
+  class Allowance;
+  [[gnu::cold]] void hold_back(PortIndex to, const Port& port);
+  [[gnu::cold]] void hold(rte_mbuf* frame, PortIndex from, PortIndex to, const Port& port);
+  [[nodiscard]] bool has_room(const HeldFrames& held, const rte_mbuf* frame, PortIndex to) const;
+  [[gnu::cold]] void release_held(const ForwardingState& state);
+  [[gnu::cold]] bool release(PortIndex to, const Port& port);
+  [[gnu::cold]] bool end_holding(PortIndex to, const Port& port);
+  rte_mbuf* take_held(HeldFrames& held);
   [[gnu::cold]] void drop_unprepared(PortIndex to, const BurstPort& device, std::uint16_t queue,
                                      Buffer& buffer);
   [[gnu::cold]] Transmission transmit_watched(PortIndex to, const Port& port, std::uint16_t queue,
@@ -83,6 +108,15 @@ class Transmitter {
   conntrack::ReservedArray<Buffer> buffers_;  // by PortIndex: the pages of those that there are
   std::unique_ptr<PortIndex[]> dirty_;        // ports with buffered frames
   unsigned dirty_count_ = 0;
+  // Of limits: in the poll that is under way, and what waits for them.
+  const LimitTable* limits_ = nullptr;
+  std::uint64_t tsc_ = 0;
+  conntrack::ReservedArray<HeldFrames> held_;  // by PortIndex
+  std::unique_ptr<PortIndex[]> holding_;       // ports that hold something
+  unsigned holding_count_ = 0;
+  std::uint32_t held_buffers_ = 0;  // of all ports
+  bool stays_awake_ = false;        // some limit that is waited for has a short burst
+  FairTurns turns_;
   bool has_handed_over_ = false;             // to some worker, since the last flush:
   std::unique_ptr<bool[]> was_handed_over_;  // by worker
 };

@@ -81,6 +81,7 @@ namespace vmnat::dataplane {
   ROW(PortDown, "port_down", "nobody is attached to the destination port")                                   \
   ROW(TxFull, "tx_full", "transmit queue of the destination port is full")                                   \
   ROW(GuestBuffers, "guest_buffers", "longer than the receive buffers of the destination VM")                \
+  ROW(RateLimit, "rate_limit", "over the limit of what the destination port gets, and as much waits as may")  \
   ROW(HandoffFull, "handoff_full", "ring to the owning worker, or the worker's queue of hairpins, is full")  \
   ROW(PuntFull, "punt_full", "ring to the control thread is full")                                           \
   ROW(PuntBudget, "punt_budget", "for the control thread, over the budget of its port or destination")       \

@@ -70,8 +70,8 @@ class PollSet {
 
  private:
   bool turns_idle(PolledQueue& queue, unsigned found) const {
-    if (!has_idle_) return false;
-    queue.quiet_polls = found == 0 ? queue.quiet_polls + 1 : 0;
+    if (!has_idle_ || queue.is_held) return false;
+    queue.quiet_polls = static_cast<std::uint16_t>(found == 0 ? queue.quiet_polls + 1 : 0);
     return queue.quiet_polls >= kQuietPolls && queue.queue.port != kUplinkPort;
   }
   template <typename Receive>

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "base/ids.h"
+#include "dataplane/context/limits.h"
 #include "dataplane/device/burst_port.h"
 #include "dataplane/worker/fair_share.h"
 
@@ -31,10 +32,14 @@ struct PolledQueue {
   ReceiveQueue queue;
   FairShare share{};
   Source source{};
-  unsigned quiet_polls = 0;  // in a row
+  std::uint16_t quiet_polls = 0;       // in a row
+  bool is_held = false;                // by a limit: frames may be waiting
+  const PortLimits* limits = nullptr;  // of the port, if there are any of what it sends
 
   [[nodiscard]] std::uint32_t rank() const { return queue.rank(); }
 };
+
+static_assert(sizeof(PolledQueue) <= 64);  // a look at an idle one reads no more
 
 // The same queue of the same device in another list; nullptr: it is not there.
 inline PolledQueue* find_same(std::span<PolledQueue> queues, const PolledQueue& wanted) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/worker/wake_set.h"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <sys/epoll.h>
@@ -75,13 +76,13 @@ bool WakeSet::ask(PolledQueue& polled) const {
 }
 
 void WakeSet::refuse() {
-  for (const auto& [queue, share, source, quiet] : queues_) queue.device.stop_waking(queue.queue_id);
+  for (const PolledQueue& polled : queues_) polled.queue.device.stop_waking(polled.queue.queue_id);
 }
 
 bool WakeSet::has_waiting() const {
-  for (const auto& [queue, share, source, quiet] : queues_)
-    if (queue.device.has_waiting(queue.queue_id)) return true;
-  return false;
+  return std::ranges::any_of(queues_, [](const PolledQueue& polled) {
+    return !polled.is_held && polled.queue.device.has_waiting(polled.queue.queue_id);
+  });
 }
 
 // Which it was does not matter: the worker polls everything.

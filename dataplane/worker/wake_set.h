@@ -37,7 +37,7 @@ class WakeSet {
   bool ask();
   // Awake: nothing needs to be said any more. After ask() has answered true.
   void refuse();
-  // Frames are left in a queue, of which nothing tells again.
+  // Frames are left in a queue, of which nothing tells again. Not of one that a limit holds: that is a matter of time.
   [[nodiscard]] bool has_waiting() const;
   // Until something wakes, or the time is over: false.
   // NOLINTNEXTLINE(modernize-use-nodiscard): whatever it was, the worker looks at everything

@@ -44,13 +44,18 @@ unsigned Worker::poll_once(std::uint64_t tsc) {
   if (polled != polled_) adopt(*polled);
   if (context_.state->watches.get() != watches_) watch_for(context_.state->watches.get());
   if (context_.state->listeners.get() != listeners_) tell(context_.state->listeners.get());
+  if (context_.state->limits.get() != limits_) limit_by(context_.state->limits.get());
+  tsc_ = tsc;
+  transmitter_.begin_poll(tsc);
   read_clock(tsc);
   if (frames != 0) take_injected(injected, frames);
   frames += polled->poll(rest_.is_resting() ? Look::AtAll : Look::AtSomeIdle,
                          [this](PolledQueue& queue) { return receive(queue); });
   run_gathered();
+  if (limits_ != nullptr && limit_gate_.end_turn()) ++frames;  // it does not rest now
   for (FrameRing& ring : settings_.rings.handoff_from) frames += take_handoffs(ring);
   transmitter_.flush(*context_.state);
+  if (transmitter_.stays_awake()) ++frames;
   if (flush_box_.has_work()) frames += flush_sessions();
   if (inspection_box_.has_work()) inspection_box_.run(*conntrack_);
   expire_sessions(tsc);
@@ -85,19 +90,23 @@ void Worker::leave_vlan(std::uint16_t vlan, unsigned first) {
 
 // The uplink's frames go their way at once, those of VMs' ports when they fill a burst, or at the end of the turn.
 unsigned Worker::receive(PolledQueue& polled) {
-  auto& [queue, share, source, quiet_polls] = polled;
-  if (!share.has_turn()) {
+  ReceiveQueue& queue = polled.queue;
+  if (!polled.share.has_turn()) {
     counters_.receive_deferred.add(1);
     return 1;  // frames may be waiting: the worker does not rest
   }
+  unsigned most = kBurstSize;
+  if (polled.limits != nullptr && (most = limited_room(polled)) == 0)
+    return polled.limits->out.is_patient() ? 0 : 1;  // it may be slept over for a millisecond, or not
   const bool is_uplink = queue.port == kUplinkPort;
   // DPDK's drivers may find nothing when they are asked for fewer frames than they look at together. And whoever has many
   // frames gets half a burst at least, however many others have one.
   if (is_uplink || queue.device.is_dpdk() || burst_.count > kBurstSize / 2) run_gathered();
   StageClock clock(counters_.stages);
   const unsigned first = burst_.count;
+  const unsigned asked = std::min(most, kBurstSize - first);
   const unsigned received = queue.device.receive(queue.queue_id, queue.pool, burst_.frames + first,
-                                                 static_cast<std::uint16_t>(kBurstSize - first));
+                                                 static_cast<std::uint16_t>(asked));
   if (received == 0) return 0;
   std::uint64_t bytes = 0;
   std::uint64_t flags = 0;
@@ -115,9 +124,23 @@ unsigned Worker::receive(PolledQueue& polled) {
   gathered_[gathered_count_++] = {&polled, bytes};
   if (may_be_unfinished(flags)) settle_claims(queue.device, first);
   if (queue.device.vlan != kNoVlan) leave_vlan(queue.device.vlan, first);
+  if (polled.limits != nullptr)
+    limit_gate_.charge(*context_.state, *polled.limits,
+                       {.port = queue.port,
+                        .frames = {burst_.frames + first, std::size_t{burst_.count} - first},
+                        .has_more = received == asked},
+                       tsc_);
   const bool is_full = burst_.count == kBurstSize || gathered_count_ == gathered_.size();
   if (is_uplink || is_full) run_gathered();
   return received;
+}
+
+// How many frames may come from a queue whose port has a limit. DPDK's drivers are asked for a burst, or for nothing.
+unsigned Worker::limited_room(PolledQueue& polled) {
+  const unsigned room = limit_gate_.room(*polled.limits, polled.queue.port, tsc_, kBurstSize);
+  const bool was_held = std::exchange(polled.is_held, room == 0);
+  if (room == 0 && !was_held) counters_.ports[polled.queue.port].limited_out.add(1);
+  return room != 0 && polled.queue.device.is_dpdk() ? kBurstSize : room;
 }
 
 // The burst of what has been received, of one queue or several, each of which pays for the work that its frames made.
@@ -164,8 +187,10 @@ void Worker::expire_sessions(std::uint64_t tsc) {
 }
 
 // What is done by time is done by ticks of the clock: sessions and fragments end, budgets are refilled. So a
-// tick is slept over, unless a poll cannot make up for one in so full a table.
+// tick is slept over, unless a poll cannot make up for one in so full a table. What waits for a limit is looked after
+// each millisecond.
 std::chrono::milliseconds Worker::longest_sleep() const {
+  if (transmitter_.is_holding() || limit_gate_.is_holding()) return std::chrono::milliseconds{1};
   return std::min(std::chrono::floor<std::chrono::milliseconds>(Ticks{1}),
                   expiry_pace_.longest_silence(conntrack_->high_water()));
 }
@@ -195,6 +220,23 @@ void Worker::adopt(PollSet& polled) {
     conntrack_->share_among(polled.sharers().guests);
   }
   polled_ = &polled;
+  limit_queues(context_.state->limits.get());
+}
+
+// Those before stay in memory until the quiescent point of this poll.
+void Worker::limit_by(const LimitTable* limits) {
+  limits_ = limits;
+  transmitter_.follow(limits);
+  if (limits == nullptr) limit_gate_.end_holding();
+  limit_queues(limits);
+}
+
+void Worker::limit_queues(const LimitTable* limits) {
+  for (PolledQueue& polled : polled_->queues()) {
+    const PortLimits* const of_port = limits != nullptr ? limits->of(polled.queue.port) : nullptr;
+    polled.limits = of_port != nullptr && of_port->out.is_any() ? of_port : nullptr;
+    polled.is_held = polled.is_held && polled.limits != nullptr;
+  }
 }
 
 // Those before stay in memory until the quiescent point of this poll.
@@ -215,6 +257,7 @@ void Worker::drain_rings() {
   };
   for (FrameRing& ring : settings_.rings.handoff_from) drain(ring);
   drain(settings_.rings.inject);
+  transmitter_.free_held();
   fragments_.clear();
 }
 

@@ -7,7 +7,7 @@
 //
 //   take what control has injected off its ring; then the published state with the queues to poll, and the time
 //   carry out the errands of injected frames
-//   a burst from each receive queue that has its turn (poll_set.h); what VMs' ports bring goes through the pipeline
+//   a burst from each receive queue that has its turn (poll_set.h) and that no limit holds (limit_gate.h); what VMs' ports bring goes through the pipeline
 //   together, up to a burst at a time: of many VMs each has a frame or two
 //   carry out the errands of frames that other workers have handed over
 //   transmit
@@ -28,6 +28,7 @@
 #include "dataplane/worker/flush.h"
 #include "dataplane/worker/idle.h"
 #include "dataplane/worker/inspection.h"
+#include "dataplane/worker/limit_gate.h"
 #include "dataplane/worker/poll_set.h"
 
 namespace vmnat::dataplane {
@@ -53,8 +54,8 @@ class Worker {
 
   // False: it may not run, for want of address space.
   [[nodiscard]] bool has_memory() const {
-    return counters_.ports.reserved() && transmitter_.has_memory() && host_flows_.has_memory() &&
-           served_flows_.has_memory();
+    return counters_.ports.reserved() && transmitter_.has_memory() && limit_gate_.has_memory() &&
+           host_flows_.has_memory() && served_flows_.has_memory();
   }
 
   // Polls until request_stop(), then frees the frames that wait in its rings and tables.
@@ -88,6 +89,7 @@ class Worker {
   unsigned receive(PolledQueue& polled);
   [[gnu::cold]] void settle_claims(const BurstPort& device, unsigned first);
   void leave_vlan(std::uint16_t vlan, unsigned first);
+  [[gnu::cold]] unsigned limited_room(PolledQueue& polled);
   void run_gathered();
   unsigned take_handoffs(FrameRing& ring);
   void take_injected(rte_mbuf** frames, unsigned count);
@@ -98,6 +100,8 @@ class Worker {
   [[gnu::cold]] void adopt(PollSet& polled);
   [[gnu::cold]] void watch_for(Watches* watches);
   [[gnu::cold]] void tell(const conntrack::SessionListeners* listeners);
+  [[gnu::cold]] void limit_by(const LimitTable* limits);
+  [[gnu::cold]] void limit_queues(const LimitTable* limits);
   void drain_rings();
   [[nodiscard]] std::chrono::milliseconds longest_sleep() const;
 
@@ -111,6 +115,7 @@ class Worker {
   std::unique_ptr<conntrack::Conntrack> conntrack_;
   WorkerCounters counters_;
   Transmitter transmitter_;
+  LimitGate limit_gate_;
   FragmentTable fragments_;
   DatagramNumbers datagram_numbers_;
   RefusedRemotes refused_remotes_;
@@ -122,6 +127,7 @@ class Worker {
   Burst burst_;  // what has been received and has not gone its way yet; between the queues' turns, anything's
   std::array<Gathered, kBurstSize> gathered_;
   unsigned gathered_count_ = 0;
+  std::uint64_t tsc_ = 0;  // of the poll
   std::uint64_t next_tick_tsc_ = 0;
   ExpiryPace expiry_pace_;
   IdleRest rest_;
@@ -134,6 +140,7 @@ class Worker {
   PollSet* polled_ = nullptr;         // of the state of the last poll
   const Watches* watches_ = nullptr;  // the same
   const conntrack::SessionListeners* listeners_ = nullptr;
+  const LimitTable* limits_ = nullptr;
   alignas(kCacheLineSize) std::atomic<std::uint64_t> seen_generation_{0};
   std::atomic<bool> stop_{false};
 };

@@ -25,6 +25,9 @@ Transmitter::Transmitter(WorkerIndex worker, std::size_t most_ports, WorkerCount
       rings_(rings),
       buffers_(most_ports),
       dirty_(std::make_unique<PortIndex[]>(most_ports)),
+      held_(most_ports),
+      holding_(std::make_unique<PortIndex[]>(most_ports)),
+      turns_(most_ports),
       was_handed_over_(std::make_unique<bool[]>(rings.handoff_to.size())) {}
 
 FragmentTable::FragmentTable(Settings settings, WorkerCounters& counters)
@@ -63,6 +66,7 @@ Worker::Worker(Settings settings, std::unique_ptr<conntrack::Conntrack> conntrac
       conntrack_(std::move(conntrack)),
       counters_(kMostPorts),
       transmitter_(settings_.index, kMostPorts, counters_, settings_.rings),
+      limit_gate_(kMostPorts),
       fragments_({.seed = settings_.seed, .most_ports = kMostPorts}, counters_),
       datagram_numbers_(settings_.seed, settings_.index, settings_.worker_count),
       punt_budgets_(kMostPorts, 1),

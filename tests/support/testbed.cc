@@ -15,7 +15,6 @@ namespace {
 
 using namespace dataplane;
 
-constexpr std::uint64_t kTscHz = 1'000'000'000;
 constexpr unsigned kRingSize = 4096;
 constexpr const char* kPortNames[kPortCount] = {"uplink", "vm1", "vm2", "vm3", "vm4", "vm5"};
 
@@ -339,8 +338,8 @@ void Testbed::advance(std::chrono::seconds time) {
   }
 }
 
-void Testbed::pass(std::chrono::milliseconds time) {
-  tsc_ += static_cast<std::uint64_t>(time.count()) * (kTscHz / 1000);
+void Testbed::pass(std::chrono::microseconds time) {
+  tsc_ += static_cast<std::uint64_t>(time.count()) * (kTscHz / 1'000'000);
   for (const auto& worker : workers_) worker->poll_once(tsc_);
 }
 
@@ -392,6 +391,7 @@ Counts Testbed::counts() const {
     add("generated", counters.segments_made);
     add("fragments.held", counters.fragments_held);
     add("segments.merged", counters.segments_merged);
+    add("limits.held", counters.limits_held);
     add("icmp_errors.suppressed", counters.icmp_errors_suppressed);
     add("handoff", counters.handoff_frames);
   }
@@ -405,7 +405,7 @@ bool Testbed::is_balanced() const {
     if (name.ends_with(".rx") || name == "flood_copies" || name == "injected" || name == "generated")
       balance += amount;
     if (name.ends_with(".tx") || name.starts_with("drop.") || name.starts_with("punt.") ||
-        name == "fragments.held" || name == "segments.merged")
+        name == "fragments.held" || name == "segments.merged" || name == "limits.held")
       balance -= amount;
   }
   return balance == 0;

@@ -94,7 +94,7 @@ class Testbed {
   // ... and with one that it has asked in vain for.
   void return_unreachable(PortIndex port, const Bytes& frame, dataplane::DropReason reason);
   void advance(std::chrono::seconds time);    // the clock; sessions expire in the next run
-  void pass(std::chrono::milliseconds time);  // all of it at once, then one poll
+  void pass(std::chrono::microseconds time);  // all of it at once, then one poll
   // Publishes a changed state.
   void change_state(const std::function<void(dataplane::ForwardingState&)>& change);
   void learn(PortIndex port, net::MacAddr mac);
@@ -111,6 +111,9 @@ class Testbed {
   [[nodiscard]] const dataplane::Worker& worker(unsigned i) const { return *workers_[i]; }
   dataplane::Worker& worker(unsigned i) { return *workers_[i]; }
   dataplane::Doorbell& doorbell(unsigned i) { return doorbells_[i]; }
+  // The workers' clock, and its ticks a second.
+  [[nodiscard]] std::uint64_t tsc() const { return tsc_; }
+  static constexpr std::uint64_t kTscHz = 1'000'000'000;
   [[nodiscard]] std::uint64_t generation() const { return states_.back()->generation; }
 
  private:
