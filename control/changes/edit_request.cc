@@ -65,8 +65,16 @@ bool has_network(const Document& document, const std::string& name) {
 }
 
 // Of a port, besides its name; in the order that a person would write them in.
-const std::initializer_list<std::string_view> kPortKeys{"vhost_user", "device",  "mode",         "queues",
-                                                        "mac",        "address", "migrates_from"};
+const std::initializer_list<std::string_view> kPortKeys{"vhost_user", "device",  "mode",          "queues",
+                                                        "mac",        "address", "migrates_from", "limit"};
+
+// A limit is a map: its text is YAML, as it would stand in the file.
+Result<Node> value_of(std::string_view key, const std::string& text) {
+  if (key != "limit") return config::scalar_node(text);
+  auto node = config::read_yaml(text);
+  if (!node) return error(fmt::format("{}: {}", key, node.error().message));
+  return *std::move(node);
+}
 
 Wishes port_add(const Situation& at) {
   const std::string name = at.get("name"), network = at.get("network");
@@ -75,9 +83,13 @@ Wishes port_add(const Situation& at) {
   if (!has_network(at.document, network)) return is_not_there(at, Thing::Network, network);
   Node port{.kind = Node::Kind::Map, .at = {0, 0}};
   set_key(port, "name", config::scalar_node(name));
-  for (const std::string_view key : kPortKeys)
-    if (const auto given = at.request.arguments.find(std::string{key}); given != at.request.arguments.end())
-      set_key(port, key, config::scalar_node(given->second));
+  for (const std::string_view key : kPortKeys) {
+    const auto given = at.request.arguments.find(std::string{key});
+    if (given == at.request.arguments.end()) continue;
+    auto value = value_of(key, given->second);
+    if (!value) return tl::unexpected(value.error());
+    set_key(port, key, *std::move(value));
+  }
   return std::vector<Wish>{{{Thing::Port, network, name}, std::move(port)}};
 }
 

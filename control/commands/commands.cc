@@ -186,6 +186,23 @@ Json refused_json(const PortTotals& totals) {
   return refused;
 }
 
+// Of each direction, in bits, bytes and frames; null where there is no such limit.
+Json limit_json(const dataplane::LimitsOneWay& limits) {
+  if (limits.own == nullptr) return nullptr;
+  const auto& [bytes, peak, packets] = limits.own->rates();
+  const auto or_null = [](std::uint64_t number) { return number == 0 ? Json() : Json(number); };
+  return {{"rate", or_null(bytes.per_second * 8)},
+          {"burst", or_null(bytes.burst)},
+          {"peak", or_null(peak.per_second * 8)},
+          {"packets", or_null(packets.per_second)}};
+}
+
+Json limits_json(const dataplane::ForwardingState& state, PortIndex port) {
+  const auto* const limits = state.limits != nullptr ? state.limits->of(port) : nullptr;
+  if (limits == nullptr || (limits->in.own == nullptr && limits->out.own == nullptr)) return nullptr;
+  return {{"in", limit_json(limits->in)}, {"out", limit_json(limits->out)}};
+}
+
 Json port_json(const CommandContext& at, PortIndex index, const PortTotals& totals) {
   const PortPlan& plan = at.ports[index];
   const dataplane::ForwardingState& state = at.states.current();
@@ -201,6 +218,9 @@ Json port_json(const CommandContext& at, PortIndex index, const PortTotals& tota
             {"rx_bytes", totals.rx_bytes},
             {"tx_bytes", totals.tx_bytes},
             {"tx_refused", totals.tx_refused},
+            {"limited_out", totals.limited_out},
+            {"limited_in", totals.limited_in},
+            {"limited_dropped", totals.limited_dropped},
             {"drops", drops}};
   if (plan.is_host) {
     json["mac"] = net::to_string(state.networks[plan.network].mac);
@@ -219,6 +239,7 @@ Json port_json(const CommandContext& at, PortIndex index, const PortTotals& tota
   json["address"] = address ? Json(net::to_string(*address)) : Json();
   json["mtu"] = plan.mtu;
   json["guard"] = to_string(state.ports[index].guard);
+  json["limit"] = limits_json(state, index);
   add_owned(at, index, json);
   json["refused"] = refused_json(totals);
   if (!plan.config->vhost_user.empty()) {

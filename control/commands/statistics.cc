@@ -12,9 +12,9 @@ using Named = std::map<std::string, std::uint64_t>;
 
 // What is, and not what has been: it is not carried from one process to the next. `sessions.restored` and the states
 // are about this process alone.
-constexpr std::array<std::string_view, 9> kOfThisProcess{
-    "fragments.held",       "sessions.active",  "sessions.restored",   "mappings.active",  "ports.used",
-    "dhcp.journal.waiting", "states.published", "states.owner_tables", "states.mac_tables"};
+constexpr std::array<std::string_view, 10> kOfThisProcess{
+    "limits.held", "fragments.held",       "sessions.active",  "sessions.restored",   "mappings.active",
+    "ports.used",  "dhcp.journal.waiting", "states.published", "states.owner_tables", "states.mac_tables"};
 
 std::uint64_t punted_for(const Workers& workers, std::size_t reason) {
   std::uint64_t sum = 0;
@@ -32,6 +32,7 @@ std::vector<PortTotals> add_frames(const Workers& workers, std::size_t ports, Na
   }
   for (const dataplane::Worker& worker : workers) {
     named["fragments.held"] += worker.counters().fragments_held.get();
+    named["limits.held"] += worker.counters().limits_held.get();
     named["segments.merged"] += worker.counters().segments_merged.get();
   }
   std::vector<PortTotals> by_port = port_totals(workers, ports);

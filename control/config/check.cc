@@ -258,6 +258,7 @@ void check_config(const Config& config, Findings& findings) {
   note_missing_resolvers(config, findings);
   check_overlaps(config, findings);
   for (std::size_t n = 0; n < config.networks.size(); ++n) check_network(config, n, findings);
+  check_limits(config, findings);
   check_nat(config, findings);
   check_client_port(config, findings);
 }

@@ -13,6 +13,8 @@ namespace vmnat::config {
 void check_config(const Config& config, Findings& findings);
 
 void check_network(const Config& config, std::size_t index, Findings& findings);
+// Rates of ports, networks and the uplink.
+void check_limits(const Config& config, Findings& findings);
 // The external side of all networks: addresses, ports, forwards.
 void check_nat(const Config& config, Findings& findings);
 

@@ -238,6 +238,9 @@ struct Blocks {   // std::vector, each element over several lines
 
 inline constexpr Scalar<bool> kBoolean{boolean, R"({"type": "boolean"})"};
 inline constexpr Scalar<ByteSize> kByteSize{byte_size, R"({"type": "string", "pattern": "^[0-9]+[KMGT]$"})"};
+inline constexpr Scalar<BitRate> kBitRate{
+    bit_rate,
+    R"({"anyOf": [{"type": "string", "pattern": "^[0-9]+[KMGT]?$"}, {"type": "integer", "minimum": 8000}]})"};
 inline constexpr Scalar<std::chrono::seconds> kTimeout{timeout, R"({"$ref": "#/definitions/duration"})"};
 
 inline constexpr Scalar<net::MacAddr> kMac{unicast_mac, R"({"$ref": "#/definitions/mac"})"};

@@ -4,6 +4,7 @@
 
 #include "control/config/forms.h"
 #include "control/config/keys.h"
+#include "control/config/keys_limit.h"
 
 namespace vmnat::config {
 
@@ -77,6 +78,11 @@ inline constexpr auto kKeys<Uplink> = std::tuple{
     key("mtu", &Uplink::mtu, kMtu, "The largest IP packet; a lease may lower it.", {.is_live = true}),
     key("queues", &Uplink::queues, unless("auto", kQueues),
         "Receive queues; auto: as many as suit the workers.", {.example = "2"}),
+    key("limit", &Uplink::limit, LineOr{"none"},
+        "What all VMs together send out and get from there. When it is used up they have it in turns: who "
+        "wants less "
+        "than an even share gets that.",
+        {.example = "{in: {rate: 1G}, out: {rate: 200M}}", .is_live = true}),
 };
 
 template <>

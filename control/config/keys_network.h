@@ -60,6 +60,9 @@ inline constexpr auto kKeys<VmPort> = std::tuple{
         "true, the default where the guard is off: DHCP relays, and bridges under a MAC of their own, are "
         "heeded behind the port; false: they are not.",
         {.is_live = true, .default_varies = true}),
+    key("limit", &VmPort::limit, LineOr{"common"},
+        "What the VM gets and sends, where that is not as the network's limit says.",
+        {.example = "{out: {rate: 100M, burst: 256K}}", .is_live = true, .default_varies = true}),
 };
 template <>
 inline constexpr ExactlyOne kExactlyOne<VmPort>{"vhost_user", "device",
@@ -98,6 +101,17 @@ inline constexpr auto kKeys<Network> = std::tuple{
     key("isolated_ports", &Network::isolated_ports, kBoolean,
         "true: VMs of this network cannot talk to each other; they reach the gateway and what is behind it.",
         {.is_live = true}),
+    key("limit", &Network::limit, LineOr{"none"},
+        "What each VM gets and sends, unless its port says otherwise. What it sends too fast waits with the "
+        "VM; what "
+        "is for it waits here for 50 ms at most, and then is dropped.",
+        {.example = "{in: {rate: 1G}, out: {rate: 1G, burst: 256K, peak: 2G, packets: 100000}}",
+         .is_live = true}),
+    key("shared_limit", &Network::shared_limit, LineOr{"none"},
+        "What all VMs of the network together get and send, also among themselves. When it is used up they "
+        "have it in "
+        "turns.",
+        {.example = "{in: {rate: 2G}, out: {rate: 2G}}", .is_live = true}),
     key("host", &Network::host, LineOr{"none"},
         "This host is on the network, by an interface with the gateway's address; none: it is not.",
         {.example = "{interface: vmnat0, services: [tcp/22, udp/5000-5100]}", .is_live = true}),
@@ -105,7 +119,8 @@ inline constexpr auto kKeys<Network> = std::tuple{
         {.example =
              "[{name: vm1, vhost_user: /run/vmnat/vm1.sock, mode: client, access: {owner: root, "
              "group: lab, mode: \"0660\"}, queues: 1, features: {without: [packed]}, mac: any, address: any, "
-             "guard: on, relay: false}, {name: vm1b, vhost_user: /run/vmnat/vm1b.sock, migrates_from: vm1}, "
+             "guard: on, relay: false, limit: {in: {rate: 500M}, out: {rate: 100M}}}, {name: vm1b, "
+             "vhost_user: /run/vmnat/vm1b.sock, migrates_from: vm1}, "
              "{name: lab0, device: veth0}, {name: lab1, device: {interface: veth1, driver: xdp}}]",
          .is_live = true}),
     key("dhcp", &Network::dhcp, MapIfGiven{}, "Without this section there is no DHCP on the network.",

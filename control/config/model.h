@@ -28,6 +28,11 @@ struct ByteSize {
   auto operator<=>(const ByteSize&) const = default;
 };
 
+struct BitRate {
+  std::uint64_t per_second = 0;
+  auto operator<=>(const BitRate&) const = default;
+};
+
 // Permission bits, as chmod(1) has them: 0770.
 struct FileMode {
   unsigned bits = 0;
@@ -89,6 +94,21 @@ struct NamedDevice {
   bool operator==(const NamedDevice&) const = default;
 };
 
+// What may pass in one direction; nothing of it given: all.
+struct RateLimit {
+  std::optional<BitRate> rate;
+  std::optional<ByteSize> burst;         // nothing: what the rate brings in 10 ms, 16K at least
+  std::optional<BitRate> peak;           // of the burst; nothing: as fast as it comes
+  std::optional<std::uint32_t> packets;  // a second
+  bool operator==(const RateLimit&) const = default;
+};
+// Towards VMs, and from them. Nothing: as a section says that this one stands before, or all.
+struct RateLimits {
+  std::optional<RateLimit> in, out;
+  std::optional<std::uint32_t> packets;  // a second, of each direction that says none itself
+  bool operator==(const RateLimits&) const = default;
+};
+
 struct Uplink {
   NamedDevice device;
   std::optional<std::uint16_t> vlan;       // of a device of any kind, unless `device` says one itself
@@ -96,7 +116,8 @@ struct Uplink {
   std::optional<net::Ipv4Addr> gateway;
   std::optional<net::MacAddr> mac;  // nothing: the device's own
   std::uint16_t mtu = 1500;
-  std::optional<unsigned> queues;  // nothing: as many as suit the workers
+  std::optional<unsigned> queues;   // nothing: as many as suit the workers
+  std::optional<RateLimits> limit;  // of all VMs together
   bool operator==(const Uplink&) const = default;
 };
 
@@ -167,6 +188,7 @@ struct VmPort {
   PortGuard guard = PortGuard::On;       // of a device, which may lead to more than a VM: Off
   std::string migrates_from;             // a port of the network whose VM may come here; empty: none
   bool relay = false;  // DHCP for others than the sender is heeded; by default where the guard is off
+  std::optional<RateLimits> limit;  // of a direction that is not given: the network's
   bool operator==(const VmPort&) const = default;
 };
 
@@ -328,6 +350,8 @@ struct Network {
   std::uint16_t mtu = 1500;
   Forward forward = Forward::Nat;
   bool isolated_ports = false;
+  std::optional<RateLimits> limit;         // of each port, by itself
+  std::optional<RateLimits> shared_limit;  // of all ports together
   std::optional<Host> host;
   std::vector<VmPort> ports;
   std::optional<Dhcp> dhcp;

@@ -44,6 +44,8 @@ struct Unit {
 constexpr std::array kTimeUnits{Unit{'d', 86400}, Unit{'h', 3600}, Unit{'m', 60}, Unit{'s', 1}};
 constexpr std::array kSizeUnits{Unit{'T', 1ull << 40}, Unit{'G', 1ull << 30}, Unit{'M', 1ull << 20},
                                 Unit{'K', 1ull << 10}};
+constexpr std::array kRateUnits{Unit{'T', 1'000'000'000'000}, Unit{'G', 1'000'000'000}, Unit{'M', 1'000'000},
+                                Unit{'K', 1000}};
 constexpr std::uint64_t kLongest = 200ull * 365 * 86400;  // two hundred years: no sum below can overflow
 
 const Unit* find_unit(const auto& units, char letter) {
@@ -123,6 +125,19 @@ Parsed<ByteSize> byte_size(std::string_view text) {
   if (!count || unit == nullptr) return is_not(text, "a size (write 512M or 2G)");
   if (*count > (1ull << 50) / unit->size) return tl::unexpected(quoted(text) + " is too much");
   return ByteSize{*count * unit->size};
+}
+
+Parsed<BitRate> bit_rate(std::string_view text) {
+  constexpr std::uint64_t kLeast = 8000, kMost = 1'000'000'000'000;
+  std::string_view rest = text;
+  const auto count = take_digits(rest);
+  const Unit* unit = rest.size() == 1 ? find_unit(kRateUnits, rest.front()) : nullptr;
+  if (!count || (unit == nullptr && !rest.empty()))
+    return is_not(text, "a rate (write 100M or 2500K, in bits a second)");
+  const std::uint64_t size = unit == nullptr ? 1 : unit->size;
+  if (*count > kMost / size || *count * size < kLeast)
+    return tl::unexpected(quoted(text) + " is not between 8K and 1T bits a second");
+  return BitRate{*count * size};
 }
 
 Parsed<std::string> any_text(std::string_view text) {
@@ -277,6 +292,13 @@ std::string to_text(ByteSize size) {
     if (size.bytes != 0 && size.bytes % unit.size == 0)
       return std::to_string(size.bytes / unit.size) + unit.letter;
   return std::to_string(size.bytes / 1024) + "K";
+}
+
+std::string to_text(BitRate rate) {
+  for (const Unit& unit : kRateUnits)
+    if (rate.per_second != 0 && rate.per_second % unit.size == 0)
+      return std::to_string(rate.per_second / unit.size) + unit.letter;
+  return std::to_string(rate.per_second);
 }
 
 std::string to_text(FileMode mode) {

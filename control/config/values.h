@@ -34,6 +34,7 @@ Parsed<std::chrono::seconds> duration(std::string_view text);    // "90s", "2h4m
 Parsed<std::chrono::seconds> timeout(std::string_view text);     // a duration of 1s to 30d
 Parsed<std::chrono::seconds> lease_time(std::string_view text);  // a duration from 2m on, or "infinite"
 Parsed<ByteSize> byte_size(std::string_view text);               // "512M", "1G", "65536K"; binary units
+Parsed<BitRate> bit_rate(std::string_view text);  // "100M", "2500K", "8000"; decimal units, 8K to 1T
 
 Parsed<net::MacAddr> unicast_mac(std::string_view text);
 Parsed<net::Ipv4Addr> host_address(std::string_view text);    // an address that one host can have
@@ -83,6 +84,7 @@ Parsed<E> word(std::string_view text) {
 
 std::string to_text(std::chrono::seconds duration);  // "2h4m"
 std::string to_text(ByteSize size);                  // "512M"
+std::string to_text(BitRate rate);                   // "100M"
 std::string to_text(FileMode mode);                  // "0770"
 std::string to_text(const AddressRange& range);      // "a" when both ends are the same
 std::string to_text(const PortRange& range);

@@ -31,13 +31,12 @@ constexpr NoCounterpart kOfNetwork[] = {
      "VMs are on vhost-user ports, and this host by host.interface, which is in no zone of firewalld's"},
     {"route",
      "vmnatd reaches only what is on the network itself; dhcp.routes tells VMs of a router among them"},
-    {"bandwidth", "rates are not limited"},
     {"vlan", "tags of VMs are switched as they are"},
     {"virtualport", "there is no Open vSwitch"},
     {"portgroup", "a port has its own keys; anchors of YAML spare repeating them"},
 };
-constexpr std::array<std::string_view, 9> kReadOfNetwork{
-    "name", "forward", "mac", "mtu", "domain", "dns", "ip", "port", "dnsmasq:options"};
+constexpr std::array<std::string_view, 10> kReadOfNetwork{
+    "name", "forward", "mac", "mtu", "domain", "dns", "ip", "port", "dnsmasq:options", "bandwidth"};
 
 constexpr NoCounterpart kOfIp[] = {
     {"tftp", "vmnatd serves no files; dhcp.boot names a server that does"},
@@ -119,6 +118,7 @@ void write_network(SettlingYaml& yaml, xml_node network) {
   if (const xml_node mtu = network.child("mtu"))
     yaml.line(kNetwork, "mtu: " + yaml_quoted(mtu.attribute("size").value()));
   write_forward(yaml, network);
+  write_bandwidth(yaml, network);
   if (std::string_view{network.child("port").attribute("isolated").value()} == "yes")
     yaml.line(kNetwork, "isolated_ports: true");
   tell_other_addresses(yaml, network, ip);

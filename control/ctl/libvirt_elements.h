@@ -44,6 +44,8 @@ std::string mode_of(pugi::xml_node network);
 void write_host(SettlingYaml& yaml, pugi::xml_node network);
 // What libvirt's dnsmasq is told of names.
 void write_dns(SettlingYaml& yaml, pugi::xml_node network);
+// The limit that all VMs share.
+void write_bandwidth(SettlingYaml& yaml, pugi::xml_node network);
 void write_dhcp(SettlingYaml& yaml, pugi::xml_node network, pugi::xml_node ip);
 
 }  // namespace vmnat::ctl

@@ -9,6 +9,7 @@
 #include "base/random_seed.h"
 #include "control/image/restore.h"
 #include "control/plan/initial_state.h"
+#include "control/plan/limits.h"
 #include "control/plan/steering_plan.h"
 
 namespace vmnat::control {
@@ -175,6 +176,7 @@ Result<void> Gateway::make_external_ports() {
 // As planned, with what the devices turned out to be.
 void Gateway::publish_first_state() {
   dataplane::ForwardingState state = initial_state(plan_.config, plan_.ports);
+  set_limits(plan_.config, plan_.ports, {rte_rdtsc(), rte_get_tsc_hz()}, state);
   state.uplink.awaited = formerly_rented();
   state.external_addresses = with_rented(plan_.nat.external, state.uplink.awaited);
   state.policies = std::make_shared<const conntrack::NatPolicies>(plan_.nat.policies);

@@ -18,6 +18,9 @@ constexpr std::array kColumns{Column{"rx_packets", &PortTotals::rx_packets},
                               Column{"tx_packets", &PortTotals::tx_packets},
                               Column{"tx_bytes", &PortTotals::tx_bytes},
                               Column{"tx_refused", &PortTotals::tx_refused},
+                              Column{"limited_out", &PortTotals::limited_out},
+                              Column{"limited_in", &PortTotals::limited_in},
+                              Column{"limited_dropped", &PortTotals::limited_dropped},
                               Column{"rings_deferred", &PortTotals::rings_deferred},
                               Column{"refused_connections", &PortTotals::refused_connections},
                               Column{"refused_messages", &PortTotals::refused_messages}};
@@ -60,6 +63,9 @@ void add_ends(const dataplane::PortCounters& counters, PortTotals& totals) {
   totals.tx_packets += counters.tx_packets.get();
   totals.tx_bytes += counters.tx_bytes.get();
   totals.tx_refused += counters.tx_refused.get();
+  totals.limited_out += counters.limited_out.get();
+  totals.limited_in += counters.limited_in.get();
+  totals.limited_dropped += counters.limited_dropped.get();
   for (std::size_t i = 0; i < totals.drops.size(); ++i) totals.drops[i] += counters.drops[i].get();
 }
 

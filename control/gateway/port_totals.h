@@ -19,6 +19,7 @@ namespace vmnat::control {
 
 struct PortTotals {
   std::uint64_t rx_packets = 0, rx_bytes = 0, tx_packets = 0, tx_bytes = 0, tx_refused = 0;
+  std::uint64_t limited_out = 0, limited_in = 0, limited_dropped = 0;  // by their limits
   std::array<std::uint64_t, dataplane::kDropReasonCount> drops{};
   // By control, of the port's device and DHCP messages.
   std::uint64_t rings_deferred = 0, refused_connections = 0, refused_messages = 0;

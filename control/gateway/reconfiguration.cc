@@ -11,11 +11,13 @@
 // Where vm4 wants the socket of vm2, as a port does whose queues have changed, vm2 leaves before vm4's is opened, and
 // comes back when that fails.
 #include <fmt/format.h>
+#include <rte_cycles.h>
 #include <spdlog/spdlog.h>
 #include <thread>
 
 #include "control/gateway/gateway.h"
 #include "control/plan/initial_state.h"
+#include "control/plan/limits.h"
 
 namespace vmnat::control {
 namespace {
@@ -152,6 +154,7 @@ void Gateway::bring_back(const std::vector<PortIndex>& ports) {
 void Gateway::publish_plan() {
   dataplane::ForwardingState next = states_->current();
   set_topology(plan_.config, plan_.ports, next);
+  set_limits(plan_.config, plan_.ports, {rte_rdtsc(), rte_get_tsc_hz()}, next);
   next.policies = for_networks(next.policies, next.networks.size());
   polling_.fill(next);
   states_->publish(std::move(next));

@@ -201,6 +201,12 @@ void Metrics::Scrape::port_traffic() {
             [](const Port& port) { return port.totals->tx_bytes; });
   each_port(family("vmnat_port_refused_frames_total"),
             [](const Port& port) { return port.totals->tx_refused; });
+  each_port(family("vmnat_port_limited_out_total"),
+            [](const Port& port) { return port.totals->limited_out; });
+  each_port(family("vmnat_port_limited_in_frames_total"),
+            [](const Port& port) { return port.totals->limited_in; });
+  each_port(family("vmnat_port_limited_dropped_frames_total"),
+            [](const Port& port) { return port.totals->limited_dropped; });
 }
 
 void Metrics::Scrape::port_drops() {

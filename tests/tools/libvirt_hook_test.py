@@ -78,6 +78,15 @@ class Hook(unittest.TestCase):
         asked = self.run_hook("prepare", "begin", domain(nic(more="<driver queues='4'/>")))
         self.assertTrue(asked[0].endswith("--persistent --queues 4"), asked)
 
+    def test_the_limit_is_the_nics_bandwidth(self):
+        def limit_of(bandwidth):
+            words = self.run_hook("prepare", "begin", domain(nic(more=f"<bandwidth>{bandwidth}</bandwidth>")))[0].split("--limit ")
+            return words[1] if len(words) > 1 else None
+        self.assertEqual(limit_of("<inbound average='1000' peak='5000' burst='1024'/><outbound average='128'/>"),
+                         "{in: {rate: 8000K, burst: 1024K, peak: 40000K}, out: {rate: 1024K}}")
+        self.assertEqual(limit_of("<outbound average='12500' burst='64'/>"), "{out: {rate: 100000K, burst: 64K}}")
+        self.assertIsNone(limit_of("<inbound floor='200'/>"))
+
     def test_the_network_is_the_directorys_or_the_only_one_or_default(self):
         def network_of(path):
             return self.run_hook("prepare", "begin", domain(nic(path)))[0].split()[2:5]

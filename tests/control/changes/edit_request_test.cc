@@ -86,6 +86,21 @@ TEST(EditRequest, APortHasTheKeysThatAreGiven) {
                                                          {"migrates_from", "vm1"}})));
 }
 
+TEST(EditRequest, ALimitOfAPortIsReadAsInTheFile) {
+  const auto found = wishes("port-add", {{"name", "vm9"},
+                                         {"network", "red"},
+                                         {"device", "veth9"},
+                                         {"limit", "{out: {rate: 100M, burst: 64K}}"}});
+  ASSERT_TRUE(found);
+  const auto* const limit = find_key(*(*found)[0].value, "limit");
+  ASSERT_NE(limit, nullptr);
+  EXPECT_TRUE(same_content(*limit, *config::read_yaml("out: {burst: 64K, rate: 100M}")));
+  EXPECT_EQ(wishes("port-add", {{"name", "vm9"}, {"network", "red"}, {"device", "x"}, {"limit", "{out: ["}})
+                .error()
+                .what,
+            "limit: YAML: end of sequence flow not found");
+}
+
 TEST(EditRequest, AnAddressThatIsDrainedIsUsedAgain) {
   config::Document document = two_pools();
   const Edit drain{.id = {Thing::Drain, "red", "203.0.113.17"}, .adds = config::scalar_node("203.0.113.17")};

@@ -49,6 +49,42 @@ std::string text_of(const Row& row) {
   return yaml;
 }
 
+constexpr Row kLimitRows[] = {
+    {"limit: neither a map nor the word", Network, "limit: 100M",
+     "2:56: limit: must be a map (key: value), not '100M'"},
+    {"limit: a direction that is a rate", Network, "limit: {in: 100M}",
+     "2:61: in: must be a map (key: value), not '100M'"},
+    {"limit: no such direction", Network, "limit: {inn: {rate: 1M}}",
+     "2:57: unknown key 'inn' (did you mean 'in'?)"},
+    {"rate: in bytes", Network, "limit: {in: {rate: 100MB}}",
+     "2:68: rate: '100MB' is not a rate (write 100M or 2500K, in bits a second)"},
+    {"rate: too little", Network, "limit: {in: {rate: 7K}}",
+     "2:68: rate: '7K' is not between 8K and 1T bits a second"},
+    {"rate: too much", Network, "limit: {in: {rate: 2T}}",
+     "2:68: rate: '2T' is not between 8K and 1T bits a second"},
+    {"rate: negative", Network, "limit: {in: {rate: -1M}}",
+     "2:68: rate: '-1M' is not a rate (write 100M or 2500K, in bits a second)"},
+    {"burst: without a rate", Network, "limit: {out: {burst: 64K}}",
+     "2:70: burst: it is a rate's: say the rate, too"},
+    {"burst: with a misread rate", Network, "limit: {out: {rate: x, burst: 64K}}",
+     "2:69: rate: 'x' is not a rate (write 100M or 2500K, in bits a second)"},
+    {"burst: less than a frame", Network, "limit: {out: {rate: 1M, burst: 1K}}",
+     "2:80: burst: 1K is less than a frame, which has up to 1514 bytes here"},
+    {"burst: less than a large frame, at a port", Network,
+     "mtu: 9000, ports: [{name: p, device: d, limit: {in: {rate: 1M, burst: 8K}}}]",
+     "2:120: burst: 8K is less than a frame, which has up to 9014 bytes here"},
+    {"peak: less than the rate", Network, "shared_limit: {in: {rate: 2M, peak: 1M}}",
+     "2:85: peak: 1M is less than the rate, 2M"},
+    {"peak: without a rate", Network, "shared_limit: {in: {peak: 1M}}",
+     "2:75: peak: it is a burst's: say the rate, too"},
+    {"packets: none", Network, "limit: {in: {packets: 0}}",
+     "2:71: packets: must be between 1 and 4294967295, not 0"},
+    {"uplink.limit", Networks,
+     "uplink: {device: eth0, address: 203.0.113.2/24, gateway: 203.0.113.1, limit: {out: {rate: 1G, peak: "
+     "5M}}}\n",
+     "1:102: peak: 5M is less than the rate, 1G"},
+};
+
 constexpr Row kFileRows[] = {
     {"the file: empty", Nothing, "",
      "1:1: key 'networks' is missing in the file\n"
@@ -612,6 +648,7 @@ TEST(BadConfigPorts, NetworksMayBeAsManyAsThereAreNumbers) {
   EXPECT_EQ(problems_of(with_networks(kMostNetworks + 1)).size(), 1u);
 }
 
+INSTANTIATE_TEST_SUITE_P(Limit, BadConfig, testing::ValuesIn(kLimitRows));
 INSTANTIATE_TEST_SUITE_P(File, BadConfig, testing::ValuesIn(kFileRows));
 INSTANTIATE_TEST_SUITE_P(Machine, BadConfig, testing::ValuesIn(kMachineRows));
 INSTANTIATE_TEST_SUITE_P(Uplink, BadConfig, testing::ValuesIn(kUplinkRows));

@@ -62,6 +62,14 @@ TEST(Reload, TellsLiveChangesInSentences) {
        [](Config& c) { c.networks[0].ports[0].device.name = "veth9"; }},
       {"network blue: host has changed",
        [](Config& c) { c.networks[1].host = config::Host{.interface = "vmnat0", .services = {}}; }},
+      {"network red: limit has changed", [](Config& c) { c.networks[0].limit = config::RateLimits{}; }},
+      {"network blue: shared_limit has changed",
+       [](Config& c) {
+         c.networks[1].shared_limit = config::RateLimits{.in = config::RateLimit{}, .out = {}};
+       }},
+      {"network red: port vm1: limit has changed",
+       [](Config& c) { c.networks[0].ports[0].limit = config::RateLimits{}; }},
+      {"uplink.limit has changed", [](Config& c) { c.uplink.limit = config::RateLimits{}; }},
       {"network blue: dns has changed", [](Config& c) { c.networks[1].dns = config::Dns{}; }},
       {"network red: dhcp removed", [](Config& c) { c.networks[0].dhcp.reset(); }},
       {"network blue: dhcp added", [](Config& c) { c.networks[1].dhcp = config::Dhcp{}; }},

@@ -228,10 +228,29 @@ TEST(ImportLibvirt, DnsIsServedWhereLibvirtServesIt) {
   EXPECT_EQ(silent.dhcp->dns.from, config::DnsSource::Listed);
 }
 
+// Kilobytes of 1000 a second, bursts of 1024, as libvirt gives them to tc.
+TEST(ImportLibvirt, BandwidthIsALimitThatTheVmsShare) {
+  const config::Network is = network_of(
+      yaml_of(network("<bandwidth><inbound average='1000' peak='5000' burst='1024'/><outbound average='128' "
+                      "burst='256'/></bandwidth><forward/><ip address='10.7.0.1' prefix='24'/>")));
+  ASSERT_TRUE(is.shared_limit);
+  const config::RateLimit in{.rate = config::BitRate{8'000'000},
+                             .burst = config::ByteSize{1 << 20},
+                             .peak = config::BitRate{40'000'000},
+                             .packets = {}};
+  const config::RateLimit out{
+      .rate = config::BitRate{1'024'000}, .burst = config::ByteSize{256 << 10}, .peak = {}, .packets = {}};
+  EXPECT_EQ(is.shared_limit->in, in);
+  EXPECT_EQ(is.shared_limit->out, out);
+  const std::string refused = yaml_of(
+      network("<bandwidth><inbound average='many'/></bandwidth><ip address='10.7.0.1' prefix='24'/>"));
+  EXPECT_THAT(refused, HasSubstr("'many' is not a rate"));
+}
+
 TEST(ImportLibvirt, EachElementWithoutACounterpartIsAComment) {
   const std::string yaml = yaml_of(
       "<network ipv6='yes' xmlns:dnsmasq='http://libvirt.org/schemas/network/dnsmasq/1.0'><name>lab</name>"
-      "<title>a &lt;lab&gt;\n of ours</title><bandwidth><inbound average='1'/></bandwidth>"
+      "<title>a &lt;lab&gt;\n of ours</title><bandwidth><inbound average='1' floor='1'/></bandwidth>"
       "<forward mode='nat'><nat ipv6='yes'/></forward><portgroup name='fast'/><route address='10.0.0.0' "
       "prefix='8'/>"
       "<dns><host ip='10.7.0.5'/><txt name='t'/><srv service='s'/><forwarder domain='d'/></dns>"
@@ -240,10 +259,10 @@ TEST(ImportLibvirt, EachElementWithoutACounterpartIsAComment) {
       "<ip address='10.8.0.1' prefix='24'/><ip family='ipv6' address='fd00::1' prefix='64'/><brand new='1'/>"
       "<dnsmasq:options><dnsmasq:option value='foo=bar'/></dnsmasq:options></network>");
   for (const char* comment :
-       {"# <network ipv6='yes'", "# <title>: ", "# <bandwidth>: rates", "# <nat ipv6='yes'>: IPv6",
-        "# <portgroup name='fast'>: ", "# <route address='10.0.0.0' prefix='8'>: ",
-        "# <host ip='10.7.0.5'>: it has no name", "# \"t\": \"\"\n", "# - {service: \"s\"}\n",
-        "# <forwarder domain='d'>: ", "# <tftp root='/srv'>: ",
+       {"# <network ipv6='yes'", "# <title>: ", "# <inbound average='1' floor='1'>: nobody is promised",
+        "# <nat ipv6='yes'>: IPv6", "# <portgroup name='fast'>: ",
+        "# <route address='10.0.0.0' prefix='8'>: ", "# <host ip='10.7.0.5'>: it has no name",
+        "# \"t\": \"\"\n", "# - {service: \"s\"}\n", "# <forwarder domain='d'>: ", "# <tftp root='/srv'>: ",
         "# <host name='only-named' ip='10.7.0.3'>: a reservation is",
         "name='not a label'>: a hostname is one label",
         "# <ip address='10.8.0.1' prefix='24'>: a network has one",
