@@ -58,12 +58,12 @@ def drops(counters) -> int:
 def unaccounted(counters) -> int:
     """0 when every frame ended in exactly one way: DESIGN.md, "A packet's way"."""
     arrived = sum(counters.get(name, 0) for name in ("received", "flood_copies", "injected", "generated"))
-    ended = sum(counters[name] for name in ("transmitted", "punted", "fragments.held", "segments.merged"))
+    ended = sum(counters[name] for name in ("transmitted", "punted", "fragments.held", "segments.merged", "limits.held"))
     return arrived - ended - drops(counters)
 
 
 # What a process counts of itself alone, and what is no count.
-OF_THE_PROCESS = {"fragments.held", "sessions.active", "sessions.restored", "mappings.active", "ports.used", "dhcp.journal.waiting",
+OF_THE_PROCESS = {"limits.held", "fragments.held", "sessions.active", "sessions.restored", "mappings.active", "ports.used", "dhcp.journal.waiting",
                   "states.published", "states.owner_tables", "states.mac_tables"}
 
 
