@@ -44,7 +44,8 @@ struct LoadSample {
   // that they took.
   double device_ticks = 0;
   double device_busy = 0;
-  double line_trip_ticks = 0;  // to the device's CPU and back, if that is known (line_trip.h); 0: not measured
+  double line_trip_ticks =
+      0;  // to the device's CPU and back, if that is known (line_trip.h); 0: not measured
   // Without frames in either direction, in the measured window; gaps.h. In microseconds.
   double longest_gap_us = 0;
   std::uint64_t gaps_over_1ms = 0;

@@ -95,8 +95,8 @@ struct Options {
   std::string flood;              // of flood_frames.h; the load is then the victim's
   net::Ipv4Addr flooder, silent;  // addresses: the flooder's own, one on the uplink's subnet that nobody has
 
-  std::string device_name;  // of the device under test, for the report
-  int device_clock = -1;    // descriptor, see device_clock.h; negative: nobody tells
+  std::string device_name;             // of the device under test, for the report
+  int device_clock = -1;               // descriptor, see device_clock.h; negative: nobody tells
   std::optional<unsigned> device_cpu;  // of its worker, see line_trip.h; none: the distance is not measured
   std::string json_path;
   bool quiet = false;
