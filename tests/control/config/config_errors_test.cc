@@ -72,7 +72,7 @@ constexpr Row kLimitRows[] = {
      "2:80: burst: 1K is less than a frame, which has up to 1514 bytes here"},
     {"burst: less than a large frame, at a port", Network,
      "mtu: 9000, ports: [{name: p, device: d, limit: {in: {rate: 1M, burst: 8K}}}]",
-     "2:120: burst: 8K is less than a frame, which has up to 9014 bytes here"},
+     "2:119: burst: 8K is less than a frame, which has up to 9014 bytes here"},
     {"peak: less than the rate", Network, "shared_limit: {in: {rate: 2M, peak: 1M}}",
      "2:85: peak: 1M is less than the rate, 2M"},
     {"peak: without a rate", Network, "shared_limit: {in: {peak: 1M}}",
@@ -82,7 +82,7 @@ constexpr Row kLimitRows[] = {
     {"uplink.limit", Networks,
      "uplink: {device: eth0, address: 203.0.113.2/24, gateway: 203.0.113.1, limit: {out: {rate: 1G, peak: "
      "5M}}}\n",
-     "1:102: peak: 5M is less than the rate, 1G"},
+     "1:101: peak: 5M is less than the rate, 1G"},
 };
 
 constexpr Row kFileRows[] = {
@@ -175,10 +175,10 @@ constexpr Row kUplinkRows[] = {
      "1:9: key 'device' is missing in 'uplink'"},
     {"uplink: two VLANs", Networks,
      "uplink: {device: {interface: eth0, vlan: 5}, vlan: 5, address: 203.0.113.2/24, gateway: 203.0.113.1}\n",
-     "1:51: vlan: the uplink's device says one already"},
+     "1:52: vlan: the uplink's device says one already"},
     {"uplink: VLAN 0", Networks,
      "uplink: {device: eth0, vlan: 0, address: 203.0.113.2/24, gateway: 203.0.113.1}\n",
-     "1:30: vlan: 0 is not between 1 and 4094, or none"},
+     "1:30: vlan: must be between 1 and 4094, not 0"},
     {"uplink: device too long for an interface", Networks,
      "uplink: {device: a-very-long-interface, address: 203.0.113.2/24, gateway: 203.0.113.1}\n",
      "1:18: device: 'a-very-long-interface' is not a device (a PCI address, a kernel interface of at most 15 "
@@ -328,10 +328,10 @@ constexpr Row kPortRows[] = {
      "networks:\n- {name: a, address: 192.168.122.1/24, ports: [{name: p, vhost_user: /a}]}\n- {name: b, "
      "address: 192.168.5.1/24, ports: [{name: p, vhost_user: /b}]}\n",
      "4:53: name: port 'p' is already used at line 3"},
-    {"device: an unknown driver, and a VLAN", Port,
-     "name: p, device: {interface: eth1, driver: af_xdp, vlan: 5}",
+    {"device: an unknown driver, and a queue", Port,
+     "name: p, device: {interface: eth1, driver: af_xdp, queue: 5}",
      "2:101: driver: 'af_xdp' is not one of: auto, packet, xdp\n"
-     "2:109: unknown key 'vlan'"},
+     "2:109: unknown key 'queue'"},
     {"device: a driver for nothing", Port, "name: p, device: {driver: xdp}",
      "2:75: key 'interface' is missing in 'device'"},
     {"device: a map for what is no kernel interface", Port, "name: p, device: {interface: net_af_xdp0}",
@@ -371,14 +371,14 @@ constexpr Row kPortRows[] = {
      "ports: [{name: p, vhost_user: a}, {name: q, vhost_user: /run/vmnat/a}]",
      "2:105: vhost_user: socket /run/vmnat/a is already used at line 2"},
     {"port: a VLAN that there is not", Port, "name: p, device: {interface: veth0, vlan: 4095}",
-     "2:98: vlan: 4095 is not between 1 and 4094, or none"},
+     "2:100: vlan: must be between 1 and 4094, not 4095"},
     {"port: a VLAN of an interface that another port has whole by AF_XDP", Port,
      "name: p, device: {interface: veth0, driver: xdp, vlan: 5}}, "
      "{name: q, device: {interface: veth0, driver: xdp, vlan: 6}",
-     "2:0: device: veth0 is already used at line 2"},
+     "2:136: device: veth0 is already used at line 2"},
     {"port: one VLAN twice", Port,
      "name: p, device: {interface: veth0, vlan: 5}}, {name: q, device: {interface: veth0, vlan: 5}",
-     "2:0: device: veth0 VLAN 5 is already used at line 2"},
+     "2:123: device: veth0 VLAN 5 is already used at line 2"},
     {"port: access to a device", Port, "name: p, device: veth0, access: {group: kvm}",
      "2:90: access: is for vhost_user ports"},
     {"port: features of a device", Port, "name: p, device: veth0, features: {without: [mq]}",
