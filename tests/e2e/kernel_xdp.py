@@ -81,7 +81,7 @@ def kinds(lab):
                 {"uplink": "xdp", "vm1": "xdp", "vm2": "kernel"}, "kinds")
     check_equal(lab.vmnatd.ctl("status")["uplink"]["kind"], "xdp", "the uplink's kind")
     shown = lab.vmnatd.ctl("config")["yaml"]
-    for line in ('device: {interface: "uplink0", driver: xdp}', 'device: {interface: "port1", driver: xdp}', 'device: "port2"'):
+    for line in ('device: {interface: "uplink0", driver: xdp, vlan: none}', 'device: {interface: "port1", driver: xdp, vlan: none}', 'device: "port2"'):
         check(line in shown, f"{line} is not in\n{shown}")
 
 

@@ -5,12 +5,13 @@ limits that VMs share, and what a flood leaves the others. Rates are of frames, 
 """
 
 import contextlib
+import functools
 import socket
 import threading
 import time
 
 from harness.namespace import Namespace, veth
-from harness.tap import Suite, check, check_equal, comment
+from harness.tap import Failed, Suite, check, check_equal, comment
 from harness.waiting import PATIENCE, wait_until
 from kernel_lab import GATEWAY, SOL_UDP, UDP_SEGMENT, Host, KernelLab, Stream, end_with_accounts
 
@@ -69,9 +70,30 @@ def measured(*streams, seconds=SECONDS, warm=WARM) -> list[float]:
     return [rate_of(now - then, end - begin) for then, now in zip(before, after)]
 
 
+class TooSlow(Failed):
+    """Less than a limit lets through."""
+
+
 def check_within(rate, wanted, part, what):
     comment(f"{what}: {rate / 1e6:.2f} Mbit/s, {rate / wanted:.1%} of {wanted / 1e6:g}")
-    check(abs(rate - wanted) <= part * wanted, f"{what}: {rate / 1e6:.2f} Mbit/s instead of {wanted / 1e6:g}")
+    seen = f"{what}: {rate / 1e6:.2f} Mbit/s instead of {wanted / 1e6:g}"
+    check(rate <= (1 + part) * wanted, seen)
+    if rate < (1 - part) * wanted:
+        raise TooSlow(seen)
+
+
+def measured_again(subtest, tries=3):
+    """TCP needs CPU time to use a limit up, which a busy machine may not have at once. More than the limit it never gets."""
+    @functools.wraps(subtest)
+    def tried(lab):
+        for left in reversed(range(tries)):
+            try:
+                return subtest(lab)
+            except TooSlow as slow:
+                if left == 0:
+                    raise
+                comment(f"{slow}; once more")
+    return tried
 
 
 @contextlib.contextmanager
@@ -152,6 +174,7 @@ suite = Suite(RateLab)
 
 
 @suite.test("TCP from a VM through a limit of 100 Mbit/s gets 97 to 103 % of it, as through Linux' TBF")
+@measured_again
 def tcp_out(lab):
     check_within(tbf_rate(SECONDS), LIMIT, 0.05, "Linux' TBF")
     lab.limited(ports={"vm1": {"out": {"rate": "100M"}}})
@@ -162,6 +185,7 @@ def tcp_out(lab):
 
 
 @suite.test("the same towards a VM, where frames wait in a queue, and beside it another VM is not slowed")
+@measured_again
 def tcp_in(lab):
     lab.limited(ports={"vm1": {"in": {"rate": "100M"}}})
     with flowing(lab.connect(lab.vm1, lab.outside)[::-1], lab.connect(lab.vm2, lab.outside)[::-1]) as streams:
@@ -174,6 +198,7 @@ def tcp_in(lab):
 
 
 @suite.test("both directions at once, by the network's default, and by a port's own key")
+@measured_again
 def both_ways(lab):
     lab.limited(limit={"in": {"rate": "100M"}, "out": {"rate": "100M"}}, ports={"vm2": {"out": {"rate": "40M"}}})
     pairs = (lab.connect(lab.vm1, lab.outside), lab.connect(lab.vm1, lab.outside)[::-1], lab.connect(lab.vm2, lab.outside))
@@ -187,6 +212,7 @@ def both_ways(lab):
 
 
 @suite.test("a reload changes the limit of a connection that goes on, takes it away and sets it again")
+@measured_again
 def live(lab):
     lab.limited(ports={"vm1": {"out": {"rate": "100M"}}})
     before = lab.vmnatd.counters()["sessions.created"]
@@ -218,6 +244,7 @@ def packets(lab):
 
 
 @suite.test("two VMs share a limit of the network, both ways, in even parts")
+@measured_again
 def shared(lab):
     for direction in ("out", "in"):
         lab.limited(shared_limit={direction: {"rate": "100M"}})
@@ -230,6 +257,7 @@ def shared(lab):
 
 
 @suite.test("one VM floods the uplink's limit with datagrams, three others have TCP: each gets a quarter of it")
+@measured_again
 def fair(lab):
     lab.limited(uplink={"out": {"rate": "100M"}})
     asks, answers = lab.udp_flow(lab.vm1, lab.outside)
@@ -272,6 +300,7 @@ def little(lab):
 
 
 @suite.test("a reload whose limits make no sense changes nothing, and says where")
+@measured_again
 def refused(lab):
     lab.limited(ports={"vm1": {"out": {"rate": "20M"}}})
     with flowing(lab.connect(lab.vm1, lab.outside)) as (stream,):

@@ -15,6 +15,7 @@ from harness.daemon import Vmnatd
 from harness.namespace import Namespace, veth
 from harness.tap import Suite, check, check_equal, scratch_directory
 from harness.unfinished import NetHeader, UnfinishedWire
+from harness.waiting import wait_until
 from harness.wire import ARP, BROADCAST, ICMP, IP, UDP, Raw, Router, Wire, check_checksums
 from scapy.layers.l2 import Dot1Q
 
@@ -171,6 +172,7 @@ def live(lab):
     more = PORTS | {"blue2": ("blue", 21)}
     lab.reload(more)
     with contextlib.closing(Tagged(lab.wires, "52:54:00:aa:00:09", 21)) as blue2:
+        wait_until(lambda: any(port["name"] == "blue2" and port["link"] == "up" for port in lab.vmnatd.ctl("ports")), "blue2 is up")
         blue2.send(blue2.to() / ARP(op=1, hwsrc=blue2.mac, psrc="192.168.20.11", pdst="192.168.20.1"))
         check_tag(blue2.expect(lambda f: ARP in f and f[ARP].op == 2 and f.dst == blue2.mac, "ARP's answer to blue2"), 21, "the answer")
         lab.reload(PORTS)
