@@ -105,7 +105,8 @@ inline constexpr auto kKeys<Network> = std::tuple{
         "What each VM gets and sends, unless its port says otherwise. What it sends too fast waits with the "
         "VM; what "
         "is for it waits here for 50 ms at most, and then is dropped.",
-        {.example = "{in: {rate: 1G}, out: {rate: 1G, burst: 256K, peak: 2G, packets: 100000}}",
+        {.example = "{in: {rate: 1G, burst: 256K, peak: 2G, packets: 100000}, "
+                    "out: {rate: 1G, burst: 256K, peak: 2G, packets: 100000}, packets: 200000}",
          .is_live = true}),
     key("shared_limit", &Network::shared_limit, LineOr{"none"},
         "What all VMs of the network together get and send, also among themselves. When it is used up they "
@@ -121,7 +122,7 @@ inline constexpr auto kKeys<Network> = std::tuple{
              "group: lab, mode: \"0660\"}, queues: 1, features: {without: [packed]}, mac: any, address: any, "
              "guard: on, relay: false, limit: {in: {rate: 500M}, out: {rate: 100M}}}, {name: vm1b, "
              "vhost_user: /run/vmnat/vm1b.sock, migrates_from: vm1}, "
-             "{name: lab0, device: veth0}, {name: lab1, device: {interface: veth1, driver: xdp}}]",
+             "{name: lab0, device: veth0}, {name: lab1, device: {interface: veth1, driver: xdp, vlan: 5}}]",
          .is_live = true}),
     key("dhcp", &Network::dhcp, MapIfGiven{}, "Without this section there is no DHCP on the network.",
         {.is_live = true}),

@@ -189,7 +189,8 @@ TEST(Dump, WritesADriverOnlyWhereOneWasChosen) {
       "networks: [{name: a, address: 192.168.122.1/24, ports: [{name: p, device: {interface: veth0, driver: "
       "xdp}}, {name: q, vhost_user: /q}]}]\n"));
   EXPECT_NE(text.find("  device: \"eth0\"\n"), text.npos) << text;
-  EXPECT_NE(text.find("{name: \"p\", device: {interface: \"veth0\", driver: xdp, vlan: none}, queues: 1"), text.npos)
+  EXPECT_NE(text.find("{name: \"p\", device: {interface: \"veth0\", driver: xdp, vlan: none}, queues: 1"),
+            text.npos)
       << text;
   EXPECT_NE(text.find("{name: \"q\", vhost_user: \"/q\", mode: client"), text.npos) << text;
 }
@@ -308,9 +309,10 @@ TEST(Dump, RemarksWhatIsNotFromTheFile) {
   origins["networks[0].nat.addresses"] = Origin::File;
   origins["networks[0].nat.addresses[0]"] = Origin::PersistentScript;
   const std::string text = dump_config(*config, origins);
-  for (const char* line : {"  mtu: 1500  # default\n", "    mtu: 1500\n", "relay: true, limit: common}  # script\n",
-                           "addresses: [203.0.113.2]  # 203.0.113.2: script, persistent\n",
-                           "reserved_ports: []  # default\n", "  device: \"eth0\"\n"})
+  for (const char* line :
+       {"  mtu: 1500  # default\n", "    mtu: 1500\n", "relay: true, limit: common}  # script\n",
+        "addresses: [203.0.113.2]  # 203.0.113.2: script, persistent\n", "reserved_ports: []  # default\n",
+        "  device: \"eth0\"\n"})
     EXPECT_NE(text.find(line), text.npos) << line << " in\n" << text;
   EXPECT_EQ(config_of(text), *config) << "comments are no part of it";
 }
