@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/pipeline/deliver.h"
 
-#include <cstring>
 #include <optional>
 
 #include "dataplane/detours/hairpin.h"
@@ -26,28 +25,20 @@ std::optional<DropReason> refusal_of_way_out(const Uplink& uplink, net::Ipv4Addr
   context.punt(frame, from, PuntReason::NeighborUnresolved);
 }
 
-// From a register: the compiler copies a MAC address in pieces, by the stack.
-void write(net::MacAddr& to, std::uint64_t word) {
-  std::memcpy(to.bytes.data(), &word, sizeof to);
-}
-
 }  // namespace
 
 void deliver_outbound(Context& context, const Burst& burst) {
   const Uplink& uplink = context.state->uplink;
-  const std::uint64_t own = uplink.mac.as_word(), gateway = uplink.gateway_mac.as_word();
   for (unsigned i = 0; i < burst.count; ++i) {
     rte_mbuf* frame = burst.frames[i];
-    const net::Ipv4Addr remote = ipv4_of(frame).destination;
-    const std::uint64_t next_hop =
-        uplink.address.contains(remote) ? uplink.next_hop_mac(remote).as_word() : gateway;
-    if (next_hop == 0) {
+    const net::MacAddr next_hop = uplink.next_hop_mac(ipv4_of(frame).destination);
+    if (next_hop.is_zero()) {
       deliver_unresolved(context, frame, burst.ports[i]);
       continue;
     }
     net::EthernetHeader& ethernet = ethernet_of(frame);
-    write(ethernet.destination, next_hop);
-    write(ethernet.source, own);
+    ethernet.destination = next_hop;
+    ethernet.source = uplink.mac;
     context.transmitter.send(*context.state, frame, burst.ports[i], kUplinkPort);
   }
 }
@@ -57,8 +48,8 @@ void deliver_inbound(Context& context, const Burst& burst) {
   for (unsigned i = 0; i < burst.count; ++i) {
     const Session& session = *burst.sessions[i];
     net::EthernetHeader& ethernet = ethernet_of(burst.frames[i]);
-    write(ethernet.destination, session.internal_mac().as_word());
-    write(ethernet.source, state.network_at(session.vm_port()).mac.as_word());
+    ethernet.destination = session.internal_mac();
+    ethernet.source = state.network_at(session.vm_port()).mac;
     context.transmitter.send(state, burst.frames[i], burst.ports[i], session.vm_port());
   }
 }
