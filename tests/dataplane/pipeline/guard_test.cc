@@ -5,6 +5,7 @@
 #include <cstring>
 #include <gtest/gtest.h>
 
+#include "tests/support/tags.h"
 #include "tests/support/testbed.h"
 
 namespace vmnat::test {
@@ -44,9 +45,8 @@ Bytes dhcp(net::MacAddr mac, const char* source = "0.0.0.0") {
       .frame();
 }
 // Within so many tags of one VLAN.
-Bytes tagged(Bytes frame, unsigned tags, unsigned vlan = 0) {
-  const Bytes tag{std::byte{0x81}, std::byte{0}, std::byte{0}, static_cast<std::byte>(vlan)};
-  for (unsigned i = 0; i < tags; ++i) frame.insert(frame.begin() + 12, tag.begin(), tag.end());
+Bytes within_tags(Bytes frame, unsigned tags, unsigned vlan = 0) {
+  for (unsigned i = 0; i < tags; ++i) frame = tagged(frame, vlan);
   return frame;
 }
 Bytes cut(Bytes frame, std::size_t size) {
@@ -92,13 +92,13 @@ std::vector<Row> rows() {
       {"DHCP of a further client that has an address already", dhcp(free, kFree), Mac, Passes, Passes},
       {"DHCP in the gateway's name", dhcp(free, kGateway), Mac, Address, Address},
       {"DHCP from the gateway's MAC", dhcp(kRedMac), Mac, Mac, Mac},
-      {"in VLAN 0, the gateway's address", tagged(to_all(udp(own, kGateway)), 1), Address, Mac, Address},
-      {"in VLAN 0, a claim to the gateway's address", tagged(said(own, own, kGateway), 1), Address, Mac,
+      {"in VLAN 0, the gateway's address", within_tags(to_all(udp(own, kGateway)), 1), Address, Mac, Address},
+      {"in VLAN 0, a claim to the gateway's address", within_tags(said(own, own, kGateway), 1), Address, Mac,
        Address},
-      {"in VLAN 0 four times, a claim", tagged(said(free, free, kGateway), 4), Mac, Address, Address},
-      {"in VLAN 7 four times, a claim", tagged(said(free, free, kGateway), 4, 7), Mac, Address, Address},
-      {"in VLAN 7 five times", tagged(said(own, own, kVm1Address), 5, 7), Tagged, Mac, Tagged},
-      {"in VLAN 0, the owner", tagged(to_all(udp(own, kVm1Address)), 1), Passes, Mac, Passes},
+      {"in VLAN 0 four times, a claim", within_tags(said(free, free, kGateway), 4), Mac, Address, Address},
+      {"in VLAN 7 four times, a claim", within_tags(said(free, free, kGateway), 4, 7), Mac, Address, Address},
+      {"in VLAN 7 five times", within_tags(said(own, own, kVm1Address), 5, 7), Tagged, Mac, Tagged},
+      {"in VLAN 0, the owner", within_tags(to_all(udp(own, kVm1Address)), 1), Passes, Mac, Passes},
       {"a broken header, a free address", broken, Address, Mac, Passes},
       {"IPv6 of the owner's MAC", with_type(to_all(udp(own, kFree)), 0x86dd), Passes, Mac, Passes},
       {"IPv6 of another MAC", with_type(to_all(udp(free, kFree)), 0x86dd), Mac, Passes, Passes},

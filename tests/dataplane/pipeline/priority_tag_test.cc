@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/fragment_builder.h"
+#include "tests/support/tags.h"
 #include "tests/support/testbed.h"
 
 namespace vmnat::test {
@@ -16,17 +17,9 @@ using net::TcpHeader;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-constexpr std::size_t kAddresses = 12;  // bytes of the two MAC addresses
-
 using Tags = std::vector<unsigned>;
 const Tags kPlain{0x81, 0, 0, 0}, kPriority5{0x81, 0, 0xa0, 0}, kService{0x88, 0xa8, 0x60, 0},
     kTwo{0x88, 0xa8, 0, 0, 0x81, 0, 0x20, 0}, kVlan7Within{0x81, 0, 0, 0, 0x81, 0, 0, 7};
-
-Bytes tagged(Bytes frame, const Tags& tags) {
-  const Bytes bytes = as_bytes(tags);
-  frame.insert(frame.begin() + kAddresses, bytes.begin(), bytes.end());
-  return frame;
-}
 
 Bytes outbound() {
   return Packet().from(vm_mac(1), kVm1Address, 40000).to(kRedMac, kServer, 53).udp().frame();

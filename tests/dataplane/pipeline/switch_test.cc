@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/support/tags.h"
 #include "tests/support/testbed.h"
 
 namespace vmnat::test {
@@ -29,11 +30,6 @@ Bytes with_type(Bytes frame, unsigned type) {
 Bytes ipv6(Bytes frame) {
   frame[14] = std::byte{0x60};
   return with_type(std::move(frame), 0x86dd);
-}
-Bytes tagged(Bytes frame, unsigned vlan) {
-  const Bytes tag{std::byte{0x81}, std::byte{0}, std::byte{0}, static_cast<std::byte>(vlan)};
-  frame.insert(frame.begin() + 12, tag.begin(), tag.end());
-  return frame;
 }
 
 class Switch : public ::testing::Test {

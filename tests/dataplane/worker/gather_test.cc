@@ -3,8 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "dataplane/device/offload.h"
-#include "tests/support/fake_guest.h"
-#include "tests/support/testbed.h"
+#include "tests/support/guest_vms.h"
 
 namespace vmnat::test {
 namespace {
@@ -13,35 +12,15 @@ using dataplane::DropReason;
 using dataplane::VhostPort;
 namespace virtio = dataplane::virtio;
 
-constexpr std::array<PortIndex, 4> kVms{kVm1, kVm2, kVm3, kVm4};  // the last in another network
-constexpr const char* kAddresses[] = {"192.168.122.10", "192.168.122.11", "192.168.122.12", "192.168.5.10"};
-
 struct Gathering : ::testing::Test {
-  Gathering() : bed(shape()) {
-    for (unsigned vm = 0; vm < kVms.size(); ++vm) {
-      VhostPort& port = ports[kVms[vm]];
-      port.queue(1) = guests[vm].queue();
-      port.attach(virtio::kVersion1);
-      port.set_enabled(1, true);
-      port.resume(VhostPort::kDrivenHere);
-    }
-  }
-  Testbed::Shape shape() {
-    Testbed::Shape shape;
-    for (const PortIndex port : kVms) shape.guests[port] = &ports[port];
-    return shape;
+  Gathering() : bed(shape_of(ports)) {
+    for (unsigned vm = 0; vm < kVms.size(); ++vm) attach_sender(ports[kVms[vm]], guests[vm]);
   }
   [[nodiscard]] static Packet packet(unsigned vm) {
     return Packet()
-        .from(vm_mac(static_cast<std::uint8_t>(vm + 1)), kAddresses[vm], 5000)
+        .from(vm_mac(static_cast<std::uint8_t>(vm + 1)), kVmAddresses[vm], 5000)
         .to(vm == 3 ? kBlueMac : kRedMac, kServer, 80)
         .udp();
-  }
-  static Bytes with_header(const virtio::NetHeader& header, const Bytes& frame) {
-    Bytes bytes(sizeof header);
-    std::memcpy(bytes.data(), &header, sizeof header);
-    bytes.insert(bytes.end(), frame.begin(), frame.end());
-    return bytes;
   }
   void send(unsigned vm, const Bytes& frame, const virtio::NetHeader& header = {}) {
     guests[vm].offer(static_cast<std::uint16_t>(sent[vm]++ % FakeGuest::kSize),
@@ -75,7 +54,7 @@ TEST_F(Gathering, EachFrameIsItsOwnPortsAndNetworks) {
   std::map<PortIndex, unsigned> sessions;
   for (unsigned vm = 0; vm < kVms.size(); ++vm) {
     const auto internal =
-        net::Endpoint{net::parse_ipv4(kAddresses[vm]).value(), net::L4Port::from_host(5000)};
+        net::Endpoint{net::parse_ipv4(kVmAddresses[vm]).value(), net::L4Port::from_host(5000)};
     const auto remote = net::Endpoint{net::parse_ipv4(kServer).value(), net::L4Port::from_host(80)};
     auto& table = const_cast<conntrack::Conntrack&>(bed.worker(0).conntrack());
     const auto* session = table.find(dataplane::FlowKey::of(internal, remote, net::Protocol::Udp));

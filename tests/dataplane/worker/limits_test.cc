@@ -7,8 +7,7 @@
 #include <numeric>
 #include <optional>
 
-#include "tests/support/fake_guest.h"
-#include "tests/support/testbed.h"
+#include "tests/support/guest_vms.h"
 
 namespace vmnat::test {
 namespace {
@@ -17,8 +16,6 @@ using namespace dataplane;
 using std::chrono::microseconds;
 namespace virtio = dataplane::virtio;
 
-constexpr std::array<PortIndex, 4> kVms{kVm1, kVm2, kVm3, kVm4};  // the last in another network
-constexpr const char* kAddresses[] = {"192.168.122.10", "192.168.122.11", "192.168.122.12", "192.168.5.10"};
 constexpr std::uint64_t kRate = 12'500'000, kBurst = 20'000;  // 100 Mbit/s
 
 std::shared_ptr<Limit> limit_of(std::uint64_t bytes, std::uint64_t burst = kBurst,
@@ -51,24 +48,15 @@ struct Table {
 struct LimitedOut : ::testing::Test {
   static constexpr std::uint16_t kRing = 256;
 
-  LimitedOut() : bed(shape()) {
-    for (unsigned vm = 0; vm < kVms.size(); ++vm) {
+  LimitedOut() : bed(shape_of(ports)) {
+    for (const PortIndex port : kVms) {
       guests.push_back(std::make_unique<FakeGuest>(virtio::kVersion1, 0, kRing));
-      VhostPort& port = ports[kVms[vm]];
-      port.queue(1) = guests[vm]->queue();
-      port.attach(virtio::kVersion1);
-      port.set_enabled(1, true);
-      port.resume(VhostPort::kDrivenHere);
+      attach_sender(ports[port], *guests.back());
     }
-  }
-  Testbed::Shape shape() {
-    Testbed::Shape shape;
-    for (const PortIndex port : kVms) shape.guests[port] = &ports[port];
-    return shape;
   }
   static Bytes frame_of(unsigned vm, std::size_t bytes, const char* to = kServer) {
     return Packet()
-        .from(vm_mac(static_cast<std::uint8_t>(vm + 1)), kAddresses[vm], 5000)
+        .from(vm_mac(static_cast<std::uint8_t>(vm + 1)), kVmAddresses[vm], 5000)
         .to(to == std::string_view{kServer} ? (vm == 3 ? kBlueMac : kRedMac) : vm_mac(2), to, 80)
         .udp()
         .payload(bytes - 42)
@@ -76,10 +64,7 @@ struct LimitedOut : ::testing::Test {
   }
   // From now on the VM's ring is full of this frame.
   void flood(unsigned vm, const Bytes& frame, const virtio::NetHeader& header = {}) {
-    Bytes bytes(sizeof header);
-    std::memcpy(bytes.data(), &header, sizeof header);
-    bytes.insert(bytes.end(), frame.begin(), frame.end());
-    buffers[vm] = guests[vm]->place(bytes);
+    buffers[vm] = guests[vm]->place(with_header(header, frame));
     for (std::uint16_t head = 0; head < kRing; ++head) guests[vm]->offer(head, {*buffers[vm]});
   }
   // One turn, after which what was taken is there again.
@@ -146,7 +131,7 @@ TEST_F(LimitedOut, SuperFramesAreChargedForTheirSegmentsHeaders) {
                                       .segment_size = 100,
                                       .checksum_start = 34,
                                       .checksum_offset = 16};
-  const Packet tcp = Packet().from(vm_mac(1), kAddresses[0], 5000).to(kRedMac, kServer, 80);
+  const Packet tcp = Packet().from(vm_mac(1), kVmAddresses[0], 5000).to(kRedMac, kServer, 80);
   flood(0, Packet{tcp}.tcp(net::TcpHeader::kSyn).frame());
   turn(microseconds{1});
   buffers[0].reset();
@@ -254,7 +239,7 @@ TEST_F(LimitedOut, WhatStaysOnTheNetworkIsNotTheUplinks) {
   limits.publish(bed);
   for (unsigned vm = 0; vm < 3; ++vm) bed.learn(kVms[vm], vm_mac(static_cast<std::uint8_t>(vm + 1)));
   limits.publish(bed);
-  flood(0, frame_of(0, 1514, kAddresses[1]));
+  flood(0, frame_of(0, 1514, kVmAddresses[1]));
   flood(2, frame_of(2, 1514));
   turns(std::chrono::milliseconds{100});
   EXPECT_GE(received(kVm1), 5000u * 1514) << "in each turn";
@@ -269,7 +254,7 @@ struct LimitedIn : ::testing::Test {
   // The VM asks; from now on the server may answer.
   void open(unsigned vm) {
     bed.exchange(kVms[vm], Packet()
-                               .from(vm_mac(static_cast<std::uint8_t>(vm + 1)), kAddresses[vm],
+                               .from(vm_mac(static_cast<std::uint8_t>(vm + 1)), kVmAddresses[vm],
                                      static_cast<std::uint16_t>(5000 + vm))
                                .to(vm == 3 ? kBlueMac : kRedMac, kServer, 80)
                                .udp()
@@ -350,8 +335,8 @@ TEST_F(LimitedIn, WhatTheGatewayItselfHasToSayGoesFirst) {
   limits.publish(bed);
   for (unsigned i = 0; i < 200; ++i) turn(microseconds{100}, {0});
   ASSERT_GT(held(), 30u);
-  bed.put(kVm1,
-          arp(net::ArpOperation::Request, vm_mac(1), kAddresses[0], {}, "192.168.122.1", net::kBroadcastMac));
+  bed.put(kVm1, arp(net::ArpOperation::Request, vm_mac(1), kVmAddresses[0], {}, "192.168.122.1",
+                    net::kBroadcastMac));
   unsigned before = 0;
   for (bool is_there = false; !is_there; ++before) {
     ASSERT_LT(before, 100u);

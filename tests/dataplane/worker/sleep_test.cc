@@ -8,8 +8,7 @@
 #include <sys/eventfd.h>
 #include <thread>
 
-#include "tests/support/fake_guest.h"
-#include "tests/support/testbed.h"
+#include "tests/support/guest_vms.h"
 
 namespace vmnat::test {
 namespace {
@@ -113,10 +112,7 @@ TEST_F(SleepingWorker, IsWokenByAKick) {
   dataplane::Worker& worker = bed.worker(0);
   const Running running(worker);
   ports[kVm1].tell_worker(0, bed.doorbell(0));
-  ports[kVm1].queue(1) = guest.queue();
-  ports[kVm1].attach(dataplane::virtio::kVersion1);
-  ports[kVm1].set_enabled(1, true);
-  ports[kVm1].resume(VhostPort::kDrivenHere);
+  attach_sender(ports[kVm1], guest);
   std::uint16_t sent = 0;
   unsigned kicks = 0;
   EXPECT_LT(time_until_seen(

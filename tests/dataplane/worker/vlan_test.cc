@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/support/tags.h"
 #include "tests/support/testbed.h"
 
 namespace vmnat::test {
@@ -13,16 +14,8 @@ using net::ArpOperation;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-constexpr std::size_t kAddresses = 12;  // bytes of the two MAC addresses
-
 constexpr std::uint16_t vlan_of_port(PortIndex port) {
   return static_cast<std::uint16_t>(port == kUplink ? 4094 : 1 + port);
-}
-
-Bytes tagged(Bytes frame, unsigned control, unsigned type = 0x8100) {
-  const Bytes tag = as_bytes({type >> 8, type & 0xff, control >> 8, control & 0xff});
-  frame.insert(frame.begin() + kAddresses, tag.begin(), tag.end());
-  return frame;
 }
 
 struct Given {

@@ -7,8 +7,7 @@
 #include <unistd.h>
 #include <utility>
 
-#include "tests/support/fake_guest.h"
-#include "tests/support/testbed.h"
+#include "tests/support/guest_vms.h"
 
 namespace vmnat::test {
 namespace {
@@ -30,10 +29,7 @@ struct Guest {
   // As librte_vhost's thread does it after a message.
   void come_to(VhostPort& port) {
     ring.reopen(-1, kick);
-    port.queue(1) = ring.queue();
-    port.attach(virtio::kVersion1);
-    port.set_enabled(1, true);
-    port.resume(VhostPort::kDrivenHere);
+    attach_sender(port, ring);
   }
   static void leave(VhostPort& port) {
     port.pause();
