@@ -92,6 +92,7 @@ class Transmitter {
   [[gnu::cold]] bool release(PortIndex to, const Port& port);
   [[gnu::cold]] bool end_holding(PortIndex to, const Port& port);
   rte_mbuf* take_held(HeldFrames& held);
+  void transmit_held(rte_mbuf* frame, PortIndex to, const Port& port);
   [[gnu::cold]] void drop_unprepared(PortIndex to, const BurstPort& device, std::uint16_t queue,
                                      Buffer& buffer);
   [[gnu::cold]] Transmission transmit_watched(PortIndex to, const Port& port, std::uint16_t queue,

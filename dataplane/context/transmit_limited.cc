@@ -150,15 +150,10 @@ bool Transmitter::release(PortIndex to, const Port& port) {
                             held.offloads == port.offloads;
   if (!is_as_it_was) return end_holding(to, port);
   Allowance allowance(limits_->ports[to], to, turns_, tsc_);
-  Buffer& buffer = buffers_[to];
   bool has_released = false;
   while (!held.is_empty() && allowance.take(held.first(), note_of(held.first()).from == kUplinkPort)) {
-    rte_mbuf* const frame = take_held(held);
-    buffer.from[buffer.count] = note_of(frame).from;
-    buffer.frames[buffer.count++] = frame;
-    buffer.has_offload = true;  // perhaps
+    transmit_held(take_held(held), to, port);
     has_released = true;
-    if (buffer.count == kBufferSize) transmit_buffered(to, port);
   }
   transmit_buffered(to, port);
   return has_released;
@@ -168,7 +163,6 @@ bool Transmitter::release(PortIndex to, const Port& port) {
 bool Transmitter::end_holding(PortIndex to, const Port& port) {
   HeldFrames& held = held_[to];
   const WorkerIndex owner = port.transmitter_for(worker_);
-  Buffer& buffer = buffers_[to];
   while (!held.is_empty()) {
     rte_mbuf* const frame = take_held(held);
     const PortIndex from = note_of(frame).from;
@@ -177,14 +171,20 @@ bool Transmitter::end_holding(PortIndex to, const Port& port) {
     } else if (owner != worker_) {
       send_by(owner, frame, from, to);
     } else {
-      buffer.from[buffer.count] = from;
-      buffer.frames[buffer.count++] = frame;
-      buffer.has_offload = true;
-      if (buffer.count == kBufferSize) transmit_buffered(to, port);
+      transmit_held(frame, to, port);
     }
   }
   transmit_buffered(to, port);
   return true;
+}
+
+// With what else is buffered: a full burst at once, the rest by transmit_buffered().
+void Transmitter::transmit_held(rte_mbuf* frame, PortIndex to, const Port& port) {
+  Buffer& buffer = buffers_[to];
+  buffer.from[buffer.count] = note_of(frame).from;
+  buffer.frames[buffer.count++] = frame;
+  buffer.has_offload = true;  // perhaps
+  if (buffer.count == kBufferSize) transmit_buffered(to, port);
 }
 
 rte_mbuf* Transmitter::take_held(HeldFrames& held) {
