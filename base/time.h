@@ -2,6 +2,7 @@
 // The clocks of the house. Time is a parameter everywhere: who calls reads the clock, once a burst or event.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <ratio>
@@ -21,6 +22,14 @@ using Ticks = Clock::duration;
 
 // Control's.
 using SteadyTime = std::chrono::steady_clock::time_point;
+
+// When work that began at `begun` and ends now may be done again: `least` after `now`, later where it would take more
+// than a twentieth of control's time.
+inline SteadyTime next_turn(SteadyTime begun, SteadyTime now, SteadyTime::duration least) {
+  constexpr int kShareOfTime = 20;
+  return now +
+         std::max<SteadyTime::duration>(least, (std::chrono::steady_clock::now() - begun) * kShareOfTime);
+}
 
 // Time as it passes for others: it goes on while this machine sleeps, and nobody sets it (CLOCK_BOOTTIME).
 struct BootClock;

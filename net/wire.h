@@ -44,6 +44,7 @@ struct EthernetHeader {
   [[nodiscard]] constexpr EtherType ether_type() const { return static_cast<EtherType>(type.host()); }
 };
 static_assert(sizeof(EthernetHeader) == 14 && alignof(EthernetHeader) == 1);
+inline constexpr std::size_t kIpOffset = sizeof(EthernetHeader);  // of a frame without tags
 
 // IEEE 802.1Q: what follows the types Vlan and QinQ.
 struct VlanTag {

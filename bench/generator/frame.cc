@@ -10,7 +10,8 @@
 namespace vmnat::bench {
 namespace {
 
-constexpr std::size_t kIpOffset = sizeof(net::EthernetHeader);
+using net::kIpOffset;
+
 constexpr std::size_t kUdpOffset = kIpOffset + sizeof(net::Ipv4Header);
 constexpr std::size_t kPayloadOffset = kUdpOffset + sizeof(net::UdpHeader);
 

@@ -9,9 +9,9 @@
 namespace vmnat::bench {
 namespace {
 
+using net::kIpOffset;
 using net::TcpHeader;
 
-constexpr std::size_t kIpOffset = sizeof(net::EthernetHeader);
 constexpr std::size_t kTcpOffset = kIpOffset + sizeof(net::Ipv4Header);
 constexpr std::size_t kIpEnd = kTcpOffset + sizeof(TcpHeader);
 constexpr auto kProtocol = static_cast<std::uint8_t>(net::Protocol::Tcp);

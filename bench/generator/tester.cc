@@ -178,7 +178,7 @@ bool AddressRange::holds(const std::byte* frame) const {
 }
 
 AddressRange Tester::expected_addresses(Direction direction) const {
-  constexpr std::size_t kAddresses = sizeof(net::EthernetHeader);
+  constexpr std::size_t kAddresses = net::kIpOffset;
   if (direction == Direction::Outbound && options_.mode == Mode::Nat)
     return {kAddresses + offsetof(net::Ipv4Header, source), options_.external_first.host(),
             options_.external_last.host()};

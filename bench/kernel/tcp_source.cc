@@ -9,7 +9,8 @@
 namespace vmnat::bench {
 namespace {
 
-constexpr std::size_t kIpOffset = sizeof(net::EthernetHeader);
+using net::kIpOffset;
+
 constexpr std::size_t kTcpOffset = kIpOffset + sizeof(net::Ipv4Header);
 // RFC 9293 3.1 and RFC 7323 2.2: the largest segment, 1460; no operation; window scale 7.
 constexpr std::array<std::uint8_t, 8> kSynOptions = {2, 4, 0x05, 0xb4, 1, 3, 3, 7};

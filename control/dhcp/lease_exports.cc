@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/dhcp/lease_exports.h"
 
-#include <algorithm>
 #include <spdlog/spdlog.h>
 
 #include "control/system/whole_file.h"
@@ -11,7 +10,6 @@ namespace vmnat::control {
 namespace {
 
 constexpr std::chrono::seconds kAtMostOnceIn{1};
-constexpr int kShareOfTime = 20;
 
 }  // namespace
 
@@ -26,8 +24,7 @@ void LeaseExports::write(const config::DhcpExports& paths, std::span<const dhcp:
   problem_ = written ? "" : "leases are not exported: " + to_string(written.error());
   if (is_news) spdlog::error("{}", problem_);
   stale_ = !written;
-  const auto took = std::chrono::steady_clock::now() - begun;
-  next_ = now + std::max<SteadyTime::duration>(kAtMostOnceIn, took * kShareOfTime);
+  next_ = next_turn(begun, now, kAtMostOnceIn);
 }
 
 }  // namespace vmnat::control

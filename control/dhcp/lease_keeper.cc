@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/dhcp/lease_keeper.h"
 
-#include <algorithm>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
@@ -11,7 +10,6 @@ namespace vmnat::control {
 namespace {
 
 constexpr std::chrono::seconds kTryAgain{1};
-constexpr int kShareOfTime = 20;  // of control's, that trying again may take
 constexpr std::chrono::minutes kSayAgain{1};
 constexpr std::chrono::minutes kCompactAgain{1};
 
@@ -52,8 +50,7 @@ bool LeaseKeeper::write(std::span<const dhcp::Lease> leases, dhcp::WallTime wall
   const auto written = store_->append(leases);
   if (written) return true;
   note_failure(written.error(), wall, now);
-  const auto took = std::chrono::steady_clock::now() - begun;
-  next_try_ = now + std::max<SteadyTime::duration>(kTryAgain, took * kShareOfTime);
+  next_try_ = next_turn(begun, now, kTryAgain);
   return false;
 }
 

@@ -14,7 +14,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::chrono::seconds kAtMostOnceIn{1};
-constexpr int kShareOfTime = 20;
 
 bool may_others_pass(const fs::path& directory) {
   for (fs::path at = directory; !at.empty(); at = at.parent_path()) {
@@ -81,8 +80,7 @@ void DnsService::advance(const config::Config& config, const DhcpService& dhcp, 
     if (network == nullptr) continue;
     server.know(found == all.end() ? dns_hosts(*network, {}) : dns_hosts(*network, found->leases));
   }
-  const auto took = std::chrono::steady_clock::now() - begun;
-  next_ = now + std::max<SteadyTime::duration>(kAtMostOnceIn, took * kShareOfTime);
+  next_ = next_turn(begun, now, kAtMostOnceIn);
 }
 
 std::vector<std::string> DnsService::notes(const config::Config& config) const {

@@ -12,9 +12,9 @@ namespace vmnat::dataplane {
 namespace {
 
 using net::Ipv4Header;
+using net::kIpOffset;
 using net::TcpHeader;
 
-constexpr std::size_t kIpOffset = sizeof(net::EthernetHeader);
 constexpr std::size_t kTcpOffset = kIpOffset + sizeof(Ipv4Header);
 constexpr std::size_t kLongestPacket = 65535;
 

@@ -14,8 +14,8 @@ namespace vmnat::dataplane {
 namespace {
 
 using net::Ipv4Header;
+using net::kIpOffset;
 
-constexpr std::size_t kIpOffset = sizeof(net::EthernetHeader);
 constexpr std::size_t kUnit = 8;
 constexpr std::uint16_t kMoreFragments = 0x2000;
 

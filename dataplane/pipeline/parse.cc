@@ -16,12 +16,11 @@ using net::EthernetHeader;
 using net::IcmpHeader;
 using net::IcmpType;
 using net::Ipv4Header;
+using net::kIpOffset;
 using net::L4Port;
 using net::TcpHeader;
 using net::UdpHeader;
 using net::view;
-
-constexpr std::size_t kIpOffset = sizeof(EthernetHeader);
 
 struct Ports {
   L4Port source;

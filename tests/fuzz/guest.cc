@@ -33,7 +33,7 @@ using namespace test;
 namespace virtio = dataplane::virtio;
 
 constexpr unsigned kGuests = 2;  // vm1 and vm2
-constexpr std::size_t kEthernet = 14, kTags = 8, kMtu = 1500, kLongestPacket = 65535;
+constexpr std::size_t kTags = 8, kMtu = 1500, kLongestPacket = 65535;
 
 struct Kind {
   std::uint64_t features;
@@ -180,19 +180,19 @@ void require(bool is_true, const char* statement, const Arrival& arrival) {
 void check_size(const Arrival& arrival) {
   const std::size_t tags = arrival.port == kUplink ? 0 : kTags, size = arrival.frame.size();
   if (arrival.headers == 0 && arrival.segment_size == 0)
-    return require(size <= kEthernet + kMtu + tags, "a frame longer than the MTU", arrival);
-  require(arrival.headers + arrival.segment_size <= kEthernet + kMtu + tags,
+    return require(size <= net::kIpOffset + kMtu + tags, "a frame longer than the MTU", arrival);
+  require(arrival.headers + arrival.segment_size <= net::kIpOffset + kMtu + tags,
           "a super-frame whose segments are longer than the MTU", arrival);
   require(arrival.segment_size != 0 && arrival.headers + arrival.segment_size < size,
           "a super-frame in which there is nothing to cut", arrival);
-  require(size <= kEthernet + kLongestPacket + tags, "a super-frame longer than any packet", arrival);
+  require(size <= net::kIpOffset + kLongestPacket + tags, "a super-frame longer than any packet", arrival);
 }
 
 // Of what was routed: frames of up to 60 bytes may be padded, as on every Ethernet.
 void check_end(const Arrival& arrival) {
   const Bytes& frame = arrival.frame;
   if (frame.size() <= 60 || word_at(frame, 12) != 0x0800) return;
-  require(frame.size() == kEthernet + word_at(frame, 16), "a packet that does not end where it says",
+  require(frame.size() == net::kIpOffset + word_at(frame, 16), "a packet that does not end where it says",
           arrival);
 }
 

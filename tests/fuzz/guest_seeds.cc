@@ -11,8 +11,6 @@ namespace {
 using namespace test;
 namespace virtio = dataplane::virtio;
 
-constexpr std::size_t kEthernet = 14;
-
 struct Seed {
   std::uint8_t port = 0;
   std::uint8_t mends = kMendIp | kMendPartial;
@@ -62,7 +60,7 @@ Bytes over_ipv6(const Bytes& tcp_over_ipv4, std::size_t bytes) {
     header.insert(header.end(), {0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0});
     header.push_back(last);
   }
-  return behind_macs(tcp_over_ipv4, header, kEthernet + 20);
+  return behind_macs(tcp_over_ipv4, header, net::kIpOffset + 20);
 }
 
 // What guests hand over to their devices: partial checksums, and super-frames, of which the segments fit.
@@ -86,7 +84,7 @@ std::vector<Seed> unfinished_frames() {
         seeds.emplace_back(seed).frame = frame;
       Seed& ipv6 = seeds.emplace_back(seed);
       ipv6.offload = kTcp6;
-      ipv6.frame = over_ipv6(across, length == 0 ? 30 : length - kEthernet - 40);
+      ipv6.frame = over_ipv6(across, length == 0 ? 30 : length - net::kIpOffset - 40);
     }
   return seeds;
 }

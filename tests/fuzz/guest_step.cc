@@ -14,7 +14,6 @@ namespace virtio = dataplane::virtio;
 
 namespace {
 
-constexpr std::size_t kEthernet = 14;
 constexpr std::size_t kLongestOnWire = 9014;
 constexpr std::uint8_t kIndirect = 8;
 constexpr std::size_t kStepHead = 18;
@@ -35,8 +34,8 @@ void set_lengths(Bytes& frame, std::uint8_t said, std::size_t most) {
     for (std::size_t at = given; at < frame.size(); ++at) frame[at] = static_cast<std::byte>(at * 7 + 1);
   }
   std::size_t ip_length = kIpLengths[said & 15];
-  if (ip_length == 0 || frame.size() < kEthernet + 20 || word_at(frame, 12) != 0x0800) return;
-  if (ip_length >= kRight - 1) ip_length = ip_length - kRight + frame.size() - kEthernet;
+  if (ip_length == 0 || frame.size() < net::kIpOffset + 20 || word_at(frame, 12) != 0x0800) return;
+  if (ip_length >= kRight - 1) ip_length = ip_length - kRight + frame.size() - net::kIpOffset;
   frame[16] = static_cast<std::byte>(std::min<std::size_t>(ip_length, 0xffff) >> 8);
   frame[17] = static_cast<std::byte>(std::min<std::size_t>(ip_length, 0xffff));
 }
@@ -56,9 +55,10 @@ void set_header(NetHeader& header, const Bytes& frame, std::uint8_t said) {
 }  // namespace
 
 std::pair<std::size_t, std::size_t> checksum_place(const Bytes& frame) {
-  if (frame.size() < kEthernet + 20) return {34, 16};
+  if (frame.size() < net::kIpOffset + 20) return {34, 16};
   const bool is_ipv6 = word_at(frame, 12) == 0x86dd;
-  const std::size_t l4 = kEthernet + (is_ipv6 ? 40 : (static_cast<std::size_t>(frame[kEthernet]) & 15) * 4);
+  const std::size_t l4 =
+      net::kIpOffset + (is_ipv6 ? 40 : (static_cast<std::size_t>(frame[net::kIpOffset]) & 15) * 4);
   const auto protocol = static_cast<unsigned>(frame[is_ipv6 ? 20 : 23]);
   return {l4, protocol == 6 ? 16 : protocol == 17 ? 6 : 2};
 }

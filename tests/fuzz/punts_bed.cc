@@ -19,7 +19,7 @@ using dhcp::test::mac;
 using dhcp::test::mac_number;
 
 constexpr std::size_t kLongestFrame = 1514;
-constexpr std::size_t kSerialAt = sizeof(net::EthernetHeader);
+constexpr std::size_t kSerialAt = net::kIpOffset;
 const net::MacAddr kUplinkMac = mac("52:54:00:ff:00:01");
 
 void expect(bool holds, const char* what) {

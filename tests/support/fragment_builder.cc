@@ -7,16 +7,14 @@
 namespace vmnat::test {
 namespace {
 
-constexpr std::size_t kIp = sizeof(net::EthernetHeader);
-
 net::Ipv4Header& ip_of(Bytes& frame) {
-  return *net::mutable_view<net::Ipv4Header>(frame, kIp);
+  return *net::mutable_view<net::Ipv4Header>(frame, net::kIpOffset);
 }
 const net::Ipv4Header& ip_of(const Bytes& frame) {
-  return *net::view<net::Ipv4Header>(frame, kIp);
+  return *net::view<net::Ipv4Header>(frame, net::kIpOffset);
 }
 std::size_t payload_at(const Bytes& frame) {
-  return kIp + ip_of(frame).header_length();
+  return net::kIpOffset + ip_of(frame).header_length();
 }
 std::size_t begin_of(const Bytes& frame) {
   return std::size_t{ip_of(frame).fragment_offset()} * 8;
@@ -47,7 +45,8 @@ Bytes piece(const Bytes& frame, std::size_t begin, std::size_t end) {
   Bytes result(frame.begin(), frame.begin() + distance(start));
   result.insert(result.end(), frame.begin() + distance(start + begin), frame.begin() + distance(start + end));
   const bool has_more = end < payload_size(frame) || ip_of(frame).more_fragments();
-  ip_of(result).total_length = net::Be16::from_host(static_cast<std::uint16_t>(result.size() - kIp));
+  ip_of(result).total_length =
+      net::Be16::from_host(static_cast<std::uint16_t>(result.size() - net::kIpOffset));
   ip_of(result).fragment = net::Be16::from_host(static_cast<std::uint16_t>(
       (has_more ? 0x2000u : 0u) | (ip_of(frame).fragment.host() & 0x4000u) | (begin_of(frame) + begin) / 8));
   mend_ip_checksum(result);
@@ -79,7 +78,7 @@ std::optional<Bytes> joined(std::vector<Bytes> fragments) {
     const auto at = fragment.begin() + distance(payload_at(fragment));
     whole.insert(whole.end(), at, at + distance(payload_size(fragment)));
   }
-  ip_of(whole).total_length = net::Be16::from_host(static_cast<std::uint16_t>(whole.size() - kIp));
+  ip_of(whole).total_length = net::Be16::from_host(static_cast<std::uint16_t>(whole.size() - net::kIpOffset));
   ip_of(whole).fragment = {};
   mend_ip_checksum(whole);
   return whole;

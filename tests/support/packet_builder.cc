@@ -7,8 +7,6 @@
 namespace vmnat::test {
 namespace {
 
-constexpr std::size_t kIp = sizeof(net::EthernetHeader);
-
 // Straight from RFC 1071, word by word in network order; shares nothing with the code under test.
 std::uint16_t reference_checksum(const Bytes& bytes, std::size_t from, std::size_t to,
                                  std::uint32_t sum = 0) {
@@ -35,13 +33,14 @@ struct Layout {
   std::uint8_t protocol;
 };
 Layout layout_of(const Bytes& frame) {
-  return {kIp + (static_cast<std::size_t>(frame[kIp]) & 15) * 4, kIp + get16(frame, kIp + 2),
-          static_cast<std::uint8_t>(frame[kIp + 9])};
+  return {net::kIpOffset + (static_cast<std::size_t>(frame[net::kIpOffset]) & 15) * 4,
+          net::kIpOffset + get16(frame, net::kIpOffset + 2),
+          static_cast<std::uint8_t>(frame[net::kIpOffset + 9])};
 }
 
 std::uint32_t pseudo_sum(const Bytes& frame, const Layout& layout) {
   std::uint32_t sum = layout.protocol + static_cast<std::uint32_t>(layout.end - layout.l4);
-  for (std::size_t at = kIp + 12; at < kIp + 20; at += 2) sum += get16(frame, at);
+  for (std::size_t at = net::kIpOffset + 12; at < net::kIpOffset + 20; at += 2) sum += get16(frame, at);
   return sum;
 }
 
@@ -224,7 +223,7 @@ Bytes Packet::frame() const {
   for (const std::byte option : options_) frame.push_back(option);
   for (const std::byte byte : transport) frame.push_back(byte);
   const Layout layout = layout_of(frame);
-  put16(frame, kIp + 10, reference_checksum(frame, kIp, layout.l4));
+  put16(frame, net::kIpOffset + 10, reference_checksum(frame, net::kIpOffset, layout.l4));
   const std::size_t at = checksum_offset(protocol_);
   if (at != 0 && (protocol_ != 17 || udp_checksum_)) {
     const std::uint16_t sum = l4_sum(frame, layout);
@@ -258,7 +257,7 @@ Bytes arp(net::ArpOperation operation, net::MacAddr sender_mac, std::string_view
 Bytes quoted(const Bytes& frame, std::size_t l4_bytes) {
   const Layout layout = layout_of(frame);
   const auto at = [&](std::size_t offset) { return frame.begin() + static_cast<std::ptrdiff_t>(offset); };
-  return {at(kIp), at(std::min(layout.l4 + l4_bytes, layout.end))};
+  return {at(net::kIpOffset), at(std::min(layout.l4 + l4_bytes, layout.end))};
 }
 
 Bytes quote_in(const Bytes& frame) {
@@ -269,31 +268,33 @@ Bytes quote_in(const Bytes& frame) {
 
 bool has_good_checksums(const Bytes& frame) {
   const Layout layout = layout_of(frame);
-  if (reference_checksum(frame, kIp, layout.l4) != 0) return false;
+  if (reference_checksum(frame, net::kIpOffset, layout.l4) != 0) return false;
   if (checksum_offset(layout.protocol) == 0) return true;
   if (layout.protocol == 17 && get16(frame, layout.l4 + 6) == 0) return true;
   return l4_sum(frame, layout) == 0;
 }
 
 bool has_good_ip_checksum(const Bytes& frame) {
-  return reference_checksum(frame, kIp, layout_of(frame).l4) == 0;
+  return reference_checksum(frame, net::kIpOffset, layout_of(frame).l4) == 0;
 }
 
 void mend_ip_checksum(Bytes& frame) {
-  put16(frame, kIp + 10, 0);
-  put16(frame, kIp + 10, reference_checksum(frame, kIp, layout_of(frame).l4));
+  put16(frame, net::kIpOffset + 10, 0);
+  put16(frame, net::kIpOffset + 10, reference_checksum(frame, net::kIpOffset, layout_of(frame).l4));
 }
 
 net::Endpoint source_of(const Bytes& frame) {
   const Layout layout = layout_of(frame);
   const std::size_t port = layout.protocol == 1 ? layout.l4 + 4 : layout.l4;
-  return {net::view<net::Ipv4Header>(frame, kIp)->source, net::L4Port::from_host(get16(frame, port))};
+  return {net::view<net::Ipv4Header>(frame, net::kIpOffset)->source,
+          net::L4Port::from_host(get16(frame, port))};
 }
 
 net::Endpoint destination_of(const Bytes& frame) {
   const Layout layout = layout_of(frame);
   const std::size_t port = layout.protocol == 1 ? layout.l4 + 4 : layout.l4 + 2;
-  return {net::view<net::Ipv4Header>(frame, kIp)->destination, net::L4Port::from_host(get16(frame, port))};
+  return {net::view<net::Ipv4Header>(frame, net::kIpOffset)->destination,
+          net::L4Port::from_host(get16(frame, port))};
 }
 
 std::string describe(const Bytes& frame) {
@@ -303,7 +304,7 @@ std::string describe(const Bytes& frame) {
     return "type " + std::to_string(ethernet->type.host()) + " from " + net::to_string(ethernet->source);
   return net::to_string(source_of(frame)) + " > " + net::to_string(destination_of(frame)) + " protocol " +
          std::to_string(layout_of(frame).protocol) + " ttl " +
-         std::to_string(static_cast<unsigned>(frame[kIp + 8]));
+         std::to_string(static_cast<unsigned>(frame[net::kIpOffset + 8]));
 }
 
 }  // namespace vmnat::test
