@@ -56,6 +56,9 @@ inline constexpr auto kKeys<VmPort> = std::tuple{
         "Live migration: a vhost_user port of the network whose VM may come here, by another VMM. While that "
         "port is down and this one is up, all that is the VM's is here: its leases, addresses, sessions.",
         {.is_live = true}),
+    key("group", &VmPort::group, if_given(kName),
+        "VMs of one group of the network reach each other, and no VMs of another group or of none.",
+        {.is_live = true}),
     key("relay", &VmPort::relay, kBoolean,
         "true, the default where the guard is off: DHCP relays, and bridges under a MAC of their own, are "
         "heeded behind the port; false: they are not.",
@@ -99,7 +102,9 @@ inline constexpr auto kKeys<Network> = std::tuple{
     key("forward", &Network::forward, OneOf<Forward>{},
         "nat: VMs reach the outside; none: an isolated network.", {.is_live = true}),
     key("isolated_ports", &Network::isolated_ports, kBoolean,
-        "true: VMs of this network cannot talk to each other; they reach the gateway and what is behind it.",
+        "true: VMs of this network cannot talk to each other, but for those of one group (ports[].group); "
+        "they "
+        "reach the gateway and what is behind it.",
         {.is_live = true}),
     key("limit", &Network::limit, LineOr{"none"},
         "What each VM gets and sends, unless its port says otherwise. What it sends too fast waits with the "
@@ -120,7 +125,8 @@ inline constexpr auto kKeys<Network> = std::tuple{
         {.example =
              "[{name: vm1, vhost_user: /run/vmnat/vm1.sock, mode: client, access: {owner: root, "
              "group: lab, mode: \"0660\"}, queues: 1, features: {without: [packed]}, mac: any, address: any, "
-             "guard: on, relay: false, limit: {in: {rate: 500M}, out: {rate: 100M}}}, {name: vm1b, "
+             "guard: on, group: web, relay: false, limit: {in: {rate: 500M}, out: {rate: 100M}}}, {name: "
+             "vm1b, "
              "vhost_user: /run/vmnat/vm1b.sock, migrates_from: vm1}, "
              "{name: lab0, device: veth0}, {name: lab1, device: {interface: veth1, driver: xdp, vlan: 5}}]",
          .is_live = true}),

@@ -187,6 +187,7 @@ struct VmPort {
   std::optional<net::Ipv4Addr> address;  // likewise
   PortGuard guard = PortGuard::On;       // of a device, which may lead to more than a VM: Off
   std::string migrates_from;             // a port of the network whose VM may come here; empty: none
+  std::string group;   // of VMs that reach each other within the network; empty: none
   bool relay = false;  // DHCP for others than the sender is heeded; by default where the guard is off
   std::optional<RateLimits> limit;  // of a direction that is not given: the network's
   bool operator==(const VmPort&) const = default;

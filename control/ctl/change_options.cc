@@ -87,6 +87,7 @@ void ChangeOptions::add_port(CLI::App& app) {
   option(*add, "mac", "the VM's MAC address: nobody else may send from it")->check(checked_mac);
   option(*add, "address", "the VM's address: DHCP gives it to the VM")->check(checked_address);
   option(*add, "migrates-from", "the port whose VM may come here by live migration")->needs(socket);
+  option(*add, "group", "VMs of one group reach each other, and no others");
   option(*add, "limit", "what the VM gets and sends, as in the file: {in: {rate: 1G}, out: {rate: 100M}}");
   positional(*verb(*port, "del"), "NAME", "name", "the port's name");
 }

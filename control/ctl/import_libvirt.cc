@@ -33,10 +33,10 @@ constexpr NoCounterpart kOfNetwork[] = {
      "vmnatd reaches only what is on the network itself; dhcp.routes tells VMs of a router among them"},
     {"vlan", "tags of VMs are switched as they are"},
     {"virtualport", "there is no Open vSwitch"},
-    {"portgroup", "a port has its own keys; anchors of YAML spare repeating them"},
 };
-constexpr std::array<std::string_view, 10> kReadOfNetwork{
-    "name", "forward", "mac", "mtu", "domain", "dns", "ip", "port", "dnsmasq:options", "bandwidth"};
+constexpr std::array<std::string_view, 11> kReadOfNetwork{
+    "name",      "forward",         "mac",      "mtu", "domain", "dns", "ip", "port",
+    "portgroup", "dnsmasq:options", "bandwidth"};
 
 constexpr NoCounterpart kOfIp[] = {
     {"tftp", "vmnatd serves no files; dhcp.boot names a server that does"},
@@ -98,6 +98,25 @@ void tell_other_addresses(SettlingYaml& yaml, xml_node network, xml_node chosen)
   tell_others(yaml, kNetwork, chosen, kReadOfIp, kOfIp);
 }
 
+bool has_isolated_ports(xml_node of) {
+  return std::string_view{of.child("port").attribute("isolated").value()} == "yes";
+}
+
+// A port that names no portgroup is of the default one.
+void write_isolation(SettlingYaml& yaml, xml_node network) {
+  const auto is_default = [](xml_node portgroup) { return portgroup.attribute("default").as_bool(); };
+  bool is_isolated = has_isolated_ports(network);
+  for (const xml_node portgroup : network.children("portgroup")) {
+    is_isolated |= is_default(portgroup) && has_isolated_ports(portgroup);
+    tell(yaml, kNetwork, portgroup, "a port has its own keys; anchors of YAML spare repeating them");
+    if (has_isolated_ports(portgroup) && !is_default(portgroup))
+      yaml.comment(kNetwork,
+                   fmt::format("isolated are the ports of {} alone: give each of them a group of its own",
+                               portgroup.attribute("name").value()));
+  }
+  if (is_isolated) yaml.line(kNetwork, "isolated_ports: true");
+}
+
 void write_network(SettlingYaml& yaml, xml_node network) {
   const std::string name = network.child_value("name");
   const xml_node ip = first_ipv4(network);
@@ -119,8 +138,7 @@ void write_network(SettlingYaml& yaml, xml_node network) {
     yaml.line(kNetwork, "mtu: " + yaml_quoted(mtu.attribute("size").value()));
   write_forward(yaml, network);
   write_bandwidth(yaml, network);
-  if (std::string_view{network.child("port").attribute("isolated").value()} == "yes")
-    yaml.line(kNetwork, "isolated_ports: true");
+  write_isolation(yaml, network);
   tell_other_addresses(yaml, network, ip);
   if (has_host(network)) write_host(yaml, network);
   write_dns(yaml, network);

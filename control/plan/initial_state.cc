@@ -25,7 +25,6 @@ void set_network(const config::Network& config, dataplane::Network& network) {
   network.mac = gateway_mac(config);
   network.nat = config.forward == config::Forward::Nat;
   network.dhcp = config.dhcp.has_value();
-  network.isolated_ports = config.isolated_ports;
   network.mtu = config.mtu;
   network.host.port = dataplane::kUplinkPort;
   network.ports.clear();
@@ -37,11 +36,39 @@ void set_port(const PortPlan& plan, dataplane::Port& port) {
     port = {.network = port.network == dataplane::kNoNetwork ? NetworkIndex{0} : port.network};
     return;
   }
+  port.group = 0;
   port.network = plan.network;
   port.owner = plan.owner;
   port.is_segment = is_segment(plan);
   port.is_host = plan.is_host;
   port.mtu = plan.mtu;
+}
+
+// In which group the VM of a port is. Each is numbered by the lowest of its ports, from 1 on; 0 is the group of those
+// that nothing is said of.
+dataplane::GroupNumber group_of(const config::Config& config, const std::vector<PortPlan>& ports,
+                                const PortPlan& port) {
+  if (port.is_host) return dataplane::kEveryGroup;
+  const PortIndex vm = origin_of(ports, port);
+  const std::string& name = ports[vm].config->group;
+  if (name.empty())
+    return config.networks[port.network].isolated_ports ? static_cast<dataplane::GroupNumber>(vm + 1) : 0;
+  const auto lowest = std::ranges::find_if(ports, [&](const PortPlan& other) {
+    return other.config != nullptr && other.network == port.network && other.config->group == name;
+  });
+  return static_cast<dataplane::GroupNumber>(lowest - ports.begin() + 1);
+}
+
+void set_groups(const config::Config& config, const std::vector<PortPlan>& ports,
+                dataplane::ForwardingState& state) {
+  std::vector<unsigned> members(ports.size() + 1);
+  for (std::size_t i = 0; i < ports.size(); ++i) {
+    if (ports[i].config == nullptr && !ports[i].is_host) continue;
+    state.ports[i].group = group_of(config, ports, ports[i]);
+    if (!ports[i].is_host) ++members[state.ports[i].group];
+  }
+  for (dataplane::Port& port : state.ports)
+    port.is_alone = port.group != 0 && port.group != dataplane::kEveryGroup && members[port.group] == 1;
 }
 
 }  // namespace
@@ -71,6 +98,7 @@ void set_topology(const config::Config& config, const std::vector<PortPlan>& por
     state.networks[ports[i].network].ports.push_back(static_cast<PortIndex>(i));
     state.smallest_mtu = std::min(state.smallest_mtu, ports[i].mtu);
   }
+  set_groups(config, ports, state);
   set_live(config, state);
 }
 

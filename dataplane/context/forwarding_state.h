@@ -80,8 +80,14 @@ enum class Guard : std::uint8_t {
   OwnBoth,      // ... and only from an IPv4 address of the port's own
 };
 
+// Ports of a network reach each other by its switch where their groups are the same one.
+using GroupNumber = std::uint16_t;
+inline constexpr GroupNumber kEveryGroup = 0xffff;  // the host's: it is in all of them
+
 struct Port {
   NetworkIndex network = kNoNetwork;  // kNoNetwork: the uplink, or nobody has the number
+  GroupNumber group = 0;              // within the network
+  bool is_alone = false;              // a group of its own, for there is another one: it reaches no VM
   WorkerIndex owner = 0;              // the worker that polls its first queue
   bool is_spread = false;             // other workers poll queues of it, too
   std::uint8_t tx_queues = 1;         // open ones. One: the owner's; more: one each of as many workers
@@ -143,9 +149,8 @@ struct Network {
   net::MacAddr mac;         // the gateway's
   bool nat = true;          // false: isolated
   bool dhcp = false;
-  bool awaits_arp = false;      // control asks who has an address, and takes every reply
-  bool isolated_ports = false;  // VMs reach the gateway and what is behind it, not each other
-  std::uint16_t mtu = 1500;     // bytes of IPv4 packet
+  bool awaits_arp = false;   // control asks who has an address, and takes every reply
+  std::uint16_t mtu = 1500;  // bytes of IPv4 packet
   ExhaustionAnswer exhaustion_answer = ExhaustionAnswer::Prohibited;
   bool resets_mid_stream = false;  // a VM's TCP without a session that is no SYN is answered by a RST
   std::uint16_t most_mss = 0;      // of TCP connections through the NAT; 0: whatever they say
@@ -267,6 +272,11 @@ struct ForwardingState {
     if (!ports[port].is_spread) return ports[port].owner;
     const auto hash = static_cast<std::uint32_t>(fibonacci_hash(conntrack::FlowKey::pack(internal)));
     return static_cast<WorkerIndex>(scaled_below(workers, hash));
+  }
+  // Whether the switch of their network takes frames from one port to the other.
+  [[nodiscard]] bool are_in_one_group(PortIndex from, PortIndex to) const {
+    const GroupNumber one = ports[from].group, other = ports[to].group;
+    return one == other || one == kEveryGroup || other == kEveryGroup;
   }
   // Of a VM port.
   [[nodiscard]] const Network& network_at(PortIndex port) const { return networks[ports[port].network]; }

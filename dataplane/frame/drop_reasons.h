@@ -27,7 +27,7 @@ namespace vmnat::dataplane {
   ROW(OtherVlan, "other_vlan", "of another VLAN of the device than the port's, or of none")                   \
   ROW(EtherType, "ether_type", "to be routed, or from the uplink, and neither IPv4 nor ARP")                 \
   ROW(SamePort, "same_port", "destination MAC lives on the port that the frame came from")                   \
-  ROW(IsolatedPorts, "isolated_ports", "for another VM of a network with isolated ports")                    \
+  ROW(IsolatedPorts, "isolated_ports", "for a VM of another group, or of a network with isolated ports")     \
   ROW(NoListener, "no_listener", "broadcast or unknown destination, and no other port is up")                \
   ROW(FloodBudget, "flood_budget", "broadcast or unknown destination, over the port's rate of floods")       \
   ROW(HeadersSplit, "headers_split", "headers do not lie in the first buffer segment")                       \

@@ -93,18 +93,23 @@ void send_copy(Context& context, rte_mbuf* frame, PortIndex from, PortIndex to) 
 
 enum class Host : std::uint8_t { LeftOut, Among };
 
-// A copy for every port of the network but the one it came from; the last port gets the frame itself.
+// A copy for every port of the sender's group but the one it came from; the last port gets the frame itself.
 void flood(Context& context, const Network& network, rte_mbuf* frame, PortIndex from, Host host) {
   if (!context.take_flood(from, frame->pkt_len)) return context.drop(frame, from, DropReason::FloodBudget);
   const PortIndex* pending = nullptr;  // one port behind, so that the last one is known
+  DropReason unless_sent = DropReason::NoListener;
   const auto add = [&](const PortIndex& port) {
     if (port == from || !context.state->ports[port].up) return;
+    if (!context.state->are_in_one_group(from, port)) {
+      unless_sent = DropReason::IsolatedPorts;
+      return;
+    }
     if (pending != nullptr) send_copy(context, frame, from, *pending);
     pending = &port;
   };
   for (const PortIndex& port : network.ports) add(port);
   if (host == Host::Among) add(network.host.port);
-  if (pending == nullptr) return context.drop(frame, from, DropReason::NoListener);
+  if (pending == nullptr) return context.drop(frame, from, unless_sent);
   context.transmitter.send(*context.state, frame, from, *pending);
 }
 
@@ -116,14 +121,14 @@ void switch_group(Context& context, const Network& network, rte_mbuf* frame, con
   if (network.dhcp && is_dhcp_request(frame, packet))
     return punt_packet(context, frame, from, PuntReason::Dhcp);
   const bool is_hosts = is_group_for_host(network, frame, packet);
-  if (!network.isolated_ports)
+  if (!context.state->ports[from].is_alone)
     return flood(context, network, frame, from, is_hosts ? Host::Among : Host::LeftOut);
   if (!is_hosts) return context.drop(frame, from, DropReason::IsolatedPorts);
   context.transmitter.send(*context.state, frame, from, network.host.port);
 }
 
 void switch_unicast(Context& context, const Network& network, rte_mbuf* frame, PortIndex from) {
-  if (network.isolated_ports) return context.drop(frame, from, DropReason::IsolatedPorts);
+  if (context.state->ports[from].is_alone) return context.drop(frame, from, DropReason::IsolatedPorts);
   send_on_link(context, network, frame, from);
 }
 
@@ -256,6 +261,8 @@ void send_on_link(Context& context, const Network& network, rte_mbuf* frame, Por
   const PortIndex* to = destination.is_group() ? nullptr : network.macs.find(destination.as_word());
   if (to == nullptr) return flood(context, network, frame, from, Host::LeftOut);
   if (*to == from) return context.drop(frame, from, DropReason::SamePort);
+  if (!context.state->are_in_one_group(from, *to))
+    return context.drop(frame, from, DropReason::IsolatedPorts);
   context.transmitter.send(*context.state, frame, from, *to);
 }
 

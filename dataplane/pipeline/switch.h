@@ -4,9 +4,9 @@
 // From a VM: a frame for the gateway's MAC stays in the burst, to be routed. A frame for another VM goes to
 // the port where that MAC was learned; broadcast, multicast and unknown MACs are flooded. ARP and DHCP
 // requests to the gateway by broadcast are answered or punted here. A frame with a spoofed sender is dropped
-// before that (guard.h), and so are frames between bridges (STP, LLDP, PAUSE, ...) from any port. Where ports
-// are isolated, no frame goes from one to another. From the uplink: a frame for our MAC stays; ARP is
-// answered or punted.
+// before that (guard.h), and so are frames between bridges (STP, LLDP, PAUSE, ...) from any port. No frame
+// goes from one group of ports to another; an isolated port is a group of its own. From the uplink: a
+// frame for our MAC stays; ARP is answered or punted.
 #pragma once
 
 #include "dataplane/context/context.h"

@@ -3,7 +3,7 @@
 """What stays apart, on veth ports: VMs of isolated ports, networks, IPv6 and VLANs; veth_lab.py draws the wires.
 
     default   isolated_ports: true, DHCP    vm1, vm2
-    lab       as it comes                   vm3, vm6
+    lab       as it comes                   vm3, vm6, and vm7, vm8 in the group web
     alone     forward: none, DHCP           vm4, vm5
 """
 
@@ -21,11 +21,12 @@ FORWARD = {"protocol": "tcp", "port": 8080, "to": "192.168.122.11:80"}
 
 
 def make_lab(scope):
-    lab = VethLab(scope, guests=("default", "default", "lab", "alone", "alone", "lab"),
+    lab = VethLab(scope, guests=("default", "default", "lab", "alone", "alone", "lab", "lab", "lab"),
+                  ports={"vm7": {"group": "web"}, "vm8": {"group": "web"}},
                   networks={"default": {"isolated_ports": True, "dhcp": config.dhcp("192.168.122.100", "192.168.122.109", check_before_offer=False)},
                             "alone": {"dhcp": config.dhcp("192.168.9.100", "192.168.9.109", check_before_offer=False)}},
                   default={"forwards": [FORWARD]})
-    lab.vm5, lab.vm6 = lab.guests[4:]
+    lab.vm5, lab.vm6, lab.vm7, lab.vm8 = lab.guests[4:]
     lab.vm2.answer_arp()  # as the target of a forward it is asked for
     lab.settle()
     return lab
@@ -149,6 +150,53 @@ def between_networks(lab):
                 expect_refusal(sender, sender.routed(address) / UDP(sport=1, dport=53) / Raw(b"hello over there"))
                 expect_refusal(sender, sender.routed(address) / ICMP(id=9))
     check_equal(seen_anywhere(lab), [], "frames anywhere")
+
+
+def everything_to(sender, other):
+    """Frames of every kind that could reach another VM."""
+    group = sender.wire.to("01:00:5e:00:00:fb") / IP(src=sender.address, dst="224.0.0.251") / UDP(sport=5353, dport=5353)
+    ask = sender.wire.to() / ARP(op=1, hwsrc=sender.wire.mac, psrc=sender.address, pdst=other.address)
+    ipv6 = sender.wire.to("33:33:00:00:00:01") / IPv6(src="fe80::1", dst="ff02::1") / ICMPv6EchoRequest()
+    unknown = sender.wire.to("52:54:00:aa:00:99") / IP(src=sender.address, dst="192.168.5.99") / UDP(sport=1, dport=2)
+    return [group, ask, ipv6, unknown]
+
+
+@suite.test("groups: VMs of one reach each other by every kind of frame, and nobody of another or of none")
+def groups(lab):
+    for sender, same, others in ((lab.vm7, lab.vm8, (lab.vm3, lab.vm6)), (lab.vm3, lab.vm6, (lab.vm7, lab.vm8))):
+        for frame in [to(sender, same), *everything_to(sender, same)]:
+            expect_delivered(lab, frame, sender, [same], **FORWARDED)
+        with lab.counting(**dropped("isolated_ports", 2)):
+            for other in others:
+                sender.wire.send(to(sender, other))
+        check_equal(seen_anywhere(lab), [], "frames anywhere")
+        expect_gateway_answers_ping(lab, sender)
+
+
+def expect_gateway_answers_ping(lab, guest):
+    with lab.counting(**FORWARDED):
+        guest.wire.send(guest.routed(guest.gateway) / ICMP(id=3))
+        check_checksums(guest.expect(lambda f: ICMP in f and f[ICMP].type == 0, "the echo reply"))
+
+
+@suite.test("groups: a reload moves a VM to another group, and another one out of all, at once")
+def groups_change(lab):
+    def change(vm7, vm8):
+        ports = {port["name"]: port for network in lab.vmnatd.config["networks"] for port in network["ports"]}
+        for name, group in (("vm7", vm7), ("vm8", vm8)):
+            ports[name].pop("group", None)
+            ports[name].update({"group": group} if group else {})
+        lab.vmnatd.write_config()
+        lab.vmnatd.ctl("reload")
+    change("db", None)
+    with lab.counting(**dropped("isolated_ports", 3)):
+        for other in (lab.vm8, lab.vm3, lab.vm6):
+            lab.vm7.wire.send(to(lab.vm7, other))
+    expect_delivered(lab, to(lab.vm8, lab.vm3), lab.vm8, [lab.vm3], **FORWARDED)
+    change("web", "web")
+    expect_delivered(lab, to(lab.vm7, lab.vm8), lab.vm7, [lab.vm8], **FORWARDED)
+    with lab.counting(**dropped("isolated_ports")):
+        lab.vm8.wire.send(to(lab.vm8, lab.vm3))
 
 
 @suite.test("IPv6 is switched between the VMs of a network, to one and to a group, untouched")

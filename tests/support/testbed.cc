@@ -367,6 +367,17 @@ void Testbed::learn(PortIndex port, net::MacAddr mac) {
   });
 }
 
+void Testbed::isolate(NetworkIndex network) {
+  change_state([&](ForwardingState& state) {
+    for (const PortIndex port : state.networks[network].ports) {
+      state.ports[port].group = static_cast<GroupNumber>(port + 1);
+      state.ports[port].is_alone = true;
+    }
+    if (const HostSide& host = state.networks[network].host; host.is_there())
+      state.ports[host.port].group = kEveryGroup;
+  });
+}
+
 Counts Testbed::counts() const {
   Counts counts;
   const auto add = [&](const std::string& name, const Counter& counter) {

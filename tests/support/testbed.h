@@ -98,6 +98,8 @@ class Testbed {
   // Publishes a changed state.
   void change_state(const std::function<void(dataplane::ForwardingState&)>& change);
   void learn(PortIndex port, net::MacAddr mac);
+  // As control has it: each port of the network is alone.
+  void isolate(dataplane::NetworkIndex network);
 
   [[nodiscard]] Counts counts() const;
   // received + flood copies + injected + generated = transmitted + punted + dropped + fragments held +

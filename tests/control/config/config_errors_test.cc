@@ -354,13 +354,17 @@ constexpr Row kPortRows[] = {
      "{name: t, vhost_user: /d},\n"
      "{name: u, vhost_user: /e, migrates_from: t, address: 192.168.122.9},\n"
      "{name: v, vhost_user: /f, migrates_from: t, queues: 2},\n"
-     "{name: w, vhost_user: /g, migrates_from: t}]",
+     "{name: w, vhost_user: /g, migrates_from: t},\n"
+     "{name: x, vhost_user: /h, migrates_from: t, group: web}]",
      "2:98: migrates_from: 'x' is no port of network 'a'\n"
      "3:42: migrates_from: 'q' is this port itself\n"
      "4:42: migrates_from: 'p' has a VM of another port itself: name that one\n"
      "5:40: migrates_from: 't' and this port need vhost_user, both\n"
      "7:42: migrates_from: 't' has a VM whose mac and address are those of that port: leave them out here\n"
-     "8:42: migrates_from: 't' has 1 queue: say as many here"},
+     "8:42: migrates_from: 't' has 1 queue: say as many here\n"
+     "10:42: migrates_from: 't' has a VM whose group is that of that port: leave it out here"},
+    {"port: a group without a name", Port, "name: p, vhost_user: /a, group: ''",
+     "2:90: group: '' is not a name (1 to 63 of letters, digits, '-', '_', '.', starting with a letter or digit)"},
     {"port: neither socket nor device", Port, "name: p",
      "2:57: a port needs vhost_user (a socket) or device"},
     {"port: both socket and device", Port, "name: p, vhost_user: /a, device: veth0",

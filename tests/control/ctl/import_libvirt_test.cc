@@ -274,6 +274,19 @@ TEST(ImportLibvirt, EachElementWithoutACounterpartIsAComment) {
   EXPECT_EQ(is.dhcp->reservations[0].hostname, "");
 }
 
+TEST(ImportLibvirt, PortsAreIsolatedWhereTheNetworkOrItsDefaultPortgroupSaysSo) {
+  const auto is_isolated = [](const std::string& elements) {
+    return network_of(yaml_of(network("<forward mode='nat'/>" + elements))).isolated_ports;
+  };
+  EXPECT_FALSE(is_isolated("<port isolated='no'/>"));
+  EXPECT_TRUE(is_isolated("<port isolated='yes'/>"));
+  EXPECT_TRUE(is_isolated("<portgroup name='a'/><portgroup name='b' default='yes'><port isolated='yes'/></portgroup>"));
+  const std::string of_some = "<portgroup name='lonely'><port isolated='yes'/></portgroup>";
+  EXPECT_FALSE(is_isolated(of_some));
+  EXPECT_THAT(yaml_of(network("<forward mode='nat'/>" + of_some)),
+              HasSubstr("# isolated are the ports of lonely alone: give each of them a group of its own\n"));
+}
+
 TEST(ImportLibvirt, WhatVmnatdRefusesIsAComment) {
   const std::string yaml = yaml_of(
       network("<forward mode='nat'><nat><port start='500' end='1000'/></nat></forward><mtu size='20'/>"
@@ -378,7 +391,7 @@ class AnyNetwork {
     static constexpr const char* kElements[] = {
         "name",  "forward", "nat",       "ip",        "dhcp",   "range",  "host",
         "lease", "dns",     "forwarder", "mac",       "mtu",    "domain", "bootp",
-        "tftp",  "address", "port",      "interface", "bridge", "uuid",   "dnsmasq:options",
+        "tftp",  "address", "port",      "interface", "bridge", "portgroup", "dnsmasq:options",
         "txt",   "srv",     "hostname"};
     std::string all = random_() % 3 == 0 ? value() : "";
     for (unsigned i = depth > 3 ? 0 : random_() % 6; i > 0; --i) {

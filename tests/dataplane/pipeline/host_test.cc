@@ -221,7 +221,7 @@ TEST_P(Host, OfGroupsItHearsArpAndItsServices) {
 }
 
 TEST_P(Host, IsolatedPortsReachItAndItReachesThem) {
-  bed.change_state([](ForwardingState& state) { state.networks[0].isolated_ports = true; });
+  bed.isolate(0);
   send_from_host(from_host(40000, 22).tcp(kSyn).frame());
   expect_passes(to_host(22, 40000).tcp(kSyn | kAck).frame());
   expect_passes(arp(net::ArpOperation::Request, vm_mac(2), kVm2Address, {}, kVm2Address, net::kBroadcastMac));

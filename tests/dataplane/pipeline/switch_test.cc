@@ -38,8 +38,12 @@ class Switch : public ::testing::Test {
     bed.learn(kVm1, vm_mac(1));
     bed.learn(kVm2, vm_mac(2));
   }
-  void isolate() {
-    bed.change_state([](dataplane::ForwardingState& state) { state.networks[0].isolated_ports = true; });
+  void isolate() { bed.isolate(0); }
+  // vm1 and vm2 are in a group, vm3 in none.
+  void group() {
+    bed.change_state([](dataplane::ForwardingState& state) {
+      for (const PortIndex port : {kVm1, kVm2}) state.ports[port].group = 2;
+    });
   }
   void TearDown() override { EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts()); }
   Testbed bed;
@@ -82,6 +86,34 @@ TEST_F(Switch, IsolatedPortsReachTheGatewayItsDhcpAndTheOutside) {
   EXPECT_EQ(bed.take(kVm1).size(), 1u);
 }
 
+TEST_F(Switch, OfAGroupThePortsReachEachOtherAndNobodyElseByNoKindOfFrame) {
+  group();
+  bed.learn(kVm3, vm_mac(3));
+  bed.exchange(kVm1, between(vm_mac(2)));
+  bed.exchange(kVm1, ipv6(between(kAllNodes)));
+  bed.exchange(kVm1, between(vm_mac(99)));
+  const Bytes ask =
+      arp(ArpOperation::Request, vm_mac(1), kVm1Address, {}, kVm2Address, net::kBroadcastMac);
+  bed.exchange(kVm1, ask);
+  EXPECT_THAT(bed.take(kVm2),
+              ElementsAre(between(vm_mac(2)), ipv6(between(kAllNodes)), between(vm_mac(99)), ask));
+  bed.exchange(kVm1, between(vm_mac(3)));
+  EXPECT_THAT(bed.take(kVm3), IsEmpty());
+  EXPECT_EQ(bed.dropped(dataplane::DropReason::IsolatedPorts), 1u);
+  const Bytes from_third =
+      Packet().from(vm_mac(3), "192.168.122.12", 1).to(net::kBroadcastMac, kVm1Address, 2).udp().frame();
+  bed.exchange(kVm3, from_third);
+  for (const PortIndex port : {kVm1, kVm2}) EXPECT_THAT(bed.take(port), IsEmpty());
+  EXPECT_EQ(bed.dropped(dataplane::DropReason::IsolatedPorts), 2u) << "there was somebody to hear it";
+}
+
+TEST_F(Switch, AFloodWithinAGroupWhoseOtherPortIsDownSaysThatItIsIsolated) {
+  group();
+  bed.change_state([](dataplane::ForwardingState& state) { state.ports[kVm2].up = false; });
+  bed.exchange(kVm1, between(net::kBroadcastMac));
+  EXPECT_EQ(bed.counts(), (Counts{{"vm1.rx", 1}, {"drop.isolated_ports", 1}}));
+}
+
 TEST_F(Switch, NoWayRoundByTheGatewayWhosePortsAreIsolated) {
   isolate();
   bed.exchange(kVm1, between(kRedMac));
@@ -89,7 +121,7 @@ TEST_F(Switch, NoWayRoundByTheGatewayWhosePortsAreIsolated) {
 }
 
 TEST_F(Switch, OtherNetworksAreAsTheyWere) {
-  bed.change_state([](dataplane::ForwardingState& state) { state.networks[1].isolated_ports = true; });
+  bed.isolate(1);
   bed.exchange(kVm1, between(vm_mac(2)));
   EXPECT_THAT(bed.take(kVm2), ElementsAre(between(vm_mac(2))));
 }
