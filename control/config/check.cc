@@ -205,6 +205,23 @@ void note_missing_resolvers(const Config& config, Findings& findings) {
   }
 }
 
+// One number for each, and for what no rule matches.
+void check_rule_count(const Config& config, Findings& findings) {
+  std::size_t rules = 0;
+  const auto count = [&](const std::vector<FilterRule>& list, const std::string& path) {
+    if (rules <= kMostRules && rules + list.size() > kMostRules)
+      findings.complain_at(
+          indexed(path, kMostRules - rules),
+          "rules: there is room for " + std::to_string(kMostRules) + "; this one is too many");
+    rules += list.size();
+  };
+  for (std::size_t n = 0; n < config.networks.size(); ++n) {
+    count(config.networks[n].rules, network_path(n) + ".rules");
+    for (std::size_t p = 0; p < config.networks[n].ports.size(); ++p)
+      count(config.networks[n].ports[p].rules, indexed(network_path(n) + ".ports", p) + ".rules");
+  }
+}
+
 void check_macs(const Config& config, Findings& findings) {
   Unique<net::MacAddr> macs("mac:", findings);
   if (config.uplink.mac) macs.add(*config.uplink.mac, "uplink.mac", to_string(*config.uplink.mac));
@@ -257,8 +274,12 @@ void check_config(const Config& config, Findings& findings) {
   check_exports(config, findings);
   note_missing_resolvers(config, findings);
   check_overlaps(config, findings);
-  for (std::size_t n = 0; n < config.networks.size(); ++n) check_network(config, n, findings);
+  for (std::size_t n = 0; n < config.networks.size(); ++n) {
+    check_network(config, n, findings);
+    check_rules(config, n, findings);
+  }
   check_limits(config, findings);
+  check_rule_count(config, findings);
   check_nat(config, findings);
   check_client_port(config, findings);
 }

@@ -15,6 +15,8 @@ void check_config(const Config& config, Findings& findings);
 void check_network(const Config& config, std::size_t index, Findings& findings);
 // Rates of ports, networks and the uplink.
 void check_limits(const Config& config, Findings& findings);
+// The rules of the network and of its ports.
+void check_rules(const Config& config, std::size_t index, Findings& findings);
 // The external side of all networks: addresses, ports, forwards.
 void check_nat(const Config& config, Findings& findings);
 

@@ -105,6 +105,7 @@ std::string refusal_of_migration(const VmPort& port, const VmPort& origin) {
   if (port.mac || port.address)
     return "has a VM whose mac and address are those of that port: leave them out here";
   if (!port.group.empty()) return "has a VM whose group is that of that port: leave it out here";
+  if (!port.rules.empty()) return "has a VM whose rules are those of that port: leave them out here";
   if (port.queues != origin.queues)
     return "has " + std::to_string(origin.queues) + (origin.queues == 1 ? " queue" : " queues") +
            ": say as many here";

@@ -256,6 +256,12 @@ inline constexpr Scalar<LogTarget> kLogTarget{
     true};
 inline constexpr Scalar<HostService> kHostService{
     host_service, R"({"type": "string", "pattern": "^(tcp|udp)/[0-9]{1,5}(-[0-9]{1,5})?$"})"};
+inline constexpr Scalar<net::Protocol> kIpProtocol{
+    ip_protocol, R"({"anyOf": [{"enum": ["tcp", "udp", "icmp"]}, {"type": "integer", "minimum": 0, "maximum": 255}]})"};
+inline constexpr Scalar<RuleRemote> kRuleRemote{
+    rule_remote,
+    R"({"type": "string", "pattern": "^(([0-9]{1,3}\\.){3}[0-9]{1,3}(/[0-9]{1,2})?|(port|network):[A-Za-z0-9][A-Za-z0-9._-]{0,62})$"})",
+    true};
 inline constexpr Scalar<net::Endpoint> kEndpoint{endpoint, R"({"$ref": "#/definitions/endpoint"})"};
 inline constexpr Scalar<net::L4Port> kL4Port{l4_port,
                                              R"({"type": "integer", "minimum": 1, "maximum": 65535})"};

@@ -26,6 +26,25 @@ inline constexpr auto kKeys<Features> = std::tuple{
 };
 
 template <>
+inline constexpr auto kKeys<FilterRule> = std::tuple{
+    key("direction", &FilterRule::direction, OneOf<RuleDirection>{}, "in: towards the VM, or out.",
+        {.is_required = true}),
+    key("action", &FilterRule::action, OneOf<RuleAction>{},
+        "accept, drop, or reject: dropped, and told by a TCP RST or ICMP.", {.is_required = true}),
+    key("protocol", &FilterRule::protocol, unless("any", kIpProtocol), "tcp, udp, icmp, or a number."),
+    key("remote", &FilterRule::remote, unless("any", kRuleRemote),
+        "The other side: addresses, port:NAME, a VM of this network by its port, or network:NAME, all VMs of "
+        "a "
+        "network."),
+    key("local_port", &FilterRule::local_port, unless("any", kPortRange),
+        "The VM's port of TCP or UDP, single or a-b."),
+    key("remote_port", &FilterRule::remote_port, unless("any", kPortRange), "The other side's."),
+    key("icmp_type", &FilterRule::icmp_type, unless("any", within<std::uint8_t>(0, 255)),
+        "Of ICMP: 8 is an echo request."),
+    key("log", &FilterRule::log, kBoolean, "true: a line in the log, with a budget."),
+};
+
+template <>
 inline constexpr auto kKeys<VmPort> = std::tuple{
     key("name", &VmPort::name, kName, "Unique over all networks.", {.is_required = true}),
     key("vhost_user", &VmPort::vhost_user, if_given(kVhostSocket),
@@ -59,6 +78,7 @@ inline constexpr auto kKeys<VmPort> = std::tuple{
     key("group", &VmPort::group, if_given(kName),
         "VMs of one group of the network reach each other, and no VMs of another group or of none.",
         {.is_live = true}),
+    key("rules", &VmPort::rules, Lines{}, "As the network's rules, and before them.", {.is_live = true}),
     key("relay", &VmPort::relay, kBoolean,
         "true, the default where the guard is off: DHCP relays, and bridges under a MAC of their own, are "
         "heeded behind the port; false: they are not.",
@@ -125,10 +145,19 @@ inline constexpr auto kKeys<Network> = std::tuple{
         {.example =
              "[{name: vm1, vhost_user: /run/vmnat/vm1.sock, mode: client, access: {owner: root, "
              "group: lab, mode: \"0660\"}, queues: 1, features: {without: [packed]}, mac: any, address: any, "
-             "guard: on, group: web, relay: false, limit: {in: {rate: 500M}, out: {rate: 100M}}}, {name: "
+             "guard: on, group: web, rules: [{direction: in, action: drop, protocol: tcp, local_port: 25}], "
+             "relay: false, limit: {in: {rate: 500M}, out: {rate: 100M}}}, {name: "
              "vm1b, "
              "vhost_user: /run/vmnat/vm1b.sock, migrates_from: vm1}, "
              "{name: lab0, device: veth0}, {name: lab1, device: {interface: veth1, driver: xdp, vlan: 5}}]",
+         .is_live = true}),
+    key("rules", &Network::rules, Lines{},
+        "What VMs may begin with whom, decided by the first rule that matches when a flow opens; answers "
+        "pass. "
+        "Once a "
+        "direction has a rule that accepts, what no rule matches is dropped in it; else it passes.",
+        {.example =
+             "[{direction: in, action: accept, protocol: tcp, remote: 198.51.100.0/24, local_port: 22}]",
          .is_live = true}),
     key("dhcp", &Network::dhcp, MapIfGiven{}, "Without this section there is no DHCP on the network.",
         {.is_live = true}),

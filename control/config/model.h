@@ -171,6 +171,33 @@ struct SocketAccess {
   bool operator==(const SocketAccess&) const = default;
 };
 
+// As a VM sees it: In is towards it.
+enum class RuleDirection { In, Out };
+enum class RuleAction { Accept, Drop, Reject };
+
+// Who is on the other side of a VM's flow.
+struct RuleRemote {
+  enum class Kind { Prefix, Port, Network };  // Port: a VM's; Network: all VMs of it
+  Kind kind = Kind::Prefix;
+  net::Ipv4Prefix prefix;  // of Prefix
+  std::string name;        // of the others
+  bool operator==(const RuleRemote&) const = default;
+};
+
+inline constexpr std::size_t kMostRules = 65'536;  // of all networks
+
+// What becomes of a VM's new flows that match all that is given.
+struct FilterRule {
+  RuleDirection direction = RuleDirection::In;
+  RuleAction action = RuleAction::Accept;
+  std::optional<net::Protocol> protocol;
+  std::optional<RuleRemote> remote;
+  std::optional<PortRange> local_port, remote_port;  // of TCP and UDP; the local one is the VM's
+  std::optional<std::uint8_t> icmp_type;
+  bool log = false;
+  bool operator==(const FilterRule&) const = default;
+};
+
 // Is a VM held against the addresses that its port owns?
 enum class PortGuard { On, Off };
 
@@ -187,7 +214,8 @@ struct VmPort {
   std::optional<net::Ipv4Addr> address;  // likewise
   PortGuard guard = PortGuard::On;       // of a device, which may lead to more than a VM: Off
   std::string migrates_from;             // a port of the network whose VM may come here; empty: none
-  std::string group;   // of VMs that reach each other within the network; empty: none
+  std::string group;                     // of VMs that reach each other within the network; empty: none
+  std::vector<FilterRule> rules;         // before those of the network
   bool relay = false;  // DHCP for others than the sender is heeded; by default where the guard is off
   std::optional<RateLimits> limit;  // of a direction that is not given: the network's
   bool operator==(const VmPort&) const = default;
@@ -355,6 +383,7 @@ struct Network {
   std::optional<RateLimits> shared_limit;  // of all ports together
   std::optional<Host> host;
   std::vector<VmPort> ports;
+  std::vector<FilterRule> rules;  // of all its ports
   std::optional<Dhcp> dhcp;
   std::optional<Dns> dns;
   Nat nat;  // means nothing when forward is None

@@ -48,6 +48,8 @@ Parsed<PortRange> unprivileged_ports(std::string_view text);  // from 1024 on
 Parsed<net::Endpoint> endpoint(std::string_view text);        // "a.b.c.d:port"
 Parsed<net::Endpoint> resolver(std::string_view text);        // "a.b.c.d" or "a.b.c.d:port"; may be loopback
 Parsed<HostService> host_service(std::string_view text);      // "tcp/p" or "udp/p-q"
+Parsed<RuleRemote> rule_remote(std::string_view text);  // "a.b.c.d", "a.b.c.d/len", "port:NAME" or "network:NAME"
+Parsed<net::Protocol> ip_protocol(std::string_view text);  // a name, or 0 to 255
 Parsed<LogTarget> log_target(
     std::string_view text);  // "json:/path", "syslog", "syslog:host:514", "ipfix:host:4739"
 
@@ -90,6 +92,9 @@ std::string to_text(const AddressRange& range);      // "a" when both ends are t
 std::string to_text(const PortRange& range);
 std::string to_text(const HostService& service);
 std::string to_text(const LogTarget& target);
+std::string to_text(const RuleRemote& remote);
+// "in accept tcp, remote 198.51.100.0/24, local port 22"
+std::string to_text(const FilterRule& rule);
 std::string resolver_text(const net::Endpoint& resolver);  // the inverse of resolver()
 inline std::string to_text(std::uint16_t number) {
   return std::to_string(number);

@@ -135,6 +135,27 @@ Parsed<HostService> host_service(std::string_view text) {
   });
 }
 
+Parsed<net::Protocol> ip_protocol(std::string_view text) {
+  if (const auto protocol = net::parse_protocol(text)) return *protocol;
+  return is_not(text, "a protocol (tcp, udp, icmp or a number up to 255)");
+}
+
+Parsed<RuleRemote> rule_remote(std::string_view text) {
+  using Kind = RuleRemote::Kind;
+  const auto named = [&](Kind kind, std::string_view name) {
+    return identifier(name).map([&](std::string good) { return RuleRemote{kind, {}, std::move(good)}; });
+  };
+  constexpr std::string_view kPort = "port:", kNetwork = "network:";
+  if (text.starts_with(kPort)) return named(Kind::Port, text.substr(kPort.size()));
+  if (text.starts_with(kNetwork)) return named(Kind::Network, text.substr(kNetwork.size()));
+  if (const auto address = net::parse_ipv4(text)) return RuleRemote{Kind::Prefix, {*address, 32}, {}};
+  if (!net::parse_ipv4_prefix(text))
+    return is_not(text, "a remote (write 198.51.100.0/24, 198.51.100.7, port:NAME or network:NAME)");
+  return route_prefix(text).map([](const net::Ipv4Prefix& prefix) {
+    return RuleRemote{Kind::Prefix, prefix, {}};
+  });
+}
+
 Parsed<std::uint16_t> port_block(std::string_view text) {
   constexpr std::uint64_t kSmallest = 64, kLargest = 4096;
   const auto ports = number(text);
@@ -171,6 +192,28 @@ std::string to_text(const LogTarget& target) {
   if (target.kind == LogTarget::Kind::Json) return "json:" + target.path;
   const std::string word = target.kind == LogTarget::Kind::Ipfix ? "ipfix" : "syslog";
   return target.host.empty() ? word : word + ':' + target.host + ':' + target.port;
+}
+
+std::string to_text(const RuleRemote& remote) {
+  switch (remote.kind) {
+    case RuleRemote::Kind::Port:
+      return "port:" + remote.name;
+    case RuleRemote::Kind::Network:
+      return "network:" + remote.name;
+    case RuleRemote::Kind::Prefix:
+      break;
+  }
+  return net::to_string(remote.prefix);
+}
+
+std::string to_text(const FilterRule& rule) {
+  std::string text = std::string{to_word(rule.direction)} + ' ' + std::string{to_word(rule.action)};
+  if (rule.protocol) text += ' ' + net::to_string(*rule.protocol);
+  if (rule.remote) text += ", remote " + to_text(*rule.remote);
+  if (rule.local_port) text += ", local port " + to_text(*rule.local_port);
+  if (rule.remote_port) text += ", remote port " + to_text(*rule.remote_port);
+  if (rule.icmp_type) text += ", ICMP type " + std::to_string(*rule.icmp_type);
+  return text;
 }
 
 std::string to_text(const AddressRange& range) {

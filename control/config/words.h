@@ -72,6 +72,13 @@ constexpr auto words_of(VirtioFeature) {  // as QEMU calls them
                                              {Packed, "packed"},
                                              {InOrder, "in_order"}});
 }
+constexpr auto words_of(RuleDirection) {
+  return std::to_array<Word<RuleDirection>>({{RuleDirection::In, "in"}, {RuleDirection::Out, "out"}});
+}
+constexpr auto words_of(RuleAction) {
+  return std::to_array<Word<RuleAction>>(
+      {{RuleAction::Accept, "accept"}, {RuleAction::Drop, "drop"}, {RuleAction::Reject, "reject"}});
+}
 constexpr auto words_of(PortGuard) {
   return std::to_array<Word<PortGuard>>({{PortGuard::On, "on"}, {PortGuard::Off, "off"}});
 }

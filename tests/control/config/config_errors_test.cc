@@ -363,6 +363,41 @@ constexpr Row kPortRows[] = {
      "7:42: migrates_from: 't' has a VM whose mac and address are those of that port: leave them out here\n"
      "8:42: migrates_from: 't' has 1 queue: say as many here\n"
      "10:42: migrates_from: 't' has a VM whose group is that of that port: leave it out here"},
+    {"rules: words and numbers that are none", Network,
+     "rules: [{action: accept},\n"
+     "{direction: inbound, action: allow},\n"
+     "{direction: in, action: accept, protocol: sctp, local_port: 22},\n"
+     "{direction: in, action: drop, protocol: tcp, local_port: 0-5},\n"
+     "{direction: in, action: drop, protocol: icmp, icmp_type: 256},\n"
+     "{direction: in, action: drop, remote: 10.0.0.1/8},\n"
+     "{direction: in, action: drop, remote: host},\n"
+     "{direction: in, action: drop, remote: 'port:'},\n"
+     "{direction: in, action: drop, source: any}]",
+     "2:57: key 'direction' is missing in 'rules[0]'\n"
+     "3:13: direction: 'inbound' is not one of: in, out\n"
+     "3:30: action: 'allow' is not one of: accept, drop, reject\n"
+     "4:43: protocol: 'sctp' is not a protocol (tcp, udp, icmp or a number up to 255)\n"
+     "5:58: local_port: '0-5' is not a port or a range of them (write 5060 or 5000-5100, within 1-65535)\n"
+     "6:58: icmp_type: must be between 0 and 255, not 256\n"
+     "7:39: remote: '10.0.0.1/8' has bits set beyond its prefix length (did you mean 10.0.0.0/8?)\n"
+     "8:39: remote: 'host' is not a remote (write 198.51.100.0/24, 198.51.100.7, port:NAME or network:NAME)\n"
+     "9:39: remote: '' is not a name (1 to 63 of letters, digits, '-', '_', '.', starting with a letter or digit)\n"
+     "10:31: unknown key 'source'"},
+    {"rules: what is not of the protocol, and who is not there", Network,
+     "ports: [{name: p, vhost_user: /a, rules: [\n"
+     "{direction: in, action: drop, local_port: 22},\n"
+     "{direction: in, action: drop, protocol: icmp, remote_port: 22},\n"
+     "{direction: in, action: drop, protocol: tcp, icmp_type: 8},\n"
+     "{direction: in, action: drop, remote: 'port:q'},\n"
+     "{direction: in, action: drop, remote: 'network:b'},\n"
+     "{direction: in, action: drop, remote: 'port:p'}, {direction: in, action: drop, remote: 'network:a'}]},\n"
+     "{name: x, vhost_user: /b, migrates_from: p, rules: [{direction: in, action: drop}]}]",
+     "3:43: local_port: needs protocol: tcp or udp\n"
+     "4:60: remote_port: needs protocol: tcp or udp\n"
+     "5:57: icmp_type: needs protocol: icmp\n"
+     "6:39: remote: 'q' is no port of network 'a'\n"
+     "7:39: remote: there is no network 'b'\n"
+     "9:42: migrates_from: 'p' has a VM whose rules are those of that port: leave them out here"},
     {"port: a group without a name", Port, "name: p, vhost_user: /a, group: ''",
      "2:90: group: '' is not a name (1 to 63 of letters, digits, '-', '_', '.', starting with a letter or digit)"},
     {"port: neither socket nor device", Port, "name: p",

@@ -58,6 +58,8 @@ TEST(Reload, TellsLiveChangesInSentences) {
          c.networks[1].nat.addresses.resize(1);  // which means nothing now
        }},
       {"network blue: isolated_ports is now true", [](Config& c) { c.networks[1].isolated_ports = true; }},
+      {"network red: rules has changed", [](Config& c) { c.networks[0].rules.resize(1); }},
+      {"network red: port vm1: rules has changed", [](Config& c) { c.networks[0].ports[0].rules.resize(1); }},
       {"network red: port vm1: group has changed",
        [](Config& c) { c.networks[0].ports[0].group = "web"; }},
       {"network red: port vm1: device has changed (its device is opened anew)",
