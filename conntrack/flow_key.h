@@ -43,6 +43,13 @@ struct FlowKey {
   [[nodiscard]] constexpr net::Protocol protocol() const {
     return static_cast<net::Protocol>(static_cast<std::uint8_t>(remote >> 48));
   }
+  // The flow that a packet with this key answers, as its opener's packets have it: an identifier is the port of who
+  // has asked.
+  [[nodiscard]] constexpr FlowKey answered() const {
+    const net::Endpoint own = local_endpoint(), other = remote_endpoint();
+    if (protocol() != net::Protocol::Icmp) return of(other, own, protocol());
+    return of({other.address, own.port}, {own.address, {}}, protocol());
+  }
   constexpr bool operator==(const FlowKey& other) const {
     return ((remote ^ other.remote) | (local ^ other.local)) == 0;
   }

@@ -3,6 +3,8 @@
 // `inbound`) or of 32 new UDP flows (`open`), without the devices. `listed`: outbound, while a thread on another CPU reads
 // all sessions again and again, as control does for whoever lists them.
 //
+// `rules`: 65 536 flows opened, each judged by so many rules and accepted by the last.
+//
 //   pipeline_bench --benchmark_repetitions=5 --benchmark_report_aggregates_only
 //
 // Arguments are sessions; frames are of random sessions in a fixed order. `ticks` are TSC ticks a packet, of
@@ -27,6 +29,7 @@
 #include "bench/generator/flows.h"
 #include "bench/generator/frame.h"
 #include "bench/micro/record_memory.h"
+#include "dataplane/context/filter_rules.h"
 #include "dataplane/pipeline/pipeline.h"
 
 namespace vmnat::bench {
@@ -82,6 +85,7 @@ class Gateway {
                  .refused_remotes = refused_remotes_,
                  .host_flows = host_flows_,
                  .served_flows = served_flows_,
+                 .peer_flows = peer_flows_,
                  .punt_budgets = punt_budgets_,
                  .port_icmp_error_budgets = budgets_} {
     state_.external_addresses = external_;
@@ -94,6 +98,26 @@ class Gateway {
         {.up = true, .device = {.port_id = wires()[0].port_id}},
         {.network = 0, .up = true, .device = {.port_id = wires()[1].port_id}, .usual_mac = kVmMac}};
     plan_frames(sessions);
+  }
+
+  // Of what the VM sends: all but the last match none of its flows.
+  void set_rules(unsigned count) {
+    if (count == 0) return;
+    std::vector<RuleList> lists(1);
+    for (unsigned i = 0; i < count; ++i)
+      lists[0].rules.push_back(
+          {.match = {.protocol = net::Protocol::Udp,
+                     .remote = i + 1 == count ? std::optional<net::Ipv4Prefix>{}
+                                              : net::Ipv4Prefix{net::Ipv4Addr::from_host(0x0a00'0000 + (i << 4)), 28},
+                     .remote_ports = i + 1 == count ? std::optional<RuleMatch::Ports>{}
+                                                    : RuleMatch::Ports{static_cast<std::uint16_t>(i % 1000), 2000}},
+           .account = std::make_shared<RuleAccount>(1)});
+    std::vector<PortRules> of_ports(2);
+    of_ports[kVm].own[static_cast<std::size_t>(Direction::Outbound)] = 1;
+    auto table = RuleTable::build(lists);
+    if (table == nullptr) std::abort();
+    state_.rules = std::make_shared<const FilterRules>(std::move(table), std::move(of_ports), 1, 1);
+    state_.ports[kVm].has_rules = true;
   }
 
   // Opens all sessions, in a random order, and gets their replies ready.
@@ -206,6 +230,7 @@ class Gateway {
   DatagramNumbers datagram_numbers_{0, 0, 1};
   RefusedRemotes refused_remotes_;
   HostFlows host_flows_, served_flows_;
+  PeerFlows peer_flows_;
   PuntBudgets punt_budgets_{2, 2};
   std::array<PortIcmpErrors, 2> budgets_;
   Context context_;
@@ -286,10 +311,11 @@ void listed(benchmark::State& state) {
 }
 
 // The second half of as many flows as the argument says, each new: the table fills up from one half to all.
-void opens(benchmark::State& state) {
+void open_by_rules(benchmark::State& state, std::uint32_t sessions, unsigned rules) {
   std::vector<std::uint64_t> all;
   for (auto _ : state) {
-    const auto gateway = std::make_unique<Gateway>(static_cast<std::uint32_t>(state.range(0)));
+    const auto gateway = std::make_unique<Gateway>(sessions);
+    gateway->set_rules(rules);
     for (std::size_t i = 0; i < gateway->bursts() / 2; ++i) gateway->run_burst<Direction::Outbound>();
     std::uint64_t sum = 0;
     for (std::size_t i = gateway->bursts() / 2; i < gateway->bursts(); ++i) {
@@ -303,6 +329,15 @@ void opens(benchmark::State& state) {
   state.counters["opened_per_second"] = static_cast<double>(rte_get_tsc_hz()) / ticks;
 }
 
+void opens(benchmark::State& state) {
+  open_by_rules(state, static_cast<std::uint32_t>(state.range(0)), 0);
+}
+// The argument are rules.
+void judged(benchmark::State& state) {
+  constexpr std::uint32_t kSessions = 64 << 10;
+  open_by_rules(state, kSessions, static_cast<unsigned>(state.range(0)));
+}
+
 void sizes(benchmark::internal::Benchmark* benchmark) {
   for (const int sessions : {1, 10'000, 100'000, 1'000'000}) benchmark->Arg(sessions);
   benchmark->UseManualTime()->Iterations(50'000);
@@ -311,6 +346,7 @@ BENCHMARK(hits<Direction::Outbound>)->Name("outbound")->Apply(sizes);
 BENCHMARK(hits<Direction::Inbound>)->Name("inbound")->Apply(sizes);
 BENCHMARK(listed)->Arg(1'000'000)->Arg(10'000'000)->UseManualTime()->Iterations(40);
 BENCHMARK(opens)->Name("open")->Arg(64 << 10)->Arg(1 << 20)->UseManualTime()->Iterations(1);
+BENCHMARK(judged)->Name("rules")->Arg(0)->Arg(1)->Arg(100)->Arg(10'000)->UseManualTime()->Iterations(1);
 
 bool start_eal() {
   const char* arguments[] = {"pipeline_bench", "--no-huge",        "-m64", "--no-pci", "--no-shconf",

@@ -78,6 +78,7 @@ void add_work(const Workers& workers, Named& named) {
     named["handoff.frames"] += counters.handoff_frames.get();
     named["learn.missed"] += counters.learn_missed.get();
     named["host.flows_displaced"] += counters.host_flows_displaced.get();
+    named["rules.flows_displaced"] += counters.peer_flows_displaced.get();
   }
 }
 

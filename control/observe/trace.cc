@@ -6,6 +6,7 @@
 
 #include "conntrack/session.h"
 #include "control/observe/endpoint_text.h"
+#include "dataplane/context/filter_rules.h"
 #include "dataplane/context/stage_cycles.h"
 #include "net/protocol.h"
 
@@ -65,6 +66,8 @@ const char* text_of(Errand errand, bool is_same_worker) {
     case Errand::Outbound:
     case Errand::Inbound:
       return "to be looked up";
+    case Errand::ToPeer:
+      return "for another VM, by rules";
     case Errand::ToHost:
       return "for the host, which is a station of the network";
     case Errand::Unreachable:
@@ -119,6 +122,26 @@ std::string stage_name(std::uint8_t step) {
 
 json refusal(const char* step, const std::string& port, const std::string& name, std::string_view text) {
   return {{"step", step}, {"port", port}, {"reason", name}, {"says", fmt::format("{}: {}", name, text)}};
+}
+
+const char* word_of(dataplane::RuleAction action) {
+  switch (action) {
+    case dataplane::RuleAction::Drop:
+      return "drops";
+    case dataplane::RuleAction::Reject:
+      return "rejects";
+    case dataplane::RuleAction::Accept:
+      break;
+  }
+  return "accepts";
+}
+
+json rule_step(const Record& record, const std::string& port) {
+  const std::string rule(static_cast<const char*>(record.bytes()), record.kept);
+  return {{"step", "rule"},
+          {"port", port},
+          {"rule", rule},
+          {"says", fmt::format("{} {}", rule, word_of(static_cast<dataplane::RuleAction>(record.step)))}};
 }
 
 // `before`: the worker that has told of the frame last.
@@ -193,7 +216,7 @@ void Trace::tell(Way& way, const Record& record) {
   step["us"] = since * kMicroseconds / static_cast<double>(hz_);
   step["worker"] = record.worker;
   way.worker = record.worker;
-  if (record.sight != Sight::Left) {
+  if (record.sight != Sight::Left && record.sight != Sight::Rule) {
     const std::string text =
         frame_text(bytes_behind(record, record.sight == Sight::Step ? sizeof(StepNote) : 0));
     if (text != way.last_text) step["frame"] = text;
@@ -234,6 +257,8 @@ json Trace::step_of(Way& way, const Record& record) {
       return errand_step(record, way.worker, port);
     case Sight::Step:
       return passed_step(record, port);
+    case Sight::Rule:
+      return rule_step(record, port);
     case Sight::Left: {
       const std::string says = verdict_of_left(static_cast<Stage>(record.step));
       if (says.empty() || way.has_ended) return nullptr;

@@ -14,6 +14,7 @@
 #include "dataplane/context/forwarding_state.h"
 #include "dataplane/context/fragment_table.h"
 #include "dataplane/context/host_flows.h"
+#include "dataplane/context/peer_flows.h"
 #include "dataplane/context/punt.h"
 #include "dataplane/context/refused_remotes.h"
 #include "dataplane/context/rings.h"
@@ -58,6 +59,7 @@ struct Context {
   RefusedRemotes& refused_remotes;
   HostFlows& host_flows;    // that the host has begun
   HostFlows& served_flows;  // TCP's that VMs have begun with its services
+  PeerFlows& peer_flows;    // between VMs, where there are rules
   PuntBudgets& punt_budgets;
   std::span<PortIcmpErrors> port_icmp_error_budgets;  // by PortIndex
   std::span<FloodBudget> port_flood_budgets;          // the same

@@ -77,6 +77,7 @@ struct alignas(kCacheLineSize) WorkerCounters {
   Counter handoff_frames;          // frames that crossed from this worker to another
   Counter learn_missed;  // reports of MACs that control did not get: over the port's budget, or ring full
   Counter host_flows_displaced;  // flows of the host forgotten before their time, for want of room
+  Counter peer_flows_displaced;  // the same of flows between VMs that rules have accepted
   Counter busy_cycles;           // TSC cycles of polls that found frames
   Counter total_cycles;          // of all polls
   [[no_unique_address]] StageCounters stages;    // where the cycles went, in a build with -Dstage_cycles=true

@@ -25,6 +25,7 @@
 
 namespace vmnat::dataplane {
 
+class FilterRules;
 class PollSet;
 struct Watches;
 
@@ -95,6 +96,7 @@ struct Port {
   bool is_segment = false;  // it leads to many hosts, or to a relay
   bool is_host = false;     // this machine's; it is not among its network's `ports`
   bool is_limited = false;  // of what leaves by it, by some limit of the table
+  bool has_rules = false;   // of its own or of its network (filter_rules.h)
   // Bytes of IP packet, as configured or what its interface bears: what is longer does not leave by it,
   // whatever it is.
   std::uint16_t mtu = 1500;
@@ -243,6 +245,7 @@ struct ForwardingState {
   // Shared by states that differ in other things; never null once workers run. The policies are by network.
   std::shared_ptr<const conntrack::ExternalAddresses> external_addresses;
   std::shared_ptr<const conntrack::NatPolicies> policies;
+  std::shared_ptr<const FilterRules> rules;  // nullptr: there are none
   WordTable<Forward> forwards;               // by forward_word() of the external endpoint
   WordTable<net::Endpoint> static_mappings;  // the external endpoint, by forward_word() of the forward's `to`
 

@@ -4,26 +4,12 @@
 #include <bit>
 
 #include "base/fibonacci_hash.h"
+#include "dataplane/context/flow_lifetime.h"
 
 namespace vmnat::dataplane {
 namespace {
 
 using conntrack::FlowKey;
-
-// As long as the NAT keeps a session by default: RFC 5382 REQ-5, RFC 5508 REQ-1. Of UDP no longer than has to be
-// (RFC 4787 REQ-5), because a datagram opens what a segment does not.
-constexpr Ticks lifetime_of(net::Protocol protocol) {
-  switch (protocol) {
-    case net::Protocol::Tcp:
-      return std::chrono::minutes(124);
-    case net::Protocol::Udp:
-      return std::chrono::minutes(2);
-    case net::Protocol::Icmp:
-      return std::chrono::minutes(1);
-  }
-  return std::chrono::minutes(10);
-}
-
 }  // namespace
 
 // Both ends' addresses lie in the same bits of their words, and so do the ports.

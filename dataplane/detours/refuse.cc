@@ -74,6 +74,10 @@ std::optional<Answer> answer_to(DropReason reason, const Context& context, const
       return Answer{IcmpType::TimeExceeded, 0};
     case DropReason::TooBig:
       return unreachable(kFragmentationNeeded, exceeded_mtu(context, burst, i));
+    case DropReason::RuleReject:
+      if (kind == PacketKind::Tcp && (burst.packets[i].tcp_flags & net::TcpHeader::kRst) != 0)
+        return std::nullopt;
+      return unreachable(kProhibited);
     case DropReason::BetweenNetworks:
     case DropReason::NoForwarding:
       return unreachable(kProhibited);
@@ -139,11 +143,14 @@ rte_mbuf* error_about(const Context& context, rte_mbuf* frame, std::uint16_t tot
   if (error == nullptr) return nullptr;
   const std::span<std::byte> bytes{rte_pktmbuf_mtod(error, std::byte*), length};
   const net::EthernetHeader& ethernet = ethernet_of(frame);
+  const bool is_from_outside = from == kUplinkPort;
   ethernet_of(error) = {
-      .destination = ethernet.source, .source = ethernet.destination, .type = ethernet.type};
+      .destination = ethernet.source,
+      .source = is_from_outside ? ethernet.destination : context.state->network_at(from).mac,
+      .type = ethernet.type};
   const Ipv4Header& ip = ipv4_of(frame);
   const net::Ipv4Addr own_address =
-      from == kUplinkPort ? ip.destination : context.state->network_at(from).gateway.address;
+      is_from_outside ? ip.destination : context.state->network_at(from).gateway.address;
   const auto own_packet = bytes.subspan(sizeof ethernet);
   write_message(own_packet.subspan(sizeof ip), answer, quote);
   write_ip(own_packet, own_address, ip.source);
@@ -160,11 +167,17 @@ void send_error(Context& context, const Burst& burst, unsigned i, const Answer& 
 }
 
 // A RST answers none, and a fragment does not say what it acknowledges the end of.
-bool is_to_be_reset(const Context& context, const Burst& burst, unsigned i) {
+bool may_be_reset(const Burst& burst, unsigned i) {
   const ParsedPacket& packet = burst.packets[i];
-  if (burst.ports[i] == kUplinkPort || packet.kind != PacketKind::Tcp) return false;
-  return context.state->network_at(burst.ports[i]).resets_mid_stream &&
-         (packet.tcp_flags & net::TcpHeader::kRst) == 0 && !ipv4_of(burst.frames[i]).is_fragment();
+  return packet.kind == PacketKind::Tcp && (packet.tcp_flags & net::TcpHeader::kRst) == 0 &&
+         !ipv4_of(burst.frames[i]).is_fragment();
+}
+
+bool is_to_be_reset(const Context& context, const Burst& burst, unsigned i, DropReason reason) {
+  if (!may_be_reset(burst, i)) return false;
+  if (reason == DropReason::RuleReject) return true;
+  return reason == DropReason::TcpNotSyn && burst.ports[i] != kUplinkPort &&
+         context.state->network_at(burst.ports[i]).resets_mid_stream;
 }
 
 void send_reset(Context& context, const Burst& burst, unsigned i) {
@@ -201,7 +214,7 @@ void refuse(Context& context, const Burst& burst, unsigned i, DropReason reason)
   const auto answer = answer_to(reason, context, burst, i);
   if (is_exhaustion(reason))
     context.refused_remotes.note(burst.keys[i].remote_endpoint().address, burst.ports[i], reason);
-  const bool is_reset = reason == DropReason::TcpNotSyn && is_to_be_reset(context, burst, i);
+  const bool is_reset = is_to_be_reset(context, burst, i, reason);
   if ((answer || is_reset) && may_be_answered(context, frame, kind, burst.ports[i])) {
     if (is_reset)
       send_reset(context, burst, i);

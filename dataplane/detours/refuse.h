@@ -16,8 +16,9 @@
 //                                   3/0  net unreachable                    RFC 1812 5.2.7.1
 //   for a VM, or a host or the router on the uplink's link, that answers no ARP
 //                                   3/1  host unreachable                   RFC 1812 5.2.7.1
-//   to another network, or from an isolated one
+//   to another network, or from an isolated one, or a rule rejects it, but for TCP
 //                                   3/13 administratively prohibited        RFC 1812 5.2.7.1
+//   TCP that a rule rejects         RST
 //   a VM's TCP of no connection     RST, where the network says so          RFC 9293 3.10.7.1 (tcp_reset.h)
 //   no port or session left         3/13, or 3/1 by nat.exhaustion_icmp     RFC 5508 REQ-8, RFC 6888 REQ-11
 //

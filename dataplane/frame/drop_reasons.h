@@ -56,6 +56,8 @@ namespace vmnat::dataplane {
   ROW(DestinationInvalid, "destination_invalid", "no host's: loopback, 0/8, 240/4, 192.0.0.0/24 (RFC 6890)") \
   ROW(LinkLocal, "link_local", "for 169.254.0.0/16, which is not routed (RFC 3927)")                         \
   ROW(Hairpin, "hairpin", "from a VM for an external address of ours, and hairpinning is not possible")      \
+  ROW(Rule, "rule", "a rule drops it, or none accepts it (networks[].rules, ports[].rules)")                 \
+  ROW(RuleReject, "rule_reject", "a rule rejects it, and its sender is told")                                \
   ROW(NoForwarding, "no_forwarding", "network is isolated (forward: none)")                                  \
   ROW(GatewayService, "gateway_service", "for the gateway itself, which offers no such service")             \
   ROW(HostService, "host_service", "for a port of the host that is not open to VMs (host.services)")         \

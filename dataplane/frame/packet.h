@@ -105,11 +105,12 @@ struct FrameNote {
     ReleasedOutbound,  // the same, for a fragment that has waited: the note holds its key
     ReleasedInbound,
     ToHost,       // from a VM, for the host; `port` is the VM's
+    ToPeer,       // the same, for the VM at port `from`, by rules
     Unreachable,  // to end with an ICMP error: nothing leads on, and `reason` says why
   };
   PortIndex port = 0;  // where it came from; Transmit: where it is to leave by
   union {
-    PortIndex from = 0;    // Transmit: where it came from
+    PortIndex from = 0;    // Transmit: where it came from; ToPeer: where it is to leave by
     std::uint16_t new_id;  // errands of a fragment: as in ParsedPacket
   };
   PuntReason punt{};

@@ -34,6 +34,7 @@ enum class Sight : std::uint8_t {
   Punted,
   Step,  // a step has passed it on
   Left,  // in a step
+  Rule,  // judged by a rule, whose name follows
 };
 
 struct alignas(32) Record {
@@ -45,7 +46,7 @@ struct alignas(32) Record {
   PortIndex towards = kNoPort;   // Dropped: where it was to leave by, if that was known
   Sight sight = Sight::Nothing;  // Nothing: to be passed over
   DropReason reason{};           // Dropped
-  std::uint8_t step = 0;         // Step, Left: which; Punted: the reason; Errand: the errand
+  std::uint8_t step = 0;         // Step, Left: which; Punted: the reason; Errand: the errand; Rule: its action
   WorkerIndex worker = 0;        // of a trace
   std::uint32_t number = 0;      // the same: of the frame; 0: of a capture
 

@@ -118,6 +118,17 @@ void Watch::see_punted(const rte_mbuf* frame, PortIndex port, PuntReason reason)
   tracer_->ring->publish();
 }
 
+void Watch::see_rule(const rte_mbuf* frame, PortIndex port, std::string_view rule, std::uint8_t action) {
+  const std::uint32_t number = mark_.of(frame);
+  if (number == 0) return;
+  const auto bytes = static_cast<std::uint32_t>(rule.size());
+  if (Record* record = begin(bytes, number, Sight::Rule, port, rte_rdtsc())) {
+    record->step = action;
+    std::memcpy(record->bytes(), rule.data(), rule.size());
+  }
+  tracer_->ring->publish();
+}
+
 void Watch::see_step(std::uint8_t step, const Burst& burst, bool has_sessions) {
   const std::uint64_t tsc = rte_rdtsc();
   for (unsigned i = 0; i < burst.count; ++i) {

@@ -21,6 +21,7 @@
 #include <memory>
 #include <optional>
 #include <rte_mbuf.h>
+#include <string_view>
 #include <vector>
 
 #include "dataplane/device/transmission.h"
@@ -91,6 +92,9 @@ class Watch {
   [[gnu::cold]] void see_injected(rte_mbuf* const* frames, unsigned count);
   [[gnu::cold]] void see_errands(rte_mbuf* const* frames, unsigned count);  // about to be carried out
   [[gnu::cold]] void see_punted(const rte_mbuf* frame, PortIndex port, PuntReason reason);
+  // `action`: by the caller's own numbers.
+  [[gnu::cold]] void see_rule(const rte_mbuf* frame, PortIndex port, std::string_view rule,
+                              std::uint8_t action);
   // `step`: by the caller's own numbers. `has_sessions`: those of the burst's frames are known.
   [[gnu::cold]] void see_step(std::uint8_t step, const Burst& burst, bool has_sessions);
   // Those of the burst's frames; and of frames that were in it before, those that have left it in the step.

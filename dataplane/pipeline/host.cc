@@ -51,14 +51,6 @@ void note_flow(Context& context, const HostSide& host, Burst& burst, unsigned i)
   if (!context.host_flows.note(flow, context.now)) context.counters.host_flows_displaced.add(1);
 }
 
-// A VM's packet as the host's own flow: an identifier is the port of who has asked.
-FlowKey flow_answered_by(const FlowKey& key) {
-  if (key.protocol() != net::Protocol::Icmp)
-    return FlowKey::of(key.remote_endpoint(), key.local_endpoint(), key.protocol());
-  return FlowKey::of({key.remote_endpoint().address, key.local_endpoint().port},
-                     {key.local_endpoint().address, {}}, key.protocol());
-}
-
 bool is_known(const Context& context, const FlowKey& flow) {
   return context.host_flows.has(flow, context.now) || context.served_flows.has(flow, context.now);
 }
@@ -95,7 +87,7 @@ std::optional<DropReason> refusal_to_host(const Context& context, const Network&
       break;
   }
   if (network.host.has_service(key.protocol(), key.remote_endpoint().port)) return std::nullopt;
-  if (!is_opening(packet) && is_known(context, flow_answered_by(key))) return std::nullopt;
+  if (!is_opening(packet) && is_known(context, key.answered())) return std::nullopt;
   return DropReason::HostService;
 }
 
@@ -107,7 +99,7 @@ void switch_from_host(Context& context, Burst& burst, unsigned i) {
   if (const auto refusal = refusal_of_hosts_frame(network, frame, burst.packets[i]))
     return context.drop(frame, burst.ports[i], *refusal);
   note_flow(context, network.host, burst, i);
-  send_on_link(context, network, frame, burst.ports[i]);
+  send_from_host(context, network, frame, burst.ports[i]);
 }
 
 void pass_to_host(Context& context, const Burst& burst, unsigned i) {

@@ -8,6 +8,7 @@
 #include "dataplane/detours/refuse.h"
 #include "dataplane/pipeline/deliver.h"
 #include "dataplane/pipeline/fragments.h"
+#include "dataplane/pipeline/rules.h"
 #include "dataplane/pipeline/steer.h"
 
 namespace vmnat::dataplane {
@@ -36,14 +37,20 @@ const InsideHost* asked_host(const Context& context, const Forward& target) {
   return context.state->networks[target.network].hosts.find(target.to.address.raw());
 }
 
+// `to`: the VM's endpoint.
 Session* open_session(Context& context, const Burst& burst, unsigned i, const conntrack::InboundFlow& flow,
-                      NetworkIndex network) {
+                      const Forward& to) {
   if (is_later_fragment(burst.packets[i])) {  // an earlier frame of the burst may have opened it
     Session* session = context.conntrack.find(flow.key);
     if (session == nullptr) context.drop(burst.frames[i], burst.ports[i], DropReason::FragmentRefused);
     return session;
   }
-  const conntrack::Opened opened = context.conntrack.open_inbound(flow, network, context.now);
+  const VmSide vm{flow.vm_port, Direction::Inbound, to.to.port};
+  if (const auto refusal = refusal_by_rules(context, burst, i, vm)) {
+    refuse(context, burst, i, *refusal);
+    return nullptr;
+  }
+  const conntrack::Opened opened = context.conntrack.open_inbound(flow, to.network, context.now);
   if (opened.session == nullptr) refuse(context, burst, i, reason_of(opened.verdict));
   return opened.session;
 }
@@ -72,7 +79,7 @@ Session* session_of_forward(Context& context, const Burst& burst, unsigned i, co
   }
   conntrack::InboundFlow flow = flow_to(*host, burst, i);
   flow.forward_to = forward.to;
-  return open_session(context, burst, i, flow, forward.network);
+  return open_session(context, burst, i, flow, forward);
 }
 
 // Somebody inside has this external endpoint, but no session towards this remote. What the filter keeps out
@@ -89,7 +96,7 @@ Session* session_of_mapping(Context& context, const Burst& burst, unsigned i, co
   }
   const InsideHost* host = asked_host(context, mapping);
   if (host != nullptr && host->is_resolved())
-    return open_session(context, burst, i, flow_to(*host, burst, i), mapping.network);
+    return open_session(context, burst, i, flow_to(*host, burst, i), mapping);
   if (host != nullptr && host->is_silent) {
     refuse(context, burst, i, DropReason::HostUnresolved);
     return nullptr;

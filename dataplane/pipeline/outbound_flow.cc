@@ -11,6 +11,7 @@
 #include "dataplane/pipeline/fragments.h"
 #include "dataplane/pipeline/host.h"
 #include "dataplane/pipeline/oversize.h"
+#include "dataplane/pipeline/rules.h"
 
 namespace vmnat::dataplane {
 namespace {
@@ -112,6 +113,11 @@ Session* open_outbound_flow(Context& context, Burst& burst, unsigned i) {
   if (is_later_fragment(burst.packets[i])) {
     if (Session* session = context.conntrack.find(key)) return session;  // opened earlier in this burst
     context.drop(frame, burst.ports[i], DropReason::FragmentRefused);
+    return nullptr;
+  }
+  const VmSide vm{burst.ports[i], Direction::Outbound, key.local_endpoint().port};
+  if (const auto refusal = refusal_by_rules(context, burst, i, vm)) {
+    refuse(context, burst, i, *refusal);
     return nullptr;
   }
   const conntrack::OutboundFlow flow{

@@ -9,6 +9,7 @@
 #include "dataplane/pipeline/look_up.h"
 #include "dataplane/pipeline/oversize.h"
 #include "dataplane/pipeline/parse.h"
+#include "dataplane/pipeline/peers.h"
 #include "dataplane/pipeline/steer.h"
 #include "dataplane/pipeline/switch.h"
 #include "dataplane/pipeline/translate.h"
@@ -26,7 +27,7 @@ constexpr Direction direction_of(Errand errand) {
 }
 
 // The first step after parse.
-enum class Entry : std::uint8_t { Switch, Keys, KeptKeys, LookUp, ToHost, Unreachable };
+enum class Entry : std::uint8_t { Switch, Keys, KeptKeys, LookUp, ToHost, ToPeer, Unreachable };
 
 // Tells the stage clock of each step that has ended, for the frames that entered it.
 class Laps {
@@ -91,6 +92,7 @@ void take_steps(Context& context, Burst& burst) {
   parse<direction>(burst);
   laps.end(Stage::Parse);
   if constexpr (entry == Entry::ToHost) return end_at_host(context, burst);
+  if constexpr (entry == Entry::ToPeer) return end_at_peer(context, burst);
   if constexpr (entry == Entry::Unreachable) return end_unreachable<direction>(context, burst);
   if constexpr (entry == Entry::Switch) {
     switch_burst<direction>(context, burst);
@@ -147,6 +149,8 @@ void carry_out(Context& context, Burst& burst, Errand errand) {
       return run<Entry::LookUp>(context, burst, direction_of(errand));
     case Errand::ToHost:
       return run<Entry::ToHost>(context, burst, Direction::Outbound);
+    case Errand::ToPeer:
+      return run<Entry::ToPeer>(context, burst, Direction::Outbound);
     case Errand::Unreachable:
       return run<Entry::Unreachable>(
           context, burst, burst.ports[0] == kUplinkPort ? Direction::Inbound : Direction::Outbound);

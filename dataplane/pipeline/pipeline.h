@@ -5,11 +5,13 @@
 //   parse       bytes -> ParsedPacket, FlowKey        the same                         parse.h
 //   switch      to the gateway: on; to VMs: sent      to our MAC: on                   switch.h, guard.h
 //     the host's                                                                       host.h
+//     by rules                                                                         peers.h
 //   fragments   together at one worker, where each gets its datagram's key or waits    fragments.h (cold)
 //   steer       with several workers, to the owner of the session                      steer.h
 //   look up     the session by its key; TTL, size     the same                         look_up.h
-//     missing   policy, address, port                 forward, filter                  outbound_flow.h,
-//                                                                                      inbound_flow.h (cold)
+//     missing   policy, rules, address, port          forward, filter, rules           outbound_flow.h,
+//                                                                                      inbound_flow.h,
+//                                                                                      rules.h (cold)
 //   translate   address, port, checksums, TTL, TCP state; the MSS of a SYN             translate.h
 //     fragments the datagram's new number                                              fragments.h (cold)
 //   cut         frames above the egress MTU           the same                         oversize.h (cold)
@@ -26,6 +28,7 @@
 //   RouteOutbound, RouteInbound         fragments   from the worker that received it; a hairpin: RouteInbound
 //   ReleasedOutbound, ReleasedInbound   fragments   a fragment that has waited, and whose key is known now
 //   Outbound, Inbound                   look up     from the worker that received it, or from control
+//   ToPeer                              peers.h ends it after parse, at another VM or refused
 //   ToHost                              host.h ends it after parse, at the host or refused
 //   Unreachable                         unreachable.h ends it after parse, with an ICMP error (cold)
 //   Transmit                            transmit    from the worker that received it, or made by control

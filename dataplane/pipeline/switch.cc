@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/pipeline/switch.h"
 
+#include <optional>
 #include <rte_ether.h>
 
 #include "dataplane/detours/local.h"
 #include "dataplane/pipeline/guard.h"
 #include "dataplane/pipeline/host.h"
+#include "dataplane/pipeline/peers.h"
 
 namespace vmnat::dataplane {
 namespace {
@@ -93,15 +95,26 @@ void send_copy(Context& context, rte_mbuf* frame, PortIndex from, PortIndex to) 
 
 enum class Host : std::uint8_t { LeftOut, Among };
 
-// A copy for every port of the sender's group but the one it came from; the last port gets the frame itself.
-void flood(Context& context, const Network& network, rte_mbuf* frame, PortIndex from, Host host) {
+// Who does not get a copy of a flood, and why; nothing: it does.
+std::optional<DropReason> refusal_of_copy(Context& context, const Burst& burst, unsigned i, PortIndex to) {
+  const Port& port = context.state->ports[to];
+  if (!context.state->are_in_one_group(burst.ports[i], to)) return DropReason::IsolatedPorts;
+  if (port.has_rules && !is_copy_let_in(context, burst, i, to)) return DropReason::Rule;
+  return std::nullopt;
+}
+
+// A copy for every port but the one it came from that `refusal_of(port)` says nothing against; the last port gets the
+// frame itself.
+template <typename RefusalOf>
+void flood(Context& context, const Network& network, rte_mbuf* frame, PortIndex from, Host host,
+           RefusalOf refusal_of) {
   if (!context.take_flood(from, frame->pkt_len)) return context.drop(frame, from, DropReason::FloodBudget);
   const PortIndex* pending = nullptr;  // one port behind, so that the last one is known
   DropReason unless_sent = DropReason::NoListener;
   const auto add = [&](const PortIndex& port) {
     if (port == from || !context.state->ports[port].up) return;
-    if (!context.state->are_in_one_group(from, port)) {
-      unless_sent = DropReason::IsolatedPorts;
+    if (const std::optional<DropReason> refusal = refusal_of(port)) {
+      unless_sent = *refusal;
       return;
     }
     if (pending != nullptr) send_copy(context, frame, from, *pending);
@@ -113,8 +126,18 @@ void flood(Context& context, const Network& network, rte_mbuf* frame, PortIndex 
   context.transmitter.send(*context.state, frame, from, *pending);
 }
 
-void switch_group(Context& context, const Network& network, rte_mbuf* frame, const ParsedPacket& packet,
-                  PortIndex from) {
+// To the VMs of the sender's group whose rules accept it.
+void flood_from_vm(Context& context, const Network& network, Burst& burst, unsigned i, Host host) {
+  const PortIndex from = burst.ports[i];
+  if (context.state->ports[from].has_rules && !is_let_out(context, burst, i)) return;
+  flood(context, network, burst.frames[i], from, host,
+        [&](PortIndex to) { return refusal_of_copy(context, burst, i, to); });
+}
+
+void switch_group(Context& context, const Network& network, Burst& burst, unsigned i) {
+  rte_mbuf* frame = burst.frames[i];
+  const ParsedPacket& packet = burst.packets[i];
+  const PortIndex from = burst.ports[i];
   if (packet.kind == PacketKind::Arp && is_news_of_host(frame, network)) tell_of_arp(context, frame, from);
   if (is_arp_request_for(frame, packet, network.gateway.address))
     return answer_arp(context, frame, from, network.mac);
@@ -122,14 +145,22 @@ void switch_group(Context& context, const Network& network, rte_mbuf* frame, con
     return punt_packet(context, frame, from, PuntReason::Dhcp);
   const bool is_hosts = is_group_for_host(network, frame, packet);
   if (!context.state->ports[from].is_alone)
-    return flood(context, network, frame, from, is_hosts ? Host::Among : Host::LeftOut);
+    return flood_from_vm(context, network, burst, i, is_hosts ? Host::Among : Host::LeftOut);
   if (!is_hosts) return context.drop(frame, from, DropReason::IsolatedPorts);
   context.transmitter.send(*context.state, frame, from, network.host.port);
 }
 
-void switch_unicast(Context& context, const Network& network, rte_mbuf* frame, PortIndex from) {
-  if (context.state->ports[from].is_alone) return context.drop(frame, from, DropReason::IsolatedPorts);
-  send_on_link(context, network, frame, from);
+void switch_unicast(Context& context, const Network& network, Burst& burst, unsigned i) {
+  rte_mbuf* frame = burst.frames[i];
+  const PortIndex from = burst.ports[i];
+  const ForwardingState& state = *context.state;
+  if (state.ports[from].is_alone) return context.drop(frame, from, DropReason::IsolatedPorts);
+  const PortIndex* to = network.macs.find(ethernet_of(frame).destination.as_word());
+  if (to == nullptr) return flood_from_vm(context, network, burst, i, Host::LeftOut);
+  if (*to == from) return context.drop(frame, from, DropReason::SamePort);
+  if (!state.are_in_one_group(from, *to)) return context.drop(frame, from, DropReason::IsolatedPorts);
+  if (state.ports[from].has_rules || state.ports[*to].has_rules) return pass_to_peer(context, burst, i, *to);
+  context.transmitter.send(state, frame, from, *to);
 }
 
 // ARP for the gateway's own MAC.
@@ -171,9 +202,11 @@ bool accept_for_gateway(Context& context, const Network& network, rte_mbuf* fram
   return false;
 }
 
-// True when the frame stays in the burst.
-bool switch_frame(Context& context, const Port& port, rte_mbuf* frame, const ParsedPacket& packet,
-                  PortIndex from) {
+// True when frame i stays in the burst.
+bool switch_frame(Context& context, const Port& port, Burst& burst, unsigned i) {
+  rte_mbuf* frame = burst.frames[i];
+  const ParsedPacket& packet = burst.packets[i];
+  const PortIndex from = burst.ports[i];
   if (packet.kind == PacketKind::Unroutable && packet.fault == DropReason::Runt) {
     context.drop(frame, from, DropReason::Runt);
     return false;
@@ -194,9 +227,9 @@ bool switch_frame(Context& context, const Port& port, rte_mbuf* frame, const Par
   if (may_be_service(frame, packet) && !admit_service(context, frame, from)) return false;
   if (packet.kind == PacketKind::Unroutable && !restore_tag(context, frame, from)) return false;
   if (ethernet_of(frame).destination.is_group())
-    switch_group(context, network, frame, packet, from);
+    switch_group(context, network, burst, i);
   else
-    switch_unicast(context, network, frame, from);
+    switch_unicast(context, network, burst, i);
   return false;
 }
 
@@ -256,13 +289,13 @@ bool accept_frame(Context& context, rte_mbuf* frame, const ParsedPacket& packet,
 
 }  // namespace
 
-void send_on_link(Context& context, const Network& network, rte_mbuf* frame, PortIndex from) {
+void send_from_host(Context& context, const Network& network, rte_mbuf* frame, PortIndex from) {
   const net::MacAddr destination = ethernet_of(frame).destination;
   const PortIndex* to = destination.is_group() ? nullptr : network.macs.find(destination.as_word());
-  if (to == nullptr) return flood(context, network, frame, from, Host::LeftOut);
+  if (to == nullptr)
+    return flood(context, network, frame, from, Host::LeftOut,
+                 [](PortIndex) { return std::optional<DropReason>{}; });
   if (*to == from) return context.drop(frame, from, DropReason::SamePort);
-  if (!context.state->are_in_one_group(from, *to))
-    return context.drop(frame, from, DropReason::IsolatedPorts);
   context.transmitter.send(*context.state, frame, from, *to);
 }
 
@@ -271,7 +304,7 @@ void switch_inside(Context& context, Burst& burst) {
     const PortIndex from = burst.ports[i];
     const Port& port = context.state->ports[from];
     if (port.is_host) return switch_from_host(context, burst, i), false;
-    return switch_frame(context, port, burst.frames[i], burst.packets[i], from);
+    return switch_frame(context, port, burst, i);
   });
 }
 

@@ -16,7 +16,7 @@ namespace vmnat::dataplane {
 void switch_inside(Context& context, Burst& burst);
 void accept_uplink(Context& context, Burst& burst);
 
-// To the VM that has the frame's destination, or to all of the network.
-void send_on_link(Context& context, const Network& network, rte_mbuf* frame, PortIndex from);
+// To the VM that has the frame's destination, or to all of the network, whatever their groups and rules are.
+void send_from_host(Context& context, const Network& network, rte_mbuf* frame, PortIndex from);
 
 }  // namespace vmnat::dataplane

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/worker/flush.h"
 
+#include "dataplane/context/filter_rules.h"
+
 namespace vmnat::dataplane {
 
 bool SessionSelector::matches(const conntrack::Session& session) const {
@@ -11,7 +13,8 @@ bool SessionSelector::matches(const conntrack::Session& session) const {
          (!external || external->matches(session.external())) &&
          (!remote || remote->matches(session.remote())) &&
          (!internal_beyond || !internal_beyond->contains(session.internal().address)) &&
-         (departures == nullptr || departures->include(session));
+         (departures == nullptr || departures->include(session)) &&
+         (rules == nullptr || !rules->accepts(session));
 }
 
 bool FlushBox::is_idle() const {

@@ -37,6 +37,7 @@ struct SessionSelector {
   std::optional<Endpoint> internal, external, remote;
   std::optional<net::Ipv4Prefix> internal_beyond;       // their internal address is not of this network
   std::shared_ptr<const DepartingSessions> departures;  // of those alone
+  std::shared_ptr<const FilterRules> rules;             // those that these do not accept
 
   [[nodiscard]] bool matches(const conntrack::Session& session) const;
   [[nodiscard]] const net::Endpoint* staying_at(const conntrack::Session& session) const {
@@ -53,6 +54,8 @@ class FlushBox {
   [[nodiscard]] bool is_idle() const;
   // `destination`: they do not end, but are of this port from now on.
   std::uint64_t ask(const SessionSelector& selector, std::optional<PortIndex> destination = {});
+  // What the selector holds is not needed any more; only when idle.
+  void forget() { selector_ = {}; }
   // How many sessions it was, once all have been looked at. Until the next `ask`.
   [[nodiscard]] std::optional<std::uint64_t> answer_to(std::uint64_t ticket) const;
 

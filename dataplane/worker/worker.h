@@ -55,7 +55,7 @@ class Worker {
   // False: it may not run, for want of address space.
   [[nodiscard]] bool has_memory() const {
     return counters_.ports.reserved() && transmitter_.has_memory() && limit_gate_.has_memory() &&
-           host_flows_.has_memory() && served_flows_.has_memory();
+           host_flows_.has_memory() && served_flows_.has_memory() && peer_flows_.has_memory();
   }
 
   // Polls until request_stop(), then frees the frames that wait in its rings and tables.
@@ -120,6 +120,7 @@ class Worker {
   DatagramNumbers datagram_numbers_;
   RefusedRemotes refused_remotes_;
   HostFlows host_flows_, served_flows_;
+  PeerFlows peer_flows_;
   PuntBudgets punt_budgets_;
   std::vector<PortIcmpErrors> port_icmp_error_budgets_;
   std::vector<FloodBudget> port_flood_budgets_;

@@ -50,6 +50,8 @@ FragmentTable::FragmentTable(Settings settings, WorkerCounters& counters)
 
 HostFlows::HostFlows() : entries_(std::size_t{kBuckets} * kWays) {}
 
+PeerFlows::PeerFlows() : flows_(std::size_t{kRegions} * kBuckets * kWays) {}
+
 PuntBudgets::PuntBudgets(std::size_t most_ports, std::size_t ports) {
   constexpr TokenBucket kUnset = tick_budget(0);
   ports_.assign(most_ports, {.dhcp = kUnset,
@@ -84,6 +86,7 @@ Worker::Worker(Settings settings, std::unique_ptr<conntrack::Conntrack> conntrac
                .refused_remotes = refused_remotes_,
                .host_flows = host_flows_,
                .served_flows = served_flows_,
+               .peer_flows = peer_flows_,
                .punt_budgets = punt_budgets_,
                .port_icmp_error_budgets = port_icmp_error_budgets_,
                .port_flood_budgets = port_flood_budgets_},

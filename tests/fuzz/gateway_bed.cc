@@ -2,6 +2,7 @@
 #include "tests/fuzz/gateway_bed.h"
 
 #include "tests/fuzz/driver.h"
+#include "tests/support/rule_builder.h"
 
 namespace vmnat::fuzz {
 namespace {
@@ -39,6 +40,16 @@ void make_known(Testbed& bed) {
   });
 }
 
+// Which leave the flows below as they are; between VMs all of it goes by flows.
+void put_rules(Testbed& bed) {
+  RuleBuilder rules;
+  rules.of_network(0).in = {accept({.protocol = net::Protocol::Tcp, .local_ports = {{80, 80}}}),
+                            accept({.peer = kVm2}), accept({.protocol = net::Protocol::Icmp})};
+  rules.of_network(0).out = {drop({.protocol = net::Protocol::Udp, .remote_ports = {{9, 9}}})};
+  rules.of_port(kVm3).in = {accept()};
+  rules.put_into(bed);
+}
+
 // Frames of flows that every input finds open.
 std::vector<std::pair<PortIndex, Bytes>> prelude() {
   const auto from_vm1 = [](std::uint16_t port) {
@@ -62,6 +73,7 @@ std::vector<std::pair<PortIndex, Bytes>> prelude() {
 GatewayBed::GatewayBed(const Testbed::Shape& shape)
     : workers_(shape.workers), bed_(shape), flows_(prelude()) {
   make_known(bed_);
+  if (shape.workers > 1) put_rules(bed_);
   buffers_ = bed_.free_buffers();
 }
 
