@@ -79,6 +79,11 @@ inline constexpr Column kNeighborColumns[] = {
 inline constexpr Column kForwardColumns[] = {{"NETWORK", "network"},   {"PROTO", "protocol"},
                                              {"EXTERNAL", "external"}, {"INTERNAL", "internal"},
                                              {"PORT", "port"},         {"MAC", "mac"}};
+inline constexpr Column kRuleColumns[] = {
+    {"NETWORK", "network"},   {"PORT", "port"},         {"RULE", "rule"},
+    {"DIR", "direction"},     {"ACTION", "action"},     {"PROTO", "protocol"},
+    {"REMOTE", "remote"},     {"LPORT", "local_port"},  {"RPORT", "remote_port"},
+    {"TYPE", "icmp_type"},    {"PACKETS", "packets"},   {"BYTES", "bytes"}};
 inline constexpr Column kExhaustionColumns[] = {{"REMOTE", "remote"}, {"REFUSED", "refused"},
                                                 {"EXCESS", "excess"}, {"NETWORK", "network"},
                                                 {"PORT", "port"},     {"CAUSE", "cause"}};
@@ -98,6 +103,7 @@ inline constexpr Command kCommands[] = {
     {"counters", Kind::Object, "every counter"},
     {"workers", Kind::List, "the packet workers and their load", kWorkerColumns},
     {"forwards", Kind::List, "external ports that lead to VMs", kForwardColumns},
+    {"rules", Kind::List, "rules of networks and ports, and what they have decided", kRuleColumns, Arguments::Own},
     {"exhaustion", Kind::List, "remotes that sessions were refused towards for want of a port or by a limit",
      kExhaustionColumns},
     {"neighbors", Kind::List, "known addresses and their MAC addresses", kNeighborColumns},

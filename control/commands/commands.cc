@@ -13,6 +13,7 @@
 #include "control/commands/doctor_command.h"
 #include "control/commands/invariants.h"
 #include "control/commands/observation.h"
+#include "control/commands/rule_list.h"
 #include "control/commands/session_flush.h"
 #include "control/commands/session_list.h"
 #include "control/commands/statistics.h"
@@ -443,6 +444,7 @@ constexpr Bound kHandlers[] = {
     {"counters", plain<counters>},
     {"workers", plain<workers>},
     {"forwards", plain<forwards>},
+    {"rules", [](HandlerState& state, const Json& arguments) { return list_rules(state.at, arguments); }},
     {"exhaustion", plain<exhaustion>},
     {"neighbors", plain<neighbors>},
     {"invariants", [](HandlerState& state, const Json&) { return state.invariants.start(); }},

@@ -28,6 +28,7 @@ struct CommandContext {
   const EalPlan& eal;
   const std::vector<PortPlan>& ports;  // by PortIndex
   const PortAccounts& port_accounts;   // the same
+  const RulePlan& rules;               // in effect
   Devices& devices;                    // the same
   const std::optional<NicSteering>& steering;
   const StatePublisher& states;

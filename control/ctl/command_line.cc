@@ -104,6 +104,12 @@ void add_import(CLI::App& app, CommandLine& line) {
       ->required();
 }
 
+void add_rules(CLI::App& app, FilterOptions& options) {
+  CLI::App* rules = add_command(app, "rules");
+  rules->add_option("--network", options.texts["network"], "only of this network and its ports");
+  rules->add_option("--port", options.texts["port"], "only of this VM port and its network");
+}
+
 void add_doctor(CLI::App& app, CommandLine& line) {
   CLI::App* doctor = add_command(app, "doctor");
   doctor->add_option("--config", line.config, "the configuration file to look at where no vmnatd answers")
@@ -210,7 +216,7 @@ std::string contradiction(const CommandLine& line) {
 std::variant<CommandLine, Exit> parse_command_line(const std::vector<std::string>& arguments,
                                                    std::ostream& out, std::ostream& err) {
   CommandLine line;
-  FilterOptions filters, flush_filters;
+  FilterOptions filters, flush_filters, rule_filters;
   CLI::App app{"Asks a running vmnatd, the userspace NAT gateway for virtual machines.", "vmnatctl"};
   app.add_option("--socket", line.socket, "the daemon's admin socket")->capture_default_str();
   app.add_flag("--json", line.json, "print a single JSON document");
@@ -219,6 +225,7 @@ std::variant<CommandLine, Exit> parse_command_line(const std::vector<std::string
   add_plain(app);
   add_sessions(app, filters, line);
   add_flush(app, flush_filters);
+  add_rules(app, rule_filters);
   add_recipes(app, line);
   add_import(app, line);
   add_top(app, line.top);
@@ -246,6 +253,7 @@ std::variant<CommandLine, Exit> parse_command_line(const std::vector<std::string
   line.command = chosen.get_name();
   if (line.command == "sessions") line.arguments = arguments_of(chosen, filters);
   if (line.command == "flush") line.arguments = arguments_of(chosen, flush_filters);
+  if (line.command == "rules") line.arguments = arguments_of(chosen, rule_filters);
   take_who(chosen, who, line);
   take_dhcp(chosen, dhcp_options, line);
   std::string wrong = changes.take(chosen, line);

@@ -108,6 +108,7 @@ CommandContext Daemon::context_for_commands(const EalPlan& eal, Gateway& gateway
           .eal = eal,
           .ports = gateway.ports(),
           .port_accounts = gateway.port_accounts(),
+          .rules = gateway.rules(),
           .devices = gateway.devices(),
           .steering = gateway.steering(),
           .states = gateway.states(),

@@ -45,6 +45,7 @@ Result<std::unique_ptr<Gateway>> Gateway::start(const config::Config& config, co
   if (done) gateway->tell_placement();
   if (done && worker_count > 1) gateway->steer_uplink();
   if (done) done = gateway->make_external_ports();
+  if (done) done = gateway->make_rules();
   if (done) gateway->publish_first_state();
   if (done) done = gateway->make_rings();
   if (done) done = gateway->make_workers(config, eal);
@@ -149,6 +150,15 @@ void Gateway::tell_pollers(std::size_t port) const {
                fmt::join(pollers, "; "));
 }
 
+Result<GatewayPlan> Gateway::plan(const config::Config& wanted) const {
+  auto next = plan_change(plan_, wanted);
+  if (!next) return next;
+  auto rules = plan_rules(next->config, next->ports, next->worker_count, plan_.rules);
+  if (!rules) return tl::unexpected(rules.error());
+  next->rules = *std::move(rules);
+  return next;
+}
+
 void Gateway::steer_uplink() {
   const Device& uplink = devices_[kUplinkPort];
   steering_ = steering_of(uplink);
@@ -173,6 +183,15 @@ Result<void> Gateway::make_external_ports() {
   return {};
 }
 
+// Sessions of the process before go on if the rules of this one accept them.
+Result<void> Gateway::make_rules() {
+  auto rules = plan_rules(plan_.config, plan_.ports, plan_.worker_count);
+  if (!rules) return tl::unexpected(rules.error());
+  plan_.rules = *std::move(rules);
+  if (plan_.rules.filter != nullptr) departures_.add({.sessions = {{.rules = plan_.rules.filter}}});
+  return {};
+}
+
 // As planned, with what the devices turned out to be.
 void Gateway::publish_first_state() {
   dataplane::ForwardingState state = initial_state(plan_.config, plan_.ports);
@@ -181,6 +200,7 @@ void Gateway::publish_first_state() {
   state.external_addresses = with_rented(plan_.nat.external, state.uplink.awaited);
   state.policies = std::make_shared<const conntrack::NatPolicies>(plan_.nat.policies);
   state.uplink.mac = plan_.config.uplink.mac.value_or(devices_[kUplinkPort].mac());
+  set_rules(plan_.rules.filter, state);
   polling_.fill(state);
   states_ = std::make_unique<StatePublisher>(std::move(state), doorbells_.of_workers());
 }

@@ -36,10 +36,8 @@ class Gateway {
   // Opens all devices and starts the workers. `eal` outlives it.
   static Result<std::unique_ptr<Gateway>> start(const config::Config& config, const EalPlan& eal);
 
-  // The plan for another configuration. An Error: there are no numbers left.
-  [[nodiscard]] Result<GatewayPlan> plan(const config::Config& wanted) const {
-    return plan_change(plan_, wanted);
-  }
+  // The plan for another configuration. An Error: there are no numbers left, or no memory for its rules.
+  [[nodiscard]] Result<GatewayPlan> plan(const config::Config& wanted) const;
   // Ports and networks come, go and change, and nobody else's frames are lost over it (reconfiguration.cc). The
   // devices of those who come are opened first: an Error means that nothing has changed. When this returns the
   // workers use what has come, nobody uses what has left, and the devices of that are closed; its sessions end, and
@@ -53,6 +51,7 @@ class Gateway {
   // What is in effect, with its networks at their numbers. This, and the ports, change in place.
   [[nodiscard]] const config::Config& config() const { return plan_.config; }
   [[nodiscard]] const std::vector<PortPlan>& ports() const { return plan_.ports; }
+  [[nodiscard]] const RulePlan& rules() const { return plan_.rules; }
   [[nodiscard]] const PortAccounts& port_accounts() const { return *port_accounts_; }
   [[nodiscard]] const NatPlan& first_nat() const { return plan_.nat; }
   [[nodiscard]] rte_mempool* packet_pool() const { return pools_->of_control(); }  // for control's own frames
@@ -89,6 +88,7 @@ class Gateway {
   void tell_placement() const;
   void tell_pollers(std::size_t port) const;
   void steer_uplink();
+  Result<void> make_rules();
   Result<void> make_external_ports();
   void publish_first_state();
   Result<void> make_rings();

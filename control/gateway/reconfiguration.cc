@@ -38,6 +38,8 @@ std::vector<dataplane::SessionSelector> sessions_to_end(const GatewayPlan& runni
   for (const PortIndex port : change.ports_left)
     if (std::ranges::find(change.networks_left, running.ports[port].network) == change.networks_left.end())
       selectors.push_back({.port = port});
+  if (next.rules.filter != nullptr && next.rules.filter != running.rules.filter)
+    selectors.push_back({.rules = next.rules.filter});
   return selectors;
 }
 
@@ -156,6 +158,7 @@ void Gateway::publish_plan() {
   set_topology(plan_.config, plan_.ports, next);
   set_limits(plan_.config, plan_.ports, {rte_rdtsc(), rte_get_tsc_hz()}, next);
   next.policies = for_networks(next.policies, next.networks.size());
+  set_rules(plan_.rules.filter, next);
   polling_.fill(next);
   states_->publish(std::move(next));
 }

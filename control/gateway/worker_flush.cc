@@ -18,6 +18,7 @@ std::optional<std::uint64_t> WorkerFlush::poll() {
     if (!answer) return std::nullopt;
     flushed += *answer;
   }
+  for (std::size_t i = 0; i < tickets_.size(); ++i) workers_[i].flush_box().forget();
   return flushed;
 }
 

@@ -11,6 +11,7 @@
 #include "control/plan/nat_plan.h"
 #include "control/plan/numbers.h"
 #include "control/plan/ports.h"
+#include "control/plan/rule_plan.h"
 #include "control/result.h"
 #include "dataplane/context/forwarding_state.h"
 
@@ -24,6 +25,7 @@ struct GatewayPlan {
   std::vector<DeviceRequest> devices;   // the same
   std::uint16_t longest_packet = 1500;  // the largest MTU of all ports, in bytes of IPv4 packet
   NatPlan nat;                          // of the first plan; from there on LiveNat has it
+  RulePlan rules;                       // which the gateway plans, since that takes DPDK's memory
 };
 
 GatewayPlan plan_gateway(const config::Config& config, unsigned worker_count);

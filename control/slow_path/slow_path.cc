@@ -47,6 +47,7 @@ SlowPath::SlowPath(Gateway& gateway)
       uplink_(config_, states_, rented_address(config_, gateway), log_),
       inside_(config_, gateway.ports(), states_, log_, std::chrono::steady_clock::now()),
       tables_(gateway.ports(), places_, states_),
+      rule_log_(gateway.ports(), log_),
       nat_(gateway.first_nat(), gateway.external_ports().capacity(), states_, gateway.workers(),
            gateway.flush_turns()),
       most_mtu_(gateway.ports()[kUplinkPort].mtu) {
@@ -68,6 +69,7 @@ void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
   inside_.advance(now);
   advance_change(now);
   if (now >= next_round_) tell_workers(now);
+  rule_log_.tell(states_.current().rules.get(), now);
   log_.tell_suppressed(now);
   states_.reclaim(workers_.least_seen_generation());
 }

@@ -26,6 +26,7 @@
 #include "control/slow_path/injector.h"
 #include "control/slow_path/inside_hosts.h"
 #include "control/slow_path/punt_reader.h"
+#include "control/slow_path/rule_log.h"
 #include "control/slow_path/switch_tables.h"
 #include "control/slow_path/uplink_side.h"
 
@@ -95,6 +96,7 @@ class SlowPath {
   UplinkSide uplink_;
   InsideHosts inside_;
   SwitchTables tables_;
+  RuleLog rule_log_;
   LiveNat nat_;
   std::uint16_t most_mtu_;            // that the uplink's device was opened for
   std::optional<NatPlan> planned_;    // waits until the uplink is prepared for it
