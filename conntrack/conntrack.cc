@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lookup, policies, expiry and erasure. The rest of Conntrack: conntrack_open.cc and conntrack_admission.cc
-// (opening sessions), conntrack_tcp_tracking.cc (what TCP segments do to them), conntrack_create.cc,
+// Lookup, policies, expiry and erasure. The rest of Conntrack: conntrack_open.cc, conntrack_fixed.cc and
+// conntrack_admission.cc (opening sessions), conntrack_tcp_tracking.cc (what TCP segments do to them), conntrack_create.cc,
 // conntrack_snapshot.cc (reading them on other threads), conntrack_events.cc (telling others of them),
 // conntrack_blocks.cc (VMs' blocks of ports).
 #include "conntrack/conntrack.h"
@@ -158,7 +158,9 @@ void Conntrack::prefetch_remove(const Session& session) const {
   const PortSpace space = port_space(session.protocol());
   if (space == PortSpace::None) return;
   const net::Endpoint external = session.external();
-  mappings_.prefetch(Mappings::Slot{*addresses_->index_of(external.address), space, external.port});
+  const auto address = addresses_->index_of(external.address);
+  if (!address) return;
+  mappings_.prefetch(Mappings::Slot{*address, space, external.port});
   mappings_.prefetch(session.internal(), space);
 }
 
@@ -191,13 +193,14 @@ void Conntrack::remove(Session& session, Time now) {
 
 void Conntrack::release_external(const FlowKey& inbound, Time now) {
   const net::Endpoint external = inbound.local_endpoint();
-  const ExternalIndex address = *addresses_->index_of(external.address);
-  sessions_at_[address].subtract(1);
+  const auto address = addresses_->index_of(external.address);
+  if (!address) return;  // it was not translated
+  sessions_at_[*address].subtract(1);
   const PortSpace space = port_space(inbound.protocol());
   if (space == PortSpace::None) return;
-  planes_.note(RemotePlanes::key_of(inbound.remote, address), external.port, false);
-  if (mappings_.remove_session({address, space, external.port}))
-    pool_.release(address, space, external.port, now);
+  planes_.note(RemotePlanes::key_of(inbound.remote, *address), external.port, false);
+  if (mappings_.remove_session({*address, space, external.port}))
+    pool_.release(*address, space, external.port, now);
   counters_.mappings.set(mappings_.size());
 }
 

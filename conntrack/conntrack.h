@@ -31,6 +31,13 @@
 // find it where it was. By a port that was reserved since it was given out, and by an address that the network
 // loses, nothing opens: an endpoint that was mapped there is mapped anew.
 //
+// An internal address may have an external one for itself (static NAT): no pool has it, and there ports and
+// identifiers are kept, and protocols without ports have a place of their own. A flow that is not translated has
+// its internal endpoint for the external one: one key finds its session from either side.
+//
+// A policy may have more pools than one, and flows are told which is theirs. An internal endpoint then has a mapping
+// in each pool (RFC 4787 REQ-1 holds within a pool).
+//
 // A static forward is a mapping, too. What a VM opens from a forward's internal endpoint leaves by the
 // forward's external endpoint, whatever `mapping` says. It is one session with what the same remote sends to
 // the forward.
@@ -71,10 +78,13 @@ struct OutboundFlow {
   std::uint8_t tcp_flags = 0;
   net::L4Port probable_port{};                    // set by prefetch_open
   std::optional<net::Endpoint> static_mapping{};  // external endpoint of the forward to `key`'s internal one
+  // External address that is the internal one's alone; the internal address itself: the flow is not translated.
+  std::optional<net::Ipv4Addr> own_address{};
+  PoolIndex pool = 0;  // of the policy, where it is none of these
 };
 
 // A frame from outside without a session: (external, remote). `forward_to`: the internal endpoint of a static
-// forward. Without it, an existing mapping and its policy's filtering decide.
+// forward, or of the one whose own the external address is; the same endpoint: it is not translated. Without it, an existing mapping and its policy's filtering decide.
 struct InboundFlow {
   FlowKey key;
   std::optional<net::Endpoint> forward_to;
@@ -256,7 +266,7 @@ class Conntrack {
   [[gnu::cold]] void advance_inbound(Session& session, const TcpSegment& segment, Time now);
 
   template <typename Serves>
-  std::optional<ExternalIndex> first_address(const NatPolicy& policy, net::Ipv4Addr internal,
+  std::optional<ExternalIndex> first_address(std::span<const ExternalIndex> pool, net::Ipv4Addr internal,
                                              Serves serves) const;
   static Opened refused(Verdict verdict) { return {nullptr, verdict}; }
   ExternalIndex probable_external(OutboundFlow& flow, const NatPolicy& policy, PortSpace space);
@@ -278,18 +288,19 @@ class Conntrack {
   Opened open(const Session::Identity& identity, std::uint8_t flags, SessionState state, Time now);
   bool claim_port(const FlowKey& inbound);
   [[nodiscard]] bool may_share(const NatPolicy& policy, ExternalIndex external, net::L4Port port) const;
-  bool share_mapping(const FlowKey& outbound, const NatPolicy& policy, Choice& choice);
+  bool share_mapping(const OutboundFlow& flow, const NatPolicy& policy, Choice& choice);
   [[nodiscard]] bool is_let_in(const FlowKey& inbound, Filtering filtering) const;
   [[nodiscard]] std::optional<net::Endpoint> admitted_internal(const InboundFlow& flow,
                                                                const NatPolicy& policy);
   Verdict choose_external(const OutboundFlow& flow, unsigned policy_id, Time now, Choice& choice);
   bool choose_static(const OutboundFlow& flow, Choice& choice);
+  Verdict choose_own(const OutboundFlow& flow, Choice& choice);
   bool take_new_port(const OutboundFlow& flow, unsigned policy_id, Time now, Choice& choice);
   bool take_port_singly(const OutboundFlow& flow, const NatPolicy& policy, Time now, Choice& choice);
   bool take_port_of_block(const OutboundFlow& flow, unsigned policy_id, Time now, Choice& choice);
   bool take_port_of_own(const OutboundFlow& flow, const NatPolicy& policy, PortPool::Resting resting,
                         Time now, Choice& choice);
-  [[nodiscard]] bool may_give(const VmBlock& block, const NatPolicy& policy) const;
+  [[nodiscard]] bool may_give(const VmBlock& block, std::span<const ExternalIndex> pool) const;
   ExternalIndex probable_of_block(OutboundFlow& flow, const NatPolicy& policy);
   bool take_block(const OutboundFlow& flow, unsigned policy_id, Time now);
   template <typename Visitor>
@@ -298,18 +309,18 @@ class Conntrack {
   void return_block(const VmBlock& block, Time now);
   void leave_blocks(const ExternalAddresses& next);
   void revive_block(const Former& former, Mappings::Slot slot);
-  bool overload(const FlowKey& outbound, const NatPolicy& policy, Choice& choice);
+  bool overload(const OutboundFlow& flow, const NatPolicy& policy, Choice& choice);
   std::optional<net::L4Port> overloadable_port(ExternalIndex external, const FlowKey& outbound);
   std::optional<net::L4Port> exact_overloadable_port(ExternalIndex external, const FlowKey& outbound);
   std::uint64_t taken_towards(std::uint64_t remote, ExternalIndex external, unsigned block);
-  Verdict choose_portless(const FlowKey& outbound, const NatPolicy& policy, Choice& choice);
+  Verdict choose_portless(const OutboundFlow& flow, const NatPolicy& policy, Choice& choice);
 
   [[nodiscard]] Revival reviving(const Former& former, Time now) const;
   Revival revive(const Former& former, Time now);
   void restore_few(std::span<const Former> few, Time now, Revivals& counts);
   void prefetch_revive(const Session& former) const;
   [[nodiscard]] bool may_keep(Mappings::Slot slot) const;
-  [[nodiscard]] bool has_mapping_at_odds(const Session& former, Mappings::Slot slot) const;
+  [[nodiscard]] bool has_mapping_at_odds(const Former& former, Mappings::Slot slot) const;
   bool take_former_port(const Former& former, Mappings::Slot slot);
 
   bool enter(Session& session, Time now);
@@ -375,15 +386,15 @@ class Conntrack {
   Counters counters_{};
 };
 
-// The policy's first external address that serves. The paired one is asked first, then those after it, round
+// The pool's first external address that serves. The paired one is asked first, then those after it, round
 // to it again. An address that drains keeps its place, so that the others stay paired as they were.
 template <typename Serves>
-std::optional<ExternalIndex> Conntrack::first_address(const NatPolicy& policy, net::Ipv4Addr internal,
-                                                      Serves serves) const {
-  const std::size_t count = policy.addresses.size();
+std::optional<ExternalIndex> Conntrack::first_address(std::span<const ExternalIndex> pool,
+                                                      net::Ipv4Addr internal, Serves serves) const {
+  const std::size_t count = pool.size();
   std::size_t at = paired(internal, count);
   for (std::size_t left = count; left > 0; --left) {
-    const ExternalIndex external = policy.addresses[at];
+    const ExternalIndex external = pool[at];
     if (!addresses_->is_draining(external) && serves(external)) return external;
     at = at + 1 == count ? 0 : at + 1;
   }

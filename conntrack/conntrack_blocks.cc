@@ -26,9 +26,8 @@ bool Conntrack::take_port_of_block(const OutboundFlow& flow, unsigned policy_id,
 }
 
 // Of an address that drains, or that the network has no more, no port is given out.
-bool Conntrack::may_give(const VmBlock& block, const NatPolicy& policy) const {
-  return std::ranges::find(policy.addresses, block.external) != policy.addresses.end() &&
-         !addresses_->is_draining(block.external);
+bool Conntrack::may_give(const VmBlock& block, std::span<const ExternalIndex> pool) const {
+  return std::ranges::find(pool, block.external) != pool.end() && !addresses_->is_draining(block.external);
 }
 
 bool Conntrack::take_port_of_own(const OutboundFlow& flow, const NatPolicy& policy, PortPool::Resting resting,
@@ -36,7 +35,7 @@ bool Conntrack::take_port_of_own(const OutboundFlow& flow, const NatPolicy& poli
   const net::Endpoint internal = flow.key.local_endpoint();
   const PortSpace space = port_space(flow.key.protocol());
   return blocks_.find_of(internal.address, [&](const VmBlock& block) {
-    if (!may_give(block, policy)) return false;
+    if (!may_give(block, policy.pool(flow.pool))) return false;
     const auto port = pool_.allocate_of(block, space, {internal.port, flow.probable_port}, resting, now);
     if (!port) return false;
     choice.external = block.external;
@@ -65,7 +64,7 @@ bool Conntrack::take_block(const OutboundFlow& flow, unsigned policy_id, Time no
                 .count = policy.block_ports / kBlockPorts,
                 .vm_port = flow.vm_port,
                 .policy = static_cast<std::uint16_t>(policy_id)};
-  const auto external = first_address(policy, block.internal, [&](ExternalIndex candidate) {
+  const auto external = first_address(policy.pool(flow.pool), block.internal, [&](ExternalIndex candidate) {
     const auto first = pool_.take_for_vm(candidate, block.count, now);
     block.first = first.value_or(0);
     return first.has_value();

@@ -69,8 +69,9 @@ Opened Conntrack::open_outbound(const OutboundFlow& flow, unsigned policy_id, Ti
   Choice choice;
   verdict = choose_external(flow, policy_id, now, choice);
   if (verdict != Verdict::Opened) return refused(verdict);
+  const net::Ipv4Addr external = flow.own_address.value_or(addresses_->address(choice.external));
   const Session::Identity identity{.internal = flow.key.local_endpoint(),
-                                   .external = {addresses_->address(choice.external), choice.port},
+                                   .external = {external, choice.port},
                                    .remote = flow.key.remote_endpoint(),
                                    .protocol = protocol,
                                    .policy = static_cast<std::uint16_t>(policy_id)};
@@ -106,7 +107,7 @@ Opened Conntrack::open_inbound(const InboundFlow& flow, unsigned policy_id, Time
 std::optional<net::Endpoint> Conntrack::admitted_internal(const InboundFlow& flow, const NatPolicy& policy) {
   const net::Endpoint external = flow.key.local_endpoint();
   const auto index = addresses_->index_of(external.address);
-  if (!index) return std::nullopt;
+  if (!index && flow.forward_to != external) return std::nullopt;
   std::optional<net::Endpoint> internal = flow.forward_to;
   if (!internal) {
     internal = mapped_internal(external, flow.key.protocol());
@@ -118,15 +119,17 @@ std::optional<net::Endpoint> Conntrack::admitted_internal(const InboundFlow& flo
   return internal;
 }
 
-// The port of a forward is reserved, as a rule. If it is not, the forward's first session takes it from the
+// Without translation there is no port to claim. That of a forward is reserved, as a rule. If it is not, the forward's first session takes it from the
 // pool.
 bool Conntrack::claim_port(const FlowKey& inbound) {
   const PortSpace space = port_space(inbound.protocol());
   if (space == PortSpace::None) return true;
   const net::L4Port port = inbound.local_endpoint().port;
-  const ExternalIndex external = *addresses_->index_of(inbound.local_endpoint().address);
-  if (mappings_.sessions({external, space, port}) > 0 || !addresses_->is_allowed(external, port)) return true;
-  return pool_.take(external, space, port);
+  const auto external = addresses_->index_of(inbound.local_endpoint().address);
+  if (!external || mappings_.sessions({*external, space, port}) > 0 ||
+      !addresses_->is_allowed(*external, port))
+    return true;
+  return pool_.take(*external, space, port);
 }
 
 bool Conntrack::is_let_in(const FlowKey& inbound, Filtering filtering) const {
@@ -175,7 +178,7 @@ ExternalIndex Conntrack::probable_external(OutboundFlow& flow, const NatPolicy& 
     return port.has_value();
   };
   const auto paired_one = policy.addresses[paired(internal.address, policy.addresses.size())];
-  return first_address(policy, internal.address, has_port).value_or(paired_one);
+  return first_address(policy.addresses, internal.address, has_port).value_or(paired_one);
 }
 
 TagIndex::Place Conntrack::prefetch_probable(OutboundFlow& flow, const NatPolicy& policy) {
@@ -202,33 +205,22 @@ std::size_t Conntrack::paired(net::Ipv4Addr internal, std::size_t addresses) {
   return addresses <= 1 ? 0 : kHash({internal.raw(), 0}) % addresses;
 }
 
-// RFC 4787 REQ-1: the forward is the internal endpoint's mapping. False: the forward's port has a session
-// towards this very remote, of another VM that it used to lead to.
-bool Conntrack::choose_static(const OutboundFlow& flow, Choice& choice) {
-  const auto external = addresses_->index_of(flow.static_mapping->address);
-  const FlowKey inbound{flow.key.remote, FlowKey::pack(*flow.static_mapping)};
-  if (!external || is_taken(inbound) || !claim_port(inbound)) return false;
-  choice.external = *external;
-  choice.port = flow.static_mapping->port;
-  return true;
-}
-
 Verdict Conntrack::choose_external(const OutboundFlow& flow, unsigned policy_id, Time now, Choice& choice) {
   const NatPolicy& policy = policies_[policy_id];
   const FlowKey& outbound = flow.key;
   const PortSpace space = port_space(outbound.protocol());
-  if (policy.addresses.empty()) return Verdict::NoFreePort;
-  if (space == PortSpace::None) return choose_portless(outbound, policy, choice);
+  if (flow.own_address) return choose_own(flow, choice);
+  if (policy.pool(flow.pool).empty()) return Verdict::NoFreePort;
+  if (space == PortSpace::None) return choose_portless(flow, policy, choice);
   if (flow.static_mapping && choose_static(flow, choice)) return Verdict::Opened;
   if (flow.static_mapping || policy.mapping == Mapping::EndpointDependent) {
     choice.flags |= Session::kPrivatePort;
-  } else if (share_mapping(outbound, policy, choice)) {
+  } else if (share_mapping(flow, policy, choice)) {
     return Verdict::Opened;
   }
   if (take_new_port(flow, policy_id, now, choice)) return Verdict::Opened;
-  return policy.overload && policy.block_ports == 0 && overload(outbound, policy, choice)
-             ? Verdict::Opened
-             : Verdict::NoFreePort;
+  return policy.overload && policy.block_ports == 0 && overload(flow, policy, choice) ? Verdict::Opened
+                                                                                      : Verdict::NoFreePort;
 }
 
 // Whether sessions may still open by an external endpoint that has some, or once had.
@@ -239,8 +231,11 @@ bool Conntrack::may_share(const NatPolicy& policy, ExternalIndex external, net::
 
 // The internal endpoint's mapping, if it has one. A mapping that may not be shared any more makes room for
 // another one; its sessions go on.
-bool Conntrack::share_mapping(const FlowKey& outbound, const NatPolicy& policy, Choice& choice) {
-  const auto mapping = mappings_.find(outbound.local_endpoint(), port_space(outbound.protocol()));
+bool Conntrack::share_mapping(const OutboundFlow& flow, const NatPolicy& policy, Choice& choice) {
+  const FlowKey& outbound = flow.key;
+  const auto mapping =
+      mappings_.find(outbound.local_endpoint(), port_space(outbound.protocol()),
+                     [&](Mappings::Slot slot) { return policy.is_in_pool(slot.external, flow.pool); });
   if (!mapping) return false;
   if (!may_share(policy, mapping->external, mapping->port)) {
     mappings_.unbind(*mapping);
@@ -270,7 +265,7 @@ bool Conntrack::take_port_singly(const OutboundFlow& flow, const NatPolicy& poli
                                  Choice& choice) {
   const net::Endpoint internal = flow.key.local_endpoint();
   const PortSpace space = port_space(flow.key.protocol());
-  const auto external = first_address(policy, internal.address, [&](ExternalIndex candidate) {
+  const auto external = first_address(policy.pool(flow.pool), internal.address, [&](ExternalIndex candidate) {
     const auto port = pool_.allocate(candidate, space, {internal.port, flow.probable_port}, now);
     if (port) choice.port = *port;
     return port.has_value();
@@ -280,9 +275,10 @@ bool Conntrack::take_port_singly(const OutboundFlow& flow, const NatPolicy& poli
   return true;
 }
 
-bool Conntrack::overload(const FlowKey& outbound, const NatPolicy& policy, Choice& choice) {
+bool Conntrack::overload(const OutboundFlow& flow, const NatPolicy& policy, Choice& choice) {
+  const FlowKey& outbound = flow.key;
   const net::Ipv4Addr internal = outbound.local_endpoint().address;
-  const auto external = first_address(policy, internal, [&](ExternalIndex candidate) {
+  const auto external = first_address(policy.pool(flow.pool), internal, [&](ExternalIndex candidate) {
     auto port = overloadable_port(candidate, outbound);
     if (!port) port = exact_overloadable_port(candidate, outbound);
     if (port) choice.port = *port;
@@ -339,18 +335,6 @@ std::uint64_t Conntrack::taken_towards(std::uint64_t remote, ExternalIndex exter
   return taken;
 }
 
-// One session for each (external address, remote, protocol): no port tells two apart.
-Verdict Conntrack::choose_portless(const FlowKey& outbound, const NatPolicy& policy, Choice& choice) {
-  if (ports_.portless_owner(outbound.remote_endpoint().address) != worker_) return Verdict::OtherWorker;
-  const net::Ipv4Addr internal = outbound.local_endpoint().address;
-  const auto external = first_address(policy, internal, [&](ExternalIndex candidate) {
-    return !is_taken({outbound.remote, FlowKey::pack({addresses_->address(candidate), net::L4Port{}})});
-  });
-  if (!external) return Verdict::NoFreePort;
-  choice.external = *external;
-  return Verdict::Opened;
-}
-
 Session& Conntrack::take_record() {
   if (first_free_ != kNoRecord) {
     Session& session = sessions_[first_free_];
@@ -384,11 +368,11 @@ bool Conntrack::enter(Session& session, Time now) {
   const FlowKey inbound = session.inbound_key();
   const PortSpace space = port_space(session.protocol());
   const net::Endpoint endpoint = session.external();
-  const ExternalIndex external = *addresses_->index_of(endpoint.address);
-  sessions_at_[external].add(1);
-  if (space != PortSpace::None) {
-    mappings_.add_session({external, space, endpoint.port});
-    planes_.note(RemotePlanes::key_of(inbound.remote, external), endpoint.port, true);
+  const auto external = addresses_->index_of(endpoint.address);  // nothing: it is not translated
+  if (external) sessions_at_[*external].add(1);
+  if (external && space != PortSpace::None) {
+    mappings_.add_session({*external, space, endpoint.port});
+    planes_.note(RemotePlanes::key_of(inbound.remote, *external), endpoint.port, true);
     counters_.mappings.set(mappings_.size());
   }
   if (!insert(session)) {

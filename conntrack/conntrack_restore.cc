@@ -52,7 +52,8 @@ Revival Conntrack::reviving(const Former& former, Time now) const {
   const Session& record = former.record;
   const NatPolicy& policy = policies_[former.policy];
   const auto external = addresses_->index_of(record.external().address);
-  if (!external || std::ranges::find(policy.addresses, *external) == policy.addresses.end())
+  const bool is_given = former.is_forwarded;  // by the configuration
+  if (record.is_untranslated() ? !is_given : !external || (!is_given && !policy.has(*external)))
     return Revival::NotExternal;
   const std::size_t row = former.policy * kTimeoutRow;
   const Ticks timeout{timeouts_[row + static_cast<unsigned>(record.state())].load(std::memory_order_relaxed)};
@@ -60,10 +61,10 @@ Revival Conntrack::reviving(const Former& former, Time now) const {
   if (is_taken(record.outbound_key()) || is_taken(record.inbound_key())) return Revival::Damaged;
   if (port_space(record.protocol()) == PortSpace::None)
     return ports_.portless_owner(record.remote().address) == worker_ ? Revival::Restored : Revival::Damaged;
+  if (is_given) return Revival::Restored;
   const Mappings::Slot slot{*external, port_space(record.protocol()), record.external().port};
-  if (former.is_forwarded) return Revival::Restored;
   if (!may_keep(slot)) return Revival::NotExternal;
-  return has_mapping_at_odds(record, slot) ? Revival::Damaged : Revival::Restored;
+  return has_mapping_at_odds(former, slot) ? Revival::Damaged : Revival::Restored;
 }
 
 // Of an address that drains sessions go on, as they would without a restart.
@@ -72,10 +73,16 @@ bool Conntrack::may_keep(Mappings::Slot slot) const {
 }
 
 // A session that shares its internal endpoint's mapping: the slot is that endpoint's, or will be.
-bool Conntrack::has_mapping_at_odds(const Session& former, Mappings::Slot slot) const {
-  if (former.has(Session::kPrivatePort)) return false;
-  const auto bound = mappings_.internal_of(slot);
-  return bound ? *bound != former.internal() : mappings_.find(former.internal(), slot.space).has_value();
+bool Conntrack::has_mapping_at_odds(const Former& former, Mappings::Slot slot) const {
+  if (former.record.has(Session::kPrivatePort)) return false;
+  const net::Endpoint internal = former.record.internal();
+  if (const auto bound = mappings_.internal_of(slot)) return *bound != internal;
+  const NatPolicy& policy = policies_[former.policy];
+  const auto is_of_the_pool = [&](Mappings::Slot other) {
+    return policy.pools_by_address.empty() ||
+           policy.is_in_pool(other.external, policy.pools_by_address[slot.external]);
+  };
+  return mappings_.find(internal, slot.space, is_of_the_pool).has_value();
 }
 
 bool Conntrack::take_former_port(const Former& former, Mappings::Slot slot) {
@@ -94,8 +101,8 @@ Revival Conntrack::revive(const Former& former, Time now) {
   if (counters_.active.get() == capacity_) return Revival::NoRoom;
   const PortSpace space = port_space(record.protocol());
   const net::Endpoint external = record.external();
-  if (space != PortSpace::None &&
-      !take_former_port(former, {*addresses_->index_of(external.address), space, external.port}))
+  const auto address = addresses_->index_of(external.address);  // nothing: it is not translated
+  if (address && space != PortSpace::None && !take_former_port(former, {*address, space, external.port}))
     return Revival::PortTaken;
   Session& session = take_record();
   session.revive(record, former.policy, former.vm_port, seen_until(now, record));

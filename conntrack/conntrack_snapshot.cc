@@ -91,8 +91,8 @@ bool Conntrack::check_invariants(std::string* why) const {
     if (!session.in_use()) continue;
     ++active;
     const auto external = addresses_->index_of(session.external().address);
-    if (!external) return fails("a session's address is not ours");
-    ++by_address[*external];
+    if (!external && !session.is_untranslated()) return fails("a session's address is not ours");
+    if (external) ++by_address[*external];
     ++by_port[session.vm_port()][static_cast<unsigned>(session.opener())];
     const auto is_it = [&](std::uint32_t value) { return value == record; };
     for (const FlowKey& key : {session.outbound_key(), session.inbound_key()}) {

@@ -21,19 +21,6 @@ Mappings::Mappings(unsigned external_addresses, std::uint64_t capacity, FlowHash
       more_sessions_(external_addresses * kPortSpaces * kPorts),
       page_size_(placement.page_size()) {}
 
-std::uint32_t Mappings::find_number(net::Endpoint internal, PortSpace space) const {
-  const std::uint64_t wanted = FlowKey::pack(internal);
-  return index_.find(place(internal, space), [&](std::uint32_t number) {
-    return (slots_[number] & FlowKey::kLocalMask) == wanted && named(number).space == space;
-  });
-}
-
-std::optional<Mappings::Slot> Mappings::find(net::Endpoint internal, PortSpace space) const {
-  const std::uint32_t found = find_number(internal, space);
-  if (found == TagIndex::kNothing) return std::nullopt;
-  return named(found);
-}
-
 std::optional<net::Endpoint> Mappings::internal_of(Slot slot) const {
   const std::uint64_t internal = slots_[number(slot)] & FlowKey::kLocalMask;
   if (internal == 0) return std::nullopt;
@@ -110,7 +97,8 @@ std::optional<std::uint64_t> Mappings::used_slots_if_consistent(unsigned address
       const auto internal = internal_of(slot);
       if (!internal) continue;
       ++bound;
-      if (sessions(slot) == 0 || find_number(*internal, slot.space) != at) return std::nullopt;
+      const auto is_it = [&](Slot candidate) { return number(candidate) == at; };
+      if (sessions(slot) == 0 || !find(*internal, slot.space, is_it)) return std::nullopt;
     }
   }
   if (bound != index_.size() || !index_.check_invariants()) return std::nullopt;

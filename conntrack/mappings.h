@@ -10,7 +10,7 @@
 // array of its own.
 //
 // An endpoint-independent mapping (RFC 4787 REQ-1) is a slot with an internal endpoint: all sessions of that
-// endpoint share the slot. Sessions that overload the port or are endpoint-dependent are counted in the slot,
+// endpoint share the slot; where flows are sent to several pools, it has a slot in each. Sessions that overload the port or are endpoint-dependent are counted in the slot,
 // too. The port is free again when the last session of any kind has gone. So a mapping outlives its own
 // sessions while others overload its port. Slots without an internal endpoint are not in the index.
 #pragma once
@@ -38,7 +38,12 @@ class Mappings {
     return slots_.reserved() && more_sessions_.reserved() && index_.reserved();
   }
 
-  [[nodiscard]] std::optional<Slot> find(net::Endpoint internal, PortSpace space) const;
+  [[nodiscard]] std::optional<Slot> find(net::Endpoint internal, PortSpace space) const {
+    return find(internal, space, [](Slot) { return true; });
+  }
+  // Of an endpoint with several mappings, one in each pool: one that `serves(Slot)`.
+  template <typename Serves>
+  [[nodiscard]] std::optional<Slot> find(net::Endpoint internal, PortSpace space, Serves serves) const;
   void prefetch(net::Endpoint internal, PortSpace space) const {
     index_.prefetch(place(internal, space).bucket);
   }
@@ -83,8 +88,6 @@ class Mappings {
     return {static_cast<ExternalIndex>(within >> 16), static_cast<PortSpace>(space),
             net::L4Port::from_host(static_cast<std::uint16_t>(within))};
   }
-  // The slot's number; TagIndex::kNothing: there is none.
-  [[nodiscard]] std::uint32_t find_number(net::Endpoint internal, PortSpace space) const;
   [[nodiscard]] TagIndex::Place place(net::Endpoint internal, PortSpace space) const {
     return index_.place_of(
         hash_({std::uint64_t{1} + static_cast<std::uint64_t>(space), FlowKey::pack(internal)}));
@@ -97,5 +100,16 @@ class Mappings {
   ReservedArray<std::uint32_t> more_sessions_;  // in units of 32768: touched by mappings that have so many
   std::size_t page_size_;                       // of the slots
 };
+
+template <typename Serves>
+std::optional<Mappings::Slot> Mappings::find(net::Endpoint internal, PortSpace space, Serves serves) const {
+  const std::uint64_t wanted = FlowKey::pack(internal);
+  const std::uint32_t found = index_.find(place(internal, space), [&](std::uint32_t number) {
+    return (slots_[number] & FlowKey::kLocalMask) == wanted && named(number).space == space &&
+           serves(named(number));
+  });
+  if (found == TagIndex::kNothing) return std::nullopt;
+  return named(found);
+}
 
 }  // namespace vmnat::conntrack

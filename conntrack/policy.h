@@ -9,6 +9,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/time.h"
@@ -37,8 +38,14 @@ struct Timeouts {
   Ticks other = std::chrono::minutes(10);
 };
 
+using PoolIndex = std::uint8_t;  // of a policy's pools
+inline constexpr PoolIndex kNoPool = 0xff;
+
 struct NatPolicy {
-  std::vector<ExternalIndex> addresses;
+  std::vector<ExternalIndex> addresses;  // pool 0
+  // Pools 1 and up, for flows that are said to have theirs by them. No address is in two pools.
+  std::vector<std::vector<ExternalIndex>> more_pools{};
+  std::vector<PoolIndex> pools_by_address{};  // by ExternalIndex; empty: pool 0 is the only one
   // Addresses that the network had, whose sessions are about to end: none opens by them any more, whatever is
   // mapped there.
   std::vector<ExternalIndex> leaving{};
@@ -53,6 +60,19 @@ struct NatPolicy {
   // port is given again towards another remote.
   std::uint16_t block_ports = 0;
 
+  [[nodiscard]] std::span<const ExternalIndex> pool(PoolIndex number) const {
+    return number == 0 ? addresses : more_pools[number - 1u];
+  }
+  // Whether an address that some pool has is in this one; not for addresses of other policies.
+  [[nodiscard]] bool is_in_pool(ExternalIndex external, PoolIndex number) const {
+    if (pools_by_address.empty()) return true;
+    return external < pools_by_address.size() && pools_by_address[external] == number;
+  }
+  [[nodiscard]] bool has(ExternalIndex external) const {
+    if (pools_by_address.empty())
+      return std::find(addresses.begin(), addresses.end(), external) != addresses.end();
+    return external < pools_by_address.size() && pools_by_address[external] != kNoPool;
+  }
   [[nodiscard]] bool leaves(ExternalIndex external) const {
     return std::find(leaving.begin(), leaving.end(), external) != leaving.end();
   }

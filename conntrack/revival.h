@@ -22,7 +22,9 @@ struct Former {
   Session record;
   std::uint16_t policy = 0;
   PortIndex vm_port = 0;
-  bool is_forwarded = false;  // its external endpoint is that of a forward to its internal one
+  // Its external endpoint is that of a forward to its internal one, its external address that one's alone, or it is
+  // not translated, as a rule says.
+  bool is_forwarded = false;
 };
 
 enum class Revival : std::uint8_t {

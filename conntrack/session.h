@@ -88,7 +88,7 @@ class alignas(kCacheLineSize) Session {
   [[nodiscard]] FlowKey inbound_key() const {
     return {remote_ & FlowKey::kRemoteMask, external_ & FlowKey::kLocalMask};
   }
-  // Internal and external endpoints never coincide, so either match is the match.
+  // Internal and external endpoints are of different addresses or one, so either match is the match.
   [[nodiscard]] bool is_for(const FlowKey& key) const {
     const std::uint64_t other_remote = (remote_ ^ key.remote) & FlowKey::kRemoteMask;
     const std::uint64_t other_internal = (internal_ ^ key.local) & FlowKey::kLocalMask;
@@ -96,6 +96,8 @@ class alignas(kCacheLineSize) Session {
     return other_remote == 0 && (other_internal == 0 || other_external == 0);
   }
 
+  // Its keys are one.
+  [[nodiscard]] bool is_untranslated() const { return ((internal_ ^ external_) & FlowKey::kLocalMask) == 0; }
   // For a key that is_for(): whether it is the outbound key.
   [[nodiscard]] bool is_from_inside(const FlowKey& key) const {
     return ((internal_ ^ key.local) & FlowKey::kLocalMask) == 0;

@@ -76,14 +76,17 @@ inline constexpr Column kWorkerColumns[] = {{"WORKER", "worker"},
                                             {"HANDOFF", "handoff_ratio", Cell::Percent}};
 inline constexpr Column kNeighborColumns[] = {
     {"ADDRESS", "address"}, {"MAC", "mac"}, {"NETWORK", "network"}, {"STATE", "state"}, {"AGE_S", "age_s"}};
-inline constexpr Column kForwardColumns[] = {{"NETWORK", "network"},   {"PROTO", "protocol"},
-                                             {"EXTERNAL", "external"}, {"INTERNAL", "internal"},
-                                             {"PORT", "port"},         {"MAC", "mac"}};
+inline constexpr Column kForwardColumns[] = {{"NETWORK", "network"},
+                                             {"PROTO", "protocol"},
+                                             {"EXTERNAL", "external"},
+                                             {"INTERNAL", "internal"},
+                                             {"FROM", "from"},
+                                             {"PORT", "port"},
+                                             {"MAC", "mac"}};
 inline constexpr Column kRuleColumns[] = {
-    {"NETWORK", "network"},   {"PORT", "port"},         {"RULE", "rule"},
-    {"DIR", "direction"},     {"ACTION", "action"},     {"PROTO", "protocol"},
-    {"REMOTE", "remote"},     {"LPORT", "local_port"},  {"RPORT", "remote_port"},
-    {"TYPE", "icmp_type"},    {"PACKETS", "packets"},   {"BYTES", "bytes"}};
+    {"NETWORK", "network"},   {"PORT", "port"},      {"RULE", "rule"},       {"DIR", "direction"},
+    {"ACTION", "action"},     {"PROTO", "protocol"}, {"REMOTE", "remote"},   {"LPORT", "local_port"},
+    {"RPORT", "remote_port"}, {"TYPE", "icmp_type"}, {"PACKETS", "packets"}, {"BYTES", "bytes"}};
 inline constexpr Column kExhaustionColumns[] = {{"REMOTE", "remote"}, {"REFUSED", "refused"},
                                                 {"EXCESS", "excess"}, {"NETWORK", "network"},
                                                 {"PORT", "port"},     {"CAUSE", "cause"}};
@@ -103,7 +106,8 @@ inline constexpr Command kCommands[] = {
     {"counters", Kind::Object, "every counter"},
     {"workers", Kind::List, "the packet workers and their load", kWorkerColumns},
     {"forwards", Kind::List, "external ports that lead to VMs", kForwardColumns},
-    {"rules", Kind::List, "rules of networks and ports, and what they have decided", kRuleColumns, Arguments::Own},
+    {"rules", Kind::List, "rules of networks and ports, and what they have decided", kRuleColumns,
+     Arguments::Own},
     {"exhaustion", Kind::List, "remotes that sessions were refused towards for want of a port or by a limit",
      kExhaustionColumns},
     {"neighbors", Kind::List, "known addresses and their MAC addresses", kNeighborColumns},

@@ -53,13 +53,15 @@ bool is_range(Thing thing) {
 
 std::string name_of(Thing thing, const Node& item) {
   if (thing != Thing::Forward) return std::string{text_of(item, "name")};
-  return forward_name(text_of(item, "protocol"), text_of(item, "address"), text_of(item, "port"));
+  return forward_name(
+      {text_of(item, "protocol"), text_of(item, "address"), text_of(item, "port"), text_of(item, "from")});
 }
 
 // Of a thousand forwards, most differ by their port.
 bool may_have_name(const Node& forward, std::string_view name) {
-  const auto port = config::l4_port(text_of(forward, "port"));
-  return port && name.ends_with(config::to_text(*port));
+  const auto ports = config::port_range(text_of(forward, "port"));
+  const std::string_view before_remotes = name.substr(0, name.find(" from "));
+  return ports && before_remotes.ends_with(config::to_text(*ports));
 }
 
 bool has_name(Thing thing, const Node& item, const std::string& name) {
@@ -200,14 +202,16 @@ std::string network_of_port(const Document& document, std::string_view port) {
   return names.empty() ? "" : names.front();
 }
 
-std::string forward_name(std::string_view protocol, std::string_view address, std::string_view port) {
+std::string forward_name(const ForwardTexts& texts) {
+  const auto& [protocol, address, port, from] = texts;
   const auto protocol_read = config::word<net::Protocol>(protocol);
-  const auto port_read = config::l4_port(port);
-  const bool is_all = address.empty() || address == "all";
+  const auto ports = config::port_range(port);
+  const bool is_all = address.empty() || address == "all", is_for_any = from.empty() || from == "any";
   const auto address_read = config::host_address(address);
-  if (!protocol_read || !port_read || (!is_all && !address_read)) return {};
+  const auto remotes = config::address_block(from);
+  if (!protocol_read || !ports || (!is_all && !address_read) || (!is_for_any && !remotes)) return {};
   return std::string{protocol} + ' ' + (is_all ? "" : net::to_string(*address_read) + ':') +
-         config::to_text(*port_read);
+         config::to_text(*ports) + (is_for_any ? "" : " from " + config::address_block_text(*remotes));
 }
 
 std::optional<std::string> apply(const Edit& edit, config::Origin origin, Document& document) {

@@ -2,8 +2,8 @@
 // Edit: one thing that a script has changed on top of the configuration file, and its place in the document.
 //
 // A thing is a network, a port, a forward, an address of a pool, or an address's drain. It has a name, by which
-// the file's own is found: "vm9", "tcp 203.0.113.7:8080", "203.0.113.7". An edit takes it away, adds it, or puts
-// another in its place (both). Example: `vmnatctl port del vm1` of a port that the file has is
+// the file's own is found: "vm9", "tcp 203.0.113.7:8080", "tcp 22 from 198.51.100.0/24", "203.0.113.7". An edit takes
+// it away, adds it, or puts another in its place (both). Example: `vmnatctl port del vm1` of a port that the file has is
 //
 //   {.thing = Port, .network = "default", .name = "vm1", .removes = true}
 //
@@ -53,7 +53,10 @@ std::vector<std::string> networks_with(const config::Document& document, Thing t
                                        const std::string& name);
 
 // The name of a forward, from what the file or a command says of it; empty: it cannot be read.
-std::string forward_name(std::string_view protocol, std::string_view address, std::string_view port);
+struct ForwardTexts {
+  std::string_view protocol, address, port, from;
+};
+std::string forward_name(const ForwardTexts& texts);
 
 // Makes the edit, whose parts get a source of that origin in the document. Otherwise answers why it cannot be
 // made, and leaves the configuration as it was. To take away what is not there is no error.

@@ -134,11 +134,38 @@ External external_of(const Situation& at) {
 
 Result<std::string> forward_name_of(const Situation& at) {
   const auto [address, port] = external_of(at);
-  std::string name = forward_name(at.get("protocol"), address, port);
+  const std::string protocol = at.get("protocol"), from = at.get("from");
+  if (const auto remotes = config::address_block(from); !from.empty() && !remotes)
+    return error("from: " + remotes.error());
+  std::string name = forward_name({protocol, address, port, from});
   if (name.empty())
-    return error(fmt::format("'{} {}' is no forward: write tcp or udp, and PORT or ADDRESS:PORT",
-                             at.get("protocol"), at.get("external")));
+    return error(fmt::format("'{} {}' is no forward: write tcp or udp, and PORT or ADDRESS:PORT", protocol,
+                             at.get("external")));
   return name;
+}
+
+// "192.168.122.10:80", or several: "192.168.122.10:80,192.168.122.11:80"
+Result<std::vector<net::Endpoint>> servers_of(const Situation& at) {
+  std::vector<net::Endpoint> servers;
+  const std::string text = at.get("to");
+  for (std::string_view left = text; !left.empty();) {
+    const std::string_view one = left.substr(0, left.find(','));
+    left.remove_prefix(std::min(left.size(), one.size() + 1));
+    const auto server = config::endpoint(one);
+    if (!server) return error("to: " + server.error());
+    servers.push_back(*server);
+  }
+  if (servers.empty()) return error("to: " + config::endpoint(text).error());
+  return servers;
+}
+
+// As the file has it: one by itself, or a list.
+Node servers_node(const std::vector<net::Endpoint>& servers) {
+  if (servers.size() == 1) return config::scalar_node(net::to_string(servers.front()));
+  Node list{.kind = Node::Kind::List, .at = {0, 0}};
+  for (const net::Endpoint server : servers)
+    list.items.push_back(config::scalar_node(net::to_string(server)));
+  return list;
 }
 
 // Whose VM has the address; empty: nobody's.
@@ -153,11 +180,12 @@ std::string network_around(const Document& document, net::Ipv4Addr address) {
 Wishes forward_add(const Situation& at) {
   const auto name = forward_name_of(at);
   if (!name) return tl::unexpected(name.error());
-  const auto to = config::endpoint(at.get("to"));
-  if (!to) return error("to: " + to.error());
+  const auto to = servers_of(at);
+  if (!to) return tl::unexpected(to.error());
+  const net::Ipv4Addr first = to->front().address;
   const std::string network =
-      at.get("network").empty() ? network_around(at.document, to->address) : at.get("network");
-  if (network.empty()) return error("to: " + net::to_string(to->address) + " is within no network");
+      at.get("network").empty() ? network_around(at.document, first) : at.get("network");
+  if (network.empty()) return error("to: " + net::to_string(first) + " is within no network");
   if (!has_network(at.document, network)) return is_not_there(at, Thing::Network, network);
   const ThingId id{Thing::Forward, network, *name};
   if (find_thing(at.document, id) != nullptr) return is_there_already(at, id);
@@ -166,7 +194,8 @@ Wishes forward_add(const Situation& at) {
   set_key(forward, "protocol", config::scalar_node(at.get("protocol")));
   if (!address.empty()) set_key(forward, "address", config::scalar_node(address));
   set_key(forward, "port", config::scalar_node(port));
-  set_key(forward, "to", config::scalar_node(at.get("to")));
+  set_key(forward, "to", servers_node(*to));
+  if (!at.get("from").empty()) set_key(forward, "from", config::scalar_node(at.get("from")));
   return std::vector<Wish>{{id, std::move(forward)}};
 }
 
@@ -254,8 +283,8 @@ const EditCommand kEditCommands[] = {
     {"port-del", port_del, {"name"}, {}},
     {"network-add", network_add, {"text", "file"}, {}},
     {"network-del", network_del, {"name"}, {}},
-    {"forward-add", forward_add, {"protocol", "external", "to"}, {"network"}},
-    {"forward-del", forward_del, {"protocol", "external"}, {"network"}},
+    {"forward-add", forward_add, {"protocol", "external", "to"}, {"from", "network"}},
+    {"forward-del", forward_del, {"protocol", "external"}, {"from", "network"}},
     {"pool-add", pool_add, {"address"}, {"network"}},
     {"pool-drain", pool_drain, {"address"}, {"network"}},
     {"pool-del", pool_del, {"address"}, {"network"}},

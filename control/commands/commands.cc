@@ -18,6 +18,7 @@
 #include "control/commands/session_list.h"
 #include "control/commands/statistics.h"
 #include "control/config/dump.h"
+#include "control/config/values.h"
 #include "control/config/words.h"
 #include "control/system/rfc3339.h"
 #include "control/version.h"
@@ -357,22 +358,47 @@ Answer neighbors(const CommandContext& at) {
   return Answer::list_of(std::move(list));
 }
 
-// `mac` and `port` are null while the VM does not answer ARP, `external` while DHCP gives no address.
+// `mac` and `port` are null while the VM does not answer ARP.
+Json forward_json(const CommandContext& at, NetworkIndex network, net::Ipv4Addr vm, Json row) {
+  const auto* host = at.states.current().networks[network].hosts.find(vm.raw());
+  const bool is_known = host != nullptr && host->is_resolved();
+  row["network"] = at.numbered.networks[network].name;
+  row["port"] = is_known ? Json(at.ports[host->port].name) : Json();
+  row["mac"] = is_known ? Json(net::to_string(host->mac)) : Json();
+  return row;
+}
+
+// "203.0.113.2:8000-8099"
+std::string ports_text(net::Endpoint first, unsigned ports) {
+  std::string text = net::to_string(first);
+  if (ports > 1) text += '-' + std::to_string(first.port.host() + ports - 1);
+  return text;
+}
+
+std::string remotes_text(const net::Ipv4Prefix& from) {
+  return from.length == 0 ? "any" : config::address_block_text(from);
+}
+
+// A row a VM. `external` is null while DHCP gives no address. An address that is a VM's alone is forwarded with all
+// protocols.
 Answer forwards(const CommandContext& at) {
-  const dataplane::ForwardingState& state = at.states.current();
   Json list = Json::array();
   for (const ForwardPlan& forward : at.uplink.forwards()) {
-    const auto* host = state.networks[forward.network].hosts.find(forward.to.address.raw());
-    const bool is_known = host != nullptr && host->is_resolved();
-    list.push_back(
-        {{"network", at.numbered.networks[forward.network].name},
-         {"protocol", config::to_word(forward.protocol)},
-         {"external",
-          forward.external.address.is_unspecified() ? Json() : Json(net::to_string(forward.external))},
-         {"internal", net::to_string(forward.to)},
-         {"port", is_known ? Json(at.ports[host->port].name) : Json()},
-         {"mac", is_known ? Json(net::to_string(host->mac)) : Json()}});
+    const bool is_there = !forward.external.address.is_unspecified();
+    for (const net::Endpoint server : forward.to)
+      list.push_back(
+          forward_json(at, forward.network, server.address,
+                       {{"protocol", config::to_word(forward.protocol)},
+                        {"external", is_there ? Json(ports_text(forward.external, forward.ports)) : Json()},
+                        {"internal", ports_text(server, forward.ports)},
+                        {"from", remotes_text(forward.from)}}));
   }
+  for (const dataplane::AddressPair& pair : at.uplink.static_nat())
+    list.push_back(forward_json(at, pair.network, pair.internal,
+                                {{"protocol", "all"},
+                                 {"external", net::to_string(pair.external)},
+                                 {"internal", net::to_string(pair.internal)},
+                                 {"from", "any"}}));
   return Answer::list_of(std::move(list));
 }
 

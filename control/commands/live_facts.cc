@@ -103,6 +103,7 @@ std::vector<net::Ipv4Addr> external_addresses(const CommandContext& at) {
   std::vector<net::Ipv4Addr> addresses;
   for (const config::Network& network : at.numbered.networks)
     for (const net::Ipv4Addr address : at.uplink.external_addresses(network)) addresses.push_back(address);
+  for (const dataplane::AddressPair& pair : at.uplink.static_nat()) addresses.push_back(pair.external);
   return addresses;
 }
 

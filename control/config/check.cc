@@ -52,7 +52,7 @@ void check_client_port(const Config& config, Findings& findings) {
   for (std::size_t n = 0; n < config.networks.size(); ++n) {
     const auto& forwards = config.networks[n].nat.forwards;
     for (std::size_t i = 0; i < forwards.size(); ++i)
-      if (forwards[i].protocol == net::Protocol::Udp && forwards[i].port.host() == 68)
+      if (forwards[i].protocol == net::Protocol::Udp && forwards[i].port.contains(net::L4Port::from_host(68)))
         findings.complain_at(indexed(network_path(n) + ".nat.forwards", i) + ".port",
                              "port: udp port 68 is the uplink's own, because its address is dhcp");
   }

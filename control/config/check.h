@@ -20,6 +20,13 @@ void check_rules(const Config& config, std::size_t index, Findings& findings);
 // The external side of all networks: addresses, ports, forwards.
 void check_nat(const Config& config, Findings& findings);
 
+// External addresses that are one VM's alone: nat.static of all networks.
+void check_static_nat(const Config& config, Findings& findings);
+void check_nat_rules(const Config& config, Findings& findings);
+// A range of external addresses: `path` is where it stands.
+void check_external_range(const AddressRange& range, const Config& config, const std::string& path,
+                          Findings& findings);
+
 // Values of one kind, of which no two may be the same.
 template <typename T>
 class Unique {

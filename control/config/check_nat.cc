@@ -47,8 +47,7 @@ void check_addresses(const Config& config, const Nat& nat, const std::string& pa
       if (findings.has(indexed(path, earlier)) && nat.addresses[i].overlaps(nat.addresses[earlier]))
         findings.complain_at(
             at, "addresses: " + to_text(nat.addresses[i]) + " overlaps " + to_text(nat.addresses[earlier]));
-    check_range_on_uplink(nat.addresses[i], config.uplink, at, findings);
-    check_range_against_networks(nat.addresses[i], config, at, findings);
+    check_external_range(nat.addresses[i], config, at, findings);
   }
   if (total > kMostExternalAddresses)
     findings.complain_at(path, "addresses: at most 4096 are possible, these are " + std::to_string(total));
@@ -87,15 +86,29 @@ void check_reserved_ports(const Nat& nat, const std::string& path, Findings& fin
     findings.complain_at(path, "reserved_ports: no port of " + to_text(nat.ports) + " is left");
 }
 
-void check_forward_target(const Network& network, const PortForward& forward, const std::string& path,
-                          Findings& findings) {
-  const net::Ipv4Addr target = forward.to.address;
+void check_forward_target(const Network& network, const PortForward& forward, net::Endpoint to,
+                          const std::string& path, Findings& findings) {
+  const net::Ipv4Addr target = to.address;
+  if (to.port.host() + forward.port.size() - 1 > 65535)
+    return findings.complain_at(path, "to: " + to_string(to) + " is too high for the " +
+                                          std::to_string(forward.port.size()) + " ports of the range");
   if (!network.address.contains(target))
     return findings.complain_at(path, "to: " + to_string(target) + " is not within network '" + network.name +
                                           "' (" + to_string(network.address) + ")");
   if (target == network.address.address)
     return findings.complain_at(path, "to: " + to_string(target) + " is the gateway's address");
   check_is_host_of(network.address, target, path, "to", findings);
+}
+
+void check_forward_targets(const Network& network, const PortForward& forward, const std::string& path,
+                           Findings& findings) {
+  Unique<net::Endpoint> targets("to:", findings);
+  for (std::size_t i = 0; i < forward.to.size(); ++i) {
+    if (forward.to[i] == net::Endpoint{}) continue;  // it was misread
+    const std::string element = indexed(path, i), at = findings.has(element) ? element : path;
+    check_forward_target(network, forward, forward.to[i], at, findings);
+    targets.add(forward.to[i], at, to_string(forward.to[i]));
+  }
 }
 
 void check_forward_address(const Nat& nat, const PortForward& forward, const std::string& path,
@@ -125,6 +138,8 @@ class AddressCount {
     if (own > kMostExternalAddresses || addresses_.size() > kMostExternalAddresses) return;
     const std::vector<net::Ipv4Addr> external = external_addresses(network);
     addresses_.insert(external.begin(), external.end());
+    for (const StaticNat& pair : network.nat.static_nat) addresses_.insert(pair.external);
+    for (const NatRule& rule : network.nat.rules) add(rule);
     if (addresses_.size() > kMostExternalAddresses)
       findings.complain_at(path,
                            "addresses: at most 4096 are possible for all networks and the uplink, with "
@@ -133,6 +148,14 @@ class AddressCount {
   }
 
  private:
+  // One with too many is complained of where it stands.
+  void add(const NatRule& rule) {
+    for (const AddressRange& range : rule.addresses)
+      if (range.size() > kMostExternalAddresses) return;
+    const auto all = all_of(rule.addresses);
+    addresses_.insert(all.begin(), all.end());
+  }
+
   std::set<net::Ipv4Addr> addresses_;
 };
 
@@ -171,16 +194,17 @@ class ForwardClashes {
 
   void add(const Nat& nat, const PortForward& forward, const std::string& path) {
     if (!findings_.has(path + ".port") || !findings_.has(path + ".protocol")) return;
-    Listener listener{findings_.marks.at(path + ".port"), nat.addresses};
+    if (findings_.given.contains(path + ".from") && !findings_.has(path + ".from")) return;
+    Listener listener{findings_.marks.at(path + ".port"), nat.addresses, forward.protocol, forward.port,
+                      forward.from};
     if (forward.address) listener.addresses = {{*forward.address, *forward.address}};
     if (listener.addresses.empty()) listener.addresses = {{}};  // the uplink's, not known before its DHCP
-    auto& others = listeners_[{forward.protocol, forward.port}];
-    const auto clash =
-        std::find_if(others.begin(), others.end(), [&](const Listener& o) { return meet(o, listener); });
-    if (clash != others.end())
-      findings_.complain(listener.at, "port: " + std::string{to_word(forward.protocol)} + " port " +
-                                          std::to_string(forward.port.host()) + " is already forwarded " +
-                                          findings_.place(clash->at, listener.at));
+    const bool is_single = forward.port.size() == 1;
+    auto& others = is_single ? singles_[{forward.protocol, forward.port.first}] : ranges_;
+    const Listener* clash = clash_in(others, listener);
+    if (clash == nullptr && is_single) clash = clash_in(ranges_, listener);
+    if (clash == nullptr && !is_single) clash = clash_in_singles(listener);
+    if (clash != nullptr) complain(listener, *clash);
     others.push_back(std::move(listener));
   }
 
@@ -188,8 +212,33 @@ class ForwardClashes {
   struct Listener {
     Position at;
     std::vector<AddressRange> addresses;
+    net::Protocol protocol;
+    PortRange ports;
+    std::optional<net::Ipv4Prefix> from;
   };
+  using Listeners = std::vector<Listener>;
+
+  static const Listener* clash_in(const Listeners& others, const Listener& listener) {
+    const auto found =
+        std::ranges::find_if(others, [&](const Listener& other) { return meet(other, listener); });
+    return found == others.end() ? nullptr : &*found;
+  }
+  [[nodiscard]] const Listener* clash_in_singles(const Listener& range) const {
+    for (auto at = singles_.lower_bound({range.protocol, range.ports.first}); at != singles_.end(); ++at) {
+      if (at->first.first != range.protocol || at->first.second > range.ports.last) break;
+      if (const Listener* clash = clash_in(at->second, range)) return clash;
+    }
+    return nullptr;
+  }
+  void complain(const Listener& listener, const Listener& other) {
+    const std::string protocol{to_word(listener.protocol)};
+    findings_.complain(listener.at, "port: " + protocol + " port " + to_text(listener.ports) +
+                                        " is already forwarded " + findings_.place(other.at, listener.at));
+  }
+  // Of two that are for other remotes, the one for fewer remotes goes first.
   static bool meet(const Listener& a, const Listener& b) {
+    const bool share_ports = a.ports.first <= b.ports.last && b.ports.first <= a.ports.last;
+    if (a.protocol != b.protocol || !share_ports || a.from != b.from) return false;
     return std::any_of(a.addresses.begin(), a.addresses.end(), [&](const AddressRange& left) {
       return std::any_of(b.addresses.begin(), b.addresses.end(),
                          [&](const AddressRange& right) { return left.overlaps(right); });
@@ -197,21 +246,52 @@ class ForwardClashes {
   }
 
   Findings& findings_;
-  std::map<std::pair<net::Protocol, net::L4Port>, std::vector<Listener>> listeners_;
+  std::map<std::pair<net::Protocol, net::L4Port>, Listeners> singles_;
+  Listeners ranges_;
 };
+
+// Each port of each address is an entry in the workers' table.
+void check_forward_count(const Config& config, Findings& findings) {
+  constexpr std::uint64_t kMostForwardedPorts = 65536;
+  std::uint64_t total = 0;
+  for (std::size_t n = 0; n < config.networks.size(); ++n) {
+    const Nat& nat = config.networks[n].nat;
+    std::uint64_t addresses = 0;
+    for (const AddressRange& range : nat.addresses) addresses += range.size();
+    for (std::size_t i = 0; i < nat.forwards.size(); ++i) {
+      const std::string path = indexed(network_path(n) + ".nat.forwards", i) + ".port";
+      if (!findings.has(path)) continue;
+      const std::uint64_t before = total;
+      total +=
+          nat.forwards[i].port.size() * (nat.forwards[i].address ? 1 : std::max<std::uint64_t>(addresses, 1));
+      if (before <= kMostForwardedPorts && total > kMostForwardedPorts)
+        findings.complain_at(path,
+                             "port: at most " + std::to_string(kMostForwardedPorts) +
+                                 " ports can be forwarded, each external address counted; with these it is " +
+                                 std::to_string(total));
+    }
+  }
+}
 
 void check_forwards(const Network& network, const std::string& path, bool network_is_known,
                     ForwardClashes& clashes, Findings& findings) {
   for (std::size_t i = 0; i < network.nat.forwards.size(); ++i) {
     const PortForward& forward = network.nat.forwards[i];
     const std::string at = indexed(path, i);
-    if (network_is_known) check_forward_target(network, forward, at + ".to", findings);
+    if (network_is_known && findings.has(at + ".port"))
+      check_forward_targets(network, forward, at + ".to", findings);
     check_forward_address(network.nat, forward, at + ".address", findings);
     clashes.add(network.nat, forward, at);
   }
 }
 
 }  // namespace
+
+void check_external_range(const AddressRange& range, const Config& config, const std::string& path,
+                          Findings& findings) {
+  check_range_on_uplink(range, config.uplink, path, findings);
+  check_range_against_networks(range, config, path, findings);
+}
 
 void check_nat(const Config& config, Findings& findings) {
   ForwardClashes clashes(findings);
@@ -221,6 +301,8 @@ void check_nat(const Config& config, Findings& findings) {
     const std::string path = network_path(n) + ".nat";
     if (network.forward == Forward::None)
       findings.complain_at(path, "nat: this network is isolated (forward: none)");
+    if (network.forward == Forward::Route)
+      findings.complain_at(path, "nat: this network is routed, and not translated (forward: route)");
     check_addresses(config, network.nat, path + ".addresses", findings);
     addresses.add(network, path + ".addresses", findings);
     check_drain(network.nat, path + ".drain", findings);
@@ -229,6 +311,9 @@ void check_nat(const Config& config, Findings& findings) {
     check_forwards(network, path + ".forwards", findings.has(network_path(n) + ".address"), clashes,
                    findings);
   }
+  check_forward_count(config, findings);
+  check_static_nat(config, findings);
+  check_nat_rules(config, findings);
 }
 
 }  // namespace vmnat::config

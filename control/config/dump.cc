@@ -89,6 +89,13 @@ void write(Page& page, const List<Item>& form, const std::vector<T>& values, con
   page.remark_elements(path, values.size(), [&](std::size_t i) { return form.item.text(values[i]); });
 }
 
+template <typename Item, typename T>
+void write(Page& page, const OneOrMore<Item>& form, const std::vector<T>& values, const std::string& path) {
+  if (values.size() != 1) return write(page, List<Item>{form.item, {}}, values, path);
+  write_scalar(page, form.item, values.front());
+  page.remark(path);
+}
+
 template <typename S, typename E, typename Item>
 void write(Page& page, const WordOrList<S, E, Item>& form, const S& value, const std::string& path) {
   if (value.*form.word == form.listed) return write(page, List<Item>{form.item, {}}, value.*form.list, path);

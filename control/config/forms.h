@@ -16,6 +16,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "control/config/values.h"
 #include "control/config/words.h"
@@ -169,6 +170,32 @@ constexpr IfGiven<Form> if_given(Form form) {
   return {form};
 }
 
+// A list of at least one, or the only element itself.
+template <ScalarForm Item>
+struct OneOrMore {
+  using Value = std::vector<typename Item::Value>;
+  Item item;
+  std::string_view if_empty;
+
+  [[nodiscard]] Parsed<Value> read(std::string_view text) const {
+    return item.read(text).map([](auto&& value) { return Value{std::forward<decltype(value)>(value)}; });
+  }
+  [[nodiscard]] std::string text(const Value& values) const {
+    std::string all;
+    for (const auto& value : values) all += (all.empty() ? "" : ", ") + item.text(value);
+    return all;
+  }
+  [[nodiscard]] bool is_free_text(const Value&) const { return false; }
+  [[nodiscard]] std::string schema() const {
+    return R"({"anyOf": [)" + item.schema() + R"(, {"type": "array", "items": )" + item.schema() +
+           R"(, "minItems": 1}]})";
+  }
+};
+template <ScalarForm Item>
+constexpr OneOrMore<Item> one_or_more(Item item, std::string_view if_empty) {
+  return {item, if_empty};
+}
+
 struct ListTraits {
   std::string_view word = {};      // may stand for leaving the key out
   std::string_view if_empty = {};  // the complaint about an empty list; none: it may be empty
@@ -246,6 +273,8 @@ inline constexpr Scalar<std::chrono::seconds> kTimeout{timeout, R"({"$ref": "#/d
 inline constexpr Scalar<net::MacAddr> kMac{unicast_mac, R"({"$ref": "#/definitions/mac"})"};
 inline constexpr Scalar<net::Ipv4Addr> kAddress{host_address, R"({"$ref": "#/definitions/address"})"};
 inline constexpr Scalar<net::Ipv4Prefix> kPrefix{prefix, R"({"$ref": "#/definitions/prefix"})"};
+inline constexpr Scalar<net::Ipv4Prefix> kAddressBlock{
+    address_block, R"({"$ref": "#/definitions/address_block"})", false, address_block_text};
 inline constexpr Scalar<AddressRange> kAddressRange{address_range,
                                                     R"({"$ref": "#/definitions/address_range"})"};
 inline constexpr Scalar<PortRange> kPortRange{port_range, R"({"$ref": "#/definitions/port_range"})"};
@@ -257,7 +286,8 @@ inline constexpr Scalar<LogTarget> kLogTarget{
 inline constexpr Scalar<HostService> kHostService{
     host_service, R"({"type": "string", "pattern": "^(tcp|udp)/[0-9]{1,5}(-[0-9]{1,5})?$"})"};
 inline constexpr Scalar<net::Protocol> kIpProtocol{
-    ip_protocol, R"({"anyOf": [{"enum": ["tcp", "udp", "icmp"]}, {"type": "integer", "minimum": 0, "maximum": 255}]})"};
+    ip_protocol,
+    R"({"anyOf": [{"enum": ["tcp", "udp", "icmp"]}, {"type": "integer", "minimum": 0, "maximum": 255}]})"};
 inline constexpr Scalar<RuleRemote> kRuleRemote{
     rule_remote,
     R"({"type": "string", "pattern": "^(([0-9]{1,3}\\.){3}[0-9]{1,3}(/[0-9]{1,2})?|(port|network):[A-Za-z0-9][A-Za-z0-9._-]{0,62})$"})",

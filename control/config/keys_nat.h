@@ -34,19 +34,45 @@ inline constexpr auto kKeys<Limits> = std::tuple{
 };
 
 template <>
+inline constexpr auto kKeys<StaticNat> = std::tuple{
+    key("internal", &StaticNat::internal, kAddress, "The VM's address.", {.is_required = true}),
+    key("external", &StaticNat::external, kAddress, "The external address, which no pool has.",
+        {.is_required = true}),
+};
+
+// "192.168.122.20"
+template <>
+inline constexpr Named<StaticNat> kNamed<StaticNat>{
+    .noun = "static address", .name = [](const StaticNat& pair) { return net::to_string(pair.internal); }};
+
+template <>
+inline constexpr auto kKeys<NatRule> = std::tuple{
+    key("from", &NatRule::from, unless("any", kAddressBlock), "The VMs' addresses."),
+    key("to", &NatRule::to, unless("any", kAddressBlock), "The destinations."),
+    key("addresses", &NatRule::addresses,
+        list(kAddressRange, {.word = "none", .if_empty = "at least one is needed (or 'none')"}),
+        "External addresses, single or a-b; none: routed, and not translated.", {.is_required = true}),
+};
+
+template <>
 inline constexpr auto kKeys<PortForward> = std::tuple{
     key("protocol", &PortForward::protocol, OneOf<net::Protocol>{}, "tcp or udp.", {.is_required = true}),
     key("address", &PortForward::address, unless("all", kAddress), "The external address; all: every one."),
-    key("port", &PortForward::port, kL4Port, "The external port.", {.is_required = true}),
-    key("to", &PortForward::to, kEndpoint, "Address and port of the VM.", {.is_required = true}),
+    key("port", &PortForward::port, kPortRange, "The external port, or a-b.", {.is_required = true}),
+    key("to", &PortForward::to, one_or_more(kEndpoint, "at least one VM is needed"),
+        "Address and port of the VM, of a range the first port; a list: each remote address is served by one "
+        "of them.",
+        {.is_required = true}),
+    key("from", &PortForward::from, unless("any", kAddressBlock), "The remotes that it is for."),
 };
 
-// "tcp 8080", "udp 203.0.113.7:53"
+// "tcp 8080", "udp 203.0.113.7:53", "tcp 22 from 198.51.100.0/24"
 template <>
 inline constexpr Named<PortForward> kNamed<PortForward>{
     .noun = "forward", .name = [](const PortForward& forward) {
       return std::string{to_word(forward.protocol)} + ' ' +
-             (forward.address ? net::to_string(*forward.address) + ':' : "") + to_text(forward.port);
+             (forward.address ? net::to_string(*forward.address) + ':' : "") + to_text(forward.port) +
+             (forward.from ? " from " + address_block_text(*forward.from) : "");
     }};
 
 template <>
@@ -93,10 +119,17 @@ inline constexpr auto kKeys<Nat> = std::tuple{
     key("timeouts", &Nat::timeouts, Map{}, "After this time without a packet a session ends: 1s to 30d."),
     key("limits", &Nat::limits, Map{},
         "Per VM port, for what the VM opens and, apart, for what remotes open to it."),
+    key("static", &Nat::static_nat, Lines{},
+        "An external address for one VM alone: all protocols and ports, both ways, ports kept.",
+        {.example = "[{internal: 192.168.122.20, external: 203.0.113.24}]", .is_live = true}),
+    key("rules", &Nat::rules, Lines{},
+        "Other external addresses for some VMs or destinations: the first rule that fits.",
+        {.example = "[{from: 192.168.122.64/26, to: 10.0.0.0/8, addresses: none}]", .is_live = true}),
     key("forwards", &Nat::forwards, Lines{},
         "From outside to a VM. What the VM opens from `to` leaves by the forward, by the first one of "
         "several.",
-        {.example = "[{protocol: tcp, address: all, port: 8080, to: 192.168.122.10:80}]", .is_live = true}),
+        {.example = "[{protocol: tcp, address: all, port: 8000-8099, to: '192.168.122.10:80', from: any}]",
+         .is_live = true}),
 };
 
 }  // namespace vmnat::config

@@ -120,7 +120,10 @@ inline constexpr auto kKeys<Network> = std::tuple{
     key("mtu", &Network::mtu, kMtu, "The largest IP packet; also told to VMs by DHCP (option 26).",
         {.is_live = true}),
     key("forward", &Network::forward, OneOf<Forward>{},
-        "nat: VMs reach the outside; none: an isolated network.", {.is_live = true}),
+        "nat: VMs reach the outside, by external addresses; route: both reach each other, by the VMs' own; "
+        "none: an "
+        "isolated network.",
+        {.is_live = true}),
     key("isolated_ports", &Network::isolated_ports, kBoolean,
         "true: VMs of this network cannot talk to each other, but for those of one group (ports[].group); "
         "they "
@@ -170,7 +173,7 @@ inline constexpr auto kKeys<Network> = std::tuple{
              "ldap, protocol: tcp, domain: lab.example, target: web1.lab.example, port: 389, priority: 0, "
              "weight: 0}], forwarders: [9.9.9.9], domain_forwarders: {corp.example: [10.0.0.53]}}",
          .is_live = true}),
-    key("nat", &Network::nat, Map{}, "How the network gets out, unless forward is none.",
+    key("nat", &Network::nat, Map{}, "How the network gets out, where forward is nat.",
         {.applies = [](const Network& network) { return network.forward == Forward::Nat; }}),
 };
 

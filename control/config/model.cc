@@ -47,9 +47,12 @@ bool serves_dns(const Network& network) {
 }
 
 std::vector<net::Ipv4Addr> external_addresses(const Network& network) {
+  return network.forward != Forward::Nat ? std::vector<net::Ipv4Addr>{} : all_of(network.nat.addresses);
+}
+
+std::vector<net::Ipv4Addr> all_of(const std::vector<AddressRange>& ranges) {
   std::vector<net::Ipv4Addr> all;
-  if (network.forward == Forward::None) return all;
-  for (const AddressRange& range : network.nat.addresses)
+  for (const AddressRange& range : ranges)
     for (std::uint64_t i = 0; i < range.size(); ++i)
       all.push_back(net::Ipv4Addr::from_host(range.first.host() + static_cast<std::uint32_t>(i)));
   return all;

@@ -58,8 +58,8 @@ struct PortRange {
 };
 
 enum class Hugepages { Auto, Required, Off };
-enum class Idle { Adaptive, Poll };  // what a worker does when nothing comes: sleeps, or polls on
-enum class Forward { Nat, None };
+enum class Idle { Adaptive, Poll };             // what a worker does when nothing comes: sleeps, or polls on
+enum class Forward { Nat, Route, None };        // Route: VMs go out, and are reached, by their own addresses
 enum class KernelDriver { Auto, Packet, Xdp };  // of a kernel interface; Auto: Packet
 enum class VhostMode { Client, Server };        // Client: QEMU listens on the socket; Server: vmnatd does
 enum class Mapping { EndpointIndependent, EndpointDependent };  // RFC 4787 section 4.1
@@ -310,9 +310,21 @@ struct Limits {
 struct PortForward {
   net::Protocol protocol = net::Protocol::Tcp;  // Tcp or Udp
   std::optional<net::Ipv4Addr> address;         // nothing: every external address of the network
-  net::L4Port port;
-  net::Endpoint to;
+  PortRange port;
+  std::vector<net::Endpoint> to;  // of the first port, the others in order; of several one serves each remote
+  std::optional<net::Ipv4Prefix> from;  // remotes; nothing: any
   bool operator==(const PortForward&) const = default;
+};
+// An external address that is one VM's alone, with all protocols and ports.
+struct StaticNat {
+  net::Ipv4Addr internal, external;
+  bool operator==(const StaticNat&) const = default;
+};
+// Which external addresses flows from these VMs to those destinations have; the first rule that fits.
+struct NatRule {
+  std::optional<net::Ipv4Prefix> from, to;  // nothing: any
+  std::vector<AddressRange> addresses;      // none: they are not translated
+  bool operator==(const NatRule&) const = default;
 };
 struct Nat {
   std::vector<AddressRange> addresses;  // empty: the uplink's, which DHCP will tell
@@ -328,6 +340,8 @@ struct Nat {
   ExhaustionIcmp exhaustion_icmp = ExhaustionIcmp::AdminProhibited;
   Timeouts timeouts;
   Limits limits;
+  std::vector<StaticNat> static_nat;
+  std::vector<NatRule> rules;
   std::vector<PortForward> forwards;
   bool operator==(const Nat&) const = default;
 };
@@ -446,6 +460,8 @@ std::string pci_address(std::string_view device);
 bool serves_dns(const Network& network);
 // Every external address of the network, in the order of the file; empty when the uplink's DHCP will tell.
 std::vector<net::Ipv4Addr> external_addresses(const Network& network);
+// The same of a list of ranges.
+std::vector<net::Ipv4Addr> all_of(const std::vector<AddressRange>& ranges);
 // Addresses that VMs may have: all of the network but its own address and its broadcast address.
 AddressRange host_range(const net::Ipv4Prefix& network);
 

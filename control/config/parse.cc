@@ -36,6 +36,13 @@ void read(Section& section, std::string_view name, const List<Item>& form, std::
     refuse_empty(section, name, form.traits.if_empty);
 }
 
+template <typename Item, typename T>
+void read(Section& section, std::string_view name, const OneOrMore<Item>& form, std::vector<T>& into) {
+  if (section.is_list(name))
+    return read(section, name, List<Item>{form.item, {.if_empty = form.if_empty}}, into);
+  section.scalar(name, [&](std::string_view text) { return read_text(form, text, into); });
+}
+
 template <typename S, typename E, typename Item>
 void read(Section& section, std::string_view name, const WordOrList<S, E, Item>& form, S& into) {
   if (!section.is_list(name))

@@ -17,6 +17,8 @@ constexpr const char* kDefinitions = R"({
   "address": {"description": "IPv4 address.", "type": "string", "pattern": "^([0-9]{1,3}\\.){3}[0-9]{1,3}$"},
   "prefix": {"description": "IPv4 address with prefix length.", "type": "string",
     "pattern": "^([0-9]{1,3}\\.){3}[0-9]{1,3}/[0-9]{1,2}$"},
+  "address_block": {"description": "An IPv4 address, or all that a prefix has.", "type": "string",
+    "pattern": "^([0-9]{1,3}\\.){3}[0-9]{1,3}(/[0-9]{1,2})?$"},
   "address_range": {"description": "An address, or a-b.", "type": "string",
     "pattern": "^([0-9]{1,3}\\.){3}[0-9]{1,3}(-([0-9]{1,3}\\.){3}[0-9]{1,3})?$"},
   "port_range": {"description": "A port, or a-b.", "anyOf": [

@@ -37,18 +37,20 @@ Parsed<ByteSize> byte_size(std::string_view text);               // "512M", "1G"
 Parsed<BitRate> bit_rate(std::string_view text);  // "100M", "2500K", "8000"; decimal units, 8K to 1T
 
 Parsed<net::MacAddr> unicast_mac(std::string_view text);
-Parsed<net::Ipv4Addr> host_address(std::string_view text);    // an address that one host can have
-Parsed<net::Ipv4Prefix> prefix(std::string_view text);        // "a.b.c.d/len", host bits allowed
-Parsed<net::Ipv4Prefix> route_prefix(std::string_view text);  // no host bits
-Parsed<AddressRange> address_range(std::string_view text);    // "a" or "a-b"
-Parsed<net::L4Port> l4_port(std::string_view text);           // 1-65535
-Parsed<std::uint16_t> port_block(std::string_view text);      // 0, or a power of two from 64 to 4096
-Parsed<PortRange> port_range(std::string_view text);          // "p" or "p-q"
-Parsed<PortRange> unprivileged_ports(std::string_view text);  // from 1024 on
-Parsed<net::Endpoint> endpoint(std::string_view text);        // "a.b.c.d:port"
-Parsed<net::Endpoint> resolver(std::string_view text);        // "a.b.c.d" or "a.b.c.d:port"; may be loopback
-Parsed<HostService> host_service(std::string_view text);      // "tcp/p" or "udp/p-q"
-Parsed<RuleRemote> rule_remote(std::string_view text);  // "a.b.c.d", "a.b.c.d/len", "port:NAME" or "network:NAME"
+Parsed<net::Ipv4Addr> host_address(std::string_view text);     // an address that one host can have
+Parsed<net::Ipv4Prefix> prefix(std::string_view text);         // "a.b.c.d/len", host bits allowed
+Parsed<net::Ipv4Prefix> route_prefix(std::string_view text);   // no host bits
+Parsed<net::Ipv4Prefix> address_block(std::string_view text);  // "a" or "a.b.c.d/len", no host bits
+Parsed<AddressRange> address_range(std::string_view text);     // "a" or "a-b"
+Parsed<net::L4Port> l4_port(std::string_view text);            // 1-65535
+Parsed<std::uint16_t> port_block(std::string_view text);       // 0, or a power of two from 64 to 4096
+Parsed<PortRange> port_range(std::string_view text);           // "p" or "p-q"
+Parsed<PortRange> unprivileged_ports(std::string_view text);   // from 1024 on
+Parsed<net::Endpoint> endpoint(std::string_view text);         // "a.b.c.d:port"
+Parsed<net::Endpoint> resolver(std::string_view text);         // "a.b.c.d" or "a.b.c.d:port"; may be loopback
+Parsed<HostService> host_service(std::string_view text);       // "tcp/p" or "udp/p-q"
+Parsed<RuleRemote> rule_remote(
+    std::string_view text);  // "a.b.c.d", "a.b.c.d/len", "port:NAME" or "network:NAME"
 Parsed<net::Protocol> ip_protocol(std::string_view text);  // a name, or 0 to 255
 Parsed<LogTarget> log_target(
     std::string_view text);  // "json:/path", "syslog", "syslog:host:514", "ipfix:host:4739"
@@ -95,7 +97,8 @@ std::string to_text(const LogTarget& target);
 std::string to_text(const RuleRemote& remote);
 // "in accept tcp, remote 198.51.100.0/24, local port 22"
 std::string to_text(const FilterRule& rule);
-std::string resolver_text(const net::Endpoint& resolver);  // the inverse of resolver()
+std::string address_block_text(const net::Ipv4Prefix& block);  // the inverse of address_block()
+std::string resolver_text(const net::Endpoint& resolver);      // the inverse of resolver()
 inline std::string to_text(std::uint16_t number) {
   return std::to_string(number);
 }

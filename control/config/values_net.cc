@@ -7,6 +7,12 @@
 namespace vmnat::config {
 namespace {
 
+Parsed<net::Ipv4Prefix> without_host_bits(const net::Ipv4Prefix& value, std::string_view text) {
+  if (value.address == value.first()) return value;
+  return tl::unexpected(quoted(text) + " has bits set beyond its prefix length (did you mean " +
+                        net::to_string(net::Ipv4Prefix{value.first(), value.length}) + "?)");
+}
+
 // The two ends of "a-b"; "a" alone is both.
 struct Halves {
   std::string_view first, last;
@@ -60,9 +66,18 @@ Parsed<net::Ipv4Prefix> prefix(std::string_view text) {
 Parsed<net::Ipv4Prefix> route_prefix(std::string_view text) {
   const auto value = net::parse_ipv4_prefix(text);
   if (!value) return is_not(text, "a destination (write 10.0.0.0/8)");
-  if (value->address == value->first()) return *value;
-  return tl::unexpected(quoted(text) + " has bits set beyond its prefix length (did you mean " +
-                        net::to_string(net::Ipv4Prefix{value->first(), value->length}) + "?)");
+  return without_host_bits(*value, text);
+}
+
+Parsed<net::Ipv4Prefix> address_block(std::string_view text) {
+  if (const auto address = net::parse_ipv4(text)) return net::Ipv4Prefix{*address, 32};
+  const auto value = net::parse_ipv4_prefix(text);
+  if (!value) return is_not(text, "an address or a block of them (write 192.0.2.5 or 10.0.0.0/8)");
+  return without_host_bits(*value, text);
+}
+
+std::string address_block_text(const net::Ipv4Prefix& block) {
+  return block.length == 32 ? net::to_string(block.address) : net::to_string(block);
 }
 
 Parsed<AddressRange> address_range(std::string_view text) {

@@ -32,7 +32,8 @@ constexpr auto words_of(DnsSource) {  // Listed has none
   return std::to_array<Word<DnsSource>>({{DnsSource::Host, "host"}, {DnsSource::Gateway, "gateway"}});
 }
 constexpr auto words_of(Forward) {
-  return std::to_array<Word<Forward>>({{Forward::Nat, "nat"}, {Forward::None, "none"}});
+  return std::to_array<Word<Forward>>(
+      {{Forward::Nat, "nat"}, {Forward::Route, "route"}, {Forward::None, "none"}});
 }
 constexpr auto words_of(KernelDriver) {
   return std::to_array<Word<KernelDriver>>(

@@ -10,20 +10,33 @@
 namespace vmnat::ctl {
 namespace {
 
-std::string checked_endpoint(const std::string& text) {
-  const auto endpoint = config::endpoint(text);
-  return endpoint ? "" : endpoint.error();
+// "192.168.122.10:80", or several with commas between.
+std::string checked_servers(const std::string& text) {
+  std::string_view left = text;
+  do {
+    const std::string_view one = left.substr(0, left.find(','));
+    if (const auto endpoint = config::endpoint(one); !endpoint) return endpoint.error();
+    left.remove_prefix(std::min(left.size(), one.size() + 1));
+  } while (!left.empty());
+  return "";
+}
+
+std::string checked_remotes(const std::string& text) {
+  const auto block = config::address_block(text);
+  return block ? "" : block.error();
 }
 
 std::string checked_forward_protocol(const std::string& text) {
   return text == "tcp" || text == "udp" ? "" : "'" + text + "' is not tcp or udp";
 }
 
-// "8080" or "203.0.113.7:8080"
+// "8080", "8000-8099" or "203.0.113.7:8080"
 std::string checked_external(const std::string& text) {
-  const auto is_good = text.find(':') == std::string::npos ? config::l4_port(text).has_value()
-                                                           : config::endpoint(text).has_value();
-  return is_good ? "" : "'" + text + "' is not PORT or ADDRESS:PORT";
+  const auto colon = text.find(':');
+  const bool is_address =
+      colon == std::string::npos || config::host_address(text.substr(0, colon)).has_value();
+  const std::string ports = colon == std::string::npos ? text : text.substr(colon + 1);
+  return is_address && config::port_range(ports) ? "" : "'" + text + "' is not PORT or ADDRESS:PORT";
 }
 
 std::string checked_mode(const std::string& text) {
@@ -106,10 +119,14 @@ void ChangeOptions::add_forward(CLI::App& app) {
   CLI::App *add = verb(*forward, "add"), *del = verb(*forward, "del");
   for (CLI::App* command : {add, del}) {
     positional(*command, "PROTOCOL", "protocol", "tcp or udp")->check(checked_forward_protocol);
-    positional(*command, "[ADDRESS:]PORT", "external", "the external port; without address, of all addresses")
+    positional(*command, "[ADDRESS:]PORT", "external",
+               "the external port, or a-b; without address, of all addresses")
         ->check(checked_external);
+    option(*command, "from", "remotes that it is for, an address or a prefix (default: any)")
+        ->check(checked_remotes);
   }
-  positional(*add, "TO", "to", "ADDRESS:PORT of the VM")->check(checked_endpoint);
+  positional(*add, "TO", "to", "ADDRESS:PORT of the VM; several, with commas, share the remotes")
+      ->check(checked_servers);
   option(*add, "network", "the VM's network (default: the one that TO is in)");
   option(*del, "network", "whose forward it is, if several networks have one");
 }

@@ -69,19 +69,16 @@ void write_forward(SettlingYaml& yaml, xml_node network) {
   const std::string mode = mode_of(network);
   const bool is_routed = mode == "route" || mode == "open";
   if (is_isolated(network)) return yaml.line(kNetwork, "forward: none");
-  if (is_routed)
-    tell(yaml, kNetwork, forward,
-         "vmnatd translates what leaves a network; VMs reach the outside, which does not reach them");
-  else if (mode != "nat")
+  if (!is_routed && mode != "nat")
     tell(yaml, kNetwork, forward,
          "the host's own network is no matter of vmnatd's; this is an isolated one instead");
-  yaml.line(kNetwork, is_routed || mode == "nat" ? "forward: nat" : "forward: none");
+  yaml.line(kNetwork, is_routed ? "forward: route" : mode == "nat" ? "forward: nat" : "forward: none");
   tell_others(yaml, kNetwork, forward, kReadOfForward, kOfForward);
 }
 
 void write_nat(SettlingYaml& yaml, xml_node network) {
   const xml_node nat = network.child("forward").child("nat");
-  if (!nat || is_isolated(network)) return;
+  if (!nat || mode_of(network) != "nat") return;
   yaml.line(kNetwork, "nat:");
   if (nat.attribute("ipv6")) tell(yaml, kInNetwork, nat, "IPv6 stays between the VMs of a network");
   if (const xml_node address = nat.child("address"))

@@ -66,7 +66,7 @@ dhcp::NetworkSettings dhcp_settings(const config::Network& network) {
                                  .domain = dhcp.domain,
                                  .search = dhcp.search,
                                  .ntp = dhcp.ntp,
-                                 .offer_router = network.forward == config::Forward::Nat,
+                                 .offer_router = network.forward != config::Forward::None,
                                  .mtu = network.mtu};
   for (const auto& range : dhcp.ranges) settings.ranges.push_back({range.first, range.last});
   for (const auto& route : dhcp.routes) settings.routes.push_back({route.to, route.via});

@@ -21,7 +21,8 @@ void LiveNat::change_to(NatPlan wanted, net::Ipv4Addr rented) {
   wanted_ = std::move(wanted);
   ended_ = 0;
   if (departures.is_empty()) return go_on_to(Step::Opening);
-  departures_ = std::make_shared<const dataplane::DepartingSessions>(departures.addresses, departures.ports);
+  departures_ = std::make_shared<const dataplane::DepartingSessions>(departures.addresses, departures.ports,
+                                                                     departures.rules);
   go_on_to(Step::Closing);
 }
 
@@ -62,11 +63,20 @@ std::vector<ForwardPlan> LiveNat::forwards_shown(net::Ipv4Addr rented) const {
   return common_forwards(plan_forwards(running_.config, rented), forwards);
 }
 
+std::vector<dataplane::AddressPair> LiveNat::pairs_shown() const {
+  if (step_ == Step::AtRest || step_ == Step::Opening) return plan_static_nat(shown().config);
+  return closing_pairs(running_, wanted_);
+}
+
 void LiveNat::fill(dataplane::ForwardingState& next, const Rented& rented) {
   if (!has_changed(rented)) return;
   next.external_addresses = with_rented(shown().external, rented.in_table);
-  if (is_outdated_) next.policies = std::make_shared<const conntrack::NatPolicies>(shown().policies);
+  if (is_outdated_) {
+    next.policies = std::make_shared<const conntrack::NatPolicies>(shown().policies);
+    next.egress_rules = plan_rules(shown().config);
+  }
   set_forwards(forwards_shown(rented.in_use), next);
+  set_static_nat(pairs_shown(), next);
   is_outdated_ = false;
   rented_ = rented;
 }

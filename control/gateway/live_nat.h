@@ -57,6 +57,7 @@ class LiveNat {
 
   [[nodiscard]] const NatPlan& shown() const;
   [[nodiscard]] std::vector<ForwardPlan> forwards_shown(net::Ipv4Addr rented) const;
+  [[nodiscard]] std::vector<dataplane::AddressPair> pairs_shown() const;
   void go_on_to(Step step);
   [[nodiscard]] bool is_seen() const { return workers_.least_seen_generation() >= awaited_state_; }
 

@@ -52,8 +52,8 @@ Restore::Restore(const SessionNames& former, const Today& today,
       networks_(renumbered<NetworkIndex>(former.networks, today.names.networks)),
       read_(kReadAtOnce),
       bursts_(tables.size()) {
-  for (const ForwardPlan& forward : today.forwards)
-    forwards_.emplace(ForwardingState::forward_word(forward.external, forward.protocol), &forward);
+  for (auto& [listener, rules] : listeners_of(today.forwards))
+    forwards_.emplace(ForwardingState::forward_word(listener.first, listener.second), std::move(rules));
   for (auto& burst : bursts_) burst.reserve(Conntrack::kMaxBurst);
 }
 
@@ -101,7 +101,7 @@ Revival Restore::translate(Former& former) const {
   if (record.is_torn()) return Revival::Torn;
   if (!record.is_sound()) return Revival::Damaged;
   const auto network = at(networks_, record.policy());
-  if (!network || !state.networks[*network].nat) return Revival::NoNetwork;
+  if (!network || !state.networks[*network].has_way_out) return Revival::NoNetwork;
   const auto port = at(ports_, record.vm_port());
   if (!port || state.ports[*port].network != *network) return Revival::NoPort;
   const net::Ipv4Addr remote = record.remote().address;
@@ -115,13 +115,18 @@ Revival Restore::translate(Former& former) const {
 }
 
 bool Restore::is_forwarded(const Session& record, NetworkIndex network) const {
+  if (record.is_untranslated())
+    return today_.state.is_exempt(network, record.internal().address, record.remote().address);
+  if (const auto* pair = today_.state.pair_at(record.external().address))
+    return pair->network == network && pair->internal == record.internal().address &&
+           record.external().port == record.internal().port;
   if (forwards_.empty()) return false;
   const auto found = forwards_.find(ForwardingState::forward_word(record.external(), record.protocol()));
-  return found != forwards_.end() && found->second->to == record.internal() &&
-         found->second->network == network;
+  if (found == forwards_.end() || found->second.network != network) return false;
+  return dataplane::server_by(found->second.rules, record.remote().address) == record.internal();
 }
 
-// All sessions of a forward are one worker's, whatever their records say of the VM's port: no port block keeps
+// All sessions of a forward to one VM are one worker's, whatever their records say of the VM's port: no port block keeps
 // two workers from having the same external endpoint.
 WorkerIndex Restore::worker_of(const Former& former) {
   if (tables_.size() == 1) return 0;
@@ -130,9 +135,11 @@ WorkerIndex Restore::worker_of(const Former& former) {
     return today_.external_ports.portless_owner(record.remote().address);
   const WorkerIndex worker =
       today_.state.inside_owner(former.vm_port, record.internal(), static_cast<unsigned>(tables_.size()));
-  if (!former.is_forwarded) return worker;
+  const bool keeps_ports =
+      record.is_untranslated() || today_.state.pair_at(record.external().address) != nullptr;
+  if (!former.is_forwarded || keeps_ports) return worker;  // one an endpoint
   const std::uint64_t forward = ForwardingState::forward_word(record.external(), record.protocol());
-  return workers_of_forwards_.try_emplace(forward, worker).first->second;
+  return workers_of_forwards_.try_emplace({forward, record.internal()}, worker).first->second;
 }
 
 void keep_owners(const SessionNames& former, GatewayPlan& plan) {

@@ -7,11 +7,13 @@
 // workers now cannot all go on: the block is the worker's whose session comes first.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "conntrack/conntrack.h"
@@ -49,10 +51,11 @@ class Restore {
 
   const Today& today_;
   std::span<const std::unique_ptr<conntrack::Conntrack>> tables_;
-  std::vector<std::optional<PortIndex>> ports_;                         // by former number
-  std::vector<std::optional<NetworkIndex>> networks_;                   // the same
-  std::unordered_map<std::uint64_t, const ForwardPlan*> forwards_;      // by ForwardingState::forward_word
-  std::unordered_map<std::uint64_t, WorkerIndex> workers_of_forwards_;  // the same
+  std::vector<std::optional<PortIndex>> ports_;                          // by former number
+  std::vector<std::optional<NetworkIndex>> networks_;                    // the same
+  std::unordered_map<std::uint64_t, dataplane::ForwardRules> forwards_;  // by ForwardingState::forward_word
+  // The same, and the internal endpoint.
+  std::map<std::pair<std::uint64_t, net::Endpoint>, WorkerIndex> workers_of_forwards_;
   std::vector<conntrack::Session> read_;
   std::vector<std::vector<conntrack::Former>> bursts_;  // by worker: what enters together
   Time now_;

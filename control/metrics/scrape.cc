@@ -310,7 +310,8 @@ void Metrics::Scrape::networks() {
     if (network.dhcp) out_->sample(labels, addresses_in_pool(network));
   });
   std::vector<std::uint64_t> forwards(at_.numbered.networks.size());
-  for (const control::ForwardPlan& forward : at_.uplink.forwards()) ++forwards[forward.network];
+  for (const control::ForwardPlan& forward : at_.uplink.forwards())
+    forwards[forward.network] += forward.ports;
   each_network(family("vmnat_forwards"), [&](Labels labels, Network network, NetworkIndex index) {
     if (network.forward == config::Forward::Nat) out_->sample(labels, forwards[index]);
   });

@@ -6,6 +6,8 @@
 #include <map>
 #include <tuple>
 
+#include "control/plan/static_nat.h"
+
 namespace vmnat::control {
 namespace {
 
@@ -14,11 +16,14 @@ using conntrack::ExternalAddresses;
 using Entry = ExternalAddresses::Entry;
 using Ports = std::shared_ptr<const AllowedPorts>;
 
+void append(const config::PortRange& range, std::vector<std::uint16_t>& ports) {
+  for (std::uint32_t port = range.first.host(); port <= range.last.host(); ++port)
+    ports.push_back(static_cast<std::uint16_t>(port));
+}
+
 std::vector<std::uint16_t> expanded(const std::vector<config::PortRange>& ranges) {
   std::vector<std::uint16_t> ports;
-  for (const auto& range : ranges)
-    for (std::uint32_t port = range.first.host(); port <= range.last.host(); ++port)
-      ports.push_back(static_cast<std::uint16_t>(port));
+  for (const auto& range : ranges) append(range, ports);
   return ports;
 }
 
@@ -26,7 +31,7 @@ std::vector<std::uint16_t> expanded(const std::vector<config::PortRange>& ranges
 AllowedPorts usual_ports(const config::Nat& nat) {
   std::vector<std::uint16_t> reserved = expanded(nat.reserved_ports);
   for (const config::PortForward& forward : nat.forwards)
-    if (!forward.address) reserved.push_back(forward.port.host());
+    if (!forward.address) append(forward.port, reserved);
   return {nat.ports.first.host(), nat.ports.last.host(), reserved};
 }
 
@@ -37,7 +42,7 @@ class PortsOfAddresses {
     for (const config::Network& network : config.networks) {
       usual_.push_back(std::make_shared<const AllowedPorts>(usual_ports(network.nat)));
       for (const config::PortForward& forward : network.nat.forwards)
-        if (forward.address) named_[*forward.address].push_back(forward.port.host());
+        if (forward.address) append(forward.port, named_[*forward.address]);
     }
   }
 
@@ -59,12 +64,12 @@ class PortsOfAddresses {
     std::vector<std::uint16_t> ports;
     for (const std::size_t network : networks)
       for (const config::PortForward& forward : config_.networks[network].nat.forwards)
-        ports.push_back(forward.port.host());
+        append(forward.port, ports);
     return ports;
   }
   [[nodiscard]] Ports made(const std::vector<std::size_t>& networks,
                            const std::vector<std::uint16_t>& named) const {
-    if (networks.empty()) return std::make_shared<const AllowedPorts>();  // the uplink's own, and no pool's
+    if (networks.empty()) return std::make_shared<const AllowedPorts>();  // no pool's
     if (networks.size() == 1 && named.empty()) return usual_[networks.front()];
     AllowedPorts ports(1, 65535, named);
     for (const std::size_t network : networks) ports = AllowedPorts::common(ports, *usual_[network]);
@@ -77,6 +82,12 @@ class PortsOfAddresses {
   std::map<std::tuple<std::vector<std::size_t>, std::vector<std::uint16_t>>, Ports> made_;
 };
 
+std::vector<net::Ipv4Addr> in_one(const std::vector<std::vector<net::Ipv4Addr>>& lists) {
+  std::vector<net::Ipv4Addr> all;
+  for (const auto& list : lists) all.insert(all.end(), list.begin(), list.end());
+  return all;
+}
+
 // The address, and the networks that have it. In the order of the file, the uplink's own first.
 using Users = std::vector<std::pair<net::Ipv4Addr, std::vector<std::size_t>>>;
 
@@ -84,12 +95,13 @@ Users users_of_addresses(const config::Config& config) {
   Users users{{config.uplink.address ? config.uplink.address->address : net::Ipv4Addr{}, {}}};
   std::map<net::Ipv4Addr, std::size_t> at{{users.front().first, 0}};
   for (std::size_t i = 0; i < config.networks.size(); ++i) {
-    for (const net::Ipv4Addr address : planned_addresses(config.networks[i])) {
+    for (const net::Ipv4Addr address : in_one(planned_pools(config.networks[i]))) {
       const auto [known, is_new] = at.emplace(address, users.size());
       if (is_new) users.emplace_back(address, std::vector<std::size_t>{});
       users[known->second].second.push_back(i);
     }
   }
+  for (const dataplane::AddressPair& pair : plan_static_nat(config)) users.push_back({pair.external, {}});
   return users;
 }
 
@@ -115,6 +127,13 @@ class FreeIndices {
   std::size_t next_ = 0;
 };
 
+std::vector<conntrack::ExternalIndex> indices_of(const std::vector<net::Ipv4Addr>& addresses,
+                                                 const ExternalAddresses& external) {
+  std::vector<conntrack::ExternalIndex> indices;
+  for (const net::Ipv4Addr address : addresses) indices.push_back(index_in(external, address).value());
+  return indices;
+}
+
 void keep_if_equal(Ports& ports, const ExternalAddresses& running, unsigned index) {
   const Ports& former = running.entries()[index].ports;
   if (*former == *ports) ports = former;
@@ -129,8 +148,28 @@ std::vector<net::Ipv4Addr> planned_addresses(const config::Network& network) {
   return addresses;
 }
 
+std::vector<std::vector<net::Ipv4Addr>> planned_pools(const config::Network& network) {
+  if (network.forward != config::Forward::Nat) return {};
+  std::vector<std::vector<net::Ipv4Addr>> pools{planned_addresses(network)};
+  for (const config::NatRule& rule : network.nat.rules) {
+    const auto list = config::all_of(rule.addresses);
+    if (!list.empty() && pool_with(pools, list) == pools.size()) pools.push_back(list);
+  }
+  return pools;
+}
+
+std::size_t pool_with(const std::vector<std::vector<net::Ipv4Addr>>& pools,
+                      std::vector<net::Ipv4Addr> addresses) {
+  std::ranges::sort(addresses);
+  const auto found = std::ranges::find_if(pools, [&](std::vector<net::Ipv4Addr> pool) {
+    std::ranges::sort(pool);
+    return pool == addresses;
+  });
+  return static_cast<std::size_t>(found - pools.begin());
+}
+
 std::vector<net::Ipv4Addr> external_addresses_now(const config::Network& network, net::Ipv4Addr rented) {
-  std::vector<net::Ipv4Addr> addresses = planned_addresses(network);
+  std::vector<net::Ipv4Addr> addresses = in_one(planned_pools(network));
   std::ranges::replace(addresses, net::Ipv4Addr{}, rented);
   std::erase(addresses, net::Ipv4Addr{});
   return addresses;
@@ -178,11 +217,15 @@ unsigned external_room(unsigned addresses) {
 
 AddressLists plan_address_lists(const config::Config& config, const ExternalAddresses& external) {
   AddressLists lists;
-  for (const auto& network : config.networks) {
-    auto& list = lists.emplace_back();
-    for (const net::Ipv4Addr address : planned_addresses(network))
-      list.push_back(index_in(external, address).value());
-  }
+  for (const auto& network : config.networks)
+    lists.push_back(indices_of(planned_addresses(network), external));
+  return lists;
+}
+
+AddressLists plan_all_addresses(const config::Config& config, const ExternalAddresses& external) {
+  AddressLists lists;
+  for (const auto& network : config.networks)
+    lists.push_back(indices_of(in_one(planned_pools(network)), external));
   return lists;
 }
 

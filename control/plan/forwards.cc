@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/plan/forwards.h"
 
+#include <algorithm>
 #include <set>
 
 #include "control/plan/external_addresses.h"
@@ -22,24 +23,43 @@ std::optional<net::Ipv4Addr> paired_with(net::Endpoint internal, const std::vect
   return std::nullopt;
 }
 
-WordTable<dataplane::Forward> forward_table(const std::vector<ForwardPlan>& forwards) {
-  std::vector<WordTable<dataplane::Forward>::Entry> entries;
-  for (const ForwardPlan& plan : forwards)
-    if (!plan.external.address.is_unspecified())
-      entries.push_back({ForwardingState::forward_word(plan.external, plan.protocol),
-                         {.to = plan.to, .network = plan.network, .is_draining = plan.is_draining}});
-  return WordTable<dataplane::Forward>(entries);
+// Of one server, and for all remotes.
+bool is_simple(const dataplane::ForwardRules& rules) {
+  return rules.rules.size() == 1 && rules.rules.front().from.length == 0 &&
+         rules.rules.front().to.size() == 1;
 }
 
-WordTable<net::Endpoint> mapping_table(const std::vector<ForwardPlan>& forwards) {
+void set_ways_in(const std::vector<ForwardPlan>& forwards, ForwardingState& state) {
+  std::vector<WordTable<dataplane::Forward>::Entry> simple;
+  std::vector<WordTable<dataplane::ForwardRules>::Entry> others;
+  for (const auto& [listener, rules] : listeners_of(forwards)) {
+    const std::uint64_t word = ForwardingState::forward_word(listener.first, listener.second);
+    if (is_simple(rules))
+      simple.push_back({word, {rules.rules.front().to.front(), rules.network, rules.is_draining}});
+    else
+      others.push_back({word, rules});
+  }
+  state.forwards = WordTable<dataplane::Forward>(simple);
+  state.forward_rules = WordTable<dataplane::ForwardRules>(others);
+}
+
+void set_mappings(const std::vector<ForwardPlan>& forwards, ForwardingState& state) {
   std::set<std::uint64_t> known;
-  std::vector<WordTable<net::Endpoint>::Entry> entries;
+  std::vector<WordTable<net::Endpoint>::Entry> mappings, shared;
   for (const ForwardPlan& plan : forwards) {
     if (plan.external.address.is_unspecified() || !plan.is_mapping) continue;
-    const std::uint64_t internal = ForwardingState::forward_word(plan.to, plan.protocol);
-    if (known.insert(internal).second) entries.push_back({internal, plan.external});
+    for (unsigned port = 0; port < plan.ports; ++port) {
+      const net::Endpoint external = plan.external_at(port);
+      const bool has_one_way =
+          state.forwards.find(ForwardingState::forward_word(external, plan.protocol)) != nullptr;
+      for (const net::Endpoint server : plan.to_at(port)) {
+        const std::uint64_t internal = ForwardingState::forward_word(server, plan.protocol);
+        if (known.insert(internal).second) (has_one_way ? mappings : shared).push_back({internal, external});
+      }
+    }
   }
-  return WordTable<net::Endpoint>(entries);
+  state.static_mappings = WordTable<net::Endpoint>(mappings);
+  state.shared_mappings = WordTable<net::Endpoint>(shared);
 }
 
 }  // namespace
@@ -51,13 +71,15 @@ std::vector<ForwardPlan> plan_forwards(const config::Config& config, net::Ipv4Ad
     const std::vector<net::Ipv4Addr> addresses = planned_addresses(config.networks[i]);
     if (addresses.empty()) continue;
     for (const config::PortForward& forward : config.networks[i].nat.forwards) {
-      const auto paired = paired_with(forward.to, addresses, draining);
+      const auto paired = paired_with(forward.to.front(), addresses, draining);
       for (const net::Ipv4Addr planned : addresses)
         if (const auto address = planned.is_unspecified() ? rented : planned; listens_on(forward, address))
           forwards.push_back(
-              {.external = {address, forward.port},
+              {.external = {address, forward.port.first},
+               .ports = forward.port.size(),
                .protocol = forward.protocol,
                .to = forward.to,
+               .from = forward.from.value_or(net::Ipv4Prefix{{}, 0}),
                .network = static_cast<NetworkIndex>(i),
                .is_mapping = !draining.contains(planned) && (forward.address || planned == paired),
                .is_draining = draining.contains(planned)});
@@ -66,9 +88,25 @@ std::vector<ForwardPlan> plan_forwards(const config::Config& config, net::Ipv4Ad
   return forwards;
 }
 
+std::map<Listener, dataplane::ForwardRules> listeners_of(const std::vector<ForwardPlan>& forwards) {
+  std::map<Listener, dataplane::ForwardRules> listeners;
+  for (const ForwardPlan& plan : forwards) {
+    if (plan.external.address.is_unspecified()) continue;
+    for (unsigned port = 0; port < plan.ports; ++port) {
+      dataplane::ForwardRules& at = listeners[{plan.external_at(port), plan.protocol}];
+      at.network = plan.network;
+      at.is_draining = plan.is_draining;
+      const auto for_more = std::ranges::find_if(
+          at.rules, [&](const dataplane::ForwardRule& rule) { return rule.from.length < plan.from.length; });
+      at.rules.insert(for_more, dataplane::ForwardRule{plan.from, plan.to_at(port)});
+    }
+  }
+  return listeners;
+}
+
 void set_forwards(const std::vector<ForwardPlan>& forwards, ForwardingState& state) {
-  state.forwards = forward_table(forwards);
-  state.static_mappings = mapping_table(forwards);
+  set_ways_in(forwards, state);
+  set_mappings(forwards, state);
 }
 
 }  // namespace vmnat::control

@@ -88,7 +88,7 @@ void compare_networks(const GatewayPlan& running, const GatewayPlan& next, Topol
     } else if (!after.name.empty()) {
       if (before.address != after.address || gateway_mac(before) != gateway_mac(after))
         change.networks_moved.push_back(number);
-      if (before.forward == config::Forward::Nat && after.forward == config::Forward::None)
+      if (before.forward != config::Forward::None && after.forward == config::Forward::None)
         change.networks_shut.push_back(number);
     }
   }

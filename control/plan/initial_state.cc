@@ -6,6 +6,8 @@
 
 #include "control/plan/forwards.h"
 #include "control/plan/live_settings.h"
+#include "control/plan/nat_rules.h"
+#include "control/plan/static_nat.h"
 
 namespace vmnat::control {
 namespace {
@@ -23,7 +25,8 @@ void set_network(const config::Network& config, dataplane::Network& network) {
   if (config.name.empty()) network = {};
   network.gateway = config.address;
   network.mac = gateway_mac(config);
-  network.nat = config.forward == config::Forward::Nat;
+  network.has_way_out = config.forward != config::Forward::None;
+  network.is_routed = config.forward == config::Forward::Route;
   network.dhcp = config.dhcp.has_value();
   network.mtu = config.mtu;
   network.host.port = dataplane::kUplinkPort;
@@ -82,6 +85,8 @@ dataplane::ForwardingState initial_state(const config::Config& config, const std
   state.uplink = uplink_of(config.uplink);
   set_topology(config, ports, state);
   set_forwards(plan_forwards(config), state);
+  set_static_nat(plan_static_nat(config), state);
+  state.egress_rules = plan_rules(config);
   return state;
 }
 

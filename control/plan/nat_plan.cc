@@ -2,7 +2,6 @@
 #include "control/plan/nat_plan.h"
 
 #include <algorithm>
-#include <map>
 
 #include "control/plan/policies.h"
 
@@ -45,22 +44,12 @@ std::vector<ExternalIndex> leaving(const AddressLists& former, const AddressList
   return left;
 }
 
-using Listener = std::pair<net::Endpoint, net::Protocol>;
-std::map<Listener, ForwardPlan> by_listener(const std::vector<ForwardPlan>& forwards) {
-  std::map<Listener, ForwardPlan> listeners;
-  for (const ForwardPlan& forward : forwards)
-    listeners.emplace(Listener{forward.external, forward.protocol}, forward);
-  return listeners;
+bool lead_to_the_same(const dataplane::ForwardRules& a, const dataplane::ForwardRules& b) {
+  return a.rules == b.rules && a.network == b.network;
 }
 
-bool leads_to_the_same(const ForwardPlan& a, const ForwardPlan& b) {
-  return a.to == b.to && a.network == b.network;
-}
-
-void add_departure(const ForwardPlan& forward, net::Endpoint staying,
-                   std::vector<dataplane::DepartingSessions::Port>& ports) {
-  if (!forward.external.address.is_unspecified())
-    ports.push_back({forward.external, forward.protocol, staying});
+bool has_pair(const std::vector<dataplane::AddressPair>& pairs, const dataplane::AddressPair& pair) {
+  return std::ranges::find(pairs, pair) != pairs.end();
 }
 
 }  // namespace
@@ -70,8 +59,9 @@ NatPlan plan_nat(const config::Config& config, const ExternalAddresses* running)
                .external = plan_external_addresses(config, running),
                .address_lists = {},
                .policies = {}};
-  plan.address_lists = plan_address_lists(config, *plan.external);
-  plan.policies = plan_policies(config, plan.address_lists);
+  plan.address_lists = plan_all_addresses(config, *plan.external);
+  plan.policies = plan_policies(config, plan_address_lists(config, *plan.external));
+  add_pools(config, *plan.external, plan.policies);
   return plan;
 }
 
@@ -88,13 +78,27 @@ NatPlan plan_closing(const NatPlan& former, const NatPlan& wanted) {
 
 std::vector<ForwardPlan> common_forwards(const std::vector<ForwardPlan>& former,
                                          const std::vector<ForwardPlan>& wanted) {
-  const auto known = by_listener(former);
+  const auto before = listeners_of(former), after = listeners_of(wanted);
+  const auto is_common = [&](const ForwardPlan& forward, unsigned port) {
+    const Listener listener{forward.external_at(port), forward.protocol};
+    const auto was = before.find(listener), is = after.find(listener);
+    return was != before.end() && is != after.end() && lead_to_the_same(was->second, is->second);
+  };
   std::vector<ForwardPlan> common;
-  std::ranges::copy_if(wanted, std::back_inserter(common), [&](const ForwardPlan& forward) {
-    const auto same = known.find({forward.external, forward.protocol});
-    return same != known.end() && leads_to_the_same(same->second, forward);
-  });
+  for (const ForwardPlan& forward : wanted) {
+    unsigned port = 0;
+    while (port < forward.ports && is_common(forward, port)) ++port;
+    if (port == forward.ports) common.push_back(forward);
+  }
   return common;
+}
+
+std::vector<dataplane::AddressPair> closing_pairs(const NatPlan& former, const NatPlan& wanted) {
+  const auto before = plan_static_nat(former.config);
+  auto pairs = plan_static_nat(wanted.config);
+  for (dataplane::AddressPair& pair : pairs)
+    pair.is_draining = former.external->index_of(pair.external) && !has_pair(before, pair);
+  return pairs;
 }
 
 DeparturePlan plan_departures(const NatPlan& former, const NatPlan& wanted, net::Ipv4Addr rented) {
@@ -105,14 +109,20 @@ DeparturePlan plan_departures(const NatPlan& former, const NatPlan& wanted, net:
       const net::Ipv4Addr address = planned.is_unspecified() ? rented : planned;
       if (!address.is_unspecified()) plan.addresses.push_back({static_cast<NetworkIndex>(network), address});
     }
-  const auto before = by_listener(plan_forwards(former.config, rented));
-  const auto after = by_listener(plan_forwards(wanted.config, rented));
-  for (const auto& [listener, forward] : before)
-    if (!after.contains(listener)) add_departure(forward, {}, plan.ports);
-  for (const auto& [listener, forward] : after)
-    if (const auto same = before.find(listener);
-        same == before.end() || !leads_to_the_same(same->second, forward))
-      add_departure(forward, forward.to, plan.ports);
+  const auto pairs = plan_static_nat(wanted.config);
+  for (const dataplane::AddressPair& pair : plan_static_nat(former.config))
+    if (!has_pair(pairs, pair)) plan.addresses.push_back({pair.network, pair.external});
+  if (may_end_exemptions(former.config, wanted.config)) {
+    const auto rules = plan_rules(wanted.config);
+    plan.rules = rules != nullptr ? *rules : dataplane::DepartingSessions::Rules{};
+  }
+  const auto before = listeners_of(plan_forwards(former.config, rented));
+  const auto after = listeners_of(plan_forwards(wanted.config, rented));
+  for (const auto& [listener, rules] : before)
+    if (!after.contains(listener)) plan.ports.push_back({listener.first, listener.second, {}});
+  for (const auto& [listener, rules] : after)
+    if (const auto was = before.find(listener); was == before.end() || !lead_to_the_same(was->second, rules))
+      plan.ports.push_back({listener.first, listener.second, rules.rules});
   return plan;
 }
 

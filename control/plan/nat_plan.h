@@ -17,14 +17,16 @@
 #include "control/config/model.h"
 #include "control/plan/external_addresses.h"
 #include "control/plan/forwards.h"
+#include "control/plan/nat_rules.h"
+#include "control/plan/static_nat.h"
 #include "dataplane/worker/departing_sessions.h"
 
 namespace vmnat::control {
 
 struct NatPlan {
   config::Config config;
-  ExternalTable external;  // what is rented stands as 0.0.0.0
-  AddressLists address_lists;
+  ExternalTable external;      // what is rented stands as 0.0.0.0
+  AddressLists address_lists;  // what networks have, by their rules, too
   conntrack::NatPolicies policies;
 };
 
@@ -33,15 +35,19 @@ NatPlan plan_nat(const config::Config& config, const conntrack::ExternalAddresse
 
 // What holds while the sessions end that `wanted` does not allow. Its configuration is that of `wanted`.
 NatPlan plan_closing(const NatPlan& former, const NatPlan& wanted);
-// The forwards that both have.
+// The forwards that both have, and whose ports lead no remote elsewhere.
 std::vector<ForwardPlan> common_forwards(const std::vector<ForwardPlan>& former,
                                          const std::vector<ForwardPlan>& wanted);
+// The wanted pairs. An external address that was something else drains: nothing opens by it until its sessions of
+// then have ended.
+std::vector<dataplane::AddressPair> closing_pairs(const NatPlan& former, const NatPlan& wanted);
 
 // The sessions that end, as lists for dataplane::DepartingSessions.
 struct DeparturePlan {
   std::vector<dataplane::DepartingSessions::Address> addresses;
   std::vector<dataplane::DepartingSessions::Port> ports;
-  [[nodiscard]] bool is_empty() const { return addresses.empty() && ports.empty(); }
+  std::optional<dataplane::DepartingSessions::Rules> rules;  // where flows may be exempt no more
+  [[nodiscard]] bool is_empty() const { return addresses.empty() && ports.empty() && !rules; }
 };
 // `rented`: the address that DHCP has given the uplink.
 DeparturePlan plan_departures(const NatPlan& former, const NatPlan& wanted, net::Ipv4Addr rented);

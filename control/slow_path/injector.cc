@@ -20,9 +20,14 @@ void Injector::look_up_again(std::span<const std::byte> frame) {
   if (ip == nullptr) return;
   const auto* udp = net::view<net::UdpHeader>(
       frame, sizeof(net::EthernetHeader) + ip->header_length());  // or TCP: its ports
+  if (udp == nullptr) return;
   const auto external = states_.current().external_addresses->index_of(ip->destination);
-  if (udp == nullptr || !external) return;
-  const WorkerIndex owner = external_ports_.owner(*external, udp->destination_port);
+  WorkerIndex owner =
+      external_ports_.portless_owner(ip->source);  // not translated: it hands on what has ports
+  if (external)
+    owner = external_ports_.owner(*external, udp->destination_port);
+  else if (!states_.current().is_shown_outside(ip->destination))
+    return;
   if (owner == kNoWorker) return;
   push(frame, {.port = dataplane::kUplinkPort, .errand = FrameNote::Errand::Inbound}, owner);
 }

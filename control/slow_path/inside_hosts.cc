@@ -5,11 +5,12 @@
 #include <functional>
 #include <spdlog/spdlog.h>
 
+#include "control/plan/static_nat.h"
 #include "net/arp.h"
 
 namespace vmnat::control {
 
-// The targets of forwards are asked for before the first frame for them comes, so that none has to wait.
+// Whom remotes reach is asked for before the first frame for them comes, so that none has to wait.
 InsideHosts::InsideHosts(const config::Config& config, const std::vector<PortPlan>& ports,
                          const StatePublisher& states, LogBudget& log, SteadyTime now)
     : ports_(ports),
@@ -19,12 +20,15 @@ InsideHosts::InsideHosts(const config::Config& config, const std::vector<PortPla
       has_changed_(states.current().networks.size()) {
   for (const dataplane::Network& network : states.current().networks)
     neighbors_.emplace_back(network.mac, network.gateway.address);
-  follow_forwards(plan_forwards(config), now);
+  follow_targets(config, now);
 }
 
-void InsideHosts::follow_forwards(const std::vector<ForwardPlan>& forwards, SteadyTime now) {
+void InsideHosts::follow_targets(const config::Config& config, SteadyTime now) {
   std::set<std::pair<NetworkIndex, net::Ipv4Addr>> targets;
-  for (const ForwardPlan& forward : forwards) targets.emplace(forward.network, forward.to.address);
+  for (const ForwardPlan& forward : plan_forwards(config))
+    for (const net::Endpoint server : forward.to) targets.emplace(forward.network, server.address);
+  for (const dataplane::AddressPair& pair : plan_static_nat(config))
+    targets.emplace(pair.network, pair.internal);
   for (const auto& [network, address] : targets)
     if (!targets_.contains({network, address})) neighbors_[network].keep_resolved(address, now);
   for (const auto& [network, address] : targets_)

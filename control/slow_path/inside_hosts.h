@@ -29,8 +29,8 @@ class InsideHosts {
   InsideHosts(const config::Config& config, const std::vector<PortPlan>& ports, const StatePublisher& states,
               LogBudget& log, SteadyTime now);
 
-  // These networks have come or left, or the gateway is another host on them. Their forwards follow by
-  // follow_forwards().
+  // These networks have come or left, or the gateway is another host on them. The VMs that remotes reach there
+  // follow by follow_targets().
   void follow_networks(std::span<const NetworkIndex> changed);
 
   // A VM says by ARP that it has the address of its gateway. It is counted and told in the log, no more: the
@@ -49,8 +49,9 @@ class InsideHosts {
     asking.next = std::max(asking.next, now);
     asking.is_due = true;
   }
-  // Other targets of forwards: those that are new are asked for, the others may be forgotten.
-  void follow_forwards(const std::vector<ForwardPlan>& forwards, SteadyTime now);
+  // Other VMs that remotes reach, by forwards or an address of their own: those that are new are asked for, the
+  // others may be forgotten.
+  void follow_targets(const config::Config& config, SteadyTime now);
   void advance(SteadyTime now);
 
   // The state that was filled in last is out of date.

@@ -224,7 +224,7 @@ void SlowPath::set_out(SteadyTime now) {
   for (const auto& entry : former.entries())
     if (!entry.address.is_unspecified() && !plan.external->index_of(entry.address))
       going_.push_back(entry.address);
-  inside_.follow_forwards(plan_forwards(plan.config), now);
+  inside_.follow_targets(plan.config, now);
   nat_.change_to(plan, uplink_.rented_addresses().in_table);
 }
 

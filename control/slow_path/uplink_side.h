@@ -15,6 +15,7 @@
 #include "control/hosts/own_addresses.h"
 #include "control/log/log_budget.h"
 #include "control/plan/forwards.h"
+#include "control/plan/static_nat.h"
 #include "control/uplink/uplink_client.h"
 
 namespace vmnat::control {
@@ -65,6 +66,7 @@ class UplinkSide {
   [[nodiscard]] std::vector<net::Ipv4Addr> resolvers_of_lease() const;
   // As they stand with the address that is rented now.
   [[nodiscard]] std::vector<ForwardPlan> forwards() const { return plan_forwards(config_, rented()); }
+  [[nodiscard]] std::vector<dataplane::AddressPair> static_nat() const { return plan_static_nat(config_); }
   [[nodiscard]] std::vector<net::Ipv4Addr> external_addresses(const config::Network& network) const;
   [[nodiscard]] Rented rented_addresses() const {
     return client_ ? Rented{client_->in_table(), client_->rented()} : Rented{};

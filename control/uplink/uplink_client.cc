@@ -97,9 +97,17 @@ std::string UplinkClient::contradiction(const dhcp::Binding& binding) const {
     if (network.address.overlaps(binding.address))
       return fmt::format("DHCP gives the uplink {}, which overlaps network '{}' ({})",
                          net::to_string(binding.address), network.name, net::to_string(network.address));
-    const auto external = config::external_addresses(network);
+    auto external = config::external_addresses(network);
+    for (const config::NatRule& rule : network.nat.rules) {
+      const auto more = config::all_of(rule.addresses);
+      external.insert(external.end(), more.begin(), more.end());
+    }
     if (std::ranges::find(external, binding.address.address) != external.end())
       return fmt::format("DHCP gives the uplink {}, which nat.addresses of network '{}' has, too",
+                         net::to_string(binding.address.address), network.name);
+    if (std::ranges::find(network.nat.static_nat, binding.address.address, &config::StaticNat::external) !=
+        network.nat.static_nat.end())
+      return fmt::format("DHCP gives the uplink {}, which nat.static of network '{}' has, too",
                          net::to_string(binding.address.address), network.name);
   }
   return {};

@@ -19,6 +19,8 @@
 #include "conntrack/conntrack.h"
 #include "dataplane/context/counters.h"
 #include "dataplane/context/limits.h"
+#include "dataplane/context/nat_ways.h"
+#include "dataplane/context/word_table.h"
 #include "dataplane/device/burst_port.h"
 #include "dataplane/device/offload.h"
 #include "net/address.h"
@@ -29,49 +31,7 @@ class FilterRules;
 class PollSet;
 struct Watches;
 
-using NetworkIndex = std::uint16_t;
-
 inline constexpr PortIndex kUplinkPort = 0;
-inline constexpr NetworkIndex kNoNetwork = 0xffff;
-
-// A fixed open-addressing table from a word (MAC or IPv4 address, never 0) to a value. Copies share it: a
-// state costs what has changed since the one before.
-template <typename Value>
-class WordTable {
- public:
-  struct Entry {
-    std::uint64_t key = 0;
-    Value value{};
-  };
-
-  WordTable() = default;
-  // `entries` hold distinct keys other than 0. At most half of the slots are used.
-  explicit WordTable(const std::vector<Entry>& entries) {
-    std::size_t size = 4;
-    while (size < entries.size() * 2) size *= 2;
-    const auto slots = std::make_shared<Entry[]>(size);
-    mask_ = size - 1;
-    for (const Entry& entry : entries) {
-      std::size_t at = slot(entry.key);
-      while (slots[at].key != 0) at = (at + 1) & mask_;
-      slots[at] = entry;
-    }
-    slots_ = slots;
-  }
-
-  [[nodiscard]] const Value* find(std::uint64_t key) const {
-    if (slots_ == nullptr) return nullptr;
-    for (std::size_t at = slot(key);; at = (at + 1) & mask_) {
-      if (slots_[at].key == 0) return nullptr;  // first: an empty slot is nothing's, not 0's
-      if (slots_[at].key == key) return &slots_[at].value;
-    }
-  }
-
- private:
-  [[nodiscard]] std::size_t slot(std::uint64_t key) const { return fibonacci_hash(key) & mask_; }
-  std::shared_ptr<const Entry[]> slots_;
-  std::size_t mask_ = 0;
-};
 
 // How strictly a VM port's frames are checked for spoofed senders, from least to most; guard.h.
 enum class Guard : std::uint8_t {
@@ -149,7 +109,8 @@ struct HostSide {
 struct Network {
   net::Ipv4Prefix gateway;  // the gateway's address with the network's prefix length
   net::MacAddr mac;         // the gateway's
-  bool nat = true;          // false: isolated
+  bool has_way_out = true;  // false: isolated
+  bool is_routed = false;   // nothing is translated, and remotes open sessions to its VMs
   bool dhcp = false;
   bool awaits_arp = false;   // control asks who has an address, and takes every reply
   std::uint16_t mtu = 1500;  // bytes of IPv4 packet
@@ -221,13 +182,6 @@ struct Uplink {
   }
 };
 
-// Where an external endpoint leads: an internal endpoint, by the configuration.
-struct Forward {
-  net::Endpoint to;
-  NetworkIndex network = 0;
-  bool is_draining = false;  // its sessions go on, and none is opened by it
-};
-
 struct ForwardingState {
   std::uint64_t generation = 0;
   Uplink uplink;
@@ -246,29 +200,82 @@ struct ForwardingState {
   std::shared_ptr<const conntrack::ExternalAddresses> external_addresses;
   std::shared_ptr<const conntrack::NatPolicies> policies;
   std::shared_ptr<const FilterRules> rules;  // nullptr: there are none
-  WordTable<Forward> forwards;               // by forward_word() of the external endpoint
+  // By network, and of one that has just come nothing yet; nullptr: no network has any.
+  std::shared_ptr<const std::vector<EgressRules>> egress_rules;
+  WordTable<Forward> forwards;  // by forward_word() of the external endpoint
+  WordTable<ForwardRules>
+      forward_rules;  // the same, of those that lead to several VMs, or are for some remotes
   WordTable<net::Endpoint> static_mappings;  // the external endpoint, by forward_word() of the forward's `to`
+  WordTable<net::Endpoint>
+      shared_mappings;  // the same, of `forward_rules`: for the remotes that they lead there
+  WordTable<AddressPair> pairs_by_internal;  // by raw address
+  WordTable<AddressPair> pairs_by_external;  // the same
 
   static std::uint64_t forward_word(net::Endpoint endpoint, net::Protocol protocol) {
     return conntrack::FlowKey::of({}, endpoint, protocol).remote;
   }
-  [[nodiscard]] const Forward* forward_of(net::Endpoint external, net::Protocol protocol) const {
-    return forwards.find(forward_word(external, protocol));
+  [[nodiscard]] std::optional<Forward> forward_of(net::Endpoint external, net::Protocol protocol,
+                                                  net::Ipv4Addr remote) const {
+    const std::uint64_t word = forward_word(external, protocol);
+    if (const Forward* forward = forwards.find(word)) return *forward;
+    const ForwardRules* several = forward_rules.find(word);
+    const auto server = several != nullptr ? server_by(several->rules, remote) : std::nullopt;
+    if (!server) return std::nullopt;
+    return Forward{*server, several->network, several->is_draining};
   }
   // The external endpoint of the forward that leads to this internal one: what the VM opens leaves by it.
-  [[nodiscard]] std::optional<net::Endpoint> static_mapping_of(net::Endpoint internal,
-                                                               net::Protocol protocol) const {
-    const net::Endpoint* external = static_mappings.find(forward_word(internal, protocol));
-    return external != nullptr ? std::optional{*external} : std::nullopt;
+  [[nodiscard]] std::optional<net::Endpoint> static_mapping_of(net::Endpoint internal, net::Protocol protocol,
+                                                               net::Ipv4Addr remote) const {
+    const std::uint64_t word = forward_word(internal, protocol);
+    if (const net::Endpoint* external = static_mappings.find(word)) return *external;
+    const net::Endpoint* shared = shared_mappings.find(word);
+    const auto way_in = shared != nullptr ? forward_of(*shared, protocol, remote) : std::nullopt;
+    return way_in && way_in->to == internal ? std::optional{*shared} : std::nullopt;
+  }
+  // nullptr: no rule says anything.
+  [[nodiscard]] const EgressRule* egress_rule(NetworkIndex network, net::Ipv4Addr internal,
+                                              net::Ipv4Addr remote) const {
+    if (egress_rules == nullptr || network >= egress_rules->size()) return nullptr;
+    return rule_for((*egress_rules)[network], internal, remote);
+  }
+  // Flows with our own addresses are translated, whatever rules say: they turn round.
+  [[nodiscard]] bool is_exempt(NetworkIndex network, net::Ipv4Addr internal, net::Ipv4Addr remote) const {
+    const EgressRule* rule = egress_rule(network, internal, remote);
+    return rule != nullptr && !rule->is_translated && !is_external(remote);
+  }
+  // nullptr: the internal, or external, address is none of a pair.
+  [[nodiscard]] const AddressPair* pair_of(net::Ipv4Addr internal) const {
+    return pairs_by_internal.find(internal.raw());
+  }
+  [[nodiscard]] const AddressPair* pair_at(net::Ipv4Addr external) const {
+    return pairs_by_external.find(external.raw());
+  }
+  // Where an external endpoint leads whose address is a VM's alone: to the same port.
+  [[nodiscard]] std::optional<Forward> forward_by_pair(net::Endpoint external) const {
+    const AddressPair* pair = pair_at(external.address);
+    if (pair == nullptr) return std::nullopt;
+    return Forward{{pair->internal, external.port}, pair->network, pair->is_draining};
   }
 
   // True for an external address of ours, the uplink's among them.
   [[nodiscard]] bool is_external(net::Ipv4Addr address) const {
     return external_addresses->index_of(address).has_value();
   }
-  // The same, but not one that we do not have at present.
+  // The same, but not one that is a VM's alone: the gateway itself answers echo requests there.
+  [[nodiscard]] bool is_gateways(net::Ipv4Addr address) const {
+    return is_external(address) && pair_at(address) == nullptr;
+  }
+  // True for an external address, but not one that we do not have at present.
   [[nodiscard]] bool is_own_address(net::Ipv4Addr address) const {
     return is_external(address) && address != uplink.awaited;
+  }
+  // True for an address of a network that has flows without translation.
+  [[nodiscard]] bool is_shown_outside(net::Ipv4Addr address) const {
+    if (egress_rules == nullptr) return false;
+    const NetworkIndex network = network_of(address);
+    return network < egress_rules->size() &&
+           std::ranges::any_of((*egress_rules)[network],
+                               [](const EgressRule& rule) { return !rule.is_translated; });
   }
   // Which of several workers has all sessions of a VM's endpoint.
   [[nodiscard]] WorkerIndex inside_owner(PortIndex port, net::Endpoint internal, unsigned workers) const {

@@ -28,6 +28,7 @@ struct Quote {
   Ipv4Header* ip = nullptr;
   std::span<std::byte> l4;
   FlowKey key;
+  bool is_of_remotes_query = false;  // a remote's ICMP query, or the VM's reply to it
 };
 
 // Redirects are for the hosts of one link, source quench is dead (RFC 6633): neither is passed on.
@@ -64,17 +65,17 @@ std::optional<DropReason> refusal_of_header(std::span<std::byte> quoted, Quote& 
 
 // In its session's terms: a query's identifier is the local port, whatever way it goes.
 template <Direction direction>
-std::optional<QuotedPorts> ports_of(const Quote& quote) {
+std::optional<QuotedPorts> ports_of(Quote& quote) {
   if (conntrack::port_space(quote.ip->protocol()) == conntrack::PortSpace::None) return QuotedPorts{};
   if (quote.l4.size() < kQuotedL4) return std::nullopt;
   if (quote.ip->protocol() != net::Protocol::Icmp) return *mutable_view<QuotedPorts>(quote.l4);
   const IcmpHeader& icmp = *mutable_view<IcmpHeader>(quote.l4);
-  // An error that comes in is about a request that went out, and the other way round.
+  const bool is_request = icmp.type == IcmpType::EchoRequest || icmp.type == IcmpType::TimestampRequest;
+  const bool is_reply = icmp.type == IcmpType::EchoReply || icmp.type == IcmpType::TimestampReply;
+  if (!is_request && !is_reply) return std::nullopt;
+  // An error that comes in is about what went out, and the other way round: where the VM asks, a request.
   constexpr bool is_inbound = direction == Direction::Inbound;
-  const bool is_query = is_inbound
-                            ? icmp.type == IcmpType::EchoRequest || icmp.type == IcmpType::TimestampRequest
-                            : icmp.type == IcmpType::EchoReply || icmp.type == IcmpType::TimestampReply;
-  if (!is_query) return std::nullopt;
+  quote.is_of_remotes_query = is_request != is_inbound;
   return is_inbound ? QuotedPorts{icmp.identifier, {}} : QuotedPorts{{}, icmp.identifier};
 }
 
@@ -154,7 +155,8 @@ template <Direction direction>
 std::optional<DropReason> refusal_of_frame(const Context& context, const Burst& burst, unsigned i) {
   const Ipv4Header& ip = ipv4_of(burst.frames[i]);
   if constexpr (direction == Direction::Inbound) {
-    if (!context.state->is_external(ip.destination)) return DropReason::NotExternal;
+    if (!context.state->is_external(ip.destination) && !context.state->is_shown_outside(ip.destination))
+      return DropReason::NotExternal;
   } else {
     const ForwardingState& state = *context.state;
     if (!state.network_at(burst.ports[i]).has_host(ip.source)) return DropReason::SourceForeign;
@@ -171,9 +173,22 @@ bool belongs_to(const Context& context, const Burst& burst, unsigned i, const Qu
                 const Session& session) {
   if (ipv4_of(burst.frames[i]).destination != quote.ip->source) return false;
   // Outside the packet was known by its external endpoint, to a VM by its internal one.
-  if (session.is_from_inside(quote.key) != (direction == Direction::Outbound)) return false;
+  const bool is_known =
+      session.is_untranslated() || session.is_from_inside(quote.key) == (direction == Direction::Outbound);
+  if (!is_known) return false;
   const std::vector<Port>& ports = context.state->ports;
   return direction == Direction::Inbound || ports[session.vm_port()].network == ports[burst.ports[i]].network;
+}
+
+// RFC 5508 REQ-4: silently. Only a remote that may ask the VM has asked.
+template <Direction direction>
+std::optional<DropReason> refusal_by_session(const Context& context, const Burst& burst, unsigned i,
+                                             const Quote& quote, const Session* session) {
+  if (quote.is_of_remotes_query && (session == nullptr || session->opener() != Direction::Inbound))
+    return DropReason::IcmpErrorQuote;
+  if (session == nullptr || !belongs_to<direction>(context, burst, i, quote, *session))
+    return DropReason::IcmpError;
+  return std::nullopt;
 }
 
 template <Direction direction>
@@ -201,8 +216,7 @@ Session* translate_icmp_error(Context& context, const Burst& burst, unsigned i) 
   auto refusal = refusal_of_frame<direction>(context, burst, i);
   if (!refusal) refusal = refusal_of_message<direction>(message, quote);
   Session* session = refusal ? nullptr : context.conntrack.find(quote.key);
-  if (!refusal && (session == nullptr || !belongs_to<direction>(context, burst, i, quote, *session)))
-    refusal = DropReason::IcmpError;  // RFC 5508 REQ-4: silently
+  if (!refusal) refusal = refusal_by_session<direction>(context, burst, i, quote, session);
   if (refusal) {
     context.drop(frame, burst.ports[i], *refusal);
     return nullptr;

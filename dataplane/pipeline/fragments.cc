@@ -35,7 +35,8 @@ std::optional<DropReason> refusal_by_address(const Context& context, PortIndex p
   if constexpr (direction == Direction::Outbound) {
     if (!context.state->network_at(port).has_host(ip.source)) return DropReason::SourceForeign;
   } else {
-    if (!context.state->is_external(ip.destination)) return DropReason::NotExternal;
+    if (!context.state->is_external(ip.destination) && !context.state->is_shown_outside(ip.destination))
+      return DropReason::NotExternal;
   }
   return std::nullopt;
 }

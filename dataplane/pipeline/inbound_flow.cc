@@ -64,8 +64,10 @@ conntrack::InboundFlow flow_to(const InsideHost& host, const Burst& burst, unsig
 }
 
 Session* session_of_forward(Context& context, const Burst& burst, unsigned i, const Forward& forward) {
-  // First of all: the session may be there already.
-  if (const WorkerIndex owner = forward_owner(context, forward); owner != context.worker) {
+  // First of all: the session may be there already. Steering has found the owner of what has no ports.
+  const bool is_portless = burst.packets[i].kind == PacketKind::Other;
+  const WorkerIndex owner = is_portless ? context.worker : forward_owner(context, forward);
+  if (owner != context.worker) {
     hand_over(context, burst.frames[i], burst.ports[i], owner, FrameNote::Errand::Inbound);
     return nullptr;
   }
@@ -82,21 +84,16 @@ Session* session_of_forward(Context& context, const Burst& burst, unsigned i, co
   return open_session(context, burst, i, flow, forward);
 }
 
-// Somebody inside has this external endpoint, but no session towards this remote. What the filter keeps out
-// is dropped in silence: an error would break what two peers behind NATs open to each other.
-Session* session_of_mapping(Context& context, const Burst& burst, unsigned i, const Forward& mapping) {
+// To a VM whose MAC control may have to ask for.
+Session* open_or_ask(Context& context, const Burst& burst, unsigned i, const Forward& target,
+                     std::optional<net::Endpoint> forward_to) {
   rte_mbuf* frame = burst.frames[i];
-  if (mapping.network == kNoNetwork || !context.conntrack.admits(burst.keys[i], mapping.network)) {
-    context.drop(frame, burst.ports[i], DropReason::Filtered);
-    return nullptr;
+  const InsideHost* host = asked_host(context, target);
+  if (host != nullptr && host->is_resolved()) {
+    conntrack::InboundFlow flow = flow_to(*host, burst, i);
+    flow.forward_to = forward_to;
+    return open_session(context, burst, i, flow, target);
   }
-  if (const auto refusal = refusal_to_let_in(context, burst, i, mapping.network)) {
-    refuse(context, burst, i, *refusal);
-    return nullptr;
-  }
-  const InsideHost* host = asked_host(context, mapping);
-  if (host != nullptr && host->is_resolved())
-    return open_session(context, burst, i, flow_to(*host, burst, i), mapping);
   if (host != nullptr && host->is_silent) {
     refuse(context, burst, i, DropReason::HostUnresolved);
     return nullptr;
@@ -105,15 +102,81 @@ Session* session_of_mapping(Context& context, const Burst& burst, unsigned i, co
   if (is_later_fragment(burst.packets[i]))
     context.drop(frame, burst.ports[i], DropReason::HostUnresolved);
   else
-    context.punt_for_host(frame, burst.ports[i], mapping.to.address);
+    context.punt_for_host(frame, burst.ports[i], target.to.address);
+  return nullptr;
+}
+
+// A VM of a network that is routed, by its own address.
+Session* session_of_routed(Context& context, const Burst& burst, unsigned i, const Forward& vm) {
+  const bool is_portless = burst.packets[i].kind == PacketKind::Other;
+  const WorkerIndex owner = is_portless ? context.worker : forward_owner(context, vm);
+  if (owner != context.worker) {
+    hand_over(context, burst.frames[i], burst.ports[i], owner, FrameNote::Errand::Inbound);
+    return nullptr;
+  }
+  auto refusal = refusal_to_let_in(context, burst, i, vm.network);
+  if (!refusal && burst.packets[i].kind == PacketKind::IcmpReply) refusal = DropReason::NoSession;
+  if (!refusal) return open_or_ask(context, burst, i, vm, vm.to);
+  refuse(context, burst, i, *refusal);
+  return nullptr;
+}
+
+// A reply to a VM that is not translated, of whose place steering knew nothing: the session may be another worker's.
+// True: the frame has been sent on to it, or to control, which asks for the VM.
+bool is_sent_on(Context& context, const Burst& burst, unsigned i, const Forward& vm) {
+  const bool is_portless = burst.packets[i].kind == PacketKind::Other;
+  if (context.worker_count == 1 || is_portless || is_later_fragment(burst.packets[i])) return false;
+  if (const WorkerIndex owner = forward_owner(context, vm); owner != context.worker) {
+    hand_over(context, burst.frames[i], burst.ports[i], owner, FrameNote::Errand::Inbound);
+    return true;
+  }
+  if (is_place_known(context, vm)) return false;
+  context.punt_for_host(burst.frames[i], burst.ports[i], vm.to.address);
+  return true;
+}
+
+// For an address that is not ours: an inside one may be a VM's that is not translated.
+Session* session_of_other(Context& context, const Burst& burst, unsigned i) {
+  const FlowKey& key = burst.keys[i];
+  const Forward vm{key.local_endpoint(), context.state->network_of(key.local_endpoint().address)};
+  const bool is_vm = vm.network != kNoNetwork && context.state->networks[vm.network].has_host(vm.to.address);
+  if (is_vm && context.state->networks[vm.network].is_routed) return session_of_routed(context, burst, i, vm);
+  const bool is_exempt =
+      is_vm && context.state->is_exempt(vm.network, vm.to.address, key.remote_endpoint().address);
+  if (!is_exempt || !is_sent_on(context, burst, i, vm))
+    context.drop(burst.frames[i], burst.ports[i], DropReason::NotExternal);
+  return nullptr;
+}
+
+// Somebody inside has this external endpoint, but no session towards this remote. What the filter keeps out
+// is dropped in silence: an error would break what two peers behind NATs open to each other.
+Session* session_of_mapping(Context& context, const Burst& burst, unsigned i, const Forward& mapping) {
+  if (mapping.network == kNoNetwork || !context.conntrack.admits(burst.keys[i], mapping.network)) {
+    context.drop(burst.frames[i], burst.ports[i], DropReason::Filtered);
+    return nullptr;
+  }
+  if (const auto refusal = refusal_to_let_in(context, burst, i, mapping.network)) {
+    refuse(context, burst, i, *refusal);
+    return nullptr;
+  }
+  return open_or_ask(context, burst, i, mapping, std::nullopt);
+}
+
+// A VM's own external address: whatever opens a session does so, but no reply that nobody has asked for.
+Session* session_of_own_address(Context& context, const Burst& burst, unsigned i, const Forward& own) {
+  if (burst.packets[i].kind != PacketKind::IcmpReply) return session_of_forward(context, burst, i, own);
+  refuse(context, burst, i, DropReason::NoSession);
   return nullptr;
 }
 
 // Where an external endpoint of ours leads.
 Session* session_of_external(Context& context, const Burst& burst, unsigned i) {
   const FlowKey& key = burst.keys[i];
-  if (const Forward* forward = context.state->forward_of(key.local_endpoint(), key.protocol()))
+  if (const auto forward =
+          context.state->forward_of(key.local_endpoint(), key.protocol(), key.remote_endpoint().address))
     return session_of_forward(context, burst, i, *forward);
+  if (const auto own = context.state->forward_by_pair(key.local_endpoint()))
+    return session_of_own_address(context, burst, i, *own);
   const auto internal = context.conntrack.mapped_internal(key.local_endpoint(), key.protocol());
   if (internal)
     return session_of_mapping(context, burst, i, {*internal, context.state->network_of(internal->address)});
@@ -133,8 +196,9 @@ Session* open_inbound_flow(Context& context, Burst& burst, unsigned i) {
   else if (!context.state->uplink.has_address())
     context.drop(frame, burst.ports[i], DropReason::NoUplinkAddress);
   else if (!context.state->is_external(burst.keys[i].local_endpoint().address))
-    context.drop(frame, burst.ports[i], DropReason::NotExternal);
-  else if (is_echo_request(frame, burst.packets[i]))
+    return session_of_other(context, burst, i);
+  else if (is_echo_request(frame, burst.packets[i]) &&
+           context.state->is_gateways(burst.keys[i].local_endpoint().address))
     answer_echo(context, frame, burst.packets[i], burst.ports[i]);
   else
     return session_of_external(context, burst, i);

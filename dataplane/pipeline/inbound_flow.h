@@ -10,6 +10,11 @@
 //
 //   198.51.100.7:4000 -> 203.0.113.2:8080   opens   198.51.100.7:4000 -> 192.168.122.10:80
 //
+// An external address that is a VM's alone (nat.static) leads to the VM with all protocols and ports, the port
+// unchanged; echo requests are the VM's to answer, too.
+//
+// A VM of a network that is routed is reached by its own address, and control may be asked for its MAC.
+//
 // Forwarded ports are reserved: no other VM's flows get them. A flow that the forward's VM opens from the
 // internal endpoint leaves by the external one (RFC 4787 REQ-1), and shares one session with that remote's
 // flow to the forward. The session belongs to the worker of the VM's endpoint, so that the VM's replies find

@@ -72,10 +72,10 @@ std::optional<DropReason> refusal_to_send(Context& context, Burst& burst, unsign
   return std::nullopt;
 }
 
-// From the wrong side: a remote that sends to the internal endpoint.
+// From the wrong side: a remote that sends to the internal endpoint, which it does not know.
 std::optional<DropReason> refusal_to_deliver(const Context& context, Burst& burst, unsigned i) {
   const Session& session = *burst.sessions[i];
-  if (session.is_from_inside(burst.keys[i])) return DropReason::NotExternal;
+  if (session.is_from_inside(burst.keys[i]) && !session.is_untranslated()) return DropReason::NotExternal;
   if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;
   const std::uint16_t length = burst.packets[i].total_length;
   if (length <= context.state->smallest_mtu) return std::nullopt;

@@ -56,10 +56,15 @@ std::optional<DropReason> refused_destination(const Context& context, const Port
   return std::nullopt;
 }
 
-// Without a port there is nobody to turn round to; a router cannot be trusted to do it with our own address.
-bool is_lost_hairpin(const Context& context, const ParsedPacket& packet, net::Ipv4Addr remote) {
-  return context.state->is_external(remote) &&
-         (packet.kind == PacketKind::Other || !turns_round(context, remote));
+// Without a port there is nobody to turn round to, unless the address is a VM's alone; a router cannot be trusted
+// to do it with our own address. A VM that is not translated would be seen by its inside address.
+bool is_lost_hairpin(const Context& context, const Network& network, const ParsedPacket& packet,
+                     net::Ipv4Addr remote) {
+  if (!context.state->is_external(remote)) return false;
+  const bool leads_on = packet.kind != PacketKind::Other || context.state->pair_at(remote) != nullptr;
+  const bool is_for_gateway =
+      packet.kind == PacketKind::IcmpRequest || packet.kind == PacketKind::LaterEchoFragment;
+  return !leads_on || !turns_round(context, remote) || (network.is_routed && !is_for_gateway);
 }
 
 // The policy for a new outbound flow.
@@ -70,9 +75,9 @@ std::optional<DropReason> refusal_to_open(const Context& context, const Burst& b
   if (burst.packets[i].kind == PacketKind::IcmpReply) return DropReason::IcmpType;
   if (const auto refused = refused_destination(context, port, burst.keys[i].remote_endpoint().address))
     return refused;
-  if (!network.nat) return DropReason::NoForwarding;
+  if (!network.has_way_out) return DropReason::NoForwarding;
   if (!context.state->uplink.has_address()) return DropReason::NoUplinkAddress;
-  if (is_lost_hairpin(context, burst.packets[i], burst.keys[i].remote_endpoint().address))
+  if (is_lost_hairpin(context, network, burst.packets[i], burst.keys[i].remote_endpoint().address))
     return DropReason::Hairpin;
   if (!context.state->uplink.has_route(burst.keys[i].remote_endpoint().address)) return DropReason::NoRoute;
   if (context.state->uplink.is_silent(burst.keys[i].remote_endpoint().address))
@@ -82,6 +87,27 @@ std::optional<DropReason> refusal_to_open(const Context& context, const Burst& b
       burst.packets[i].total_length > mtu && is_too_big(burst.frames[i], mtu))
     return DropReason::TooBig;
   return std::nullopt;
+}
+
+// What the configuration says of the flow's external endpoint. An exemption goes before all, then what is the VM's
+// alone. False: its address is about to be the VM's and not yet; the frame has ended.
+bool choose_way_out(Context& context, const Burst& burst, unsigned i, conntrack::OutboundFlow& flow) {
+  const ForwardingState& state = *context.state;
+  const net::Endpoint internal = flow.key.local_endpoint();
+  const net::Ipv4Addr remote = flow.key.remote_endpoint().address;
+  const NetworkIndex network = state.ports[burst.ports[i]].network;
+  if (state.is_exempt(network, internal.address, remote)) {
+    flow.own_address = internal.address;
+    return true;
+  }
+  if (const AddressPair* pair = state.pair_of(internal.address)) {
+    if (pair->is_draining) refuse(context, burst, i, DropReason::NoPort);
+    flow.own_address = pair->external;
+    return !pair->is_draining;
+  }
+  flow.static_mapping = state.static_mapping_of(internal, flow.key.protocol(), remote);
+  if (const EgressRule* rule = state.egress_rule(network, internal.address, remote)) flow.pool = rule->pool;
+  return true;
 }
 
 }  // namespace
@@ -106,7 +132,7 @@ Session* open_outbound_flow(Context& context, Burst& burst, unsigned i) {
     refuse(context, burst, i, *refusal);
     return nullptr;
   }
-  if (is_echo_request(frame, burst.packets[i]) && context.state->is_external(key.remote_endpoint().address)) {
+  if (is_echo_request(frame, burst.packets[i]) && context.state->is_gateways(key.remote_endpoint().address)) {
     answer_echo(context, frame, burst.packets[i], burst.ports[i]);
     return nullptr;
   }
@@ -120,13 +146,12 @@ Session* open_outbound_flow(Context& context, Burst& burst, unsigned i) {
     refuse(context, burst, i, *refusal);
     return nullptr;
   }
-  const conntrack::OutboundFlow flow{
-      .key = key,
-      .vm_port = burst.ports[i],
-      .mac = ethernet_of(frame).source,
-      .tcp_flags = burst.packets[i].tcp_flags,
-      .probable_port = burst.probable_ports[i],
-      .static_mapping = context.state->static_mapping_of(key.local_endpoint(), key.protocol())};
+  conntrack::OutboundFlow flow{.key = key,
+                               .vm_port = burst.ports[i],
+                               .mac = ethernet_of(frame).source,
+                               .tcp_flags = burst.packets[i].tcp_flags,
+                               .probable_port = burst.probable_ports[i]};
+  if (!choose_way_out(context, burst, i, flow)) return nullptr;
   // One that an earlier frame of this burst has opened is given again.
   const conntrack::Opened opened = context.conntrack.open_outbound(flow, network_index, context.now);
   if (opened.session == nullptr) refuse(context, burst, i, reason_of(opened.verdict));

@@ -6,21 +6,34 @@
 namespace vmnat::dataplane {
 namespace {
 
+// An inside address, of a flow that is not translated, or nobody's.
+[[gnu::cold]] WorkerIndex owner_inside(const Context& context, net::Endpoint endpoint) {
+  if (!context.state->is_shown_outside(endpoint.address)) return context.worker;
+  return forward_owner(context, {endpoint, context.state->network_of(endpoint.address)});
+}
+
+// Of an address that is a VM's alone no block is anybody's.
+[[gnu::cold]] WorkerIndex owner_by_pair(const Context& context, net::Endpoint external) {
+  const auto own = context.state->forward_by_pair(external);
+  return own ? forward_owner(context, *own) : context.worker;
+}
+
 template <Direction direction>
 WorkerIndex port_owner(const Context& context, PortIndex from, const FlowKey& key) {
   if constexpr (direction == Direction::Outbound) return inside_owner(context, from, key.local_endpoint());
   const net::Endpoint external = key.local_endpoint();
   const auto address = context.state->external_addresses->index_of(external.address);
-  if (!address) return context.worker;
+  if (!address) return owner_inside(context, external);
   const WorkerIndex owner = context.external_ports.owner(*address, external.port);
-  return owner == kNoWorker ? context.worker : owner;
+  return owner == kNoWorker ? owner_by_pair(context, external) : owner;
 }
 
 template <Direction direction>
 WorkerIndex owner_by_key(const Context& context, PortIndex from, const FlowKey& key) {
   if (conntrack::port_space(key.protocol()) == conntrack::PortSpace::None)
     return context.external_ports.portless_owner(key.remote_endpoint().address);
-  if (const Forward* forward = context.state->forward_of(key.local_endpoint(), key.protocol()))
+  if (const auto forward =
+          context.state->forward_of(key.local_endpoint(), key.protocol(), key.remote_endpoint().address))
     return forward_owner(context, *forward);
   return port_owner<direction>(context, from, key);
 }
@@ -44,9 +57,11 @@ WorkerIndex session_owner(const Context& context, const Burst& burst, unsigned i
   return port_owner<direction>(context, burst.ports[i], burst.keys[i]);
 }
 
-// Where the VM has answered ARP; before it has, the port that owns its address: the VM may have spoken first.
+// Where the VM has answered ARP; before it has, the port that owns its address: the VM may have spoken first. Nobody
+// need know more of the only port.
 std::optional<PortIndex> place_of(const Context& context, const Forward& forward) {
   const Network& network = context.state->networks[forward.network];
+  if (network.ports.size() == 1) return network.ports.front();
   const InsideHost* host = network.hosts.find(forward.to.address.raw());
   if (host != nullptr && host->is_resolved()) return host->port;
   const PortIndex* owner = network.address_owners.find(forward.to.address.raw());
@@ -57,6 +72,11 @@ std::optional<PortIndex> place_of(const Context& context, const Forward& forward
 
 WorkerIndex inside_owner(const Context& context, PortIndex port, net::Endpoint internal) {
   return context.state->inside_owner(port, internal, context.worker_count);
+}
+
+bool is_place_known(const Context& context, const Forward& forward) {
+  const InsideHost* host = context.state->networks[forward.network].hosts.find(forward.to.address.raw());
+  return (host != nullptr && host->is_silent) || place_of(context, forward).has_value();
 }
 
 WorkerIndex forward_owner(const Context& context, const Forward& forward) {

@@ -25,6 +25,9 @@ void steer(Context& context, Burst& burst);
 // The owner of all sessions of a VM's endpoint.
 WorkerIndex inside_owner(const Context& context, PortIndex port, net::Endpoint internal);
 
+// Whether anybody knows where the VM is, or that it is not there.
+bool is_place_known(const Context& context, const Forward& forward);
+
 // The owner of all sessions of a forward; the calling worker while nobody knows where the VM is.
 WorkerIndex forward_owner(const Context& context, const Forward& forward);
 

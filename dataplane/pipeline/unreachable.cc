@@ -21,7 +21,8 @@ bool can_be_told(Burst& burst, unsigned i) {
 // The session that has translated a VM's frame, its source being the external endpoint.
 const Session* translator_of(Context& context, const FlowKey& key) {
   const Session* session = context.conntrack.find(key);
-  return session != nullptr && !session->is_from_inside(key) ? session : nullptr;
+  if (session == nullptr) return nullptr;
+  return session->is_untranslated() || !session->is_from_inside(key) ? session : nullptr;
 }
 
 void end_translated(Context& context, Burst& burst, unsigned i, DropReason reason) {

@@ -40,8 +40,8 @@ void FlushBox::flush_some(conntrack::Conntrack& conntrack, Time now) {
   if (cursor_ == 0) flushed_ = 0;
   conntrack.visit_some(cursor_, kRecordsPerPoll, [&](conntrack::Session& session) {
     // A mapping outlives its own sessions where others have its port: it has to leave the port, too.
-    if (const net::Endpoint* staying = selector_.staying_at(session))
-      conntrack.unmap_others(session.external(), session.protocol(), *staying);
+    if (const auto* staying = selector_.staying_at(session))
+      conntrack.unmap_others(session.external(), session.protocol(), DepartingSessions::mapped_by(*staying));
     if (!selector_.matches(session)) return;
     if (destination_)
       conntrack.move_to(session, *destination_, session.internal_mac());

@@ -40,7 +40,7 @@ struct SessionSelector {
   std::shared_ptr<const FilterRules> rules;             // those that these do not accept
 
   [[nodiscard]] bool matches(const conntrack::Session& session) const;
-  [[nodiscard]] const net::Endpoint* staying_at(const conntrack::Session& session) const {
+  [[nodiscard]] const std::vector<ForwardRule>* staying_at(const conntrack::Session& session) const {
     return departures != nullptr ? departures->staying_at(session) : nullptr;
   }
 };

@@ -53,11 +53,12 @@ def lists(lab):
     make_known(lab)
     check_equal(listed(lab), {
         "tcp 203.0.113.2:8080": {"network": "default", "protocol": "tcp", "external": "203.0.113.2:8080",
-                                 "internal": "192.168.122.10:80", "port": "vm1", "mac": lab.vm1.wire.mac},
+                                 "internal": "192.168.122.10:80", "from": "any", "port": "vm1", "mac": lab.vm1.wire.mac},
         "tcp 203.0.113.2:9090": {"network": "default", "protocol": "tcp", "external": "203.0.113.2:9090",
-                                 "internal": f"{NOBODY}:80", "port": None, "mac": None},
+                                 "internal": f"{NOBODY}:80", "from": "any", "port": None, "mac": None},
         "udp 203.0.113.2:5353": {"network": "lab", "protocol": "udp", "external": "203.0.113.2:5353",
-                                 "internal": "192.168.5.10:53", "port": "vm3", "mac": lab.vm3.wire.mac}}, "the list")
+                                 "internal": "192.168.5.10:53", "from": "any", "port": "vm3",
+                                 "mac": lab.vm3.wire.mac}}, "the list")
 
 
 @suite.test("a connection from outside reaches the VM, and its answers leave from the forwarded port")

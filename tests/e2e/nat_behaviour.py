@@ -8,94 +8,19 @@
 """
 
 import importlib
-import os
 import pathlib
-import time
 
-from harness.tap import Skipped, Suite, check_equal, comment
-from behaviour import recording
-from behaviour.case import Trial, cases
 from behaviour.kernel import KernelGateway
+from behaviour.lab import suite_of
 from behaviour.vmnat import VmnatGateway
 
-GATEWAYS = {"vmnat": VmnatGateway, "kernel": KernelGateway}
-NO_CASES = ("__init__", "case", "frames", "gateway", "kernel", "recording", "vmnat")
+NO_CASES = ("__init__", "case", "frames", "gateway", "kernel", "lab", "recording", "vmnat")
 
 for path in sorted((pathlib.Path(__file__).parent / "behaviour").glob("*.py")):
     if path.stem not in NO_CASES:
         importlib.import_module(f"behaviour.{path.stem}")
 
-
-class Lab:
-    """Both gateways, each set up when its first case comes, and what became of every case."""
-
-    def __init__(self, scope):
-        self.scope, self.gateways, self.current = scope, {}, None
-        self.results = {case.sentence: {} for case in cases}
-        self.recorded = []
-        self.seconds = dict.fromkeys(GATEWAYS, 0.0)
-        scope.callback(self.print_table)
-        if path := os.environ.get("VMNAT_RECORD"):
-            scope.callback(lambda: recording.write(pathlib.Path(path), self.recorded))
-
-    def gateway(self, name):
-        if name not in self.gateways:
-            self.gateways[name] = GATEWAYS[name](self.scope)
-        self.current = self.gateways[name]
-        return self.current
-
-    def print_table(self):
-        width = max(map(len, self.results))
-        comment(f"{'case':{width}}  {'vmnat':6}  kernel")
-        for sentence, result in self.results.items():
-            comment(f"{sentence:{width}}  {result.get('vmnat', '-'):6}  {result.get('kernel', '-')}")
-        comment(", ".join(f"{name}: {sum(r.get(name, '').startswith('ok') for r in self.results.values())} cases in "
-                          f"{seconds:.1f} s" for name, seconds in self.seconds.items()))
-
-    def evidence(self) -> str:
-        return self.current.evidence() if hasattr(self.current, "evidence") else ""
-
-
-suite = Suite(Lab)
-
-
-def tried_on(name, case):
-    def subtest(lab):
-        if name == "kernel" and case.not_for_kernel:
-            lab.results[case.sentence][name] = f"not asked: {case.not_for_kernel}"
-            raise Skipped(case.not_for_kernel)
-        lab.results[case.sentence][name] = "FAILED"
-        gateway = lab.gateway(name)
-        started = time.monotonic()
-        lab.results[case.sentence][name] = attempt(gateway, case)
-        lab.seconds[name] += time.monotonic() - started
-        if name == "vmnat":
-            lab.recorded.append(recording.line_of(gateway.given))
-    return subtest
-
-
-def attempt(gateway, case) -> str:
-    trial = Trial(gateway)
-    gateway.given.clear()
-    case.function(trial)
-    grown = {reason: value - trial.before.get(reason, 0) for reason, value in gateway.drops().items()
-             if value != trial.before.get(reason, 0)}
-    if "arp_unasked" not in trial.drops:
-        grown.pop("arp_unasked", None)  # an answer of the test's that vmnatd had given up waiting for
-    if not trial.is_kernel:
-        check_equal(grown, dict(trial.drops), "drops by reason")
-    return "; ".join(["ok", *dict.fromkeys(trial.differences)])
-
-
-for gateway_name in GATEWAYS:
-    for each in cases:
-        suite.test(f"{gateway_name}: {each.sentence}")(tried_on(gateway_name, each))
-
-
-@suite.test("vmnat: after all of this every frame is accounted for, and no inside address left by the uplink")
-def in_the_end(lab):
-    lab.gateway("vmnat").check_in_the_end()
-
+suite = suite_of(VmnatGateway, KernelGateway)
 
 if __name__ == "__main__":
     suite.main()

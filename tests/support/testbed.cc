@@ -155,7 +155,7 @@ void Testbed::make_state(const Shape& shape) {
   state->networks = {
       {.gateway = prefix("192.168.122.1/24"), .mac = kRedMac, .dhcp = true, .ports = {kVm1, kVm2, kVm3}},
       {.gateway = prefix("192.168.5.1/24"), .mac = kBlueMac, .ports = {kVm4}},
-      {.gateway = prefix("10.9.0.1/24"), .mac = kIslandMac, .nat = false, .ports = {kVm5}}};
+      {.gateway = prefix("10.9.0.1/24"), .mac = kIslandMac, .has_way_out = false, .ports = {kVm5}}};
   const NetworkIndex network_of_port[kPortCount] = {kNoNetwork, 0, 0, 0, 1, 2};
   for (unsigned i = 0; i < kPortCount; ++i)
     state->ports.push_back({.network = network_of_port[i],

@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 
+#include "control/config/keys_nat.h"
 #include "control/config/values.h"
 #include "tests/control/changes/changed_text.h"
 
@@ -88,7 +89,28 @@ TEST(Edit, AForwardComesToANetworkWithoutASectionNat) {
   const auto value = map_node({{"protocol", "udp"}, {"port", "53"}, {"to", "192.168.5.2:53"}});
   const Config config = after({addition(Thing::Forward, "udp 53", value, "blue")});
   ASSERT_EQ(config.networks[1].nat.forwards.size(), 1u);
-  EXPECT_EQ(config.networks[1].nat.forwards[0].port.host(), 53);
+  EXPECT_EQ(config.networks[1].nat.forwards[0].port, config::PortRange::of(53, 53));
+}
+
+TEST(Edit, ForwardsOfRangesAndForSomeRemotesHaveNamesOfTheirOwn) {
+  const std::string text = R"(uplink: {device: eth0, address: 203.0.113.2/24, gateway: 203.0.113.1}
+networks:
+  - name: red
+    address: 192.168.122.1/24
+    nat:
+      forwards:
+        - {protocol: tcp, port: 8000-8099, to: "192.168.122.10:80"}
+        - {protocol: tcp, port: 22, to: "192.168.122.10:22", from: 198.51.100.7/32}
+        - {protocol: tcp, port: 22, to: ["192.168.122.10:22", "192.168.122.11:22"]}
+)";
+  for (const char* name : {"tcp 8000-8099", "tcp 22 from 198.51.100.7", "tcp 22"}) {
+    const auto left = after({removal(Thing::Forward, name)}, text).networks[0].nat.forwards;
+    ASSERT_EQ(left.size(), 2u) << name;
+    for (const config::PortForward& forward : left)
+      EXPECT_NE(config::kNamed<config::PortForward>.name(forward), name);
+  }
+  EXPECT_EQ(
+      after({removal(Thing::Forward, "tcp 22 from 198.51.100.8")}, text).networks[0].nat.forwards.size(), 3u);
 }
 
 TEST(Edit, AnAddressIsCutOutOfItsRange) {

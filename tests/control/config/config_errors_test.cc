@@ -281,7 +281,9 @@ constexpr Row kNetworkRows[] = {
      "2:54: mac: '00:00:00:00:00:00' is the zero MAC address"},
     {"network: mtu", Network, "mtu: 100000", "2:54: mtu: must be between 68 and 65535, not 100000"},
     {"network: unknown forward", Network, "forward: routed",
-     "2:58: forward: 'routed' is not one of: nat, none"},
+     "2:58: forward: 'routed' is not one of: nat, route, none"},
+    {"network: routed, with nat", Network, "forward: route, nat: {}",
+     "2:70: nat: this network is routed, and not translated (forward: route)"},
     {"network: isolated, with nat", Network, "forward: none, nat: {}",
      "2:69: nat: this network is isolated (forward: none)"},
     {"network: isolated_ports neither true nor false", Network, "isolated_ports: yes",
@@ -381,7 +383,8 @@ constexpr Row kPortRows[] = {
      "6:58: icmp_type: must be between 0 and 255, not 256\n"
      "7:39: remote: '10.0.0.1/8' has bits set beyond its prefix length (did you mean 10.0.0.0/8?)\n"
      "8:39: remote: 'host' is not a remote (write 198.51.100.0/24, 198.51.100.7, port:NAME or network:NAME)\n"
-     "9:39: remote: '' is not a name (1 to 63 of letters, digits, '-', '_', '.', starting with a letter or digit)\n"
+     "9:39: remote: '' is not a name (1 to 63 of letters, digits, '-', '_', '.', starting with a letter or "
+     "digit)\n"
      "10:31: unknown key 'source'"},
     {"rules: what is not of the protocol, and who is not there", Network,
      "ports: [{name: p, vhost_user: /a, rules: [\n"
@@ -390,7 +393,8 @@ constexpr Row kPortRows[] = {
      "{direction: in, action: drop, protocol: tcp, icmp_type: 8},\n"
      "{direction: in, action: drop, remote: 'port:q'},\n"
      "{direction: in, action: drop, remote: 'network:b'},\n"
-     "{direction: in, action: drop, remote: 'port:p'}, {direction: in, action: drop, remote: 'network:a'}]},\n"
+     "{direction: in, action: drop, remote: 'port:p'}, {direction: in, action: drop, remote: "
+     "'network:a'}]},\n"
      "{name: x, vhost_user: /b, migrates_from: p, rules: [{direction: in, action: drop}]}]",
      "3:43: local_port: needs protocol: tcp or udp\n"
      "4:60: remote_port: needs protocol: tcp or udp\n"
@@ -399,7 +403,8 @@ constexpr Row kPortRows[] = {
      "7:39: remote: there is no network 'b'\n"
      "9:42: migrates_from: 'p' has a VM whose rules are those of that port: leave them out here"},
     {"port: a group without a name", Port, "name: p, vhost_user: /a, group: ''",
-     "2:90: group: '' is not a name (1 to 63 of letters, digits, '-', '_', '.', starting with a letter or digit)"},
+     "2:90: group: '' is not a name (1 to 63 of letters, digits, '-', '_', '.', starting with a letter or "
+     "digit)"},
     {"port: neither socket nor device", Port, "name: p",
      "2:57: a port needs vhost_user (a socket) or device"},
     {"port: both socket and device", Port, "name: p, vhost_user: /a, device: veth0",
@@ -620,6 +625,64 @@ constexpr Row kNatRows[] = {
      "2:71: tcp_mid_stream: 'loose' is not one of: reset, drop, pick-up"},
     {"nat: no such answer to exhaustion", Nat, "exhaustion_icmp: none",
      "2:72: exhaustion_icmp: 'none' is not one of: admin-prohibited, host-unreachable, off"},
+    {"nat: a static address of nobody", Nat, "static: [{internal: 192.168.5.9, external: 203.0.113.20}]",
+     "2:75: internal: 192.168.5.9 is not within network 'a' (192.168.122.1/24)"},
+    {"nat: a static address of the gateway", Nat,
+     "static: [{internal: 192.168.122.1, external: 203.0.113.20}]",
+     "2:75: internal: 192.168.122.1 is the gateway's address"},
+    {"nat: a static address of the network", Nat,
+     "static: [{internal: 192.168.122.255, external: 203.0.113.20}]",
+     "2:75: internal: 192.168.122.255 is the broadcast address of 192.168.122.0/24"},
+    {"nat: static, and in the pool", Nat,
+     "addresses: [203.0.113.16-203.0.113.23],\n  static: [{internal: 192.168.122.9, external: 203.0.113.20}]",
+     "3:48: external: 203.0.113.20 is in a pool at line 2: take it out there"},
+    {"nat: static, and the uplink's", Nat, "static: [{internal: 192.168.122.9, external: 203.0.113.2}]",
+     "2:100: external: 203.0.113.2 is the uplink's own address, which the gateway needs"},
+    {"nat: static, and the router's", Nat, "static: [{internal: 192.168.122.9, external: 203.0.113.1}]",
+     "2:100: external: 203.0.113.1 is the uplink's gateway"},
+    {"nat: static, and no host's", Nat, "static: [{internal: 192.168.122.9, external: 203.0.113.255}]",
+     "2:100: external: 203.0.113.255 is the network or broadcast address of the uplink"},
+    {"nat: static, and inside", Nat, "static: [{internal: 192.168.122.9, external: 192.168.122.10}]",
+     "2:100: external: 192.168.122.10 is within network 'a' (192.168.122.1/24)"},
+    {"nat: static twice", Nat,
+     "static:\n  [{internal: 192.168.122.9, external: 203.0.113.20},\n  {internal: 192.168.122.9, external: "
+     "203.0.113.20}]",
+     "4:14: static: internal 192.168.122.9 is already used at line 3\n"
+     "4:39: static: external 203.0.113.20 is already used at line 3"},
+    {"nat: static without its half", Nat, "static: [{internal: 192.168.122.9}]",
+     "2:64: key 'external' is missing in 'static[0]'"},
+    {"nat: a forward at a static address", Nat,
+     "static: [{internal: 192.168.122.9, external: 203.0.113.20}],\n  forwards: [{protocol: tcp, address: "
+     "203.0.113.20, port: 80, to: 192.168.122.10:80}]",
+     "3:39: address: 203.0.113.20 is not an external address of this network"},
+    {"nat: a static address that a rule has", Nat,
+     "static: [{internal: 192.168.122.9, external: 203.0.113.20}],\n  rules: [{addresses: [203.0.113.20]}]",
+     "2:100: external: 203.0.113.20 is in a pool at line 3: take it out there"},
+    {"nat: a rule without addresses", Nat, "rules: [{from: 192.168.122.9}]",
+     "2:63: key 'addresses' is missing in 'rules[0]'"},
+    {"nat: a rule with no addresses", Nat, "rules: [{addresses: []}]",
+     "2:75: addresses: at least one is needed (or 'none')"},
+    {"nat: a rule of others' addresses", Nat, "rules: [{from: 192.168.5.0/24, addresses: none}]",
+     "2:70: from: 192.168.5.0/24 has no address of network 'a' (192.168.122.1/24)"},
+    {"nat: a rule with half a prefix", Nat, "rules: [{to: 10.0.0.1/8, addresses: none}]",
+     "2:68: to: '10.0.0.1/8' has bits set beyond its prefix length (did you mean 10.0.0.0/8?)"},
+    {"nat: a rule to nowhere", Nat, "rules: [{to: everywhere, addresses: none}]",
+     "2:68: to: 'everywhere' is not an address or a block of them (write 192.0.2.5 or 10.0.0.0/8)"},
+    {"nat: a rule with a part of the pool", Nat,
+     "addresses: [203.0.113.8-203.0.113.9],\n  rules: [{addresses: [203.0.113.9]}]",
+     "3:24: addresses: 203.0.113.9 is in another pool of this network, too, at line 2: a rule has all "
+     "addresses of it, "
+     "or none"},
+    {"nat: rules with a part of each other", Nat,
+     "rules: [{addresses: [203.0.113.8]},\n  {addresses: [203.0.113.8, 203.0.113.9]}]",
+     "3:16: addresses: 203.0.113.8 is in another pool of this network, too, at line 2: a rule has all "
+     "addresses of it, "
+     "or none"},
+    {"nat: a rule with the uplink's and more", Nat, "rules: [{addresses: [203.0.113.2, 203.0.113.9]}]",
+     "2:76: addresses: 203.0.113.2 is in another pool of this network, too: a rule has all addresses of it, "
+     "or none"},
+    {"nat: a rule with the router", Nat, "rules: [{addresses: [203.0.113.1]}]",
+     "2:76: addresses: 203.0.113.1 includes the uplink's gateway 203.0.113.1"},
     {"nat: forwards that clash", Nat,
      "forwards:\n  [{protocol: tcp, port: 80, to: 192.168.122.9:80},\n  {protocol: tcp, address: "
      "203.0.113.2, port: 80, to: 192.168.122.10:80}]",
@@ -628,6 +691,36 @@ constexpr Row kNatRows[] = {
      "2:96: to: 192.168.5.9 is not within network 'a' (192.168.122.1/24)"},
     {"nat: forward to the gateway", Nat, "forwards: [{protocol: udp, port: 53, to: 192.168.122.1:53}]",
      "2:96: to: 192.168.122.1 is the gateway's address"},
+    {"nat: forwards to elsewhere, twice and nowhere", Nat,
+     "forwards: [{protocol: udp, port: 53, to: ['192.168.122.9:53', '192.168.5.9:53',\n  '192.168.122.9:53', "
+     "x]}]",
+     "2:117: to: 192.168.5.9 is not within network 'a' (192.168.122.1/24)\n"
+     "3:3: to: 192.168.122.9:53 is already used at line 2\n"
+     "3:23: to: 'x' is not an address with a port (write 192.168.122.10:80)"},
+    {"nat: a forward to no VM", Nat, "forwards: [{protocol: udp, port: 53, to: []}]",
+     "2:96: to: at least one VM is needed"},
+    {"nat: a range that ends beyond the last port", Nat,
+     "forwards: [{protocol: udp, port: 1000-1999, to: 192.168.122.9:65000}]",
+     "2:103: to: 192.168.122.9:65000 is too high for the 1000 ports of the range"},
+    {"nat: ranges that clash", Nat,
+     "forwards:\n  [{protocol: tcp, port: 80-89, to: 192.168.122.9:80},\n  {protocol: tcp, port: 85, to: "
+     "192.168.122.10:80},\n  {protocol: tcp, port: 70-80, to: 192.168.122.10:80},\n  {protocol: udp, port: "
+     "80-89, to: "
+     "192.168.122.10:80}]",
+     "4:25: port: tcp port 85 is already forwarded at line 3\n"
+     "5:25: port: tcp port 70-80 is already forwarded at line 3"},
+    {"nat: forwards for the same remotes", Nat,
+     "forwards:\n  [{protocol: tcp, port: 22, from: 198.51.100.0/24, to: 192.168.122.9:22},\n  {protocol: "
+     "tcp, port: 22, "
+     "from: 198.51.100.0/25, to: 192.168.122.9:22},\n  {protocol: tcp, port: 22, from: 198.51.100.0/24, to: "
+     "192.168.122.10:22}]",
+     "5:25: port: tcp port 22 is already forwarded at line 3"},
+    {"nat: more forwards than there is room for", Nat,
+     "addresses: [203.0.113.8-203.0.113.9],\n  forwards: [{protocol: udp, port: 1-32768, to: "
+     "192.168.122.9:1},\n  "
+     "{protocol: tcp, port: 80, to: 192.168.122.9:80}]",
+     "4:25: port: at most 65536 ports can be forwarded, each external address counted; with these it is "
+     "65538"},
     {"nat: forward of another protocol", Nat, "forwards: [{protocol: sctp, port: 53, to: 192.168.122.9:53}]",
      "2:77: protocol: 'sctp' is not one of: tcp, udp"},
     {"nat: forward without a port", Nat, "forwards: [{protocol: tcp, to: 192.168.122.9}]",

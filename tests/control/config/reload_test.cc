@@ -60,8 +60,7 @@ TEST(Reload, TellsLiveChangesInSentences) {
       {"network blue: isolated_ports is now true", [](Config& c) { c.networks[1].isolated_ports = true; }},
       {"network red: rules has changed", [](Config& c) { c.networks[0].rules.resize(1); }},
       {"network red: port vm1: rules has changed", [](Config& c) { c.networks[0].ports[0].rules.resize(1); }},
-      {"network red: port vm1: group has changed",
-       [](Config& c) { c.networks[0].ports[0].group = "web"; }},
+      {"network red: port vm1: group has changed", [](Config& c) { c.networks[0].ports[0].group = "web"; }},
       {"network red: port vm1: device has changed (its device is opened anew)",
        [](Config& c) { c.networks[0].ports[0].device.name = "veth9"; }},
       {"network blue: host has changed",
@@ -132,6 +131,9 @@ TEST(Reload, TellsLiveChangesInSentences) {
       {"network blue: reserved port 0 added", [](Config& c) { c.networks[1].nat.reserved_ports.resize(1); }},
       {"network blue: nat.filtering is now endpoint-independent",
        [](Config& c) { c.networks[1].nat.filtering = config::Filtering::EndpointIndependent; }},
+      {"network blue: static address 0.0.0.0 added",
+       [](Config& c) { c.networks[1].nat.static_nat.resize(1); }},
+      {"network blue: nat.rules has changed", [](Config& c) { c.networks[1].nat.rules.resize(1); }},
       {"network blue: forward tcp 0 added", [](Config& c) { c.networks[1].nat.forwards.resize(1); }},
       {"network red: nat.limits.sessions_per_port is now 7",
        [](Config& c) { c.networks[0].nat.limits.sessions_per_port = 7; }},
@@ -193,7 +195,7 @@ config::AddressRange range(std::uint8_t first, std::uint8_t last) {
   return {net::Ipv4Addr::of(203, 0, 113, first), net::Ipv4Addr::of(203, 0, 113, last)};
 }
 config::PortForward forward(std::uint16_t port, std::optional<net::Ipv4Addr> address = {}) {
-  return {.address = address, .port = net::L4Port::from_host(port), .to = {}};
+  return {.address = address, .port = config::PortRange::of(port, port), .to = {}, .from = {}};
 }
 
 TEST(Reload, TellsWhichElementsOfAListHaveComeGoneAndChanged) {
@@ -231,7 +233,7 @@ TEST(Reload, TellsWhichElementsOfAListHaveComeGoneAndChanged) {
        [](Config& c) { c.networks[0].nat.forwards[0] = forward(80, net::Ipv4Addr::of(203, 0, 113, 7)); }},
       {{"network red: forward tcp 81: to is now 10.0.0.1:9"},
        [](Config& c) {
-         c.networks[0].nat.forwards[1].to = {net::Ipv4Addr::of(10, 0, 0, 1), net::L4Port::from_host(9)};
+         c.networks[0].nat.forwards[1].to = {{net::Ipv4Addr::of(10, 0, 0, 1), net::L4Port::from_host(9)}};
        }},
       {{"network red: nat.forwards are in another order"},
        [](Config& c) { std::swap(c.networks[0].nat.forwards[0], c.networks[0].nat.forwards[1]); }},

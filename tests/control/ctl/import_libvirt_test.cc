@@ -146,10 +146,8 @@ TEST(ImportLibvirt, ForwardModesBecomeWhatIsNearest) {
       {"", Forward::None, ""},
       {"<forward/>", Forward::Nat, ""},
       {"<forward mode='nat'/>", Forward::Nat, ""},
-      {"<forward mode='route'/>", Forward::Nat,
-       "# <forward mode='route'>: vmnatd translates what leaves a network"},
-      {"<forward mode='open'/>", Forward::Nat,
-       "# <forward mode='open'>: vmnatd translates what leaves a network"},
+      {"<forward mode='route'/>", Forward::Route, ""},
+      {"<forward mode='open'/>", Forward::Route, ""},
       {"<forward mode='bridge'/>", Forward::None, "# <forward mode='bridge'>: the host's own network"},
   };
   for (const auto& [element, forward, comment] : kCases) {
@@ -280,7 +278,8 @@ TEST(ImportLibvirt, PortsAreIsolatedWhereTheNetworkOrItsDefaultPortgroupSaysSo) 
   };
   EXPECT_FALSE(is_isolated("<port isolated='no'/>"));
   EXPECT_TRUE(is_isolated("<port isolated='yes'/>"));
-  EXPECT_TRUE(is_isolated("<portgroup name='a'/><portgroup name='b' default='yes'><port isolated='yes'/></portgroup>"));
+  EXPECT_TRUE(is_isolated(
+      "<portgroup name='a'/><portgroup name='b' default='yes'><port isolated='yes'/></portgroup>"));
   const std::string of_some = "<portgroup name='lonely'><port isolated='yes'/></portgroup>";
   EXPECT_FALSE(is_isolated(of_some));
   EXPECT_THAT(yaml_of(network("<forward mode='nat'/>" + of_some)),
@@ -389,8 +388,8 @@ class AnyNetwork {
   }
   std::string children(unsigned depth) {
     static constexpr const char* kElements[] = {
-        "name",  "forward", "nat",       "ip",        "dhcp",   "range",  "host",
-        "lease", "dns",     "forwarder", "mac",       "mtu",    "domain", "bootp",
+        "name",  "forward", "nat",       "ip",        "dhcp",   "range",     "host",
+        "lease", "dns",     "forwarder", "mac",       "mtu",    "domain",    "bootp",
         "tftp",  "address", "port",      "interface", "bridge", "portgroup", "dnsmasq:options",
         "txt",   "srv",     "hostname"};
     std::string all = random_() % 3 == 0 ? value() : "";

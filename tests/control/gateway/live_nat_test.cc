@@ -140,8 +140,8 @@ class LiveNatTest : public testing::Test {
   }
   // Where the forward of a TCP port leads; nothing: there is none.
   [[nodiscard]] std::optional<net::Endpoint> forwarded(net::Endpoint external) const {
-    const auto* const forward = states_->current().forward_of(external, net::Protocol::Tcp);
-    return forward == nullptr ? std::nullopt : std::optional{forward->to};
+    const auto forward = states_->current().forward_of(external, net::Protocol::Tcp, kRemote.address);
+    return forward ? std::optional{forward->to} : std::nullopt;
   }
   [[nodiscard]] bool is_published(net::Ipv4Addr external) const {
     return states_->current().external_addresses->index_of(external).has_value();
@@ -306,6 +306,32 @@ TEST_F(LiveNatTest, AddressesThatChangeAgainAndAgainAlwaysFindRoom) {
     EXPECT_LE(states_->current().external_addresses->size(), kRoom);
   }
   EXPECT_EQ(nat_->sessions_ended(), 20u);
+}
+
+TEST_F(LiveNatTest, AVmsOwnAddressIsAnothersOnceTheSessionsOfTheFirstHaveEnded) {
+  const auto own_address_of = [](const std::string& vm) {
+    return with("addresses: [203.0.113.8], static: [{internal: " + vm + ", external: 203.0.113.20}]");
+  };
+  const auto first = at("10.1.0.5", 1000), second = at("10.1.0.6", 1000);
+  start(own_address_of("10.1.0.5"));
+  const FlowKey flow = FlowKey::of(first, kRemote, net::Protocol::Udp);
+  ASSERT_NE(tables_[1]->open_outbound({.key = flow, .vm_port = kVm, .own_address = pool(20)}, 0, {}).session,
+            nullptr);
+  open(second);
+  set_out(own_address_of("10.1.0.6"));
+  EXPECT_EQ(tick(1), std::nullopt);
+  EXPECT_EQ(states_->current().pair_of(first.address), nullptr);
+  ASSERT_NE(states_->current().pair_of(second.address), nullptr);
+  EXPECT_TRUE(states_->current().pair_of(second.address)->is_draining);
+  EXPECT_EQ(sessions_at(pool(20)), 1u) << "a worker has not seen it";
+  std::optional<std::uint64_t> ended;
+  for (unsigned ticks = 0; !ended && ticks < 100; ++ticks) ended = tick();
+  EXPECT_EQ(ended, 1u);
+  EXPECT_EQ(sessions_at(pool(20)), 0u);
+  EXPECT_EQ(sessions_at(pool(8)), 1u) << "what the second has opened by the pool goes on";
+  EXPECT_FALSE(states_->current().pair_of(second.address)->is_draining);
+  ASSERT_NE(states_->current().pair_at(pool(20)), nullptr);
+  EXPECT_EQ(states_->current().pair_at(pool(20))->internal, second.address);
 }
 
 TEST_F(LiveNatTest, WaitsForItsTurnWhileAnotherFlushIsUnderWay) {

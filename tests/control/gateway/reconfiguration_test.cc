@@ -159,7 +159,7 @@ TEST_F(Reconfiguration, ANetworkThatIsRemovedHasNoPortsNoPolicyAndNoNameAndItsNu
   EXPECT_EQ(change->networks_left, std::vector{static_cast<NetworkIndex>(*number)});
   EXPECT_FALSE(network_number("blue"));
   EXPECT_TRUE(state().networks[*number].ports.empty());
-  EXPECT_FALSE(state().networks[*number].nat);
+  EXPECT_FALSE(state().networks[*number].has_way_out);
   EXPECT_FALSE(has_socket("vm2"));
   ASSERT_TRUE(go_over_to(with(red(vm("vm1")) + ", " + blue)));
   EXPECT_NE(network_number("blue"), number);

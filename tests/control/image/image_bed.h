@@ -107,9 +107,10 @@ class Bed {
     const bool has_ports = protocol == net::Protocol::Tcp || protocol == net::Protocol::Udp;
     const net::Endpoint remote{net::Ipv4Addr::of(198, 51, 100, 1),
                                net::L4Port::from_host(has_ports ? 443 : 0)};
-    const conntrack::OutboundFlow flow{.key = conntrack::FlowKey::of(internal, remote, protocol),
-                                       .vm_port = port(vm),
-                                       .tcp_flags = net::TcpHeader::kSyn};
+    conntrack::OutboundFlow flow{.key = conntrack::FlowKey::of(internal, remote, protocol),
+                                 .vm_port = port(vm),
+                                 .tcp_flags = net::TcpHeader::kSyn};
+    if (const auto* pair = state_.pair_of(internal.address)) flow.own_address = pair->external;
     const unsigned network = state_.ports[port(vm)].network;
     const WorkerIndex worker =
         conntrack::port_space(protocol) == conntrack::PortSpace::None

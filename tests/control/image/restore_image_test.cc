@@ -36,10 +36,11 @@ bool are_external_tuples_distinct(const Bed& bed) {
 }
 
 // A few sessions of every kind, in an image whose process has been killed.
-std::string killed_with_sessions(const MemoryDirectory& directory, unsigned workers = 1) {
+std::string killed_with_sessions(const MemoryDirectory& directory, unsigned workers = 1,
+                                 const std::string& configuration = kTwoNetworksWithAForward) {
   const std::string path = directory.file("a.sessions");
   SessionImage image = new_image(path, workers);
-  Bed bed(kTwoNetworksWithAForward, workers, records_of(image, workers));
+  Bed bed(configuration, workers, records_of(image, workers));
   image.set_names(bed.names());
   image.set_totals(some_totals());
   EXPECT_TRUE(image.take_effect());
@@ -111,6 +112,35 @@ TEST(RestoreImage, WhatTheConfigurationNoLongerHasEnds) {
     const Revivals counts = after.restore(*read_image(path));
     EXPECT_EQ(count_of(counts, one.revival), one.count) << one.says;
     EXPECT_EQ(count_of(counts, Revival::Restored), kSessions - one.count) << one.says;
+    EXPECT_EQ(after.broken_invariant(), "") << one.says;
+  }
+}
+
+TEST(RestoreImage, SessionsOfAVmsOwnAddressGoOnWhereItIsStillTheVms) {
+  const MemoryDirectory directory;
+  const std::string own =
+      with(kTwoNetworksWithAForward, "nat: {forwards",
+           "nat: {static: [{internal: 192.168.122.11, external: 203.0.113.20}], forwards");
+  const std::string path = killed_with_sessions(directory, 2, own);
+  const struct {
+    const char* says;
+    std::string text;
+    unsigned lost;
+  } cases[] = {
+      {"as it was", own, 0},
+      {"another address", with(own, "203.0.113.20", "203.0.113.21"), 8},
+      {"another VM's", with(own, "192.168.122.11", "192.168.122.12"), 8},
+      {"in the pool",
+       with(kTwoNetworksWithAForward, "nat: {forwards",
+            "nat: {addresses: [203.0.113.2, 203.0.113.20], forwards"),
+       0},
+      {"nobody's", kTwoNetworksWithAForward, 8},
+  };
+  for (const auto& one : cases) {
+    Bed after(one.text, 2);
+    const Revivals counts = after.restore(*read_image(path));
+    EXPECT_EQ(count_of(counts, Revival::NotExternal), one.lost) << one.says;
+    EXPECT_EQ(count_of(counts, Revival::Restored), kSessions - one.lost) << one.says;
     EXPECT_EQ(after.broken_invariant(), "") << one.says;
   }
 }

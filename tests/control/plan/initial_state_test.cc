@@ -31,10 +31,10 @@ TEST(InitialState, TheFirstStateHoldsPortsDownAndNetworksAsConfigured) {
   EXPECT_EQ(state.uplink.mtu, 1400);
   EXPECT_TRUE(state.uplink.gateway_mac.is_zero());
   ASSERT_EQ(state.networks.size(), 2u);
-  EXPECT_TRUE(state.networks[0].nat);
+  EXPECT_TRUE(state.networks[0].has_way_out);
   EXPECT_TRUE(state.networks[0].dhcp);
   EXPECT_EQ(state.networks[0].ports, (std::vector<PortIndex>{1, 2}));
-  EXPECT_FALSE(state.networks[1].nat);
+  EXPECT_FALSE(state.networks[1].has_way_out);
   EXPECT_FALSE(state.networks[1].dhcp);
   for (const auto& port : state.ports) EXPECT_TRUE(port.group == 0 && !port.is_alone);
   EXPECT_EQ(state.networks[0].most_mss, 1360) << "the uplink's MTU less 40";
@@ -60,8 +60,9 @@ std::vector<unsigned> groups_of(const std::string& network_keys, const std::stri
 
 TEST(InitialState, PortsOfOneGroupHaveOneNumberThoseOfNoneHaveNought) {
   std::vector<bool> alone;
-  EXPECT_EQ(groups_of("", "{name: a, device: a}, {name: b, device: b, group: web}, {name: c, device: c}, "
-                          "{name: d, device: d, group: web}, {name: e, device: e, group: lab}",
+  EXPECT_EQ(groups_of("",
+                      "{name: a, device: a}, {name: b, device: b, group: web}, {name: c, device: c}, "
+                      "{name: d, device: d, group: web}, {name: e, device: e, group: lab}",
                       &alone),
             (std::vector<unsigned>{0, 3, 0, 3, 6}));
   EXPECT_EQ(alone, (std::vector{false, false, false, false, true}));
@@ -78,8 +79,9 @@ TEST(InitialState, IsolatedPortsAreAloneUnlessTheyAreInAGroupAndTheHostIsInAll) 
 }
 
 TEST(InitialState, AVmIsInOneGroupAtWhicheverOfItsPortsItIs) {
-  EXPECT_EQ(groups_of("", "{name: a, vhost_user: /a.sock, group: web}, {name: b, vhost_user: /b.sock, "
-                          "migrates_from: a}, {name: c, device: c}"),
+  EXPECT_EQ(groups_of("",
+                      "{name: a, vhost_user: /a.sock, group: web}, {name: b, vhost_user: /b.sock, "
+                      "migrates_from: a}, {name: c, device: c}"),
             (std::vector<unsigned>{2, 2, 0}));
 }
 

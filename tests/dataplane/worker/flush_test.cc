@@ -138,8 +138,11 @@ TEST_F(Flush, EndsWhatDepartsAndLeavesWhoStaysAtAPort) {
   EXPECT_EQ(flushed(departing({{1, ip("203.0.113.2")}, {0, ip("203.0.113.9")}}, {})), 0u)
       << "another network's, and another address";
   EXPECT_EQ(flushed(departing({}, {{endpoint("203.0.113.2", 5000), net::Protocol::Tcp, {}}})), 0u);
-  EXPECT_EQ(flushed(departing({}, {{endpoint("203.0.113.2", 5000), kUdp, endpoint("192.168.122.11", 5000)},
-                                   {endpoint("203.0.113.2", 6000), kUdp, endpoint("192.168.122.11", 80)}})),
+  const auto led_to = [&](std::uint16_t port) {
+    return std::vector<dataplane::ForwardRule>{{{{}, 0}, {endpoint("192.168.122.11", port)}}};
+  };
+  EXPECT_EQ(flushed(departing({}, {{endpoint("203.0.113.2", 5000), kUdp, led_to(5000)},
+                                   {endpoint("203.0.113.2", 6000), kUdp, led_to(80)}})),
             1u)
       << "vm1's stays where it is to be, vm2's goes";
   EXPECT_EQ(active(), 2u);

@@ -8,6 +8,7 @@ masquerade, as libvirt builds them: what the kernel is known to do right, the te
     gateway.py   the wires: a frame goes in, everything that comes out anywhere is seen
     vmnat.py     vmnatd on these wires                kernel.py   bridges, routes and nftables on them
     case.py      a case, what it expects of whom, and the list of all cases
+    lab.py       all of them, one after the other, on both
 
 The other files hold the cases, grouped by what they are about; each is a few lines:
 

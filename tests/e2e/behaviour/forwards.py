@@ -4,8 +4,8 @@
 from harness.tap import check
 
 from .case import ICMP, TCP, UDP, Differs, case
-from .frames import HOST_UNREACHABLE, PORT_UNREACHABLE, TTL_EXPIRED, Error, Reset, translated
-from .gateway import EXTERNAL, MACS, REMOTE, STRANGER
+from .frames import HOST_UNREACHABLE, PORT_UNREACHABLE, TTL_EXPIRED, Error, Reset, expectation, translated
+from .gateway import EXTERNAL, MACS, RANGE, REMOTE, RESTRICTED, SHARED, STRANGER
 
 NO_HAIRPIN = "masquerade does not turn packets round"
 
@@ -28,6 +28,57 @@ def udp(t):
     t.put(t.router, question, vm1=[t.back(question, t.vm1, dport=53)])
     answer = t.vm1.ip(REMOTE) / UDP(sport=53, dport=port) / b"answer"
     t.put(t.vm1, answer, router=[t.out(answer, sport=5353)])
+
+
+@case("a range of ports leads to the VM port by port, and what the VM sends from there leaves by it")
+def port_range(t):
+    first, last, _, to_first = RANGE
+    for shift in (0, 4, last - first):
+        question = t.from_remote() / UDP(sport=t.port(), dport=first + shift) / b"question"
+        t.put(t.router, question, vm2=[t.back(question, t.vm2, dport=to_first + shift)])
+        answer = t.vm2.ip(REMOTE) / UDP(sport=to_first + shift, dport=question[UDP].sport) / b"answer"
+        t.put(t.vm2, answer, router=[t.out(answer, sport=first + shift)])
+    for beside in (first - 1, last + 1):
+        stray = t.from_remote() / UDP(sport=t.port(), dport=beside) / b"beside"
+        t.put(t.router, stray, drop="no_session", router=[Error(PORT_UNREACHABLE, stray, EXTERNAL)])
+
+
+@case("what the VM opens from a range's port leaves by the port that leads there",
+      kernel="masquerade knows nothing of it")
+def opened_from_range(t):
+    sent = t.vm2.ip(STRANGER) / UDP(sport=RANGE[3] + 7, dport=t.port()) / b"hello"
+    t.put(t.vm2, sent, router=[t.out(sent, sport=RANGE[0] + 7)])
+
+
+@case("a forward for some remotes leads these to the VM, and nobody else")
+def for_some_remotes(t):
+    _, port, _, to_port = RESTRICTED
+    syn = t.from_remote(STRANGER) / TCP(sport=t.port(), dport=port, flags="S", seq=7)
+    t.put(t.router, syn, vm1=[t.back(syn, t.vm1, dport=to_port)])
+    answer = t.vm1.ip(STRANGER) / TCP(sport=to_port, dport=syn[TCP].sport, flags="SA", seq=1, ack=8)
+    t.put(t.vm1, answer, router=[t.out(answer, sport=port)])
+    other = t.from_remote() / TCP(sport=t.port(), dport=port, flags="S", seq=7)
+    t.put(t.router, other, drop="no_session", kernel=Differs("the host's own TCP resets", router=[Reset(other)]))
+
+
+@case("several VMs share the remotes of a forward, and each remote stays with one of them")
+def shared(t):
+    port, _, to_port = SHARED
+    served = {}
+    for number in range(1, 33):
+        remote = f"198.18.1.{number}"
+        for _ in range(2):
+            syn = t.from_remote(remote) / TCP(sport=t.port(), dport=port, flags="S", seq=7)
+            seen = t.gateway.exchange(t.router, [syn], {"vm1": [], "vm2": []})
+            check(len(seen) == 1 and list(seen)[0] in ("vm1", "vm2"), f"a SYN of {remote} came to {list(seen)}")
+            served.setdefault(remote, set()).update(seen)
+            guest = getattr(t, list(seen)[0])
+            t.compare(guest.name, [expectation(t.back(syn, guest, dport=to_port))], seen[guest.name])
+            answer = guest.ip(remote) / TCP(sport=to_port, dport=syn[TCP].sport, flags="SA", seq=1, ack=8)
+            t.put(guest, answer, router=[t.out(answer, sport=port)])
+    check(all(len(names) == 1 for names in served.values()), f"remotes do not stay: {served}")
+    shares = [sum(names == {name} for names in served.values()) for name in ("vm1", "vm2")]
+    check(min(shares) >= 6, f"of 32 remotes the VMs serve {shares}")
 
 
 @case("many remotes use one forward at once, each answered for itself")

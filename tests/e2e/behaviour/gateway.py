@@ -38,6 +38,9 @@ MACS = {name: f"52:54:00:00:01:0{number}" for number, name in enumerate(PREFIXES
 GUESTS = {"vm1": "default", "vm2": "default", "vm3": "lab", "vm4": "alone", "vm5": "open", "vm6": "known", "vm7": "brief"}
 FORWARDS = [("tcp", 8080, "192.168.122.10", 80), ("udp", 5353, "192.168.122.10", 53), ("udp", 4500, "192.168.122.10", 4500),
             ("tcp", 8333, "192.168.122.10", 8333), ("udp", 123, "192.168.122.10", 123)]
+RANGE = (7000, 7009, "192.168.122.11", 9000)  # of UDP, port by port
+RESTRICTED = ("198.51.100.64/26", 2222, "192.168.122.10", 22)  # of TCP, for these remotes alone
+SHARED = (8081, ("192.168.122.10", "192.168.122.11"), 80)  # of TCP, for several VMs
 ABSENT = "192.168.122.99"  # a forward leads there, and nobody has it
 NOBODY = "203.0.113.78"  # of the uplink's link
 PACKET_AUXDATA, VLAN_VALID = 8, 0x10

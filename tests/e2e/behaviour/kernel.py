@@ -6,7 +6,8 @@ and UDP, replies alone let in, networks kept apart by `reject`, and destination 
 add for hairpins. Neighbours are given, not asked for: whether ARP works is a case, not a condition of all.
 """
 
-from .gateway import EXTERNAL, FORWARDS, MACS, ON_LINK, PREFIXES, ROUTER, ROUTER_MAC, UPLINK_MAC, UPLINK_MTU, Gateway
+from .gateway import (EXTERNAL, FORWARDS, MACS, ON_LINK, PREFIXES, RANGE, RESTRICTED, ROUTER, ROUTER_MAC, SHARED, UPLINK_MAC,
+                      UPLINK_MTU, Gateway)
 
 SETTINGS = {"net/ipv4/ip_forward": 1, "net/ipv4/conf/all/rp_filter": 1, "net/ipv4/conf/default/rp_filter": 1,
             "net/ipv4/conf/all/send_redirects": 0, "net/ipv4/conf/default/send_redirects": 0,
@@ -20,6 +21,10 @@ def bridge(network) -> str:
 
 
 class KernelGateway(Gateway):
+    more_addresses = ()  # of the uplink
+    more_ways = ()  # rules of the chain forward, before the others
+    more_translations = {"prerouting": (), "postrouting": ()}  # before the others; by chain
+
     def __init__(self, scope):
         super().__init__(scope, "kernel")
         scope.callback(self.close)
@@ -31,6 +36,8 @@ class KernelGateway(Gateway):
         ip = self.ip
         ip("link", "set", "uplink0", "address", UPLINK_MAC, "mtu", UPLINK_MTU)
         ip("address", "add", f"{EXTERNAL}/24", "dev", "uplink0")
+        for address in self.more_addresses:
+            ip("address", "add", f"{address}/32", "dev", "uplink0")
         ip("route", "add", "default", "via", ROUTER)
         for neighbour in (ROUTER, ON_LINK):
             ip("neigh", "add", neighbour, "lladdr", ROUTER_MAC, "dev", "uplink0", "nud", "permanent")
@@ -52,11 +59,10 @@ class KernelGateway(Gateway):
         for guest in self.ports_of(network):
             ip("neigh", "add", self.guests[guest].address, "lladdr", self.guests[guest].mac, "dev", name, "nud", "permanent")
 
-    @staticmethod
-    def rules() -> str:
+    def rules(self) -> str:
         networks = [(bridge(name), f"{prefix}.0/24") for name, prefix in PREFIXES.items() if name != "alone"]
         forward = [f'iifname "{name}" oifname "{name}" accept' for name in map(bridge, PREFIXES)]
-        forward += ["ct status dnat accept"]
+        forward += ["ct status dnat accept", *self.more_ways]
         forward += [f'oifname "{name}" ip daddr {net} ct state established,related accept' for name, net in networks]
         forward += [f'oifname "{name}" reject' for name in map(bridge, PREFIXES)]
         forward += [f'iifname "{name}" ip saddr {net} accept' for name, net in networks]
@@ -68,8 +74,18 @@ class KernelGateway(Gateway):
                            f"{away} meta l4proto tcp masquerade to :1024-65535",
                            f"{away} meta l4proto udp masquerade to :1024-65535", f"{away} masquerade",
                            f"ip saddr {net} ip daddr {net} ct status dnat masquerade"]
-        forwards = [f"ip daddr {EXTERNAL} {protocol} dport {port} dnat to {to}:{to_port}"
-                    for protocol, port, to, to_port in FORWARDS]
+        masquerade = [*self.more_translations["postrouting"], *masquerade]
+        forwards = [*self.more_translations["prerouting"]]
+        forwards += [f"ip daddr {EXTERNAL} {protocol} dport {port} dnat to {to}:{to_port}"
+                     for protocol, port, to, to_port in FORWARDS]
+        first, last, to, to_first = RANGE
+        shifted = ", ".join(f"{port} : {to} . {port - first + to_first}" for port in range(first, last + 1))
+        servers = ", ".join(f"{number} : {vm} . {SHARED[2]}" for number, vm in enumerate(SHARED[1]))
+        forwards += [f"ip daddr {EXTERNAL} dnat ip to udp dport map {{ {shifted} }}",
+                     f"ip saddr {RESTRICTED[0]} ip daddr {EXTERNAL} tcp dport {RESTRICTED[1]} "
+                     f"dnat to {RESTRICTED[2]}:{RESTRICTED[3]}",
+                     f"ip daddr {EXTERNAL} tcp dport {SHARED[0]} "
+                     f"dnat ip to jhash ip saddr mod {len(SHARED[1])} map {{ {servers} }}"]
         return f"""table ip control {{
           chain forward {{ type filter hook forward priority filter; {"; ".join(forward)}; }}
           chain prerouting {{ type nat hook prerouting priority dstnat; {"; ".join(forwards)}; }}

@@ -13,11 +13,16 @@ from harness.tap import check, check_equal, scratch_directory
 from harness.waiting import wait_until
 from harness.wire import UDP, Raw
 
-from .gateway import ABSENT, EXTERNAL, FORWARDS, MACS, ON_LINK, PREFIXES, REMOTE, STRANGER, UPLINK_MTU, Gateway
+from .gateway import (ABSENT, EXTERNAL, FORWARDS, MACS, ON_LINK, PREFIXES, RANGE, REMOTE, RESTRICTED, SHARED, STRANGER,
+                      UPLINK_MTU, Gateway)
 
 NAT = {"default": {"forwards": [{"protocol": protocol, "port": port, "to": f"{to}:{to_port}"}
                                 for protocol, port, to, to_port in FORWARDS]
-                   + [{"protocol": "tcp", "port": 9090, "to": f"{ABSENT}:80"}]},
+                   + [{"protocol": "tcp", "port": 9090, "to": f"{ABSENT}:80"},
+                      {"protocol": "udp", "port": f"{RANGE[0]}-{RANGE[1]}", "to": f"{RANGE[2]}:{RANGE[3]}"},
+                      {"protocol": "tcp", "port": RESTRICTED[1], "to": f"{RESTRICTED[2]}:{RESTRICTED[3]}",
+                       "from": RESTRICTED[0]},
+                      {"protocol": "tcp", "port": SHARED[0], "to": [f"{vm}:{SHARED[2]}" for vm in SHARED[1]]}]},
        "lab": {"mapping": "endpoint-dependent", "tcp_mid_stream": "drop"},
        "open": {"filtering": "endpoint-independent"},
        "known": {"filtering": "address-dependent", "tcp_mid_stream": "pick-up"},
@@ -27,10 +32,13 @@ OWNED = {"vm6": {"guard": "on", "mac": "52:54:00:aa:00:06", "address": f"{PREFIX
 
 
 class VmnatGateway(Gateway):
+    nat = NAT  # by network
+    leaves_with = (EXTERNAL,)  # the sources that are seen outside
+
     def __init__(self, scope):
         super().__init__(scope, "vmnat")
         scope.callback(self.close)
-        self.watch = LeakWatch(self.wires, "isp0", [EXTERNAL])
+        self.watch = LeakWatch(self.wires, "isp0", self.leaves_with)
         scope.callback(self.watch.close)
         directory = scratch_directory(scope)
         self.vmnatd = scope.enter_context(Vmnatd(directory, self.configuration(directory), namespace=self.inside))
@@ -43,7 +51,7 @@ class VmnatGateway(Gateway):
         for name, prefix in PREFIXES.items():
             ports = [config.veth_port(guest, port) | OWNED.get(guest, {})
                      for guest, port in self.ports_of(name).items()]
-            keys = {"nat": NAT[name]} if name in NAT else {}
+            keys = {"nat": self.nat[name]} if name in self.nat else {}
             networks.append(config.network(name, f"{prefix}.1/24", ports, mac=MACS[name],
                                            forward="none" if name == "alone" else "nat", **keys))
         made = config.configuration(directory, "uplink0", networks)

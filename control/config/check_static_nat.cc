@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checks of nat.static: the internal address is a VM's, and the external one is nobody else's.
+#include "control/config/check.h"
+
+namespace vmnat::config {
+namespace {
+
+using net::to_string;
+
+void check_internal(const Network& network, net::Ipv4Addr internal, const std::string& path,
+                    Findings& findings) {
+  if (!network.address.contains(internal))
+    return findings.complain_at(path, "internal: " + to_string(internal) + " is not within network '" +
+                                          network.name + "' (" + to_string(network.address) + ")");
+  if (internal == network.address.address)
+    return findings.complain_at(path, "internal: " + to_string(internal) + " is the gateway's address");
+  check_is_host_of(network.address, internal, path, "internal", findings);
+}
+
+void check_on_uplink(const Uplink& uplink, net::Ipv4Addr external, const std::string& path,
+                     Findings& findings) {
+  const std::string text = "external: " + to_string(external);
+  if (findings.has("uplink.gateway") && uplink.gateway == external)
+    findings.complain_at(path, text + " is the uplink's gateway");
+  if (!findings.has("uplink.address") || !uplink.address) return;
+  if (uplink.address->address == external)
+    return findings.complain_at(path, text + " is the uplink's own address, which the gateway needs");
+  if (uplink.address->is_edge(external))
+    findings.complain_at(path, text + " is the network or broadcast address of the uplink");
+}
+
+// A list of external addresses that the address may not be in.
+void check_is_not_in(const std::vector<AddressRange>& ranges, const std::string& list, net::Ipv4Addr external,
+                     const std::string& path, Findings& findings) {
+  const Position at = findings.marks.at(path);
+  for (std::size_t i = 0; i < ranges.size(); ++i) {
+    const auto pool = findings.marks.find(indexed(list, i));
+    if (pool == findings.marks.end() || !ranges[i].contains(external)) continue;
+    findings.complain(at, "external: " + to_string(external) + " is in a pool " +
+                              findings.place(pool->second, at) + ": take it out there");
+  }
+}
+
+// Where any network has the address in a pool, or as one of its inside.
+void check_is_free(const Config& config, net::Ipv4Addr external, const std::string& path,
+                   Findings& findings) {
+  const Position at = findings.marks.at(path);
+  for (std::size_t n = 0; n < config.networks.size(); ++n) {
+    const Network& network = config.networks[n];
+    if (findings.has(network_path(n) + ".address") && network.address.contains(external))
+      findings.complain(at, "external: " + to_string(external) + " is within network '" + network.name +
+                                "' (" + to_string(network.address) + ")");
+    const std::string nat = network_path(n) + ".nat";
+    check_is_not_in(network.nat.addresses, nat + ".addresses", external, path, findings);
+    for (std::size_t i = 0; i < network.nat.rules.size(); ++i)
+      check_is_not_in(network.nat.rules[i].addresses, indexed(nat + ".rules", i) + ".addresses", external,
+                      path, findings);
+  }
+}
+
+}  // namespace
+
+void check_static_nat(const Config& config, Findings& findings) {
+  Unique<net::Ipv4Addr> internals("static: internal", findings), externals("static: external", findings);
+  for (std::size_t n = 0; n < config.networks.size(); ++n) {
+    const Network& network = config.networks[n];
+    for (std::size_t i = 0; i < network.nat.static_nat.size(); ++i) {
+      const StaticNat& pair = network.nat.static_nat[i];
+      const std::string at = indexed(network_path(n) + ".nat.static", i);
+      if (findings.has(at + ".internal")) {
+        internals.add(pair.internal, at + ".internal", to_string(pair.internal));
+        if (findings.has(network_path(n) + ".address"))
+          check_internal(network, pair.internal, at + ".internal", findings);
+      }
+      if (!findings.has(at + ".external")) continue;
+      externals.add(pair.external, at + ".external", to_string(pair.external));
+      check_on_uplink(config.uplink, pair.external, at + ".external", findings);
+      check_is_free(config, pair.external, at + ".external", findings);
+    }
+  }
+}
+
+}  // namespace vmnat::config
