@@ -83,7 +83,7 @@ void check_against(const Pool& pool, const std::vector<Pool>& others, Findings& 
   }
 }
 
-void check_rules(const Config& config, std::size_t n, Findings& findings) {
+void check_egress_rules(const Config& config, std::size_t n, Findings& findings) {
   const Network& network = config.networks[n];
   const std::string path = network_path(n) + ".nat";
   std::vector<Pool> pools{{path + ".addresses", network.nat.addresses}};
@@ -105,7 +105,7 @@ void check_rules(const Config& config, std::size_t n, Findings& findings) {
 }  // namespace
 
 void check_nat_rules(const Config& config, Findings& findings) {
-  for (std::size_t n = 0; n < config.networks.size(); ++n) check_rules(config, n, findings);
+  for (std::size_t n = 0; n < config.networks.size(); ++n) check_egress_rules(config, n, findings);
 }
 
 }  // namespace vmnat::config

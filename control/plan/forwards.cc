@@ -88,8 +88,8 @@ std::vector<ForwardPlan> plan_forwards(const config::Config& config, net::Ipv4Ad
   return forwards;
 }
 
-std::map<Listener, dataplane::ForwardRules> listeners_of(const std::vector<ForwardPlan>& forwards) {
-  std::map<Listener, dataplane::ForwardRules> listeners;
+std::map<ListeningEndpoint, dataplane::ForwardRules> listeners_of(const std::vector<ForwardPlan>& forwards) {
+  std::map<ListeningEndpoint, dataplane::ForwardRules> listeners;
   for (const ForwardPlan& plan : forwards) {
     if (plan.external.address.is_unspecified()) continue;
     for (unsigned port = 0; port < plan.ports; ++port) {

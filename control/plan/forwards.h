@@ -43,8 +43,8 @@ struct ForwardPlan {
 std::vector<ForwardPlan> plan_forwards(const config::Config& config, net::Ipv4Addr rented = {});
 
 // Port by port where remotes are led, those that stand at 0.0.0.0 left out.
-using Listener = std::pair<net::Endpoint, net::Protocol>;
-std::map<Listener, dataplane::ForwardRules> listeners_of(const std::vector<ForwardPlan>& forwards);
+using ListeningEndpoint = std::pair<net::Endpoint, net::Protocol>;
+std::map<ListeningEndpoint, dataplane::ForwardRules> listeners_of(const std::vector<ForwardPlan>& forwards);
 
 // Fills in what workers need of the forwards; those at 0.0.0.0 are left out. Of several forwards to one
 // endpoint the first is its mapping.

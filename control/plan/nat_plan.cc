@@ -80,7 +80,7 @@ std::vector<ForwardPlan> common_forwards(const std::vector<ForwardPlan>& former,
                                          const std::vector<ForwardPlan>& wanted) {
   const auto before = listeners_of(former), after = listeners_of(wanted);
   const auto is_common = [&](const ForwardPlan& forward, unsigned port) {
-    const Listener listener{forward.external_at(port), forward.protocol};
+    const ListeningEndpoint listener{forward.external_at(port), forward.protocol};
     const auto was = before.find(listener), is = after.find(listener);
     return was != before.end() && is != after.end() && lead_to_the_same(was->second, is->second);
   };
