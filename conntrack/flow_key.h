@@ -10,7 +10,7 @@
 // The high bits are zero in a key. In a Session the high bits of the same words hold other fields, which are
 // masked out. Inside networks overlap neither each other nor the external addresses (configuration checks
 // it), so a key tells its direction by itself. Protocols without ports use port 0 on both sides; for ICMP
-// queries the identifier is the local port and the remote port is 0.
+// queries the identifier is the local port, the remote port who asks (query_port.h).
 #pragma once
 
 #include <cstdint>

@@ -2,6 +2,8 @@
 // What happens to a record once in a session's life, and copying it on other threads.
 #include "conntrack/session.h"
 
+#include "conntrack/query_port.h"
+
 namespace vmnat::conntrack {
 namespace {
 
@@ -13,17 +15,17 @@ net::ChecksumDelta l4_delta(const Session::Identity& identity, net::ChecksumDelt
 
 // Whether sessions of this protocol are in this state, and have such ports.
 bool suits(SessionState state, const Session::Identity& identity) {
-  const bool has_no_remote_port = identity.remote.port == net::L4Port{};
+  const net::L4Port remote_port = identity.remote.port;
   switch (identity.protocol) {
     case net::Protocol::Tcp:
       return is_tcp(state);
     case net::Protocol::Udp:
       return state == SessionState::OpenUdp || state == SessionState::AskedUdp;
     case net::Protocol::Icmp:
-      return state == SessionState::OpenIcmp && has_no_remote_port;
+      return state == SessionState::OpenIcmp && (remote_port == kInsideAsks || remote_port == kRemoteAsks);
   }
-  return state == SessionState::OpenOther && has_no_remote_port && identity.internal.port == net::L4Port{} &&
-         identity.external.port == net::L4Port{};
+  return state == SessionState::OpenOther && remote_port == net::L4Port{} &&
+         identity.internal.port == net::L4Port{} && identity.external.port == net::L4Port{};
 }
 
 }  // namespace

@@ -107,10 +107,12 @@ class Gateway {
     for (unsigned i = 0; i < count; ++i)
       lists[0].rules.push_back(
           {.match = {.protocol = net::Protocol::Udp,
-                     .remote = i + 1 == count ? std::optional<net::Ipv4Prefix>{}
-                                              : net::Ipv4Prefix{net::Ipv4Addr::from_host(0x0a00'0000 + (i << 4)), 28},
-                     .remote_ports = i + 1 == count ? std::optional<RuleMatch::Ports>{}
-                                                    : RuleMatch::Ports{static_cast<std::uint16_t>(i % 1000), 2000}},
+                     .remote = i + 1 == count
+                                   ? std::optional<net::Ipv4Prefix>{}
+                                   : net::Ipv4Prefix{net::Ipv4Addr::from_host(0x0a00'0000 + (i << 4)), 28},
+                     .remote_ports = i + 1 == count
+                                         ? std::optional<RuleMatch::Ports>{}
+                                         : RuleMatch::Ports{static_cast<std::uint16_t>(i % 1000), 2000}},
            .account = std::make_shared<RuleAccount>(1)});
     std::vector<PortRules> of_ports(2);
     of_ports[kVm].own[static_cast<std::size_t>(Direction::Outbound)] = 1;

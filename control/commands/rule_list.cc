@@ -50,7 +50,8 @@ std::function<bool(const PlannedRule&)> selection(const config::Config& config, 
   const std::string network_of = filter.port.empty() ? "" : network_of_port(config, filter.port)->name;
   return [filter, network_of](const PlannedRule& rule) {
     if (!filter.network.empty() && rule.network != filter.network) return false;
-    return filter.port.empty() || rule.port == filter.port || (rule.port.empty() && rule.network == network_of);
+    return filter.port.empty() || rule.port == filter.port ||
+           (rule.port.empty() && rule.network == network_of);
   };
 }
 

@@ -26,7 +26,8 @@ void check_remote(const Config& config, const Network& network, const RuleRemote
 void check_rule(const FilterRule& rule, const std::string& path, Findings& findings) {
   const auto need = [&](bool is_given, std::string_view key, bool is_met, std::string_view what) {
     if (is_given && !is_met)
-      findings.complain_at(path + '.' + std::string{key}, std::string{key} + ": needs protocol: " + std::string{what});
+      findings.complain_at(path + '.' + std::string{key},
+                           std::string{key} + ": needs protocol: " + std::string{what});
   };
   need(rule.local_port.has_value(), "local_port", has_ports(rule), "tcp or udp");
   need(rule.remote_port.has_value(), "remote_port", has_ports(rule), "tcp or udp");

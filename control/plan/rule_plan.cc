@@ -41,9 +41,7 @@ struct Owner {
   const config::Network& network;
   std::string port;  // empty: the network
 
-  [[nodiscard]] std::string name() const {
-    return port.empty() ? "network " + network.name : "port " + port;
-  }
+  [[nodiscard]] std::string name() const { return port.empty() ? "network " + network.name : "port " + port; }
 };
 
 class Planner {
@@ -54,8 +52,7 @@ class Planner {
     if (former.rules == nullptr) return;
     Occurrences seen;
     for (const PlannedRule& rule : *former.rules)
-      accounts_.emplace(identity(rule, seen),
-                        std::const_pointer_cast<dataplane::RuleAccount>(rule.account));
+      accounts_.emplace(identity(rule, seen), std::const_pointer_cast<dataplane::RuleAccount>(rule.account));
   }
 
   // Their numbers by direction.
@@ -130,8 +127,8 @@ class Planner {
 
   // A VM that may come by several ports is known by one of them.
   PortIndex number_of(const std::string& port) const {
-    const auto found = std::ranges::find_if(
-        ports_, [&](const PortPlan& plan) { return plan.exists && plan.name == port; });
+    const auto found =
+        std::ranges::find_if(ports_, [&](const PortPlan& plan) { return plan.exists && plan.name == port; });
     return origin_of(ports_, *found);
   }
   net::Ipv4Prefix prefix_of(const std::string& network) const {
@@ -192,8 +189,8 @@ void set_otherwise(const dataplane::RuleTable& table, dataplane::PortRules& port
 
 }  // namespace
 
-Result<RulePlan> plan_rules(const config::Config& config, const std::vector<PortPlan>& ports, unsigned workers,
-                            const RulePlan& former) {
+Result<RulePlan> plan_rules(const config::Config& config, const std::vector<PortPlan>& ports,
+                            unsigned workers, const RulePlan& former) {
   Planner planner(config, ports, workers, former);
   std::vector<dataplane::PortRules> of_ports(ports.size());
   for (std::size_t i = 0; i < config.networks.size(); ++i) {
@@ -204,8 +201,8 @@ Result<RulePlan> plan_rules(const config::Config& config, const std::vector<Port
   for (std::size_t port = 0; port < ports.size(); ++port) {
     of_ports[port].vm = static_cast<PortIndex>(port);
     if (ports[port].config != nullptr)
-      of_ports[port].own = planner.add({config.networks[ports[port].network], ports[port].name},
-                                       ports[port].config->rules);
+      of_ports[port].own =
+          planner.add({config.networks[ports[port].network], ports[port].name}, ports[port].config->rules);
   }
   RulePlan plan = planner.take();
   plan.epoch = former.epoch;
@@ -217,7 +214,8 @@ Result<RulePlan> plan_rules(const config::Config& config, const std::vector<Port
                                    plan.rules->size())});
   for (dataplane::PortRules& port : of_ports) set_otherwise(*table, port);
   for (std::size_t port = 0; port < ports.size(); ++port)
-    if (const PortIndex vm = ports[port].config != nullptr ? origin_of(ports, ports[port]) : PortIndex{0}; vm != 0)
+    if (const PortIndex vm = ports[port].config != nullptr ? origin_of(ports, ports[port]) : PortIndex{0};
+        vm != 0)
       of_ports[port] = of_ports[vm];
   if (former.filter != nullptr && table == former.filter->shared_table() &&
       std::ranges::equal(of_ports, former.filter->ports(), is_same_port)) {
@@ -229,7 +227,8 @@ Result<RulePlan> plan_rules(const config::Config& config, const std::vector<Port
   return plan;
 }
 
-void set_rules(const std::shared_ptr<const dataplane::FilterRules>& rules, dataplane::ForwardingState& state) {
+void set_rules(const std::shared_ptr<const dataplane::FilterRules>& rules,
+               dataplane::ForwardingState& state) {
   state.rules = rules;
   for (std::size_t i = 0; i < state.ports.size(); ++i)
     state.ports[i].has_rules = rules != nullptr && rules->has_rules(static_cast<PortIndex>(i));

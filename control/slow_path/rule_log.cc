@@ -35,8 +35,8 @@ std::string to_string(const dataplane::RuleEvent& event) {
   if (event.protocol == net::Protocol::Icmp)
     return fmt::format("{} {} type {} {} {}", way, protocol, event.icmp_type, towards, remote);
   if (!has_ports(event.protocol)) return fmt::format("{} {} {} {}", way, protocol, towards, remote);
-  return fmt::format("{} {} {} {}:{}, local port {}", way, protocol, towards, remote, event.remote_port.host(),
-                     event.local_port.host());
+  return fmt::format("{} {} {} {}:{}, local port {}", way, protocol, towards, remote,
+                     event.remote_port.host(), event.local_port.host());
 }
 
 void RuleLog::tell(const dataplane::FilterRules& rules, const dataplane::RuleEvent& event, SteadyTime now) {

@@ -143,9 +143,7 @@ struct PortRules {
   std::array<RuleNumber, 2> otherwise{kNoRule, kNoRule};
   PortIndex vm = 0;  // the port by which its VM is known: its own, unless it migrates from another one
 
-  [[nodiscard]] bool has_any() const {
-    return own != decltype(own){} || network != decltype(network){};
-  }
+  [[nodiscard]] bool has_any() const { return own != decltype(own){} || network != decltype(network){}; }
 };
 
 struct Judgement {
@@ -159,8 +157,12 @@ class FilterRules {
   FilterRules(std::shared_ptr<const RuleTable> table, std::vector<PortRules> ports, std::uint16_t epoch,
               unsigned workers);
 
-  [[nodiscard]] bool has_rules(PortIndex port) const { return port < ports_.size() && ports_[port].has_any(); }
-  [[nodiscard]] PortIndex vm_at(PortIndex port) const { return port < ports_.size() ? ports_[port].vm : port; }
+  [[nodiscard]] bool has_rules(PortIndex port) const {
+    return port < ports_.size() && ports_[port].has_any();
+  }
+  [[nodiscard]] PortIndex vm_at(PortIndex port) const {
+    return port < ports_.size() ? ports_[port].vm : port;
+  }
   [[nodiscard]] Judgement judge(PortIndex port, Direction direction, const FlowSide& side) const;
   // Whether the flow of the session might begin now. Of ICMP it is taken for an echo's.
   [[nodiscard]] bool accepts(const conntrack::Session& session) const;

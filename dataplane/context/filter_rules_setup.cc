@@ -29,8 +29,7 @@ rte_acl_config config_of_fields() {
   rte_acl_config config{};
   config.num_categories = 1;
   config.num_fields = kFields;
-  config.defs[kProtocol] =
-      field_at(kProtocol, RTE_ACL_FIELD_TYPE_BITMASK, 1, 0, offsetof(RuleKey, protocol));
+  config.defs[kProtocol] = field_at(kProtocol, RTE_ACL_FIELD_TYPE_BITMASK, 1, 0, offsetof(RuleKey, protocol));
   config.defs[kList] = field_at(kList, RTE_ACL_FIELD_TYPE_MASK, 2, 1, offsetof(RuleKey, list));
   config.defs[kPeer] = field_at(kPeer, RTE_ACL_FIELD_TYPE_BITMASK, 2, 1, offsetof(RuleKey, peer));
   config.defs[kRemote] = field_at(kRemote, RTE_ACL_FIELD_TYPE_MASK, 4, 2, offsetof(RuleKey, remote));
@@ -46,7 +45,8 @@ std::pair<std::uint16_t, std::uint16_t> peer_and_mask(const RuleMatch& match) {
   const bool is_of_ipv4 = match.protocol || match.remote;
   const std::uint16_t ipv4 = is_of_ipv4 ? RuleKey::kNoIpv4 : std::uint16_t{0};
   if (!match.peer) return {std::uint16_t{0}, ipv4};
-  if (*match.peer == kAllPeers) return {RuleKey::kIsPeer, static_cast<std::uint16_t>(RuleKey::kIsPeer | ipv4)};
+  if (*match.peer == kAllPeers)
+    return {RuleKey::kIsPeer, static_cast<std::uint16_t>(RuleKey::kIsPeer | ipv4)};
   return {static_cast<std::uint16_t>(RuleKey::kIsPeer | *match.peer),
           static_cast<std::uint16_t>(RuleKey::kIsPeer | RuleKey::kPeerPort | ipv4)};
 }

@@ -13,7 +13,8 @@ using conntrack::FlowKey;
 
 // No flow's: IANA has reserved the number.
 constexpr auto kDatagram = static_cast<net::Protocol>(255);
-constexpr Ticks kDatagramLifetime = std::chrono::seconds(30);  // as Linux waits; RFC 1122 3.3.2 allows for more
+constexpr Ticks kDatagramLifetime =
+    std::chrono::seconds(30);  // as Linux waits; RFC 1122 3.3.2 allows for more
 
 constexpr Ticks time_of(net::Protocol protocol) {
   return protocol == kDatagram ? kDatagramLifetime : lifetime_of(protocol);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <span>
 
+#include "conntrack/query_port.h"
 #include "net/checksum.h"
 
 namespace vmnat::dataplane {
@@ -76,7 +77,8 @@ std::optional<QuotedPorts> ports_of(Quote& quote) {
   // An error that comes in is about what went out, and the other way round: where the VM asks, a request.
   constexpr bool is_inbound = direction == Direction::Inbound;
   quote.is_of_remotes_query = is_request != is_inbound;
-  return is_inbound ? QuotedPorts{icmp.identifier, {}} : QuotedPorts{{}, icmp.identifier};
+  const L4Port remote_port = quote.is_of_remotes_query ? conntrack::kRemoteAsks : conntrack::kInsideAsks;
+  return is_inbound ? QuotedPorts{icmp.identifier, remote_port} : QuotedPorts{remote_port, icmp.identifier};
 }
 
 template <Direction direction>
@@ -180,12 +182,11 @@ bool belongs_to(const Context& context, const Burst& burst, unsigned i, const Qu
   return direction == Direction::Inbound || ports[session.vm_port()].network == ports[burst.ports[i]].network;
 }
 
-// RFC 5508 REQ-4: silently. Only a remote that may ask the VM has asked.
+// RFC 5508 REQ-4: silently.
 template <Direction direction>
 std::optional<DropReason> refusal_by_session(const Context& context, const Burst& burst, unsigned i,
                                              const Quote& quote, const Session* session) {
-  if (quote.is_of_remotes_query && (session == nullptr || session->opener() != Direction::Inbound))
-    return DropReason::IcmpErrorQuote;
+  if (quote.is_of_remotes_query && session == nullptr) return DropReason::IcmpErrorQuote;
   if (session == nullptr || !belongs_to<direction>(context, burst, i, quote, *session))
     return DropReason::IcmpError;
   return std::nullopt;

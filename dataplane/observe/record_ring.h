@@ -46,9 +46,9 @@ struct alignas(32) Record {
   PortIndex towards = kNoPort;   // Dropped: where it was to leave by, if that was known
   Sight sight = Sight::Nothing;  // Nothing: to be passed over
   DropReason reason{};           // Dropped
-  std::uint8_t step = 0;         // Step, Left: which; Punted: the reason; Errand: the errand; Rule: its action
-  WorkerIndex worker = 0;        // of a trace
-  std::uint32_t number = 0;      // the same: of the frame; 0: of a capture
+  std::uint8_t step = 0;     // Step, Left: which; Punted: the reason; Errand: the errand; Rule: its action
+  WorkerIndex worker = 0;    // of a trace
+  std::uint32_t number = 0;  // the same: of the frame; 0: of a capture
 
   [[nodiscard]] const void* bytes() const { return this + 1; }
   [[nodiscard]] void* bytes() { return this + 1; }

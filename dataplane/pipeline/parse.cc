@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "conntrack/policy.h"
+#include "conntrack/query_port.h"
 #include "dataplane/pipeline/priority_tag.h"
 #include "net/checksum.h"
 
@@ -116,11 +117,10 @@ template <Direction direction>
   const IcmpClass icmp_class = class_of(icmp->type);
   if (icmp_class == IcmpClass::Unknown) return unroutable(packet, DropReason::IcmpType);
   packet.kind = kind_of(icmp_class);
-  // Requests go out and replies come in. The other way round nothing may be found, nor by the outer header of
-  // an error: sessions have port 0.
+  // Where the inside asks, requests go out and replies come in.
   constexpr auto usual = direction == Direction::Outbound ? PacketKind::IcmpRequest : PacketKind::IcmpReply;
   const bool is_usual_way = packet.kind == usual;
-  const L4Port remote_port = is_usual_way ? L4Port{} : L4Port::from_host(0xffff);
+  const L4Port remote_port = is_usual_way ? conntrack::kInsideAsks : conntrack::kRemoteAsks;
   ports = direction == Direction::Outbound ? Ports{icmp->identifier, remote_port}
                                            : Ports{remote_port, icmp->identifier};
   return true;

@@ -80,8 +80,8 @@ bool goes_on(Context& context, const FlowKey& key, const Pair& pair) {
 // About a packet that the receiver has sent.
 bool is_error_about_flow(Context& context, rte_mbuf* frame, const ParsedPacket& packet, const Pair& pair) {
   const auto quoted = quoted_key<Direction::Inbound>(frame, packet);
-  return quoted && (goes_on(context, *quoted, {pair.other, pair.opener}) ||
-                    goes_on(context, quoted->answered(), pair));
+  return quoted &&
+         (goes_on(context, *quoted, {pair.other, pair.opener}) || goes_on(context, quoted->answered(), pair));
 }
 
 // `pair`: from the sender to the receiver.
@@ -109,11 +109,9 @@ FlowSide receiver_side(const Burst& burst, unsigned i, PortIndex from) {
 }
 
 void note_flow(Context& context, const FlowKey& key, PortIndex opener, std::uint8_t icmp_type) {
-  const bool had_room = context.peer_flows.note({.key = key,
-                                                 .seen = context.now,
-                                                 .epoch = context.state->rules->epoch(),
-                                                 .icmp_type = icmp_type},
-                                                opener);
+  const bool had_room = context.peer_flows.note(
+      {.key = key, .seen = context.now, .epoch = context.state->rules->epoch(), .icmp_type = icmp_type},
+      opener);
   if (!had_room) context.counters.peer_flows_displaced.add(1);
 }
 
@@ -131,11 +129,10 @@ std::optional<DropReason> refusal_of_packet(Context& context, const Burst& burst
   auto refusal =
       refusal_of_side(context, frame, pair.opener, Direction::Outbound, sender_side(burst, i, pair.other));
   if (!refusal)
-    refusal = refusal_of_side(context, frame, pair.other, Direction::Inbound,
-                              receiver_side(burst, i, pair.opener));
+    refusal =
+        refusal_of_side(context, frame, pair.other, Direction::Inbound, receiver_side(burst, i, pair.opener));
   if (refusal) return unless_mid_stream(*refusal, packet);
-  if (opens_a_flow(packet.kind))
-    note_flow(context, burst.keys[i], pair.opener, icmp_type_of(frame, packet));
+  if (opens_a_flow(packet.kind)) note_flow(context, burst.keys[i], pair.opener, icmp_type_of(frame, packet));
   return std::nullopt;
 }
 
@@ -201,8 +198,7 @@ void pass_to_peer(Context& context, Burst& burst, unsigned i, PortIndex to) {
 }
 
 void end_at_peer(Context& context, Burst& burst) {
-  for (unsigned i = 0; i < burst.count; ++i)
-    pass_here(context, burst, i, note_of(burst.frames[i]).from);
+  for (unsigned i = 0; i < burst.count; ++i) pass_here(context, burst, i, note_of(burst.frames[i]).from);
   burst.count = 0;
 }
 
@@ -215,8 +211,7 @@ bool is_let_out(Context& context, Burst& burst, unsigned i) {
     refusal = refusal_of_later_piece(context, frame, vm);
   } else {
     const bool is_first_piece = parse_first_piece(burst, i);
-    refusal =
-        refusal_of_side(context, frame, vm, Direction::Outbound, sender_side(burst, i, kAllPeers));
+    refusal = refusal_of_side(context, frame, vm, Direction::Outbound, sender_side(burst, i, kAllPeers));
     if (is_first_piece && !refusal) note_datagram(context, frame, vm);
   }
   if (refusal) context.drop(frame, from, *refusal);
@@ -225,7 +220,8 @@ bool is_let_out(Context& context, Burst& burst, unsigned i) {
 
 bool is_copy_let_in(Context& context, const Burst& burst, unsigned i, PortIndex to) {
   const FilterRules& rules = *context.state->rules;
-  if (burst.packets[i].kind == PacketKind::Arp || is_later_piece(burst, i) || !rules.has_rules(to)) return true;
+  if (burst.packets[i].kind == PacketKind::Arp || is_later_piece(burst, i) || !rules.has_rules(to))
+    return true;
   return !refusal_of_side(context, burst.frames[i], rules.vm_at(to), Direction::Inbound,
                           receiver_side(burst, i, rules.vm_at(burst.ports[i])));
 }

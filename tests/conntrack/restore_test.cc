@@ -251,6 +251,19 @@ TEST(Restore, EveryWorkerHasTheBlocksOfItsSessions) {
   }
 }
 
+TEST(Restore, AQueryIsSoundWhoeverAsks) {
+  for (const std::uint16_t remote_port : {0, 0xffff, 7}) {
+    Session record;
+    record.open({.internal = endpoint("192.168.122.10", 77),
+                 .external = endpoint("203.0.113.20", 77),
+                 .remote = endpoint("198.51.100.7", remote_port),
+                 .protocol = net::Protocol::Icmp,
+                 .policy = 0},
+                SessionState::OpenIcmp, 0, Time{});
+    EXPECT_EQ(record.is_sound(), remote_port != 7) << remote_port;
+  }
+}
+
 TEST(Restore, ARecordIsSoundUntilItContradictsItself) {
   Before before;
   open_one_of_each(before.nat);

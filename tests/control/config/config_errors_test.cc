@@ -357,7 +357,7 @@ constexpr Row kPortRows[] = {
      "{name: u, vhost_user: /e, migrates_from: t, address: 192.168.122.9},\n"
      "{name: v, vhost_user: /f, migrates_from: t, queues: 2},\n"
      "{name: w, vhost_user: /g, migrates_from: t},\n"
-     "{name: x, vhost_user: /h, migrates_from: t, group: web}]",
+     "{name: y, vhost_user: /h, migrates_from: t, group: web}]",
      "2:98: migrates_from: 'x' is no port of network 'a'\n"
      "3:42: migrates_from: 'q' is this port itself\n"
      "4:42: migrates_from: 'p' has a VM of another port itself: name that one\n"

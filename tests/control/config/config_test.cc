@@ -173,20 +173,23 @@ TEST(Config, ReadsRules) {
   const Network network = network_of(
       "rules: [{direction: in, action: accept}, {direction: out, action: reject, protocol: tcp, remote: "
       "198.51.100.0/24, local_port: 1024-65535, remote_port: 25, log: true}, {direction: out, action: drop, "
-      "protocol: icmp, icmp_type: 8, remote: \"port:vm1\"}, {direction: in, action: drop, protocol: 47, remote: "
-      "9.9.9.9}, {direction: in, action: drop, protocol: any, remote: any, local_port: any, icmp_type: any}], "
+      "protocol: icmp, icmp_type: 8, remote: \"port:vm1\"}, {direction: in, action: drop, protocol: 47, "
+      "remote: "
+      "9.9.9.9}, {direction: in, action: drop, protocol: any, remote: any, local_port: any, icmp_type: "
+      "any}], "
       "ports: [{name: vm1, vhost_user: /run/v, group: web, rules: [{direction: in, action: drop, remote: "
       "\"network:a\"}]}]");
   ASSERT_EQ(network.rules.size(), 5u);
   EXPECT_EQ(network.rules[0], FilterRule{});
-  EXPECT_EQ(network.rules[1],
-            (FilterRule{.direction = RuleDirection::Out,
-                        .action = RuleAction::Reject,
-                        .protocol = net::Protocol::Tcp,
-                        .remote = RuleRemote{RuleRemote::Kind::Prefix, {Ipv4Addr::of(198, 51, 100, 0), 24}, {}},
-                        .local_port = PortRange::of(1024, 65535),
-                        .remote_port = PortRange::of(25, 25),
-                        .log = true}));
+  EXPECT_EQ(
+      network.rules[1],
+      (FilterRule{.direction = RuleDirection::Out,
+                  .action = RuleAction::Reject,
+                  .protocol = net::Protocol::Tcp,
+                  .remote = RuleRemote{RuleRemote::Kind::Prefix, {Ipv4Addr::of(198, 51, 100, 0), 24}, {}},
+                  .local_port = PortRange::of(1024, 65535),
+                  .remote_port = PortRange::of(25, 25),
+                  .log = true}));
   EXPECT_EQ(network.rules[2].remote, (RuleRemote{RuleRemote::Kind::Port, {}, "vm1"}));
   EXPECT_EQ(network.rules[2].icmp_type, 8);
   EXPECT_EQ(network.rules[3].protocol, static_cast<net::Protocol>(47));

@@ -25,8 +25,9 @@ struct RulePlanTest : testing::Test {
   static config::Config config_of(const std::string& of_red, const std::string& of_vm1 = "",
                                   const std::string& more_ports = "") {
     return configured("  - {name: red, address: 192.168.122.1/24" + of_red + ",\n     ports: [" +
-                      "{name: vm1, vhost_user: /run/vm1.sock" + of_vm1 + "}, {name: vm2, vhost_user: /run/vm2.sock}" +
-                      more_ports + "]}\n" + "  - {name: blue, address: 192.168.5.1/24, ports: [{name: vm3, device: veth3}]}\n");
+                      "{name: vm1, vhost_user: /run/vm1.sock" + of_vm1 +
+                      "}, {name: vm2, vhost_user: /run/vm2.sock}" + more_ports + "]}\n" +
+                      "  - {name: blue, address: 192.168.5.1/24, ports: [{name: vm3, device: veth3}]}\n");
   }
   static RulePlan planned(const config::Config& config, const RulePlan& former = {}) {
     auto plan = plan_rules(config, plan_ports(config, 2), 2, former);
@@ -37,7 +38,8 @@ struct RulePlanTest : testing::Test {
     return plan.filter->judge(at, direction, side).action;
   }
   static FlowSide tcp(const char* remote, std::uint16_t local = 22) {
-    return {.protocol = net::Protocol::Tcp, .local_port = port(local), .remote = net::parse_ipv4(remote).value()};
+    return {
+        .protocol = net::Protocol::Tcp, .local_port = port(local), .remote = net::parse_ipv4(remote).value()};
   }
   static FlowSide of_peer(PortIndex peer) {
     FlowSide side = tcp("192.168.122.99");
@@ -63,28 +65,31 @@ TEST_F(RulePlanTest, RulesAreThoseOfTheFileAndTheRowsSayWhichIsWhich) {
   EXPECT_EQ(action(plan, kVm1, Direction::Inbound, tcp("198.51.100.7")), RuleAction::Accept);
   EXPECT_EQ(action(plan, kVm1, Direction::Inbound, tcp("198.51.100.7", 23)), RuleAction::Drop);
   EXPECT_EQ(action(plan, kVm1, Direction::Outbound, tcp("198.51.100.7", 23)), RuleAction::Accept);
-  const FlowSide ping{.protocol = net::Protocol::Icmp, .icmp_type = 8, .remote = net::Ipv4Addr::of(9, 9, 9, 9)};
+  const FlowSide ping{
+      .protocol = net::Protocol::Icmp, .icmp_type = 8, .remote = net::Ipv4Addr::of(9, 9, 9, 9)};
   EXPECT_EQ(action(plan, kVm2, Direction::Outbound, ping), RuleAction::Reject);
   EXPECT_EQ(action(plan, kVm3, Direction::Outbound, ping), RuleAction::Accept) << "blue has no rules";
   EXPECT_FALSE(plan.filter->has_rules(kVm3));
   ASSERT_EQ(plan.rules->size(), 4u);
   std::vector<std::string> rows;
   for (const PlannedRule& row : *plan.rules)
-    rows.push_back(row.network + " " + row.port + " " + std::to_string(row.place) + " " + config::to_text(row.rule));
-  EXPECT_EQ(rows, (std::vector<std::string>{
-                      "red  2 out reject icmp, ICMP type 8",
-                      "red  1 in accept tcp, remote 198.51.100.0/24, local port 22", "red  0 in drop",
-                      "red vm1 1 in drop, remote 198.51.100.66/32"}));
+    rows.push_back(row.network + " " + row.port + " " + std::to_string(row.place) + " " +
+                   config::to_text(row.rule));
+  EXPECT_EQ(rows, (std::vector<std::string>{"red  2 out reject icmp, ICMP type 8",
+                                            "red  1 in accept tcp, remote 198.51.100.0/24, local port 22",
+                                            "red  0 in drop", "red vm1 1 in drop, remote 198.51.100.66/32"}));
   for (std::size_t i = 0; i < plan.rules->size(); ++i)
-    EXPECT_EQ(plan.filter->table().rule(static_cast<dataplane::RuleNumber>(i)).account, (*plan.rules)[i].account);
+    EXPECT_EQ(plan.filter->table().rule(static_cast<dataplane::RuleNumber>(i)).account,
+              (*plan.rules)[i].account);
   EXPECT_EQ(plan.filter->table().rule(2).name, "network red, no rule that accepts (in)");
   EXPECT_EQ(plan.filter->table().rule(3).name, "port vm1, rule 1 (in drop, remote 198.51.100.66/32)");
 }
 
 TEST_F(RulePlanTest, AVmIsNamedByItsPortANetworkIsWhoeverIsInItAndAnotherOneItsAddresses) {
-  const RulePlan plan = planned(config_of("", ", rules: [{direction: in, action: accept, remote: \"port:vm2\"}, "
-                                              "{direction: out, action: drop, remote: \"network:red\"}, "
-                                              "{direction: out, action: reject, remote: \"network:blue\"}]"));
+  const RulePlan plan = planned(config_of("",
+                                          ", rules: [{direction: in, action: accept, remote: \"port:vm2\"}, "
+                                          "{direction: out, action: drop, remote: \"network:red\"}, "
+                                          "{direction: out, action: reject, remote: \"network:blue\"}]"));
   EXPECT_EQ(action(plan, kVm1, Direction::Inbound, of_peer(kVm2)), RuleAction::Accept);
   EXPECT_EQ(action(plan, kVm1, Direction::Inbound, of_peer(kVm3)), RuleAction::Drop);
   EXPECT_EQ(action(plan, kVm1, Direction::Inbound, tcp("192.168.122.99")), RuleAction::Drop);
@@ -123,8 +128,10 @@ TEST_F(RulePlanTest, ARuleThatStaysKeepsItsCountWhereverItStandsAndOneThatComesB
   before.filter->table().rule(1).account->add(1, 10);
   before.filter->table().rule(2).account->add(1, 1);
   const RulePlan after = planned(
-      config_of(", rules: [{direction: in, action: accept, protocol: tcp}, {direction: in, action: drop, protocol: "
-                "icmp}, {direction: in, action: drop, protocol: udp}, {direction: in, action: drop, protocol: udp}]"),
+      config_of(
+          ", rules: [{direction: in, action: accept, protocol: tcp}, {direction: in, action: drop, protocol: "
+          "icmp}, {direction: in, action: drop, protocol: udp}, {direction: in, action: drop, protocol: "
+          "udp}]"),
       before);
   std::vector<std::uint64_t> bytes;
   for (const PlannedRule& row : *after.rules) bytes.push_back(row.account->bytes());

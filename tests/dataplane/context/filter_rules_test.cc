@@ -70,8 +70,9 @@ class Dice {
   bool once_in(unsigned times) { return below(times) == 0; }
 
   net::Ipv4Addr address() {
-    return net::Ipv4Addr::of(static_cast<std::uint8_t>(below(2) == 0 ? 10 : 198), static_cast<std::uint8_t>(below(3)),
-                             static_cast<std::uint8_t>(below(2)), static_cast<std::uint8_t>(below(4)));
+    return net::Ipv4Addr::of(static_cast<std::uint8_t>(below(2) == 0 ? 10 : 198),
+                             static_cast<std::uint8_t>(below(3)), static_cast<std::uint8_t>(below(2)),
+                             static_cast<std::uint8_t>(below(4)));
   }
   net::Protocol protocol() {
     constexpr net::Protocol kSome[] = {kTcp, kUdp, kIcmp, static_cast<net::Protocol>(47),
@@ -245,26 +246,28 @@ TEST_F(Judged, WhatNoRuleMatchesIsDroppedWhereTheDirectionHasARuleThatAcceptsEls
 }
 
 TEST_F(Judged, ASessionIsAskedAboutAsItsOpenerBeganIt) {
-  rules.of_port(1).out = {accept({.protocol = kUdp, .remote = prefix("198.51.100.0/24"), .remote_ports = {{53, 53}}})};
+  rules.of_port(1).out = {
+      accept({.protocol = kUdp, .remote = prefix("198.51.100.0/24"), .remote_ports = {{53, 53}}})};
   rules.of_port(1).in = {accept({.protocol = kTcp, .local_ports = {{80, 80}}})};
   const auto made = rules.made_for(state);
-  const auto session = [](net::Protocol protocol, const char* remote, std::uint16_t remote_port, std::uint16_t local,
-                          std::uint8_t flags) {
-    conntrack::Session session;
-    session.open({.internal = {net::Ipv4Addr::of(192, 168, 122, 10), port(local)},
-                  .external = {net::Ipv4Addr::of(203, 0, 113, 2), port(8080)},
-                  .remote = {net::parse_ipv4(remote).value(), port(remote_port)},
-                  .protocol = protocol,
-                  .policy = 0},
-                 conntrack::SessionState::OpenUdp, flags, Time{});
-    session.set_place(1, vm_mac(1));
-    return session;
+  const auto session = [](net::Protocol protocol, const char* remote, std::uint16_t remote_port,
+                          std::uint16_t local, std::uint8_t flags) {
+    conntrack::Session made_session;
+    made_session.open({.internal = {net::Ipv4Addr::of(192, 168, 122, 10), port(local)},
+                       .external = {net::Ipv4Addr::of(203, 0, 113, 2), port(8080)},
+                       .remote = {net::parse_ipv4(remote).value(), port(remote_port)},
+                       .protocol = protocol,
+                       .policy = 0},
+                      conntrack::SessionState::OpenUdp, flags, Time{});
+    made_session.set_place(1, vm_mac(1));
+    return made_session;
   };
   constexpr std::uint8_t kInvited = conntrack::Session::kInvited;
   EXPECT_TRUE(made->accepts(session(kUdp, "198.51.100.7", 53, 4000, 0)));
   EXPECT_FALSE(made->accepts(session(kUdp, "198.51.101.7", 53, 4000, 0)));
   EXPECT_FALSE(made->accepts(session(kUdp, "198.51.100.7", 54, 4000, 0)));
-  EXPECT_TRUE(made->accepts(session(kTcp, "198.51.101.7", 4000, 80, kInvited))) << "its own port, not the external";
+  EXPECT_TRUE(made->accepts(session(kTcp, "198.51.101.7", 4000, 80, kInvited)))
+      << "its own port, not the external";
   EXPECT_FALSE(made->accepts(session(kTcp, "198.51.101.7", 4000, 8080, kInvited)));
   EXPECT_FALSE(made->accepts(session(kUdp, "198.51.100.7", 53, 4000, kInvited)));
 }

@@ -76,7 +76,8 @@ TEST(PeerFlows, AVmDisplacesFlowsOfItsOwnRegionAndNoOthers) {
   for (std::uint16_t own = 1; own <= 1000; ++own) flows.note({.key = flow(own, 80), .seen = now}, 2);
   unsigned displaced = 0;
   for (std::uint32_t own = 1; own < 60'000; ++own)
-    displaced += flows.note({.key = flow(static_cast<std::uint16_t>(own), 81), .seen = now + seconds(1)}, 1) ? 0 : 1;
+    displaced +=
+        flows.note({.key = flow(static_cast<std::uint16_t>(own), 81), .seen = now + seconds(1)}, 1) ? 0 : 1;
   EXPECT_GT(displaced, 0u);
   unsigned known = 0;
   for (std::uint16_t own = 1; own <= 1000; ++own)

@@ -26,7 +26,7 @@ using net::to_string;
 using ::testing::IsEmpty;
 
 constexpr const char* kPrivate = "10.20.30.40";  // a remote that flows to are not translated
-constexpr std::uint8_t kGre = 47;
+constexpr std::uint8_t kGre = 47, kEsp = 50;
 
 net::Ipv4Prefix prefix(const char* text) {
   return net::parse_ipv4_prefix(text).value();
@@ -96,7 +96,7 @@ TEST_P(NatRules, TheFirstThatFitsSaysByWhichAddressAFlowLeaves) {
     for (const Packet& packet :
          {from_vm(one.vm, one.remote).udp(), from_vm(one.vm, one.remote).tcp(TcpHeader::kSyn),
           from_vm(one.vm, one.remote, 0, 0).icmp_echo(IcmpType::EchoRequest, 9),
-          from_vm(one.vm, one.remote, 0, 0).protocol(kGre).payload(40)})
+          from_vm(one.vm, one.remote, 0, 0).protocol(one.vm == 1 ? kGre : kEsp).payload(40)})
       EXPECT_EQ(to_string(ip(sent(one.vm, packet, kUplink)).source), one.external)
           << describe(packet.frame());
 }

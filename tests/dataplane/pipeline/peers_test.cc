@@ -50,8 +50,11 @@ class Peers : public ::testing::TestWithParam<unsigned> {
     const std::uint64_t before = bed.dropped(reason);
     bed.exchange(from, frame);
     EXPECT_EQ(bed.dropped(reason), before + 1) << describe(frame);
-    for (const PortIndex port : {kVm1, kVm2, kVm3})
-      if (port != from) EXPECT_THAT(bed.take(port), IsEmpty()) << describe(frame);
+    for (const PortIndex port : {kVm1, kVm2, kVm3}) {
+      if (port != from) {
+        EXPECT_THAT(bed.take(port), IsEmpty()) << describe(frame);
+      }
+    }
   }
   Testbed bed{GetParam()};
   RuleBuilder rules;
@@ -98,7 +101,9 @@ TEST_P(Peers, AVmIsKnownByItsPortAndAllOfANetworkByBeingThere) {
   const Bytes of_vm3 =
       Packet().from(vm_mac(3), kVm3Address, 1).to(vm_mac(2), kVm2Address, 80).tcp(kSyn).frame();
   expect_refused(kVm3, of_vm3);
-  const auto to_vm3 = [](const Packet& from) { return Packet(from).to(vm_mac(3), kVm3Address, 9).udp().frame(); };
+  const auto to_vm3 = [](const Packet& from) {
+    return Packet(from).to(vm_mac(3), kVm3Address, 9).udp().frame();
+  };
   expect_passes(kVm1, to_vm3(to_vm2()), kVm3);
   expect_passes(kVm2, to_vm3(to_vm1()), kVm3);
 }
@@ -128,11 +133,13 @@ TEST_P(Peers, AnIcmpErrorPassesIfItIsAboutAFlow) {
 }
 
 TEST_P(Peers, ArpPassesAndWhatIsNoIpv4NeedsARuleThatAsksForNothing) {
-  rules.of_port(kVm2).in = {accept({.protocol = kTcp}), accept({.protocol = kUdp}), accept({.protocol = kIcmp})};
+  rules.of_port(kVm2).in = {accept({.protocol = kTcp}), accept({.protocol = kUdp}),
+                            accept({.protocol = kIcmp})};
   put();
   const Bytes ask = arp(net::ArpOperation::Request, vm_mac(1), kVm1Address, {}, kVm2Address, vm_mac(2));
   expect_passes(kVm1, ask, kVm2);
-  const Bytes ipv6 = with_type(to_vm2().udp().frame(), 0x86dd), other = with_type(to_vm2().udp().frame(), 0x88b5);
+  const Bytes ipv6 = with_type(to_vm2().udp().frame(), 0x86dd),
+              other = with_type(to_vm2().udp().frame(), 0x88b5);
   const Bytes broken = to_vm2().udp().frame([](Bytes& frame) { frame[24] ^= std::byte{1}; });
   for (const Bytes& frame : {ipv6, other, broken}) expect_refused(kVm1, frame);
   rules.of_port(kVm2).in.push_back(accept());
@@ -156,7 +163,8 @@ TEST_P(Peers, OfAGroupEachGetsItsCopyByItsOwnRules) {
   bed.exchange(kVm1, other);
   EXPECT_THAT(bed.take(kVm2), IsEmpty());
   EXPECT_THAT(bed.take(kVm3), ElementsAre(other));
-  const Bytes ask = arp(net::ArpOperation::Request, vm_mac(1), kVm1Address, {}, kVm2Address, net::kBroadcastMac);
+  const Bytes ask =
+      arp(net::ArpOperation::Request, vm_mac(1), kVm1Address, {}, kVm2Address, net::kBroadcastMac);
   bed.exchange(kVm1, ask);
   EXPECT_THAT(bed.take(kVm2), ElementsAre(ask));
   EXPECT_THAT(bed.take(kVm3), ElementsAre(ask));
@@ -177,7 +185,8 @@ TEST_P(Peers, AVmWhoseMacIsNotKnownYetIsReachedByRulesToo) {
   EXPECT_THAT(bed.take(kVm2), ElementsAre(frame));
   EXPECT_THAT(bed.take(kVm3), ElementsAre(frame));
   expect_refused(
-      kVm1, Packet().from(vm_mac(1), kVm1Address, 4000).to(vm_mac(99), "192.168.122.99", 81).tcp(kSyn).frame());
+      kVm1,
+      Packet().from(vm_mac(1), kVm1Address, 4000).to(vm_mac(99), "192.168.122.99", 81).tcp(kSyn).frame());
 }
 
 TEST_P(Peers, FragmentsPassBehindTheirFirst) {

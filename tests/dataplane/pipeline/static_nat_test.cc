@@ -91,9 +91,9 @@ TEST_P(StaticNat, TheVmsFlowsLeaveWithItsAddressAndKeepEveryPort) {
 
 TEST_P(StaticNat, NobodyElseGetsTheAddressAndTheOthersKeepTheirs) {
   EXPECT_EQ(to_string(source_of(sent(kVm1, from_vm1(40000).udp(), kUplink))), "203.0.113.20:40000");
-  EXPECT_EQ(to_string(source_of(sent(kVm2, from_vm2(40000).udp(), kUplink))), "203.0.113.2:40000");
+  EXPECT_EQ(to_string(source_of(sent(kVm2, from_vm2(40000).udp(), kUplink)).address), kExternal);
   const Packet other = Packet().from(vm_mac(4), "192.168.5.10", 40001).to(kBlueMac, kServer, 443).udp();
-  EXPECT_EQ(to_string(source_of(sent(kVm4, other, kUplink))), "203.0.113.2:40001");
+  EXPECT_EQ(to_string(source_of(sent(kVm4, other, kUplink)).address), kExternal);
 }
 
 TEST_P(StaticNat, ARemoteOpensToAnyPortAndTheVmsAnswersFindTheSession) {
@@ -165,8 +165,10 @@ TEST_P(StaticNat, OtherVmsReachItByTheExternalAddressAndAreSeenByTheirs) {
 
 TEST_P(StaticNat, OtherVmsPingItAndSpeakProtocolsWithoutPorts) {
   const Packet ping = from_vm2(0, kOwn, 0).icmp_echo(IcmpType::EchoRequest, 9);
-  EXPECT_EQ(icmp(sent(kVm2, ping, kVm1)).type, IcmpType::EchoRequest);
-  const Packet reply = from_vm1(0, 0, kExternal).icmp_echo(IcmpType::EchoReply, 9);
+  const Bytes seen = sent(kVm2, ping, kVm1);
+  EXPECT_EQ(icmp(seen).type, IcmpType::EchoRequest);
+  const std::uint16_t identifier = source_of(seen).port.host();  // the shared address has no low ones
+  const Packet reply = from_vm1(0, 0, kExternal).icmp_echo(IcmpType::EchoReply, identifier);
   EXPECT_EQ(icmp(sent(kVm1, reply, kVm2)).type, IcmpType::EchoReply);
   const Packet gre = from_vm2(0, kOwn, 0).protocol(kGre).payload(40);
   EXPECT_EQ(to_string(ip(sent(kVm2, gre, kVm1)).source), kExternal);
@@ -208,6 +210,7 @@ TEST_P(StaticNat, ErrorsPassAboutWhateverPasses) {
                                     from_remote(0, 0).icmp_echo(IcmpType::EchoRequest, 7),
                                     from_remote(0, 0).protocol(kEsp).payload(40)};
   for (const Packet& packet : inbound) {
+    SCOPED_TRACE(describe(packet.frame()));
     const Bytes seen = sent(kVm1, error_out(sent(kUplink, packet, kVm1)), kUplink);
     EXPECT_EQ(to_string(ip(seen).source), kOwn);
     EXPECT_EQ(quote_in(seen), quoted(Packet(packet).ttl(63).frame(), 8)) << describe(packet.frame());

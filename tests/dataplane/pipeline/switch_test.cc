@@ -92,8 +92,7 @@ TEST_F(Switch, OfAGroupThePortsReachEachOtherAndNobodyElseByNoKindOfFrame) {
   bed.exchange(kVm1, between(vm_mac(2)));
   bed.exchange(kVm1, ipv6(between(kAllNodes)));
   bed.exchange(kVm1, between(vm_mac(99)));
-  const Bytes ask =
-      arp(ArpOperation::Request, vm_mac(1), kVm1Address, {}, kVm2Address, net::kBroadcastMac);
+  const Bytes ask = arp(ArpOperation::Request, vm_mac(1), kVm1Address, {}, kVm2Address, net::kBroadcastMac);
   bed.exchange(kVm1, ask);
   EXPECT_THAT(bed.take(kVm2),
               ElementsAre(between(vm_mac(2)), ipv6(between(kAllNodes)), between(vm_mac(99)), ask));
