@@ -148,7 +148,10 @@ inline constexpr auto kKeys<Network> = std::tuple{
         {.example =
              "[{name: vm1, vhost_user: /run/vmnat/vm1.sock, mode: client, access: {owner: root, "
              "group: lab, mode: \"0660\"}, queues: 1, features: {without: [packed]}, mac: any, address: any, "
-             "guard: on, group: web, rules: [{direction: in, action: drop, protocol: tcp, local_port: 25}], "
+             "guard: on, group: web, rules: [{direction: in, action: drop, protocol: tcp, local_port: 25}, "
+             "{direction: out, action: reject, protocol: tcp, remote: port:lab0, remote_port: 22, log: "
+             "true}, "
+             "{direction: in, action: drop, protocol: icmp, icmp_type: 8}], "
              "relay: false, limit: {in: {rate: 500M}, out: {rate: 100M}}}, {name: "
              "vm1b, "
              "vhost_user: /run/vmnat/vm1b.sock, migrates_from: vm1}, "
@@ -160,7 +163,10 @@ inline constexpr auto kKeys<Network> = std::tuple{
         "Once a "
         "direction has a rule that accepts, what no rule matches is dropped in it; else it passes.",
         {.example =
-             "[{direction: in, action: accept, protocol: tcp, remote: 198.51.100.0/24, local_port: 22}]",
+             "[{direction: in, action: accept, protocol: tcp, remote: 198.51.100.0/24, local_port: 22, log: "
+             "true}, "
+             "{direction: in, action: accept, protocol: icmp, icmp_type: 8}, "
+             "{direction: out, action: drop, protocol: udp, remote: 198.51.100.0/24, remote_port: 53}]",
          .is_live = true}),
     key("dhcp", &Network::dhcp, MapIfGiven{}, "Without this section there is no DHCP on the network.",
         {.is_live = true}),

@@ -66,7 +66,7 @@ inline constexpr Family kFrameFamilies[] = {
   {"vmnat_receive_deferred_total", Kind::Counter, "", "receive.deferred", "Polls of a queue put off: its frames had made more work than their share."},
   {"vmnat_handoff_frames_total", Kind::Counter, "", "handoff.frames", "Frames that crossed from one worker to another."},
   {"vmnat_learn_missed_total", Kind::Counter, "", "learn.missed", "Reports of MAC addresses that control did not get: over the port's budget, or ring full."},
-  {"vmnat_peer_flows_displaced_total", Kind::Counter, "", "rules.flows_displaced", "Flows between VMs, accepted by rules, that were forgotten before their time, for want of room."},
+  {"vmnat_rules_flows_displaced_total", Kind::Counter, "", "rules.flows_displaced", "Flows between VMs, accepted by rules, that were forgotten before their time, for want of room."},
   {"vmnat_host_flows_displaced_total", Kind::Counter, "", "host.flows_displaced", "Flows of this host that were forgotten before their time, for want of room."},
   {"vmnat_capture_observers", Kind::Gauge, "", "capture.observers", "Captures and traces that are under way."},
   {"vmnat_events_missed_total", Kind::Counter, "", "events.missed", "Events of sessions and blocks that listeners (sessions --watch, the log of translations) had no room for."},
