@@ -88,6 +88,10 @@ bool Mappings::remove_session(Slot slot) {
 std::optional<std::uint64_t> Mappings::used_slots_if_consistent(unsigned addresses) const {
   std::uint64_t used = 0;
   std::uint64_t bound = 0;
+  const auto is_found = [&](Slot slot, net::Endpoint internal) {
+    const auto is_it = [&](Slot candidate) { return number(candidate) == number(slot); };
+    return sessions(slot) != 0 && find(internal, slot.space, is_it);
+  };
   for (unsigned space = 0; space < kPortSpaces; ++space) {
     const std::size_t first = std::size_t{space} * slots_of_a_space_;
     for (std::size_t at = first; at < first + addresses * kPorts; ++at) {
@@ -97,8 +101,7 @@ std::optional<std::uint64_t> Mappings::used_slots_if_consistent(unsigned address
       const auto internal = internal_of(slot);
       if (!internal) continue;
       ++bound;
-      const auto is_it = [&](Slot candidate) { return number(candidate) == at; };
-      if (sessions(slot) == 0 || !find(*internal, slot.space, is_it)) return std::nullopt;
+      if (!is_found(slot, *internal)) return std::nullopt;
     }
   }
   if (bound != index_.size() || !index_.check_invariants()) return std::nullopt;

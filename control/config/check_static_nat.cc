@@ -58,25 +58,36 @@ void check_is_free(const Config& config, net::Ipv4Addr external, const std::stri
   }
 }
 
+class StaticNatCheck {
+ public:
+  StaticNatCheck(const Config& config, Findings& findings) : config_(config), findings_(findings) {}
+
+  void check(std::size_t n, const StaticNat& pair, const std::string& at) {
+    if (findings_.has(at + ".internal")) {
+      internals_.add(pair.internal, at + ".internal", to_string(pair.internal));
+      if (findings_.has(network_path(n) + ".address"))
+        check_internal(config_.networks[n], pair.internal, at + ".internal", findings_);
+    }
+    if (!findings_.has(at + ".external")) return;
+    externals_.add(pair.external, at + ".external", to_string(pair.external));
+    check_on_uplink(config_.uplink, pair.external, at + ".external", findings_);
+    check_is_free(config_, pair.external, at + ".external", findings_);
+  }
+
+ private:
+  const Config& config_;
+  Findings& findings_;
+  Unique<net::Ipv4Addr> internals_{"static: internal", findings_}, externals_{"static: external", findings_};
+};
+
 }  // namespace
 
 void check_static_nat(const Config& config, Findings& findings) {
-  Unique<net::Ipv4Addr> internals("static: internal", findings), externals("static: external", findings);
+  StaticNatCheck check(config, findings);
   for (std::size_t n = 0; n < config.networks.size(); ++n) {
-    const Network& network = config.networks[n];
-    for (std::size_t i = 0; i < network.nat.static_nat.size(); ++i) {
-      const StaticNat& pair = network.nat.static_nat[i];
-      const std::string at = indexed(network_path(n) + ".nat.static", i);
-      if (findings.has(at + ".internal")) {
-        internals.add(pair.internal, at + ".internal", to_string(pair.internal));
-        if (findings.has(network_path(n) + ".address"))
-          check_internal(network, pair.internal, at + ".internal", findings);
-      }
-      if (!findings.has(at + ".external")) continue;
-      externals.add(pair.external, at + ".external", to_string(pair.external));
-      check_on_uplink(config.uplink, pair.external, at + ".external", findings);
-      check_is_free(config, pair.external, at + ".external", findings);
-    }
+    const auto& pairs = config.networks[n].nat.static_nat;
+    for (std::size_t i = 0; i < pairs.size(); ++i)
+      check.check(n, pairs[i], indexed(network_path(n) + ".nat.static", i));
   }
 }
 

@@ -73,7 +73,7 @@ void LiveNat::fill(dataplane::ForwardingState& next, const Rented& rented) {
   next.external_addresses = with_rented(shown().external, rented.in_table);
   if (is_outdated_) {
     next.policies = std::make_shared<const conntrack::NatPolicies>(shown().policies);
-    next.egress_rules = plan_rules(shown().config);
+    next.egress_rules = plan_egress_rules(shown().config);
   }
   set_forwards(forwards_shown(rented.in_use), next);
   set_static_nat(pairs_shown(), next);

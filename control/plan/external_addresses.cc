@@ -130,6 +130,7 @@ class FreeIndices {
 std::vector<conntrack::ExternalIndex> indices_of(const std::vector<net::Ipv4Addr>& addresses,
                                                  const ExternalAddresses& external) {
   std::vector<conntrack::ExternalIndex> indices;
+  indices.reserve(addresses.size());
   for (const net::Ipv4Addr address : addresses) indices.push_back(index_in(external, address).value());
   return indices;
 }

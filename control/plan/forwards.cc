@@ -43,23 +43,38 @@ void set_ways_in(const std::vector<ForwardPlan>& forwards, ForwardingState& stat
   state.forward_rules = WordTable<dataplane::ForwardRules>(others);
 }
 
-void set_mappings(const std::vector<ForwardPlan>& forwards, ForwardingState& state) {
-  std::set<std::uint64_t> known;
-  std::vector<WordTable<net::Endpoint>::Entry> mappings, shared;
-  for (const ForwardPlan& plan : forwards) {
-    if (plan.external.address.is_unspecified() || !plan.is_mapping) continue;
-    for (unsigned port = 0; port < plan.ports; ++port) {
-      const net::Endpoint external = plan.external_at(port);
-      const bool has_one_way =
-          state.forwards.find(ForwardingState::forward_word(external, plan.protocol)) != nullptr;
-      for (const net::Endpoint server : plan.to_at(port)) {
-        const std::uint64_t internal = ForwardingState::forward_word(server, plan.protocol);
-        if (known.insert(internal).second) (has_one_way ? mappings : shared).push_back({internal, external});
-      }
+// The external endpoints that VMs' servers leave by: the first forward that leads to one is its way out.
+class MappingsOfServers {
+ public:
+  explicit MappingsOfServers(ForwardingState& state) : state_(state) {}
+
+  void add(const ForwardPlan& plan, unsigned port) {
+    const net::Endpoint external = plan.external_at(port);
+    const std::uint64_t word = ForwardingState::forward_word(external, plan.protocol);
+    auto& mappings = state_.forwards.find(word) != nullptr ? simple_ : shared_;
+    for (const net::Endpoint server : plan.to_at(port)) {
+      const std::uint64_t internal = ForwardingState::forward_word(server, plan.protocol);
+      if (known_.insert(internal).second) mappings.push_back({internal, external});
     }
   }
-  state.static_mappings = WordTable<net::Endpoint>(mappings);
-  state.shared_mappings = WordTable<net::Endpoint>(shared);
+  void set() const {
+    state_.static_mappings = WordTable<net::Endpoint>(simple_);
+    state_.shared_mappings = WordTable<net::Endpoint>(shared_);
+  }
+
+ private:
+  ForwardingState& state_;
+  std::set<std::uint64_t> known_;
+  std::vector<WordTable<net::Endpoint>::Entry> simple_, shared_;
+};
+
+void set_mappings(const std::vector<ForwardPlan>& forwards, ForwardingState& state) {
+  MappingsOfServers mappings(state);
+  for (const ForwardPlan& plan : forwards) {
+    if (plan.external.address.is_unspecified() || !plan.is_mapping) continue;
+    for (unsigned port = 0; port < plan.ports; ++port) mappings.add(plan, port);
+  }
+  mappings.set();
 }
 
 }  // namespace

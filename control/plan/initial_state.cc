@@ -86,7 +86,7 @@ dataplane::ForwardingState initial_state(const config::Config& config, const std
   set_topology(config, ports, state);
   set_forwards(plan_forwards(config), state);
   set_static_nat(plan_static_nat(config), state);
-  state.egress_rules = plan_rules(config);
+  state.egress_rules = plan_egress_rules(config);
   return state;
 }
 

@@ -113,7 +113,7 @@ DeparturePlan plan_departures(const NatPlan& former, const NatPlan& wanted, net:
   for (const dataplane::AddressPair& pair : plan_static_nat(former.config))
     if (!has_pair(pairs, pair)) plan.addresses.push_back({pair.network, pair.external});
   if (may_end_exemptions(former.config, wanted.config)) {
-    const auto rules = plan_rules(wanted.config);
+    const auto rules = plan_egress_rules(wanted.config);
     plan.rules = rules != nullptr ? *rules : dataplane::DepartingSessions::Rules{};
   }
   const auto before = listeners_of(plan_forwards(former.config, rented));

@@ -37,27 +37,31 @@ bool exempts(const config::Network& network) {
          });
 }
 
+// `pools`: the network's own addresses, and those of its rules.
+void add_pools_of(const std::vector<std::vector<net::Ipv4Addr>>& pools,
+                  const conntrack::ExternalAddresses& external, conntrack::NatPolicy& policy) {
+  policy.pools_by_address.assign(external.size(), conntrack::kNoPool);
+  for (const ExternalIndex index : policy.addresses) policy.pools_by_address[index] = 0;
+  for (std::size_t number = 1; number < pools.size(); ++number) {
+    auto& pool = policy.more_pools.emplace_back();
+    for (const net::Ipv4Addr address : pools[number]) {
+      pool.push_back(external.index_of(address).value());
+      policy.pools_by_address[pool.back()] = static_cast<PoolIndex>(number);
+    }
+  }
+}
+
 }  // namespace
 
 void add_pools(const config::Config& config, const conntrack::ExternalAddresses& external,
                conntrack::NatPolicies& policies) {
   for (std::size_t i = 0; i < config.networks.size(); ++i) {
     const auto pools = planned_pools(config.networks[i]);
-    if (pools.size() < 2) continue;
-    conntrack::NatPolicy& policy = policies[i];
-    policy.pools_by_address.assign(external.size(), conntrack::kNoPool);
-    for (const ExternalIndex index : policy.addresses) policy.pools_by_address[index] = 0;
-    for (std::size_t number = 1; number < pools.size(); ++number) {
-      auto& pool = policy.more_pools.emplace_back();
-      for (const net::Ipv4Addr address : pools[number]) {
-        pool.push_back(external.index_of(address).value());
-        policy.pools_by_address[pool.back()] = static_cast<PoolIndex>(number);
-      }
-    }
+    if (pools.size() > 1) add_pools_of(pools, external, policies[i]);
   }
 }
 
-std::shared_ptr<const std::vector<dataplane::EgressRules>> plan_rules(const config::Config& config) {
+std::shared_ptr<const std::vector<dataplane::EgressRules>> plan_egress_rules(const config::Config& config) {
   if (std::ranges::none_of(config.networks, has_rules)) return nullptr;
   std::vector<dataplane::EgressRules> rules;
   for (const config::Network& network : config.networks)

@@ -117,7 +117,7 @@ class RuleTable {
  public:
   // Lists are numbered from 1 on in their order, and rules from 0, those of one list behind each other with its
   // `otherwise` as the last. nullptr: no memory of DPDK's is left for it.
-  static std::shared_ptr<const RuleTable> build(std::vector<RuleList> lists);
+  static std::shared_ptr<const RuleTable> build(const std::vector<RuleList>& lists);
   ~RuleTable();
   RuleTable(const RuleTable&) = delete;
   RuleTable& operator=(const RuleTable&) = delete;

@@ -94,7 +94,7 @@ rte_acl_ctx* new_context(const void* of, std::size_t rules) {
 
 RuleAccount::RuleAccount(unsigned workers) : workers_(workers), shares_(std::make_unique<Share[]>(workers)) {}
 
-std::shared_ptr<const RuleTable> RuleTable::build(std::vector<RuleList> lists) {
+std::shared_ptr<const RuleTable> RuleTable::build(const std::vector<RuleList>& lists) {
   std::shared_ptr<RuleTable> table(new RuleTable);
   if (!table->fill(lists)) return nullptr;
   return table;

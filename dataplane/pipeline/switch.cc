@@ -94,6 +94,10 @@ void send_copy(Context& context, rte_mbuf* frame, PortIndex from, PortIndex to) 
 }
 
 enum class Host : std::uint8_t { LeftOut, Among };
+struct Receivers {
+  const Network& network;
+  Host host;
+};
 
 // Who does not get a copy of a flood, and why; nothing: it does.
 std::optional<DropReason> refusal_of_copy(Context& context, const Burst& burst, unsigned i, PortIndex to) {
@@ -106,8 +110,7 @@ std::optional<DropReason> refusal_of_copy(Context& context, const Burst& burst, 
 // A copy for every port but the one it came from that `refusal_of(port)` says nothing against; the last port gets the
 // frame itself.
 template <typename RefusalOf>
-void flood(Context& context, const Network& network, rte_mbuf* frame, PortIndex from, Host host,
-           RefusalOf refusal_of) {
+void flood(Context& context, const Receivers& to, rte_mbuf* frame, PortIndex from, RefusalOf refusal_of) {
   if (!context.take_flood(from, frame->pkt_len)) return context.drop(frame, from, DropReason::FloodBudget);
   const PortIndex* pending = nullptr;  // one port behind, so that the last one is known
   DropReason unless_sent = DropReason::NoListener;
@@ -120,17 +123,17 @@ void flood(Context& context, const Network& network, rte_mbuf* frame, PortIndex 
     if (pending != nullptr) send_copy(context, frame, from, *pending);
     pending = &port;
   };
-  for (const PortIndex& port : network.ports) add(port);
-  if (host == Host::Among) add(network.host.port);
+  for (const PortIndex& port : to.network.ports) add(port);
+  if (to.host == Host::Among) add(to.network.host.port);
   if (pending == nullptr) return context.drop(frame, from, unless_sent);
   context.transmitter.send(*context.state, frame, from, *pending);
 }
 
 // To the VMs of the sender's group whose rules accept it.
-void flood_from_vm(Context& context, const Network& network, Burst& burst, unsigned i, Host host) {
+void flood_from_vm(Context& context, const Receivers& receivers, Burst& burst, unsigned i) {
   const PortIndex from = burst.ports[i];
   if (context.state->ports[from].has_rules && !is_let_out(context, burst, i)) return;
-  flood(context, network, burst.frames[i], from, host,
+  flood(context, receivers, burst.frames[i], from,
         [&](PortIndex to) { return refusal_of_copy(context, burst, i, to); });
 }
 
@@ -145,7 +148,7 @@ void switch_group(Context& context, const Network& network, Burst& burst, unsign
     return punt_packet(context, frame, from, PuntReason::Dhcp);
   const bool is_hosts = is_group_for_host(network, frame, packet);
   if (!context.state->ports[from].is_alone)
-    return flood_from_vm(context, network, burst, i, is_hosts ? Host::Among : Host::LeftOut);
+    return flood_from_vm(context, {network, is_hosts ? Host::Among : Host::LeftOut}, burst, i);
   if (!is_hosts) return context.drop(frame, from, DropReason::IsolatedPorts);
   context.transmitter.send(*context.state, frame, from, network.host.port);
 }
@@ -156,7 +159,7 @@ void switch_unicast(Context& context, const Network& network, Burst& burst, unsi
   const ForwardingState& state = *context.state;
   if (state.ports[from].is_alone) return context.drop(frame, from, DropReason::IsolatedPorts);
   const PortIndex* to = network.macs.find(ethernet_of(frame).destination.as_word());
-  if (to == nullptr) return flood_from_vm(context, network, burst, i, Host::LeftOut);
+  if (to == nullptr) return flood_from_vm(context, {network, Host::LeftOut}, burst, i);
   if (*to == from) return context.drop(frame, from, DropReason::SamePort);
   if (!state.are_in_one_group(from, *to)) return context.drop(frame, from, DropReason::IsolatedPorts);
   if (state.ports[from].has_rules || state.ports[*to].has_rules) return pass_to_peer(context, burst, i, *to);
@@ -293,7 +296,7 @@ void send_from_host(Context& context, const Network& network, rte_mbuf* frame, P
   const net::MacAddr destination = ethernet_of(frame).destination;
   const PortIndex* to = destination.is_group() ? nullptr : network.macs.find(destination.as_word());
   if (to == nullptr)
-    return flood(context, network, frame, from, Host::LeftOut,
+    return flood(context, {network, Host::LeftOut}, frame, from,
                  [](PortIndex) { return std::optional<DropReason>{}; });
   if (*to == from) return context.drop(frame, from, DropReason::SamePort);
   context.transmitter.send(*context.state, frame, from, *to);

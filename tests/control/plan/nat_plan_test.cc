@@ -189,7 +189,7 @@ TEST(NatPlan, RulesMakePoolsAndAListThatThereIsAlreadyIsThatPool) {
   EXPECT_EQ(policy.pools_by_address[index(12)], 1);
   EXPECT_EQ(policy.pools_by_address[index(9)], 0);
   EXPECT_EQ(policy.pools_by_address[index(2)], conntrack::kNoPool);
-  const auto rules = plan_rules(plan.config);
+  const auto rules = plan_egress_rules(plan.config);
   ASSERT_NE(rules, nullptr);
   const auto rule = [&](const char* from, const char* to) {
     return dataplane::rule_for((*rules)[0], *net::parse_ipv4(from), *net::parse_ipv4(to));
@@ -199,7 +199,7 @@ TEST(NatPlan, RulesMakePoolsAndAListThatThereIsAlreadyIsThatPool) {
   EXPECT_EQ(rule("10.1.0.6", "192.0.2.1")->pool, 0);
   EXPECT_EQ(rule("10.1.0.6", "192.0.3.1"), nullptr);
   EXPECT_EQ(rule("10.1.0.7", "192.0.2.1")->pool, 1);
-  EXPECT_EQ(plan_rules(Step::with("overload: true")), nullptr);
+  EXPECT_EQ(plan_egress_rules(Step::with("overload: true")), nullptr);
 }
 
 TEST(NatPlan, ARoutedNetworkTranslatesNothingAndEndsAllSessionsWhenItIsAnother) {
@@ -208,7 +208,7 @@ TEST(NatPlan, ARoutedNetworkTranslatesNothingAndEndsAllSessionsWhenItIsAnother) 
   };
   const NatPlan translated = plan_nat(config("nat")), routed = plan_nat(config("route"));
   EXPECT_TRUE(routed.policies[0].addresses.empty());
-  const auto rules = plan_rules(routed.config);
+  const auto rules = plan_egress_rules(routed.config);
   ASSERT_NE(rules, nullptr);
   EXPECT_FALSE(
       dataplane::rule_for((*rules)[0], net::Ipv4Addr::of(10, 1, 0, 5), net::Ipv4Addr::of(192, 0, 2, 1))
