@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "control/plan/external_addresses.h"
 
@@ -77,6 +78,13 @@ void set_mappings(const std::vector<ForwardPlan>& forwards, ForwardingState& sta
   mappings.set();
 }
 
+// Before those that are for more remotes.
+void insert_rule(std::vector<dataplane::ForwardRule>& rules, dataplane::ForwardRule added) {
+  const auto for_more = std::ranges::find_if(
+      rules, [&](const dataplane::ForwardRule& rule) { return rule.from.length < added.from.length; });
+  rules.insert(for_more, std::move(added));
+}
+
 }  // namespace
 
 std::vector<ForwardPlan> plan_forwards(const config::Config& config, net::Ipv4Addr rented) {
@@ -111,9 +119,7 @@ std::map<ListeningEndpoint, dataplane::ForwardRules> listeners_of(const std::vec
       dataplane::ForwardRules& at = listeners[{plan.external_at(port), plan.protocol}];
       at.network = plan.network;
       at.is_draining = plan.is_draining;
-      const auto for_more = std::ranges::find_if(
-          at.rules, [&](const dataplane::ForwardRule& rule) { return rule.from.length < plan.from.length; });
-      at.rules.insert(for_more, dataplane::ForwardRule{plan.from, plan.to_at(port)});
+      insert_rule(at.rules, {plan.from, plan.to_at(port)});
     }
   }
   return listeners;
