@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lookup, policies, expiry and erasure. The rest of Conntrack: conntrack_open.cc, conntrack_fixed.cc and
-// conntrack_admission.cc (opening sessions), conntrack_tcp_tracking.cc (what TCP segments do to them), conntrack_create.cc,
-// conntrack_snapshot.cc (reading them on other threads), conntrack_events.cc (telling others of them),
-// conntrack_blocks.cc (VMs' blocks of ports).
+// conntrack_admission.cc (opening sessions), conntrack_tcp_tracking.cc (what TCP segments do to them),
+// conntrack_create.cc, conntrack_snapshot.cc (reading them on other threads), conntrack_events.cc (telling others of
+// them), conntrack_blocks.cc (VMs' blocks of ports).
 #include "conntrack/conntrack.h"
 
 #include <algorithm>

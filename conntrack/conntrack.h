@@ -84,7 +84,8 @@ struct OutboundFlow {
 };
 
 // A frame from outside without a session: (external, remote). `forward_to`: the internal endpoint of a static
-// forward, or of the one whose own the external address is; the same endpoint: it is not translated. Without it, an existing mapping and its policy's filtering decide.
+// forward, or of the one whose own the external address is; the same endpoint: it is not translated. Without it, an
+// existing mapping and its policy's filtering decide.
 struct InboundFlow {
   FlowKey key;
   std::optional<net::Endpoint> forward_to;

@@ -119,8 +119,8 @@ std::optional<net::Endpoint> Conntrack::admitted_internal(const InboundFlow& flo
   return internal;
 }
 
-// Without translation there is no port to claim. That of a forward is reserved, as a rule. If it is not, the forward's first session takes it from the
-// pool.
+// Without translation there is no port to claim. That of a forward is reserved, as a rule. If it is not, the forward's
+// first session takes it from the pool.
 bool Conntrack::claim_port(const FlowKey& inbound) {
   const PortSpace space = port_space(inbound.protocol());
   if (space == PortSpace::None) return true;

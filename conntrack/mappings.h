@@ -10,9 +10,10 @@
 // array of its own.
 //
 // An endpoint-independent mapping (RFC 4787 REQ-1) is a slot with an internal endpoint: all sessions of that
-// endpoint share the slot; where flows are sent to several pools, it has a slot in each. Sessions that overload the port or are endpoint-dependent are counted in the slot,
-// too. The port is free again when the last session of any kind has gone. So a mapping outlives its own
-// sessions while others overload its port. Slots without an internal endpoint are not in the index.
+// endpoint share the slot; where flows are sent to several pools, it has a slot in each. Sessions that overload the
+// port or are endpoint-dependent are counted in the slot, too. The port is free again when the last session of any
+// kind has gone. So a mapping outlives its own sessions while others overload its port. Slots without an internal
+// endpoint are not in the index.
 #pragma once
 
 #include <array>

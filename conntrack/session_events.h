@@ -9,13 +9,11 @@
 // UDP has Opened and Ended alone. A session that goes on from an earlier process is told when it changes or ends.
 #pragma once
 
-#include <atomic>
-#include <bit>
 #include <memory>
 #include <vector>
 
 #include "base/cache_line.h"
-#include "base/counter.h"
+#include "base/event_ring.h"
 #include "conntrack/session_view.h"
 
 namespace vmnat::conntrack {
@@ -35,50 +33,20 @@ struct VmBlock;
 // Of a block of the external address.
 SessionEvent event_of(EventKind kind, const VmBlock& block, net::Ipv4Addr external, Time when);
 
-class SessionEventRing {
+class SessionEventRing : public EventRing<SessionEvent> {
  public:
   enum class About : std::uint8_t { Sessions, Blocks };
 
-  // The listener. At least so many events; their memory is touched at once: a worker never waits for a page.
-  SessionEventRing(About about, std::size_t events)
-      : about_(about), mask_(std::bit_ceil(events) - 1), events_(mask_ + 1) {}
+  SessionEventRing(About about, std::size_t events) : EventRing(events), about_(about) {}
 
   // `is_in_block`: the session's port is of a VM's block. One that listens to blocks hears of the other sessions alone.
   [[nodiscard]] bool wants(EventKind kind, bool is_in_block) const {
     const bool is_of_block = kind >= EventKind::BlockGiven;
     return about_ == About::Blocks ? is_of_block || !is_in_block : !is_of_block;
   }
-  // The worker.
-  void add(const SessionEvent& event) {
-    if (written_ - known_taken_ > mask_)
-      known_taken_ = taken_.load(std::memory_order_acquire);  // pairs with take()
-    if (written_ - known_taken_ > mask_) return missed_.add(1);
-    events_[written_ & mask_] = event;
-    published_.store(++written_, std::memory_order_release);  // pairs with take()
-  }
-
-  // The listener: the oldest event. False: there is none.
-  bool take(SessionEvent& event) {
-    if (read_ == published_.load(std::memory_order_acquire)) return false;  // pairs with add()
-    event = events_[read_ & mask_];
-    taken_.store(++read_, std::memory_order_release);  // pairs with add()
-    return true;
-  }
-  // Any thread.
-  [[nodiscard]] std::uint64_t missed() const { return missed_.get(); }
 
  private:
-  const About about_;
-  const std::size_t mask_;
-  std::vector<SessionEvent> events_;
-  Counter missed_;
-  // The worker's; events since start, as all that follow.
-  alignas(kCacheLineSize) std::uint64_t written_ = 0;
-  std::uint64_t known_taken_ = 0;
-  std::atomic<std::uint64_t> published_{0};
-  // The listener's.
-  alignas(kCacheLineSize) std::uint64_t read_ = 0;
-  std::atomic<std::uint64_t> taken_{0};
+  alignas(kCacheLineSize) const About about_;  // else it would lie on the listener's line
 };
 
 // Everybody's ring of one worker; of all workers, as published.

@@ -3,7 +3,8 @@
 //
 // A thing is a network, a port, a forward, an address of a pool, or an address's drain. It has a name, by which
 // the file's own is found: "vm9", "tcp 203.0.113.7:8080", "tcp 22 from 198.51.100.0/24", "203.0.113.7". An edit takes
-// it away, adds it, or puts another in its place (both). Example: `vmnatctl port del vm1` of a port that the file has is
+// it away, adds it, or puts another in its place (both). Example: `vmnatctl port del vm1` of a port that the file has
+// is
 //
 //   {.thing = Port, .network = "default", .name = "vm1", .removes = true}
 //

@@ -23,6 +23,7 @@ void check_nat(const Config& config, Findings& findings);
 // External addresses that are one VM's alone: nat.static of all networks.
 void check_static_nat(const Config& config, Findings& findings);
 void check_nat_rules(const Config& config, Findings& findings);
+inline constexpr std::uint64_t kMostExternalAddresses = 4096;  // of all networks: 264 million ports
 // A range of external addresses: `path` is where it stands.
 void check_external_range(const AddressRange& range, const Config& config, const std::string& path,
                           Findings& findings);

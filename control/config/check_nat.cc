@@ -12,8 +12,6 @@ namespace {
 
 using net::to_string;
 
-constexpr std::uint64_t kMostExternalAddresses = 4096;  // of all networks: 264 million ports
-
 void check_range_on_uplink(const AddressRange& range, const Uplink& uplink, const std::string& path,
                            Findings& findings) {
   const std::string text = "addresses: " + to_text(range);

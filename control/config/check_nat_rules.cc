@@ -12,7 +12,6 @@ namespace {
 using net::to_string;
 
 constexpr std::size_t kMostRules = 128;  // of a network; each new flow asks one after the other
-constexpr std::uint64_t kMostExternalAddresses = 4096;
 
 // A list of external addresses, and where it stands.
 struct Pool {

@@ -18,9 +18,9 @@ namespace vmnat::control {
 using ExternalTable = std::shared_ptr<const conntrack::ExternalAddresses>;
 
 // The uplink's own address, which is answered for (ARP, ping) even when no network translates to it, and those
-// of the networks, with the ones that are a VM's alone (static_nat.h), of which no port is given out. Where several networks share one, what all of them allow is allocated. An address of
-// `running`, if that is given, keeps its index, and its object of ports if they are the same; the others get
-// the lowest indices that `running` does not use.
+// of the networks, with the ones that are a VM's alone (static_nat.h), of which no port is given out. Where several
+// networks share one, what all of them allow is allocated. An address of `running`, if that is given, keeps its index,
+// and its object of ports if they are the same; the others get the lowest indices that `running` does not use.
 ExternalTable plan_external_addresses(const config::Config& config,
                                       const conntrack::ExternalAddresses* running = nullptr);
 // The same with `rented` in the place of 0.0.0.0.

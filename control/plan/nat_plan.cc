@@ -114,7 +114,7 @@ DeparturePlan plan_departures(const NatPlan& former, const NatPlan& wanted, net:
     if (!has_pair(pairs, pair)) plan.addresses.push_back({pair.network, pair.external});
   if (may_end_exemptions(former.config, wanted.config)) {
     const auto rules = plan_egress_rules(wanted.config);
-    plan.rules = rules != nullptr ? *rules : dataplane::DepartingSessions::Rules{};
+    plan.rules = rules != nullptr ? *rules : dataplane::EgressRulesByNetwork{};
   }
   const auto before = listeners_of(plan_forwards(former.config, rented));
   const auto after = listeners_of(plan_forwards(wanted.config, rented));

@@ -46,7 +46,7 @@ std::vector<dataplane::AddressPair> closing_pairs(const NatPlan& former, const N
 struct DeparturePlan {
   std::vector<dataplane::DepartingSessions::Address> addresses;
   std::vector<dataplane::DepartingSessions::Port> ports;
-  std::optional<dataplane::DepartingSessions::Rules> rules;  // where flows may be exempt no more
+  std::optional<dataplane::EgressRulesByNetwork> rules;  // where flows may be exempt no more
   [[nodiscard]] bool is_empty() const { return addresses.empty() && ports.empty() && !rules; }
 };
 // `rented`: the address that DHCP has given the uplink.

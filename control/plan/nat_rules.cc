@@ -32,9 +32,7 @@ bool has_rules(const config::Network& network) {
 }
 
 bool exempts(const config::Network& network) {
-  return has_rules(network) && std::ranges::any_of(rules_of(network), [](const dataplane::EgressRule& rule) {
-           return !rule.is_translated;
-         });
+  return has_rules(network) && dataplane::has_exemption(rules_of(network));
 }
 
 // `pools`: the network's own addresses, and those of its rules.
@@ -61,12 +59,12 @@ void add_pools(const config::Config& config, const conntrack::ExternalAddresses&
   }
 }
 
-std::shared_ptr<const std::vector<dataplane::EgressRules>> plan_egress_rules(const config::Config& config) {
+std::shared_ptr<const dataplane::EgressRulesByNetwork> plan_egress_rules(const config::Config& config) {
   if (std::ranges::none_of(config.networks, has_rules)) return nullptr;
-  std::vector<dataplane::EgressRules> rules;
+  dataplane::EgressRulesByNetwork rules;
   for (const config::Network& network : config.networks)
     rules.push_back(has_rules(network) ? rules_of(network) : dataplane::EgressRules{});
-  return std::make_shared<const std::vector<dataplane::EgressRules>>(std::move(rules));
+  return std::make_shared<const dataplane::EgressRulesByNetwork>(std::move(rules));
 }
 
 bool may_end_exemptions(const config::Config& former, const config::Config& wanted) {

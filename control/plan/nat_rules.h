@@ -20,7 +20,7 @@ void add_pools(const config::Config& config, const conntrack::ExternalAddresses&
                conntrack::NatPolicies& policies);
 
 // By network; nullptr: none has any.
-std::shared_ptr<const std::vector<dataplane::EgressRules>> plan_egress_rules(const config::Config& config);
+std::shared_ptr<const dataplane::EgressRulesByNetwork> plan_egress_rules(const config::Config& config);
 // Sessions that are not translated may be so no more.
 bool may_end_exemptions(const config::Config& former, const config::Config& wanted);
 

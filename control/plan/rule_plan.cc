@@ -157,25 +157,8 @@ class Planner {
   RulePlan plan_;
 };
 
-bool is_same_rule(const dataplane::FilterRule& one, const dataplane::FilterRule& other) {
-  return one.match == other.match && one.action == other.action && one.is_logged == other.is_logged &&
-         one.name == other.name && one.account == other.account;
-}
-
-bool is_same_list(const dataplane::RuleList& one, const dataplane::RuleList& other) {
-  return one.otherwise.has_value() == other.otherwise.has_value() &&
-         (!one.otherwise || is_same_rule(*one.otherwise, *other.otherwise)) &&
-         std::ranges::equal(one.rules, other.rules, is_same_rule);
-}
-
-bool is_same_port(const dataplane::PortRules& one, const dataplane::PortRules& other) {
-  return one.own == other.own && one.network == other.network && one.otherwise == other.otherwise &&
-         one.vm == other.vm;
-}
-
 std::shared_ptr<const dataplane::RuleTable> table_of(const RulePlan& plan, const RulePlan& former) {
-  if (former.filter != nullptr && std::ranges::equal(plan.lists, former.lists, is_same_list))
-    return former.filter->shared_table();
+  if (former.filter != nullptr && plan.lists == former.lists) return former.filter->shared_table();
   return dataplane::RuleTable::build(plan.lists);
 }
 
@@ -218,7 +201,7 @@ Result<RulePlan> plan_rules(const config::Config& config, const std::vector<Port
         vm != 0)
       of_ports[port] = of_ports[vm];
   if (former.filter != nullptr && table == former.filter->shared_table() &&
-      std::ranges::equal(of_ports, former.filter->ports(), is_same_port)) {
+      of_ports == former.filter->ports()) {
     plan.filter = former.filter;
     return plan;
   }

@@ -53,7 +53,7 @@ void RuleLog::tell(const dataplane::FilterRules* rules, SteadyTime now) {
     dataplane::RuleEvents& events = rules->events(static_cast<WorkerIndex>(worker));
     // No more than were there to begin with: a flood does not hold control up.
     dataplane::RuleEvent event;
-    for (unsigned left = dataplane::RuleEvents::kRoom; left > 0 && events.take(event); --left)
+    for (std::size_t left = dataplane::RuleEvents::kRoom; left > 0 && events.take(event); --left)
       tell(*rules, event, now);
     missed += events.missed();
   }

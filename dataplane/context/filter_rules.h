@@ -100,12 +100,14 @@ struct FilterRule {
   bool is_logged = false;
   std::string name;  // for a trace: "network default, rule 3"
   std::shared_ptr<RuleAccount> account;
+  bool operator==(const FilterRule&) const = default;
 };
 
 // The rules of a port or a network in one direction, and what holds where none matches.
 struct RuleList {
   std::vector<FilterRule> rules;
   std::optional<FilterRule> otherwise;  // its `match` means nothing
+  bool operator==(const RuleList&) const = default;
 };
 
 using RuleNumber = std::uint32_t;  // within a table
@@ -144,6 +146,7 @@ struct PortRules {
   PortIndex vm = 0;  // the port by which its VM is known: its own, unless it migrates from another one
 
   [[nodiscard]] bool has_any() const { return own != decltype(own){} || network != decltype(network){}; }
+  bool operator==(const PortRules&) const = default;
 };
 
 struct Judgement {

@@ -201,13 +201,13 @@ struct ForwardingState {
   std::shared_ptr<const conntrack::NatPolicies> policies;
   std::shared_ptr<const FilterRules> rules;  // nullptr: there are none
   // By network, and of one that has just come nothing yet; nullptr: no network has any.
-  std::shared_ptr<const std::vector<EgressRules>> egress_rules;
+  std::shared_ptr<const EgressRulesByNetwork> egress_rules;
   WordTable<Forward> forwards;  // by forward_word() of the external endpoint
-  WordTable<ForwardRules>
-      forward_rules;  // the same, of those that lead to several VMs, or are for some remotes
+  // The same, of those that lead to several VMs, or are for some remotes.
+  WordTable<ForwardRules> forward_rules;
   WordTable<net::Endpoint> static_mappings;  // the external endpoint, by forward_word() of the forward's `to`
-  WordTable<net::Endpoint>
-      shared_mappings;  // the same, of `forward_rules`: for the remotes that they lead there
+  // The same, of `forward_rules`: for the remotes that they lead there.
+  WordTable<net::Endpoint> shared_mappings;
   WordTable<AddressPair> pairs_by_internal;  // by raw address
   WordTable<AddressPair> pairs_by_external;  // the same
 
@@ -235,8 +235,7 @@ struct ForwardingState {
   // nullptr: no rule says anything.
   [[nodiscard]] const EgressRule* egress_rule(NetworkIndex network, net::Ipv4Addr internal,
                                               net::Ipv4Addr remote) const {
-    if (egress_rules == nullptr || network >= egress_rules->size()) return nullptr;
-    return rule_for((*egress_rules)[network], internal, remote);
+    return egress_rules != nullptr ? rule_for(*egress_rules, network, internal, remote) : nullptr;
   }
   // Flows with our own addresses are translated, whatever rules say: they turn round.
   [[nodiscard]] bool is_exempt(NetworkIndex network, net::Ipv4Addr internal, net::Ipv4Addr remote) const {
@@ -273,9 +272,7 @@ struct ForwardingState {
   [[nodiscard]] bool is_shown_outside(net::Ipv4Addr address) const {
     if (egress_rules == nullptr) return false;
     const NetworkIndex network = network_of(address);
-    return network < egress_rules->size() &&
-           std::ranges::any_of((*egress_rules)[network],
-                               [](const EgressRule& rule) { return !rule.is_translated; });
+    return network < egress_rules->size() && has_exemption((*egress_rules)[network]);
   }
   // Which of several workers has all sessions of a VM's endpoint.
   [[nodiscard]] WorkerIndex inside_owner(PortIndex port, net::Endpoint internal, unsigned workers) const {

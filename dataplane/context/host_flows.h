@@ -36,14 +36,12 @@ class HostFlows {
  private:
   static constexpr std::uint32_t kBuckets = 2048, kWays = 8;
   struct Entry {
-    conntrack::FlowKey flow;  // zero: free
+    conntrack::FlowKey key;  // zero: free
     Time seen;
   };
   static_assert(sizeof(Entry) == 24);
 
-  static std::uint32_t bucket_of(const conntrack::FlowKey& flow);
   static bool has_ended(const Entry& entry, Time now);
-  static Entry& place_for(Entry* bucket, const conntrack::FlowKey& flow, Time now);
 
   conntrack::ReservedArray<Entry> entries_;
 };

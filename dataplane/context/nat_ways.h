@@ -7,6 +7,7 @@
 // addresses: none} an EgressRule.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -83,12 +84,22 @@ struct EgressRule {
   conntrack::PoolIndex pool = 0;
 };
 using EgressRules = std::vector<EgressRule>;
+using EgressRulesByNetwork = std::vector<EgressRules>;  // a network beyond the end has none
 
 // The first that fits; nullptr: none does.
 inline const EgressRule* rule_for(const EgressRules& rules, net::Ipv4Addr internal, net::Ipv4Addr remote) {
   for (const EgressRule& rule : rules)
     if (rule.from.contains(internal) && rule.to.contains(remote)) return &rule;
   return nullptr;
+}
+inline const EgressRule* rule_for(const EgressRulesByNetwork& all, NetworkIndex network,
+                                  net::Ipv4Addr internal, net::Ipv4Addr remote) {
+  return network < all.size() ? rule_for(all[network], internal, remote) : nullptr;
+}
+
+// Whether some flows are not translated.
+inline bool has_exemption(const EgressRules& rules) {
+  return std::ranges::any_of(rules, [](const EgressRule& rule) { return !rule.is_translated; });
 }
 
 }  // namespace vmnat::dataplane

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/context/peer_flows.h"
 
-#include <bit>
-
-#include "base/fibonacci_hash.h"
+#include "dataplane/context/flow_bucket.h"
 #include "dataplane/context/flow_lifetime.h"
 
 namespace vmnat::dataplane {
@@ -27,9 +25,9 @@ FlowKey PeerFlows::datagram_key(const net::Ipv4Header& ip) {
                      {ip.destination, net::L4Port::from_host(ip.protocol_number)}, kDatagram);
 }
 
-PeerFlows::Flow* PeerFlows::bucket_of(const FlowKey& key, PortIndex opener) {
-  const std::uint32_t bucket = scaled_below(kBuckets, fibonacci_hash(key.remote ^ std::rotl(key.local, 32)));
-  return &flows_[(std::size_t{opener % kRegions} * kBuckets + bucket) * kWays];
+std::span<PeerFlows::Flow> PeerFlows::bucket_of(const FlowKey& key, PortIndex opener) {
+  const std::size_t region = std::size_t{opener % kRegions} * kBuckets;
+  return {&flows_[(region + flow_bucket(key, kBuckets)) * kWays], kWays};
 }
 
 bool PeerFlows::has_ended(const Flow& flow, Time now) {
@@ -37,27 +35,12 @@ bool PeerFlows::has_ended(const Flow& flow, Time now) {
 }
 
 PeerFlows::Flow* PeerFlows::find(const FlowKey& key, PortIndex opener, Time now) {
-  Flow* const bucket = bucket_of(key, opener);
-  for (Flow* flow = bucket; flow != bucket + kWays; ++flow)
-    if (flow->key == key) return has_ended(*flow, now) ? nullptr : flow;
-  return nullptr;
+  Flow* const flow = find_flow(bucket_of(key, opener), key);
+  return flow != nullptr && !has_ended(*flow, now) ? flow : nullptr;
 }
 
-// Its own place, or one whose flow has ended, or the one that was used least recently.
 bool PeerFlows::note(const Flow& flow, PortIndex opener) {
-  Flow* const bucket = bucket_of(flow.key, opener);
-  Flow* place = bucket;
-  for (Flow* other = bucket; other != bucket + kWays; ++other) {
-    if (other->key == flow.key) {
-      place = other;
-      break;
-    }
-    if (has_ended(*place, flow.seen)) continue;
-    if (has_ended(*other, flow.seen) || flow.seen - other->seen > flow.seen - place->seen) place = other;
-  }
-  const bool had_room = place->key == flow.key || has_ended(*place, flow.seen);
-  *place = flow;
-  return had_room;
+  return note_flow(bucket_of(flow.key, opener), flow, has_ended);
 }
 
 }  // namespace vmnat::dataplane

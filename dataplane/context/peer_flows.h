@@ -20,6 +20,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "base/ids.h"
 #include "base/time.h"
@@ -53,7 +54,7 @@ class PeerFlows {
  private:
   static constexpr std::uint32_t kRegions = 64, kBuckets = 512, kWays = 8;
   static bool has_ended(const Flow& flow, Time now);
-  Flow* bucket_of(const conntrack::FlowKey& key, PortIndex opener);
+  std::span<Flow> bucket_of(const conntrack::FlowKey& key, PortIndex opener);
 
   conntrack::ReservedArray<Flow> flows_;  // 6 MiB, which cost memory as they are touched
 };

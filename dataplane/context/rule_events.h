@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// RuleEvents: frames that have met a rule with `log`, on their way from one worker to control. What finds no room is
-// counted, and the worker goes on.
+// RuleEvents: frames that have met a rule with `log`, on their way from one worker to control.
 #pragma once
 
-#include <array>
-#include <atomic>
 #include <cstdint>
 
-#include "base/cache_line.h"
-#include "base/counter.h"
+#include "base/event_ring.h"
 #include "base/ids.h"
 #include "net/address.h"
 #include "net/wire.h"
@@ -26,34 +22,11 @@ struct RuleEvent {
   net::L4Port local_port, remote_port;
 };
 
-class RuleEvents {
+class RuleEvents : public EventRing<RuleEvent> {
  public:
-  static constexpr std::uint32_t kRoom = 64;
+  static constexpr std::size_t kRoom = 64;
 
-  // The worker.
-  void put(const RuleEvent& event) {
-    const std::uint32_t at = written_.load(std::memory_order_relaxed);
-    // Pairs with take(): what it has read may be written over.
-    if (at - read_.load(std::memory_order_acquire) == kRoom) return missed_.add(1);
-    events_[at % kRoom] = event;
-    written_.store(at + 1, std::memory_order_release);  // pairs with take(): the event is whole
-  }
-  // Control. False: there is none.
-  bool take(RuleEvent& event) {
-    const std::uint32_t at = read_.load(std::memory_order_relaxed);
-    if (at == written_.load(std::memory_order_acquire)) return false;  // pairs with put()
-    event = events_[at % kRoom];
-    read_.store(at + 1, std::memory_order_release);  // pairs with put()
-    return true;
-  }
-  // Any thread.
-  [[nodiscard]] std::uint64_t missed() const { return missed_.get(); }
-
- private:
-  std::array<RuleEvent, kRoom> events_{};
-  std::atomic<std::uint32_t> written_{0};
-  Counter missed_;
-  alignas(kCacheLineSize) std::atomic<std::uint32_t> read_{0};
+  RuleEvents() : EventRing(kRoom) {}
 };
 
 }  // namespace vmnat::dataplane

@@ -10,7 +10,7 @@ void note_decision(Context& context, rte_mbuf* frame, const RuleEvent& event) {
   const FilterRules& rules = *context.state->rules;
   const FilterRule& rule = rules.table().rule(event.rule);
   rule.account->add(context.worker, frame->pkt_len);
-  if (rule.is_logged) rules.events(context.worker).put(event);
+  if (rule.is_logged) rules.events(context.worker).add(event);
   if (Watch* watch = context.counters.watch; watch != nullptr && watch->traces())
     watch->see_rule(frame, event.port, rule.name, static_cast<std::uint8_t>(rule.action));
 }

@@ -31,12 +31,9 @@ class DepartingSessions {
     std::vector<ForwardRule> staying;  // where sessions that go on are led; nothing: none does
   };
 
-  // By network, all of them: what is exempt from now on.
-  using Rules = std::vector<EgressRules>;
-
-  // Neither has an address or a port twice. Without `rules`: they exempt what they did.
+  // Neither has an address or a port twice. `rules`: what is exempt from now on; without them, what it was.
   DepartingSessions(const std::vector<Address>& addresses, const std::vector<Port>& ports,
-                    std::optional<Rules> rules = std::nullopt)
+                    std::optional<EgressRulesByNetwork> rules = std::nullopt)
       : addresses_(table_of(addresses)), ports_(table_of(ports)), rules_(std::move(rules)) {}
 
   [[nodiscard]] bool include(const conntrack::Session& session) const {
@@ -59,9 +56,8 @@ class DepartingSessions {
  private:
   struct Leaving {};
   [[nodiscard]] bool is_exempt(const conntrack::Session& session) const {
-    if (session.policy() >= rules_->size()) return false;
     const EgressRule* rule =
-        rule_for((*rules_)[session.policy()], session.internal().address, session.remote().address);
+        rule_for(*rules_, session.policy(), session.internal().address, session.remote().address);
     return rule != nullptr && !rule->is_translated;
   }
   static std::uint64_t word_of(NetworkIndex network, net::Ipv4Addr address) {
@@ -83,7 +79,7 @@ class DepartingSessions {
 
   WordTable<Leaving> addresses_;
   WordTable<std::vector<ForwardRule>> ports_;
-  std::optional<Rules> rules_;
+  std::optional<EgressRulesByNetwork> rules_;
 };
 
 }  // namespace vmnat::dataplane

@@ -68,13 +68,18 @@ def out_by(external, frame) -> bytes:
     return translated(frame, (UPLINK_MAC, ROUTER_MAC), source=external)
 
 
+def questions(t):
+    """What a VM may ask, and how each is answered: layers above IP."""
+    return ((UDP(sport=t.port(), dport=53) / b"question", lambda sent: UDP(sport=53, dport=sent.sport) / b"answer"),
+            (ICMP(id=t.port(), seq=1) / b"?", lambda sent: ICMP(type=0, id=sent.id, seq=1) / b"?"),
+            (TCP(sport=t.port(), dport=80, flags="S", seq=100),
+             lambda sent: TCP(sport=80, dport=sent.sport, flags="SA", seq=900, ack=101)))
+
+
 @case("flows to an exempt destination are routed both ways as they are")
 def exempt(t):
     there = remote(EXEMPT)
-    for layer, answer in ((UDP(sport=t.port(), dport=53) / b"question", lambda sent: UDP(sport=53, dport=sent.sport) / b"answer"),
-                          (ICMP(id=t.port(), seq=1) / b"?", lambda sent: ICMP(type=0, id=sent.id, seq=1) / b"?"),
-                          (TCP(sport=t.port(), dport=80, flags="S", seq=100),
-                           lambda sent: TCP(sport=80, dport=sent.sport, flags="SA", seq=900, ack=101))):
+    for layer, answer in questions(t):
         sent = t.vm1.ip(there) / layer
         t.put(t.vm1, sent, router=[t.leaked(sent)])
         back = t.router.ip(t.vm1.address, src=there) / answer(layer)
@@ -158,10 +163,7 @@ def other_network(t):
 
 @case("a VM of a routed network reaches the outside by its own address, and is answered there")
 def routed_out(t):
-    for layer, answer in ((UDP(sport=t.port(), dport=53) / b"question", lambda sent: UDP(sport=53, dport=sent.sport) / b"answer"),
-                          (ICMP(id=t.port(), seq=1) / b"?", lambda sent: ICMP(type=0, id=sent.id, seq=1) / b"?"),
-                          (TCP(sport=t.port(), dport=80, flags="S", seq=100),
-                           lambda sent: TCP(sport=80, dport=sent.sport, flags="SA", seq=900, ack=101))):
+    for layer, answer in questions(t):
         sent = t.vm3.ip(REMOTE) / layer
         t.put(t.vm3, sent, router=[t.leaked(sent)])
         back = t.router.ip(t.vm3.address, src=REMOTE) / answer(layer)

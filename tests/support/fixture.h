@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <initializer_list>
 #include <vector>
 
 #include "tests/support/testbed.h"
@@ -68,6 +69,29 @@ class OnTestbed : public ::testing::Test {
     EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts());
     std::string why;
     EXPECT_TRUE(bed.worker(0).conntrack().check_invariants(&why)) << why;
+  }
+  Testbed bed;
+};
+
+// As many workers as the parameter says; the rest as OnTestbed.
+class OnWorkers : public ::testing::TestWithParam<unsigned> {
+ protected:
+  // The switch knows these VMs, each by its port's number.
+  explicit OnWorkers(std::initializer_list<PortIndex> vms) : bed(GetParam()) {
+    for (const PortIndex vm : vms) bed.learn(vm, vm_mac(static_cast<std::uint8_t>(vm)));
+  }
+  void TearDown() override {
+    EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts());
+    std::string why;
+    for (unsigned worker = 0; worker < GetParam(); ++worker)
+      EXPECT_TRUE(bed.worker(worker).conntrack().check_invariants(&why)) << why;
+  }
+  // What comes out at the port for this frame; its checksums are right.
+  Bytes sent(PortIndex from, const Packet& packet, PortIndex to) {
+    bed.exchange(from, packet.frame());
+    Bytes frame = only(bed.take(to));
+    EXPECT_TRUE(has_good_checksums(frame)) << describe(frame);
+    return frame;
   }
   Testbed bed;
 };

@@ -274,7 +274,7 @@ TEST_F(Judged, ASessionIsAskedAboutAsItsOpenerBeganIt) {
 
 TEST(RuleEventsTest, WhatFindsNoRoomIsCountedAndTheOthersComeInTheirOrder) {
   RuleEvents events;
-  for (std::uint32_t i = 0; i < RuleEvents::kRoom + 3; ++i) events.put({.rule = i});
+  for (std::uint32_t i = 0; i < RuleEvents::kRoom + 3; ++i) events.add({.rule = i});
   EXPECT_EQ(events.missed(), 3u);
   RuleEvent event;
   for (std::uint32_t i = 0; i < RuleEvents::kRoom; ++i) {
@@ -282,7 +282,7 @@ TEST(RuleEventsTest, WhatFindsNoRoomIsCountedAndTheOthersComeInTheirOrder) {
     EXPECT_EQ(event.rule, i);
   }
   EXPECT_FALSE(events.take(event));
-  events.put({.rule = 9});
+  events.add({.rule = 9});
   ASSERT_TRUE(events.take(event));
   EXPECT_EQ(event.rule, 9u);
 }

@@ -16,11 +16,9 @@ using dataplane::InsideHost;
 using dataplane::WordTable;
 using net::TcpHeader;
 
-class SharedForwards : public ::testing::TestWithParam<unsigned> {
+class SharedForwards : public OnWorkers {
  protected:
-  SharedForwards() : bed(GetParam()) {
-    bed.learn(kVm1, vm_mac(1));
-    bed.learn(kVm2, vm_mac(2));
+  SharedForwards() : OnWorkers({kVm1, kVm2}) {
     bed.change_state([](ForwardingState& state) {
       const net::Endpoint web = endpoint(kExternal, 8080), dns = endpoint(kExternal, 5353);
       const auto word = [](net::Endpoint at, net::Protocol protocol) {
@@ -40,12 +38,6 @@ class SharedForwards : public ::testing::TestWithParam<unsigned> {
                                  {second.address.raw(), {.mac = vm_mac(2), .port = kVm2}}});
     });
   }
-  void TearDown() override {
-    EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts());
-    std::string why;
-    for (unsigned worker = 0; worker < GetParam(); ++worker)
-      EXPECT_TRUE(bed.worker(worker).conntrack().check_invariants(&why)) << why;
-  }
   // The VM that got the frame from outside; 0: none.
   PortIndex receiver_of(const Packet& packet) {
     bed.exchange(kUplink, packet.frame());
@@ -53,7 +45,6 @@ class SharedForwards : public ::testing::TestWithParam<unsigned> {
     EXPECT_FALSE(first && second);
     return first ? kVm1 : second ? kVm2 : PortIndex{0};
   }
-  Testbed bed;
 };
 
 Packet from_remote(const std::string& remote, std::uint16_t port, std::uint16_t to) {

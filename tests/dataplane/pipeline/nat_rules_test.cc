@@ -52,29 +52,15 @@ void set_rules(ForwardingState& state) {
        {.from = any, .to = prefix("198.51.0.0/16"), .pool = 2}}});
 }
 
-class NatRules : public ::testing::TestWithParam<unsigned> {
+class NatRules : public OnWorkers {
  protected:
-  NatRules() : bed(GetParam()) {
-    for (const PortIndex vm : {kVm1, kVm2, kVm4}) bed.learn(vm, vm_mac(static_cast<std::uint8_t>(vm)));
+  NatRules() : OnWorkers({kVm1, kVm2, kVm4}) {
     bed.change_state([](ForwardingState& state) {
       set_rules(state);
       state.networks[0].address_owners =
           WordTable<PortIndex>({{address(kVm1Address).raw(), kVm1}, {address(kVm2Address).raw(), kVm2}});
     });
   }
-  void TearDown() override {
-    EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts());
-    std::string why;
-    for (unsigned worker = 0; worker < GetParam(); ++worker)
-      EXPECT_TRUE(bed.worker(worker).conntrack().check_invariants(&why)) << why;
-  }
-  Bytes sent(PortIndex from, const Packet& packet, PortIndex to) {
-    bed.exchange(from, packet.frame());
-    Bytes frame = only(bed.take(to));
-    EXPECT_TRUE(has_good_checksums(frame)) << describe(frame);
-    return frame;
-  }
-  Testbed bed;
 };
 
 Packet from_vm(std::uint8_t vm, const char* remote, std::uint16_t port = 40000, std::uint16_t to = 443) {

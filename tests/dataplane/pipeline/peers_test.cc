@@ -34,12 +34,9 @@ Bytes with_type(Bytes frame, unsigned type) {
   return frame;
 }
 
-class Peers : public ::testing::TestWithParam<unsigned> {
+class Peers : public OnWorkers {
  protected:
-  void SetUp() override {
-    for (std::uint8_t vm = 1; vm <= 3; ++vm) bed.learn(vm, vm_mac(vm));
-  }
-  void TearDown() override { EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts()); }
+  Peers() : OnWorkers({kVm1, kVm2, kVm3}) {}
   void put() { rules.put_into(bed); }
 
   void expect_passes(PortIndex from, const Bytes& frame, PortIndex to) {
@@ -56,7 +53,6 @@ class Peers : public ::testing::TestWithParam<unsigned> {
       }
     }
   }
-  Testbed bed{GetParam()};
   RuleBuilder rules;
 };
 

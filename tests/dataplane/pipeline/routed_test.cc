@@ -16,10 +16,9 @@ using ::testing::IsEmpty;
 
 constexpr std::uint8_t kGre = 47;
 
-class Routed : public ::testing::TestWithParam<unsigned> {
+class Routed : public OnWorkers {
  protected:
-  Routed() : bed(GetParam()) {
-    for (const PortIndex vm : {kVm1, kVm2, kVm4}) bed.learn(vm, vm_mac(static_cast<std::uint8_t>(vm)));
+  Routed() : OnWorkers({kVm1, kVm2, kVm4}) {
     bed.change_state([](ForwardingState& state) {
       state.networks[0].is_routed = true;
       auto policies = *state.policies;
@@ -32,12 +31,6 @@ class Routed : public ::testing::TestWithParam<unsigned> {
                                                        {raw("192.168.122.99"), {.is_silent = true}}});
     });
   }
-  void TearDown() override {
-    EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts());
-    std::string why;
-    for (unsigned worker = 0; worker < GetParam(); ++worker)
-      EXPECT_TRUE(bed.worker(worker).conntrack().check_invariants(&why)) << why;
-  }
   // The packet comes out as it was, one hop on.
   void expect_passes(PortIndex from, const Packet& packet, PortIndex to) {
     bed.exchange(from, packet.frame());
@@ -45,7 +38,6 @@ class Routed : public ::testing::TestWithParam<unsigned> {
     EXPECT_EQ(Bytes(out.begin() + 14, out.end()), Bytes(expected.begin() + 14, expected.end()))
         << describe(packet.frame());
   }
-  Testbed bed;
 };
 
 Packet outbound(std::uint16_t port = 40000, std::uint16_t to = 443) {

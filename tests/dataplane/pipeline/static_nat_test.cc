@@ -29,12 +29,9 @@ void set_pair(ForwardingState& state, const AddressPair& pair) {
 }
 const AddressPair kPair{net::parse_ipv4(kVm1Address).value(), net::parse_ipv4(kOwn).value(), 0, false};
 
-class StaticNat : public ::testing::TestWithParam<unsigned> {
+class StaticNat : public OnWorkers {
  protected:
-  StaticNat() : bed(GetParam()) {
-    bed.learn(kVm1, vm_mac(1));
-    bed.learn(kVm2, vm_mac(2));
-    bed.learn(kVm4, vm_mac(4));
+  StaticNat() : OnWorkers({kVm1, kVm2, kVm4}) {
     bed.change_state([](ForwardingState& state) {
       auto entries = state.external_addresses->entries();
       entries.push_back({kPair.external, std::make_shared<const AllowedPorts>()});
@@ -44,26 +41,12 @@ class StaticNat : public ::testing::TestWithParam<unsigned> {
           WordTable<InsideHost>({{kPair.internal.raw(), {.mac = vm_mac(1), .port = kVm1}}});
     });
   }
-  void TearDown() override {
-    EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts());
-    std::string why;
-    for (unsigned worker = 0; worker < GetParam(); ++worker)
-      EXPECT_TRUE(bed.worker(worker).conntrack().check_invariants(&why)) << why;
-  }
   std::uint64_t sessions() {
     std::uint64_t active = 0;
     for (unsigned worker = 0; worker < GetParam(); ++worker)
       active += bed.worker(worker).conntrack().statistics().active;
     return active;
   }
-  // What comes out at the port for this frame; its checksums are right.
-  Bytes sent(PortIndex from, const Packet& packet, PortIndex to) {
-    bed.exchange(from, packet.frame());
-    Bytes frame = only(bed.take(to));
-    EXPECT_TRUE(has_good_checksums(frame)) << describe(frame);
-    return frame;
-  }
-  Testbed bed;
 };
 
 Packet from_vm1(std::uint16_t port, std::uint16_t remote_port = 443, const char* remote = kServer) {
