@@ -7,12 +7,13 @@
 
 namespace vmnat {
 
-// A port of the switch, a VM's or the uplink's, by its number (control/plan/numbers.h). A transport port is a
+// A port of the switch, a VM's or an uplink's, by its number (control/plan/numbers.h). A transport port is a
 // net::L4Port.
 using PortIndex = std::uint16_t;
 // Ports and networks come and go while workers run: what is kept by their numbers has room for all from the start.
-inline constexpr std::size_t kMostPorts = 1024;  // the uplink among them
+inline constexpr std::size_t kMostPorts = 1024;  // uplinks among them
 inline constexpr std::size_t kMostNetworks = 256;
+inline constexpr std::size_t kMostUplinks = 8;  // they have the lowest numbers of ports
 
 using WorkerIndex = std::uint8_t;
 inline constexpr WorkerIndex kNoWorker = 0xff;

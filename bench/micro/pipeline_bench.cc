@@ -89,10 +89,10 @@ class Gateway {
                  .punt_budgets = punt_budgets_,
                  .port_icmp_error_budgets = budgets_} {
     state_.external_addresses = external_;
-    state_.uplink = {.address = net::parse_ipv4_prefix("198.18.0.2/24").value(),
-                     .gateway = net::Ipv4Addr::of(198, 18, 0, 1),
-                     .mac = kUplinkMac,
-                     .gateway_mac = kRouterMac};
+    state_.uplinks[0] = {.address = net::parse_ipv4_prefix("198.18.0.2/24").value(),
+                         .gateway = net::Ipv4Addr::of(198, 18, 0, 1),
+                         .mac = kUplinkMac,
+                         .gateway_mac = kRouterMac};
     state_.networks = {{.gateway = plan().space().network, .mac = kGatewayMac, .ports = {kVm}}};
     state_.ports = {
         {.up = true, .device = {.port_id = wires()[0].port_id}},

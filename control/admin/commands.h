@@ -87,6 +87,10 @@ inline constexpr Column kRuleColumns[] = {
     {"NETWORK", "network"},   {"PORT", "port"},      {"RULE", "rule"},       {"DIR", "direction"},
     {"ACTION", "action"},     {"PROTO", "protocol"}, {"REMOTE", "remote"},   {"LPORT", "local_port"},
     {"RPORT", "remote_port"}, {"TYPE", "icmp_type"}, {"PACKETS", "packets"}, {"BYTES", "bytes"}};
+inline constexpr Column kUplinkColumns[] = {
+    {"NAME", "name"},       {"DEVICE", "device"},     {"STATE", "state"},
+    {"ADDRESS", "address"}, {"GATEWAY", "gateway"},   {"NETWORKS", "networks"},
+    {"PROBE", "probe"},     {"SWITCHES", "switches"}, {"WHY", "why"}};
 inline constexpr Column kExhaustionColumns[] = {{"REMOTE", "remote"}, {"REFUSED", "refused"},
                                                 {"EXCESS", "excess"}, {"NETWORK", "network"},
                                                 {"PORT", "port"},     {"CAUSE", "cause"}};
@@ -100,8 +104,9 @@ using Kind = Answer::Kind;
 
 inline constexpr Command kCommands[] = {
     {"status", Kind::Object, "whether all is well, in a few lines"},
-    {"ports", Kind::List, "the VMs' ports and the uplink", kPortColumns},
+    {"ports", Kind::List, "the VMs' ports and the uplinks", kPortColumns},
     {"networks", Kind::List, "the networks", kNetworkColumns},
+    {"uplinks", Kind::List, "the uplinks, and which networks are on them", kUplinkColumns},
     {"leases", Kind::List, "addresses given out by DHCP", kLeaseColumns},
     {"counters", Kind::Object, "every counter"},
     {"workers", Kind::List, "the packet workers and their load", kWorkerColumns},

@@ -163,7 +163,9 @@ void for_each_position(Node& node, const auto& visit) {
 
 std::string why_no_list(const Node& root, const ThingId& id) {
   if (find_network(root, id.network) == nullptr) return "there is no network " + id.network;
-  return "network " + id.network + " has no pool of its own: it uses the address that DHCP gives the uplink";
+  const bool has_several = find_key(root, "uplinks") != nullptr;
+  return "network " + id.network + " has no pool of its own: it uses the address " +
+         (has_several ? "of the uplink that it is on" : "that DHCP gives the uplink");
 }
 
 }  // namespace

@@ -29,7 +29,6 @@ namespace {
 
 using admin::Answer;
 using admin::Json;
-using dataplane::kUplinkPort;
 
 std::int64_t seconds_since(SteadyTime start) {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - start).count();
@@ -59,9 +58,9 @@ dhcp::WallTime wall_time(dhcp::ClientTime time) {
          std::chrono::duration_cast<dhcp::WallTime::duration>(time - boot_time());
 }
 
-// What the uplink's DHCP client holds; null when the configuration gives the address.
-Json uplink_lease(const CommandContext& at) {
-  const auto& uplink = at.uplink.client();
+// What an uplink's DHCP client holds; null when the configuration gives the address.
+Json uplink_lease(const UplinkSide& side) {
+  const auto& uplink = side.client();
   if (!uplink) return nullptr;
   Json json{{"state", dhcp::to_string(uplink->client().state())}, {"server", nullptr}, {"expires", nullptr}};
   if (const auto& lease = uplink->client().binding()) {
@@ -73,7 +72,7 @@ Json uplink_lease(const CommandContext& at) {
 
 // The resolvers told to VMs whose network names none.
 Json resolvers_told(const CommandContext& at) {
-  const auto of_lease = at.uplink.resolvers_of_lease();
+  const auto of_lease = at.uplinks.resolvers_of_leases();
   Json list = Json::array();
   for (const net::Ipv4Addr address : of_lease.empty() ? at.resolvers.of_host() : of_lease)
     list.push_back(net::to_string(address));
@@ -110,6 +109,54 @@ Json sessions_of_status(const CommandContext& at) {
   return sessions;
 }
 
+std::uint16_t mtu_of_uplink(const CommandContext& at, std::size_t number) {
+  const dataplane::Uplink& uplink = at.states.current().uplinks[number];
+  return uplink.has_address() ? uplink.mtu : config::uplink_at(at.config, number).mtu;
+}
+
+Json uplink_json(const CommandContext& at, std::size_t number) {
+  const dataplane::Uplink& uplink = at.states.current().uplinks[number];
+  return {{"device", config::uplink_at(at.config, number).device.name},
+          {"kind", at.devices[number].kind()},
+          {"link", link_text(at.states.current().ports[number].up)},
+          {"address", uplink.has_address() ? Json(net::to_string(uplink.address)) : Json()},
+          {"gateway", text_or_null(uplink.gateway)},
+          {"gateway_mac", text_or_null(uplink.gateway_mac)},
+          {"mac", net::to_string(uplink.mac)},
+          {"mtu", mtu_of_uplink(at, number)},
+          {"dhcp", uplink_lease(at.uplinks[number])}};
+}
+
+const char* state_text(const Uplinks& uplinks, std::size_t number) {
+  if (uplinks.is_dead(number)) return "dead";
+  return uplinks.networks_on(number).empty() ? "standby" : "active";
+}
+
+// `why`: what is wrong with it; null: nothing is.
+Json uplink_row(const CommandContext& at, std::size_t number) {
+  const dataplane::Uplink& uplink = at.states.current().uplinks[number];
+  const std::string trouble = at.uplinks.trouble_text(number);
+  return {{"name", at.uplinks[number].name()},
+          {"device", config::uplink_at(at.config, number).device.name},
+          {"state", state_text(at.uplinks, number)},
+          {"why", trouble.empty() ? Json() : Json(trouble)},
+          {"address", uplink.has_address() ? Json(net::to_string(uplink.address)) : Json()},
+          {"gateway", text_or_null(uplink.gateway)},
+          {"networks", at.uplinks.networks_on(number)},
+          {"probe", text_or_null(at.uplinks[number].probe())},
+          {"switches", at.uplinks.switches(number)}};
+}
+
+Json uplink_rows(const CommandContext& at) {
+  Json list = Json::array();
+  for (std::size_t i = 0; i < at.uplinks.size(); ++i) list.push_back(uplink_row(at, i));
+  return list;
+}
+
+Answer uplinks(const CommandContext& at) {
+  return Answer::list_of(uplink_rows(at));
+}
+
 Answer status(const CommandContext& at) {
   const dataplane::ForwardingState& state = at.states.current();
   std::size_t up = 0;
@@ -126,16 +173,8 @@ Answer status(const CommandContext& at) {
       {"sessions", sessions_of_status(at)},
       {"leases", lease_count(at)},
       {"memory", {{"bytes", at.config.dataplane.memory.bytes}, {"hugepages", at.eal.uses_hugepages}}},
-      {"uplink",
-       {{"device", at.config.uplink.device.name},
-        {"kind", at.devices[kUplinkPort].kind()},
-        {"link", link_text(state.ports[kUplinkPort].up)},
-        {"address", state.uplink.has_address() ? Json(net::to_string(state.uplink.address)) : Json()},
-        {"gateway", text_or_null(state.uplink.gateway)},
-        {"gateway_mac", text_or_null(state.uplink.gateway_mac)},
-        {"mac", net::to_string(state.uplink.mac)},
-        {"mtu", state.uplink.has_address() ? state.uplink.mtu : at.config.uplink.mtu},
-        {"dhcp", uplink_lease(at)}}},
+      {"uplink", uplink_json(at, 0)},
+      {"uplinks", uplink_rows(at)},
       {"draining", draining(at)},
       {"resolvers", resolvers_told(at)},
       {"notes", notes(at)},
@@ -230,10 +269,10 @@ Json port_json(const CommandContext& at, PortIndex index, const PortTotals& tota
     json["mtu"] = plan.mtu;
     return json;
   }
-  if (plan.config == nullptr) {
-    json["mac"] = net::to_string(state.uplink.mac);
-    json["address"] = text_or_null(state.uplink.address.address);
-    json["mtu"] = state.uplink.has_address() ? state.uplink.mtu : at.config.uplink.mtu;
+  if (plan.is_uplink) {
+    json["mac"] = net::to_string(state.uplinks[index].mac);
+    json["address"] = text_or_null(state.uplinks[index].address.address);
+    json["mtu"] = mtu_of_uplink(at, index);
     return json;
   }
   json["mac"] = text_or_null(at.tables.macs().latest(index));
@@ -271,7 +310,7 @@ Answer networks(const CommandContext& at) {
     const config::Network& network = at.numbered.networks[i];
     if (network.name.empty()) continue;
     Json external = Json::array();
-    for (const net::Ipv4Addr address : at.uplink.external_addresses(network))
+    for (const net::Ipv4Addr address : at.uplinks.external_addresses(network))
       external.push_back(net::to_string(address));
     list.push_back({{"name", network.name},
                     {"address", net::to_string(network.address)},
@@ -344,7 +383,8 @@ void add_neighbors(const Neighbors& neighbors, const std::string& network, Json&
 
 Answer neighbors(const CommandContext& at) {
   Json list = Json::array();
-  add_neighbors(at.uplink.neighbors(), "uplink", list);
+  for (std::size_t i = 0; i < at.uplinks.size(); ++i)
+    add_neighbors(at.uplinks[i].neighbors(), at.uplinks[i].name(), list);
   for (std::size_t i = 0; i < at.inside.all().size(); ++i)
     add_neighbors(at.inside.all()[i], at.numbered.networks[i].name, list);
   for (const auto& [network, leases] : at.dhcp.leases())
@@ -383,7 +423,7 @@ std::string remotes_text(const net::Ipv4Prefix& from) {
 // protocols.
 Answer forwards(const CommandContext& at) {
   Json list = Json::array();
-  for (const ForwardPlan& forward : at.uplink.forwards()) {
+  for (const ForwardPlan& forward : at.uplinks.forwards()) {
     const bool is_there = !forward.external.address.is_unspecified();
     for (const net::Endpoint server : forward.to)
       list.push_back(
@@ -393,7 +433,7 @@ Answer forwards(const CommandContext& at) {
                         {"internal", ports_text(server, forward.ports)},
                         {"from", remotes_text(forward.from)}}));
   }
-  for (const dataplane::AddressPair& pair : at.uplink.static_nat())
+  for (const dataplane::AddressPair& pair : at.uplinks.static_nat())
     list.push_back(forward_json(at, pair.network, pair.internal,
                                 {{"protocol", "all"},
                                  {"external", net::to_string(pair.external)},
@@ -466,6 +506,7 @@ constexpr Bound kHandlers[] = {
     {"status", plain<status>},
     {"ports", plain<ports>},
     {"networks", plain<networks>},
+    {"uplinks", plain<uplinks>},
     {"leases", [](HandlerState& state, const Json&) -> Result<Answer> { return list_leases(state.at.dhcp); }},
     {"counters", plain<counters>},
     {"workers", plain<workers>},

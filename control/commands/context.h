@@ -39,7 +39,7 @@ struct CommandContext {
   SessionKeeper& session_keeper;  // counters are kept as they are told
   const VmPlaces& places;
   DhcpService& dhcp;  // `lease-release` and the like change leases
-  const UplinkSide& uplink;
+  const Uplinks& uplinks;
   const InsideHosts& inside;
   const SwitchTables& tables;
   const Injector& injector;

@@ -88,22 +88,36 @@ std::vector<doctor::LivePool> pools(const CommandContext& at) {
 doctor::LiveUplink uplink_facts(const CommandContext& at) {
   constexpr std::chrono::seconds kUntilAnswered{3};
   const dataplane::ForwardingState& state = at.states.current();
+  const UplinkSide& first = at.uplinks[0];
   const bool is_young = std::chrono::steady_clock::now() - at.started < kUntilAnswered;
-  const bool has_answered = !state.uplink.gateway_mac.is_zero() && !at.uplink.is_router_silent();
-  doctor::LiveUplink facts{.is_up = state.ports[dataplane::kUplinkPort].up,
-                           .waits_for_lease = at.uplink.is_waiting_for_lease(),
-                           .gateway = state.uplink.gateway,
+  const bool has_answered = !state.uplinks[0].gateway_mac.is_zero() && !first.is_router_silent();
+  doctor::LiveUplink facts{.is_up = state.ports[0].up,
+                           .waits_for_lease = first.is_waiting_for_lease(),
+                           .gateway = state.uplinks[0].gateway,
                            .is_gateway_known = has_answered || is_young,
                            .recent_conflicts = at.doctor_watch.recent().conflicts};
-  if (facts.waits_for_lease) facts.lease_problem = at.uplink.client()->problem();
+  if (facts.waits_for_lease) facts.lease_problem = first.client()->problem();
   return facts;
+}
+
+std::vector<doctor::DeadUplink> dead_uplinks(const CommandContext& at) {
+  std::vector<doctor::DeadUplink> dead;
+  for (std::size_t i = 0; i < at.uplinks.size(); ++i)
+    if (at.uplinks.is_dead(i)) dead.push_back({at.uplinks[i].name(), at.uplinks.trouble_text(i)});
+  return dead;
+}
+
+std::uint64_t conflicts(const Uplinks& uplinks) {
+  std::uint64_t all = 0;
+  for (std::size_t i = 0; i < uplinks.size(); ++i) all += uplinks[i].own_addresses().conflicts();
+  return all;
 }
 
 std::vector<net::Ipv4Addr> external_addresses(const CommandContext& at) {
   std::vector<net::Ipv4Addr> addresses;
   for (const config::Network& network : at.numbered.networks)
-    for (const net::Ipv4Addr address : at.uplink.external_addresses(network)) addresses.push_back(address);
-  for (const dataplane::AddressPair& pair : at.uplink.static_nat()) addresses.push_back(pair.external);
+    for (const net::Ipv4Addr address : at.uplinks.external_addresses(network)) addresses.push_back(address);
+  for (const dataplane::AddressPair& pair : at.uplinks.static_nat()) addresses.push_back(pair.external);
   return addresses;
 }
 
@@ -118,9 +132,8 @@ void look_for_doctor(const CommandContext& at, const Counts& counts, SteadyTime 
                   .attachment = attachment_of(at.devices[i]),
                   .counts = counts_of(counts.ports[i])};
   watch.look(std::move(ports),
-             {.conflicts = at.uplink.own_addresses().conflicts(),
-              .refused_sessions = refused_sessions(counts.ports)},
-             now, std::chrono::system_clock::now());
+             {.conflicts = conflicts(at.uplinks), .refused_sessions = refused_sessions(counts.ports)}, now,
+             std::chrono::system_clock::now());
 }
 
 doctor::LiveFacts live_facts(const CommandContext& at) {
@@ -128,6 +141,7 @@ doctor::LiveFacts live_facts(const CommandContext& at) {
                           .uses_hugepages = at.eal.uses_hugepages,
                           .pools = pools(at),
                           .uplink = uplink_facts(at),
+                          .dead_uplinks = dead_uplinks(at),
                           .external_addresses = external_addresses(at),
                           .networks_without_dns = at.dns.unserved(),
                           .recent_refusals = at.doctor_watch.recent().refused_sessions,
@@ -136,8 +150,8 @@ doctor::LiveFacts live_facts(const CommandContext& at) {
     if (is_vms(at.ports[i])) facts.ports.push_back(port_facts(at, i));
   if (at.dhcp.journal_waiting() > 0)
     facts.lease_problem = fmt::format("{}", fmt::join(at.dhcp.notes(), "; "));
-  if (!facts.uplink.waits_for_lease)
-    facts.resolver_problem = resolver_problem(at.config, at.uplink.resolvers_of_lease());
+  if (!at.uplinks.is_waiting_for_lease())
+    facts.resolver_problem = resolver_problem(at.config, at.uplinks.resolvers_of_leases());
   return facts;
 }
 

@@ -128,14 +128,14 @@ void add_sessions(const Workers& workers, unsigned external_addresses, Named& na
 // Announcements of our addresses are requests, too.
 void add_neighbors(const UplinkSide& uplink, Named& named) {
   const Neighbors::Counts& counts = uplink.neighbors().counts();
-  named["neighbors.requests"] = counts.requests + uplink.own_addresses().announcements();
-  named["neighbors.replies"] = counts.replies;
-  named["neighbors.resolved"] = counts.resolved;
-  named["neighbors.failed"] = counts.failed;
-  named["neighbors.waiting_dropped"] = counts.waiting_dropped;
-  named["neighbors.moved"] = counts.moved;
-  named["neighbors.claims_refuted"] = counts.claims_refuted;
-  named["neighbors.conflicts"] = uplink.own_addresses().conflicts();
+  named["neighbors.requests"] += counts.requests + uplink.own_addresses().announcements();
+  named["neighbors.replies"] += counts.replies;
+  named["neighbors.resolved"] += counts.resolved;
+  named["neighbors.failed"] += counts.failed;
+  named["neighbors.waiting_dropped"] += counts.waiting_dropped;
+  named["neighbors.moved"] += counts.moved;
+  named["neighbors.claims_refuted"] += counts.claims_refuted;
+  named["neighbors.conflicts"] += uplink.own_addresses().conflicts();
 }
 
 // VMs that inbound flows are for. A request is counted once for every port that it goes to.
@@ -174,10 +174,15 @@ void add_dhcp(const DhcpService& dhcp, Named& named) {
 
 void add_uplink_client(const UplinkClient& uplink, Named& named) {
   const dhcp::ClientCounters& counters = uplink.client().counters();
-  named["uplink.dhcp.sent"] = counters.sent;
-  named["uplink.dhcp.received"] = counters.received;
-  named["uplink.dhcp.ignored"] = counters.ignored;
-  named["uplink.dhcp.sessions_ended"] = uplink.sessions_ended();
+  named["uplink.dhcp.sent"] += counters.sent;
+  named["uplink.dhcp.received"] += counters.received;
+  named["uplink.dhcp.ignored"] += counters.ignored;
+  named["uplink.dhcp.sessions_ended"] += uplink.sessions_ended();
+}
+
+void add_uplink(const UplinkSide& uplink, Named& named) {
+  add_neighbors(uplink, named);
+  if (uplink.client()) add_uplink_client(*uplink.client(), named);
 }
 
 bool is_total(std::string_view name) {
@@ -200,6 +205,17 @@ void keep(const Counts& counts, const CommandContext& at) {
 
 }  // namespace
 
+namespace {
+
+std::string note_of_waiting(const CommandContext& at, std::size_t number) {
+  const std::string& problem = at.uplinks[number].client()->problem();
+  if (!problem.empty()) return problem + "; nothing is forwarded";
+  return (at.uplinks.size() == 1 ? "the uplink" : "uplink " + at.uplinks[number].name()) +
+         " has no address yet: nothing is forwarded until a DHCP server gives one";
+}
+
+}  // namespace
+
 std::string network_name(const CommandContext& at, const PortPlan& port) {
   if (port.network != dataplane::kNoNetwork) return at.numbered.networks[port.network].name;
   return port.exists ? "uplink" : "";
@@ -211,12 +227,10 @@ std::vector<std::string> notes(const CommandContext& at) {
   for (const std::string& note : at.dhcp.notes()) notes.push_back(note);
   for (const std::string& note : at.dns.notes(at.config)) notes.push_back(note);
   for (const std::string& note : at.translations.notes()) notes.push_back(note);
-  if (const auto& client = at.uplink.client(); at.uplink.is_waiting_for_lease())
-    notes.push_back(client->problem().empty()
-                        ? "the uplink has no address yet: nothing is forwarded until a DHCP server gives one"
-                        : client->problem() + "; nothing is forwarded");
-  else if (const std::string problem = resolver_problem(at.config, at.uplink.resolvers_of_lease());
-           !problem.empty())
+  for (std::size_t i = 0; i < at.uplinks.size(); ++i)
+    if (at.uplinks[i].is_waiting_for_lease()) notes.push_back(note_of_waiting(at, i));
+  if (const std::string problem = resolver_problem(at.config, at.uplinks.resolvers_of_leases());
+      !problem.empty() && !at.uplinks.is_waiting_for_lease())
     notes.push_back(problem);
   return notes;
 }
@@ -242,10 +256,9 @@ Counts keep_counts(const CommandContext& at) {
   add_observers(at.observers, named);
   add_translations(at.translations, at.listeners, named);
   add_sessions(at.workers, at.states.current().external_addresses->size(), named);
-  add_neighbors(at.uplink, named);
+  for (std::size_t i = 0; i < at.uplinks.size(); ++i) add_uplink(at.uplinks[i], named);
   add_inside_neighbors(at.inside, named);
   add_dhcp(at.dhcp, named);
-  if (at.uplink.client()) add_uplink_client(*at.uplink.client(), named);
   named["sessions.departed"] = at.nat.sessions_ended();
   named["inject.dropped"] = at.injector.dropped();
   named["states.published"] = at.states.current().generation;

@@ -33,49 +33,13 @@ void check_dataplane(const Dataplane& dataplane, Findings& findings) {
                          "memory: must be between 64M and 1T, not " + to_text(dataplane.memory));
 }
 
-void check_gateway(const net::Ipv4Prefix& own, net::Ipv4Addr gateway, Findings& findings) {
-  if (gateway == own.address)
-    return findings.complain_at("uplink.gateway",
-                                "gateway: " + to_string(gateway) + " is the uplink's own address");
-  // In a /31 or /32 the gateway may be any host of the link (RFC 3021, and clouds that give single
-  // addresses).
-  if (own.has_edges() && !own.contains(gateway))
-    return findings.complain_at("uplink.gateway", "gateway: " + to_string(gateway) +
-                                                      " is not within the uplink's network " +
-                                                      to_string(net::Ipv4Prefix{own.first(), own.length}));
-  check_is_host_of(own, gateway, "uplink.gateway", "gateway", findings);
-}
-
-// The uplink's DHCP client listens on UDP port 68.
-void check_client_port(const Config& config, Findings& findings) {
-  if (!findings.has("uplink.address") || config.uplink.address) return;
-  for (std::size_t n = 0; n < config.networks.size(); ++n) {
-    const auto& forwards = config.networks[n].nat.forwards;
-    for (std::size_t i = 0; i < forwards.size(); ++i)
-      if (forwards[i].protocol == net::Protocol::Udp && forwards[i].port.contains(net::L4Port::from_host(68)))
-        findings.complain_at(indexed(network_path(n) + ".nat.forwards", i) + ".port",
-                             "port: udp port 68 is the uplink's own, because its address is dhcp");
-  }
-}
-
-void check_uplink(const Uplink& uplink, Findings& findings) {
-  if (!findings.has("uplink.address")) return;
-  if (!uplink.address)
-    return findings.complain_at("uplink.gateway", "gateway: comes from DHCP, because address is dhcp");
-  if (!findings.given.contains("uplink.gateway"))
-    findings.miss("gateway", "uplink", findings.marks.at("uplink"));
-  if (uplink.address->length < 1)
-    return findings.complain_at("uplink.address",
-                                "address: the prefix length of an uplink is between 1 and 32");
-  check_is_host_of(*uplink.address, uplink.address->address, "uplink.address", "address", findings);
-  if (uplink.gateway && findings.has("uplink.gateway"))
-    check_gateway(*uplink.address, *uplink.gateway, findings);
-}
-
 void check_names(const Config& config, Findings& findings) {
   Unique<std::string> networks("name: network", findings), ports("name: port", findings);
   const auto refuse_uplink = [&](const std::string& name, const std::string& path) {
-    if (name == "uplink") findings.complain_at(path, "name: 'uplink' is the name of the uplink");
+    for (std::size_t i = 0; i < uplink_count(config); ++i)
+      if (name == uplink_name(config, i))
+        findings.complain_at(path, "name: '" + name + "' is the name of " +
+                                       (config.uplinks.empty() ? "the" : "an") + " uplink");
   };
   for (std::size_t n = 0; n < config.networks.size(); ++n) {
     const Network& network = config.networks[n];
@@ -102,11 +66,13 @@ bool is_dpdks(const NamedDevice& device) {
 // Sockets and kernel interfaces are driven here; DPDK numbers at most kMostDevices of its own, the uplink's among
 // them. The first port beyond is named.
 void check_port_count(const Config& config, Findings& findings) {
-  std::size_t ports = 1, devices = is_dpdks(config.uplink.device) ? 1 : 0;
+  std::size_t ports = uplink_count(config), devices = 0;
+  for (std::size_t i = 0; i < ports; ++i) devices += is_dpdks(uplink_at(config, i).device) ? 1 : 0;
   const auto count = [&](const std::string& path) {
     if (++ports == kMostPorts + 1)
-      findings.complain_at(
-          path, "ports: there is room for " + std::to_string(kMostPorts - 1) + "; this one is too many");
+      findings.complain_at(path, "ports: there is room for " +
+                                     std::to_string(kMostPorts - uplink_count(config)) +
+                                     "; this one is too many");
   };
   for (std::size_t n = 0; n < config.networks.size(); ++n) {
     if (config.networks[n].host) count(network_path(n) + ".host.interface");
@@ -162,11 +128,14 @@ std::string place_of(const NamedDevice& device, std::optional<std::uint16_t> vla
 
 void check_devices_and_sockets(const Config& config, Findings& findings) {
   Unique<std::string> devices("device:", findings), sockets("vhost_user: socket", findings);
-  const NamedDevice& uplink = config.uplink.device;
-  if (uplink.vlan && config.uplink.vlan)
-    findings.complain_at("uplink.vlan", "vlan: the uplink's device says one already");
-  const std::string uplink_place = place_of(uplink, uplink.vlan ? uplink.vlan : config.uplink.vlan);
-  devices.add(uplink_place, "uplink.device", uplink_place);
+  for (std::size_t i = 0; i < uplink_count(config); ++i) {
+    const Uplink& uplink = uplink_at(config, i);
+    const std::string path = uplink_path(config, i);
+    if (uplink.device.vlan && uplink.vlan)
+      findings.complain_at(path + ".vlan", "vlan: the uplink's device says one already");
+    const std::string place = place_of(uplink.device, uplink.device.vlan ? uplink.device.vlan : uplink.vlan);
+    devices.add(place, path + ".device", place);
+  }
   for (std::size_t n = 0; n < config.networks.size(); ++n) {
     const Network& network = config.networks[n];
     if (network.host)
@@ -194,9 +163,10 @@ void check_exports(const Config& config, Findings& findings) {
   }
 }
 
-// Silent when the uplink's address comes by DHCP: its lease may name resolvers.
+// Silent when an uplink's address comes by DHCP: its lease may name resolvers.
 void note_missing_resolvers(const Config& config, Findings& findings) {
-  if (!config.uplink.address) return;
+  for (std::size_t i = 0; i < uplink_count(config); ++i)
+    if (!uplink_at(config, i).address) return;
   for (std::size_t n = 0; n < config.networks.size(); ++n) {
     const auto& dhcp = config.networks[n].dhcp;
     if (dhcp && dhcp->dns.from == DnsSource::Host && dhcp->dns.servers.empty())
@@ -224,11 +194,26 @@ void check_rule_count(const Config& config, Findings& findings) {
 
 void check_macs(const Config& config, Findings& findings) {
   Unique<net::MacAddr> macs("mac:", findings);
-  if (config.uplink.mac) macs.add(*config.uplink.mac, "uplink.mac", to_string(*config.uplink.mac));
+  for (std::size_t i = 0; i < uplink_count(config); ++i)
+    if (const auto& mac = uplink_at(config, i).mac)
+      macs.add(*mac, uplink_path(config, i) + ".mac", to_string(*mac));
   for (std::size_t n = 0; n < config.networks.size(); ++n) {
     const auto& mac = config.networks[n].mac;
     if (mac) macs.add(*mac, network_path(n) + ".mac", to_string(*mac));
   }
+}
+
+// Of a network's address, which stands at `path`.
+void check_overlap(const net::Ipv4Prefix& own, const Config& config, std::size_t number,
+                   const std::string& path, Findings& findings) {
+  const Uplink& uplink = uplink_at(config, number);
+  const std::string at = uplink_path(config, number), whose = uplink_text(config, number) + "'s ";
+  if (findings.has(at + ".address") && uplink.address && own.overlaps(*uplink.address))
+    findings.complain_at(path,
+                         "address: " + to_string(own) + " overlaps " + whose + to_string(*uplink.address));
+  if (findings.has(at + ".gateway") && uplink.gateway && own.contains(*uplink.gateway))
+    findings.complain_at(
+        path, "address: " + to_string(own) + " contains " + whose + "gateway " + to_string(*uplink.gateway));
 }
 
 void check_overlaps(const Config& config, Findings& findings) {
@@ -236,12 +221,7 @@ void check_overlaps(const Config& config, Findings& findings) {
     const std::string path = network_path(n) + ".address";
     const auto& own = config.networks[n].address;
     if (!findings.has(path)) continue;
-    if (findings.has("uplink.address") && config.uplink.address && own.overlaps(*config.uplink.address))
-      findings.complain_at(
-          path, "address: " + to_string(own) + " overlaps the uplink's " + to_string(*config.uplink.address));
-    if (findings.has("uplink.gateway") && config.uplink.gateway && own.contains(*config.uplink.gateway))
-      findings.complain_at(path, "address: " + to_string(own) + " contains the uplink's gateway " +
-                                     to_string(*config.uplink.gateway));
+    for (std::size_t i = 0; i < uplink_count(config); ++i) check_overlap(own, config, i, path, findings);
     for (std::size_t other = 0; other < n; ++other) {
       const Network& earlier = config.networks[other];
       if (findings.has(network_path(other) + ".address") && own.overlaps(earlier.address))
@@ -264,7 +244,7 @@ void check_is_host_of(const net::Ipv4Prefix& prefix, net::Ipv4Addr address, cons
 
 void check_config(const Config& config, Findings& findings) {
   check_dataplane(config.dataplane, findings);
-  check_uplink(config.uplink, findings);
+  check_uplinks(config, findings);
   check_names(config, findings);
   check_port_count(config, findings);
   check_network_count(config, findings);
@@ -281,7 +261,6 @@ void check_config(const Config& config, Findings& findings) {
   check_limits(config, findings);
   check_rule_count(config, findings);
   check_nat(config, findings);
-  check_client_port(config, findings);
 }
 
 }  // namespace vmnat::config

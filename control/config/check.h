@@ -12,6 +12,9 @@ namespace vmnat::config {
 
 void check_config(const Config& config, Findings& findings);
 
+// Each uplink, and what several of them need.
+void check_uplinks(const Config& config, Findings& findings);
+
 void check_network(const Config& config, std::size_t index, Findings& findings);
 // Rates of ports, networks and the uplink.
 void check_limits(const Config& config, Findings& findings);
@@ -47,6 +50,15 @@ class Unique {
   Findings& findings_;
   std::map<T, Position> seen_;
 };
+
+// "uplink", or "uplinks[2]" where there are several.
+inline std::string uplink_path(const Config& config, std::size_t number) {
+  return config.uplinks.empty() ? "uplink" : indexed("uplinks", number);
+}
+// "the uplink", or "uplink 'wan1'".
+inline std::string uplink_text(const Config& config, std::size_t number) {
+  return config.uplinks.empty() ? "the uplink" : "uplink '" + config.uplinks[number].name + "'";
+}
 
 // "networks[2]" and below.
 inline std::string network_path(std::size_t index) {

@@ -34,7 +34,9 @@ void check_limits(const std::optional<RateLimits>& limits, std::uint16_t mtu, co
 }  // namespace
 
 void check_limits(const Config& config, Findings& findings) {
-  check_limits(config.uplink.limit, config.uplink.mtu, "uplink.limit", findings);
+  for (std::size_t i = 0; i < uplink_count(config); ++i)
+    check_limits(uplink_at(config, i).limit, uplink_at(config, i).mtu, uplink_path(config, i) + ".limit",
+                 findings);
   for (std::size_t n = 0; n < config.networks.size(); ++n) {
     const Network& network = config.networks[n];
     check_limits(network.limit, network.mtu, network_path(n) + ".limit", findings);

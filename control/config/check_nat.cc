@@ -12,16 +12,24 @@ namespace {
 
 using net::to_string;
 
-void check_range_on_uplink(const AddressRange& range, const Uplink& uplink, const std::string& path,
-                           Findings& findings) {
-  const std::string text = "addresses: " + to_text(range);
-  if (findings.has("uplink.gateway") && uplink.gateway && range.contains(*uplink.gateway))
-    findings.complain_at(path, text + " includes the uplink's gateway " + to_string(*uplink.gateway));
-  if (!findings.has("uplink.address") || !uplink.address || !uplink.address->has_edges()) return;
+void check_range_on_uplink(const AddressRange& range, const Config& config, std::size_t number,
+                           const std::string& path, Findings& findings) {
+  const Uplink& uplink = uplink_at(config, number);
+  const std::string text = "addresses: " + to_text(range), at = uplink_path(config, number),
+                    whose = uplink_text(config, number);
+  if (findings.has(at + ".gateway") && uplink.gateway && range.contains(*uplink.gateway))
+    findings.complain_at(path, text + " includes " + whose + "'s gateway " + to_string(*uplink.gateway));
+  if (!findings.has(at + ".address") || !uplink.address) return;
+  // What is a pool's goes with its network from one uplink to another.
+  if (!config.uplinks.empty() && range.contains(uplink.address->address))
+    findings.complain_at(path, text + " includes " + whose + "'s own address " +
+                                   to_string(uplink.address->address) +
+                                   ", which networks without nat.addresses have while they are on it");
+  if (!uplink.address->has_edges()) return;
   for (const net::Ipv4Addr special : {uplink.address->first(), uplink.address->broadcast()})
     if (range.contains(special))
-      findings.complain_at(path, text + " includes " + to_string(special) +
-                                     ", the network or broadcast address of the uplink");
+      findings.complain_at(
+          path, text + " includes " + to_string(special) + ", the network or broadcast address of " + whose);
 }
 
 void check_range_against_networks(const AddressRange& range, const Config& config, const std::string& path,
@@ -124,8 +132,9 @@ void check_forward_address(const Nat& nat, const PortForward& forward, const std
 // Counts the external addresses of all networks and the uplink, each once.
 class AddressCount {
  public:
-  explicit AddressCount(const Uplink& uplink) {
-    if (uplink.address) addresses_.insert(uplink.address->address);
+  explicit AddressCount(const Config& config) {
+    for (std::size_t i = 0; i < uplink_count(config); ++i)
+      if (const auto& address = uplink_at(config, i).address) addresses_.insert(address->address);
   }
 
   // Complains at the network that makes them too many. check_addresses complains of one with too many by
@@ -157,7 +166,7 @@ class AddressCount {
   std::set<net::Ipv4Addr> addresses_;
 };
 
-// No address stands for the uplink's, which DHCP will give.
+// No address stands for the uplink's, which DHCP will give, or for that of any of several.
 bool share_an_address(const Nat& a, const Nat& b) {
   if (a.addresses.empty() || b.addresses.empty()) return a.addresses.empty() && b.addresses.empty();
   return std::ranges::any_of(a.addresses, [&](const AddressRange& left) {
@@ -287,13 +296,14 @@ void check_forwards(const Network& network, const std::string& path, bool networ
 
 void check_external_range(const AddressRange& range, const Config& config, const std::string& path,
                           Findings& findings) {
-  check_range_on_uplink(range, config.uplink, path, findings);
+  for (std::size_t i = 0; i < uplink_count(config); ++i)
+    check_range_on_uplink(range, config, i, path, findings);
   check_range_against_networks(range, config, path, findings);
 }
 
 void check_nat(const Config& config, Findings& findings) {
   ForwardClashes clashes(findings);
-  AddressCount addresses(config.uplink);
+  AddressCount addresses(config);
   for (std::size_t n = 0; n < config.networks.size(); ++n) {
     const Network& network = config.networks[n];
     const std::string path = network_path(n) + ".nat";

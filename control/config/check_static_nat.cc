@@ -17,16 +17,18 @@ void check_internal(const Network& network, net::Ipv4Addr internal, const std::s
   check_is_host_of(network.address, internal, path, "internal", findings);
 }
 
-void check_on_uplink(const Uplink& uplink, net::Ipv4Addr external, const std::string& path,
-                     Findings& findings) {
-  const std::string text = "external: " + to_string(external);
-  if (findings.has("uplink.gateway") && uplink.gateway == external)
-    findings.complain_at(path, text + " is the uplink's gateway");
-  if (!findings.has("uplink.address") || !uplink.address) return;
+void check_on_uplink(const Config& config, std::size_t number, net::Ipv4Addr external,
+                     const std::string& path, Findings& findings) {
+  const Uplink& uplink = uplink_at(config, number);
+  const std::string text = "external: " + to_string(external), at = uplink_path(config, number),
+                    whose = uplink_text(config, number);
+  if (findings.has(at + ".gateway") && uplink.gateway == external)
+    findings.complain_at(path, text + " is " + whose + "'s gateway");
+  if (!findings.has(at + ".address") || !uplink.address) return;
   if (uplink.address->address == external)
-    return findings.complain_at(path, text + " is the uplink's own address, which the gateway needs");
+    return findings.complain_at(path, text + " is " + whose + "'s own address, which the gateway needs");
   if (uplink.address->is_edge(external))
-    findings.complain_at(path, text + " is the network or broadcast address of the uplink");
+    findings.complain_at(path, text + " is the network or broadcast address of " + whose);
 }
 
 // A list of external addresses that the address may not be in.
@@ -70,7 +72,8 @@ class StaticNatCheck {
     }
     if (!findings_.has(at + ".external")) return;
     externals_.add(pair.external, at + ".external", to_string(pair.external));
-    check_on_uplink(config_.uplink, pair.external, at + ".external", findings_);
+    for (std::size_t u = 0; u < uplink_count(config_); ++u)
+      check_on_uplink(config_, u, pair.external, at + ".external", findings_);
     check_is_free(config_, pair.external, at + ".external", findings_);
   }
 

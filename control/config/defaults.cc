@@ -24,6 +24,7 @@ void fill_in(Dhcp& dhcp, const Network& network, const std::string& path, const 
 }  // namespace
 
 void fill_in_defaults(Config& config, const Findings& findings, const Resolvers& resolvers) {
+  if (!config.uplinks.empty()) config.uplink = static_cast<const Uplink&>(config.uplinks.front());
   for (std::size_t n = 0; n < config.networks.size(); ++n) {
     Network& network = config.networks[n];
     const std::string path = indexed("networks", n);
@@ -31,7 +32,7 @@ void fill_in_defaults(Config& config, const Findings& findings, const Resolvers&
       fill_in(network.ports[p], config.vhost_user.directory, indexed(path + ".ports", p), findings);
     if (network.dhcp) fill_in(*network.dhcp, network, path + ".dhcp", findings, resolvers);
     const auto& uplink = config.uplink.address;
-    if (network.forward == Forward::Nat && network.nat.addresses.empty() && uplink)
+    if (config.uplinks.empty() && network.forward == Forward::Nat && network.nat.addresses.empty() && uplink)
       network.nat.addresses = {{uplink->address, uplink->address}};
   }
 }

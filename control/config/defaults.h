@@ -11,7 +11,7 @@ namespace vmnat::config {
 
 using Resolvers = std::function<std::vector<net::Ipv4Addr>()>;
 
-// Fills in what was not read: nat.addresses (the uplink's address), ports[].guard (by the kind of port),
+// Fills in what was not read: uplink (the first of uplinks), nat.addresses (the address of the only uplink), ports[].guard (by the kind of port),
 // ports[].relay (by the guard), dhcp.ranges (the whole network) and dhcp.dns (the gateway where this host is on the
 // network, and the host's resolvers).
 void fill_in_defaults(Config& config, const Findings& findings, const Resolvers& resolvers);

@@ -52,6 +52,13 @@ constexpr Key<S, T, Form> key(std::string_view name, T S::*member, Form form, st
   return {name, member, form, says, traits};
 }
 
+// A row of the section S for a member that S has from its base.
+template <typename S, typename Base, typename T, typename Form>
+constexpr Key<S, T, Form> inherited_key(std::string_view name, T Base::*member, Form form,
+                                        std::string_view says, KeyTraits<S> traits = {}) {
+  return {name, member, form, says, traits};
+}
+
 // The rows of the section S.
 template <typename S>
 inline constexpr auto kKeys = std::tuple{};

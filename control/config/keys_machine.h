@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The keys of dataplane, uplink, conntrack and control: see keys.h.
+// The keys of dataplane, uplink, uplinks, conntrack and control: see keys.h.
 #pragma once
 
 #include "control/config/forms.h"
@@ -48,16 +48,20 @@ inline constexpr auto kKeys<NamedDevice> = std::tuple{
 };
 inline constexpr auto kNamedDevice = line_or_only(&NamedDevice::name, kDevice);
 
-template <>
-inline constexpr auto kKeys<Uplink> = std::tuple{
-    key("device", &Uplink::device, kNamedDevice,
+// Of the only uplink, and of each of several.
+template <typename S>
+inline constexpr auto kUplinkKeys = std::tuple{
+    inherited_key<S>(
+        "device", &Uplink::device, kNamedDevice,
         "A PCI address, a kernel interface, or DPDK devargs; \"net_vhost0,iface=/run/up.sock\" is a "
         "vhost-user socket. A kernel interface also as {interface: eth0, driver: xdp}.",
         {.example = "0000:3b:00.0", .is_required = true}),
-    key("vlan", &Uplink::vlan, unless("none", kVlan),
+    inherited_key<S>(
+        "vlan", &Uplink::vlan, unless("none", kVlan),
         "The uplink is this VLAN of its device, whatever device that is: frames have the tag on the wire.",
         {.example = "100"}),
-    key("address", &Uplink::address, unless("dhcp", kPrefix),
+    inherited_key<S>(
+        "address", &Uplink::address, unless("dhcp", kPrefix),
         "This gateway's address on the outside with its prefix length, or dhcp: until a lease comes, and "
         "when it is "
         "over, nothing is forwarded.",
@@ -65,25 +69,52 @@ inline constexpr auto kKeys<Uplink> = std::tuple{
          .is_required = true,
          .is_live = true,
          .needs_restart =
-             [](const Uplink& running, const Uplink& wanted) {
+             [](const S& running, const S& wanted) {
                return running.address.has_value() != wanted.address.has_value();
              }}),
-    key("gateway", &Uplink::gateway, if_given(kAddress),
+    inherited_key<S>(
+        "gateway", &Uplink::gateway, if_given(kAddress),
         "The next hop, beyond the address's network only if that is a /31 or /32; required unless address is "
         "dhcp, "
         "which also tells the gateway.",
         {.example = "203.0.113.1", .is_live = true}),
-    key("mac", &Uplink::mac, unless("auto", kMac), "The uplink's MAC address; auto: the device's own.",
-        {.example = "52:54:00:00:00:01"}),
-    key("mtu", &Uplink::mtu, kMtu, "The largest IP packet; a lease may lower it.", {.is_live = true}),
-    key("queues", &Uplink::queues, unless("auto", kQueues),
-        "Receive queues; auto: as many as suit the workers.", {.example = "2"}),
-    key("limit", &Uplink::limit, LineOr{"none"},
+    inherited_key<S>("mac", &Uplink::mac, unless("auto", kMac),
+                     "The uplink's MAC address; auto: the device's own.", {.example = "52:54:00:00:00:01"}),
+    inherited_key<S>("mtu", &Uplink::mtu, kMtu, "The largest IP packet; a lease may lower it.",
+                     {.is_live = true}),
+    inherited_key<S>("queues", &Uplink::queues, unless("auto", kQueues),
+                     "Receive queues; auto: as many as suit the workers.", {.example = "2"}),
+    inherited_key<S>(
+        "limit", &Uplink::limit, LineOr{"none"},
         "What all VMs together send out and get from there. When it is used up they have it in turns: who "
         "wants less "
         "than an even share gets that.",
         {.example = "{in: {rate: 1G}, out: {rate: 200M}}", .is_live = true}),
 };
+
+template <>
+inline constexpr auto kKeys<Uplink> = kUplinkKeys<Uplink>;
+
+template <>
+inline constexpr auto kKeys<NamedUplink> = std::tuple_cat(
+    kUplinkKeys<NamedUplink>,
+    std::tuple{
+        key("name", &NamedUplink::name, kName, "Unique, and no port's or network's.", {.is_required = true}),
+        key("networks", &NamedUplink::networks, list(kName, {.is_set = true}),
+            "Networks that go by this uplink while it can be used, and otherwise by the first one that can. "
+            "A "
+            "network that no list names goes by the first uplink.",
+            {.example = "[default]", .is_live = true}),
+        key("probe", &NamedUplink::probe, unless("none", kAddress),
+            "An address that is pinged through this uplink once a second. Three that are not answered, and "
+            "it "
+            "cannot be used; three that are, and it can. none: its gateway's ARP tells.",
+            {.example = "198.51.100.1", .is_live = true}),
+    });
+
+template <>
+inline constexpr Named<NamedUplink> kNamed<NamedUplink>{
+    .noun = "uplink", .name = [](const NamedUplink& uplink) { return uplink.name; }};
 
 template <>
 inline constexpr auto kKeys<VhostUser> = std::tuple{

@@ -186,7 +186,13 @@ inline constexpr auto kKeys<Network> = std::tuple{
 template <>
 inline constexpr auto kKeys<Config> = std::tuple{
     key("dataplane", &Config::dataplane, Map{}, "Workers and memory."),
-    key("uplink", &Config::uplink, Map{}, "The side of the Internet.", {.is_required = true}),
+    key("uplink", &Config::uplink, Map{}, "The side of the Internet. This, or uplinks.",
+        {.applies = [](const Config& config) { return config.uplinks.empty(); }}),
+    key("uplinks", &Config::uplinks, Lines{},
+        "Several, 8 at most, in place of uplink. A network without nat.addresses has the address of the "
+        "uplink "
+        "that it is on; nat.addresses, nat.static and the addresses of nat.rules go with their network.",
+        {.applies = [](const Config& config) { return !config.uplinks.empty(); }}),
     key("vhost_user", &Config::vhost_user, Map{}, "The VMs' vhost-user sockets, and who may use them."),
     key("networks", &Config::networks, Blocks{.if_empty = "at least one network is needed"},
         "At least one. VMs of one network reach each other directly.",

@@ -41,6 +41,30 @@ std::string pci_address(std::string_view device) {
   return address.size() == kWithoutDomain ? "0000:" + address : address;
 }
 
+std::size_t uplink_count(const Config& config) {
+  return std::max<std::size_t>(config.uplinks.size(), 1);
+}
+
+const Uplink& uplink_at(const Config& config, std::size_t number) {
+  return config.uplinks.empty() ? config.uplink : config.uplinks[number];
+}
+
+std::string uplink_name(const Config& config, std::size_t number) {
+  return config.uplinks.empty() ? "uplink" : config.uplinks[number].name;
+}
+
+std::optional<net::Ipv4Addr> probe_of(const Config& config, std::size_t number) {
+  return config.uplinks.empty() ? std::nullopt : config.uplinks[number].probe;
+}
+
+std::size_t preferred_uplink(const Config& config, const std::string& network) {
+  const auto names = [&](const NamedUplink& uplink) {
+    return std::ranges::find(uplink.networks, network) != uplink.networks.end();
+  };
+  const auto found = std::ranges::find_if(config.uplinks, names);
+  return found == config.uplinks.end() ? 0 : static_cast<std::size_t>(found - config.uplinks.begin());
+}
+
 bool serves_dns(const Network& network) {
   const bool is_told = network.dhcp && network.dhcp->dns.from == DnsSource::Gateway;
   return network.host && (network.dns || is_told);

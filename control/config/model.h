@@ -120,6 +120,13 @@ struct Uplink {
   std::optional<RateLimits> limit;  // of all VMs together
   bool operator==(const Uplink&) const = default;
 };
+// One of several.
+struct NamedUplink : Uplink {
+  std::string name;
+  std::vector<std::string> networks;   // that are on it while it can be used
+  std::optional<net::Ipv4Addr> probe;  // nothing: the gateway's ARP tells whether it can be used
+  bool operator==(const NamedUplink&) const = default;
+};
 
 // The directory of the VMs' sockets. `mode` is the directory's; a socket has it without the bits for searching.
 struct VhostUser {
@@ -327,7 +334,7 @@ struct NatRule {
   bool operator==(const NatRule&) const = default;
 };
 struct Nat {
-  std::vector<AddressRange> addresses;  // empty: the uplink's, which DHCP will tell
+  std::vector<AddressRange> addresses;  // empty: that of the uplink which it is on, or DHCP will tell it
   std::vector<AddressRange> drain;      // of these: no new session gets them
   PortRange ports = PortRange::of(1024, 65535);
   std::vector<PortRange> reserved_ports;
@@ -440,7 +447,8 @@ struct Log {
 
 struct Config {
   Dataplane dataplane;
-  Uplink uplink;
+  Uplink uplink;                     // the only one, or a copy of the first of several
+  std::vector<NamedUplink> uplinks;  // empty: there is only one
   VhostUser vhost_user;
   std::vector<Network> networks;
   Conntrack conntrack;
@@ -448,6 +456,16 @@ struct Config {
   Log log;
   bool operator==(const Config&) const = default;
 };
+
+// The uplinks by their numbers.
+std::size_t uplink_count(const Config& config);
+const Uplink& uplink_at(const Config& config, std::size_t number);
+// "uplink" where there is only one.
+std::string uplink_name(const Config& config, std::size_t number);
+// Pinged through the uplink; nothing: nobody is.
+std::optional<net::Ipv4Addr> probe_of(const Config& config, std::size_t number);
+// That the network is on while it can be used: the first one, unless another one names the network.
+std::size_t preferred_uplink(const Config& config, const std::string& network);
 
 enum class DeviceKind { Pci, KernelInterface, Devargs };
 // "0000:3b:00.0" and "3b:00.0,opt=1" are Pci, "net_vhost0,iface=/run/x" is Devargs, anything else an
@@ -458,7 +476,8 @@ std::string pci_address(std::string_view device);
 
 // Whether the gateway is to answer DNS on the network.
 bool serves_dns(const Network& network);
-// Every external address of the network, in the order of the file; empty when the uplink's DHCP will tell.
+// Every external address of the network, in the order of the file; empty: that of the uplink which it is on, where
+// there are several, or the only one's DHCP will tell.
 std::vector<net::Ipv4Addr> external_addresses(const Network& network);
 // The same of a list of ranges.
 std::vector<net::Ipv4Addr> all_of(const std::vector<AddressRange>& ranges);

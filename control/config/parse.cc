@@ -118,12 +118,21 @@ void read_keys(Section& section, S& into) {
   if constexpr (!kExactlyOne<S>.first.empty()) check_exactly_one(section, kExactlyOne<S>);
 }
 
+void require_uplink(Section& file, const Config& config) {
+  const bool are_several = !config.uplinks.empty() || (file.given("uplinks") && !file.is_list("uplinks"));
+  if (!file.given("uplink") && !are_several) return file.miss("uplink");
+  if (file.given("uplink") && !config.uplinks.empty())
+    file.findings().complain_at(indexed("uplinks", 0),
+                                "uplinks: they stand in place of uplink; give one of the two");
+}
+
 }  // namespace
 
 void parse_config(const Node& document, Config& into, Findings& findings) {
   Section file(document, "", findings);
   if (document.kind != Node::Kind::Map && document.kind != Node::Kind::Null) return;
   read_keys(file, into);
+  require_uplink(file, into);
   file.refuse_the_rest();
 }
 

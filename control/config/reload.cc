@@ -21,6 +21,7 @@ using config::Lines;
 using config::List;
 using config::Map;
 using config::MapIfGiven;
+using config::NamedUplink;
 using config::Network;
 
 // Of which network the keys are, and in which section of it: {"red", "nat.timeouts."}.
@@ -133,6 +134,16 @@ void compare_key(const Key<S, std::vector<Network>, Blocks>& key, const std::vec
       compare_keys(*was, network, {.network = network.name, .section = ""}, changes);
 }
 
+// Which uplinks there are, and in which order, needs a restart; of each key its row says it.
+template <typename S>
+void compare_key(const Key<S, std::vector<NamedUplink>, Lines>& key, const std::vector<NamedUplink>& running,
+                 const std::vector<NamedUplink>& wanted, const Place& at, Changes& changes) {
+  if (!std::ranges::equal(running, wanted, {}, &NamedUplink::name, &NamedUplink::name))
+    return tell(changes, false, at.key(key.name), {at.subject(key.name) + " have changed"});
+  for (std::size_t i = 0; i < wanted.size(); ++i)
+    compare_keys(running[i], wanted[i], at.in(key.name).in(wanted[i].name), changes);
+}
+
 template <typename S>
 void compare_keys(const S& running, const S& wanted, const Place& at, Changes& changes) {
   static_assert(kHasARowForEachMember<S>, "a change of a member without a row would not be noticed");
@@ -151,6 +162,8 @@ void compare_keys(const S& running, const S& wanted, const Place& at, Changes& c
 Changes compare(const Config& running, const Config& wanted) {
   Changes changes;
   compare_keys(running, wanted, {}, changes);
+  if (running.uplinks.empty() != wanted.uplinks.empty())
+    tell(changes, false, "uplinks", {"one uplink is another thing than several"});
   return changes;
 }
 

@@ -136,9 +136,10 @@ template <typename S, typename T, typename Form>
 void add(Json& section, const Key<S, T, Form>& key) {
   Json schema{{"description", key.says}};
   schema.update(schema_of<T>(key.form));
+  if (std::is_same_v<Form, Map> && schema.contains("required"))
+    schema["type"] = "object";  // left empty it would lack what it requires
   if (key.traits.is_required) {
     section["required"].push_back(key.name);
-    if (std::is_same_v<Form, Map>) schema["type"] = "object";  // left empty it would lack what it requires
   } else if (const Json value = default_of(key.form, defaults<S>().*key.member);
              !value.is_null() && !key.traits.default_varies) {
     schema["default"] = value;

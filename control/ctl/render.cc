@@ -48,6 +48,15 @@ std::string uplink_text(const Json& uplink) {
       lease_text(at(uplink, "dhcp")));
 }
 
+// Of several: "wan1 is dead (it has no link)", "wan2 is active: default, lab".
+std::string uplink_state_text(const Json& uplink) {
+  const std::string text =
+      fmt::format("{} is {}", plain_text(at(uplink, "name")), plain_text(at(uplink, "state")));
+  if (!at(uplink, "why").is_null()) return fmt::format("{} ({})", text, plain_text(at(uplink, "why")));
+  return at(uplink, "networks").empty() ? text
+                                        : fmt::format("{}: {}", text, plain_text(at(uplink, "networks")));
+}
+
 std::string status_text(const Json& status) {
   std::string text;
   const auto line = [&](std::string_view name, const std::string& value) {
@@ -57,6 +66,8 @@ std::string status_text(const Json& status) {
                      duration_text(at(status, "uptime_s")));
   line("config", plain_text(at(status, "config")));
   line("uplink", uplink_text(at(status, "uplink")));
+  if (const Json& uplinks = at(status, "uplinks"); uplinks.is_array() && uplinks.size() > 1)
+    for (const Json& uplink : uplinks) line("", uplink_state_text(uplink));
   line("networks", plain_text(at(status, "networks")));
   line("ports", fmt::format("{} up of {}", plain_text(at(status, "ports", "up")),
                             plain_text(at(status, "ports", "total"))));

@@ -119,7 +119,7 @@ CommandContext Daemon::context_for_commands(const EalPlan& eal, Gateway& gateway
           .session_keeper = gateway.session_keeper(),
           .places = slow_path_.places(),
           .dhcp = slow_path_.dhcp(),
-          .uplink = slow_path_.uplink(),
+          .uplinks = slow_path_.uplinks(),
           .inside = slow_path_.inside(),
           .tables = slow_path_.tables(),
           .injector = slow_path_.injector(),
@@ -310,8 +310,8 @@ void Daemon::follow_resolvers(SteadyTime now) {
     gateway_.take_over(config_);
     slow_path_.dhcp().reconfigure();
   }
-  if (slow_path_.uplink().is_waiting_for_lease()) return;
-  resolvers_.tell(resolver_problem(config_, slow_path_.uplink().resolvers_of_lease()));
+  if (slow_path_.uplinks().is_waiting_for_lease()) return;
+  resolvers_.tell(resolver_problem(config_, slow_path_.uplinks().resolvers_of_leases()));
 }
 
 // The service manager hears from us only while every worker goes on.

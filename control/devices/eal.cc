@@ -25,7 +25,8 @@ std::vector<std::string> pci_devices(const config::Config& config) {
   const auto add = [&](const std::string& device) {
     if (!device.empty() && config::device_kind(device) == config::DeviceKind::Pci) devices.push_back(device);
   };
-  add(config.uplink.device.name);
+  for (std::size_t i = 0; i < config::uplink_count(config); ++i)
+    add(config::uplink_at(config, i).device.name);
   for (const auto* port : all_ports(config)) add(port->device.name);
   return devices;
 }

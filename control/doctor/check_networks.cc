@@ -55,12 +55,18 @@ void check_dns(const Patient& patient, const config::Network& network, Findings&
     findings.add("apparmor-dnsmasq", object, "AppArmor is on, and has a profile of dnsmasq");
 }
 
-// The uplink's lease may name others; only a running vmnatd knows.
+bool has_no_lease(const config::Config& config) {
+  for (std::size_t i = 0; i < config::uplink_count(config); ++i)
+    if (!config::uplink_at(config, i).address) return false;
+  return true;
+}
+
+// An uplink's lease may name others; only a running vmnatd knows.
 void check_resolvers(const Patient& patient, const config::Network& network, Findings& findings) {
   if (!network.dhcp || network.dhcp->dns.from != config::DnsSource::Host) return;
   const bool has_none = patient.live != nullptr
                             ? !patient.live->resolver_problem.empty()
-                            : patient.config.uplink.address && patient.host.resolvers.empty();
+                            : has_no_lease(patient.config) && patient.host.resolvers.empty();
   if (has_none)
     findings.add("resolver-on-loopback", "network " + network.name,
                  "of this host's resolvers none is one that VMs can reach",

@@ -10,7 +10,13 @@ namespace {
 
 constexpr const char* kUplink = "uplink";
 
-void check_live(const Patient& patient, const LiveUplink& uplink, Findings& findings) {
+// VMs may go by another one.
+void check_dead(const LiveFacts& live, Findings& findings) {
+  for (const DeadUplink& dead : live.dead_uplinks)
+    findings.add("uplink-dead", "uplink " + dead.name, dead.why, fmt::arg("name", dead.name));
+}
+
+void check_only(const Patient& patient, const LiveUplink& uplink, Findings& findings) {
   const std::string& device = patient.config.uplink.device.name;
   if (!uplink.is_up)
     findings.add("uplink-down", kUplink, fmt::format("{} has no link", device), fmt::arg("device", device));
@@ -21,6 +27,10 @@ void check_live(const Patient& patient, const LiveUplink& uplink, Findings& find
     findings.add("gateway-silent", kUplink,
                  fmt::format("{} does not answer ARP on {}", net::to_string(uplink.gateway), device),
                  fmt::arg("gateway", net::to_string(uplink.gateway)));
+}
+
+void check_conflicts(const Patient& patient, const LiveUplink& uplink, Findings& findings) {
+  const std::string& device = patient.config.uplink.device.name;
   if (uplink.recent_conflicts > 0)
     findings.add("uplink-address-claimed", kUplink,
                  fmt::format("{} claims of addresses of ours were heard lately", uplink.recent_conflicts),
@@ -32,7 +42,8 @@ void check_live(const Patient& patient, const LiveUplink& uplink, Findings& find
 
 bool is_external(const Patient& patient, net::Ipv4Addr address) {
   const config::Config& config = patient.config;
-  if (config.uplink.address && config.uplink.address->address == address) return true;
+  for (std::size_t i = 0; i < config::uplink_count(config); ++i)
+    if (const auto& own = config::uplink_at(config, i).address; own && own->address == address) return true;
   if (patient.live != nullptr &&
       std::ranges::find(patient.live->external_addresses, address) != patient.live->external_addresses.end())
     return true;
@@ -52,8 +63,7 @@ void check_own_addresses(const Patient& patient, Findings& findings) {
 }
 
 // The kernel sees what comes for vmnat's address if the MAC is its own, and sends it on if it has a way.
-void check_forwarding(const Patient& patient, Findings& findings) {
-  const config::Uplink& uplink = patient.config.uplink;
+void check_forwarding(const Patient& patient, const config::Uplink& uplink, Findings& findings) {
   const std::string name = interface_of(uplink.device);
   const auto found = patient.host.interfaces.find(name);
   if (name.empty() || found == patient.host.interfaces.end() || !found->second.forwards || !uplink.address)
@@ -71,9 +81,13 @@ void check_forwarding(const Patient& patient, Findings& findings) {
 }  // namespace
 
 void check_uplink(const Patient& patient, Findings& findings) {
-  if (patient.live != nullptr) check_live(patient, patient.live->uplink, findings);
+  const std::size_t uplinks = config::uplink_count(patient.config);
+  if (patient.live != nullptr && !patient.config.uplinks.empty()) check_dead(*patient.live, findings);
+  if (patient.live != nullptr && uplinks == 1) check_only(patient, patient.live->uplink, findings);
+  if (patient.live != nullptr) check_conflicts(patient, patient.live->uplink, findings);
   check_own_addresses(patient, findings);
-  check_forwarding(patient, findings);
+  for (std::size_t i = 0; i < uplinks; ++i)
+    check_forwarding(patient, config::uplink_at(patient.config, i), findings);
 }
 
 }  // namespace vmnat::doctor

@@ -121,6 +121,7 @@ inline constexpr Row kNetworkRows[] = {
 
 inline constexpr Row kUplinkRows[] = {
   {"uplink-down", Severity::Error, "The uplink has no link: no VM reaches anything outside.", "vmnatctl status; ip link show {device}"},
+  {"uplink-dead", Severity::Error, "The uplink cannot be used; networks that prefer it go by another one, if one can be used.", "vmnatctl uplinks; vmnatctl capture --port {name} --filter 'arp or icmp' --write - | tcpdump -nr -"},
   {"uplink-no-lease", Severity::Error, "The uplink has no address: no DHCP server has given one, and nothing is forwarded.", "vmnatctl capture --port uplink --filter 'port 67 or port 68' --write - | tcpdump -r -"},
   {"gateway-silent", Severity::Error, "The uplink's router does not answer ARP: no VM reaches anything beyond the uplink's link.", "vmnatctl capture --port uplink --filter arp --write - | tcpdump -nr -    # is {gateway} right, and on this link?"},
   {"uplink-address-on-host", Severity::Error, "The kernel has an address of vmnat's, too: it answers ARP for it, and resets VMs' connections.", "ip address del {address} dev {interface}"},

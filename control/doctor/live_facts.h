@@ -54,6 +54,10 @@ struct LiveUplink {
   std::uint64_t recent_conflicts = 0;  // claims of addresses of ours
 };
 
+struct DeadUplink {
+  std::string name, why;
+};
+
 struct ClockStep {
   std::chrono::milliseconds by{};
   std::chrono::seconds ago{};
@@ -64,8 +68,9 @@ struct LiveFacts {
   bool uses_hugepages = false;
   std::vector<LivePort> ports;  // VMs' alone
   std::vector<LivePool> pools;
-  LiveUplink uplink;
-  std::vector<net::Ipv4Addr> external_addresses;  // of vmnat, on the uplink's link
+  LiveUplink uplink;                     // the first one
+  std::vector<DeadUplink> dead_uplinks;  // of those of `uplinks`; of the only one what is above tells more
+  std::vector<net::Ipv4Addr> external_addresses;  // of vmnat, on uplinks' links
   std::string lease_problem;                      // of the journal; empty: leases are kept
   std::vector<std::string> networks_without_dns;  // whose DNS does not run
   std::string resolver_problem;

@@ -30,6 +30,14 @@ NicSteering steering_of(const Device& uplink) {
   return {.details = fmt::format("a {} port does not choose queues", uplink.kind())};
 }
 
+std::vector<std::string> uplinks_of_networks(const config::Config& config,
+                                             const dataplane::ForwardingState& state) {
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < config.networks.size(); ++i)
+    names.push_back(config::uplink_name(config, i < state.networks.size() ? state.networks[i].uplink : 0));
+  return names;
+}
+
 dataplane::Idle idle_of(config::Idle idle) {
   return idle == config::Idle::Poll ? dataplane::Idle::Poll : dataplane::Idle::Adaptive;
 }
@@ -70,6 +78,7 @@ Result<void> Gateway::find_former_sessions() {
   session_keeper_.emplace(std::move(*keeper));
   workers_.set_start(session_keeper_->start_tsc());
   keep_owners(session_keeper_->former_names(), plan_);
+  keep_ways(session_keeper_->former_names(), plan_);
   return {};
 }
 
@@ -78,18 +87,41 @@ Result<void> Gateway::find_former_sessions() {
 void Gateway::restore_sessions(const Tables& tables) {
   const SessionNames names = session_names(formerly_rented());
   session_keeper_->set_names(names);
-  const Today today{names, states_->current(), plan_forwards(plan_.config, names.rented), *external_ports_};
+  const Today today{names, states_->current(), plan_forwards(plan_.nat.config, formerly_rented()),
+                    *external_ports_};
   session_keeper_->restore(today, tables, workers_.now());
   port_accounts_.emplace(plan_.ports, session_keeper_->carried());
   session_keeper_->take_effect();
 }
 
-net::Ipv4Addr Gateway::formerly_rented() const {
-  return plan_.config.uplink.address ? net::Ipv4Addr{} : session_keeper_->former_names().rented;
+RentedAddresses Gateway::formerly_rented() const {
+  const SessionNames former = session_keeper_->former_names();
+  return rented_in(former.rented, former.more_rented);
 }
 
-SessionNames Gateway::session_names(net::Ipv4Addr rented) const {
-  SessionNames names{.ports = {}, .owners = {}, .networks = {}, .rented = rented};
+RentedAddresses Gateway::rented_now() const {
+  return rented_in(session_keeper_->rented(), session_keeper_->more_rented());
+}
+
+RentedAddresses Gateway::rented_in(net::Ipv4Addr of_first,
+                                   const std::map<std::string, net::Ipv4Addr>& more) const {
+  RentedAddresses rented;
+  for (std::size_t i = 0; i < config::uplink_count(plan_.config); ++i) {
+    if (config::uplink_at(plan_.config, i).address) continue;
+    const auto found = more.find(config::uplink_name(plan_.config, i));
+    if (i == 0)
+      rented.set(0, of_first);
+    else if (found != more.end())
+      rented.set(i, found->second);
+  }
+  return rented;
+}
+
+SessionNames Gateway::session_names(const RentedAddresses& rented) const {
+  SessionNames names{.ports = {}, .owners = {}, .networks = {}, .rented = rented[0]};
+  for (std::size_t i = 1; i < config::uplink_count(plan_.config); ++i)
+    names.more_rented.emplace(config::uplink_name(plan_.config, i), rented[i]);
+  if (!plan_.config.uplinks.empty()) names.uplinks = uplinks_of_networks(plan_.config, states_->current());
   for (const PortPlan& port : plan_.ports) {
     names.ports.push_back(port.name);
     names.owners.push_back(port.owner);
@@ -194,19 +226,23 @@ Result<void> Gateway::make_rules() {
 
 // As planned, with what the devices turned out to be.
 void Gateway::publish_first_state() {
-  dataplane::ForwardingState state = initial_state(plan_.config, plan_.ports);
+  dataplane::ForwardingState state = initial_state(plan_.config, plan_.ports, plan_.ways);
   set_limits(plan_.config, plan_.ports, {rte_rdtsc(), rte_get_tsc_hz()}, state);
-  state.uplink.awaited = formerly_rented();
-  state.external_addresses = with_rented(plan_.nat.external, state.uplink.awaited);
+  const RentedAddresses awaited = formerly_rented();
+  state.external_addresses = with_rented(plan_.nat.external, awaited);
+  state.uplinks_of_external = plan_.nat.uplinks_of_external;
   state.policies = std::make_shared<const conntrack::NatPolicies>(plan_.nat.policies);
-  state.uplink.mac = plan_.config.uplink.mac.value_or(devices_[kUplinkPort].mac());
+  for (std::size_t i = 0; i < state.uplinks.size(); ++i) {
+    state.uplinks[i].awaited = awaited[i];
+    state.uplinks[i].mac = config::uplink_at(plan_.config, i).mac.value_or(devices_[i].mac());
+  }
   set_rules(plan_.rules.filter, state);
   polling_.fill(state);
   states_ = std::make_unique<StatePublisher>(std::move(state), doorbells_.of_workers());
 }
 
 Result<void> Gateway::make_rings() {
-  auto rings = WorkerRings::create(doorbells_);
+  auto rings = WorkerRings::create(doorbells_, config::uplink_count(plan_.config));
   if (!rings) return tl::unexpected(rings.error());
   rings_ = std::move(*rings);
   return {};
@@ -251,6 +287,7 @@ Result<void> Gateway::make_workers(const config::Config& config, const EalPlan& 
 dataplane::Worker::Settings Gateway::settings_of(WorkerIndex worker, config::Idle idle) {
   return {.index = worker,
           .worker_count = plan_.worker_count,
+          .uplink_count = static_cast<PortIndex>(config::uplink_count(plan_.config)),
           .idle = idle_of(idle),
           .rings = rings_->of_worker(worker),
           .published = &states_->published(),

@@ -54,6 +54,7 @@ class Gateway {
   [[nodiscard]] const RulePlan& rules() const { return plan_.rules; }
   [[nodiscard]] const PortAccounts& port_accounts() const { return *port_accounts_; }
   [[nodiscard]] const NatPlan& first_nat() const { return plan_.nat; }
+  [[nodiscard]] const NetworkWays& first_ways() const { return plan_.ways; }
   [[nodiscard]] rte_mempool* packet_pool() const { return pools_->of_control(); }  // for control's own frames
   [[nodiscard]] Devices& devices() { return devices_; }                            // by PortIndex
   // How replies come to their worker; nothing to say with one worker.
@@ -96,8 +97,11 @@ class Gateway {
   Result<void> find_former_sessions();
   Result<Tables> make_tables(const config::Config& config, const EalPlan& eal);
   void restore_sessions(const Tables& tables);
-  [[nodiscard]] net::Ipv4Addr formerly_rented() const;
-  [[nodiscard]] SessionNames session_names(net::Ipv4Addr rented) const;
+  [[nodiscard]] RentedAddresses formerly_rented() const;
+  [[nodiscard]] RentedAddresses rented_now() const;
+  [[nodiscard]] RentedAddresses rented_in(net::Ipv4Addr of_first,
+                                          const std::map<std::string, net::Ipv4Addr>& more) const;
+  [[nodiscard]] SessionNames session_names(const RentedAddresses& rented) const;
   Result<void> make_workers(const config::Config& config, const EalPlan& eal);
   dataplane::Worker::Settings settings_of(WorkerIndex worker, config::Idle idle);
   void take_device(PortIndex port, std::unique_ptr<Device> device);

@@ -70,9 +70,10 @@ void LinkWatch::fill(dataplane::ForwardingState& next, std::size_t worker_count)
     next.ports[i].tx_queues =
         static_cast<std::uint8_t>(std::min<std::size_t>(seen_[i].transmit_queues, worker_count));
   }
-  next.uplink.mtu = std::min(next.uplink.mtu, seen_[dataplane::kUplinkPort].mtu);
+  for (std::size_t i = 0; i < next.uplinks.size(); ++i)
+    next.uplinks[i].mtu = std::min(next.uplinks[i].mtu, seen_[i].mtu);
   next.smallest_mtu = UINT16_MAX;
-  for (std::size_t i = dataplane::kUplinkPort + 1; i < seen_.size(); ++i)
+  for (std::size_t i = next.uplinks.size(); i < seen_.size(); ++i)
     if (ports_[i].exists) next.smallest_mtu = std::min(next.smallest_mtu, next.ports[i].mtu);
   has_changed_ = false;
 }

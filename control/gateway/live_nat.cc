@@ -5,8 +5,8 @@
 
 namespace vmnat::control {
 
-Result<NatPlan> LiveNat::plan(const config::Config& wanted) const {
-  NatPlan plan = plan_nat(wanted, running_.external.get());
+Result<NatPlan> LiveNat::plan(const config::Config& wanted, const NetworkWays& ways) const {
+  NatPlan plan = plan_nat(wanted, running_.external.get(), ways);
   if (plan.external->size() <= room_) return plan;
   return tl::unexpected(
       Error{"networks[].nat.addresses",
@@ -15,7 +15,7 @@ Result<NatPlan> LiveNat::plan(const config::Config& wanted) const {
                         room_)});
 }
 
-void LiveNat::change_to(NatPlan wanted, net::Ipv4Addr rented) {
+void LiveNat::change_to(NatPlan wanted, const RentedAddresses& rented) {
   const DeparturePlan departures = plan_departures(running_, wanted, rented);
   closing_ = plan_closing(running_, wanted);
   wanted_ = std::move(wanted);
@@ -57,7 +57,7 @@ const NatPlan& LiveNat::shown() const {
   return step_ == Step::Opening ? wanted_ : closing_;
 }
 
-std::vector<ForwardPlan> LiveNat::forwards_shown(net::Ipv4Addr rented) const {
+std::vector<ForwardPlan> LiveNat::forwards_shown(const RentedAddresses& rented) const {
   auto forwards = plan_forwards(shown().config, rented);
   if (step_ == Step::AtRest || step_ == Step::Opening) return forwards;
   return common_forwards(plan_forwards(running_.config, rented), forwards);
@@ -68,12 +68,22 @@ std::vector<dataplane::AddressPair> LiveNat::pairs_shown() const {
   return closing_pairs(running_, wanted_);
 }
 
+void LiveNat::fill_uplinks(dataplane::ForwardingState& next) const {
+  const bool are_moving = step_ == Step::Closing || step_ == Step::Ending;
+  next.uplinks_of_external = shown().uplinks_of_external;
+  for (std::size_t i = 0; i < next.networks.size(); ++i) {
+    next.networks[i].uplink = way_of(shown().ways, i);
+    next.networks[i].is_moving = are_moving && way_of(running_.ways, i) != next.networks[i].uplink;
+  }
+}
+
 void LiveNat::fill(dataplane::ForwardingState& next, const Rented& rented) {
   if (!has_changed(rented)) return;
   next.external_addresses = with_rented(shown().external, rented.in_table);
   if (is_outdated_) {
     next.policies = std::make_shared<const conntrack::NatPolicies>(shown().policies);
     next.egress_rules = plan_egress_rules(shown().config);
+    fill_uplinks(next);
   }
   set_forwards(forwards_shown(rented.in_use), next);
   set_static_nat(pairs_shown(), next);

@@ -8,6 +8,9 @@
 //   4. a state with the wanted plan is published; once every worker has finished a poll with it, the indices of
 //      addresses that went are free, and the change is in effect
 //
+// A network that moves to another uplink changes in the same way: by 1 it is there, and its sessions on the address of the
+// one before do not leave any more (ForwardingState::is_left_behind).
+//
 // Where no session has to end, 1 to 3 are left out. poll() takes the steps, the publishing is its owner's:
 // has_changed() says when, fill() what. What the new configuration still allows goes on: sessions, mappings,
 // ports. A session whose network has another mapping, filter or reserved port now keeps its endpoint.
@@ -22,9 +25,9 @@
 
 namespace vmnat::control {
 
-// The address that DHCP has given the uplink. In the table of addresses it stays until its sessions have ended.
+// The addresses that DHCP has given uplinks. In the table of addresses one stays until its sessions have ended.
 struct Rented {
-  net::Ipv4Addr in_table, in_use;
+  RentedAddresses in_table, in_use;
   bool operator==(const Rented&) const = default;
 };
 
@@ -34,17 +37,18 @@ class LiveNat {
   LiveNat(NatPlan running, unsigned room, const StatePublisher& states, Workers& workers, FlushTurns& turns)
       : running_(std::move(running)), room_(room), states_(states), workers_(workers), turns_(turns) {}
 
-  // The plan for another configuration; an Error where there is no room for its addresses beside those that
-  // are there now.
-  [[nodiscard]] Result<NatPlan> plan(const config::Config& wanted) const;
+  // The plan for another configuration, or other uplinks of the same networks; an Error where there is no room for its
+  // addresses beside those that are there now.
+  [[nodiscard]] Result<NatPlan> plan(const config::Config& wanted, const NetworkWays& ways = {}) const;
   // Sets out. Not while it is under way. `rented`: in the table.
-  void change_to(NatPlan wanted, net::Ipv4Addr rented);
+  void change_to(NatPlan wanted, const RentedAddresses& rented);
   [[nodiscard]] bool is_under_way() const { return step_ != Step::AtRest; }
   // Called again and again while it is under way. Once the change is in effect: how many sessions it has ended.
   std::optional<std::uint64_t> poll();
 
   // The state that was filled in last is out of date.
   [[nodiscard]] bool has_changed(const Rented& rented) const { return is_outdated_ || rented != rented_; }
+  // Which uplinks networks are on stands in it, too.
   void fill(dataplane::ForwardingState& next, const Rented& rented);
 
   // What holds now, or did until the change that is under way.
@@ -56,7 +60,8 @@ class LiveNat {
   enum class Step { AtRest, Closing, Ending, Opening };
 
   [[nodiscard]] const NatPlan& shown() const;
-  [[nodiscard]] std::vector<ForwardPlan> forwards_shown(net::Ipv4Addr rented) const;
+  [[nodiscard]] std::vector<ForwardPlan> forwards_shown(const RentedAddresses& rented) const;
+  void fill_uplinks(dataplane::ForwardingState& next) const;
   [[nodiscard]] std::vector<dataplane::AddressPair> pairs_shown() const;
   void go_on_to(Step step);
   [[nodiscard]] bool is_seen() const { return workers_.least_seen_generation() >= awaited_state_; }

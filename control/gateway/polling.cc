@@ -22,7 +22,9 @@ void Polling::fill(dataplane::ForwardingState& next) {
 
 std::vector<PollPlan> Polling::plan(const dataplane::ForwardingState& next) const {
   const auto existing = static_cast<unsigned>(std::ranges::count(ports_, true, &PortPlan::exists));
-  std::vector<PollPlan> plans(plans_.size(), PollPlan{.sharers = {.ports = existing, .guests = 0}});
+  const auto uplinks = static_cast<unsigned>(std::ranges::count(ports_, true, &PortPlan::is_uplink));
+  std::vector<PollPlan> plans(
+      plans_.size(), PollPlan{.queues = {}, .sharers = {.ports = existing, .guests = 0, .uplinks = uplinks}});
   for (std::size_t i = 0; i < ports_.size(); ++i)
     if (ports_[i].exists) add_port(static_cast<PortIndex>(i), next.ports[i], plans);
   return plans;
@@ -30,7 +32,7 @@ std::vector<PollPlan> Polling::plan(const dataplane::ForwardingState& next) cons
 
 // Its sessions are its owner's, or all workers' if it is spread.
 void Polling::add_port(PortIndex port, const dataplane::Port& state, std::vector<PollPlan>& plans) const {
-  if (port != dataplane::kUplinkPort)
+  if (!ports_[port].is_uplink)
     for (std::size_t worker = 0; worker < plans.size(); ++worker)
       plans[worker].sharers.guests += state.is_spread || ports_[port].owner == worker ? 1 : 0;
   const Device* const device = devices_.find(port);

@@ -62,7 +62,7 @@ Result<TopologyChange> Gateway::reconfigure(GatewayPlan next) {
                             .networks = change.networks_left,
                             .sessions = sessions_to_end(plan_, next, change)};
   plan_ = std::move(next);
-  session_keeper_->set_names(session_names(session_keeper_->rented()));
+  session_keeper_->set_names(session_names(rented_now()));
   const std::vector<PortTotals> counted = port_totals(workers_, plan_.ports.size());
   for (auto& [port, device] : *opened) {
     port_accounts_->begin(port, counted[port]);

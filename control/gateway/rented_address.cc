@@ -7,7 +7,10 @@ namespace vmnat::control {
 
 void RentedAddress::set(net::Ipv4Addr address) {
   value_ = address;
-  session_keeper_.set_rented(address);
+  if (uplink_.empty())
+    session_keeper_.set_rented(address);
+  else
+    session_keeper_.set_rented(uplink_, address);
 }
 
 void RentedAddress::give_up() {

@@ -13,6 +13,8 @@
 #pragma once
 
 #include <optional>
+#include <string>
+#include <utility>
 
 #include "control/gateway/state_publisher.h"
 #include "control/gateway/worker_flush.h"
@@ -22,14 +24,15 @@ namespace vmnat::control {
 
 class RentedAddress {
  public:
-  // All of them outlive it.
+  // All of them outlive it. `uplink`: its name; empty: it is the first one.
   RentedAddress(const StatePublisher& states, Workers& workers, FlushTurns& turns,
-                SessionKeeper& session_keeper)
+                SessionKeeper& session_keeper, std::string uplink = {})
       : states_(states),
         workers_(workers),
         turns_(turns),
         session_keeper_(session_keeper),
-        value_(session_keeper.rented()) {}
+        uplink_(std::move(uplink)),
+        value_(uplink_.empty() ? session_keeper.rented() : session_keeper.rented(uplink_)) {}
 
   // As it stands in the table of addresses. Unspecified: none. While it is given up: still the former one.
   [[nodiscard]] net::Ipv4Addr value() const { return value_; }
@@ -47,6 +50,7 @@ class RentedAddress {
   Workers& workers_;
   FlushTurns& turns_;
   SessionKeeper& session_keeper_;
+  std::string uplink_;
   net::Ipv4Addr value_;
   bool is_given_up_ = false;
   std::uint64_t awaited_state_ = 0;   // generation of the state without an address

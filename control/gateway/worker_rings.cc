@@ -13,7 +13,6 @@ namespace {
 
 constexpr unsigned kInjectRingSize = 1024;
 constexpr unsigned kHandoffRingSize = 2048;
-constexpr unsigned kUplinkPuntRingSize = std::bit_ceil(4 * dataplane::kUplinkPunts);  // those of four ticks
 
 // All that the budgets of a tick let through (punt.h), however many ports there will be. That many segments among
 // them have all of theirs at once; of more, what is too much is dropped as `punt_full`.
@@ -29,8 +28,12 @@ void WorkerRings::Free::operator()(rte_ring* ring) const {
   rte_ring_free(ring);
 }
 
-Result<std::unique_ptr<WorkerRings>> WorkerRings::create(Doorbells& doorbells) {
-  std::unique_ptr<WorkerRings> rings(new WorkerRings);
+// Room for the punts of four ticks.
+WorkerRings::WorkerRings(std::size_t uplinks)
+    : uplink_punt_size_(std::bit_ceil(4 * dataplane::uplink_punts(uplinks))) {}
+
+Result<std::unique_ptr<WorkerRings>> WorkerRings::create(Doorbells& doorbells, std::size_t uplinks) {
+  std::unique_ptr<WorkerRings> rings(new WorkerRings(uplinks));
   const auto worker_count = static_cast<unsigned>(doorbells.of_workers().size());
   rings->of_workers_.resize(worker_count);
   for (dataplane::Rings& of_worker : rings->of_workers_) of_worker.handoff_to.resize(worker_count);
@@ -72,7 +75,7 @@ Result<dataplane::FrameRing> WorkerRings::make_frame_ring(const std::string& nam
 
 Result<void> WorkerRings::connect_to_control(unsigned worker, Doorbells& doorbells) {
   const auto punt = make_frame_ring(fmt::format("punt{}", worker), kPuntRingSize);
-  const auto uplink_punt = make_frame_ring(fmt::format("uplink_punt{}", worker), kUplinkPuntRingSize);
+  const auto uplink_punt = make_frame_ring(fmt::format("uplink_punt{}", worker), uplink_punt_size_);
   const auto inject = make_frame_ring(fmt::format("inject{}", worker), kInjectRingSize);
   const auto learn = make(fmt::format("learn{}", worker), kLearnRingSize, sizeof(dataplane::LearnedMac));
   for (const auto* ring : {&punt, &uplink_punt, &inject})

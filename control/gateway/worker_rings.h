@@ -25,7 +25,7 @@ struct ControlRings {
 class WorkerRings {
  public:
   // The doorbells outlive it; there are as many as workers.
-  static Result<std::unique_ptr<WorkerRings>> create(Doorbells& doorbells);
+  static Result<std::unique_ptr<WorkerRings>> create(Doorbells& doorbells, std::size_t uplinks);
   // The workers have stopped. Frees the frames that they have punted.
   ~WorkerRings();
   WorkerRings(const WorkerRings&) = delete;
@@ -41,12 +41,13 @@ class WorkerRings {
   struct Free {
     void operator()(rte_ring* ring) const;
   };
-  WorkerRings() = default;
+  explicit WorkerRings(std::size_t uplinks);
   Result<rte_ring*> make(const std::string& name, unsigned size, unsigned element_size);
   Result<dataplane::FrameRing> make_frame_ring(const std::string& name, unsigned size);
   Result<void> connect_to_control(unsigned worker, Doorbells& doorbells);
   Result<void> connect_with_each_other(unsigned from, unsigned to);
 
+  unsigned uplink_punt_size_;
   std::vector<std::unique_ptr<rte_ring, Free>> rings_;
   std::vector<dataplane::Rings> of_workers_;  // by worker
   std::vector<ControlRings> of_control_;      // the same

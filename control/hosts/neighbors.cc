@@ -47,6 +47,11 @@ void Neighbors::keep_resolved(net::Ipv4Addr address, SteadyTime now) {
   ask(address, neighbor, now);
 }
 
+void Neighbors::ask_again(net::Ipv4Addr address, SteadyTime now) {
+  const auto known = neighbors_.find(address);
+  if (known != neighbors_.end() && known->second.state == State::Reachable) act_in(now, known->second);
+}
+
 void Neighbors::release(net::Ipv4Addr address) {
   const auto known = neighbors_.find(address);
   if (known == neighbors_.end() || !known->second.is_permanent) return;

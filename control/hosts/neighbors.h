@@ -87,6 +87,8 @@ class Neighbors {
 
   // Keeps the host resolved from now on, as a permanent neighbour.
   void keep_resolved(net::Ipv4Addr address, SteadyTime now);
+  // A host that is known is asked whether it is still there, and not only when it grows old.
+  void ask_again(net::Ipv4Addr address, SteadyTime now);
   // It may be forgotten, like others, once nobody asks for it.
   void release(net::Ipv4Addr address);
   // We have another address on the same link. What is known of the hosts there holds.

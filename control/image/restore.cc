@@ -143,12 +143,25 @@ WorkerIndex Restore::worker_of(const Former& former) {
 }
 
 void keep_owners(const SessionNames& former, GatewayPlan& plan) {
-  for (std::size_t i = dataplane::kUplinkPort + 1; i < plan.ports.size(); ++i) {
+  for (std::size_t i = config::uplink_count(plan.config); i < plan.ports.size(); ++i) {
     const auto found = std::ranges::find(former.ports, plan.ports[i].name);
     const auto number = static_cast<std::size_t>(found - former.ports.begin());
     if (number >= former.owners.size() || former.owners[number] >= plan.worker_count) continue;
     plan.ports[i].owner = former.owners[number];
   }
+}
+
+void keep_ways(const SessionNames& former, GatewayPlan& plan) {
+  const NetworkWays preferred = plan.ways;
+  for (std::size_t i = 0; i < plan.ways.size(); ++i) {
+    const auto network = std::ranges::find(former.networks, plan.config.networks[i].name);
+    const auto number = static_cast<std::size_t>(network - former.networks.begin());
+    if (network == former.networks.end() || number >= former.uplinks.size()) continue;
+    for (std::size_t uplink = 0; uplink < plan.config.uplinks.size(); ++uplink)
+      if (plan.config.uplinks[uplink].name == former.uplinks[number])
+        plan.ways[i] = static_cast<PortIndex>(uplink);
+  }
+  if (plan.ways != preferred) plan.nat = plan_nat(plan.config, nullptr, plan.ways);
 }
 
 std::string to_string(const conntrack::Revivals& counts) {

@@ -65,6 +65,9 @@ class Restore {
 // Ports that were there stay with the workers that they had: their sessions' port blocks are these workers'.
 void keep_owners(const SessionNames& former, GatewayPlan& plan);
 
+// Networks begin on the uplinks that they were on, whose addresses their sessions have.
+void keep_ways(const SessionNames& former, GatewayPlan& plan);
+
 // "120 sessions go on, 3 do not: 2 timed_out, 1 torn"
 std::string to_string(const conntrack::Revivals& counts);
 

@@ -124,4 +124,23 @@ void SessionKeeper::set_rented(net::Ipv4Addr address) {
   set_names(std::move(names));
 }
 
+void SessionKeeper::set_rented(const std::string& uplink, net::Ipv4Addr address) {
+  if (rented(uplink) == address) return;
+  SessionNames names = names_;
+  names.more_rented[uplink] = address;
+  set_names(std::move(names));
+}
+
+net::Ipv4Addr SessionKeeper::rented(const std::string& uplink) const {
+  const auto found = names_.more_rented.find(uplink);
+  return found == names_.more_rented.end() ? net::Ipv4Addr{} : found->second;
+}
+
+void SessionKeeper::set_uplinks(std::vector<std::string> of_networks) {
+  if (names_.uplinks == of_networks) return;
+  SessionNames names = names_;
+  names.uplinks = std::move(of_networks);
+  set_names(std::move(names));
+}
+
 }  // namespace vmnat::control

@@ -41,8 +41,14 @@ class SessionKeeper {
   void restore(const Today& today, std::span<const std::unique_ptr<conntrack::Conntrack>> tables, Time now);
   void take_effect();
   void set_names(SessionNames names);
+  // Of the only uplink, or the first of several, and by name of another one.
   void set_rented(net::Ipv4Addr address);
   [[nodiscard]] net::Ipv4Addr rented() const { return names_.rented; }
+  void set_rented(const std::string& uplink, net::Ipv4Addr address);
+  [[nodiscard]] net::Ipv4Addr rented(const std::string& uplink) const;
+  [[nodiscard]] const std::map<std::string, net::Ipv4Addr>& more_rented() const { return names_.more_rented; }
+  // The uplinks that networks are on from now on, before the workers know it.
+  void set_uplinks(std::vector<std::string> of_networks);
   // What the processes before have counted, settled: this one's totals are its own counters on top of it. Empty:
   // counters start at 0.
   [[nodiscard]] const Totals& carried() const { return carried_; }

@@ -110,7 +110,7 @@ inline constexpr Family kNatFamilies[] = {
   {"vmnat_sessions_flushed_total", Kind::Counter, "", "sessions.flushed", "Sessions that were ended by a flush."},
   {"vmnat_sessions_early_dropped_total", Kind::Counter, "", "sessions.early_dropped", "Half-open sessions that were ended for a new one."},
   {"vmnat_sessions_lost_total", Kind::Counter, "", "sessions.lost", "Sessions of an earlier process that could not go on."},
-  {"vmnat_sessions_departed_total", Kind::Counter, "", "sessions.departed", "Sessions that ended because a change of the configuration took their address or forward."},
+  {"vmnat_sessions_departed_total", Kind::Counter, "", "sessions.departed", "Sessions that ended because a change of the configuration took their address or forward, or their network went to another uplink."},
   {"vmnat_sessions_disbelieved_total", Kind::Counter, "", "sessions.disbelieved", "TCP segments of remotes that were not believed."},
   {"vmnat_sessions_overloaded_total", Kind::Counter, "", "sessions.overloaded", "Sessions that were opened on a port with others."},
   {"vmnat_mappings_active", Kind::Gauge, "", "mappings.active", "Mappings of internal to external endpoints, where mapping is endpoint-independent."},
@@ -119,6 +119,8 @@ inline constexpr Family kNatFamilies[] = {
   {"vmnat_external_sessions", Kind::Gauge, "address", "", "Sessions that have the external address."},
   {"vmnat_external_remote_sessions_max", Kind::Gauge, "address", "", "The most sessions that one remote endpoint has with an external address, as the last count found them: the remote that ports run out for first. Of more than 65536 remote endpoints, those that were met first."},
   {"vmnat_forwards", Kind::Gauge, "network", "", "External ports that lead to VMs."},
+  {"vmnat_uplink_up", Kind::Gauge, "uplink", "", "1: the uplink can be used; 0: it is dead."},
+  {"vmnat_uplink_switches_total", Kind::Counter, "uplink", "", "How often networks have come to the uplink from another one."},
   {"vmnat_refused_sessions_total", Kind::Counter, "worker", "", "Sessions that were refused for want of a port or by a limit; vmnat_drop_total has the frames by reason."},
 };
 

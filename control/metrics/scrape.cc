@@ -57,6 +57,12 @@ void write_results(ExpositionWriter& out, const Family& family, const ChangeCoun
   out.sample(label("result", "refused"), results.refused);
 }
 
+std::size_t waiting_at(const control::Uplinks& uplinks) {
+  std::size_t waiting = 0;
+  for (std::size_t i = 0; i < uplinks.size(); ++i) waiting += uplinks[i].neighbors().waiting();
+  return waiting;
+}
+
 }  // namespace
 
 const std::array<Metrics::Scrape::Step, 10> Metrics::Scrape::kSteps{
@@ -122,7 +128,7 @@ void Metrics::Scrape::queues() {
   out_->sample(label("queue", "uplink_punt"), uplink_punt);
   out_->sample(label("queue", "learn"), learn);
   out_->sample(label("queue", "inject"), inject);
-  out_->sample(label("queue", "uplink_neighbors"), at_.uplink.neighbors().waiting());
+  out_->sample(label("queue", "uplink_neighbors"), waiting_at(at_.uplinks));
   out_->sample(label("queue", "inside_neighbors"), inside);
 }
 
@@ -310,11 +316,21 @@ void Metrics::Scrape::networks() {
     if (network.dhcp) out_->sample(labels, addresses_in_pool(network));
   });
   std::vector<std::uint64_t> forwards(at_.numbered.networks.size());
-  for (const control::ForwardPlan& forward : at_.uplink.forwards())
+  for (const control::ForwardPlan& forward : at_.uplinks.forwards())
     forwards[forward.network] += forward.ports;
   each_network(family("vmnat_forwards"), [&](Labels labels, Network network, NetworkIndex index) {
     if (network.forward == config::Forward::Nat) out_->sample(labels, forwards[index]);
   });
+  uplinks();
+}
+
+void Metrics::Scrape::uplinks() {
+  out_->begin(family("vmnat_uplink_up"));
+  for (std::size_t i = 0; i < at_.uplinks.size(); ++i)
+    out_->sample(label("uplink", at_.uplinks[i].name()), at_.uplinks.is_dead(i) ? 0 : 1);
+  out_->begin(family("vmnat_uplink_switches_total"));
+  for (std::size_t i = 0; i < at_.uplinks.size(); ++i)
+    out_->sample(label("uplink", at_.uplinks[i].name()), at_.uplinks.switches(i));
 }
 
 template <typename Value>

@@ -40,6 +40,7 @@ class Metrics::Scrape {
   void nat();
   void census();
   void networks();
+  void uplinks();
   void workers();
 
   void add_from_counters(const Family& family, const std::map<std::string, std::uint64_t>& counters);

@@ -21,6 +21,11 @@ Way way_of(Sight sight) {
   return sight == Sight::Transmitted ? Way::Outbound : Way::Inbound;
 }
 
+std::string description_of(const PortPlan& port) {
+  if (!port.is_uplink) return "vmnat port " + port.name;
+  return port.name == "uplink" ? "vmnat uplink" : "vmnat uplink " + port.name;
+}
+
 }  // namespace
 
 Capture::Capture(std::unique_ptr<Observer> observer, const std::vector<PortPlan>& ports, Settings settings)
@@ -70,11 +75,10 @@ Capture::Seen& Capture::interface_of(PortIndex port, pcapng::Bytes& to) {
   const std::string& name = ports_[port].name;
   const auto known = interfaces_.find(port);
   if (known != interfaces_.end() && (known->second.name == name || name.empty())) return known->second;
-  pcapng::add_interface(
-      to, {.name = name,
-           .description = port == dataplane::kUplinkPort ? "vmnat uplink" : "vmnat port " + name,
-           .filter = settings_.expression,
-           .snap = observer_->observation().snap});
+  pcapng::add_interface(to, {.name = name,
+                             .description = description_of(ports_[port]),
+                             .filter = settings_.expression,
+                             .snap = observer_->observation().snap});
   return interfaces_[port] = {.interface = interface_count_++, .name = name};
 }
 

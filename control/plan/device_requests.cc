@@ -6,8 +6,9 @@
 namespace vmnat::control {
 namespace {
 
-DeviceRequest uplink_request(const config::Uplink& uplink, unsigned worker_count) {
-  return {.name = "uplink",
+DeviceRequest uplink_request(const config::Config& config, std::size_t number, unsigned worker_count) {
+  const config::Uplink& uplink = config::uplink_at(config, number);
+  return {.name = config.uplinks.empty() ? "uplink" : "uplink " + config::uplink_name(config, number),
           .device = uplink.device.name,
           .driver = uplink.device.driver,
           .vlan = uplink.device.vlan ? uplink.device.vlan : uplink.vlan,
@@ -15,7 +16,7 @@ DeviceRequest uplink_request(const config::Uplink& uplink, unsigned worker_count
           .queues = uplink.queues.value_or(worker_count),
           .fewer_queues_will_do = !uplink.queues,
           .promiscuous = uplink.mac ? Promiscuous::Yes : Promiscuous::No,
-          .receives_replies = true};
+          .receives_replies = number == 0};
 }
 
 // What the port says goes before what the section says of all.
@@ -77,8 +78,8 @@ std::vector<DeviceRequest> plan_devices(const config::Config& config, const std:
       request = device_request_of(*port.config, config.networks[port.network].mtu, config.vhost_user);
     else if (port.is_host)
       request = host_request_of(config.networks[port.network]);
-    else if (port.exists)
-      request = uplink_request(config.uplink, worker_count);
+    else if (port.is_uplink)
+      request = uplink_request(config, requests.size() - 1, worker_count);
     request.number = static_cast<unsigned>(requests.size() - 1);
   }
   return requests;

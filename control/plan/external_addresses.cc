@@ -57,7 +57,7 @@ class PortsOfAddresses {
   // Ports of forwards that name the address. A rented one may become any.
   [[nodiscard]] std::vector<std::uint16_t> named_on(net::Ipv4Addr address,
                                                     const std::vector<std::size_t>& networks) const {
-    if (!address.is_unspecified()) {
+    if (!is_rented_place(address)) {
       const auto named = named_.find(address);
       return named == named_.end() ? std::vector<std::uint16_t>{} : named->second;
     }
@@ -88,17 +88,44 @@ std::vector<net::Ipv4Addr> in_one(const std::vector<std::vector<net::Ipv4Addr>>&
   return all;
 }
 
-// The address, and the networks that have it. In the order of the file, the uplink's own first.
+net::Ipv4Addr own_address(const config::Config& config, std::size_t uplink) {
+  const auto& address = config::uplink_at(config, uplink).address;
+  return address ? address->address : rented_place(uplink);
+}
+
+// The network has the address of whichever of several uplinks it is on.
+bool is_movable(const config::Config& config, const config::Network& network) {
+  if (config.uplinks.empty() || network.forward != config::Forward::Nat) return false;
+  const auto addresses = planned_addresses(network);
+  for (std::size_t i = 0; i < config.uplinks.size(); ++i)
+    if (addresses.front() == own_address(config, i)) return true;
+  return false;
+}
+
+// The address, and the networks that have it. In the order of the file, the uplinks' own first.
 using Users = std::vector<std::pair<net::Ipv4Addr, std::vector<std::size_t>>>;
 
+// What may come to an uplink's address may use its ports from the start: so nothing has to be made ready when it comes.
+Users users_of_own_addresses(const config::Config& config) {
+  std::vector<std::size_t> movable;
+  for (std::size_t i = 0; i < config.networks.size(); ++i)
+    if (is_movable(config, config.networks[i])) movable.push_back(i);
+  Users users;
+  for (std::size_t i = 0; i < config::uplink_count(config); ++i)
+    users.emplace_back(own_address(config, i), movable);
+  return users;
+}
+
 Users users_of_addresses(const config::Config& config) {
-  Users users{{config.uplink.address ? config.uplink.address->address : net::Ipv4Addr{}, {}}};
-  std::map<net::Ipv4Addr, std::size_t> at{{users.front().first, 0}};
+  Users users = users_of_own_addresses(config);
+  std::map<net::Ipv4Addr, std::size_t> at;
+  for (std::size_t i = 0; i < users.size(); ++i) at.emplace(users[i].first, i);
   for (std::size_t i = 0; i < config.networks.size(); ++i) {
     for (const net::Ipv4Addr address : in_one(planned_pools(config.networks[i]))) {
       const auto [known, is_new] = at.emplace(address, users.size());
       if (is_new) users.emplace_back(address, std::vector<std::size_t>{});
-      users[known->second].second.push_back(i);
+      auto& networks = users[known->second].second;
+      if (std::ranges::find(networks, i) == networks.end()) networks.push_back(i);
     }
   }
   for (const dataplane::AddressPair& pair : plan_static_nat(config)) users.push_back({pair.external, {}});
@@ -106,9 +133,9 @@ Users users_of_addresses(const config::Config& config) {
 }
 
 std::optional<conntrack::ExternalIndex> index_in(const ExternalAddresses& external, net::Ipv4Addr planned) {
-  if (!planned.is_unspecified()) return external.index_of(planned);
+  if (!is_rented_place(planned)) return external.index_of(planned);
   for (unsigned i = 0; i < external.size(); ++i)
-    if (external.ports(i) != nullptr && external.address(i).is_unspecified())
+    if (external.ports(i) != nullptr && external.address(i) == planned)
       return static_cast<conntrack::ExternalIndex>(i);
   return std::nullopt;
 }
@@ -142,6 +169,25 @@ void keep_if_equal(Ports& ports, const ExternalAddresses& running, unsigned inde
 
 }  // namespace
 
+NetworkWays preferred_ways(const config::Config& config) {
+  NetworkWays ways;
+  for (const config::Network& network : config.networks)
+    ways.push_back(static_cast<PortIndex>(config::preferred_uplink(config, network.name)));
+  return ways;
+}
+
+config::Config on_uplinks(const config::Config& config, const NetworkWays& ways) {
+  config::Config written = config;
+  if (config.uplinks.empty()) return written;
+  for (std::size_t i = 0; i < written.networks.size(); ++i) {
+    config::Network& network = written.networks[i];
+    const net::Ipv4Addr own = own_address(config, way_of(ways, i));
+    if (network.forward == config::Forward::Nat && network.nat.addresses.empty())
+      network.nat.addresses = {{own, own}};
+  }
+  return written;
+}
+
 std::vector<net::Ipv4Addr> planned_addresses(const config::Network& network) {
   if (network.forward != config::Forward::Nat) return {};
   std::vector<net::Ipv4Addr> addresses = config::external_addresses(network);
@@ -169,9 +215,10 @@ std::size_t pool_with(const std::vector<std::vector<net::Ipv4Addr>>& pools,
   return static_cast<std::size_t>(found - pools.begin());
 }
 
-std::vector<net::Ipv4Addr> external_addresses_now(const config::Network& network, net::Ipv4Addr rented) {
+std::vector<net::Ipv4Addr> external_addresses_now(const config::Network& network,
+                                                  const RentedAddresses& rented) {
   std::vector<net::Ipv4Addr> addresses = in_one(planned_pools(network));
-  std::ranges::replace(addresses, net::Ipv4Addr{}, rented);
+  for (net::Ipv4Addr& address : addresses) address = rented.now(address);
   std::erase(addresses, net::Ipv4Addr{});
   return addresses;
 }
@@ -203,12 +250,15 @@ ExternalTable plan_external_addresses(const config::Config& config, const Extern
   return std::make_shared<const ExternalAddresses>(std::move(entries));
 }
 
-ExternalTable with_rented(const ExternalTable& planned, net::Ipv4Addr rented) {
-  const auto index = index_in(*planned, {});
-  if (!index || rented.is_unspecified()) return planned;
+ExternalTable with_rented(const ExternalTable& planned, const RentedAddresses& rented) {
   std::vector<Entry> entries = planned->entries();
-  entries[*index].address = rented;
-  return std::make_shared<const ExternalAddresses>(std::move(entries));
+  bool is_another = false;
+  for (Entry& entry : entries) {
+    const net::Ipv4Addr now = rented.now(entry.address);
+    is_another |= now != entry.address;
+    entry.address = now;
+  }
+  return is_another ? std::make_shared<const ExternalAddresses>(std::move(entries)) : planned;
 }
 
 unsigned external_room(unsigned addresses) {
@@ -228,6 +278,22 @@ AddressLists plan_all_addresses(const config::Config& config, const ExternalAddr
   for (const auto& network : config.networks)
     lists.push_back(indices_of(in_one(planned_pools(network)), external));
   return lists;
+}
+
+std::vector<std::uint8_t> plan_uplinks_of(const config::Config& config, const ExternalAddresses& external,
+                                          const NetworkWays& ways) {
+  std::vector<std::uint8_t> uplinks(external.size());
+  const auto add = [&](conntrack::ExternalIndex index, std::size_t uplink) {
+    uplinks[index] = static_cast<std::uint8_t>(uplinks[index] | 1u << uplink);
+  };
+  for (std::size_t i = 0; i < config::uplink_count(config); ++i)
+    add(index_in(external, own_address(config, i)).value(), i);
+  const AddressLists lists = plan_all_addresses(config, external);
+  for (std::size_t i = 0; i < lists.size(); ++i)
+    for (const conntrack::ExternalIndex index : lists[i]) add(index, way_of(ways, i));
+  for (const dataplane::AddressPair& pair : plan_static_nat(config))
+    add(external.index_of(pair.external).value(), way_of(ways, pair.network));
+  return uplinks;
 }
 
 }  // namespace vmnat::control

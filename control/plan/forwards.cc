@@ -87,7 +87,7 @@ void insert_rule(std::vector<dataplane::ForwardRule>& rules, dataplane::ForwardR
 
 }  // namespace
 
-std::vector<ForwardPlan> plan_forwards(const config::Config& config, net::Ipv4Addr rented) {
+std::vector<ForwardPlan> plan_forwards(const config::Config& config, const RentedAddresses& rented) {
   std::vector<ForwardPlan> forwards;
   const std::set<net::Ipv4Addr> draining = draining_addresses(config);
   for (std::size_t i = 0; i < config.networks.size(); ++i) {
@@ -96,7 +96,7 @@ std::vector<ForwardPlan> plan_forwards(const config::Config& config, net::Ipv4Ad
     for (const config::PortForward& forward : config.networks[i].nat.forwards) {
       const auto paired = paired_with(forward.to.front(), addresses, draining);
       for (const net::Ipv4Addr planned : addresses)
-        if (const auto address = planned.is_unspecified() ? rented : planned; listens_on(forward, address))
+        if (const auto address = rented.now(planned); listens_on(forward, address))
           forwards.push_back(
               {.external = {address, forward.port.first},
                .ports = forward.port.size(),

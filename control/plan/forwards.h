@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "control/config/model.h"
+#include "control/plan/external_addresses.h"
 #include "control/plan/ports.h"
 #include "dataplane/context/forwarding_state.h"
 
@@ -37,10 +38,9 @@ struct ForwardPlan {
   }
 };
 
-// The forwards of all networks, one for each external address that they are on. `rented` is the address that
-// DHCP has given the uplink. While there is none, forwards on it stand at 0.0.0.0, and those that name one
-// (`address:`) are left out.
-std::vector<ForwardPlan> plan_forwards(const config::Config& config, net::Ipv4Addr rented = {});
+// The forwards of all networks, one for each external address that they are on. While DHCP has given an uplink none,
+// forwards on it stand at 0.0.0.0, and those that name one (`address:`) are left out.
+std::vector<ForwardPlan> plan_forwards(const config::Config& config, const RentedAddresses& rented = {});
 
 // Port by port where remotes are led, those that stand at 0.0.0.0 left out.
 using ListeningEndpoint = std::pair<net::Endpoint, net::Protocol>;

@@ -97,12 +97,14 @@ void compare_networks(const GatewayPlan& running, const GatewayPlan& next, Topol
 }  // namespace
 
 GatewayPlan plan_gateway(const config::Config& config, unsigned worker_count) {
-  GatewayPlan plan{.worker_count = worker_count, .numbers = first_numbers(config)};
+  GatewayPlan plan{.worker_count = worker_count, .numbers = first_numbers(config), .longest_packet = 0};
   plan_by_numbers(config, plan);
-  plan.longest_packet = config.uplink.mtu;
+  for (std::size_t i = 0; i < config::uplink_count(config); ++i)
+    plan.longest_packet = std::max(plan.longest_packet, config::uplink_at(config, i).mtu);
   for (const auto& network : config.networks)
     plan.longest_packet = std::max(plan.longest_packet, network.mtu);
-  plan.nat = plan_nat(plan.config);
+  plan.ways = preferred_ways(plan.config);
+  plan.nat = plan_nat(plan.config, nullptr, plan.ways);
   return plan;
 }
 

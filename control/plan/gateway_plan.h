@@ -20,8 +20,9 @@ namespace vmnat::control {
 struct GatewayPlan {
   unsigned worker_count = 1;
   Numbers numbers;
-  config::Config config;                // its networks are at their numbers
-  std::vector<PortPlan> ports;          // by PortIndex
+  config::Config config;        // its networks are at their numbers
+  NetworkWays ways;             // of the first plan; from there on control/slow_path/uplinks.h has them
+  std::vector<PortPlan> ports;  // by PortIndex
   std::vector<DeviceRequest> devices;   // the same
   std::uint16_t longest_packet = 1500;  // the largest MTU of all ports, in bytes of IPv4 packet
   NatPlan nat;                          // of the first plan; from there on LiveNat has it

@@ -12,11 +12,12 @@
 namespace vmnat::control {
 namespace {
 
-dataplane::Uplink uplink_of(const config::Uplink& config) {
+dataplane::Uplink uplink_of(const config::Uplink& config, std::optional<net::Ipv4Addr> probe) {
   dataplane::Uplink uplink;
   uplink.address = config.address.value_or(net::Ipv4Prefix{});
   uplink.gateway = config.gateway.value_or(net::Ipv4Addr{});
   uplink.mtu = config.address ? config.mtu : std::uint16_t{0};
+  uplink.probe = probe.value_or(net::Ipv4Addr{});
   return uplink;
 }
 
@@ -80,13 +81,20 @@ net::MacAddr gateway_mac(const config::Network& network) {
   return network.mac ? *network.mac : net::mac_made_from(network.name);
 }
 
-dataplane::ForwardingState initial_state(const config::Config& config, const std::vector<PortPlan>& ports) {
+dataplane::ForwardingState initial_state(const config::Config& config, const std::vector<PortPlan>& ports,
+                                         const NetworkWays& ways) {
   dataplane::ForwardingState state;
-  state.uplink = uplink_of(config.uplink);
+  state.uplink_count = static_cast<PortIndex>(config::uplink_count(config));
+  state.uplinks.resize(state.uplink_count);
+  for (std::size_t i = 0; i < state.uplinks.size(); ++i)
+    state.uplinks[i] = uplink_of(config::uplink_at(config, i), config::probe_of(config, i));
+  state.networks.resize(config.networks.size());
+  for (std::size_t i = 0; i < state.networks.size(); ++i) state.networks[i].uplink = way_of(ways, i);
   set_topology(config, ports, state);
-  set_forwards(plan_forwards(config), state);
-  set_static_nat(plan_static_nat(config), state);
-  state.egress_rules = plan_egress_rules(config);
+  const config::Config written = on_uplinks(config, ways);
+  set_forwards(plan_forwards(written), state);
+  set_static_nat(plan_static_nat(written), state);
+  state.egress_rules = plan_egress_rules(written);
   return state;
 }
 

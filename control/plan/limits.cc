@@ -74,11 +74,22 @@ struct Way {
   Direction direction;
   LimitsOneWay PortLimits::*way;
 
+  // By uplink.
+  [[nodiscard]] std::vector<Limit*> of_uplinks(const config::Config& config, LimitMaker& maker,
+                                               const LimitTable* former) const {
+    std::vector<Limit*> limits;
+    for (std::size_t u = 0; u < config::uplink_count(config); ++u) {
+      const auto is_on = [u](const PortLimits& port) { return port.of_uplink == u; };
+      limits.push_back(maker.make(one_way(config::uplink_at(config, u).limit, direction),
+                                  former_shared(former, way, &LimitsOneWay::uplink, is_on)));
+    }
+    return limits;
+  }
+
+  // The table says already which network and uplink ports are of.
   void add(const config::Config& config, const std::vector<PortPlan>& ports, LimitMaker& maker,
            LimitTable& table, const LimitTable* former) const {
-    Limit* const of_uplink =
-        maker.make(one_way(config.uplink.limit, direction),
-                   former_shared(former, way, &LimitsOneWay::uplink, [](const PortLimits&) { return true; }));
+    const std::vector<Limit*> of_uplink = of_uplinks(config, maker, former);
     for (std::size_t n = 0; n < config.networks.size(); ++n) {
       const config::Network& network = config.networks[n];
       const auto is_of = [n](const PortLimits& port) { return port.network == n; };
@@ -88,10 +99,9 @@ struct Way {
         if (ports[i].config == nullptr || ports[i].network != n) continue;
         const Limit* const was =
             former != nullptr && i < former->ports.size() ? (former->ports[i].*way).own : nullptr;
-        table.ports[i].network = ports[i].network;
         table.ports[i].*way = {.own = maker.make(own_limit(*ports[i].config, network, direction), was),
                                .network = of_network,
-                               .uplink = of_uplink};
+                               .uplink = of_uplink[table.ports[i].of_uplink]};
       }
     }
   }
@@ -127,6 +137,12 @@ void set_limits(const config::Config& config, const std::vector<PortPlan>& ports
                 dataplane::ForwardingState& state) {
   auto table = std::make_shared<LimitTable>();
   table->ports.resize(ports.size());
+  for (std::size_t i = 0; i < ports.size(); ++i)
+    if (ports[i].config != nullptr) {
+      table->ports[i].network = ports[i].network;
+      if (ports[i].network < state.networks.size())
+        table->ports[i].of_uplink = state.networks[ports[i].network].uplink;
+    }
   LimitMaker maker(*table, state.limits.get(), clock);
   Way{&config::RateLimits::in, &PortLimits::in}.add(config, ports, maker, *table, state.limits.get());
   Way{&config::RateLimits::out, &PortLimits::out}.add(config, ports, maker, *table, state.limits.get());

@@ -19,7 +19,8 @@ struct LimitClock {
 dataplane::Limit::Rates rates_of(const config::RateLimit& limit);
 
 // Fills in the table of limits, and which ports have one. Who has the same limit as before keeps it, with what has been
-// taken of it; another one starts with a whole burst. `config` has its networks at their numbers.
+// taken of it; another one starts with a whole burst. `config` has its networks at their numbers; `state` says which
+// uplinks they are on.
 void set_limits(const config::Config& config, const std::vector<PortPlan>& ports, const LimitClock& clock,
                 dataplane::ForwardingState& state);
 

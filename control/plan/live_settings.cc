@@ -37,7 +37,8 @@ void set_live(const config::Config& config, dataplane::ForwardingState& state) {
   constexpr std::uint16_t kHeaders = 40;  // IPv4's and TCP's
   for (std::size_t i = 0; i < config.networks.size(); ++i) {
     const config::Network& network = config.networks[i];
-    const std::uint16_t uplink_mtu = state.uplink.mtu == 0 ? network.mtu : state.uplink.mtu;  // 0: not known
+    const std::uint16_t known_mtu = state.uplink_of(static_cast<dataplane::NetworkIndex>(i)).mtu;
+    const std::uint16_t uplink_mtu = known_mtu == 0 ? network.mtu : known_mtu;
     const std::uint16_t mtu = std::min(uplink_mtu, network.mtu);
     const auto fitting = static_cast<std::uint16_t>(std::max(mtu, std::uint16_t{kHeaders + 1}) - kHeaders);
     state.networks[i].most_mss = network.nat.mss_clamp.value_or(fitting);

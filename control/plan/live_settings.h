@@ -8,7 +8,8 @@
 namespace vmnat::control {
 
 // Fills in every network's MSS clamp, the services of the host that are open to it, its answer to TCP in mid-stream and to senders that get no session.
-// `state.uplink.mtu` is filled in before: where the file says no segment size, the smaller MTU decides.
+// Which uplinks networks are on, and their MTUs, are filled in before: where the file says no segment size, the smaller
+// MTU decides.
 void set_live(const config::Config& config, dataplane::ForwardingState& state);
 
 }  // namespace vmnat::control

@@ -54,14 +54,18 @@ bool has_pair(const std::vector<dataplane::AddressPair>& pairs, const dataplane:
 
 }  // namespace
 
-NatPlan plan_nat(const config::Config& config, const ExternalAddresses* running) {
-  NatPlan plan{.config = config,
-               .external = plan_external_addresses(config, running),
+NatPlan plan_nat(const config::Config& config, const ExternalAddresses* running, const NetworkWays& ways) {
+  NatPlan plan{.config = on_uplinks(config, ways),
+               .ways = ways,
+               .external = {},
+               .uplinks_of_external = {},
                .address_lists = {},
                .policies = {}};
-  plan.address_lists = plan_all_addresses(config, *plan.external);
-  plan.policies = plan_policies(config, plan_address_lists(config, *plan.external));
-  add_pools(config, *plan.external, plan.policies);
+  plan.external = plan_external_addresses(plan.config, running);
+  plan.uplinks_of_external = plan_uplinks_of(plan.config, *plan.external, ways);
+  plan.address_lists = plan_all_addresses(plan.config, *plan.external);
+  plan.policies = plan_policies(plan.config, plan_address_lists(plan.config, *plan.external));
+  add_pools(plan.config, *plan.external, plan.policies);
   return plan;
 }
 
@@ -101,12 +105,11 @@ std::vector<dataplane::AddressPair> closing_pairs(const NatPlan& former, const N
   return pairs;
 }
 
-DeparturePlan plan_departures(const NatPlan& former, const NatPlan& wanted, net::Ipv4Addr rented) {
+DeparturePlan plan_departures(const NatPlan& former, const NatPlan& wanted, const RentedAddresses& rented) {
   DeparturePlan plan;
   for (std::size_t network = 0; network < former.address_lists.size(); ++network)
     for (const ExternalIndex index : leaving(former.address_lists, wanted.address_lists, network)) {
-      const net::Ipv4Addr planned = former.external->address(index);
-      const net::Ipv4Addr address = planned.is_unspecified() ? rented : planned;
+      const net::Ipv4Addr address = rented.now(former.external->address(index));
       if (!address.is_unspecified()) plan.addresses.push_back({static_cast<NetworkIndex>(network), address});
     }
   const auto pairs = plan_static_nat(wanted.config);

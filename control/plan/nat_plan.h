@@ -24,14 +24,17 @@
 namespace vmnat::control {
 
 struct NatPlan {
-  config::Config config;
-  ExternalTable external;      // what is rented stands as 0.0.0.0
+  config::Config config;  // with networks on the uplinks of `ways`
+  NetworkWays ways;
+  ExternalTable external;  // what is rented stands in its place
+  std::vector<std::uint8_t> uplinks_of_external;
   AddressLists address_lists;  // what networks have, by their rules, too
   conntrack::NatPolicies policies;
 };
 
 // `running`: the table of the plan that this one follows.
-NatPlan plan_nat(const config::Config& config, const conntrack::ExternalAddresses* running = nullptr);
+NatPlan plan_nat(const config::Config& config, const conntrack::ExternalAddresses* running = nullptr,
+                 const NetworkWays& ways = {});
 
 // What holds while the sessions end that `wanted` does not allow. Its configuration is that of `wanted`.
 NatPlan plan_closing(const NatPlan& former, const NatPlan& wanted);
@@ -49,7 +52,7 @@ struct DeparturePlan {
   std::optional<dataplane::EgressRulesByNetwork> rules;  // where flows may be exempt no more
   [[nodiscard]] bool is_empty() const { return addresses.empty() && ports.empty() && !rules; }
 };
-// `rented`: the address that DHCP has given the uplink.
-DeparturePlan plan_departures(const NatPlan& former, const NatPlan& wanted, net::Ipv4Addr rented);
+// `rented`: the addresses that DHCP has given uplinks.
+DeparturePlan plan_departures(const NatPlan& former, const NatPlan& wanted, const RentedAddresses& rented);
 
 }  // namespace vmnat::control

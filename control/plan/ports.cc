@@ -6,8 +6,6 @@
 namespace vmnat::control {
 namespace {
 
-constexpr const char* kUplinkName = "uplink";  // which no VM's port has
-
 config::Network nobodys_network() {
   return {.address = {net::Ipv4Addr{}, 32}, .forward = config::Forward::None};
 }
@@ -16,7 +14,8 @@ config::Network nobodys_network() {
 
 Numbers first_numbers(const config::Config& config) {
   Numbers numbers;
-  numbers.ports.give(kUplinkName);
+  for (std::size_t i = 0; i < config::uplink_count(config); ++i)
+    numbers.ports.give(config::uplink_name(config, i));
   for (const config::Network& network : config.networks) {
     numbers.networks.give(network.name);
     for (const config::VmPort& port : network.ports) numbers.ports.give(port.name);
@@ -38,7 +37,11 @@ std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_c
                                  const NumberBook<PortIndex>& numbers) {
   std::vector<PortPlan> ports(numbers.bound(), PortPlan{.exists = false});
   for (std::size_t i = 0; i < ports.size(); ++i) ports[i].owner = static_cast<WorkerIndex>(i % worker_count);
-  ports[dataplane::kUplinkPort] = {.name = kUplinkName, .mtu = config.uplink.mtu};
+  for (std::size_t i = 0; i < config::uplink_count(config); ++i)
+    ports[i] = {.name = config::uplink_name(config, i),
+                .owner = ports[i].owner,
+                .mtu = config::uplink_at(config, i).mtu,
+                .is_uplink = true};
   for (std::size_t i = 0; i < config.networks.size(); ++i) {
     const config::Network& network = config.networks[i];
     const auto put = [&](const std::string& name, std::shared_ptr<const config::VmPort> port, bool is_host) {

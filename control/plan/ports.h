@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ports of the switch by their numbers, of which the uplink's is 0; and which worker polls which queue of them.
+// The ports of the switch by their numbers, of which uplinks have the first ones; and which worker polls which queue of them.
 #pragma once
 
 #include <memory>
@@ -13,7 +13,7 @@
 
 namespace vmnat::control {
 
-// By PortIndex. [0] is the uplink. `config` is a VM port's, and null of the uplink and of the host's ports.
+// By PortIndex, uplinks first. `config` is a VM port's, and null of uplinks and of the host's ports.
 struct PortPlan {
   std::string name;  // of one that has left, too, until another one has the number
   NetworkIndex network = dataplane::kNoNetwork;
@@ -22,9 +22,10 @@ struct PortPlan {
   std::uint16_t mtu = 1500;  // as configured
   bool exists = true;        // false: the number is nobody's
   bool is_host = false;      // this machine's, on the network
+  bool is_uplink = false;
 };
 
-// The numbers of a start: ports and networks in the order of the file, then the host's ports. At most kMostPorts and
+// The numbers of a start: uplinks, ports and networks in the order of the file, then the host's ports. At most kMostPorts and
 // kMostNetworks.
 Numbers first_numbers(const config::Config& config);
 
@@ -32,7 +33,7 @@ Numbers first_numbers(const config::Config& config);
 // ports and a way out, of the address 0.0.0.0 alone.
 config::Config at_numbers(const config::Config& config, const NumberBook<NetworkIndex>& numbers);
 
-// The ports go round the workers by their numbers. The uplink belongs to the first worker. `config` has its networks
+// The ports go round the workers by their numbers. The first uplink belongs to the first worker. `config` has its networks
 // at their numbers.
 std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_count,
                                  const NumberBook<PortIndex>& numbers);

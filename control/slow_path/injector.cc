@@ -10,6 +10,19 @@ namespace vmnat::control {
 
 using dataplane::FrameNote;
 
+namespace {
+
+// The first uplink that frames for the address come by.
+PortIndex way_in(const dataplane::ForwardingState& state, net::Ipv4Addr address) {
+  if (const auto network = state.network_of(address); network != dataplane::kNoNetwork)
+    return state.uplink_port(network);
+  PortIndex uplink = 0;
+  while (uplink + 1 < state.uplink_count && !state.is_external_at(address, uplink)) ++uplink;
+  return uplink;
+}
+
+}  // namespace
+
 void Injector::transmit(std::span<const std::byte> frame, PortIndex port) {
   if (!ports_[port].exists) return;  // it has left meanwhile
   push(frame, {.port = port, .from = port}, ports_[port].owner);
@@ -21,15 +34,16 @@ void Injector::look_up_again(std::span<const std::byte> frame) {
   const auto* udp = net::view<net::UdpHeader>(
       frame, sizeof(net::EthernetHeader) + ip->header_length());  // or TCP: its ports
   if (udp == nullptr) return;
-  const auto external = states_.current().external_addresses->index_of(ip->destination);
+  const dataplane::ForwardingState& state = states_.current();
+  const auto external = state.external_addresses->index_of(ip->destination);
   WorkerIndex owner =
       external_ports_.portless_owner(ip->source);  // not translated: it hands on what has ports
   if (external)
     owner = external_ports_.owner(*external, udp->destination_port);
-  else if (!states_.current().is_shown_outside(ip->destination))
+  else if (!state.is_shown_outside(ip->destination))
     return;
   if (owner == kNoWorker) return;
-  push(frame, {.port = dataplane::kUplinkPort, .errand = FrameNote::Errand::Inbound}, owner);
+  push(frame, {.port = way_in(state, ip->destination), .errand = FrameNote::Errand::Inbound}, owner);
 }
 
 void Injector::return_unreachable(const Neighbors::Unreachable& unreachable, dataplane::DropReason reason) {

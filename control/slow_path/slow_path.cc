@@ -3,16 +3,17 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <rte_cycles.h>
 #include <spdlog/spdlog.h>
 #include <utility>
 
+#include "control/plan/limits.h"
 #include "control/plan/live_settings.h"
 #include "net/arp.h"
 
 namespace vmnat::control {
 namespace {
 
-using dataplane::kUplinkPort;
 using dataplane::PuntReason;
 
 // Between two forwarding states: ten times what the last one took to make, so that whoever changes something
@@ -23,9 +24,20 @@ SteadyTime::duration pause_after(SteadyTime::duration making) {
   return std::clamp<SteadyTime::duration>(10 * making, kLeastPause, kLongestPause);
 }
 
-std::optional<RentedAddress> rented_address(const config::Config& config, Gateway& gateway) {
-  if (config.uplink.address) return std::nullopt;
-  return RentedAddress(gateway.states(), gateway.workers(), gateway.flush_turns(), gateway.session_keeper());
+Uplinks::Rents rented_addresses(const config::Config& config, Gateway& gateway) {
+  Uplinks::Rents rents(config::uplink_count(config));
+  for (std::size_t i = 0; i < rents.size(); ++i)
+    if (!config::uplink_at(config, i).address)
+      rents[i].emplace(gateway.states(), gateway.workers(), gateway.flush_turns(), gateway.session_keeper(),
+                       i == 0 ? std::string{} : config::uplink_name(config, i));
+  return rents;
+}
+
+std::vector<std::uint16_t> uplink_mtus(const std::vector<PortPlan>& ports) {
+  std::vector<std::uint16_t> mtus;
+  for (const PortPlan& port : ports)
+    if (port.is_uplink) mtus.push_back(port.mtu);
+  return mtus;
 }
 
 }  // namespace
@@ -44,19 +56,21 @@ SlowPath::SlowPath(Gateway& gateway)
       places_(gateway.ports()),
       dhcp_(config_, gateway.ports(), places_, std::chrono::system_clock::now(),
             std::chrono::steady_clock::now()),
-      uplink_(config_, states_, rented_address(config_, gateway), log_),
-      inside_(config_, gateway.ports(), states_, log_, std::chrono::steady_clock::now()),
+      uplinks_(config_, gateway.first_ways(), states_, rented_addresses(config_, gateway), log_),
+      inside_(on_uplinks(config_, uplinks_.ways()), gateway.ports(), states_, log_,
+              std::chrono::steady_clock::now()),
       tables_(gateway.ports(), places_, states_),
       rule_log_(gateway.ports(), log_),
       nat_(gateway.first_nat(), gateway.external_ports().capacity(), states_, gateway.workers(),
            gateway.flush_turns()),
-      most_mtu_(gateway.ports()[kUplinkPort].mtu) {
+      session_keeper_(gateway.session_keeper()),
+      most_mtus_(uplink_mtus(gateway.ports())) {
   const SteadyTime now = std::chrono::steady_clock::now();
   follow_links(now);
   links_.tell_who_waits();
   tables_.follow_leases(dhcp_.commit().news);
   publish(now);
-  uplink_.resolve_router(now);
+  uplinks_.resolve_routers(now);
 }
 
 void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
@@ -64,7 +78,7 @@ void SlowPath::poll(SteadyTime now, dhcp::WallTime wall) {
   move_sessions();
   if (take_from_workers(now, wall) != 0) last_heard_ = now;
   // VMs of networks that name no resolvers are told those of the lease.
-  if (const dhcp::Binding* lease = uplink_.advance(now)) dhcp_.use_resolvers(lease->dns);
+  if (uplinks_.advance(now)) dhcp_.use_resolvers(uplinks_.resolvers_of_leases());
   dhcp_.advance(wall, now);
   inside_.advance(now);
   advance_change(now);
@@ -80,8 +94,8 @@ void SlowPath::follow_links(SteadyTime now) {
     tables_.follow_link(port, is_up);
     if (const auto move = places_.follow_link(port, is_up)) move_vm(*move, now);
     if (!is_up) continue;
-    if (port == kUplinkPort)
-      uplink_.link_came_up(now);
+    if (ports_[port].is_uplink)
+      uplinks_[port].link_came_up(now);
     else
       inside_.link_came_up(port, now);
   }
@@ -115,16 +129,27 @@ void SlowPath::take_punt(const dataplane::FrameNote& note, const FrameBytes& fra
     case PuntReason::Dhcp:
       return dhcp_.receive(frame, note.port, wall, now);
     case PuntReason::UplinkDhcp:
-      return uplink_.hear_dhcp(frame);
+      return uplinks_[note.port].hear_dhcp(frame);
+    case PuntReason::ProbeReply:
+      return uplinks_[note.port].hear_echo(frame);
     case PuntReason::ArpReply:
       return hear_arp(frame, note.port, now, wall);
     case PuntReason::NeighborUnresolved:
-      return uplink_.wait_for_next_hop(frame, note.port, now);
+      return uplinks_[way_out(frame, note.port)].wait_for_next_hop(frame, note.port, now);
     case PuntReason::HostUnresolved:
       return inside_.wait_for_host(note.host, frame, note.port, now);
     case PuntReason::kCount:
       break;
   }
+}
+
+// Of a translated frame. Its network may have gone to another uplink since: its address does not leave by that.
+PortIndex SlowPath::way_out(const FrameBytes& frame, PortIndex from) const {
+  const dataplane::ForwardingState& state = states_.current();
+  const auto* ip = net::view<net::Ipv4Header>(frame, sizeof(net::EthernetHeader));
+  for (PortIndex uplink = 0; ip != nullptr && uplink < state.uplink_count; ++uplink)
+    if (state.is_external_at(ip->source, uplink)) return uplink;
+  return state.uplink_port(ports_[from].network);
 }
 
 // With an address it stands for the ARP packet that said so, which has gone on its way.
@@ -137,7 +162,7 @@ void SlowPath::take_learned(const dataplane::LearnedMac& learned, SteadyTime now
 
 void SlowPath::hear_arp(std::span<const std::byte> frame, PortIndex port, SteadyTime now,
                         dhcp::WallTime wall) {
-  if (port == kUplinkPort) return uplink_.hear_arp(frame, now);
+  if (ports_[port].is_uplink) return uplinks_[port].hear_arp(frame, now);
   if (inside_.note_gateway_claim(frame, port, now)) return;
   dhcp_.receive_arp(frame, port, wall, now);
   inside_.hear_arp(frame, port, now);
@@ -155,17 +180,24 @@ void SlowPath::tell_workers(SteadyTime now) {
     next_round_ = now + pause_after(std::chrono::steady_clock::now() - begin);
   }
   for (const auto& [port, frame] : committed.replies) injector_.transmit(frame, port);
-  for (const FrameBytes& frame : uplink_.take_output()) injector_.transmit(frame, kUplinkPort);
-  for (const Neighbors::Unreachable& unreachable : uplink_.take_unreachable())
-    injector_.return_unreachable(unreachable, dataplane::DropReason::NeighborUnresolved);
+  send_by_uplinks();
   for (const auto& [network, address] : dhcp_.checks().take_questions())
     inside_.ask(network, address, injector_);
   inside_.send(injector_);
 }
 
+void SlowPath::send_by_uplinks() {
+  for (std::size_t i = 0; i < uplinks_.size(); ++i) {
+    for (const FrameBytes& frame : uplinks_[i].take_output())
+      injector_.transmit(frame, static_cast<PortIndex>(i));
+    for (const Neighbors::Unreachable& unreachable : uplinks_[i].take_unreachable())
+      injector_.return_unreachable(unreachable, dataplane::DropReason::NeighborUnresolved);
+  }
+}
+
 bool SlowPath::is_state_outdated(SteadyTime now) const {
-  return is_outdated_ || nat_.has_changed(uplink_.rented_addresses()) || links_.has_changed() ||
-         uplink_.has_changed() || inside_.has_changed() || tables_.has_changed() || has_other_questions(now);
+  return is_outdated_ || nat_.has_changed(uplinks_.rented()) || links_.has_changed() ||
+         uplinks_.has_changed() || inside_.has_changed() || tables_.has_changed() || has_other_questions(now);
 }
 
 // Workers pass on ARP replies of the networks that are asked about addresses.
@@ -178,12 +210,13 @@ bool SlowPath::has_other_questions(SteadyTime now) const {
 }
 
 Result<void> SlowPath::plan_change(const config::Config& wanted) {
-  if (wanted.uplink.mtu > most_mtu_)
-    return tl::unexpected(Error{
-        "uplink.mtu",
-        fmt::format("more than the {} that the device was opened with needs a restart; nothing was changed",
-                    most_mtu_)});
-  auto plan = nat_.plan(wanted);
+  for (std::size_t i = 0; i < most_mtus_.size(); ++i)
+    if (config::uplink_at(wanted, i).mtu > most_mtus_[i])
+      return tl::unexpected(Error{
+          wanted.uplinks.empty() ? "uplink.mtu" : "uplinks." + uplinks_[i].name() + ".mtu",
+          fmt::format("more than the {} that the device was opened with needs a restart; nothing was changed",
+                      most_mtus_[i])});
+  auto plan = nat_.plan(wanted, uplinks_.ways_for(wanted, std::chrono::steady_clock::now()));
   if (!plan) return tl::unexpected(plan.error());
   next_plan_ = std::move(*plan);
   return {};
@@ -202,44 +235,85 @@ void SlowPath::follow_configuration(const TopologyChange& change, SteadyTime now
   dhcp_.follow_networks(wall, now);
   is_outdated_ = true;
   planned_ = std::exchange(next_plan_, std::nullopt);
-  uplink_.prepare(planned_->config.uplink, now);
+  uplinks_.prepare(planned_->config, now);
   advance_change(now);
   tell_workers(now);
 }
 
 void SlowPath::advance_change(SteadyTime now) {
-  if (planned_ && uplink_.is_prepared(now)) set_out(now);
+  if (planned_ && uplinks_.is_prepared(now)) set_out(now);
   if (const auto ended = nat_.poll()) conclude(*ended);
+  if (!is_change_under_way()) follow_uplinks(now);
 }
 
 // From the next state on. New addresses are announced after it, and the VMs behind new forwards asked for.
 void SlowPath::set_out(SteadyTime now) {
-  const NatPlan plan = *std::exchange(planned_, std::nullopt);
-  const conntrack::ExternalAddresses& former = *nat_.running().external;
-  uplink_.adopt_prepared();
-  for (const auto& entry : plan.external->entries())
-    if (!entry.address.is_unspecified() && !former.index_of(entry.address))
-      uplink_.announce(entry.address, now);
+  uplinks_.adopt_prepared();
+  inside_.follow_targets(planned_->config, now);
+  is_reload_ = true;
+  change_nat(*std::exchange(planned_, std::nullopt), now);
+}
+
+// Networks whose uplink is dead, or whose own one has come back, go over to another one.
+void SlowPath::follow_uplinks(SteadyTime now) {
+  const auto ways = uplinks_.wanted(now);
+  if (!ways) return;
+  auto plan = nat_.plan(config_, *ways);
+  if (!plan) return log_.log(spdlog::level::err, {"failover", "plan"}, now, "{}", to_string(plan.error()));
+  is_reload_ = false;
+  last_heard_ = now;
+  inside_.follow_targets(plan->config, now);
+  change_nat(*std::move(plan), now);
+}
+
+void SlowPath::change_nat(NatPlan plan, SteadyTime now) {
+  announce_what_changes(plan, now);
+  uplinks_.take(plan.config, plan.ways, now);
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < plan.config.networks.size(); ++i)
+    names.push_back(uplinks_[way_of(plan.ways, i)].name());
+  if (uplinks_.size() > 1) session_keeper_.set_uplinks(std::move(names));
+  nat_.change_to(std::move(plan), uplinks_.rented().in_table);
+}
+
+// An address is announced where it comes, and kept up where it leaves until its sessions have ended. What is rented its
+// lease announces.
+void SlowPath::announce_what_changes(const NatPlan& plan, SteadyTime now) {
+  const NatPlan& former = nat_.running();
+  const auto is_at = [](const NatPlan& of, net::Ipv4Addr address, std::size_t uplink) {
+    const auto index = of.external->index_of(address);
+    return index && (of.uplinks_of_external[*index] >> uplink & 1) != 0;
+  };
   going_.clear();
-  for (const auto& entry : former.entries())
-    if (!entry.address.is_unspecified() && !plan.external->index_of(entry.address))
-      going_.push_back(entry.address);
-  inside_.follow_targets(plan.config, now);
-  nat_.change_to(plan, uplink_.rented_addresses().in_table);
+  for (std::size_t uplink = 0; uplink < uplinks_.size(); ++uplink) {
+    for (const auto& entry : plan.external->entries())
+      if (!is_rented_place(entry.address) && is_at(plan, entry.address, uplink) &&
+          !is_at(former, entry.address, uplink))
+        uplinks_[uplink].announce(entry.address, now);
+    for (const auto& entry : former.external->entries())
+      if (!is_rented_place(entry.address) && is_at(former, entry.address, uplink) &&
+          !is_at(plan, entry.address, uplink))
+        going_.emplace_back(uplink, entry.address);
+  }
 }
 
 void SlowPath::conclude(std::uint64_t sessions_ended) {
-  for (const net::Ipv4Addr address : going_) uplink_.withdraw(address);
-  spdlog::info("reload: in effect; {} sessions ended with what is gone", sessions_ended);
+  for (const auto& [uplink, address] : going_) uplinks_[uplink].withdraw(address);
+  if (is_reload_)
+    spdlog::info("reload: in effect; {} sessions ended with what is gone", sessions_ended);
+  else
+    spdlog::info("networks have changed their uplinks; {} sessions ended with their addresses",
+                 sessions_ended);
 }
 
 void SlowPath::publish(SteadyTime now) {
   dataplane::ForwardingState next = states_.current();
-  uplink_.fill(next);  // before set_live(), which asks for its MTU
+  uplinks_.fill(next);
   links_.fill(next, workers_.count());
-  set_live(config_, next);
   is_outdated_ = false;
-  nat_.fill(next, uplink_.rented_addresses());
+  nat_.fill(next, uplinks_.rented());
+  set_live(config_, next);  // of the uplinks that networks are on now
+  if (uplinks_.size() > 1) set_limits(config_, ports_, {rte_rdtsc(), rte_get_tsc_hz()}, next);
   const std::vector<bool> has_new_macs = tables_.fill(next);
   inside_.fill(next, has_new_macs);
   for (std::size_t i = 0; i < next.networks.size(); ++i)

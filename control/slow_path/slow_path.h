@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SlowPath: takes the frames that workers punt to those who answer them, and publishes what has been learned.
 //
-//   punted frames   -> DhcpService, UplinkSide, InsideHosts
+//   punted frames   -> DhcpService, Uplinks, InsideHosts
 //   learned MACs    -> SwitchTables
 //   links, leases   -> all of them
 //   each of them    -> the next forwarding state, then frames for the Injector
@@ -12,6 +12,7 @@
 
 #include <deque>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/ids.h"
@@ -28,14 +29,14 @@
 #include "control/slow_path/punt_reader.h"
 #include "control/slow_path/rule_log.h"
 #include "control/slow_path/switch_tables.h"
-#include "control/slow_path/uplink_side.h"
+#include "control/slow_path/uplinks.h"
 
 namespace vmnat::control {
 
 class SlowPath {
  public:
-  // Publishes a state, and asks for the router and the targets of forwards. Our addresses are announced
-  // whenever the uplink comes up. The gateway outlives it.
+  // Publishes a state, and asks for the routers and the targets of forwards. Our addresses are announced
+  // whenever their uplink comes up. The gateway outlives it.
   explicit SlowPath(Gateway& gateway);
 
   void poll(SteadyTime now, dhcp::WallTime wall);
@@ -58,7 +59,7 @@ class SlowPath {
   // For what an operator does by hand.
   DhcpService& dhcp() { return dhcp_; }
   [[nodiscard]] const VmPlaces& places() const { return places_; }
-  [[nodiscard]] const UplinkSide& uplink() const { return uplink_; }
+  [[nodiscard]] const Uplinks& uplinks() const { return uplinks_; }
   [[nodiscard]] const InsideHosts& inside() const { return inside_; }
   [[nodiscard]] const SwitchTables& tables() const { return tables_; }
   [[nodiscard]] const LiveNat& nat() const { return nat_; }
@@ -77,8 +78,13 @@ class SlowPath {
   [[nodiscard]] bool has_other_questions(SteadyTime now) const;
   void tell_workers(SteadyTime now);
   void publish(SteadyTime now);
+  void send_by_uplinks();
+  [[nodiscard]] PortIndex way_out(const FrameBytes& frame, PortIndex from) const;
   void advance_change(SteadyTime now);
   void set_out(SteadyTime now);
+  void follow_uplinks(SteadyTime now);
+  void change_nat(NatPlan plan, SteadyTime now);
+  void announce_what_changes(const NatPlan& plan, SteadyTime now);
   void conclude(std::uint64_t sessions_ended);
 
   const config::Config& config_;  // what is in effect, with its networks at their numbers
@@ -93,15 +99,18 @@ class SlowPath {
   LinkWatch links_;
   VmPlaces places_;
   DhcpService dhcp_;
-  UplinkSide uplink_;
+  Uplinks uplinks_;
   InsideHosts inside_;
   SwitchTables tables_;
   RuleLog rule_log_;
   LiveNat nat_;
-  std::uint16_t most_mtu_;            // that the uplink's device was opened for
-  std::optional<NatPlan> planned_;    // waits until the uplink is prepared for it
-  std::optional<NatPlan> next_plan_;  // that was asked for last
-  std::vector<net::Ipv4Addr> going_;  // external addresses, in the change that is under way
+  SessionKeeper& session_keeper_;
+  std::vector<std::uint16_t> most_mtus_;  // that the uplinks' devices were opened for
+  std::optional<NatPlan> planned_;        // waits until the uplink is prepared for it
+  std::optional<NatPlan> next_plan_;      // that was asked for last
+  // In the change that is under way: external addresses, and the uplinks that they leave.
+  std::vector<std::pair<std::size_t, net::Ipv4Addr>> going_;
+  bool is_reload_ = false;  // that change; else networks go over to another uplink
   bool is_outdated_ = false;
   std::deque<WorkerFlush> moving_;  // sessions of VMs that have moved, one after another
   SteadyTime last_heard_{};         // from a worker, or of a link

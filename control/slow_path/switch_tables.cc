@@ -25,7 +25,7 @@ void SwitchTables::learn(const dataplane::LearnedMac& learned) {
 }
 
 void SwitchTables::follow_link(PortIndex port, bool is_up) {
-  if (port == dataplane::kUplinkPort) return;
+  if (ports_[port].is_uplink) return;
   if (!is_up) macs_.forget_port(port);
   note_macs_changed(ports_[port].network);
 }

@@ -18,6 +18,12 @@ std::string text_of(net::Ipv4Addr address, std::string_view none) {
   return address.is_unspecified() ? std::string{none} : net::to_string(address);
 }
 
+// Of the only uplink a name that it has always had.
+std::string memory_path(const config::Config& config, PortIndex number) {
+  const std::string file = config.control.state_dir + "/uplink-address";
+  return config.uplinks.empty() ? file : file + '.' + config::uplink_name(config, number);
+}
+
 std::string time_left(dhcp::ClientTime end) {
   if (end == dhcp::ClientTime::max()) return "for ever";
   return "for " + config::to_text(std::chrono::round<std::chrono::seconds>(end - boot_time()));
@@ -25,19 +31,21 @@ std::string time_left(dhcp::ClientTime end) {
 
 }  // namespace
 
-UplinkClient::UplinkClient(const config::Config& config, net::MacAddr own_mac, const RentedAddress& address,
-                           Neighbors& neighbors, OwnAddresses& own_addresses)
+UplinkClient::UplinkClient(const config::Config& config, PortIndex number, net::MacAddr own_mac,
+                           const RentedAddress& address, const OnLink& link)
     : config_(config),
+      number_(number),
+      name_(config::uplink_name(config, number)),
       address_(address),
-      neighbors_(neighbors),
-      own_addresses_(own_addresses),
-      memory_path_(config.control.state_dir + "/uplink-address"),
-      client_({.mac = own_mac, .mtu = config.uplink.mtu}, random_seed()) {}
+      neighbors_(link.neighbors),
+      own_addresses_(link.own_addresses),
+      memory_path_(memory_path(config, number)),
+      client_({.mac = own_mac, .mtu = settings().mtu}, random_seed()) {}
 
 void UplinkClient::link_up() {
   if (client_.state() != dhcp::ClientState::Stopped) return client_.link_returned(boot_time());
   const auto remembered = remembered_address(memory_path_);
-  spdlog::info("uplink: asks for {} by DHCP",
+  spdlog::info("{}: asks for {} by DHCP", name_,
                remembered ? "its former address " + net::to_string(*remembered) : "an address");
   client_.start(remembered, boot_time());
 }
@@ -53,28 +61,29 @@ bool UplinkClient::advance(SteadyTime now) {
 
 // What a server, or another station on the link, makes happen may happen again and again.
 void UplinkClient::tell(dhcp::ClientNews news, SteadyTime now) {
-  const LogBudget::Subject lease{"lease", "uplink"}, conflict{"conflict", "uplink"};
+  const LogBudget::Subject lease{"lease", name_}, conflict{"conflict", name_};
   switch (news) {
     case dhcp::ClientNews::Bound:
       return;  // told when it is in effect
     case dhcp::ClientNews::Renewed:
-      return log_.log(spdlog::level::info, lease, now, "uplink: lease of {} renewed {} by {}",
+      return log_.log(spdlog::level::info, lease, now, "{}: lease of {} renewed {} by {}", name_,
                       net::to_string(client_.binding()->address), time_left(client_.binding()->expires),
                       net::to_string(client_.binding()->server));
     case dhcp::ClientNews::Refused:
-      return log_.log(spdlog::level::warn, lease, now, "uplink: the DHCP server refuses {}; asks anew",
+      return log_.log(spdlog::level::warn, lease, now, "{}: the DHCP server refuses {}; asks anew", name_,
                       in_effect_ ? net::to_string(in_effect_->address) : "the address that was asked for");
     case dhcp::ClientNews::Conflict:
       return log_.log(spdlog::level::warn, conflict, now,
-                      "uplink: another station has the address that DHCP gives; declined");
+                      "{}: another station has the address that DHCP gives; declined", name_);
     case dhcp::ClientNews::Expired:
       return log_.log(spdlog::level::err, lease, now,
-                      "uplink: the lease of {} has expired, and no DHCP server answers",
+                      "{}: the lease of {} has expired, and no DHCP server answers", name_,
                       in_effect_ ? net::to_string(in_effect_->address) : "the uplink's address");
     case dhcp::ClientNews::LeaseTimeMissing:
-      return log_.log(spdlog::level::warn, {"lease time", "uplink"}, now,
-                      "uplink: the DHCP server does not say how long the lease lasts (option 51); what it "
-                      "said last, or an hour, is taken");
+      return log_.log(spdlog::level::warn, {"lease time", name_}, now,
+                      "{}: the DHCP server does not say how long the lease lasts (option 51); what it "
+                      "said last, or an hour, is taken",
+                      name_);
   }
 }
 
@@ -87,27 +96,31 @@ void UplinkClient::send_output(SteadyTime now) {
     }
     const bool on_link = in_effect_->address.contains(out.by_unicast_to);
     const net::Ipv4Addr next_hop = on_link ? out.by_unicast_to : in_effect_->router;
-    if (!next_hop.is_unspecified())
-      neighbors_.send_to(next_hop, std::move(out.frame), dataplane::kUplinkPort, now);
+    if (!next_hop.is_unspecified()) neighbors_.send_to(next_hop, std::move(out.frame), number_, now);
   }
 }
 
 std::string UplinkClient::contradiction(const dhcp::Binding& binding) const {
+  const std::string gives = "DHCP gives " + (config_.uplinks.empty() ? "the uplink" : "uplink " + name_);
+  for (std::size_t i = 0; i < config_.uplinks.size(); ++i)
+    if (const auto& other = config_.uplinks[i].address; other && other->address == binding.address.address)
+      return fmt::format("{} {}, which uplink '{}' has", gives, net::to_string(binding.address),
+                         config_.uplinks[i].name);
   for (const config::Network& network : config_.networks) {
     if (network.address.overlaps(binding.address))
-      return fmt::format("DHCP gives the uplink {}, which overlaps network '{}' ({})",
-                         net::to_string(binding.address), network.name, net::to_string(network.address));
+      return fmt::format("{} {}, which overlaps network '{}' ({})", gives, net::to_string(binding.address),
+                         network.name, net::to_string(network.address));
     auto external = config::external_addresses(network);
     for (const config::NatRule& rule : network.nat.rules) {
       const auto more = config::all_of(rule.addresses);
       external.insert(external.end(), more.begin(), more.end());
     }
     if (std::ranges::find(external, binding.address.address) != external.end())
-      return fmt::format("DHCP gives the uplink {}, which nat.addresses of network '{}' has, too",
+      return fmt::format("{} {}, which nat.addresses of network '{}' has, too", gives,
                          net::to_string(binding.address.address), network.name);
     if (std::ranges::find(network.nat.static_nat, binding.address.address, &config::StaticNat::external) !=
         network.nat.static_nat.end())
-      return fmt::format("DHCP gives the uplink {}, which nat.static of network '{}' has, too",
+      return fmt::format("{} {}, which nat.static of network '{}' has, too", gives,
                          net::to_string(binding.address.address), network.name);
   }
   return {};
@@ -117,7 +130,7 @@ std::optional<dhcp::Binding> UplinkClient::usable_lease(SteadyTime now) {
   const auto& lease = client_.binding();
   const std::string problem = lease ? contradiction(*lease) : "";
   if (problem != problem_ && !problem.empty())
-    log_.log(spdlog::level::err, {"contradiction", "uplink"}, now, "{}; nothing is forwarded", problem);
+    log_.log(spdlog::level::err, {"contradiction", name_}, now, "{}; nothing is forwarded", problem);
   problem_ = problem;
   return problem.empty() ? lease : std::nullopt;
 }
@@ -157,7 +170,7 @@ bool UplinkClient::finish_giving_up(SteadyTime now) {
   const auto ended = address_.poll();
   if (!ended) return false;
   sessions_ended_ += *ended;
-  log_.log(spdlog::level::info, {"address", "uplink"}, now, "uplink: {} is gone, and {} sessions with it",
+  log_.log(spdlog::level::info, {"address", name_}, now, "{}: {} is gone, and {} sessions with it", name_,
            net::to_string(former), *ended);
   return true;
 }
@@ -176,16 +189,15 @@ bool UplinkClient::apply(const dhcp::Binding& lease, SteadyTime now) {
     own_addresses_.announce(rented(), now);
     keep_in_mind(rented());
   }
-  log_.log(spdlog::level::info, {"address", "uplink"}, now,
-           "uplink: {} {} from DHCP server {}, router {}, {}", is_new ? "has" : "has another lease of",
-           net::to_string(lease.address), net::to_string(lease.server), text_of(lease.router, "none"),
-           time_left(lease.expires));
+  log_.log(spdlog::level::info, {"address", name_}, now, "{}: {} {} from DHCP server {}, router {}, {}",
+           name_, is_new ? "has" : "has another lease of", net::to_string(lease.address),
+           net::to_string(lease.server), text_of(lease.router, "none"), time_left(lease.expires));
   return true;
 }
 
 void UplinkClient::keep_in_mind(net::Ipv4Addr address) const {
   if (const auto kept = remember_address(memory_path_, address); !kept)
-    spdlog::warn("uplink: its address will not be asked for after a restart: {}", to_string(kept.error()));
+    spdlog::warn("{}: its address will not be asked for after a restart: {}", name_, to_string(kept.error()));
 }
 
 void UplinkClient::describe(dataplane::Uplink& uplink) const {
@@ -199,7 +211,7 @@ void UplinkClient::describe(dataplane::Uplink& uplink) const {
   }
   uplink.address = in_effect_->address;
   uplink.gateway = in_effect_->router;
-  uplink.mtu = in_effect_->mtu == 0 ? config_.uplink.mtu : std::min(config_.uplink.mtu, in_effect_->mtu);
+  uplink.mtu = in_effect_->mtu == 0 ? settings().mtu : std::min(settings().mtu, in_effect_->mtu);
 }
 
 }  // namespace vmnat::control

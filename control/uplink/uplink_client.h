@@ -30,9 +30,15 @@ namespace vmnat::control {
 
 class UplinkClient {
  public:
-  // All of them outlive it. What it has to send goes out through `neighbors`.
-  UplinkClient(const config::Config& config, net::MacAddr own_mac, const RentedAddress& address,
-               Neighbors& neighbors, OwnAddresses& own_addresses);
+  // What is ours on the uplink's link.
+  struct OnLink {
+    Neighbors& neighbors;
+    OwnAddresses& own_addresses;
+  };
+
+  // All of them outlive it. What it has to send goes out through `neighbors`. `number`: the uplink's.
+  UplinkClient(const config::Config& config, PortIndex number, net::MacAddr own_mac,
+               const RentedAddress& address, const OnLink& link);
 
   // The link has come up, for the first time or again.
   void link_up();
@@ -67,7 +73,11 @@ class UplinkClient {
   bool apply(const dhcp::Binding& lease, SteadyTime now);
   void keep_in_mind(net::Ipv4Addr address) const;
 
+  [[nodiscard]] const config::Uplink& settings() const { return config::uplink_at(config_, number_); }
+
   const config::Config& config_;
+  PortIndex number_;
+  std::string name_;
   RentedAddress address_;
   Neighbors& neighbors_;
   OwnAddresses& own_addresses_;

@@ -66,9 +66,9 @@ struct Context {
   TokenBucket icmp_error_budget{kIcmpErrorsPerSecond, kIcmpErrorsAtOnce};
   ErrandQueue errands;
 
-  // True for an address that a frame from the uplink may come from: of one host, neither inside nor ours.
+  // True for an address that a frame from an uplink may come from: of one host, neither inside nor ours.
   [[nodiscard]] bool is_credible_remote(net::Ipv4Addr remote) const {
-    return remote.is_forwarded() && !state->uplink.address.is_edge(remote) &&
+    return remote.is_forwarded() && !state->is_edge_of_uplink(remote) &&
            state->network_of(remote) == kNoNetwork && !state->is_external(remote);
   }
 

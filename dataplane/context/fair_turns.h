@@ -78,10 +78,10 @@ class FairTurns {
     bool is_listed = false, goes_on = false, is_used_up = false;  // in this turn
   };
   static constexpr std::uint32_t kNobody = 0xffffffff;
-  static constexpr std::size_t kLimits = kMostNetworks + 1;  // the last one is the uplink's
+  static constexpr std::size_t kLimits = kMostNetworks + kMostUplinks;  // the last ones are uplinks'
 
   Round& round_of(const PortLimits& port, Sharing sharing) {
-    const std::size_t number = sharing == Sharing::Uplink ? kMostNetworks : port.network;
+    const std::size_t number = sharing == Sharing::Uplink ? kMostNetworks + port.of_uplink : port.network;
     Round& round = rounds_[number];
     if (round.is_listed) return round;
     listed_[listed_count_++] = static_cast<std::uint16_t>(number);

@@ -31,6 +31,7 @@ class FilterRules;
 class PollSet;
 struct Watches;
 
+// The first uplink's, and in tables of owners the gateway's. Of several the others follow: is_uplink().
 inline constexpr PortIndex kUplinkPort = 0;
 
 // How strictly a VM port's frames are checked for spoofed senders, from least to most; guard.h.
@@ -46,7 +47,7 @@ using GroupNumber = std::uint16_t;
 inline constexpr GroupNumber kEveryGroup = 0xffff;  // the host's: it is in all of them
 
 struct Port {
-  NetworkIndex network = kNoNetwork;  // kNoNetwork: the uplink, or nobody has the number
+  NetworkIndex network = kNoNetwork;  // kNoNetwork: an uplink, or nobody has the number
   GroupNumber group = 0;              // within the network
   bool is_alone = false;              // a group of its own, for there is another one: it reaches no VM
   WorkerIndex owner = 0;              // the worker that polls its first queue
@@ -107,8 +108,10 @@ struct HostSide {
 };
 
 struct Network {
-  net::Ipv4Prefix gateway;  // the gateway's address with the network's prefix length
-  net::MacAddr mac;         // the gateway's
+  net::Ipv4Prefix gateway;         // the gateway's address with the network's prefix length
+  net::MacAddr mac;                // the gateway's
+  PortIndex uplink = kUplinkPort;  // that it is on
+  bool is_moving = false;  // it has just come there, and sessions of the other one's address are about to end
   bool has_way_out = true;  // false: isolated
   bool is_routed = false;   // nothing is translated, and remotes open sessions to its VMs
   bool dhcp = false;
@@ -151,6 +154,7 @@ struct Uplink {
   net::Ipv4Addr checked_address;
   // An external address whose sessions wait, after a restart, for a lease that gives it again; unspecified: none.
   net::Ipv4Addr awaited;
+  net::Ipv4Addr probe;           // control pings it, and takes what it answers; unspecified: there is none
   WordTable<NextHop> neighbors;  // on-link hosts by raw IPv4 address
 
   [[nodiscard]] bool has_address() const { return !address.address.is_unspecified(); }
@@ -184,11 +188,14 @@ struct Uplink {
 
 struct ForwardingState {
   std::uint64_t generation = 0;
-  Uplink uplink;
+  PortIndex uplink_count = 1;  // the ports below it are uplinks
+  std::vector<Uplink> uplinks = std::vector<Uplink>(1);
+  // By external index, a bit an uplink: by which of them frames for the address come. Not asked of the only uplink.
+  std::vector<std::uint8_t> uplinks_of_external;
   // By number, and neither grows shorter. A number that nobody has: a network without ports and hosts, a port
   // that is down.
   std::vector<Network> networks;
-  std::vector<Port> ports;                   // [kUplinkPort] is the uplink
+  std::vector<Port> ports;                   // first the uplinks
   std::uint16_t smallest_mtu = 1500;         // of the VM ports: what is not larger fits all of them
   std::shared_ptr<const LimitTable> limits;  // of the ports; nullptr: there are none
   // What each worker polls. It is the worker's own (poll_set.h).
@@ -256,17 +263,50 @@ struct ForwardingState {
     return Forward{{pair->internal, external.port}, pair->network, pair->is_draining};
   }
 
-  // True for an external address of ours, the uplink's among them.
+  [[nodiscard]] bool is_uplink(PortIndex port) const { return port < uplink_count; }
+  // The uplink that a network is on; that of a session is its policy's.
+  [[nodiscard]] PortIndex uplink_port(NetworkIndex network) const {
+    return uplink_count == 1 ? kUplinkPort : networks[network].uplink;
+  }
+  [[nodiscard]] const Uplink& uplink_of(NetworkIndex network) const { return uplinks[uplink_port(network)]; }
+  // Whether the session's frames may come by this port: by another uplink none does. What turns round comes by a VM's.
+  [[nodiscard]] bool comes_by(const conntrack::Session& session, PortIndex port) const {
+    return uplink_count == 1 || !is_uplink(port) || networks[session.policy()].uplink == port;
+  }
+  // A session on the address of the uplink that its network was on until now: it does not leave by the new one.
+  [[nodiscard]] bool is_left_behind(const conntrack::Session& session) const {
+    if (uplink_count == 1) return false;
+    const Network& network = networks[session.policy()];
+    return network.is_moving && !session.is_untranslated() &&
+           !is_external_at(session.external().address, network.uplink);
+  }
+  // The network or broadcast address of an uplink's link.
+  [[nodiscard]] bool is_edge_of_uplink(net::Ipv4Addr address) const {
+    return std::ranges::any_of(uplinks,
+                               [=](const Uplink& uplink) { return uplink.address.is_edge(address); });
+  }
+  [[nodiscard]] bool is_on_link(net::Ipv4Addr address) const {
+    return std::ranges::any_of(uplinks,
+                               [=](const Uplink& uplink) { return uplink.address.contains(address); });
+  }
+
+  // True for an external address of ours, uplinks' among them.
   [[nodiscard]] bool is_external(net::Ipv4Addr address) const {
     return external_addresses->index_of(address).has_value();
+  }
+  // The same, where frames for it come by the port, if that is an uplink.
+  [[nodiscard]] bool is_external_at(net::Ipv4Addr address, PortIndex port) const {
+    const auto index = external_addresses->index_of(address);
+    if (!index || uplink_count == 1 || !is_uplink(port)) return index.has_value();
+    return *index < uplinks_of_external.size() && (uplinks_of_external[*index] >> port & 1) != 0;
   }
   // The same, but not one that is a VM's alone: the gateway itself answers echo requests there.
   [[nodiscard]] bool is_gateways(net::Ipv4Addr address) const {
     return is_external(address) && pair_at(address) == nullptr;
   }
-  // True for an external address, but not one that we do not have at present.
-  [[nodiscard]] bool is_own_address(net::Ipv4Addr address) const {
-    return is_external(address) && address != uplink.awaited;
+  // True for an external address at the uplink, but not one that we do not have at present.
+  [[nodiscard]] bool is_own_address(net::Ipv4Addr address, PortIndex uplink) const {
+    return is_external_at(address, uplink) && address != uplinks[uplink].awaited;
   }
   // True for an address of a network that has flows without translation.
   [[nodiscard]] bool is_shown_outside(net::Ipv4Addr address) const {
@@ -289,7 +329,7 @@ struct ForwardingState {
   [[nodiscard]] const Network& network_at(PortIndex port) const { return networks[ports[port].network]; }
   // The egress MTU of a port: bytes of the largest IPv4 packet that leaves by it uncut.
   [[nodiscard]] std::uint16_t egress_mtu(PortIndex port) const {
-    return port == kUplinkPort ? uplink.mtu : ports[port].mtu;
+    return is_uplink(port) ? uplinks[port].mtu : ports[port].mtu;
   }
   [[nodiscard]] NetworkIndex network_of(net::Ipv4Addr address) const {
     for (std::size_t i = 0; i < networks.size(); ++i)

@@ -83,6 +83,7 @@ class FragmentTable {
     std::uint64_t seed = 0;      // secret and random
     std::size_t ports = 1;       // at first: they share the table
     std::size_t most_ports = 0;  // each port is below this; 0: as many as there are at first
+    PortIndex uplinks = 1;       // ports below this
     unsigned datagrams = 4096;   // for all ports together; two for each of the most at least
     unsigned frames = 1024;      // that wait; the same
     Quota vm{512, 256};
@@ -193,7 +194,7 @@ class FragmentTable {
   enum class Coverage : std::uint8_t { New, Duplicate, Overlap, Scattered };
 
   [[nodiscard]] const Quota& quota_of(PortIndex port) const {
-    return port == kUplinkPort ? settings_.uplink : settings_.vm;
+    return port < settings_.uplinks ? settings_.uplink : settings_.vm;
   }
   [[nodiscard]] Index& bucket_of(const DatagramKey& key);
   Datagram* find_or_add(const Piece& piece, Time now);

@@ -104,6 +104,7 @@ struct LimitsOneWay {
 struct PortLimits {
   LimitsOneWay in, out;  // towards the VM, from the VM
   std::uint16_t network = 0;
+  PortIndex of_uplink = 0;  // whose limits `uplink` are
   bool operator==(const PortLimits&) const = default;
 };
 

@@ -10,9 +10,9 @@
 // 192 frames of the others. A port that leads to many hosts, a segment or a relay, may punt six times as much
 // DHCP.
 //
-// Frames that the uplink depends on go by a ring of their own, which control empties first. There each class
-// has its own budget: ARP replies that confirm the router's MAC, those of neighbours that were asked, those
-// of others, and DHCP messages of our client's transaction.
+// Frames that uplinks depend on go by a ring of their own, which control empties first. There each class has its
+// own budget: ARP replies that confirm a router's MAC, those of neighbours that were asked, those of others, DHCP
+// messages of our client's transaction, and answers to our echo requests.
 //
 // Reports of learned MACs go to control as well, with a budget a port: a VM that makes up MACs takes neither
 // the others' place in the ring nor control's time.
@@ -23,6 +23,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/ids.h"
@@ -52,10 +53,14 @@ struct PuntShares {
     return ports * (dhcp + arp + unresolved) + segments * segment_dhcp;
   }
 };
-// Of the uplink, a tick.
+// Of an uplink, a tick; those of its router, of others, and of what is pinged are all uplinks' together.
 inline constexpr unsigned kRouterArpPunts = 16, kAskedArpPunts = 64, kOtherArpPunts = 16,
-                          kUplinkDhcpPunts = 16;
-inline constexpr unsigned kUplinkPunts = kRouterArpPunts + kAskedArpPunts + kOtherArpPunts + kUplinkDhcpPunts;
+                          kUplinkDhcpPunts = 16, kProbePunts = 16;
+// Of so many uplinks.
+constexpr unsigned uplink_punts(std::size_t uplinks) {
+  return kRouterArpPunts + kOtherArpPunts + kProbePunts +
+         static_cast<unsigned>(uplinks) * (kAskedArpPunts + kUplinkDhcpPunts);
+}
 // A tick's punts of one port for one next hop, VM, or ARP sender.
 inline constexpr unsigned kPuntsPerTarget = 8;
 // A tick's reports of one port that a MAC was seen there, or says by ARP that it has an address.
@@ -88,8 +93,8 @@ class PuntBudgets {
  public:
   // For ports below `most_ports`, of which there are so many at first.
   PuntBudgets(std::size_t most_ports, std::size_t ports);
-  // So many ports share from now on.
-  void share_among(std::size_t ports);
+  // So many ports share from now on, of which the first ones are uplinks.
+  void share_among(std::size_t ports, std::size_t uplinks = 1);
 
   // True when the frame may go to control now.
   bool take(const ForwardingState& state, rte_mbuf* frame, PortIndex port, PuntReason reason, Time now);
@@ -100,11 +105,12 @@ class PuntBudgets {
   struct OfPort {
     TokenBucket dhcp, segment_dhcp, arp, unresolved, learned;
   };
-  bool take_arp(const Uplink& uplink, rte_mbuf* frame, Time now);
+  bool take_arp(const Uplink& uplink, rte_mbuf* frame, PortIndex port, Time now);
 
   std::vector<OfPort> ports_;  // by PortIndex
   TokenBucket router_arp_ = tick_budget(kRouterArpPunts);
   TokenBucket other_arp_ = tick_budget(kOtherArpPunts);
+  TokenBucket probe_ = tick_budget(kProbePunts);
   TargetBudgets targets_;
 };
 

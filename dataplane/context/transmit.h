@@ -89,7 +89,7 @@ class Transmitter {
   [[gnu::cold]] void hold(rte_mbuf* frame, PortIndex from, PortIndex to, const Port& port);
   [[nodiscard]] bool has_room(const HeldFrames& held, const rte_mbuf* frame, PortIndex to) const;
   [[gnu::cold]] void release_held(const ForwardingState& state);
-  [[gnu::cold]] bool release(PortIndex to, const Port& port);
+  [[gnu::cold]] bool release(const ForwardingState& state, PortIndex to);
   [[gnu::cold]] bool end_holding(PortIndex to, const Port& port);
   rte_mbuf* take_held(HeldFrames& held);
   void transmit_held(rte_mbuf* frame, PortIndex to, const Port& port);

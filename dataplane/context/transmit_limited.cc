@@ -126,7 +126,7 @@ bool Transmitter::has_room(const HeldFrames& held, const rte_mbuf* frame, PortIn
 void Transmitter::release_held(const ForwardingState& state) {
   for (bool goes_on = true; goes_on;) {
     goes_on = false;
-    for (unsigned i = 0; i < holding_count_; ++i) goes_on |= release(holding_[i], state.ports[holding_[i]]);
+    for (unsigned i = 0; i < holding_count_; ++i) goes_on |= release(state, holding_[i]);
     goes_on |= turns_.end_turn();
   }
   unsigned left = 0;
@@ -143,7 +143,8 @@ void Transmitter::release_held(const ForwardingState& state) {
 }
 
 // What its limits let go. True: something has left.
-bool Transmitter::release(PortIndex to, const Port& port) {
+bool Transmitter::release(const ForwardingState& state, PortIndex to) {
+  const Port& port = state.ports[to];
   HeldFrames& held = held_[to];
   if (held.is_empty()) return false;
   const bool is_as_it_was = port.up && port.is_limited && port.transmitter_for(worker_) == worker_ &&
@@ -151,7 +152,7 @@ bool Transmitter::release(PortIndex to, const Port& port) {
   if (!is_as_it_was) return end_holding(to, port);
   Allowance allowance(limits_->ports[to], to, turns_, tsc_);
   bool has_released = false;
-  while (!held.is_empty() && allowance.take(held.first(), note_of(held.first()).from == kUplinkPort)) {
+  while (!held.is_empty() && allowance.take(held.first(), state.is_uplink(note_of(held.first()).from))) {
     transmit_held(take_held(held), to, port);
     has_released = true;
   }

@@ -8,8 +8,8 @@
 //   192.168.122.11:5000 > 203.0.113.2:8080    out   203.0.113.2:5000 > 203.0.113.2:8080
 //                                             in    203.0.113.2:5000 > 192.168.122.10:80
 //
-// Only for external addresses on the uplink's link; for others the router turns the frame round. A frame
-// turns round once at most: inbound frames do not leave by the uplink.
+// Only for external addresses on an uplink's link, whichever the sender's network is on; for others the router turns
+// the frame round. A frame turns round once at most: inbound frames do not leave by an uplink.
 #pragma once
 
 #include "base/ids.h"
@@ -19,7 +19,7 @@ namespace vmnat::dataplane {
 
 // True when a frame out for this address is to turn round.
 inline bool turns_round(const Context& context, net::Ipv4Addr remote) {
-  return context.state->uplink.address.contains(remote) && context.state->is_external(remote);
+  return context.state->is_on_link(remote) && context.state->is_external(remote);
 }
 
 // Queues a translated outbound frame, to come in again; `from` is the sender's port.

@@ -157,13 +157,15 @@ template <Direction direction>
 std::optional<DropReason> refusal_of_frame(const Context& context, const Burst& burst, unsigned i) {
   const Ipv4Header& ip = ipv4_of(burst.frames[i]);
   if constexpr (direction == Direction::Inbound) {
-    if (!context.state->is_external(ip.destination) && !context.state->is_shown_outside(ip.destination))
+    if (!context.state->is_external_at(ip.destination, burst.ports[i]) &&
+        !context.state->is_shown_outside(ip.destination))
       return DropReason::NotExternal;
   } else {
     const ForwardingState& state = *context.state;
     if (!state.network_at(burst.ports[i]).has_host(ip.source)) return DropReason::SourceForeign;
-    if (!state.uplink.has_address()) return DropReason::NoUplinkAddress;
-    if (burst.packets[i].total_length > state.uplink.mtu) return DropReason::TooBig;
+    const Uplink& uplink = state.uplink_of(state.ports[burst.ports[i]].network);
+    if (!uplink.has_address()) return DropReason::NoUplinkAddress;
+    if (burst.packets[i].total_length > uplink.mtu) return DropReason::TooBig;
   }
   if (ip.ttl <= 1) return DropReason::TtlExpired;
   return std::nullopt;
@@ -179,7 +181,9 @@ bool belongs_to(const Context& context, const Burst& burst, unsigned i, const Qu
       session.is_untranslated() || session.is_from_inside(quote.key) == (direction == Direction::Outbound);
   if (!is_known) return false;
   const std::vector<Port>& ports = context.state->ports;
-  return direction == Direction::Inbound || ports[session.vm_port()].network == ports[burst.ports[i]].network;
+  if (direction == Direction::Inbound) return context.state->comes_by(session, burst.ports[i]);
+  return ports[session.vm_port()].network == ports[burst.ports[i]].network &&
+         !context.state->is_left_behind(session);
 }
 
 // RFC 5508 REQ-4: silently.

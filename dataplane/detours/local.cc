@@ -47,10 +47,20 @@ bool is_dhcp_request(rte_mbuf* frame, const ParsedPacket& packet) {
 }
 
 bool is_for_dhcp_client(const Context& context, rte_mbuf* frame, const ParsedPacket& packet, PortIndex from) {
-  const auto& transaction = context.state->uplink.dhcp_transaction;
-  return transaction && from == kUplinkPort && packet.kind == PacketKind::Udp &&
+  if (!context.state->is_uplink(from)) return false;
+  const auto& transaction = context.state->uplinks[from].dhcp_transaction;
+  return transaction && packet.kind == PacketKind::Udp &&
          l4_of<net::UdpHeader>(frame, packet).destination_port.host() == kDhcpClientPort &&
          is_reply(frame, packet.l4_offset + sizeof(net::UdpHeader), *transaction);
+}
+
+bool is_for_prober(const Context& context, const Burst& burst, unsigned i) {
+  if (burst.packets[i].kind != PacketKind::IcmpReply || !context.state->is_uplink(burst.ports[i]))
+    return false;
+  const Uplink& uplink = context.state->uplinks[burst.ports[i]];
+  const FlowKey& key = burst.keys[i];
+  return !uplink.probe.is_unspecified() && key.remote_endpoint().address == uplink.probe &&
+         key.local_endpoint() == net::Endpoint{uplink.address.address, {}};
 }
 
 void answer_arp(Context& context, rte_mbuf* frame, PortIndex port, net::MacAddr mac) {

@@ -22,6 +22,10 @@ bool is_echo_request(rte_mbuf* frame, const ParsedPacket& packet);
 // True for UDP to port 67, a DHCP server's.
 bool is_dhcp_request(rte_mbuf* frame, const ParsedPacket& packet);
 
+// True for an answer to control's echo requests by the uplink. Their identifier is 0, which no flow is given
+// (conntrack/external_addresses.h).
+[[gnu::cold]] bool is_for_prober(const Context& context, const Burst& burst, unsigned i);
+
 // True for a reply to the uplink's DHCP client, while there is one: UDP to port 68 from the uplink, in its
 // transaction. So a station that has not heard the request cannot have control look at its frames.
 [[gnu::cold]] bool is_for_dhcp_client(const Context& context, rte_mbuf* frame, const ParsedPacket& packet,

@@ -46,15 +46,17 @@ std::optional<Answer> answer_to_service(PacketKind kind) {
   }
 }
 
-// The egress MTU that the frame exceeds. A frame from the uplink leaves by its session's port.
+// The egress MTU that the frame exceeds. A frame from an uplink leaves by its session's port.
 std::uint16_t exceeded_mtu(const Context& context, const Burst& burst, unsigned i) {
-  return context.state->egress_mtu(burst.ports[i] != kUplinkPort ? kUplinkPort
-                                                                 : burst.sessions[i]->vm_port());
+  const ForwardingState& state = *context.state;
+  const PortIndex from = burst.ports[i];
+  return state.egress_mtu(state.is_uplink(from) ? burst.sessions[i]->vm_port()
+                                                : state.uplink_port(state.ports[from].network));
 }
 
 // RFC 5508 REQ-8 says prohibited, RFC 6888 REQ-11 host unreachable. Who is outside has no setting.
 std::optional<Answer> answer_to_exhaustion(const ForwardingState& state, PortIndex from) {
-  if (from == kUplinkPort) return unreachable(kProhibited);
+  if (state.is_uplink(from)) return unreachable(kProhibited);
   switch (state.network_at(from).exhaustion_answer) {
     case ExhaustionAnswer::HostUnreachable:
       return unreachable(kHostUnreachable);
@@ -101,7 +103,7 @@ std::optional<Answer> answer_to(DropReason reason, const Context& context, const
 
 // The sender is a host of where the frame came from: nobody is answered in another's name.
 bool is_sender_credible(const Context& context, PortIndex from, net::Ipv4Addr sender) {
-  if (from == kUplinkPort) return context.is_credible_remote(sender);
+  if (context.state->is_uplink(from)) return context.is_credible_remote(sender);
   return context.state->network_at(from).has_host(sender);
 }
 
@@ -143,7 +145,7 @@ rte_mbuf* error_about(const Context& context, rte_mbuf* frame, std::uint16_t tot
   if (error == nullptr) return nullptr;
   const std::span<std::byte> bytes{rte_pktmbuf_mtod(error, std::byte*), length};
   const net::EthernetHeader& ethernet = ethernet_of(frame);
-  const bool is_from_outside = from == kUplinkPort;
+  const bool is_from_outside = context.state->is_uplink(from);
   ethernet_of(error) = {
       .destination = ethernet.source,
       .source = is_from_outside ? ethernet.destination : context.state->network_at(from).mac,
@@ -176,7 +178,7 @@ bool may_be_reset(const Burst& burst, unsigned i) {
 bool is_to_be_reset(const Context& context, const Burst& burst, unsigned i, DropReason reason) {
   if (!may_be_reset(burst, i)) return false;
   if (reason == DropReason::RuleReject) return true;
-  return reason == DropReason::TcpNotSyn && burst.ports[i] != kUplinkPort &&
+  return reason == DropReason::TcpNotSyn && !context.state->is_uplink(burst.ports[i]) &&
          context.state->network_at(burst.ports[i]).resets_mid_stream;
 }
 

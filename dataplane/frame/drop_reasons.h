@@ -70,7 +70,7 @@ namespace vmnat::dataplane {
   /* NAT */                                                                                                  \
   ROW(NoSession, "no_session", "inbound frame that belongs to no session")                                   \
   ROW(Filtered, "filtered", "inbound for a mapping that is filtered for this remote")                        \
-  ROW(NotExternal, "not_external", "uplink frame for an address that is not ours")                           \
+  ROW(NotExternal, "not_external", "uplink frame for an address that is not ours, or not at this uplink")     \
   ROW(HostUnresolved, "host_unresolved", "inbound for a VM whose MAC address is not known")                  \
   ROW(NeighborUnresolved, "neighbor_unresolved", "for a host on the uplink's link that does not answer ARP") \
   ROW(TcpNotSyn, "tcp_not_syn", "TCP in mid-stream without a session")                                       \
@@ -95,6 +95,7 @@ namespace vmnat::dataplane {
 #define VMNAT_PUNT_REASONS(ROW)                                                                              \
   ROW(Dhcp, "dhcp", "DHCP message of a VM")                                                                  \
   ROW(UplinkDhcp, "uplink_dhcp", "DHCP message for the uplink's client")                                     \
+  ROW(ProbeReply, "probe_reply", "answer to an echo request of vmnatd's, by which it probes an uplink")        \
   ROW(ArpReply, "arp_reply", "ARP reply to vmnatd, new MAC of a known host, or conflict with its address")   \
   ROW(NeighborUnresolved, "neighbor_unresolved", "translated; MAC address of the next hop is not known yet") \
   ROW(HostUnresolved, "host_unresolved", "new inbound flow; MAC address of the VM is not known yet")

@@ -16,30 +16,40 @@ std::optional<DropReason> refusal_of_way_out(const Uplink& uplink, net::Ipv4Addr
 }
 
 // Our own addresses are never resolved, so frames for them end up here, too.
-[[gnu::cold]] void deliver_unresolved(Context& context, rte_mbuf* frame, PortIndex from) {
+[[gnu::cold]] void deliver_unresolved(Context& context, rte_mbuf* frame, PortIndex from,
+                                      const Uplink& uplink) {
   const net::Ipv4Addr remote = ipv4_of(frame).destination;
   if (turns_round(context, remote)) return turn_round(context, frame, from);
-  if (const auto refusal = refusal_of_way_out(context.state->uplink, remote))
+  if (const auto refusal = refusal_of_way_out(uplink, remote))
     return context.queue_errand(frame,
                                 {.port = from, .errand = FrameNote::Errand::Unreachable, .reason = *refusal});
   context.punt(frame, from, PuntReason::NeighborUnresolved);
 }
 
+// Of several uplinks: an address of ours on another one's link would be sent to this one's router.
+bool is_ours_elsewhere(const Context& context, const Uplink& uplink, net::Ipv4Addr remote) {
+  return !uplink.address.contains(remote) && turns_round(context, remote);
+}
+
 }  // namespace
 
 void deliver_outbound(Context& context, const Burst& burst) {
-  const Uplink& uplink = context.state->uplink;
+  const ForwardingState& state = *context.state;
   for (unsigned i = 0; i < burst.count; ++i) {
     rte_mbuf* frame = burst.frames[i];
-    const net::MacAddr next_hop = uplink.next_hop_mac(ipv4_of(frame).destination);
-    if (next_hop.is_zero()) {
-      deliver_unresolved(context, frame, burst.ports[i]);
+    const net::Ipv4Addr remote = ipv4_of(frame).destination;
+    const PortIndex to =
+        state.uplink_count == 1 ? kUplinkPort : state.uplink_port(burst.sessions[i]->policy());
+    const Uplink& uplink = state.uplinks[to];
+    const net::MacAddr next_hop = uplink.next_hop_mac(remote);
+    if (next_hop.is_zero() || (state.uplink_count > 1 && is_ours_elsewhere(context, uplink, remote))) {
+      deliver_unresolved(context, frame, burst.ports[i], uplink);
       continue;
     }
     net::EthernetHeader& ethernet = ethernet_of(frame);
     ethernet.destination = next_hop;
     ethernet.source = uplink.mac;
-    context.transmitter.send(*context.state, frame, burst.ports[i], kUplinkPort);
+    context.transmitter.send(state, frame, burst.ports[i], to);
   }
 }
 

@@ -26,7 +26,9 @@ TcpHeader& tcp_of(rte_mbuf* frame) {
 template <Direction direction>
 bool takes_merged(const ForwardingState& state, const Session& session) {
   if (direction == Direction::Inbound) return state.ports[session.vm_port()].offloads.takes_merged();
-  return !state.uplink.next_hop_mac(session.remote().address).is_zero();
+  const PortIndex way = state.uplink_port(session.policy());
+  return state.ports[way].offloads.takes_merged() &&
+         !state.uplinks[way].next_hop_mac(session.remote().address).is_zero();
 }
 
 // Bytes of payload of a frame that may be part of a super-frame; 0 when it may not. It has no options of IPv4
@@ -55,6 +57,12 @@ bool has_good_checksum(rte_mbuf* frame) {
   std::uint16_t rest = 0;
   rte_raw_cksum_mbuf(frame, kTcpOffset, length, &rest);
   return net::is_intact(sum + rest);
+}
+
+bool merges_outbound(const ForwardingState& state) {
+  for (PortIndex uplink = 0; uplink < state.uplink_count; ++uplink)
+    if (state.ports[uplink].offloads.takes_merged()) return true;
+  return false;
 }
 
 // A segment, and those that were appended to it.
@@ -171,7 +179,7 @@ class Merging {
 template <Direction direction>
 void merge_segments(Context& context, Burst& burst) {
   const ForwardingState& state = *context.state;
-  if (direction == Direction::Outbound && !state.ports[kUplinkPort].offloads.takes_merged()) return;
+  if (direction == Direction::Outbound && !merges_outbound(state)) return;
   Merging merging;
   const unsigned entered = burst.count;
   burst.keep_if([&](unsigned i) {

@@ -14,10 +14,10 @@
 namespace vmnat::dataplane {
 namespace {
 
-// From the uplink somebody of there; from a VM, by hairpin, one of our own addresses, which it was given.
+// From an uplink somebody of there; from a VM, by hairpin, one of our own addresses, which it was given.
 bool is_remote_credible(const Context& context, const Burst& burst, unsigned i) {
   const net::Ipv4Addr remote = burst.keys[i].remote_endpoint().address;
-  if (burst.ports[i] == kUplinkPort) return context.is_credible_remote(remote);
+  if (context.state->is_uplink(burst.ports[i])) return context.is_credible_remote(remote);
   return context.state->is_external(remote);
 }
 
@@ -135,11 +135,18 @@ bool is_sent_on(Context& context, const Burst& burst, unsigned i, const Forward&
   return true;
 }
 
+// Not by another uplink than the one that the network is on.
+bool is_networks_way(const ForwardingState& state, NetworkIndex network, PortIndex from) {
+  return !state.is_uplink(from) || state.uplink_port(network) == from;
+}
+
 // For an address that is not ours: an inside one may be a VM's that is not translated.
 Session* session_of_other(Context& context, const Burst& burst, unsigned i) {
   const FlowKey& key = burst.keys[i];
   const Forward vm{key.local_endpoint(), context.state->network_of(key.local_endpoint().address)};
-  const bool is_vm = vm.network != kNoNetwork && context.state->networks[vm.network].has_host(vm.to.address);
+  const bool is_vm = vm.network != kNoNetwork &&
+                     context.state->networks[vm.network].has_host(vm.to.address) &&
+                     is_networks_way(*context.state, vm.network, burst.ports[i]);
   if (is_vm && context.state->networks[vm.network].is_routed) return session_of_routed(context, burst, i, vm);
   const bool is_exempt =
       is_vm && context.state->is_exempt(vm.network, vm.to.address, key.remote_endpoint().address);
@@ -188,18 +195,24 @@ Session* session_of_external(Context& context, const Burst& burst, unsigned i) {
 
 Session* open_inbound_flow(Context& context, Burst& burst, unsigned i) {
   rte_mbuf* frame = burst.frames[i];
+  const ForwardingState& state = *context.state;
+  const PortIndex from = burst.ports[i];
+  const net::Ipv4Addr address = burst.keys[i].local_endpoint().address;
   if (burst.packets[i].kind == PacketKind::IcmpError) {
     if (Session* session = translate_icmp_error<Direction::Inbound>(context, burst, i))
-      deliver_inbound(context, Burst::of(frame, burst.ports[i], session));
-  } else if (is_for_dhcp_client(context, frame, burst.packets[i], burst.ports[i]))
-    context.punt(frame, burst.ports[i], PuntReason::UplinkDhcp);
-  else if (!context.state->uplink.has_address())
-    context.drop(frame, burst.ports[i], DropReason::NoUplinkAddress);
-  else if (!context.state->is_external(burst.keys[i].local_endpoint().address))
+      deliver_inbound(context, Burst::of(frame, from, session));
+  } else if (is_for_dhcp_client(context, frame, burst.packets[i], from))
+    context.punt(frame, from, PuntReason::UplinkDhcp);
+  else if (state.is_uplink(from) && !state.uplinks[from].has_address())
+    context.drop(frame, from, DropReason::NoUplinkAddress);
+  else if (!state.is_external(address))
     return session_of_other(context, burst, i);
-  else if (is_echo_request(frame, burst.packets[i]) &&
-           context.state->is_gateways(burst.keys[i].local_endpoint().address))
-    answer_echo(context, frame, burst.packets[i], burst.ports[i]);
+  else if (!state.is_external_at(address, from))
+    context.drop(frame, from, DropReason::NotExternal);
+  else if (is_for_prober(context, burst, i))
+    context.punt(frame, from, PuntReason::ProbeReply);
+  else if (is_echo_request(frame, burst.packets[i]) && state.is_gateways(address))
+    answer_echo(context, frame, burst.packets[i], from);
   else
     return session_of_external(context, burst, i);
   return nullptr;

@@ -66,7 +66,8 @@ std::optional<DropReason> refusal_to_send(Context& context, Burst& burst, unsign
   if (!session.is_at(burst.ports[i], mac) && !follow_vm(context, session, burst.ports[i], mac))
     return DropReason::SourceForeign;
   if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;  // RFC 1812 5.3.1
-  const Uplink& uplink = context.state->uplink;
+  if (context.state->is_left_behind(session)) return DropReason::NotExternal;
+  const Uplink& uplink = context.state->uplink_of(session.policy());
   if (burst.packets[i].total_length > uplink.mtu)
     return uplink.has_address() ? refusal_of_oversize(burst, i, uplink.mtu) : DropReason::NoUplinkAddress;
   return std::nullopt;
@@ -76,6 +77,7 @@ std::optional<DropReason> refusal_to_send(Context& context, Burst& burst, unsign
 std::optional<DropReason> refusal_to_deliver(const Context& context, Burst& burst, unsigned i) {
   const Session& session = *burst.sessions[i];
   if (session.is_from_inside(burst.keys[i]) && !session.is_untranslated()) return DropReason::NotExternal;
+  if (!context.state->comes_by(session, burst.ports[i])) return DropReason::NotExternal;
   if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;
   const std::uint16_t length = burst.packets[i].total_length;
   if (length <= context.state->smallest_mtu) return std::nullopt;

@@ -50,7 +50,7 @@ std::optional<DropReason> refused_destination(const Context& context, const Port
                                               net::Ipv4Addr remote) {
   const ForwardingState& state = *context.state;
   if (const auto refused = refused_kind(remote)) return refused;
-  if (state.uplink.address.is_edge(remote)) return DropReason::DestinationMulticast;
+  if (state.is_edge_of_uplink(remote)) return DropReason::DestinationMulticast;
   if (const NetworkIndex network = state.network_of(remote); network != kNoNetwork)
     return network == port.network ? DropReason::DestinationInside : DropReason::BetweenNetworks;
   return std::nullopt;
@@ -76,14 +76,15 @@ std::optional<DropReason> refusal_to_open(const Context& context, const Burst& b
   if (const auto refused = refused_destination(context, port, burst.keys[i].remote_endpoint().address))
     return refused;
   if (!network.has_way_out) return DropReason::NoForwarding;
-  if (!context.state->uplink.has_address()) return DropReason::NoUplinkAddress;
+  const Uplink& uplink = context.state->uplink_of(port.network);
+  if (!uplink.has_address()) return DropReason::NoUplinkAddress;
   if (is_lost_hairpin(context, network, burst.packets[i], burst.keys[i].remote_endpoint().address))
     return DropReason::Hairpin;
-  if (!context.state->uplink.has_route(burst.keys[i].remote_endpoint().address)) return DropReason::NoRoute;
-  if (context.state->uplink.is_silent(burst.keys[i].remote_endpoint().address))
-    return DropReason::NeighborUnresolved;
+  const net::Ipv4Addr remote = burst.keys[i].remote_endpoint().address;
+  if (!uplink.has_route(remote) && !turns_round(context, remote)) return DropReason::NoRoute;
+  if (uplink.is_silent(remote)) return DropReason::NeighborUnresolved;
   if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;
-  if (const std::uint16_t mtu = context.state->uplink.mtu;
+  if (const std::uint16_t mtu = uplink.mtu;
       burst.packets[i].total_length > mtu && is_too_big(burst.frames[i], mtu))
     return DropReason::TooBig;
   return std::nullopt;

@@ -175,7 +175,9 @@ void deliver_in_pieces(Context& context, Burst& burst) {
   Delivery<direction> delivery(context);
   for (unsigned i = 0; i < burst.count; ++i) {
     delivery.set_port(burst.ports[i]);
-    const PortIndex to = direction == Direction::Outbound ? kUplinkPort : burst.sessions[i]->vm_port();
+    const Session& session = *burst.sessions[i];
+    const PortIndex to =
+        direction == Direction::Outbound ? context.state->uplink_port(session.policy()) : session.vm_port();
     const std::uint16_t mtu = context.state->egress_mtu(to);
     if (burst.packets[i].total_length <= mtu || leaves_in_segments(burst.frames[i], mtu))
       delivery.add(burst.frames[i], burst.sessions[i]);

@@ -153,14 +153,15 @@ void carry_out(Context& context, Burst& burst, Errand errand) {
       return run<Entry::ToPeer>(context, burst, Direction::Outbound);
     case Errand::Unreachable:
       return run<Entry::Unreachable>(
-          context, burst, burst.ports[0] == kUplinkPort ? Direction::Inbound : Direction::Outbound);
+          context, burst,
+          context.state->is_uplink(burst.ports[0]) ? Direction::Inbound : Direction::Outbound);
   }
 }
 
 // Whether frames with these notes may be in one burst.
-bool go_together(const FrameNote& one, const FrameNote& other) {
+bool go_together(const ForwardingState& state, const FrameNote& one, const FrameNote& other) {
   if (one.errand != other.errand) return false;
-  return one.errand != Errand::Unreachable || (one.port == kUplinkPort) == (other.port == kUplinkPort);
+  return one.errand != Errand::Unreachable || state.is_uplink(one.port) == state.is_uplink(other.port);
 }
 
 // Runs of one errand make a burst.
@@ -175,7 +176,7 @@ void carry_out(Context& context, Burst& burst, rte_mbuf* const* frames, unsigned
       context.transmitter.send(*context.state, frames[i], note.from, note.port);
       continue;
     }
-    if (burst.count != 0 && !go_together(note, before)) {
+    if (burst.count != 0 && !go_together(*context.state, note, before)) {
       carry_out(context, burst, before.errand);
       burst.count = 0;
     }

@@ -38,7 +38,7 @@
 
 namespace vmnat::dataplane {
 
-// A burst of frames just received from VMs' ports, or from the uplink. Afterwards it is used up, and what it has queued
+// A burst of frames just received from VMs' ports, or from an uplink. Afterwards it is used up, and what it has queued
 // has been carried out.
 void run_outbound(Context& context, Burst& burst);
 void run_inbound(Context& context, Burst& burst);

@@ -239,26 +239,26 @@ bool switch_frame(Context& context, const Port& port, Burst& burst, unsigned i) 
 // What control has to hear of ARP on the uplink's link, in a request as in a reply, to whomever: answers to
 // what it asks, that one whom it knows has another MAC (RFC 826), and that another station has or is about to
 // take an address of ours (RFC 5227 sections 2.1.1 and 2.4).
-bool concerns_control(const Context& context, rte_mbuf* frame) {
+bool concerns_control(const Context& context, rte_mbuf* frame, PortIndex from) {
   const net::ArpPacket& arp = arp_of(frame);
-  const Uplink& uplink = context.state->uplink;
+  const Uplink& uplink = context.state->uplinks[from];
   const bool is_reply = arp.op() == net::ArpOperation::Reply;
   if (arp.sender_mac == uplink.mac || (!is_reply && arp.op() != net::ArpOperation::Request)) return false;
   if (is_reply && ethernet_of(frame).destination == uplink.mac) return true;
   const net::Ipv4Addr sender = arp.sender_address;
   if (sender.is_unspecified())  // a probe
     return uplink.checked_address == arp.target_address && !arp.target_address.is_unspecified();
-  if (sender == uplink.checked_address || context.state->is_external(sender)) return true;
+  if (sender == uplink.checked_address || context.state->is_external_at(sender, from)) return true;
   const net::MacAddr* known = uplink.asked_mac(sender);
   return known != nullptr && (is_reply || *known != arp.sender_mac);
 }
 
 void accept_arp(Context& context, rte_mbuf* frame, PortIndex from) {
   const net::ArpPacket& arp = arp_of(frame);
-  const bool is_heard = concerns_control(context, frame);
-  if (arp.op() == net::ArpOperation::Request && context.state->is_own_address(arp.target_address)) {
+  const bool is_heard = concerns_control(context, frame, from);
+  if (arp.op() == net::ArpOperation::Request && context.state->is_own_address(arp.target_address, from)) {
     if (is_heard) tell_of_arp(context, frame, from);
-    return answer_arp(context, frame, from, context.state->uplink.mac);
+    return answer_arp(context, frame, from, context.state->uplinks[from].mac);
   }
   if (is_heard) return punt_arp_reply(context, frame, from);
   context.drop(frame, from, DropReason::ArpUnasked);
@@ -282,7 +282,7 @@ bool accept_frame(Context& context, rte_mbuf* frame, const ParsedPacket& packet,
     context.drop(frame, from, packet.fault);
     return false;
   }
-  if (ethernet_of(frame).destination != context.state->uplink.mac) {
+  if (ethernet_of(frame).destination != context.state->uplinks[from].mac) {
     accept_broadcast(context, frame, packet, from);
     return false;
   }

@@ -26,8 +26,9 @@ namespace vmnat::dataplane {
 
 // How many share the worker's tables.
 struct Sharers {
-  unsigned ports = 1;   // all that there are, the uplink among them
-  unsigned guests = 1;  // VM ports whose sessions are this worker's
+  unsigned ports = 1;    // all that there are, uplinks among them
+  unsigned guests = 1;   // VM ports whose sessions are this worker's
+  unsigned uplinks = 1;  // the first ports, whose queues are never idle
   bool operator==(const Sharers&) const = default;
 };
 
@@ -72,7 +73,7 @@ class PollSet {
   bool turns_idle(PolledQueue& queue, unsigned found) const {
     if (!has_idle_ || queue.is_held) return false;
     queue.quiet_polls = static_cast<std::uint16_t>(found == 0 ? queue.quiet_polls + 1 : 0);
-    return queue.quiet_polls >= kQuietPolls && queue.queue.port != kUplinkPort;
+    return queue.quiet_polls >= kQuietPolls && queue.queue.port >= sharers_.uplinks;
   }
   template <typename Receive>
   unsigned look_at_idle(std::size_t looks, Receive receive) {

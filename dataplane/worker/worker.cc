@@ -88,7 +88,7 @@ void Worker::leave_vlan(std::uint16_t vlan, unsigned first) {
   });
 }
 
-// The uplink's frames go their way at once, those of VMs' ports when they fill a burst, or at the end of the turn.
+// An uplink's frames go their way at once, those of VMs' ports when they fill a burst, or at the end of the turn.
 unsigned Worker::receive(PolledQueue& polled) {
   ReceiveQueue& queue = polled.queue;
   if (!polled.share.has_turn()) {
@@ -98,7 +98,7 @@ unsigned Worker::receive(PolledQueue& polled) {
   unsigned most = kBurstSize;
   if (polled.limits != nullptr && (most = limited_room(polled)) == 0)
     return polled.limits->out.is_patient() ? 0 : 1;  // it may be slept over for a millisecond, or not
-  const bool is_uplink = queue.port == kUplinkPort;
+  const bool is_uplink = queue.port < settings_.uplink_count;
   // DPDK's drivers may find nothing when they are asked for fewer frames than they look at together. And whoever has many
   // frames gets half a burst at least, however many others have one.
   if (is_uplink || queue.device.is_dpdk() || burst_.count > kBurstSize / 2) run_gathered();
@@ -146,7 +146,7 @@ unsigned Worker::limited_room(PolledQueue& polled) {
 // The burst of what has been received, of one queue or several, each of which pays for the work that its frames made.
 void Worker::run_gathered() {
   if (gathered_count_ == 0) return;
-  if (gathered_[0].from->queue.port == kUplinkPort)
+  if (gathered_[0].from->queue.port < settings_.uplink_count)
     run_inbound(context_, burst_);
   else
     run_outbound(context_, burst_);
@@ -216,7 +216,7 @@ void Worker::adopt(PollSet& polled) {
   if (!is_first) polled.take_debts_of(*polled_);
   if (is_first || polled.sharers() != polled_->sharers()) {
     fragments_.share_among(polled.sharers().ports);
-    punt_budgets_.share_among(polled.sharers().ports);
+    punt_budgets_.share_among(polled.sharers().ports, settings_.uplink_count);
     conntrack_->share_among(polled.sharers().guests);
   }
   polled_ = &polled;

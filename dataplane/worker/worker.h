@@ -40,6 +40,7 @@ class Worker {
   struct Settings {
     WorkerIndex index = 0;
     unsigned worker_count = 1;
+    PortIndex uplink_count = 1;  // of the states that are published
     Idle idle = Idle::Adaptive;
     Rings rings;
     const std::atomic<const ForwardingState*>* published = nullptr;  // outlives the worker

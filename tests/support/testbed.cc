@@ -125,10 +125,15 @@ Testbed::Testbed(const Shape& shape) {
                                          i == kUplink ? shape.uplink_queues : 1, pool_);
   conntrack::NatPolicy complete = shape.policy;
   complete.addresses = addresses_;
-  policies_ = std::make_shared<const conntrack::NatPolicies>(3, complete);
-  const conntrack::ExternalAddress external{.address = shape.uplink.address,
-                                            .reserved = {8080, 5353, 9090}};  // as if forwarded
-  external_ = conntrack::ExternalAddresses::of({&external, 1});
+  conntrack::NatPolicies policies(3, complete);
+  std::vector<conntrack::ExternalAddress> external{
+      {.address = shape.uplink.address, .reserved = {8080, 5353, 9090}}};  // as if forwarded
+  if (shape.uplinks > 1) {
+    external.push_back({.address = net::parse_ipv4(kSecondExternal).value(), .reserved = {}});
+    policies[1].addresses = {1};
+  }
+  policies_ = std::make_shared<const conntrack::NatPolicies>(std::move(policies));
+  external_ = conntrack::ExternalAddresses::of(external);
   external_ports_ = conntrack::ExternalPorts::create(8, shape.workers, shape.homes);
   make_state(shape);
   make_rings(shape.workers);
@@ -150,7 +155,7 @@ void Testbed::make_state(const Shape& shape) {
   state->generation = 1;
   state->external_addresses = external_;
   state->policies = policies_;
-  state->uplink = {
+  state->uplinks[0] = {
       .address = shape.uplink, .gateway = shape.router, .mac = kUplinkMac, .gateway_mac = kRouterMac};
   state->networks = {
       {.gateway = prefix("192.168.122.1/24"), .mac = kRedMac, .dhcp = true, .ports = {kVm1, kVm2, kVm3}},
@@ -164,13 +169,27 @@ void Testbed::make_state(const Shape& shape) {
                             .device = wires_[i]
                                           ? BurstPort{.port_id = wires_[i]->port_id, .vlan = shape.vlans[i]}
                                           : BurstPort{.vlan = shape.vlans[i], .vhost = shape.guests[i]}});
+  if (shape.uplinks > 1) add_uplink(*state);
   state->ports[kUplink].is_spread = shape.uplink_queues > 1;
   state->ports[kUplink].tx_queues = static_cast<std::uint8_t>(shape.uplink_queues);
   for (unsigned worker = 0; worker < shape.workers; ++worker)
-    state->polled.push_back(std::make_shared<PollSet>(queues_of(worker, shape.workers, *state),
-                                                      Sharers{.ports = kPortCount, .guests = 1}));
+    state->polled.push_back(
+        std::make_shared<PollSet>(queues_of(worker, shape.workers, *state),
+                                  Sharers{.ports = kPortCount, .guests = 1, .uplinks = shape.uplinks}));
   published_ = state.get();
   states_.push_back(std::move(state));
+}
+
+void Testbed::add_uplink(ForwardingState& state) {
+  state.uplink_count = 2;
+  state.uplinks.push_back({.address = net::parse_ipv4_prefix("192.0.2.2/24").value(),
+                           .gateway = net::parse_ipv4("192.0.2.1").value(),
+                           .mac = kSecondUplinkMac,
+                           .gateway_mac = kSecondRouterMac});
+  state.uplinks_of_external = {1 << kUplink, 1 << kSecondUplink};
+  state.ports[kSecondUplink].network = kNoNetwork;
+  state.networks[0].ports = {kVm2, kVm3};
+  state.networks[1].uplink = kSecondUplink;
 }
 
 std::vector<ReceiveQueue> Testbed::queues_of(unsigned worker, unsigned workers,
@@ -215,6 +234,7 @@ void Testbed::make_workers(const Shape& shape) {
   for (unsigned i = 0; i < shape.workers; ++i) {
     Worker::Settings settings{.index = static_cast<WorkerIndex>(i),
                               .worker_count = shape.workers,
+                              .uplink_count = shape.uplinks,
                               .idle = shape.idle,
                               .rings = worker_rings_[i],
                               .published = &published_,
@@ -348,7 +368,7 @@ void Testbed::change_state(const std::function<void(ForwardingState&)>& change) 
   ++next->generation;
   change(*next);
   for (Port& port : next->ports)  // as control has it
-    port.mtu = port.network == kNoNetwork ? std::max<std::uint16_t>(1500, next->uplink.mtu)
+    port.mtu = port.network == kNoNetwork ? std::max<std::uint16_t>(1500, next->uplinks[0].mtu)
                                           : next->networks[port.network].mtu;
   published_ = next.get();
   states_.push_back(std::move(next));

@@ -6,6 +6,8 @@
 //   red     192.168.122.1/24, nat, dhcp: vm1, vm2, vm3   ports 1, 2, 3
 //   blue    192.168.5.1/24, nat: vm4                     port 4
 //   island  10.9.0.1/24, isolated: vm5                   port 5
+//
+// With two uplinks port 1 is the second one, 192.0.2.2/24 (gateway 192.0.2.1), blue is on it, and red has vm2 and vm3.
 #pragma once
 
 #include <array>
@@ -22,6 +24,8 @@ namespace vmnat::test {
 
 inline constexpr net::MacAddr kUplinkMac{{0x02, 0, 0, 0, 0, 0xaa}};
 inline constexpr net::MacAddr kRouterMac{{0x02, 0, 0, 0, 0, 0xbb}};
+inline constexpr net::MacAddr kSecondUplinkMac{{0x02, 0, 0, 0, 0, 0xac}};
+inline constexpr net::MacAddr kSecondRouterMac{{0x02, 0, 0, 0, 0, 0xbc}};
 inline constexpr net::MacAddr kRedMac{{0x52, 0x54, 0, 0, 1, 1}};
 inline constexpr net::MacAddr kBlueMac{{0x52, 0x54, 0, 0, 2, 1}};
 inline constexpr net::MacAddr kIslandMac{{0x52, 0x54, 0, 0, 3, 1}};
@@ -29,10 +33,12 @@ constexpr net::MacAddr vm_mac(std::uint8_t number) {
   return {{0x52, 0x54, 0, 0xaa, 0, number}};
 }
 inline constexpr const char* kExternal = "203.0.113.2";
+inline constexpr const char* kSecondExternal = "192.0.2.2";
 inline constexpr const char* kServer = "198.51.100.7";  // a remote behind the router
 inline constexpr const char* kVm1Address = "192.168.122.10";
 inline constexpr const char* kVm2Address = "192.168.122.11";
 constexpr PortIndex kUplink = 0, kVm1 = 1, kVm2 = 2, kVm3 = 3, kVm4 = 4, kVm5 = 5;
+inline constexpr PortIndex kSecondUplink = kVm1;
 inline constexpr unsigned kPortCount = 6;
 
 // Of all testbeds; the EAL is started at first use.
@@ -57,6 +63,7 @@ class Testbed {
  public:
   struct Shape {
     unsigned workers = 1;
+    PortIndex uplinks = 1;  // or 2
     conntrack::NatPolicy policy{};
     unsigned uplink_queues = 1;        // each way; they go round the workers
     std::vector<WorkerIndex> homes{};  // of the external ports' blocks
@@ -121,6 +128,7 @@ class Testbed {
  private:
   struct Wire;
   void make_state(const Shape& shape);
+  static void add_uplink(dataplane::ForwardingState& state);
   std::vector<dataplane::ReceiveQueue> queues_of(unsigned worker, unsigned workers,
                                                  const dataplane::ForwardingState& state);
   void make_rings(unsigned worker_count);

@@ -116,7 +116,9 @@ def main():
     check(not errors, f"reference.yaml with its examples is valid {errors}")
     shown_at_a_port = {f"uplink.device.{key}" for key in ("interface", "driver", "vlan")}
     at_a_networks_limit = re.compile(r"^(uplink\.limit|networks\[\]\.(shared_limit|ports\[\]\.limit))\.")
-    keys = {key for key in keys_of_schema(SCHEMA) - shown_at_a_port if not at_a_networks_limit.match(key)}
+    at_an_uplink = re.compile(r"^uplinks\[\]\.")  # as those of the only one, instead of which they stand
+    keys = {key for key in keys_of_schema(SCHEMA) - shown_at_a_port
+            if not at_a_networks_limit.match(key) and not at_an_uplink.match(key)}
     shown = {key for key in keys_of_document(examples, maps_of_schema(SCHEMA)) if not at_a_networks_limit.match(key)}
     difference = shown ^ keys
     check(not difference, f"schema and reference name the same keys {difference}")
@@ -124,6 +126,8 @@ def main():
     defaults = defaults_of_schema(SCHEMA)
     check(len(defaults) > 20, "the schema names defaults")
     for path, default in defaults.items():
+        if path.startswith("uplinks[0]."):
+            continue
         document = examples if path.count("[0]") > 1 else load(reference)  # a list within the network: as its example
         if ".rules[0]." in path:  # conditions: a rule with none of them is no example
             continue
@@ -136,6 +140,7 @@ def main():
     check_refused(lambda d: d["uplink"].update(device={"driver": "xdp"}), "a driver without an interface")
     check_refused(lambda d: d["uplink"].update(device={"interface": "eth0", "driver": "tap"}), "an unknown driver")
     check_refused(lambda d: d["uplink"].update(mtu=67), "a small MTU")
+    check_refused(lambda d: d.update(uplinks=[d.pop("uplink")]), "an uplink of several without a name")
     check_refused(lambda d: d["networks"][0]["ports"][0].update(device="veth0"), "a port with socket and device")
     check_refused(lambda d: d["networks"][0].update(forward="routed"), "an unknown forward mode")
     check_refused(lambda d: d["networks"][1]["dhcp"].update(lease_time="30"), "a duration without a unit")

@@ -248,9 +248,10 @@ TEST_F(Vmnatctl, TellsTheWayOfAFrame) {
 
 TEST_F(Vmnatctl, ExplainsItself) {
   EXPECT_EQ(run({"--help"}), 0);
-  for (const char* command : {"status", "ports", "networks", "leases", "sessions", "counters", "workers",
-                              "neighbors", "forwards", "rules", "exhaustion", "invariants", "config",
-                              "reload", "flush", "lease", "reserve", "qemu-args", "libvirt-xml"})
+  for (const char* command :
+       {"status",  "ports",     "networks", "uplinks", "leases",     "sessions",   "counters",
+        "workers", "neighbors", "forwards", "rules",   "exhaustion", "invariants", "config",
+        "reload",  "flush",     "lease",    "reserve", "qemu-args",  "libvirt-xml"})
     EXPECT_NE(out.find(std::string{"\n  "} + command + " "), std::string::npos) << command;
   EXPECT_EQ(run({"sessions", "--help"}), 0);
   EXPECT_NE(out.find("--remote"), std::string::npos);

@@ -200,6 +200,13 @@ const std::vector<Planted> kNetworkFaults{
     {"dhcp-pool-nearly-used", "network default", [](Bed& bed) { bed.live.pools.front().leased = 227; }},
     {"sessions-refused", "sessions", [](Bed& bed) { bed.live.recent_refusals = 1; }},
     {"uplink-down", "uplink", [](Bed& bed) { bed.live.uplink.is_up = false; }},
+    {"uplink-dead", "uplink wan2",
+     [](Bed& bed) {
+       bed.config.uplinks = {config::NamedUplink{bed.config.uplink, "wan1", {}, {}},
+                             config::NamedUplink{bed.config.uplink, "wan2", {}, {}}};
+       bed.live.dead_uplinks = {{"wan2", "it has no link"}};
+     },
+     "vmnatctl uplinks"},
     {"uplink-no-lease", "uplink", [](Bed& bed) { bed.live.uplink.waits_for_lease = true; }},
     {"gateway-silent", "uplink", [](Bed& bed) { bed.live.uplink.is_gateway_known = false; }},
     {"uplink-address-on-host", "uplink",

@@ -60,12 +60,13 @@ class LiveNatTest : public testing::Test {
   static constexpr PortIndex kVm = 1;
 
   void start(const config::Config& config) {
-    NatPlan plan = plan_nat(config);
+    NatPlan plan = plan_nat(config, nullptr, ways_);
     ports_ = conntrack::ExternalPorts::create(kRoom, kWorkers, {});
     ports_->populate(static_cast<unsigned>(plan.external->size()));
     const GatewayPlan gateway = plan_gateway(config, kWorkers);
-    dataplane::ForwardingState first = initial_state(gateway.config, gateway.ports);
+    dataplane::ForwardingState first = initial_state(gateway.config, gateway.ports, ways_);
     first.external_addresses = plan.external;
+    first.uplinks_of_external = plan.uplinks_of_external;
     first.policies = std::make_shared<const conntrack::NatPolicies>(plan.policies);
     for (unsigned i = 0; i < kWorkers; ++i)
       first.polled.push_back(std::make_shared<dataplane::PollSet>(
@@ -89,7 +90,7 @@ class LiveNatTest : public testing::Test {
     states_->publish(std::move(next));
   }
   void set_out(const config::Config& wanted) {
-    auto plan = nat_->plan(wanted);
+    auto plan = nat_->plan(wanted, ways_);
     ASSERT_TRUE(plan) << to_string(plan.error());
     nat_->change_to(*std::move(plan), rented_.in_table);
   }
@@ -161,6 +162,7 @@ class LiveNatTest : public testing::Test {
   FlushTurns turns_;
   std::optional<LiveNat> nat_;
   Rented rented_{};
+  NetworkWays ways_;  // of the next plan
   std::uint64_t tsc_ = 1;
 
  private:
@@ -178,6 +180,7 @@ class LiveNatTest : public testing::Test {
     tables_.push_back(table.get());
     ASSERT_TRUE(workers_.add({.index = static_cast<WorkerIndex>(index),
                               .worker_count = kWorkers,
+                              .uplink_count = states_->current().uplink_count,
                               .idle = dataplane::Idle::Poll,
                               .rings = std::move(rings),
                               .published = &states_->published(),
@@ -345,6 +348,54 @@ TEST_F(LiveNatTest, WaitsForItsTurnWhileAnotherFlushIsUnderWay) {
   std::optional<std::uint64_t> ended;
   for (unsigned ticks = 0; !ended && ticks < 100; ++ticks) ended = tick();
   EXPECT_EQ(ended, 1u);
+}
+
+// Networks a and b on two uplinks; b has a pool.
+config::Config on_two_uplinks() {
+  const auto loaded = config::load_config_text(
+      "uplinks:\n"
+      "- {name: wan1, device: eth0, address: 203.0.113.2/24, gateway: 203.0.113.1}\n"
+      "- {name: wan2, device: eth1, address: 192.0.2.2/24, gateway: 192.0.2.1}\n"
+      "networks:\n"
+      "- {name: a, address: 10.1.0.1/24}\n"
+      "- {name: b, address: 10.2.0.1/24, nat: {addresses: [203.0.113.200]}}\n",
+      "test.yaml");
+  return loaded.value();
+}
+
+TEST_F(LiveNatTest, ANetworkThatChangesItsUplinkLosesItsSessionsButThoseOfItsPool) {
+  const auto second = net::Ipv4Addr::of(192, 0, 2, 2);
+  ways_ = {0, 0};
+  start(on_two_uplinks());
+  EXPECT_EQ(open(at("10.1.0.5", 1000)), pool(2));
+  EXPECT_EQ(open(at("10.2.0.5", 1000), 1), pool(200));
+  ways_ = {1, 1};
+  set_out(on_two_uplinks());
+  EXPECT_EQ(tick(1), std::nullopt) << "a worker has not seen it";
+  const auto& closing = states_->current();
+  EXPECT_EQ(closing.uplink_port(0), 1);
+  EXPECT_TRUE(closing.networks[0].is_moving);
+  EXPECT_TRUE(closing.is_external_at(pool(200), 1) && !closing.is_external_at(pool(200), 0));
+  EXPECT_TRUE(closing.is_external_at(pool(2), 0) && !closing.is_external_at(pool(2), 1));
+  EXPECT_EQ(sessions_at(pool(2)), 1u);
+  std::optional<std::uint64_t> ended;
+  for (unsigned ticks = 0; !ended && ticks < 100; ++ticks) ended = tick();
+  EXPECT_EQ(ended, 1u);
+  EXPECT_EQ(sessions_at(pool(2)), 0u);
+  EXPECT_EQ(sessions_at(pool(200)), 1u);
+  EXPECT_FALSE(states_->current().networks[0].is_moving);
+  EXPECT_EQ(open(at("10.1.0.5", 1000)), second);
+}
+
+TEST_F(LiveNatTest, NetworksThatHaveAddressesOfTheirOwnMoveAtOnce) {
+  ways_ = {0, 0};
+  start(on_two_uplinks());
+  EXPECT_EQ(open(at("10.2.0.5", 1000), 1), pool(200));
+  ways_ = {0, 1};
+  EXPECT_EQ(change_to(on_two_uplinks()), 0u);
+  EXPECT_EQ(states_->current().uplink_port(1), 1);
+  EXPECT_EQ(states_->current().uplink_port(0), 0);
+  EXPECT_EQ(sessions_at(pool(200)), 1u);
 }
 
 }  // namespace

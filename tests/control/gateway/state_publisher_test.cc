@@ -10,7 +10,7 @@ namespace {
 
 dataplane::ForwardingState with_mtu(std::uint16_t mtu) {
   dataplane::ForwardingState state;
-  state.uplink.mtu = mtu;
+  state.uplinks[0].mtu = mtu;
   return state;
 }
 
@@ -20,7 +20,7 @@ TEST(StatePublisher, PublishesEachStateWithTheNextGeneration) {
   states.publish(with_mtu(2));
   EXPECT_EQ(states.published().load(), &states.current());
   EXPECT_EQ(states.current().generation, 2u);
-  EXPECT_EQ(states.current().uplink.mtu, 2);
+  EXPECT_EQ(states.current().uplinks[0].mtu, 2);
 }
 
 TEST(StatePublisher, WakesWhoSleeps) {
@@ -44,7 +44,7 @@ TEST(StatePublisher, KeepsWhatTheSlowestWorkerMayStillUse) {
   EXPECT_EQ(states.held(), 3u) << "a worker that has not finished a poll yet may hold any";
   states.reclaim(1);
   EXPECT_EQ(states.held(), 3u) << "its next poll may have begun with generation 1";
-  EXPECT_EQ(first->uplink.mtu, 1);
+  EXPECT_EQ(first->uplinks[0].mtu, 1);
   states.reclaim(2);
   EXPECT_EQ(states.held(), 2u);
   states.reclaim(3);
@@ -55,7 +55,7 @@ TEST(StatePublisher, NeverFreesTheCurrentState) {
   StatePublisher states(with_mtu(1));
   states.reclaim(UINT64_MAX);
   EXPECT_EQ(states.held(), 1u);
-  EXPECT_EQ(states.current().uplink.mtu, 1);
+  EXPECT_EQ(states.current().uplinks[0].mtu, 1);
 }
 
 TEST(StatePublisher, PoliciesLiveAsLongAsTheLastStateThatHasThem) {

@@ -43,8 +43,8 @@ TEST(ForwardPlan, AnAddressThatDhcpGivesIsRentedAndItsForwardsFollowIt) {
   EXPECT_EQ(external_addresses_now(config.networks[0], rented), std::vector{rented});
 
   const auto state = initial_state(config, plan_ports(config, 1));
-  EXPECT_FALSE(state.uplink.has_address());
-  EXPECT_EQ(state.uplink.mtu, 0);
+  EXPECT_FALSE(state.uplinks[0].has_address());
+  EXPECT_EQ(state.uplinks[0].mtu, 0);
   EXPECT_FALSE(state.forward_of({{}, net::L4Port::from_host(2080)}, net::Protocol::Tcp, kRemote));
   EXPECT_FALSE(
       state.static_mapping_of(config.networks[0].nat.forwards[0].to.front(), net::Protocol::Tcp, kRemote));

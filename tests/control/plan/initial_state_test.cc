@@ -26,10 +26,10 @@ TEST(InitialState, TheGatewaysMacIsTheConfiguredOneOrAlwaysTheSameForAName) {
 TEST(InitialState, TheFirstStateHoldsPortsDownAndNetworksAsConfigured) {
   const auto config = configured(kTwoNetworks);
   const auto state = initial_state(config, plan_ports(config, 1));
-  EXPECT_EQ(net::to_string(state.uplink.address), "203.0.113.2/24");
-  EXPECT_EQ(net::to_string(state.uplink.gateway), "203.0.113.1");
-  EXPECT_EQ(state.uplink.mtu, 1400);
-  EXPECT_TRUE(state.uplink.gateway_mac.is_zero());
+  EXPECT_EQ(net::to_string(state.uplinks[0].address), "203.0.113.2/24");
+  EXPECT_EQ(net::to_string(state.uplinks[0].gateway), "203.0.113.1");
+  EXPECT_EQ(state.uplinks[0].mtu, 1400);
+  EXPECT_TRUE(state.uplinks[0].gateway_mac.is_zero());
   ASSERT_EQ(state.networks.size(), 2u);
   EXPECT_TRUE(state.networks[0].has_way_out);
   EXPECT_TRUE(state.networks[0].dhcp);

@@ -82,7 +82,7 @@ TEST_F(Punt, FloodsOfAllVmsLeaveTheRoutersArpRepliesRoom) {
 
 TEST_F(Punt, FloodsOfArpRepliesLeaveTheRoutersAndThoseOfAskedNeighboursRoom) {
   bed.change_state([](dataplane::ForwardingState& state) {
-    state.uplink.neighbors = WordTable<NextHop>(
+    state.uplinks[0].neighbors = WordTable<NextHop>(
         {{net::parse_ipv4("203.0.113.9")->raw(), {}}, {net::parse_ipv4("203.0.113.10")->raw(), {}}});
   });
   flood(kUplink, arp_reply("203.0.113.77", vm_mac(77)), 300);
@@ -104,7 +104,7 @@ TEST_F(Punt, AFloodToOneUnresolvedHostLeavesTheSameVmsFirstFramesToOthersRoom) {
 }
 
 TEST_F(Punt, AnUnresolvedRouterCostsEachVmItsOwnShare) {
-  bed.change_state([](dataplane::ForwardingState& state) { state.uplink.gateway_mac = {}; });
+  bed.change_state([](dataplane::ForwardingState& state) { state.uplinks[0].gateway_mac = {}; });
   for (unsigned i = 0; i < 200; ++i)  // one next hop, whatever the remotes are
     flood(kVm1, to_link(1, ("198.51.100." + std::to_string(i)).c_str()).frame(), 1);
   bed.exchange(kVm2, to_link(2, kServer).frame());
@@ -123,7 +123,7 @@ TEST_F(Punt, WhatIsForASilentHostIsNotPuntedAndItsSenderIsTold) {
   bed.exchange(kVm1, to_link(1, "203.0.113.77").frame());
   EXPECT_THAT(bed.take_punted(), SizeIs(1));
   bed.change_state([](dataplane::ForwardingState& state) {
-    state.uplink.neighbors =
+    state.uplinks[0].neighbors =
         WordTable<NextHop>({{net::parse_ipv4("203.0.113.77")->raw(), {.is_silent = true}}});
   });
   for (const std::uint16_t port : {5000, 5001}) {  // the first has a session

@@ -35,7 +35,7 @@ class Arp : public OnTestbed {
   void SetUp() override {
     OnTestbed::SetUp();
     bed.change_state([](ForwardingState& state) {
-      state.uplink.neighbors = WordTable<NextHop>({{ip_of(kNeighbour).raw(), {.mac = vm_mac(9)}}});
+      state.uplinks[0].neighbors = WordTable<NextHop>({{ip_of(kNeighbour).raw(), {.mac = vm_mac(9)}}});
       state.networks[0].hosts =
           WordTable<InsideHost>({{ip_of(kVm1Address).raw(), {.mac = vm_mac(1), .port = kVm1}},
                                  {ip_of("192.168.122.11").raw(), {}}});
@@ -106,7 +106,7 @@ TEST_F(Arp, AllThatIsSaidOfAnAddressAboutToBeOursIsHeard) {
                           request(kNewMac, "0.0.0.0", candidate)};
   for (const Bytes& frame : frames) bed.exchange(kUplink, frame);
   EXPECT_THAT(bed.take_punted(), IsEmpty());
-  bed.change_state([&](ForwardingState& state) { state.uplink.checked_address = ip_of(candidate); });
+  bed.change_state([&](ForwardingState& state) { state.uplinks[0].checked_address = ip_of(candidate); });
   for (const Bytes& frame : frames) EXPECT_TRUE(is_punted(kUplink, frame));
   bed.exchange(kUplink, request(kNewMac, "0.0.0.0", kStranger));
   bed.exchange(kUplink, request(kNewMac, "0.0.0.0", "0.0.0.0"));
@@ -116,8 +116,8 @@ TEST_F(Arp, AllThatIsSaidOfAnAddressAboutToBeOursIsHeard) {
 
 TEST_F(Arp, WithoutARouterNobodySpeaksForNoAddress) {
   bed.change_state([](ForwardingState& state) {
-    state.uplink.gateway = {};
-    state.uplink.gateway_mac = {};
+    state.uplinks[0].gateway = {};
+    state.uplinks[0].gateway_mac = {};
   });
   bed.exchange(kUplink, request(kNewMac, "0.0.0.0", "0.0.0.0"));
   bed.exchange(kUplink, reply(kNewMac, "0.0.0.0", net::kBroadcastMac));

@@ -227,7 +227,7 @@ TEST(Hairpin, KeepsTheOrderOfAFlow) {
 TEST(Hairpin, OfMorePiecesThanMayWaitDropsTheRest) {
   Testbed bed;
   forward_to_vm1(bed);
-  bed.change_state([](ForwardingState& state) { state.uplink.mtu = 68; });
+  bed.change_state([](ForwardingState& state) { state.uplinks[0].mtu = 68; });
   const std::size_t buffers = bed.free_buffers();
   const auto pieces = 2 * ((65000 + 8 + 47) / 48);
   for (int i = 0; i < 2; ++i) bed.put(kVm2, kTwo.to(kExternal, 5353, 5000).udp().payload(65000).frame());

@@ -31,9 +31,9 @@ TEST_F(Refuse, WithoutAnUplinkAddressTheWayOutIsRefusedWithNetUnreachable) {
   bed.exchange(kVm1, outbound(40001).frame());
   bed.take(kUplink);
   bed.change_state([](dataplane::ForwardingState& state) {
-    state.uplink.address = {};
-    state.uplink.gateway_mac = {};
-    state.uplink.mtu = 0;
+    state.uplinks[0].address = {};
+    state.uplinks[0].gateway_mac = {};
+    state.uplinks[0].mtu = 0;
   });
   for (const std::uint16_t port : {40000, 40001}) {
     bed.exchange(kVm1, outbound(port).frame());
@@ -47,8 +47,8 @@ TEST_F(Refuse, WithoutAnUplinkAddressTheWayOutIsRefusedWithNetUnreachable) {
 }
 
 void lose_router(dataplane::ForwardingState& state) {
-  state.uplink.gateway = {};
-  state.uplink.gateway_mac = {};
+  state.uplinks[0].gateway = {};
+  state.uplinks[0].gateway_mac = {};
 }
 
 // With a session that it had before, too.
@@ -78,7 +78,7 @@ TEST_F(Refuse, WithoutARouterTheUplinksLinkIsReachedAndReachesForwards) {
         {{dataplane::ForwardingState::forward_word(external, net::Protocol::Udp), {.to = internal}}});
     state.networks[0].hosts = dataplane::WordTable<dataplane::InsideHost>(
         {{internal.address.raw(), {.mac = vm_mac(1), .port = kVm1}}});
-    state.uplink.neighbors = dataplane::WordTable<dataplane::NextHop>(
+    state.uplinks[0].neighbors = dataplane::WordTable<dataplane::NextHop>(
         {{net::parse_ipv4("203.0.113.9")->raw(), {.mac = vm_mac(9)}}});
   });
   bed.exchange(kVm1, Packet().from(vm_mac(1), kVm1Address, 1).to(kRedMac, "203.0.113.9", 80).udp().frame());
@@ -176,7 +176,7 @@ TEST_F(Refuse, WhatComesForTheUplinksDhcpClientIsPuntedOnlyWhileThereIsOne) {
   const Bytes unicast = reply(kUplinkMac, "203.0.113.50"), renewal = reply(kUplinkMac, kExternal);
   for (const Bytes& frame : {broadcast, unicast, renewal}) bed.exchange(kUplink, frame);
   EXPECT_THAT(bed.take_punted(), IsEmpty());
-  bed.change_state([](dataplane::ForwardingState& state) { state.uplink.dhcp_transaction = 7; });
+  bed.change_state([](dataplane::ForwardingState& state) { state.uplinks[0].dhcp_transaction = 7; });
   for (const Bytes& frame : {broadcast, unicast, renewal}) bed.exchange(kUplink, frame);
   EXPECT_EQ(bed.take_punted(), (std::vector<Bytes>{broadcast, unicast, renewal}));
   bed.exchange(kUplink, reply({{0x02, 0, 0, 0, 0, 0xcc}}, kExternal));
@@ -227,7 +227,7 @@ TEST_F(Refuse, TellsTheRemoteOfItsSpentTtlInItsOwnTerms) {
 }
 
 TEST_F(Refuse, NamesTheMtuOfTheUplinkWhenAPacketMayNotBeCut) {
-  bed.change_state([](dataplane::ForwardingState& state) { state.uplink.mtu = 1400; });
+  bed.change_state([](dataplane::ForwardingState& state) { state.uplinks[0].mtu = 1400; });
   bed.exchange(kVm1, outbound().payload(1372).fragment(0x4000).frame());
   EXPECT_EQ(bed.take(kUplink).size(), 1u) << "1400 bytes fit";
   bed.exchange(kVm1, outbound().payload(1373).fragment(0x4000).frame());

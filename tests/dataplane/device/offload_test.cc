@@ -165,7 +165,7 @@ TEST_F(Offload, SuperFrameOfUdpStaysOneForADeviceThatTakesThem) {
 
 // Joined to one, the receiver would see one datagram where there were three.
 TEST_F(Offload, DatagramsOfASuperFrameAboveTheMtuAreCutEachByItself) {
-  bed.change_state([](ForwardingState& state) { state.uplink.mtu = 600; });
+  bed.change_state([](ForwardingState& state) { state.uplinks[0].mtu = 600; });
   std::vector<Bytes> pieces;
   for (const SentFrame& sent : exchange(kVm1, outbound(3'000).udp().frame(), 1'300, kUplink))
     pieces.push_back(sent.bytes);

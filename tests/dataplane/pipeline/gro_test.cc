@@ -352,7 +352,7 @@ TEST_F(Gro, TinySegmentsStandAloneWithoutTheirPadding) {
 TEST_F(Gro, ASuperFrameIsNoLargerThanAPacketMayBe) {
   bed.change_state([](ForwardingState& state) {
     for (auto& network : state.networks) network.mtu = 9000;
-    state.uplink.mtu = 9000;
+    state.uplinks[0].mtu = 9000;
   });
   std::vector<Packet> packets;
   for (std::uint32_t at = 0; at < 9; ++at) packets.push_back(segment(at * 8960, 8960));
@@ -407,7 +407,7 @@ TEST_F(Gro, AnUplinkThatTakesSuperFramesGetsThem) {
 // They would be dropped while they wait for it, as super-frames are.
 TEST_F(Gro, WhatWaitsForItsNextHopIsNotMerged) {
   offer_outside(kAll);
-  bed.change_state([](ForwardingState& state) { state.uplink.gateway_mac = {}; });
+  bed.change_state([](ForwardingState& state) { state.uplinks[0].gateway_mac = {}; });
   send({outbound_segment(0, 1448), outbound_segment(1448, 1448)});
   EXPECT_EQ(merged(), 0u);
   EXPECT_THAT(bed.take_punted(), SizeIs(2));

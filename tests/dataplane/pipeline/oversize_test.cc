@@ -41,7 +41,7 @@ class Oversize : public ::testing::Test {
   void TearDown() override { EXPECT_TRUE(bed.is_balanced()) << ::testing::PrintToString(bed.counts()); }
   void set_mtu(std::uint16_t uplink, std::uint16_t red, std::uint16_t blue = 1500) {
     bed.change_state([&](ForwardingState& state) {
-      state.uplink.mtu = uplink;
+      state.uplinks[0].mtu = uplink;
       state.networks[0].mtu = red;
       state.networks[1].mtu = blue;
       state.smallest_mtu = std::min({red, blue, state.networks[2].mtu});

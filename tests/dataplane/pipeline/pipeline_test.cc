@@ -345,7 +345,7 @@ TEST_F(Pipeline, PuntsTranslatedFramesWhoseNextHopIsUnknown) {
   EXPECT_TRUE(has_good_checksums(punted));
   const net::MacAddr neighbor{{2, 0, 0, 0, 0, 0x77}};
   bed.change_state([&](dataplane::ForwardingState& state) {
-    state.uplink.neighbors =
+    state.uplinks[0].neighbors =
         dataplane::WordTable<dataplane::NextHop>({{net::parse_ipv4("203.0.113.77")->raw(), {neighbor}}});
   });
   bed.exchange(kVm1,

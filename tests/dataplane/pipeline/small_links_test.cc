@@ -37,7 +37,7 @@ class SmallLinks : public ::testing::TestWithParam<Link> {
           {{ForwardingState::forward_word(external, net::Protocol::Tcp), {.to = internal}}});
       state.networks[0].hosts =
           WordTable<InsideHost>({{internal.address.raw(), {.mac = vm_mac(1), .port = kVm1}}});
-      state.uplink.neighbors =
+      state.uplinks[0].neighbors =
           WordTable<NextHop>({{net::parse_ipv4(GetParam().router)->raw(), {.mac = kRouterMac}}});
     });
   }
