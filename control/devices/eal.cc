@@ -7,6 +7,8 @@
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <sched.h>
+#include <sstream>
+#include <string>
 
 #include "control/system/sysfs.h"
 
@@ -20,11 +22,21 @@ std::vector<const config::VmPort*> all_ports(const config::Config& config) {
   return ports;
 }
 
+// A PCI device, or those that devargs name, as a bond's do its links.
+void add_pci_devices(const std::string& device, std::vector<std::string>& devices) {
+  const auto is_pci = [](const std::string& name) {
+    return config::device_kind(name) == config::DeviceKind::Pci;
+  };
+  if (is_pci(device)) return devices.push_back(device);
+  std::istringstream arguments(device);
+  for (std::string argument; std::getline(arguments, argument, ',');)
+    if (const std::string value = argument.substr(argument.find('=') + 1); is_pci(value))
+      devices.push_back(value);
+}
+
 std::vector<std::string> pci_devices(const config::Config& config) {
   std::vector<std::string> devices;
-  const auto add = [&](const std::string& device) {
-    if (!device.empty() && config::device_kind(device) == config::DeviceKind::Pci) devices.push_back(device);
-  };
+  const auto add = [&](const std::string& device) { add_pci_devices(device, devices); };
   for (std::size_t i = 0; i < config::uplink_count(config); ++i)
     add(config::uplink_at(config, i).device.name);
   for (const auto* port : all_ports(config)) add(port->device.name);

@@ -124,6 +124,15 @@ TEST_F(EalPlanTest, OnlyPciDevicesOfTheFileAreTouched) {
   EXPECT_THAT(plan().arguments, Not(Contains("--no-pci")));
 }
 
+TEST_F(EalPlanTest, LinksOfABondAreDevicesOfTheFile) {
+  config.uplink.device.name = "net_bonding0,mode=1,slave=0000:3b:00.0,slave=3b:00.1";
+  EXPECT_THAT(plan().arguments, Contains("--allow=0000:3b:00.0"));
+  EXPECT_THAT(plan().arguments, Contains("--allow=3b:00.1"));
+  EXPECT_THAT(plan().arguments, Not(Contains("--no-pci")));
+  config.uplink.device.name = "net_bonding0,mode=1,slave=net_tap0,slave=net_tap1";
+  EXPECT_THAT(plan().arguments, Contains("--no-pci"));
+}
+
 TEST_F(EalPlanTest, TelemetryIsOffUnlessTheFileAsksForIt) {
   EXPECT_THAT(plan().arguments, Contains("--no-telemetry"));
   config.dataplane.eal = {"--telemetry"};
