@@ -26,10 +26,11 @@ void check_range_on_uplink(const AddressRange& range, const Config& config, std:
                                    to_string(uplink.address->address) +
                                    ", which networks without nat.addresses have while they are on it");
   if (!uplink.address->has_edges()) return;
+  const auto edge_text = [&](net::Ipv4Addr edge) {
+    return text + " includes " + to_string(edge) + ", the network or broadcast address of " + whose;
+  };
   for (const net::Ipv4Addr special : {uplink.address->first(), uplink.address->broadcast()})
-    if (range.contains(special))
-      findings.complain_at(
-          path, text + " includes " + to_string(special) + ", the network or broadcast address of " + whose);
+    if (range.contains(special)) findings.complain_at(path, edge_text(special));
 }
 
 void check_range_against_networks(const AddressRange& range, const Config& config, const std::string& path,

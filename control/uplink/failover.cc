@@ -16,7 +16,8 @@ bool UplinkFailover::note(PortIndex uplink, UplinkTrouble trouble, SteadyTime no
 PortIndex UplinkFailover::choose(PortIndex preferred, PortIndex current, SteadyTime now) const {
   if (current == preferred && may_stay(current, now)) return current;
   if (is_better(preferred, current, now)) return preferred;
-  for (PortIndex uplink = 0; uplink < seen_.size(); ++uplink) {
+  for (std::size_t i = 0; i < seen_.size(); ++i) {
+    const auto uplink = static_cast<PortIndex>(i);
     if (uplink == current && may_stay(current, now)) return current;
     if (is_better(uplink, current, now)) return uplink;
   }

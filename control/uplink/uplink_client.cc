@@ -102,10 +102,9 @@ void UplinkClient::send_output(SteadyTime now) {
 
 std::string UplinkClient::contradiction(const dhcp::Binding& binding) const {
   const std::string gives = "DHCP gives " + (config_.uplinks.empty() ? "the uplink" : "uplink " + name_);
-  for (std::size_t i = 0; i < config_.uplinks.size(); ++i)
-    if (const auto& other = config_.uplinks[i].address; other && other->address == binding.address.address)
-      return fmt::format("{} {}, which uplink '{}' has", gives, net::to_string(binding.address),
-                         config_.uplinks[i].name);
+  for (const auto& uplink : config_.uplinks)
+    if (uplink.address && uplink.address->address == binding.address.address)
+      return fmt::format("{} {}, which uplink '{}' has", gives, net::to_string(binding.address), uplink.name);
   for (const config::Network& network : config_.networks) {
     if (network.address.overlaps(binding.address))
       return fmt::format("{} {}, which overlaps network '{}' ({})", gives, net::to_string(binding.address),
