@@ -31,26 +31,33 @@ bool is_ours_elsewhere(const Context& context, const Uplink& uplink, net::Ipv4Ad
   return !uplink.address.contains(remote) && turns_round(context, remote);
 }
 
-}  // namespace
-
-void deliver_outbound(Context& context, const Burst& burst) {
+// Where there is one uplink, it is looked at once a burst.
+template <bool has_several>
+void deliver_by_uplinks(Context& context, const Burst& burst) {
   const ForwardingState& state = *context.state;
+  PortIndex to = kUplinkPort;
+  const Uplink* uplink = &state.uplinks[to];
   for (unsigned i = 0; i < burst.count; ++i) {
     rte_mbuf* frame = burst.frames[i];
     const net::Ipv4Addr remote = ipv4_of(frame).destination;
-    const PortIndex to =
-        state.uplink_count == 1 ? kUplinkPort : state.uplink_port(burst.sessions[i]->policy());
-    const Uplink& uplink = state.uplinks[to];
-    const net::MacAddr next_hop = uplink.next_hop_mac(remote);
-    if (next_hop.is_zero() || (state.uplink_count > 1 && is_ours_elsewhere(context, uplink, remote))) {
-      deliver_unresolved(context, frame, burst.ports[i], uplink);
+    if constexpr (has_several) uplink = &state.uplinks[to = state.uplink_port(burst.sessions[i]->policy())];
+    const net::MacAddr next_hop = uplink->next_hop_mac(remote);
+    if (next_hop.is_zero() || (has_several && is_ours_elsewhere(context, *uplink, remote))) {
+      deliver_unresolved(context, frame, burst.ports[i], *uplink);
       continue;
     }
     net::EthernetHeader& ethernet = ethernet_of(frame);
     ethernet.destination = next_hop;
-    ethernet.source = uplink.mac;
+    ethernet.source = uplink->mac;
     context.transmitter.send(state, frame, burst.ports[i], to);
   }
+}
+
+}  // namespace
+
+void deliver_outbound(Context& context, const Burst& burst) {
+  if (context.state->uplink_count == 1) return deliver_by_uplinks<false>(context, burst);
+  deliver_by_uplinks<true>(context, burst);
 }
 
 void deliver_inbound(Context& context, const Burst& burst) {
