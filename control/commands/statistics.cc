@@ -125,31 +125,29 @@ void add_sessions(const Workers& workers, unsigned external_addresses, Named& na
   }
 }
 
+// Of one link, besides what we ask there.
+void add_hosts(const Neighbors::Counts& counts, const std::string& prefix, Named& named) {
+  named[prefix + "replies"] += counts.replies;
+  named[prefix + "resolved"] += counts.resolved;
+  named[prefix + "failed"] += counts.failed;
+  named[prefix + "waiting_dropped"] += counts.waiting_dropped;
+  named[prefix + "moved"] += counts.moved;
+  named[prefix + "claims_refuted"] += counts.claims_refuted;
+}
+
 // Announcements of our addresses are requests, too.
 void add_neighbors(const UplinkSide& uplink, Named& named) {
   const Neighbors::Counts& counts = uplink.neighbors().counts();
   named["neighbors.requests"] += counts.requests + uplink.own_addresses().announcements();
-  named["neighbors.replies"] += counts.replies;
-  named["neighbors.resolved"] += counts.resolved;
-  named["neighbors.failed"] += counts.failed;
-  named["neighbors.waiting_dropped"] += counts.waiting_dropped;
-  named["neighbors.moved"] += counts.moved;
-  named["neighbors.claims_refuted"] += counts.claims_refuted;
   named["neighbors.conflicts"] += uplink.own_addresses().conflicts();
+  add_hosts(counts, "neighbors.", named);
 }
 
 // VMs that inbound flows are for. A request is counted once for every port that it goes to.
 void add_inside_neighbors(const InsideHosts& inside, Named& named) {
   named["neighbors.inside.requests"] = inside.requests();
   named["neighbors.inside.conflicts"] = inside.gateway_claims();
-  for (const Neighbors& network : inside.all()) {
-    named["neighbors.inside.replies"] += network.counts().replies;
-    named["neighbors.inside.resolved"] += network.counts().resolved;
-    named["neighbors.inside.failed"] += network.counts().failed;
-    named["neighbors.inside.waiting_dropped"] += network.counts().waiting_dropped;
-    named["neighbors.inside.moved"] += network.counts().moved;
-    named["neighbors.inside.claims_refuted"] += network.counts().claims_refuted;
-  }
+  for (const Neighbors& network : inside.all()) add_hosts(network.counts(), "neighbors.inside.", named);
 }
 
 void add_dhcp(const DhcpService& dhcp, Named& named) {
@@ -202,10 +200,6 @@ void keep(const Counts& counts, const CommandContext& at) {
   put_ports(at.ports, counts.ports, totals);
   at.session_keeper.set_totals(totals);
 }
-
-}  // namespace
-
-namespace {
 
 std::string note_of_waiting(const CommandContext& at, std::size_t number) {
   const std::string& problem = at.uplinks[number].client()->problem();
