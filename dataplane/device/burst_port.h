@@ -1,30 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 // BurstPort: a port as workers see it. They receive and transmit bursts there: by a guest's rings, by a kernel
-// interface's packet sockets, or by DPDK.
+// interface's packet sockets, or by DPDK, of whose device it may be one VLAN among several.
 #pragma once
 
 #include <cstdint>
 #include <rte_ethdev.h>
 
 #include "dataplane/device/kernel_port.h"
+#include "dataplane/device/trunk.h"
 #include "dataplane/device/vhost_port.h"
 #include "dataplane/device/vlan.h"
 
 namespace vmnat::dataplane {
 
 struct BurstPort {
-  std::uint16_t port_id = 0;     // DPDK's, unless one of the others is there; they outlive the workers
+  std::uint16_t port_id = 0;  // DPDK's, unless one of the next two is there; all of them outlive the workers
   std::uint16_t vlan = kNoVlan;  // of the device, that the port is (vlan.h); kNoVlan: it is all of it
   VhostPort* vhost = nullptr;    // by a guest's rings
   KernelPort* kernel = nullptr;  // by packet sockets
+  Trunk* trunk = nullptr;        // what DPDK's port receives is sorted there, by VLAN
 
   bool operator==(const BurstPort&) const = default;
   [[nodiscard]] bool is_dpdk() const { return vhost == nullptr && kernel == nullptr; }
+  // Drivers of DPDK may find nothing when they are asked for fewer frames than they look at together.
+  [[nodiscard]] bool gives_whole_bursts() const { return is_dpdk() && trunk == nullptr; }
   // At most `most` frames of a receive queue. DPDK ports have a pool of their own for it.
   std::uint16_t receive(std::uint16_t queue, rte_mempool* pool, rte_mbuf** frames, std::uint16_t most) const {
     if (vhost != nullptr) return vhost->receive(queue, pool, frames, most);
     if (kernel != nullptr) return kernel->receive(queue, pool, frames, most);
-    return rte_eth_rx_burst(port_id, queue, frames, most);
+    return trunk == nullptr ? rte_eth_rx_burst(port_id, queue, frames, most)
+                            : trunk->receive(vlan, frames, most);
   }
   // How many frames, from the first on, the device would take as they are; it stops at one that it would
   // not. For frames that leave something to it. Pseudo-header sums are made the device's own kind.

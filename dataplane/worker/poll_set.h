@@ -12,7 +12,7 @@
 //
 // Example, 256 queues, of which 2 are busy: a turn looks at these and at 24 others. The first frame after a pause
 // waits for 11 turns, or 22 bursts; of n idle queues in general, for n / 8 bursts at most. Where few queues are,
-// all are active.
+// all are active, and so is always a VLAN of a trunk: whichever of them is polled receives for all (trunk.h).
 #pragma once
 
 #include <cstddef>
@@ -71,7 +71,7 @@ class PollSet {
 
  private:
   bool turns_idle(PolledQueue& queue, unsigned found) const {
-    if (!has_idle_ || queue.is_held) return false;
+    if (!has_idle_ || queue.is_held || queue.queue.device.trunk != nullptr) return false;
     queue.quiet_polls = static_cast<std::uint16_t>(found == 0 ? queue.quiet_polls + 1 : 0);
     return queue.quiet_polls >= kQuietPolls && queue.queue.port >= sharers_.uplinks;
   }

@@ -6,7 +6,6 @@
 #include <span>
 
 #include "base/ids.h"
-#include "dataplane/context/limits.h"
 #include "dataplane/device/burst_port.h"
 #include "dataplane/worker/fair_share.h"
 
@@ -32,9 +31,9 @@ struct PolledQueue {
   ReceiveQueue queue;
   FairShare share{};
   Source source{};
-  std::uint16_t quiet_polls = 0;       // in a row
-  bool is_held = false;                // by a limit: frames may be waiting
-  const PortLimits* limits = nullptr;  // of the port, if there are any of what it sends
+  std::uint16_t quiet_polls = 0;  // in a row
+  bool is_held = false;           // by a limit: frames may be waiting
+  bool is_limited = false;        // the port, in what it sends
 
   [[nodiscard]] std::uint32_t rank() const { return queue.rank(); }
 };

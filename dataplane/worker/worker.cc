@@ -96,12 +96,12 @@ unsigned Worker::receive(PolledQueue& polled) {
     return 1;  // frames may be waiting: the worker does not rest
   }
   unsigned most = kBurstSize;
-  if (polled.limits != nullptr && (most = limited_room(polled)) == 0)
-    return polled.limits->out.is_patient() ? 0 : 1;  // it may be slept over for a millisecond, or not
+  const PortLimits* const limits = polled.is_limited ? limits_->of(queue.port) : nullptr;
+  if (limits != nullptr && (most = limited_room(polled, *limits)) == 0)
+    return limits->out.is_patient() ? 0 : 1;  // it may be slept over for a millisecond, or not
   const bool is_uplink = queue.port < settings_.uplink_count;
-  // DPDK's drivers may find nothing when they are asked for fewer frames than they look at together. And whoever has many
-  // frames gets half a burst at least, however many others have one.
-  if (is_uplink || queue.device.is_dpdk() || burst_.count > kBurstSize / 2) run_gathered();
+  // Whoever has many frames gets half a burst at least, however many others have one.
+  if (is_uplink || queue.device.gives_whole_bursts() || burst_.count > kBurstSize / 2) run_gathered();
   StageClock clock(counters_.stages);
   const unsigned first = burst_.count;
   const unsigned asked = std::min(most, kBurstSize - first);
@@ -124,8 +124,8 @@ unsigned Worker::receive(PolledQueue& polled) {
   gathered_[gathered_count_++] = {&polled, bytes};
   if (may_be_unfinished(flags)) settle_claims(queue.device, first);
   if (queue.device.vlan != kNoVlan) leave_vlan(queue.device.vlan, first);
-  if (polled.limits != nullptr)
-    limit_gate_.charge(*context_.state, *polled.limits,
+  if (limits != nullptr)
+    limit_gate_.charge(*context_.state, *limits,
                        {.port = queue.port,
                         .frames = {burst_.frames + first, std::size_t{burst_.count} - first},
                         .has_more = received == asked},
@@ -136,11 +136,11 @@ unsigned Worker::receive(PolledQueue& polled) {
 }
 
 // How many frames may come from a queue whose port has a limit. DPDK's drivers are asked for a burst, or for nothing.
-unsigned Worker::limited_room(PolledQueue& polled) {
-  const unsigned room = limit_gate_.room(*polled.limits, polled.queue.port, tsc_, kBurstSize);
+unsigned Worker::limited_room(PolledQueue& polled, const PortLimits& limits) {
+  const unsigned room = limit_gate_.room(limits, polled.queue.port, tsc_, kBurstSize);
   const bool was_held = std::exchange(polled.is_held, room == 0);
   if (room == 0 && !was_held) counters_.ports[polled.queue.port].limited_out.add(1);
-  return room != 0 && polled.queue.device.is_dpdk() ? kBurstSize : room;
+  return room != 0 && polled.queue.device.gives_whole_bursts() ? kBurstSize : room;
 }
 
 // The burst of what has been received, of one queue or several, each of which pays for the work that its frames made.
@@ -234,8 +234,8 @@ void Worker::limit_by(const LimitTable* limits) {
 void Worker::limit_queues(const LimitTable* limits) {
   for (PolledQueue& polled : polled_->queues()) {
     const PortLimits* const of_port = limits != nullptr ? limits->of(polled.queue.port) : nullptr;
-    polled.limits = of_port != nullptr && of_port->out.is_any() ? of_port : nullptr;
-    polled.is_held = polled.is_held && polled.limits != nullptr;
+    polled.is_limited = of_port != nullptr && of_port->out.is_any();
+    polled.is_held = polled.is_held && polled.is_limited;
   }
 }
 

@@ -90,7 +90,7 @@ class Worker {
   unsigned receive(PolledQueue& polled);
   [[gnu::cold]] void settle_claims(const BurstPort& device, unsigned first);
   void leave_vlan(std::uint16_t vlan, unsigned first);
-  [[gnu::cold]] unsigned limited_room(PolledQueue& polled);
+  [[gnu::cold]] unsigned limited_room(PolledQueue& polled, const PortLimits& limits);
   void run_gathered();
   unsigned take_handoffs(FrameRing& ring);
   void take_injected(rte_mbuf** frames, unsigned count);

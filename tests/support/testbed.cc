@@ -120,9 +120,13 @@ Testbed::Testbed(const Shape& shape) {
   pool_ = shape.pool != nullptr ? shape.pool : packet_pool();
   wires_.resize(kPortCount);
   for (unsigned i = 0; i < kPortCount; ++i)
-    if (shape.guests[i] == nullptr)
+    if (shape.guests[i] == nullptr && (i == kUplink || !shape.is_trunk))
       wires_[i] = std::make_unique<Wire>("w" + std::to_string(number_) + "_" + std::to_string(i),
                                          i == kUplink ? shape.uplink_queues : 1, pool_);
+  if (shape.is_trunk) {
+    trunk_ = std::make_unique<Trunk>(wires_[kUplink]->port_id);
+    for (const std::uint16_t vlan : shape.vlans) trunk_->join(vlan);
+  }
   conntrack::NatPolicy complete = shape.policy;
   complete.addresses = addresses_;
   conntrack::NatPolicies policies(3, complete);
@@ -145,6 +149,7 @@ Testbed::~Testbed() {
     if (wires_[port]) take(static_cast<PortIndex>(port));
   take_punted();
   workers_.clear();
+  trunk_.reset();
   wires_.clear();
   for (rte_ring* ring : rings_) rte_ring_free(ring);
 }
@@ -166,9 +171,7 @@ void Testbed::make_state(const Shape& shape) {
     state->ports.push_back({.network = network_of_port[i],
                             .owner = static_cast<WorkerIndex>(i % shape.workers),
                             .up = true,
-                            .device = wires_[i]
-                                          ? BurstPort{.port_id = wires_[i]->port_id, .vlan = shape.vlans[i]}
-                                          : BurstPort{.vlan = shape.vlans[i], .vhost = shape.guests[i]}});
+                            .device = device_at(i, shape)});
   if (shape.uplinks > 1) add_uplink(*state);
   state->ports[kUplink].is_spread = shape.uplink_queues > 1;
   state->ports[kUplink].tx_queues = static_cast<std::uint8_t>(shape.uplink_queues);
@@ -178,6 +181,13 @@ void Testbed::make_state(const Shape& shape) {
                                   Sharers{.ports = kPortCount, .guests = 1, .uplinks = shape.uplinks}));
   published_ = state.get();
   states_.push_back(std::move(state));
+}
+
+BurstPort Testbed::device_at(unsigned port, const Shape& shape) const {
+  const std::uint16_t vlan = shape.vlans[port];
+  if (trunk_ != nullptr) return {.port_id = wires_[kUplink]->port_id, .vlan = vlan, .trunk = trunk_.get()};
+  if (wires_[port] != nullptr) return {.port_id = wires_[port]->port_id, .vlan = vlan};
+  return {.vlan = vlan, .vhost = shape.guests[port]};
 }
 
 void Testbed::add_uplink(ForwardingState& state) {

@@ -72,7 +72,8 @@ class Testbed {
     // Ports whose wire is a guest's rings, in the test's hands; they outlive the testbed.
     std::array<dataplane::VhostPort*, kPortCount> guests{};
     std::array<std::uint16_t, kPortCount> vlans{};  // that ports are of their wires
-    rte_mempool* pool = nullptr;                    // of all its frames; packet_pool() by default
+    bool is_trunk = false;        // the first port's wire, as a Trunk, is that of all; one worker
+    rte_mempool* pool = nullptr;  // of all its frames; packet_pool() by default
     dataplane::Idle idle = dataplane::Idle::Poll;  // of workers that run by themselves, on the test's threads
   };
   explicit Testbed(unsigned worker_count = 1, const conntrack::NatPolicy& policy = {})
@@ -128,6 +129,7 @@ class Testbed {
  private:
   struct Wire;
   void make_state(const Shape& shape);
+  [[nodiscard]] dataplane::BurstPort device_at(unsigned port, const Shape& shape) const;
   static void add_uplink(dataplane::ForwardingState& state);
   std::vector<dataplane::ReceiveQueue> queues_of(unsigned worker, unsigned workers,
                                                  const dataplane::ForwardingState& state);
@@ -136,7 +138,8 @@ class Testbed {
 
   unsigned number_;
   rte_mempool* pool_;
-  std::vector<std::unique_ptr<Wire>> wires_;  // none where there is a guest
+  std::vector<std::unique_ptr<Wire>> wires_;  // none where there is a guest, or another's
+  std::unique_ptr<dataplane::Trunk> trunk_;   // of the first one
   std::vector<rte_ring*> rings_;
   std::vector<dataplane::Rings> worker_rings_;
   std::unique_ptr<dataplane::Doorbell[]> doorbells_;  // by worker

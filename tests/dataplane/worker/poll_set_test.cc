@@ -96,6 +96,19 @@ TEST_F(Looks, TheUplinkIsNeverIdle) {
   EXPECT_EQ(looks[kUplinkPort], 1u);
 }
 
+// One that is polled receives for all.
+TEST_F(Looks, AVlanOfATrunkIsNeverIdle) {
+  Trunk trunk(0);
+  std::vector<ReceiveQueue> some = queues(100);
+  for (const std::size_t i : {3u, 50u}) some[i].device = {.vlan = 5, .trunk = &trunk};
+  PollSet set(some, {});
+  make_idle(set);
+  EXPECT_EQ(set.active(), 2u);
+  turn(set);
+  EXPECT_EQ(looks[some[3].port], 1u);
+  EXPECT_EQ(looks[some[50].port], 1u);
+}
+
 TEST(PollSet, DebtsOfQueuesThatStayAreTakenOverAndNoOthers) {
   VhostPort device, other;
   PollSet before({{.device = {.vhost = &device}, .port = 1}, {.device = {.vhost = &device}, .port = 2}}, {});

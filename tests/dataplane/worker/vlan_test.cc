@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ports that are a VLAN of their device: all is as for untagged ports, but for the tags on the wires.
+// Ports that are a VLAN of their device, or of one that they share: all is as for untagged ports, but for the tags on the
+// wires.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <map>
 
 #include "tests/support/tags.h"
 #include "tests/support/testbed.h"
@@ -72,6 +74,69 @@ TEST(PortVlan, AllIsAsWithoutButForTheTags) {
   }
   EXPECT_TRUE(vlans.is_balanced()) << ::testing::PrintToString(vlans.counts());
   EXPECT_EQ(vlans.dropped(DropReason::OtherVlan), 0u);
+}
+
+// What has left by the device, by VLAN, with the tags.
+std::map<std::uint16_t, std::vector<Bytes>> sent_by_vlan(Testbed& trunk) {
+  std::map<std::uint16_t, std::vector<Bytes>> sent;
+  for (const Bytes& frame : trunk.take(kUplink)) {
+    const auto high = std::to_integer<unsigned>(frame[kAddresses + 2]);
+    const auto low = std::to_integer<unsigned>(frame[kAddresses + 3]);
+    sent[static_cast<std::uint16_t>(high << 8 | low)].push_back(frame);
+  }
+  return sent;
+}
+
+Testbed::Shape on_a_trunk() {
+  Testbed::Shape shape = with_vlans();
+  shape.is_trunk = true;
+  return shape;
+}
+
+TEST(Trunk, AllIsAsOnDevicesOfTheirOwn) {
+  Testbed alone(with_vlans()), trunk(on_a_trunk());
+  for (const Given& given : frames()) {
+    const Bytes frame = tagged(given.frame, vlan_of_port(given.by));
+    alone.exchange(given.by, frame);
+    trunk.exchange(kUplink, frame);
+    EXPECT_EQ(trunk.take_punted(), alone.take_punted()) << given.says;
+    auto sent = sent_by_vlan(trunk);
+    for (PortIndex port = 0; port < kPortCount; ++port)
+      EXPECT_EQ(sent[vlan_of_port(port)], alone.take(port)) << given.says << ", at port " << port;
+    EXPECT_EQ(sent.size(), kPortCount) << "of no other VLAN";
+  }
+  EXPECT_EQ(trunk.counts(), alone.counts());
+  EXPECT_TRUE(trunk.is_balanced()) << ::testing::PrintToString(trunk.counts());
+}
+
+TEST(Trunk, FramesOfManyPortsThatComeTogetherAreEachTheirPorts) {
+  Testbed trunk(on_a_trunk());
+  constexpr unsigned each = 40;  // more than bursts hold
+  for (unsigned i = 0; i < each; ++i) {
+    const auto source = static_cast<std::uint16_t>(1000 + i);
+    trunk.put(kUplink,
+              tagged(Packet().from(vm_mac(1), kVm1Address, source).to(kRedMac, kServer, 53).udp().frame(),
+                     vlan_of_port(kVm1)));
+    trunk.put(kUplink,
+              tagged(Packet().from(vm_mac(4), "192.168.5.10", source).to(kBlueMac, kServer, 53).udp().frame(),
+                     vlan_of_port(kVm4)));
+  }
+  trunk.run();
+  Counts counts = trunk.counts();
+  EXPECT_EQ(counts["vm1.rx"], each);
+  EXPECT_EQ(counts["vm4.rx"], each);
+  EXPECT_EQ(counts["uplink.tx"], 2 * each);
+  EXPECT_THAT(sent_by_vlan(trunk)[vlan_of_port(kUplink)], SizeIs(2 * each));
+  EXPECT_TRUE(trunk.is_balanced()) << ::testing::PrintToString(counts);
+}
+
+TEST(Trunk, FramesOfNobodysVlanAndOfNoneAreDroppedOnce) {
+  Testbed trunk(on_a_trunk());
+  const Bytes frame = frames()[0].frame;
+  for (const Bytes& other : {frame, tagged(frame, 0), tagged(frame, 999)}) trunk.exchange(kUplink, other);
+  EXPECT_EQ(trunk.dropped(DropReason::OtherVlan), 3u);
+  EXPECT_THAT(trunk.take(kUplink), IsEmpty());
+  EXPECT_TRUE(trunk.is_balanced());
 }
 
 TEST(PortVlan, FramesOfOtherVlansAndOfNoneEndAtOnce) {
