@@ -66,7 +66,7 @@ bool has_network(const Document& document, const std::string& name) {
 
 // Of a port, besides its name; in the order that a person would write them in.
 const std::initializer_list<std::string_view> kPortKeys{
-    "vhost_user", "device", "mode", "queues", "mac", "address", "migrates_from", "group", "limit"};
+    "vhost_user", "device", "vlan", "mode", "queues", "mac", "address", "migrates_from", "group", "limit"};
 
 // A limit is a map: its text is YAML, as it would stand in the file.
 Result<Node> value_of(std::string_view key, const std::string& text) {

@@ -88,6 +88,7 @@ void add_devices(Devices& devices, Named& named) {
   named["vhost.refused_connections"] = counts.refused_connections;
   named["vhost.refused_messages"] = counts.refused_messages;
   named["kernel.missed"] = counts.frames_missed;
+  named["trunk.missed"] = counts.trunk_missed;
 }
 
 // Frames that observers wanted, and had no room for.

@@ -15,8 +15,6 @@ namespace {
 
 using net::to_string;
 
-constexpr std::size_t kMostDevices = VMNAT_MOST_PORTS;  // as DPDK was built
-
 void check_dataplane(const Dataplane& dataplane, Findings& findings) {
   Unique<unsigned> cpus("workers: CPU", findings);
   for (std::size_t i = 0; i < dataplane.workers.size(); ++i)
@@ -58,35 +56,6 @@ void check_names(const Config& config, Findings& findings) {
   }
 }
 
-bool is_dpdks(const NamedDevice& device) {
-  if (!device.is_given() || device.name.starts_with("net_vhost")) return false;
-  return device_kind(device.name) != DeviceKind::KernelInterface || device.driver == KernelDriver::Xdp;
-}
-
-// Sockets and kernel interfaces are driven here; DPDK numbers at most kMostDevices of its own, the uplink's among
-// them. The first port beyond is named.
-void check_port_count(const Config& config, Findings& findings) {
-  std::size_t ports = uplink_count(config), devices = 0;
-  for (std::size_t i = 0; i < ports; ++i) devices += is_dpdks(uplink_at(config, i).device) ? 1 : 0;
-  const auto count = [&](const std::string& path) {
-    if (++ports == kMostPorts + 1)
-      findings.complain_at(path, "ports: there is room for " +
-                                     std::to_string(kMostPorts - uplink_count(config)) +
-                                     "; this one is too many");
-  };
-  for (std::size_t n = 0; n < config.networks.size(); ++n) {
-    if (config.networks[n].host) count(network_path(n) + ".host.interface");
-    for (std::size_t p = 0; p < config.networks[n].ports.size(); ++p) {
-      const std::string path = indexed(network_path(n) + ".ports", p) + ".name";
-      count(path);
-      if (is_dpdks(config.networks[n].ports[p].device) && ++devices == kMostDevices + 1)
-        findings.complain_at(
-            path, "ports: DPDK has room for " + std::to_string(kMostDevices) +
-                      " devices, not counting sockets and kernel interfaces; this one is too many");
-    }
-  }
-}
-
 void check_network_count(const Config& config, Findings& findings) {
   if (config.networks.size() > kMostNetworks)
     findings.complain_at(
@@ -103,52 +72,6 @@ void check_socket_directory(const Config& config, Findings& findings) {
   if (is_shallow || std::ranges::find(kShared, directory) != kShared.end())
     findings.complain_at("vhost_user.directory",
                          "directory: " + directory + " is not for sockets alone: name one within it");
-}
-
-// What only a socket has, or only a socket of its own.
-void check_socket(const VmPort& port, const std::string& path, const Config& config, Findings& findings) {
-  if (port.device.is_given()) {
-    for (const auto& [key, verb] : {std::pair{"mode", "is"}, {"access", "is"}, {"features", "are"}})
-      findings.complain_at(path + '.' + key, std::string{key} + ": " + verb + " for vhost_user ports");
-    return;
-  }
-  if (port.vhost_user == config.control.socket)
-    findings.complain_at(path + ".vhost_user", "vhost_user: " + port.vhost_user + " is the control socket");
-  // A relative path was read without its directory.
-  if (const auto valid = socket_path(port.vhost_user); !valid)
-    findings.complain_at(path + ".vhost_user", "vhost_user: " + port.vhost_user + ": " + valid.error());
-}
-
-// What only one port can have: by packet sockets a VLAN, else the whole device.
-std::string place_of(const NamedDevice& device, std::optional<std::uint16_t> vlan) {
-  const bool has_room =
-      device_kind(device.name) == DeviceKind::KernelInterface && device.driver != KernelDriver::Xdp;
-  return has_room && vlan ? device.name + " VLAN " + std::to_string(*vlan) : device.name;
-}
-
-void check_devices_and_sockets(const Config& config, Findings& findings) {
-  Unique<std::string> devices("device:", findings), sockets("vhost_user: socket", findings);
-  for (std::size_t i = 0; i < uplink_count(config); ++i) {
-    const Uplink& uplink = uplink_at(config, i);
-    const std::string path = uplink_path(config, i);
-    if (uplink.device.vlan && uplink.vlan)
-      findings.complain_at(path + ".vlan", "vlan: the uplink's device says one already");
-    const std::string place = place_of(uplink.device, uplink.device.vlan ? uplink.device.vlan : uplink.vlan);
-    devices.add(place, path + ".device", place);
-  }
-  for (std::size_t n = 0; n < config.networks.size(); ++n) {
-    const Network& network = config.networks[n];
-    if (network.host)
-      devices.add(network.host->interface, network_path(n) + ".host.interface", network.host->interface);
-    for (std::size_t p = 0; p < network.ports.size(); ++p) {
-      const VmPort& port = network.ports[p];
-      const std::string path = indexed(network_path(n) + ".ports", p);
-      check_socket(port, path, config, findings);
-      const std::string place = place_of(port.device, port.device.vlan);
-      devices.add(place, path + ".device", place);
-      sockets.add(port.vhost_user, path + ".vhost_user", port.vhost_user);
-    }
-  }
 }
 
 // Two writers of one file would undo each other's work.
@@ -246,10 +169,9 @@ void check_config(const Config& config, Findings& findings) {
   check_dataplane(config.dataplane, findings);
   check_uplinks(config, findings);
   check_names(config, findings);
-  check_port_count(config, findings);
   check_network_count(config, findings);
   check_socket_directory(config, findings);
-  check_devices_and_sockets(config, findings);
+  check_devices(config, findings);
   check_macs(config, findings);
   check_exports(config, findings);
   note_missing_resolvers(config, findings);

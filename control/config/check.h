@@ -15,6 +15,9 @@ void check_config(const Config& config, Findings& findings);
 // Each uplink, and what several of them need.
 void check_uplinks(const Config& config, Findings& findings);
 
+// How many ports and devices there are, and which of them are one port's alone.
+void check_devices(const Config& config, Findings& findings);
+
 void check_network(const Config& config, std::size_t index, Findings& findings);
 // Rates of ports, networks and the uplink.
 void check_limits(const Config& config, Findings& findings);

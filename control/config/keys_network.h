@@ -8,8 +8,11 @@
 
 namespace vmnat::config {
 
+inline bool has_device(const VmPort& port) {
+  return port.device.is_given();
+}
 inline bool has_socket(const VmPort& port) {
-  return !port.device.is_given();
+  return !has_device(port);
 }
 
 template <>
@@ -50,6 +53,11 @@ inline constexpr auto kKeys<VmPort> = std::tuple{
     key("vhost_user", &VmPort::vhost_user, if_given(kVhostSocket),
         "Path of the vhost-user socket; a relative one is within vhost_user.directory."),
     key("device", &VmPort::device, kNamedDevice, "A device, as the uplink's, instead of vhost_user."),
+    key("vlan", &VmPort::vlan, unless("none", kVlan),
+        "The port is this VLAN of its device, as the uplink's vlan. A device that DPDK drives may be the "
+        "uplink and many "
+        "ports, each another VLAN and with one queue.",
+        {.example = "10", .applies = has_device}),
     key("mode", &VmPort::mode, OneOf<VhostMode>{}, "client: QEMU listens on the socket; server: vmnatd does.",
         {.applies = has_socket}),
     key("access", &VmPort::access, LineOr{"common"},
@@ -155,7 +163,8 @@ inline constexpr auto kKeys<Network> = std::tuple{
              "relay: false, limit: {in: {rate: 500M}, out: {rate: 100M}}}, {name: "
              "vm1b, "
              "vhost_user: /run/vmnat/vm1b.sock, migrates_from: vm1}, "
-             "{name: lab0, device: veth0}, {name: lab1, device: {interface: veth1, driver: xdp, vlan: 5}}]",
+             "{name: lab0, device: veth0}, {name: lab1, device: {interface: veth1, driver: xdp, vlan: 5}}, "
+             "{name: lab2, device: 0000:3b:00.1, vlan: 10}]",
          .is_live = true}),
     key("rules", &Network::rules, Lines{},
         "What VMs may begin with whom, decided by the first rule that matches when a flow opens; answers "

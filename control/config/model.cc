@@ -41,6 +41,17 @@ std::string pci_address(std::string_view device) {
   return address.size() == kWithoutDomain ? "0000:" + address : address;
 }
 
+std::string shareable_name(std::string_view device) {
+  const bool is_socket = device.starts_with("net_vhost");
+  if (is_socket || device_kind(device) == DeviceKind::KernelInterface) return {};
+  const std::string address = pci_address(device);
+  return address.empty() ? std::string{device.substr(0, device.find(','))} : address;
+}
+
+std::string_view device_arguments(std::string_view device) {
+  return device.substr(std::min(device.size(), device.find(',')));
+}
+
 std::size_t uplink_count(const Config& config) {
   return std::max<std::size_t>(config.uplinks.size(), 1);
 }

@@ -213,6 +213,7 @@ struct VmPort {
   std::string name;
   std::string vhost_user;  // absolute once defaults are filled in
   NamedDevice device;
+  std::optional<std::uint16_t> vlan;  // of a device of any kind, unless `device` says one itself
   VhostMode mode = VhostMode::Client;
   std::optional<SocketAccess> access;  // nothing: as the section vhost_user says
   unsigned queues = 1;
@@ -473,6 +474,16 @@ enum class DeviceKind { Pci, KernelInterface, Devargs };
 DeviceKind device_kind(std::string_view device);
 // Of "3b:00.0,opt=1": 0000:3b:00.0. Empty: it is no PCI device.
 std::string pci_address(std::string_view device);
+// What DPDK calls a device of its own that several ports may be VLANs of: "0000:3b:00.0", "net_tap0". Empty: it is a
+// kernel interface or a socket.
+std::string shareable_name(std::string_view device);
+// Of "3b:00.0,opt=1": ",opt=1".
+std::string_view device_arguments(std::string_view device);
+// Which VLAN of its device an uplink or a port is; nothing: all of it.
+template <typename Port>
+std::optional<std::uint16_t> vlan_of(const Port& port) {
+  return port.device.vlan ? port.device.vlan : port.vlan;
+}
 
 // Whether the gateway is to answer DNS on the network.
 bool serves_dns(const Network& network);

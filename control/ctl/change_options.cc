@@ -49,6 +49,11 @@ std::string checked_queues(const std::string& text) {
   return queues ? "" : queues.error();
 }
 
+std::string checked_vlan(const std::string& text) {
+  const auto vlan = config::number_within(text, 1, 4094);
+  return vlan ? "" : vlan.error();
+}
+
 constexpr std::string_view kNouns[] = {"port", "network", "forward", "pool"};
 
 }  // namespace
@@ -92,7 +97,9 @@ void ChangeOptions::add_port(CLI::App& app) {
   positional(*add, "NAME", "name", "the port's name");
   option(*add, "network", "the network that it is on")->required();
   CLI::Option* socket = option(*add, "vhost-user", "path of the vhost-user socket");
-  option(*add, "device", "a kernel interface, PCI address or devargs instead")->excludes(socket);
+  CLI::Option* device =
+      option(*add, "device", "a kernel interface, PCI address or devargs instead")->excludes(socket);
+  option(*add, "vlan", "which VLAN of the device the port is")->needs(device)->check(checked_vlan);
   option(*add, "mode", "client: QEMU listens on the socket; server: vmnatd does")
       ->needs(socket)
       ->check(checked_mode);

@@ -19,6 +19,7 @@
 
 #include "control/devices/socket_access.h"
 #include "control/devices/vhost_features.h"
+#include "control/devices/worker_barrier.h"
 #include "control/system/unix_socket.h"
 #include "dataplane/device/offload.h"
 
@@ -141,6 +142,47 @@ Result<Device> Device::open(const DeviceRequest& request, std::span<rte_mempool*
   auto opened = open_kind(request, pools, links);
   if (opened) opened->vlan_ = request.vlan.value_or(dataplane::kNoVlan);
   return opened;
+}
+
+Result<Device> Device::open_trunk(const DeviceRequest& request, std::span<rte_mempool* const> pools) {
+  if (!prepare_worker_barrier())
+    return failure(request,
+                   "several VLANs of a device need the membarrier system call (Linux 4.14 or newer)");
+  auto opened = open_kind(request, pools, nullptr);
+  if (opened) opened->trunk_ = std::make_unique<dataplane::Trunk>(opened->port_id_);
+  return opened;
+}
+
+// Its other VLANs go on meanwhile.
+Result<Device> Device::join(std::shared_ptr<Device> whole, const DeviceRequest& request) {
+  std::uint16_t mtu = 0;
+  const bool is_known = rte_eth_dev_get_mtu(whole->port_id_, &mtu) == 0;
+  Result<void> done{};
+  if (is_known && mtu < request.mtu) done = whole->set_mtu(request.mtu, request);
+  if (done && request.promiscuous == Promiscuous::Yes) done = whole->receive_for_others(request);
+  if (!done) return tl::unexpected(done.error());
+  return Device(std::move(whole), *request.vlan);
+}
+
+Device::Device(std::shared_ptr<Device> whole, std::uint16_t vlan)
+    : port_id_(whole->port_id_),
+      kind_(whole->kind_),
+      transmit_offloads_(whole->transmit_offloads_),
+      most_buffers_(whole->most_buffers_),
+      queues_(whole->queues_),
+      vlan_(vlan),
+      rss_table_capacity_(whole->rss_table_capacity_),
+      numa_node_(whole->numa_node_),
+      whole_(std::move(whole)) {
+  whole_->trunk_->join(vlan_);
+}
+
+// No worker polls this VLAN any more, but maybe others of the trunk.
+void Device::leave_trunk() {
+  dataplane::Trunk& trunk = *whole_->trunk_;
+  trunk.leave(vlan_);
+  wait_for_workers(trunk);
+  trunk.forget(vlan_);
 }
 
 Result<Device> Device::open_kind(const DeviceRequest& request, std::span<rte_mempool* const> pools,
@@ -275,9 +317,13 @@ Result<void> Device::configure(const DeviceRequest& request, const rte_eth_dev_i
   if (const int status = rte_eth_dev_configure(port_id_, queues_, queues_, &conf); status != 0)
     return failure(request, "cannot be configured: " + error_text(status));
   if (xdp_ != nullptr) return {};  // the interface's MTU is the administrator's
-  const int status = rte_eth_dev_set_mtu(port_id_, request.mtu);
+  return set_mtu(std::max(request.mtu, request.trunk_mtu), request);
+}
+
+Result<void> Device::set_mtu(std::uint16_t mtu, const DeviceRequest& request) {
+  const int status = rte_eth_dev_set_mtu(port_id_, mtu);
   if (status != 0 && status != -ENOTSUP)
-    return failure(request, fmt::format("does not take an MTU of {}: {}", request.mtu, error_text(status)));
+    return failure(request, fmt::format("does not take an MTU of {}: {}", mtu, error_text(status)));
   return {};
 }
 
@@ -316,10 +362,18 @@ Device::Device(Device&& other) noexcept
       interface_(std::move(other.interface_)),
       host_(std::move(other.host_)),
       xdp_(std::move(other.xdp_)),
-      vhost_mac_(other.vhost_mac_) {}
+      vhost_mac_(other.vhost_mac_),
+      trunk_(std::move(other.trunk_)),
+      whole_(std::move(other.whole_)) {}
 
 Device::~Device() {
-  if (port_id_ == kNone) return;
+  if (whole_ != nullptr)
+    leave_trunk();
+  else if (port_id_ != kNone)
+    close_port();
+}
+
+void Device::close_port() {
   rte_eth_dev_info info{};
   const bool known = rte_eth_dev_info_get(port_id_, &info) == 0;
   rte_eth_dev_stop(port_id_);

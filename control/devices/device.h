@@ -3,6 +3,12 @@
 // host, or a DPDK port by PCI address or by devargs. net_vhost in devargs is a vhost-user socket, too, and a kernel interface may be DPDK's
 // port (`driver: xdp`).
 //
+// A DPDK port that is to be a trunk is one Device, whole, and each VLAN of it another one, which shares it:
+//
+//   port lab0 {0000:3b:00.1, vlan: 10}   Device ---.
+//                                                  +--> Device, whole: DPDK's port, and its Trunk
+//   port lab1 {0000:3b:00.1, vlan: 11}   Device ---'
+//
 // Failing to open one is answered with a sentence that says what to do.
 #pragma once
 
@@ -20,6 +26,7 @@
 #include "control/system/kernel_links.h"
 #include "dataplane/device/burst_port.h"
 #include "dataplane/device/offload.h"
+#include "dataplane/device/trunk.h"
 #include "net/address.h"
 
 struct rte_eth_dev_info;
@@ -37,17 +44,22 @@ class Device {
   // `links` outlives it, and may be null for what is no kernel interface.
   static Result<Device> open(const DeviceRequest& request, std::span<rte_mempool* const> pools,
                              const KernelLinks* links = nullptr);
+  // The same of a device that is a trunk: its VLANs are for others.
+  static Result<Device> open_trunk(const DeviceRequest& request, std::span<rte_mempool* const> pools);
+  // That of them that is asked for. Changes the whole where this one needs more.
+  static Result<Device> join(std::shared_ptr<Device> whole, const DeviceRequest& request);
   Device(Device&& other) noexcept;
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
   Device& operator=(Device&&) = delete;
-  ~Device();  // stops and removes it; a vhost-user socket that it listens on goes with it
+  ~Device();  // stops and removes it; a vhost-user socket that it listens on goes with it, and a trunk with its last VLAN
 
   [[nodiscard]] dataplane::BurstPort for_workers() {
     return {.port_id = port_id_,
             .vlan = vlan_,
             .vhost = vhost_ == nullptr ? nullptr : &vhost_->port(),
-            .kernel = kernel_port()};
+            .kernel = kernel_port(),
+            .trunk = whole_ == nullptr ? nullptr : whole_->trunk_.get()};
   }
   // After the kernel has told of its interfaces.
   void follow_kernel() {
@@ -78,6 +90,10 @@ class Device {
   [[nodiscard]] const VhostSocket* vhost() const { return vhost_.get(); }
   [[nodiscard]] KernelInterface* interface() { return interface_.get(); }
   [[nodiscard]] const KernelInterface* interface() const { return interface_.get(); }
+  // On a trunk: frames that came faster than its worker took them.
+  [[nodiscard]] std::uint64_t frames_missed() const {
+    return whole_ == nullptr ? 0 : whole_->trunk_->frames_missed(vlan_);
+  }
   [[nodiscard]] int numa_node() const { return numa_node_; }  // kNoNode: not known, or none
   [[nodiscard]] const std::string& kind() const {
     return kind_;
@@ -85,6 +101,7 @@ class Device {
 
  private:
   Device(std::uint16_t port_id, std::string kind) : port_id_(port_id), kind_(std::move(kind)) {}
+  Device(std::shared_ptr<Device> whole, std::uint16_t vlan);
   static Result<Device> open_kind(const DeviceRequest& request, std::span<rte_mempool* const> pools,
                                   const KernelLinks* links);
   static Result<Device> open_vhost(const DeviceRequest& request);
@@ -96,7 +113,10 @@ class Device {
   Result<void> choose_queues(const DeviceRequest& request, const rte_eth_dev_info& info);
   Result<void> configure(const DeviceRequest& request, const rte_eth_dev_info& info);
   Result<void> set_up_queues(const DeviceRequest& request, std::span<rte_mempool* const> pools);
+  Result<void> set_mtu(std::uint16_t mtu, const DeviceRequest& request);
   Result<void> receive_for_others(const DeviceRequest& request);
+  void leave_trunk();
+  void close_port();
   [[nodiscard]] dataplane::KernelPort* kernel_port() {
     if (host_ != nullptr) return &host_->port();
     return interface_ == nullptr ? nullptr : &interface_->port();
@@ -115,6 +135,8 @@ class Device {
   std::unique_ptr<HostInterface> host_;         // likewise
   std::unique_ptr<XdpInterface> xdp_;           // what the DPDK port drives
   net::MacAddr vhost_mac_{};
+  std::unique_ptr<dataplane::Trunk> trunk_;  // of one that is whole: what its VLANs receive by
+  std::shared_ptr<Device> whole_;            // of a VLAN
 };
 
 }  // namespace vmnat::control

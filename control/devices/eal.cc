@@ -27,11 +27,14 @@ void add_pci_devices(const std::string& device, std::vector<std::string>& device
   const auto is_pci = [](const std::string& name) {
     return config::device_kind(name) == config::DeviceKind::Pci;
   };
-  if (is_pci(device)) return devices.push_back(device);
+  const auto add = [&](const std::string& name) {
+    const bool is_known = std::ranges::find(devices, name) != devices.end();  // several ports share it
+    if (is_pci(name) && !is_known) devices.push_back(name);
+  };
+  if (is_pci(device)) return add(device);
   std::istringstream arguments(device);
   for (std::string argument; std::getline(arguments, argument, ',');)
-    if (const std::string value = argument.substr(argument.find('=') + 1); is_pci(value))
-      devices.push_back(value);
+    add(argument.substr(argument.find('=') + 1));
 }
 
 std::vector<std::string> pci_devices(const config::Config& config) {

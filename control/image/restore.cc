@@ -149,6 +149,7 @@ void keep_owners(const SessionNames& former, GatewayPlan& plan) {
     if (number >= former.owners.size() || former.owners[number] >= plan.worker_count) continue;
     plan.ports[i].owner = former.owners[number];
   }
+  unite_owners(plan.config, plan.worker_count, plan.ports);
 }
 
 void keep_ways(const SessionNames& former, GatewayPlan& plan) {

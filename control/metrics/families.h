@@ -78,6 +78,7 @@ inline constexpr Family kFrameFamilies[] = {
   {"vmnat_vhost_refused_connections_total", Kind::Counter, "", "vhost.refused_connections", "Connections to a vhost-user socket that serves a VM already."},
   {"vmnat_vhost_refused_messages_total", Kind::Counter, "", "vhost.refused_messages", "Messages of VMMs that made no sense or could do harm."},
   {"vmnat_kernel_missed_total", Kind::Counter, "", "kernel.missed", "Frames that arrived at a kernel interface and found its socket's ring or queue full."},
+  {"vmnat_trunk_missed_total", Kind::Counter, "", "trunk.missed", "Frames of a VLAN of a DPDK device that found as many waiting for their port as may."},
 };
 
 inline constexpr Family kPortFamilies[] = {

@@ -1,22 +1,65 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/plan/device_requests.h"
 
+#include <algorithm>
+#include <map>
+
 #include "control/plan/initial_state.h"
 
 namespace vmnat::control {
 namespace {
+
+// Ports have one queue each of a device that they share.
+unsigned most_queues_of(const config::Config& config, const config::Uplink& uplink, unsigned worker_count) {
+  return is_shared(config, uplink.device) ? 1 : uplink.queues.value_or(worker_count);
+}
 
 DeviceRequest uplink_request(const config::Config& config, std::size_t number, unsigned worker_count) {
   const config::Uplink& uplink = config::uplink_at(config, number);
   return {.name = config.uplinks.empty() ? "uplink" : "uplink " + config::uplink_name(config, number),
           .device = uplink.device.name,
           .driver = uplink.device.driver,
-          .vlan = uplink.device.vlan ? uplink.device.vlan : uplink.vlan,
+          .vlan = config::vlan_of(uplink),
           .mtu = uplink.mtu,
-          .queues = uplink.queues.value_or(worker_count),
+          .queues = most_queues_of(config, uplink, worker_count),
           .fewer_queues_will_do = !uplink.queues,
           .promiscuous = uplink.mac ? Promiscuous::Yes : Promiscuous::No,
           .receives_replies = number == 0};
+}
+
+// Whoever is first opens it for all.
+void suit_trunks(std::vector<DeviceRequest>& requests) {
+  struct Wanted {
+    std::uint16_t mtu = 0;
+    Promiscuous promiscuous = Promiscuous::No;
+  };
+  std::map<std::string, Wanted> of_trunks;
+  for (const DeviceRequest& request : requests) {
+    Wanted& wanted = of_trunks[request.trunk()];
+    wanted.mtu = std::max(wanted.mtu, request.mtu);
+    if (request.promiscuous == Promiscuous::Yes) wanted.promiscuous = Promiscuous::Yes;
+  }
+  for (DeviceRequest& request : requests) {
+    const std::string trunk = request.trunk();
+    if (trunk.empty()) continue;
+    request.trunk_mtu = of_trunks[trunk].mtu;
+    request.promiscuous = of_trunks[trunk].promiscuous;
+  }
+}
+
+// By packet sockets, or by what sorts a trunk's frames.
+bool are_vlans_of_one(const DeviceRequest& one, const DeviceRequest& other) {
+  if (!one.vlan || !other.vlan || one.device != other.device) return false;
+  const auto can_share = [](const DeviceRequest& request) {
+    return !request.takes_buffers() || !request.trunk().empty();
+  };
+  return can_share(one) && can_share(other);
+}
+
+// Of one device, however the configuration writes it.
+std::string device_name(const DeviceRequest& request) {
+  const std::string shareable = config::shareable_name(request.device);
+  return shareable.empty() ? request.device : shareable;
 }
 
 // What the port says goes before what the section says of all.
@@ -40,7 +83,7 @@ DeviceRequest device_request_of(const config::VmPort& port, std::uint16_t mtu,
           .access = access_of(port, sockets),
           .device = port.device.name,
           .driver = port.device.driver,
-          .vlan = port.device.vlan,
+          .vlan = config::vlan_of(port),
           .mtu = mtu,
           .queues = port.queues,
           .promiscuous = Promiscuous::Yes};  // the gateway's MAC is not the device's
@@ -64,9 +107,8 @@ bool is_same_device(const DeviceRequest& one, const DeviceRequest& other) {
 
 bool is_same_place(const DeviceRequest& one, const DeviceRequest& other) {
   if (one.host && other.host && one.host->address.overlaps(other.host->address)) return true;
-  const bool are_vlans = one.vlan && other.vlan && !one.takes_buffers() && !other.takes_buffers();
-  return one.vhost_user == other.vhost_user && one.device == other.device &&
-         (!are_vlans || one.vlan == other.vlan);
+  return one.vhost_user == other.vhost_user && device_name(one) == device_name(other) &&
+         (one.vlan == other.vlan || !are_vlans_of_one(one, other));
 }
 
 std::vector<DeviceRequest> plan_devices(const config::Config& config, const std::vector<PortPlan>& ports,
@@ -82,6 +124,7 @@ std::vector<DeviceRequest> plan_devices(const config::Config& config, const std:
       request = uplink_request(config, requests.size() - 1, worker_count);
     request.number = static_cast<unsigned>(requests.size() - 1);
   }
+  suit_trunks(requests);
   return requests;
 }
 

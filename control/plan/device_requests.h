@@ -32,16 +32,22 @@ struct DeviceRequest {
   config::KernelDriver driver = config::KernelDriver::Auto;
   std::optional<std::uint16_t> vlan;  // of `device`; nothing: all of it
   std::uint16_t mtu = 1500;
-  unsigned queues = 1;                // pairs
-  bool fewer_queues_will_do = false;  // as many as the device has, at most `queues`
-  Promiscuous promiscuous = Promiscuous::No;
-  std::optional<HostAddress> host;  // `device` is made, for the host to be on the network by
-  bool receives_replies = false;    // whose destination port says which worker's they are
+  std::uint16_t trunk_mtu = 0;                // the largest of all ports of its trunk, if it is on one
+  unsigned queues = 1;                        // pairs
+  bool fewer_queues_will_do = false;          // as many as the device has, at most `queues`
+  Promiscuous promiscuous = Promiscuous::No;  // on a trunk, if one of its ports is
+  std::optional<HostAddress> host;            // `device` is made, for the host to be on the network by
+  bool receives_replies = false;              // whose destination port says which worker's they are
 
   // A vhost-user socket, or the other words of DPDK's devargs for one.
   [[nodiscard]] bool is_vhost() const { return !vhost_user.empty() || device.starts_with("net_vhost"); }
   [[nodiscard]] bool is_kernel_interface() const {
     return vhost_user.empty() && config::device_kind(device) == config::DeviceKind::KernelInterface;
+  }
+  // What DPDK calls the device that this is a VLAN of, maybe beside others; empty: it is none, or has several queues, so
+  // that the device is its own.
+  [[nodiscard]] std::string trunk() const {
+    return vlan && queues == 1 && vhost_user.empty() ? config::shareable_name(device) : std::string{};
   }
   // Packet buffers lie in its receive queues, from its start on.
   [[nodiscard]] bool takes_buffers() const {

@@ -40,6 +40,14 @@ std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_c
 // Those of a start.
 std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_count);
 
+// Ports whose worker follows from others': that of a port that a VM migrates to is its origin's; those on a trunk
+// (dataplane/device/trunk.h) have one, which is an uplink's, if one is there, or follows from the device's name, so that
+// it stays whoever comes and goes. As for plan_ports().
+void unite_owners(const config::Config& config, unsigned worker_count, std::vector<PortPlan>& ports);
+
+// Whether several uplinks and ports are on that device, which DPDK drives.
+bool is_shared(const config::Config& config, const config::NamedDevice& device);
+
 // The port whose VM it may have (`migrates_from`): itself, where none is named. It exists.
 PortIndex origin_of(const std::vector<PortPlan>& ports, const PortPlan& port);
 

@@ -213,14 +213,37 @@ TEST(Config, AKernelInterfaceMayNameItsDriver) {
   EXPECT_EQ(ports.at(2).guard, PortGuard::Off) << "it is a device all the same";
 }
 
+TEST(Config, OneDeviceOfDpdksMayBeTheUplinkAndManyPortsEachAnotherVlan) {
+  const Config config = config_of(
+      "uplink: {device: \"0000:3b:00.0\", vlan: 100, address: 203.0.113.2/24, gateway: 203.0.113.1}\n"
+      "networks: [{name: a, address: 192.168.122.1/24, ports: [{name: p, device: \"3b:00.0\", vlan: 10}]}, "
+      "{name: b, address: 192.168.5.1/24, ports: [{name: q, device: \"0000:3b:00.0\", vlan: 20}, "
+      "{name: r, device: \"0000:3b:00.1\"}]}]\n");
+  EXPECT_EQ(vlan_of(config.uplink), 100);
+  EXPECT_EQ(vlan_of(config.networks.at(0).ports.at(0)), 10);
+  EXPECT_EQ(vlan_of(config.networks.at(1).ports.at(0)), 20);
+  EXPECT_EQ(vlan_of(config.networks.at(1).ports.at(1)), std::nullopt);
+}
+
+TEST(Config, WhatDpdkCallsADeviceIsItsAddressInFullOrTheNameBeforeItsArguments) {
+  EXPECT_EQ(shareable_name("3b:00.0,opt=1"), "0000:3b:00.0");
+  EXPECT_EQ(shareable_name("net_tap0,iface=tap0"), "net_tap0");
+  for (const char* other : {"eth0", "net_vhost0,iface=/run/x", ""})
+    EXPECT_EQ(shareable_name(other), "") << other;
+  EXPECT_EQ(device_arguments("3b:00.0,opt=1"), ",opt=1");
+  EXPECT_EQ(device_arguments("net_tap0"), "");
+}
+
 TEST(Dump, WritesADriverOnlyWhereOneWasChosen) {
   const std::string text = dump_config(config_of(
       "uplink: {device: {interface: eth0, driver: auto}, address: 203.0.113.2/24, gateway: 203.0.113.1}\n"
       "networks: [{name: a, address: 192.168.122.1/24, ports: [{name: p, device: {interface: veth0, driver: "
       "xdp}}, {name: q, vhost_user: /q}]}]\n"));
   EXPECT_NE(text.find("  device: \"eth0\"\n"), text.npos) << text;
-  EXPECT_NE(text.find("{name: \"p\", device: {interface: \"veth0\", driver: xdp, vlan: none}, queues: 1"),
-            text.npos)
+  EXPECT_NE(
+      text.find(
+          "{name: \"p\", device: {interface: \"veth0\", driver: xdp, vlan: none}, vlan: none, queues: 1"),
+      text.npos)
       << text;
   EXPECT_NE(text.find("{name: \"q\", vhost_user: \"/q\", mode: client"), text.npos) << text;
 }

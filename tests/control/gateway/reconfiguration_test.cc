@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <rte_ethdev.h>
 
 #include "control/gateway/gateway.h"
 #include "tests/support/config_text.h"
@@ -124,6 +125,66 @@ TEST_F(Reconfiguration, APortWithOtherQueuesTakesTheSocketOfItsFormerSelf) {
   EXPECT_EQ(gateway_->devices().find(before), nullptr);
   EXPECT_EQ(gateway_->devices()[*number_of("vm1")].queues(), 2u);
   EXPECT_EQ(state().networks[0].ports, std::vector{*number_of("vm1")});
+}
+
+// A port that is a VLAN of a device of DPDK's that receives nothing.
+std::string lab(int vlan, const std::string& more = "") {
+  return "{name: lab" + std::to_string(vlan) + R"(, device: "net_null7,no-rx=1", vlan: )" +
+         std::to_string(vlan) + more + "}";
+}
+bool has_device() {
+  std::uint16_t number = 0;
+  return rte_eth_dev_get_port_by_name("net_null7", &number) == 0;
+}
+
+TEST_F(Reconfiguration, VlansOfADeviceComeAndGoAndItIsClosedWithTheLastOne) {
+  start(with(red(lab(10) + ", " + lab(11))));
+  const auto lab10 = *number_of("lab10"), lab11 = *number_of("lab11");
+  const auto device = gateway_->devices()[lab10].port_id();
+  EXPECT_EQ(gateway_->devices()[lab11].port_id(), device);
+  const auto* const trunk = state().ports[lab11].device.trunk;
+  ASSERT_NE(trunk, nullptr);
+  EXPECT_EQ(
+      state().ports[lab10].device,
+      (dataplane::BurstPort{.port_id = device, .vlan = 10, .trunk = state().ports[lab11].device.trunk}));
+
+  ASSERT_TRUE(go_over_to(with(red(lab(11) + ", " + lab(12)))));
+  EXPECT_EQ(number_of("lab11"), lab11);
+  EXPECT_EQ(gateway_->devices().find(lab10), nullptr);
+  EXPECT_EQ(state().ports[lab11].device.trunk, trunk) << "the device has stayed";
+  EXPECT_EQ(state().ports[*number_of("lab12")].device.trunk, trunk);
+
+  ASSERT_TRUE(go_over_to(with(red(lab(10) + ", " + lab(11, ", mac: 52:54:00:aa:00:01")))));
+  EXPECT_EQ(state().ports[*number_of("lab10")].device.trunk, trunk) << "it is back";
+  EXPECT_TRUE(has_device());
+  ASSERT_TRUE(go_over_to(with(red(vm("vm1")))));
+  EXPECT_FALSE(has_device());
+  EXPECT_TRUE(go_over_to(with(red(lab(10))))) << "and is opened again";
+}
+
+TEST_F(Reconfiguration, ADeviceThatWasOnePortsWithItsQueuesIsOpenedAnewToBeShared) {
+  start(with(red(lab(10, ", queues: 2"))));
+  const auto before = *number_of("lab10");
+  EXPECT_EQ(gateway_->devices()[before].queues(), 2u);
+  EXPECT_EQ(state().ports[before].device.trunk, nullptr);
+  const auto change = go_over_to(with(red(lab(10) + ", " + lab(11))));
+  ASSERT_TRUE(change) << to_string(change.error());
+  for (const char* name : {"lab10", "lab11"}) {
+    EXPECT_NE(state().ports[*number_of(name)].device.trunk, nullptr) << name;
+    EXPECT_EQ(gateway_->devices()[*number_of(name)].queues(), 1u) << name;
+  }
+}
+
+TEST_F(Reconfiguration, OtherArgumentsOfASharedDeviceAreTakenOnceAllOfItsPortsHaveLeft) {
+  start(with(red(lab(10) + ", " + lab(11))));
+  const std::string other = R"({name: lab12, device: "net_null7,no-rx=1,size=128", vlan: )";
+  const auto change = go_over_to(with(red(other + "12}")));
+  ASSERT_FALSE(change);
+  EXPECT_EQ(to_string(change.error()),
+            "port lab12: net_null7 is still open with other arguments: take away its other ports first");
+  EXPECT_TRUE(number_of("lab10") && number_of("lab11")) << "nothing has changed";
+  ASSERT_TRUE(go_over_to(with(red(vm("vm1")))));
+  EXPECT_TRUE(go_over_to(with(red(other + "12}"))));
 }
 
 // Both take the sockets of their former selves. That of vm2 is lost while it changes hands.

@@ -54,5 +54,60 @@ TEST(DeviceRequests, WhatAPortSaysOfItsSocketGoesBeforeWhatIsSaidOfAll) {
   EXPECT_FALSE(is_same_device(requests[2], other)) << "it is opened anew";
 }
 
+// The uplink is VLAN 100 of net_tap0, two ports are others of it, and one is a VLAN of a device of its own.
+config::Config trunk_config() {
+  auto config = configured(
+      "  - {name: a, address: 10.1.0.1/24, mtu: 9000, ports: [{name: lab10, device: net_tap0, vlan: 10}]}\n"
+      "  - {name: b, address: 10.2.0.1/24,\n"
+      "     ports: [{name: lab20, device: net_tap0, vlan: 20}, {name: lab30, device: net_tap1, vlan: "
+      "30}]}\n");
+  config.uplink.device.name = "net_tap0";
+  config.uplink.vlan = 100;
+  return config;
+}
+
+TEST(DeviceRequests, ATrunkIsOpenedByWhoeverIsFirstWithWhatAllOfItsPortsNeed) {
+  const auto config = trunk_config();
+  const auto requests = plan_devices(config, plan_ports(config, 3), 3);
+  ASSERT_EQ(requests.size(), 4u);
+  for (const unsigned port : {0u, 1u, 2u}) {
+    EXPECT_EQ(requests[port].trunk(), "net_tap0");
+    EXPECT_EQ(requests[port].trunk_mtu, 9000);
+    EXPECT_EQ(requests[port].queues, 1u) << "however many workers there are";
+    EXPECT_EQ(requests[port].promiscuous, Promiscuous::Yes);
+  }
+  EXPECT_EQ(requests[0].mtu, 1400);
+  EXPECT_EQ(requests[0].vlan, 100);
+  EXPECT_EQ(requests[2].vlan, 20);
+  EXPECT_EQ(requests[3].trunk(), "net_tap1");
+  EXPECT_EQ(requests[3].trunk_mtu, 1500);
+}
+
+TEST(DeviceRequests, AnUplinkThatIsAloneOnItsDeviceKeepsItsQueues) {
+  auto config = trunk_config();
+  for (auto& network : config.networks) network.ports.clear();
+  const auto requests = plan_devices(config, plan_ports(config, 3), 3);
+  EXPECT_EQ(requests[0].queues, 3u);
+  EXPECT_EQ(requests[0].trunk(), "");
+  EXPECT_EQ(requests[0].promiscuous, Promiscuous::No);
+  EXPECT_EQ(plan_devices(config, plan_ports(config, 1), 1)[0].trunk(), "net_tap0") << "one is enough";
+}
+
+TEST(DeviceRequests, VlansOfADeviceAreApartIfTheyHaveOneQueueAndNameItAlike) {
+  const DeviceRequest one{.device = "net_tap0,iface=a", .vlan = 10};
+  DeviceRequest other = one;
+  EXPECT_TRUE(is_same_place(one, other));
+  other.vlan = 11;
+  EXPECT_FALSE(is_same_place(one, other));
+  other.queues = 2;
+  EXPECT_TRUE(is_same_place(one, other));
+  other = {.device = "net_tap0,iface=b", .vlan = 11};
+  EXPECT_TRUE(is_same_place(one, other)) << "it has to be opened anew";
+  other = {.device = "net_tap0,iface=a"};
+  EXPECT_TRUE(is_same_place(one, other));
+  EXPECT_FALSE(is_same_place({.device = "net_tap1", .vlan = 10}, one));
+  EXPECT_TRUE(is_same_place({.device = "3b:00.0"}, {.device = "0000:3b:00.0"}));
+}
+
 }  // namespace
 }  // namespace vmnat::control
