@@ -17,6 +17,7 @@ from harness.tap import Suite, check, check_equal, scratch_directory
 from harness.unfinished import NetHeader, UnfinishedWire
 from harness.waiting import wait_until
 from harness.wire import ARP, BROADCAST, ICMP, IP, UDP, Raw, Router, Wire, check_checksums
+from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.l2 import Dot1Q
 
 REMOTE = "198.51.100.2"
@@ -50,6 +51,12 @@ class TaggedRouter(Tagged, Router):
 
 
 class VlanLab:
+    uplink = "trunk0"
+
+    @staticmethod
+    def place(vlan):
+        return {"device": {"interface": "trunk0", "vlan": vlan}}
+
     def __init__(self, scope):
         self.directory = scratch_directory(scope)
         gateway, self.wires = (scope.enter_context(Namespace(name)) for name in ("gateway", "wires"))
@@ -67,10 +74,11 @@ class VlanLab:
 
     def configuration(self, ports=PORTS):
         networks = [config.network(network, f"192.168.{number}.1/24", mac=GATEWAY_MACS[network],
-                                   ports=[{"name": name, "device": {"interface": "trunk0", "vlan": vlan}}
-                                          for name, (of, vlan) in ports.items() if of == network])
+                                   ports=[{"name": name} | self.place(vlan)
+                                          for name, (of, vlan) in ports.items() if of == network],
+                                   dhcp=config.dhcp(f"192.168.{number}.100", f"192.168.{number}.150"))
                     for network, number in (("red", 10), ("blue", 20))]
-        made = config.configuration(self.directory, "trunk0", networks)
+        made = config.configuration(self.directory, self.uplink, networks)
         made["uplink"]["vlan"] = UPLINK_VLAN
         return made
 
@@ -100,6 +108,22 @@ def gateways(lab):
         check_tag(reply, vm.vlan, "ARP's answer")
         vm.send(lab.routed(name, gateway) / ICMP(id=7, seq=1) / Raw(b"ping"))
         check_tag(vm.expect(lambda f: ICMP in f and f[ICMP].type == 0, f"the answer to {name}'s ping"), vm.vlan, "the answer to a ping")
+
+
+@suite.test("each VLAN's VM is leased an address of its own network")
+def leases(lab):
+    for serial, (name, vm) in enumerate(lab.vms.items(), 1):
+        network, wanted = ADDRESSES[name].rsplit(".", 1)[0], []
+        for kind, answer in (("discover", 2), ("request", 5)):
+            asked = [("message-type", kind), *wanted]
+            vm.send(vm.to() / IP(src="0.0.0.0", dst="255.255.255.255") / UDP(sport=68, dport=67) /
+                    BOOTP(chaddr=bytes.fromhex(vm.mac.replace(":", "")), xid=serial, flags=0x8000) / DHCP(options=[*asked, "end"]))
+            reply = vm.expect(lambda f: DHCP in f and f[BOOTP].op == 2 and f[BOOTP].xid == serial and  # noqa: B023
+                              ("message-type", answer) in f[DHCP].options, f"the answer to {name}'s {kind}")  # noqa: B023
+            check_tag(reply, vm.vlan, f"the answer to {name}'s {kind}")
+            leased = reply[BOOTP].yiaddr
+            wanted = [("requested_addr", leased), ("server_id", f"{network}.1")]
+        check(leased.startswith(f"{network}.1"), f"{name} was leased {leased}")
 
 
 @suite.test("a VM of each VLAN reaches the outside by the uplink's VLAN, and is answered in its own")
