@@ -73,7 +73,7 @@ class Gateway {
   explicit Gateway(std::uint32_t sessions)
       : conntrack_(make_conntrack(sessions)),
         counters_(2),
-        transmitter_(0, 2, counters_, rings_),
+        transmitter_(0, {.most_ports = 2, .uplinks = 1, .tsc_hz = 1}, counters_, rings_),
         context_{.state = &state_,
                  .conntrack = *conntrack_,
                  .external_ports = *external_ports_,

@@ -75,6 +75,7 @@ void add_work(const Workers& workers, Named& named) {
     named["fragments.made"] += fragments;
     named["segments.made"] += segments;
     named["receive.deferred"] += counters.receive_deferred.get();
+    named["backlogged"] += counters.backlogged.get();
     named["handoff.frames"] += counters.handoff_frames.get();
     named["learn.missed"] += counters.learn_missed.get();
     named["host.flows_displaced"] += counters.host_flows_displaced.get();

@@ -69,7 +69,8 @@ struct alignas(kCacheLineSize) WorkerCounters {
   Counter tcp_resets_suppressed;   // not generated, for the same reasons
   Counter fragments_seen;          // fragments of TCP, UDP and ICMP to be routed
   Counter fragments_held;          // gauge: those that wait for their datagram's first
-  Counter limits_held;             // gauge: frames that wait for a limit
+  Counter limits_held;             // gauge: frames that wait for a limit, or for an uplink's device
+  Counter backlogged;              // frames that found an uplink's device full, and waited
   Counter fragments_made;          // pieces of frames above the egress MTU, beyond each one's first
   Counter segments_made;           // segments of TCP super-frames, beyond each one's first
   Counter segments_merged;         // TCP segments that became part of another's frame

@@ -75,6 +75,10 @@ struct Port {
     if (tx_queues <= 1) return owner;
     return worker < tx_queues ? worker : static_cast<WorkerIndex>(worker % tx_queues);
   }
+  // Of the device, the queue of the worker that transmits for the port.
+  [[nodiscard]] std::uint16_t transmit_queue_of(WorkerIndex worker) const {
+    return tx_queues <= 1 ? std::uint16_t{0} : worker;
+  }
 };
 
 // The ICMP error to a VM that gets no session, because none is left.

@@ -43,14 +43,14 @@ bool join_buffers(rte_mbuf*& frame) {
   return true;
 }
 
+}  // namespace
+
 // Why the device has not taken frame i.
-DropReason refusal_of(const BurstPort& device, const Transmission& result, unsigned i) {
+DropReason Transmitter::refusal_of(const BurstPort& device, const Transmission& result, unsigned i) {
+  if (result.found_full(i) || (result.lost >> i & 1) != 0) return DropReason::TxFull;
   if ((result.refused >> i & 1) != 0) return DropReason::Offload;
-  if ((result.too_long >> i & 1) == 0) return DropReason::TxFull;
   return device.vhost != nullptr ? DropReason::GuestBuffers : DropReason::TooBig;
 }
-
-}  // namespace
 
 void Transmitter::flush(const ForwardingState& state) {
   for (unsigned i = 0; i < dirty_count_; ++i) {
@@ -59,6 +59,7 @@ void Transmitter::flush(const ForwardingState& state) {
     buffers_[port].is_listed = false;
   }
   dirty_count_ = 0;
+  if (has_backlog_) release_backlogs(state);
   if (holding_count_ != 0) release_held(state);
   if (has_handed_over_) wake_others();
 }
@@ -72,26 +73,50 @@ void Transmitter::transmit_buffered(PortIndex to, const Port& port) {
   Buffer& buffer = buffers_[to];
   if (buffer.count == 0) return;
   StageClock clock(counters_.stages);
-  const std::uint16_t queue = port.tx_queues <= 1 ? 0 : worker_;
   if (port.device.vlan != kNoVlan && port.up) add_tags(to, port.device.vlan, buffer);
-  if (std::exchange(buffer.has_offload, false) && port.up) drop_unprepared(to, port.device, queue, buffer);
+  if (std::exchange(buffer.has_offload, false) && port.up)
+    drop_unprepared(to, port.device, port.transmit_queue_of(worker_), buffer);
+  const unsigned count = buffer.count;
+  if (buffer.is_backlogged) {
+    line_up(to, buffer);
+  } else {
+    const Transmission result = hand_to_device(to, port, buffer);
+    if (result.sent != Transmission::first(count)) settle_untaken(to, port, buffer, result);
+  }
+  clock.lap(Stage::Transmit, count);
+  buffer.count = 0;
+}
+
+// What it has taken is counted; the rest is still ours.
+Transmission Transmitter::hand_to_device(PortIndex to, const Port& port, Buffer& buffer) {
+  if (!port.up) return {};
+  const std::uint16_t queue = port.transmit_queue_of(worker_);
   std::uint64_t bytes = 0;  // taken before the device owns the frames
   for (unsigned i = 0; i < buffer.count; ++i) bytes += buffer.frames[i]->pkt_len;
-  Transmission result;
-  if (port.up)
-    result = counters_.watch == nullptr ? port.device.transmit(queue, buffer.frames, buffer.count)
-                                        : transmit_watched(to, port, queue, buffer);
-  for (auto left = Transmission::first(buffer.count) & ~result.sent; left != 0; left &= left - 1) {
-    const auto i = static_cast<unsigned>(std::countr_zero(left));
-    bytes -= buffer.frames[i]->pkt_len;
-    counters_.ports[to].tx_refused.add(1);
-    drop(buffer.frames[i], buffer.from[i], to,
-         port.up ? refusal_of(port.device, result, i) : DropReason::PortDown);
-  }
+  const Transmission result = counters_.watch == nullptr
+                                  ? port.device.transmit(queue, buffer.frames, buffer.count)
+                                  : transmit_watched(to, port, queue, buffer);
+  for (auto left = result.unsent(buffer.count); left != 0; left &= left - 1)
+    bytes -= buffer.frames[std::countr_zero(left)]->pkt_len;
   counters_.ports[to].tx_packets.add(static_cast<unsigned>(std::popcount(result.sent)));
   counters_.ports[to].tx_bytes.add(bytes);
-  clock.lap(Stage::Transmit, buffer.count);
-  buffer.count = 0;
+  return result;
+}
+
+void Transmitter::settle_untaken(PortIndex to, const Port& port, Buffer& buffer, const Transmission& result) {
+  const bool may_wait = to < backlogs_.size() && port.up;
+  for (auto left = result.unsent(buffer.count); left != 0; left &= left - 1) {
+    const auto i = static_cast<unsigned>(std::countr_zero(left));
+    if (may_wait && result.found_full(i))
+      keep(to, buffer, i);
+    else
+      refuse(to, buffer, i, port.up ? refusal_of(port.device, result, i) : DropReason::PortDown);
+  }
+}
+
+void Transmitter::refuse(PortIndex to, const Buffer& buffer, unsigned i, DropReason reason) {
+  counters_.ports[to].tx_refused.add(1);
+  drop(buffer.frames[i], buffer.from[i], to, reason);
 }
 
 // Last, so that all before see the frames as VMs and the network do.

@@ -115,11 +115,16 @@ bool Transmitter::has_room(const HeldFrames& held, const rte_mbuf* frame, PortIn
   for (const Limit* const limit : {limits.in.own, limits.in.network, limits.in.uplink})
     if (limit != nullptr) most = std::min(most, limit->queue());
   if (!held.is_empty() && held.bytes() + frame->pkt_len > most) return false;
-  const auto workers = std::max<std::uint32_t>(1, static_cast<std::uint32_t>(rings_.handoff_to.size()));
-  const std::uint32_t all = frame->pool->size / 4 / workers;
+  const std::uint32_t all = most_held_buffers(frame);
   const std::uint32_t reserved = all / 2 / static_cast<std::uint32_t>(limits_->ports.size());
   if (held_buffers_ + frame->nb_segs <= all / 2) return true;
   return held_buffers_ + frame->nb_segs <= all && held.buffers() + frame->nb_segs <= reserved;
+}
+
+// Of all that waits at this worker.
+std::uint32_t Transmitter::most_held_buffers(const rte_mbuf* frame) const {
+  const auto workers = std::max<std::uint32_t>(1, static_cast<std::uint32_t>(rings_.handoff_to.size()));
+  return frame->pool->size / 4 / workers;
 }
 
 // In turns, until no limit lets anything more go.
@@ -198,6 +203,8 @@ rte_mbuf* Transmitter::take_held(HeldFrames& held) {
 void Transmitter::free_held() {
   for (unsigned i = 0; i < holding_count_; ++i)
     for (HeldFrames& held = held_[holding_[i]]; !held.is_empty();) rte_pktmbuf_free(take_held(held));
+  for (Backlog& backlog : backlogs_)
+    while (!backlog.is_empty()) rte_pktmbuf_free(take_waiting(backlog, backlog.whose_turn()));
 }
 
 }  // namespace vmnat::dataplane

@@ -215,6 +215,9 @@ bool PacketSocket::send(unsigned begin, unsigned end, Transmission& result) cons
       result.too_long |= 1u << begin;
     else if (errno == EINVAL)
       result.refused |= 1u << begin;
+    else if (errno ==
+             ENOBUFS)  // a filter of the host's has dropped it, or a queueing discipline that is full
+      result.lost |= 1u << begin;
     else
       return false;
     ++begin;

@@ -14,6 +14,11 @@ struct Transmission {
   std::uint32_t sent = 0;      // taken over
   std::uint32_t too_long = 0;  // for any buffer of the guest's, or for the interface
   std::uint32_t refused = 0;   // with what they leave to the device
+  std::uint32_t lost = 0;      // on the way out, such as by a filter of the host's
+
+  // Of `count` frames those that were not taken; and of one of them, whether there was no room for it.
+  [[nodiscard]] std::uint32_t unsent(unsigned count) const { return first(count) & ~sent; }
+  [[nodiscard]] bool found_full(unsigned i) const { return ((too_long | refused | lost) >> i & 1) == 0; }
 
   static constexpr unsigned kMostFrames = 32;
   // The bits of the first frames.

@@ -19,16 +19,20 @@ FragmentTable::Settings with_places_for_all(FragmentTable::Settings settings) {
 
 }  // namespace
 
-Transmitter::Transmitter(WorkerIndex worker, std::size_t most_ports, WorkerCounters& counters, Rings& rings)
+Transmitter::Transmitter(WorkerIndex worker, const Setup& setup, WorkerCounters& counters, Rings& rings)
     : worker_(worker),
       counters_(counters),
       rings_(rings),
-      buffers_(most_ports),
-      dirty_(std::make_unique<PortIndex[]>(most_ports)),
-      held_(most_ports),
-      holding_(std::make_unique<PortIndex[]>(most_ports)),
-      turns_(most_ports),
-      was_handed_over_(std::make_unique<bool[]>(rings.handoff_to.size())) {}
+      buffers_(setup.most_ports),
+      dirty_(std::make_unique<PortIndex[]>(setup.most_ports)),
+      held_(setup.most_ports),
+      holding_(std::make_unique<PortIndex[]>(setup.most_ports)),
+      turns_(setup.most_ports),
+      backlog_patience_(setup.tsc_hz / 10),
+      was_handed_over_(std::make_unique<bool[]>(rings.handoff_to.size())) {
+  for (PortIndex uplink = 0; uplink < setup.uplinks; ++uplink)
+    backlogs_.emplace_back(setup.most_ports, uplink);
+}
 
 FragmentTable::FragmentTable(Settings settings, WorkerCounters& counters)
     : settings_(with_places_for_all(settings)),
@@ -67,7 +71,9 @@ Worker::Worker(Settings settings, std::unique_ptr<conntrack::Conntrack> conntrac
     : settings_(std::move(settings)),
       conntrack_(std::move(conntrack)),
       counters_(kMostPorts),
-      transmitter_(settings_.index, kMostPorts, counters_, settings_.rings),
+      transmitter_(settings_.index,
+                   {.most_ports = kMostPorts, .uplinks = settings_.uplink_count, .tsc_hz = settings_.tsc_hz},
+                   counters_, settings_.rings),
       limit_gate_(kMostPorts),
       fragments_({.seed = settings_.seed, .most_ports = kMostPorts, .uplinks = settings_.uplink_count},
                  counters_),

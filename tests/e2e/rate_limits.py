@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Limits of rates between Linux hosts: TCP both ways beside Linux' own TBF, changes under a connection that goes on,
-limits that VMs share, and what a flood leaves the others. Rates are of frames, as the limits are, and printed.
+limits that VMs share, and what a flood leaves the others, of a limit and of an uplink that is full. Rates are of frames, as
+the limits are, and printed.
 """
 
 import contextlib
@@ -256,25 +257,45 @@ def shared(lab):
             check_within(rate, LIMIT / 2, 0.1, f"{vm.name}, {direction}")
 
 
-@suite.test("one VM floods the uplink's limit with datagrams, three others have TCP: each gets a quarter of it")
-@measured_again
-def fair(lab):
-    lab.limited(uplink={"out": {"rate": "100M"}})
+def check_even_parts(lab, whole=LIMIT, warm=WARM):
+    """One VM floods with datagrams, three others have TCP, and all together want more than the whole."""
     asks, answers = lab.udp_flow(lab.vm1, lab.outside)
     ends = [lab.connect(vm, lab.outside) for vm in lab.vms[1:]]
-    flood = Flood(asks, answers, 4 * LIMIT)
+    flood = Flood(asks, answers, 4 * whole)
     try:
         with flowing(*ends) as streams:
-            time.sleep(WARM)
+            time.sleep(warm)
             begin, before = time.monotonic(), flood.received
             rates = measured(*streams, seconds=2 * SECONDS, warm=0)
             flooding = flood.frames_rate(flood.received - before, time.monotonic() - begin)
     finally:
         flood.finish()
-    check_within(flooding + sum(rates), LIMIT, 0.03, "all together")
-    check_within(flooding, LIMIT / 4, 0.05, "the flood")
+    check_within(flooding + sum(rates), whole, 0.03, "all together")
+    check_within(flooding, whole / 4, 0.05, "the flood")
     for vm, rate in zip(lab.vms[1:], rates):
-        check_within(rate, LIMIT / 4, 0.05, f"{vm.name} by TCP")
+        check_within(rate, whole / 4, 0.05, f"{vm.name} by TCP")
+
+
+@suite.test("one VM floods the uplink's limit with datagrams, three others have TCP: each gets a quarter of it")
+@measured_again
+def fair(lab):
+    lab.limited(uplink={"out": {"rate": "100M"}})
+    check_even_parts(lab)
+
+
+@suite.test("the same without a limit, where the uplink's device takes no more")
+@measured_again
+def fair_at_a_full_device(lab):
+    lab.limited()
+    before = lab.vmnatd.counters()["backlogged"]
+    # A queue that is longer than the socket's: what that has no room for is told, what a queue drops is not.
+    lab.gateway.run("tc", "qdisc", "add", "dev", "uplink0", "root", "tbf", "rate", "300mbit", "burst", "375000", "limit", "64000000")
+    try:
+        check_even_parts(lab, whole=300e6, warm=3 * WARM)
+    finally:
+        lab.gateway.run("tc", "qdisc", "del", "dev", "uplink0", "root")
+    check(lab.vmnatd.counters()["backlogged"] > before, "no frame had to wait for the device")
+    wait_until(lambda: lab.vmnatd.counters()["limits.held"] == 0, "nothing waits any more")
 
 
 @suite.test("beside such a flood, who wants little has it: pings of another VM are answered within milliseconds")

@@ -96,8 +96,8 @@ rte_mbuf* frame_of(std::size_t length) {
 
 void put(FakeGuest& guest, unsigned available) {
   std::array<rte_mbuf*, 4> frames{frame_of(60), frame_of(1514), frame_of(9000), frame_of(64)};
-  const auto [taken, too_long, refused] = guest.queue().put(frames.data(), frames.size());
-  check((taken & too_long) == 0 && ((taken | too_long) >> frames.size()) == 0 && refused == 0,
+  const auto [taken, too_long, refused, lost] = guest.queue().put(frames.data(), frames.size());
+  check((taken & too_long) == 0 && ((taken | too_long) >> frames.size()) == 0 && (refused | lost) == 0,
         "a frame is taken, or too long");
   const auto sent = static_cast<unsigned>(std::popcount(taken));
   const std::size_t used = guest.used().size();
