@@ -257,43 +257,49 @@ def shared(lab):
             check_within(rate, LIMIT / 2, 0.1, f"{vm.name}, {direction}")
 
 
-def check_even_parts(lab, whole=LIMIT, warm=WARM):
-    """One VM floods with datagrams, three others have TCP, and all together want more than the whole."""
+@suite.test("one VM floods the uplink's limit with datagrams, three others have TCP: each gets a quarter of it")
+@measured_again
+def fair(lab):
+    lab.limited(uplink={"out": {"rate": "100M"}})
     asks, answers = lab.udp_flow(lab.vm1, lab.outside)
     ends = [lab.connect(vm, lab.outside) for vm in lab.vms[1:]]
-    flood = Flood(asks, answers, 4 * whole)
+    flood = Flood(asks, answers, 4 * LIMIT)
     try:
         with flowing(*ends) as streams:
-            time.sleep(warm)
+            time.sleep(WARM)
             begin, before = time.monotonic(), flood.received
             rates = measured(*streams, seconds=2 * SECONDS, warm=0)
             flooding = flood.frames_rate(flood.received - before, time.monotonic() - begin)
     finally:
         flood.finish()
-    check_within(flooding + sum(rates), whole, 0.03, "all together")
-    check_within(flooding, whole / 4, 0.05, "the flood")
+    check_within(flooding + sum(rates), LIMIT, 0.03, "all together")
+    check_within(flooding, LIMIT / 4, 0.05, "the flood")
     for vm, rate in zip(lab.vms[1:], rates):
-        check_within(rate, whole / 4, 0.05, f"{vm.name} by TCP")
+        check_within(rate, LIMIT / 4, 0.05, f"{vm.name} by TCP")
 
 
-@suite.test("one VM floods the uplink's limit with datagrams, three others have TCP: each gets a quarter of it")
-@measured_again
-def fair(lab):
-    lab.limited(uplink={"out": {"rate": "100M"}})
-    check_even_parts(lab)
-
-
-@suite.test("the same without a limit, where the uplink's device takes no more")
+@suite.test("one VM floods an uplink whose device takes no more, without a limit: three others have the quarter that they want")
 @measured_again
 def fair_at_a_full_device(lab):
+    whole = 300e6
     lab.limited()
     before = lab.vmnatd.counters()["backlogged"]
     # A queue that is longer than the socket's: what that has no room for is told, what a queue drops is not.
     lab.gateway.run("tc", "qdisc", "add", "dev", "uplink0", "root", "tbf", "rate", "300mbit", "burst", "375000", "limit", "64000000")
+    floods = [Flood(*lab.udp_flow(vm, lab.outside), 4 * whole if vm is lab.vm1 else whole / 4) for vm in lab.vms]
     try:
-        check_even_parts(lab, whole=300e6, warm=3 * WARM)
+        time.sleep(2 * WARM)
+        begin, received = time.monotonic(), [flood.received for flood in floods]
+        time.sleep(SECONDS)
+        seconds = time.monotonic() - begin
+        rates = [flood.frames_rate(flood.received - then, seconds) for flood, then in zip(floods, received)]
     finally:
+        for flood in floods:
+            flood.finish()
         lab.gateway.run("tc", "qdisc", "del", "dev", "uplink0", "root")
+    check_within(sum(rates), whole, 0.03, "all together")
+    for vm, rate in zip(lab.vms, rates):
+        check_within(rate, whole / 4, 0.05, f"{vm.name} by datagrams")
     check(lab.vmnatd.counters()["backlogged"] > before, "no frame had to wait for the device")
     wait_until(lambda: lab.vmnatd.counters()["limits.held"] == 0, "nothing waits any more")
 
