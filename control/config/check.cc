@@ -88,8 +88,7 @@ void check_exports(const Config& config, Findings& findings) {
 
 // Silent when an uplink's address comes by DHCP: its lease may name resolvers.
 void note_missing_resolvers(const Config& config, Findings& findings) {
-  for (std::size_t i = 0; i < uplink_count(config); ++i)
-    if (!uplink_at(config, i).address) return;
+  if (!has_fixed_addresses(config)) return;
   for (std::size_t n = 0; n < config.networks.size(); ++n) {
     const auto& dhcp = config.networks[n].dhcp;
     if (dhcp && dhcp->dns.from == DnsSource::Host && dhcp->dns.servers.empty())

@@ -64,6 +64,16 @@ std::string uplink_name(const Config& config, std::size_t number) {
   return config.uplinks.empty() ? "uplink" : config.uplinks[number].name;
 }
 
+std::string uplink_title(const Config& config, std::size_t number) {
+  return config.uplinks.empty() ? "uplink" : "uplink " + config.uplinks[number].name;
+}
+
+bool has_fixed_addresses(const Config& config) {
+  for (std::size_t i = 0; i < uplink_count(config); ++i)
+    if (!uplink_at(config, i).address) return false;
+  return true;
+}
+
 std::optional<net::Ipv4Addr> probe_of(const Config& config, std::size_t number) {
   return config.uplinks.empty() ? std::nullopt : config.uplinks[number].probe;
 }

@@ -463,6 +463,10 @@ std::size_t uplink_count(const Config& config);
 const Uplink& uplink_at(const Config& config, std::size_t number);
 // "uplink" where there is only one.
 std::string uplink_name(const Config& config, std::size_t number);
+// "uplink wan2": what messages call it; "uplink" where there is only one.
+std::string uplink_title(const Config& config, std::size_t number);
+// No lease gives an uplink its address.
+bool has_fixed_addresses(const Config& config);
 // Pinged through the uplink; nothing: nobody is.
 std::optional<net::Ipv4Addr> probe_of(const Config& config, std::size_t number);
 // That the network is on while it can be used: the first one, unless another one names the network.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Device: what the configuration names, brought up: a vhost-user socket, a kernel interface, one that is made for the
-// host, or a DPDK port by PCI address or by devargs. net_vhost in devargs is a vhost-user socket, too, and a kernel interface may be DPDK's
-// port (`driver: xdp`).
+// host, or a DPDK port by PCI address or by devargs. net_vhost in devargs is a vhost-user socket, too, and a kernel
+// interface may be DPDK's port (`driver: xdp`).
 //
 // A DPDK port that is to be a trunk is one Device, whole, and each VLAN of it another one, which shares it:
 //

@@ -55,19 +55,12 @@ void check_dns(const Patient& patient, const config::Network& network, Findings&
     findings.add("apparmor-dnsmasq", object, "AppArmor is on, and has a profile of dnsmasq");
 }
 
-// No lease gives an uplink its address.
-bool has_fixed_addresses(const config::Config& config) {
-  for (std::size_t i = 0; i < config::uplink_count(config); ++i)
-    if (!config::uplink_at(config, i).address) return false;
-  return true;
-}
-
 // An uplink's lease may name others; only a running vmnatd knows.
 void check_resolvers(const Patient& patient, const config::Network& network, Findings& findings) {
   if (!network.dhcp || network.dhcp->dns.from != config::DnsSource::Host) return;
   const bool has_none = patient.live != nullptr
                             ? !patient.live->resolver_problem.empty()
-                            : has_fixed_addresses(patient.config) && patient.host.resolvers.empty();
+                            : config::has_fixed_addresses(patient.config) && patient.host.resolvers.empty();
   if (has_none)
     findings.add("resolver-on-loopback", "network " + network.name,
                  "of this host's resolvers none is one that VMs can reach",

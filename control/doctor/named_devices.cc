@@ -9,8 +9,7 @@ std::vector<Named> named_devices(const config::Config& config) {
   std::vector<Named> named;
   for (std::size_t i = 0; i < config::uplink_count(config); ++i)
     if (const config::Uplink& uplink = config::uplink_at(config, i); uplink.device.is_given())
-      named.push_back({config.uplinks.empty() ? "uplink" : "uplink " + config::uplink_name(config, i),
-                       &uplink.device, uplink.mtu});
+      named.push_back({config::uplink_title(config, i), &uplink.device, uplink.mtu});
   for (const config::Network& network : config.networks)
     for (const config::VmPort& port : network.ports)
       if (port.device.is_given()) named.push_back({"port " + port.name, &port.device, network.mtu});

@@ -16,7 +16,7 @@ unsigned most_queues_of(const config::Config& config, const config::Uplink& upli
 
 DeviceRequest uplink_request(const config::Config& config, std::size_t number, unsigned worker_count) {
   const config::Uplink& uplink = config::uplink_at(config, number);
-  return {.name = config.uplinks.empty() ? "uplink" : "uplink " + config::uplink_name(config, number),
+  return {.name = config::uplink_title(config, number),
           .device = uplink.device.name,
           .driver = uplink.device.driver,
           .vlan = config::vlan_of(uplink),

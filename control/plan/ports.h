@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ports of the switch by their numbers, of which uplinks have the first ones; and which worker polls which queue of them.
+// The ports of the switch by their numbers, of which uplinks have the first ones; and which worker polls which queue
+// of them.
 #pragma once
 
 #include <memory>
@@ -25,16 +26,16 @@ struct PortPlan {
   bool is_uplink = false;
 };
 
-// The numbers of a start: uplinks, ports and networks in the order of the file, then the host's ports. At most kMostPorts and
-// kMostNetworks.
+// The numbers of a start: uplinks, ports and networks in the order of the file, then the host's ports. At most
+// kMostPorts and kMostNetworks.
 Numbers first_numbers(const config::Config& config);
 
 // The configuration with its networks at their numbers. A number that is nobody's has a network without a name,
 // ports and a way out, of the address 0.0.0.0 alone.
 config::Config at_numbers(const config::Config& config, const NumberBook<NetworkIndex>& numbers);
 
-// The ports go round the workers by their numbers. The first uplink belongs to the first worker. `config` has its networks
-// at their numbers.
+// The ports go round the workers by their numbers. The first uplink belongs to the first worker. `config` has its
+// networks at their numbers.
 std::vector<PortPlan> plan_ports(const config::Config& config, unsigned worker_count,
                                  const NumberBook<PortIndex>& numbers);
 // Those of a start.

@@ -9,16 +9,15 @@
 namespace vmnat::control {
 
 using dataplane::FrameNote;
+using dataplane::kUplinkPort;
 
 namespace {
 
-// The first uplink that frames for the address come by.
+// That frames for the address come by: an external one, or of a network that is not translated.
 PortIndex way_in(const dataplane::ForwardingState& state, net::Ipv4Addr address) {
   if (const auto network = state.network_of(address); network != dataplane::kNoNetwork)
     return state.uplink_port(network);
-  PortIndex uplink = 0;
-  while (uplink + 1 < state.uplink_count && !state.is_external_at(address, uplink)) ++uplink;
-  return uplink;
+  return state.first_uplink_of(address).value_or(kUplinkPort);
 }
 
 }  // namespace

@@ -147,9 +147,8 @@ void SlowPath::take_punt(const dataplane::FrameNote& note, const FrameBytes& fra
 PortIndex SlowPath::way_out(const FrameBytes& frame, PortIndex from) const {
   const dataplane::ForwardingState& state = states_.current();
   const auto* ip = net::view<net::Ipv4Header>(frame, sizeof(net::EthernetHeader));
-  for (PortIndex uplink = 0; ip != nullptr && uplink < state.uplink_count; ++uplink)
-    if (state.is_external_at(ip->source, uplink)) return uplink;
-  return state.uplink_port(ports_[from].network);
+  const auto uplink = ip != nullptr ? state.first_uplink_of(ip->source) : std::nullopt;
+  return uplink.value_or(state.uplink_port(ports_[from].network));
 }
 
 // With an address it stands for the ARP packet that said so, which has gone on its way.
@@ -269,10 +268,12 @@ void SlowPath::follow_uplinks(SteadyTime now) {
 void SlowPath::change_nat(NatPlan plan, SteadyTime now) {
   announce_what_changes(plan, now);
   uplinks_.take(plan.config, plan.ways, now);
-  std::vector<std::string> names;
-  for (std::size_t i = 0; i < plan.config.networks.size(); ++i)
-    names.push_back(uplinks_[way_of(plan.ways, i)].name());
-  if (uplinks_.size() > 1) session_keeper_.set_uplinks(std::move(names));
+  if (uplinks_.size() > 1) {
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < plan.config.networks.size(); ++i)
+      names.push_back(uplinks_[way_of(plan.ways, i)].name());
+    session_keeper_.set_uplinks(std::move(names));
+  }
   nat_.change_to(std::move(plan), uplinks_.rented().in_table);
 }
 

@@ -12,8 +12,8 @@
 //
 // A queue holds 256 KiB, which are 2 ms of a link of 1 Gbit/s, and what is more is dropped as drop.tx_full: a VM's
 // flood takes nobody's place but its own. TCP finds its part by that. If the device takes nothing for 100 ms, all goes.
-// A kernel interface is full when its socket is. Its queueing discipline drops by itself, which looks like a filter's verdict:
-// such a frame is lost at once, and holds nobody up.
+// A kernel interface is full when its socket is. Its queueing discipline drops by itself, which looks like a filter's
+// verdict: such a frame is lost at once, and holds nobody up.
 //
 // Owned by a worker: the one that transmits by the uplink, or has a transmit queue of it.
 #pragma once

@@ -304,7 +304,13 @@ struct ForwardingState {
     if (!index || uplink_count == 1 || !is_uplink(port)) return index.has_value();
     return *index < uplinks_of_external.size() && (uplinks_of_external[*index] >> port & 1) != 0;
   }
-  // The same, but not one that is a VM's alone: the gateway itself answers echo requests there.
+  // The first uplink that frames for the address come by; nothing: it is not external.
+  [[nodiscard]] std::optional<PortIndex> first_uplink_of(net::Ipv4Addr address) const {
+    for (PortIndex uplink = 0; uplink < uplink_count; ++uplink)
+      if (is_external_at(address, uplink)) return uplink;
+    return std::nullopt;
+  }
+  // True for an external address, but not one that is a VM's alone: the gateway itself answers echo requests there.
   [[nodiscard]] bool is_gateways(net::Ipv4Addr address) const {
     return is_external(address) && pair_at(address) == nullptr;
   }

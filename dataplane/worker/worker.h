@@ -7,8 +7,8 @@
 //
 //   take what control has injected off its ring; then the published state with the queues to poll, and the time
 //   carry out the errands of injected frames
-//   a burst from each receive queue that has its turn (poll_set.h) and that no limit holds (limit_gate.h); what VMs' ports bring goes through the pipeline
-//   together, up to a burst at a time: of many VMs each has a frame or two
+//   a burst from each receive queue that has its turn (poll_set.h) and that no limit holds (limit_gate.h); what
+//   VMs' ports bring goes through the pipeline together, up to a burst at a time: of many VMs each has a frame or two
 //   carry out the errands of frames that other workers have handed over
 //   transmit
 //   a bounded bit of flushing; an inspection; a bounded bit of expiry
