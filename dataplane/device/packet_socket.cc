@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "dataplane/device/kernel_frames.h"
+#include "dataplane/frame/new_frame.h"
 #include "net/byte_order.h"
 #include "net/wire.h"
 
@@ -144,7 +145,7 @@ std::uint16_t PacketSocket::take(rte_mempool* pool, rte_mbuf** frames, std::uint
   if (!is_open()) return 0;
   unsigned waiting = 0;
   while (waiting < most && slot(next_ + waiting).is_ours()) ++waiting;
-  if (waiting == 0 || rte_pktmbuf_alloc_bulk(pool, frames, waiting) != 0) return 0;
+  if (waiting == 0 || !new_frames(pool, frames, waiting)) return 0;
   unsigned taken = 0;
   for (unsigned looked_at = 0; looked_at < waiting; ++looked_at) {
     Slot at = slot(next_);

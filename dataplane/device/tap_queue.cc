@@ -5,6 +5,8 @@
 #include <cerrno>
 #include <unistd.h>
 
+#include "dataplane/frame/new_frame.h"
+
 namespace vmnat::dataplane {
 
 using virtio::NetHeader;
@@ -17,7 +19,7 @@ void TapQueue::close() {
 
 bool TapQueue::has_room(rte_mempool* pool) {
   const auto missing = static_cast<unsigned>(room_.size()) - ready_;
-  if (missing != 0 && rte_pktmbuf_alloc_bulk(pool, room_.data(), missing) != 0) return false;
+  if (missing != 0 && !new_frames(pool, room_.data(), missing)) return false;
   ready_ = static_cast<unsigned>(room_.size());
   return true;
 }

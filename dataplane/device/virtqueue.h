@@ -115,10 +115,13 @@ class Virtqueue : public VirtqueueBudget {
   class Chain;
   class Writer;
 
-  void look_at_buffers(Burst& burst, bool is_written) const;
-  [[nodiscard]] Piece in_one_piece(const Head& head) const;
+  template <int is_written>
+  [[gnu::always_inline]] inline void look_at_buffers(Burst& burst) const;
+  [[nodiscard]] [[gnu::always_inline]] inline Piece in_one_piece(const GuestMemory& memory,
+                                                                 const Head& head) const;
 
-  void copy_out(Piece buffer, rte_mbuf* frame) const;
+  [[gnu::always_inline]] inline void copy_out(Piece buffer, rte_mbuf* frame) const;
+  [[gnu::cold]] static void mark_by_header(const std::byte* at, rte_mbuf* frame);
   [[gnu::cold]] bool gather(const Head& head, rte_mempool* pool, rte_mbuf* frame, Work& work);
   void copy_in(const rte_mbuf* frame, std::byte* buffer) const;
   [[gnu::cold]] Fit scatter(rte_mbuf* frame, Walk& walk);

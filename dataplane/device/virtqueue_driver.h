@@ -12,6 +12,7 @@
 #include "dataplane/device/guest_copy.h"
 #include "dataplane/device/offload.h"
 #include "dataplane/device/virtqueue.h"
+#include "dataplane/frame/new_frame.h"
 #include "dataplane/frame/packet.h"
 
 namespace vmnat::dataplane {
@@ -226,26 +227,25 @@ Virtqueue<Ring>::Virtqueue(const VirtqueueLayout& layout, const GuestMemory& mem
       interrupts_(layout.interrupts) {}
 
 template <typename Ring>
-void Virtqueue<Ring>::look_at_buffers(Burst& burst, bool is_written) const {
-  for (unsigned i = 0; i < burst.count; ++i) {
-    const Piece buffer = burst.buffers[i] = in_one_piece(burst.heads[i]);
+template <int is_written>
+void Virtqueue<Ring>::look_at_buffers(Burst& burst) const {
+  const GuestMemory& memory = *memory_;
+  const unsigned count = burst.count;
+  for (unsigned i = 0; i < count; ++i) {
+    const Piece buffer = burst.buffers[i] = in_one_piece(memory, burst.heads[i]);
     if (buffer.at == nullptr) continue;
-    if (is_written) {
-      __builtin_prefetch(buffer.at, 1);
-      __builtin_prefetch(buffer.at + 64, 1);
-    } else {
-      __builtin_prefetch(buffer.at);
-      __builtin_prefetch(buffer.at + 64);
-    }
+    __builtin_prefetch(buffer.at, is_written);
+    __builtin_prefetch(buffer.at + 64, is_written);
   }
 }
 
 template <typename Ring>
-typename Virtqueue<Ring>::Piece Virtqueue<Ring>::in_one_piece(const Head& head) const {
+typename Virtqueue<Ring>::Piece Virtqueue<Ring>::in_one_piece(const GuestMemory& memory,
+                                                              const Head& head) const {
   std::uint64_t address = 0, reach = 0;
   std::uint32_t length = 0;
   if (!ring_.read_single(head, address, length)) return {};
-  std::byte* const at = memory_->find(address, reach);
+  std::byte* const at = memory.find(address, reach);
   return reach < length ? Piece{} : Piece{at, length};
 }
 
@@ -255,8 +255,8 @@ std::uint16_t Virtqueue<Ring>::take(rte_mempool* pool, rte_mbuf** frames, std::u
   Burst burst;
   ring_.begin_call();
   burst.count = ring_.look(burst.heads, std::min<unsigned>(most, kMostFrames));
-  if (burst.count == 0 || rte_pktmbuf_alloc_bulk(pool, frames, burst.count) != 0) return 0;
-  look_at_buffers(burst, false);
+  if (burst.count == 0 || !new_frames(pool, frames, burst.count)) return 0;
+  look_at_buffers<0>(burst);
   Work work;
   Given given;
   unsigned taken = 0;
@@ -282,9 +282,15 @@ void Virtqueue<Ring>::copy_out(Piece buffer, rte_mbuf* frame) const {
   copy_frame(rte_pktmbuf_mtod(frame, std::byte*), buffer.at + header_length_, length);
   frame->data_len = static_cast<std::uint16_t>(length);
   frame->pkt_len = length;
+  if (read_once<std::uint16_t>(buffer.at) != 0) mark_by_header(buffer.at, frame);
+}
+
+// The guest may have changed it meanwhile: what is read now holds.
+template <typename Ring>
+void Virtqueue<Ring>::mark_by_header(const std::byte* at, rte_mbuf* frame) {
   // The short one's bytes, which every header has: the number of buffers is for received frames.
   virtio::NetHeader header{};
-  std::memcpy(static_cast<void*>(&header), buffer.at, virtio::kShortNetHeader);
+  std::memcpy(static_cast<void*>(&header), at, virtio::kShortNetHeader);
   std::atomic_signal_fence(std::memory_order_seq_cst);  // read once
   if ((header.flags | header.segmentation) != 0) mark_unfinished(frame, header);
 }
@@ -324,7 +330,7 @@ Transmission Virtqueue<Ring>::put(rte_mbuf* const* frames, std::uint16_t count) 
   ring_.begin_call();
   burst.count = ring_.look(burst.heads, most);
   if (burst.count == 0) return {};
-  look_at_buffers(burst, true);
+  look_at_buffers<1>(burst);
   Transmission result;
   Given given;
   Walk walk{.burst = burst, .given = given, .place = ring_.start()};
