@@ -106,10 +106,13 @@ inline std::uint64_t added_sum(std::span<const std::byte> bytes, std::uint64_t s
 
 // The same for the 20 bytes of an IPv4 header without options.
 inline std::uint64_t plain_header_sum(const Ipv4Header& header) {
-  std::array<std::uint32_t, 5> words;
-  static_assert(sizeof words == sizeof header);
-  std::memcpy(words.data(), &header, sizeof words);
-  return std::uint64_t{words[0]} + words[1] + words[2] + words[3] + words[4];
+  static_assert(sizeof header == 20);
+  const auto word = [&](std::size_t i) {  // one by one: an array of them would go by way of the stack
+    std::uint32_t value;
+    std::memcpy(&value, reinterpret_cast<const std::byte*>(&header) + 4 * i, sizeof value);
+    return std::uint64_t{value};
+  };
+  return word(0) + word(1) + word(2) + word(3) + word(4);
 }
 
 // The checksum field's value for a sum taken with the field itself as zero.

@@ -174,10 +174,11 @@ struct Uplink {
     return neighbor != nullptr ? &neighbor->mac : nullptr;
   }
   // MAC of the next hop towards `remote`; zero when it is not resolved.
-  [[nodiscard]] net::MacAddr next_hop_mac(net::Ipv4Addr remote) const {
+  [[nodiscard]] const net::MacAddr& next_hop_mac(net::Ipv4Addr remote) const {
+    static constexpr net::MacAddr kUnresolved{};
     if (!address.contains(remote)) return gateway_mac;
     const NextHop* neighbor = neighbors.find(remote.raw());
-    return neighbor != nullptr ? neighbor->mac : net::MacAddr{};
+    return neighbor != nullptr ? neighbor->mac : kUnresolved;
   }
   // True for a host on the link that does not answer ARP. The gateway is never given up.
   [[nodiscard]] bool is_silent(net::Ipv4Addr remote) const {

@@ -41,7 +41,7 @@ void deliver_by_uplinks(Context& context, const Burst& burst) {
     rte_mbuf* frame = burst.frames[i];
     const net::Ipv4Addr remote = ipv4_of(frame).destination;
     if constexpr (has_several) uplink = &state.uplinks[to = state.uplink_port(burst.sessions[i]->policy())];
-    const net::MacAddr next_hop = uplink->next_hop_mac(remote);
+    const net::MacAddr& next_hop = uplink->next_hop_mac(remote);
     if (next_hop.is_zero() || (has_several && is_ours_elsewhere(context, *uplink, remote))) {
       deliver_unresolved(context, frame, burst.ports[i], *uplink);
       continue;

@@ -58,16 +58,17 @@ template <Direction direction>
 }
 
 // A session is found by either of its keys: a VM that sends from the external endpoint finds it from the
-// wrong side.
-std::optional<DropReason> refusal_to_send(Context& context, Burst& burst, unsigned i) {
+// wrong side. `only_uplink`: null, if there are several.
+std::optional<DropReason> refusal_to_send(Context& context, Burst& burst, unsigned i,
+                                          const Uplink* only_uplink) {
   Session& session = *burst.sessions[i];
-  const net::MacAddr mac = ethernet_of(burst.frames[i]).source;
+  const net::MacAddr& mac = ethernet_of(burst.frames[i]).source;
   if (!session.is_from_inside(burst.keys[i])) return DropReason::SourceForeign;
   if (!session.is_at(burst.ports[i], mac) && !follow_vm(context, session, burst.ports[i], mac))
     return DropReason::SourceForeign;
   if (ipv4_of(burst.frames[i]).ttl <= 1) return DropReason::TtlExpired;  // RFC 1812 5.3.1
-  if (context.state->is_left_behind(session)) return DropReason::NotExternal;
-  const Uplink& uplink = context.state->uplink_of(session.policy());
+  if (only_uplink == nullptr && context.state->is_left_behind(session)) return DropReason::NotExternal;
+  const Uplink& uplink = only_uplink != nullptr ? *only_uplink : context.state->uplink_of(session.policy());
   if (burst.packets[i].total_length > uplink.mtu)
     return uplink.has_address() ? refusal_of_oversize(burst, i, uplink.mtu) : DropReason::NoUplinkAddress;
   return std::nullopt;
@@ -91,9 +92,11 @@ template <Direction direction>
 void look_up(Context& context, Burst& burst) {
   if (context.conntrack.find_burst(std::span{burst.keys, burst.count}, burst.sessions) < burst.count)
     open_missed<direction>(context, burst);
+  const ForwardingState& state = *context.state;
+  const Uplink* const only_uplink = state.uplink_count == 1 ? &state.uplinks[kUplinkPort] : nullptr;
   burst.keep_if([&](unsigned i) {
     if (burst.sessions[i] == nullptr) return false;  // the frame ended in open_missed
-    const auto refusal = direction == Direction::Outbound ? refusal_to_send(context, burst, i)
+    const auto refusal = direction == Direction::Outbound ? refusal_to_send(context, burst, i, only_uplink)
                                                           : refusal_to_deliver(context, burst, i);
     if (refusal) refuse(context, burst, i, *refusal);
     return !refusal;

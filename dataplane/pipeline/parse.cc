@@ -28,10 +28,12 @@ struct Ports {
   L4Port destination;
 };
 
-// A frame under examination: what lies in its first segment, and how long it is as a whole.
+// A frame under examination: what lies in its first segment, and how long it is as a whole. Handed on in registers.
 struct Frame {
-  std::span<const std::byte> head;
-  std::size_t length;
+  const std::byte* start;
+  std::uint32_t head_length;
+  std::uint32_t length;
+  [[nodiscard]] std::span<const std::byte> head() const { return {start, head_length}; }
 };
 
 // The parsers below fill in the packet field by field where it lies, and answer whether it can be routed: a
@@ -43,18 +45,17 @@ bool unroutable(ParsedPacket& packet, DropReason fault) {
 }
 
 // Headers that should be there by the lengths but are not in the first segment are split, not cut.
-[[gnu::cold]] bool cut_short(const Frame& frame, std::size_t needed, DropReason fault, ParsedPacket& packet) {
-  const bool is_split = frame.length >= needed && frame.head.size() < needed;
+[[gnu::cold]] bool cut_short(Frame frame, std::size_t needed, DropReason fault, ParsedPacket& packet) {
+  const bool is_split = frame.length >= needed && frame.head_length < needed;
   return unroutable(packet, is_split ? DropReason::HeadersSplit : fault);
 }
 
-[[gnu::cold]] bool has_good_long_checksum(const Frame& frame, const Ipv4Header& ip) {
-  return net::is_intact(net::added_sum(frame.head.subspan(kIpOffset, ip.header_length())));
+[[gnu::cold]] bool has_good_long_checksum(Frame frame, const Ipv4Header& ip) {
+  return net::is_intact(net::added_sum(frame.head().subspan(kIpOffset, ip.header_length())));
 }
 
-bool parse_tcp(const Frame& frame, std::size_t at, std::size_t l4_length, ParsedPacket& packet,
-               Ports& ports) {
-  const auto* tcp = view<TcpHeader>(frame.head, at);
+bool parse_tcp(Frame frame, std::size_t at, std::size_t l4_length, ParsedPacket& packet, Ports& ports) {
+  const auto* tcp = view<TcpHeader>(frame.head(), at);
   if (l4_length < sizeof(TcpHeader) || tcp == nullptr)
     return cut_short(frame, at + sizeof(TcpHeader), DropReason::L4Header, packet);
   if (tcp->header_length() < sizeof(TcpHeader) || tcp->header_length() > l4_length)
@@ -69,10 +70,9 @@ enum class Extent { Whole, FirstFragment };
 
 // A first fragment has less of the datagram than its UDP length says.
 template <Extent extent>
-bool parse_udp(const Frame& frame, std::size_t at, std::size_t l4_length, ParsedPacket& packet,
-               Ports& ports) {
+bool parse_udp(Frame frame, std::size_t at, std::size_t l4_length, ParsedPacket& packet, Ports& ports) {
   const std::size_t longest = extent == Extent::Whole ? l4_length : 0xffff;
-  const auto* udp = view<UdpHeader>(frame.head, at);
+  const auto* udp = view<UdpHeader>(frame.head(), at);
   if (l4_length < sizeof(UdpHeader) || udp == nullptr)
     return cut_short(frame, at + sizeof(UdpHeader), DropReason::L4Header, packet);
   if (udp->length.host() < sizeof(UdpHeader) || udp->length.host() > longest)
@@ -109,9 +109,9 @@ constexpr PacketKind kind_of(IcmpClass icmp_class) {
 
 // RFC 5508 REQ-1: a query is known by its identifier, which stands where the local port would.
 template <Direction direction>
-[[gnu::noinline]] bool parse_icmp(const Frame& frame, std::size_t at, std::size_t l4_length,
-                                  ParsedPacket& packet, Ports& ports) {
-  const auto* icmp = view<IcmpHeader>(frame.head, at);
+[[gnu::noinline]] bool parse_icmp(Frame frame, std::size_t at, std::size_t l4_length, ParsedPacket& packet,
+                                  Ports& ports) {
+  const auto* icmp = view<IcmpHeader>(frame.head(), at);
   if (l4_length < sizeof(IcmpHeader) || icmp == nullptr)
     return cut_short(frame, at + sizeof(IcmpHeader), DropReason::L4Header, packet);
   const IcmpClass icmp_class = class_of(icmp->type);
@@ -144,7 +144,7 @@ template <Direction direction>
 }
 
 template <Direction direction, Extent extent>
-bool parse_l4(const Frame& frame, const Ipv4Header& ip, std::size_t header_length, ParsedPacket& packet,
+bool parse_l4(Frame frame, const Ipv4Header& ip, std::size_t header_length, ParsedPacket& packet,
               Ports& ports) {
   const std::size_t at = kIpOffset + header_length;
   const std::size_t length = packet.total_length - header_length;
@@ -163,8 +163,8 @@ bool parse_l4(const Frame& frame, const Ipv4Header& ip, std::size_t header_lengt
 
 // What follows the IPv4 header, which has been checked.
 template <Direction direction, Extent extent>
-bool parse_transport(const Frame& frame, const Ipv4Header& ip, std::size_t header_length,
-                     ParsedPacket& packet, FlowKey& key) {
+bool parse_transport(Frame frame, const Ipv4Header& ip, std::size_t header_length, ParsedPacket& packet,
+                     FlowKey& key) {
   packet.l4_offset = static_cast<std::uint8_t>(kIpOffset + header_length);
   packet.total_length = ip.total_length.host();
   Ports ports;
@@ -177,9 +177,9 @@ bool parse_transport(const Frame& frame, const Ipv4Header& ip, std::size_t heade
 }
 
 template <Direction direction>
-bool parse_ipv4(const Frame& frame, Burst& burst, unsigned i) {
+bool parse_ipv4(Frame frame, Burst& burst, unsigned i) {
   ParsedPacket& packet = burst.packets[i];
-  const auto* ip = view<Ipv4Header>(frame.head, kIpOffset);
+  const auto* ip = view<Ipv4Header>(frame.head(), kIpOffset);
   if (ip == nullptr) return cut_short(frame, kIpOffset + sizeof(Ipv4Header), DropReason::IpHeader, packet);
   const bool is_plain = ip->version_ihl == 0x45;  // nearly always
   const std::size_t header_length = is_plain ? sizeof(Ipv4Header) : ip->header_length();
@@ -188,11 +188,12 @@ bool parse_ipv4(const Frame& frame, Burst& burst, unsigned i) {
     return unroutable(packet, DropReason::IpHeader);
   if (total_length < header_length || total_length > frame.length - kIpOffset)
     return unroutable(packet, DropReason::IpHeader);
-  if (frame.head.size() < kIpOffset + header_length) return unroutable(packet, DropReason::HeadersSplit);
+  if (frame.head_length < kIpOffset + header_length) return unroutable(packet, DropReason::HeadersSplit);
   // RFC 1812 5.2.2
   if (is_plain ? !net::is_intact(net::plain_header_sum(*ip)) : !has_good_long_checksum(frame, *ip))
     return unroutable(packet, DropReason::IpChecksum);
-  if (!is_plain && !are_acceptable(frame.head.subspan(kIpOffset, header_length).subspan(sizeof(Ipv4Header))))
+  if (!is_plain &&
+      !are_acceptable(frame.head().subspan(kIpOffset, header_length).subspan(sizeof(Ipv4Header))))
     return unroutable(packet, DropReason::IpOptions);
   // Without ports the address says all, of a fragment, too.
   if (ip->is_fragment() && conntrack::port_space(ip->protocol()) != conntrack::PortSpace::None) {
@@ -203,8 +204,8 @@ bool parse_ipv4(const Frame& frame, Burst& burst, unsigned i) {
   return parse_transport<direction, Extent::Whole>(frame, *ip, header_length, packet, burst.keys[i]);
 }
 
-bool parse_arp(const Frame& frame, ParsedPacket& packet) {
-  const auto* arp = view<net::ArpPacket>(frame.head, sizeof(EthernetHeader));
+bool parse_arp(Frame frame, ParsedPacket& packet) {
+  const auto* arp = view<net::ArpPacket>(frame.head(), sizeof(EthernetHeader));
   if (arp == nullptr)
     return cut_short(frame, sizeof(EthernetHeader) + sizeof(net::ArpPacket), DropReason::ArpMalformed,
                      packet);
@@ -214,7 +215,7 @@ bool parse_arp(const Frame& frame, ParsedPacket& packet) {
 }
 
 Frame frame_in(const rte_mbuf* mbuf) {
-  return {{rte_pktmbuf_mtod(mbuf, const std::byte*), mbuf->data_len}, mbuf->pkt_len};
+  return {rte_pktmbuf_mtod(mbuf, const std::byte*), mbuf->data_len, mbuf->pkt_len};
 }
 
 template <Direction direction>
@@ -222,7 +223,7 @@ bool parse_frame(Burst& burst, unsigned i) {
   const rte_mbuf* mbuf = burst.frames[i];
   ParsedPacket& packet = burst.packets[i] = {};
   const Frame frame = frame_in(mbuf);
-  const auto* ethernet = view<EthernetHeader>(frame.head);
+  const auto* ethernet = view<EthernetHeader>(frame.head());
   if (ethernet == nullptr) return unroutable(packet, DropReason::Runt);
   // A kernel interface hands the tag over beside the frame instead of within it.
   if ((mbuf->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0) return unroutable(packet, DropReason::VlanTagged);

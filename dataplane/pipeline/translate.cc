@@ -31,8 +31,10 @@ void rewrite_ip(net::Ipv4Header& ip, const conntrack::Rewrite& rewrite) {
   checksum = ip.protocol_number == kUdpLite ? delta.applied_to_udp(checksum) : delta.applied_to(checksum);
 }
 
+// In line: the rewrite stays in registers.
 template <Direction direction>
-void rewrite_l4(rte_mbuf* frame, const ParsedPacket& packet, const conntrack::Rewrite& rewrite) {
+[[gnu::always_inline]] inline void rewrite_l4(rte_mbuf* frame, const ParsedPacket& packet,
+                                              const conntrack::Rewrite& rewrite) {
   switch (packet.kind) {
     case PacketKind::Tcp: {
       auto& tcp = l4_of<net::TcpHeader>(frame, packet);
