@@ -6,7 +6,10 @@
 #include <array>
 #include <cerrno>
 #include <climits>
+#include <cstdint>
+#include <fstream>
 #include <numaif.h>
+#include <string>
 #include <sys/mman.h>
 
 namespace vmnat::conntrack {
@@ -27,6 +30,29 @@ void prefer_node(void* at, std::size_t bytes, int node) {
   std::array<unsigned long, kMaxNodes / kBits> nodes{};
   nodes[static_cast<unsigned>(node) / kBits] = 1ul << (static_cast<unsigned>(node) % kBits);
   mbind(at, bytes, MPOL_PREFERRED, nodes.data(), kMaxNodes + 1, 0);
+}
+
+bool has_transparent_hugepages() {
+  std::string choices;
+  std::getline(std::ifstream("/sys/kernel/mm/transparent_hugepage/enabled"), choices);
+  return !choices.empty() && choices.find("[never]") == std::string::npos;
+}
+
+bool is_there(std::byte* page) {
+  unsigned char present = 0;
+  return mincore(page, 1, &present) == 0 && (present & 1) != 0;
+}
+
+// Of a file that is memory pages are small, whatever madvise() has been told, unless the administrator has said otherwise:
+// Linux makes them a huge one when it is asked to in so many words (6.1), and one of them is there. Where a table is in
+// use already they stay as they are: making them one would keep its worker waiting.
+void ask_for_huge_pages(std::byte* at, std::size_t bytes) {
+  constexpr int kCollapse = 25;  // MADV_COLLAPSE, which older headers do not have
+  static const bool kIsWanted = has_transparent_hugepages();
+  if (!kIsWanted) return;
+  const std::size_t skipped = reinterpret_cast<std::uintptr_t>(at) % kHugePage;
+  for (std::byte* page = at - skipped; page < at + bytes; page += kHugePage)
+    if (!is_there(page) && madvise(page, 1, MADV_POPULATE_WRITE) == 0) madvise(page, kHugePage, kCollapse);
 }
 
 }  // namespace
@@ -56,6 +82,7 @@ void release_pages(void* at, std::size_t bytes) {
 }
 
 int populate_pages(std::byte* at, std::size_t bytes) {
+  ask_for_huge_pages(at, bytes);
   return madvise(at, bytes, MADV_POPULATE_WRITE) == 0 ? 0 : errno;
 }
 

@@ -51,7 +51,8 @@ Restore::Restore(const SessionNames& former, const Today& today,
       ports_(renumbered<PortIndex>(former.ports, today.names.ports)),
       networks_(renumbered<NetworkIndex>(former.networks, today.names.networks)),
       read_(kReadAtOnce),
-      bursts_(tables.size()) {
+      bursts_(tables.size()),
+      given_(tables.size()) {
   for (auto& [listener, rules] : listeners_of(today.forwards))
     forwards_.emplace(ForwardingState::forward_word(listener.first, listener.second), std::move(rules));
   for (auto& burst : bursts_) burst.reserve(Conntrack::kMaxBurst);
@@ -73,7 +74,19 @@ void Restore::read_worker(const FormerImage& image, unsigned worker) {
     count = image.read(worker, first, read_);
     const std::span records(read_.data(), count);
     are_blank = std::ranges::all_of(records, is_blank);  // no records, too
+    if (!are_blank) give_pages(count);
     if (!are_blank) std::ranges::for_each(records, [this](const Session& record) { consider(record); });
+  }
+}
+
+// To so many records that may come. Touched one by one pages would be small ones, which is slower now, and later as well.
+void Restore::give_pages(std::size_t count) {
+  for (std::size_t worker = 0; worker < tables_.size(); ++worker) {
+    const conntrack::Extent records = tables_[worker]->touched_soon().front();
+    const std::size_t wanted =
+        std::min((tables_[worker]->high_water() + count) * sizeof(Session), records.bytes);
+    for (std::size_t& given = given_[worker]; given < wanted; given += kHugePage)
+      conntrack::populate_pages(records.start + given, std::min(kHugePage, records.bytes - given));
   }
 }
 

@@ -47,6 +47,7 @@ class Restore {
   conntrack::Revival translate(conntrack::Former& former) const;
   [[nodiscard]] bool is_forwarded(const conntrack::Session& record, NetworkIndex network) const;
   WorkerIndex worker_of(const conntrack::Former& former);
+  void give_pages(std::size_t count);
   void enter(WorkerIndex worker);
 
   const Today& today_;
@@ -58,6 +59,7 @@ class Restore {
   std::map<std::pair<std::uint64_t, net::Endpoint>, WorkerIndex> workers_of_forwards_;
   std::vector<conntrack::Session> read_;
   std::vector<std::vector<conntrack::Former>> bursts_;  // by worker: what enters together
+  std::vector<std::size_t> given_;                      // by worker: bytes of its records that have pages
   Time now_;
   conntrack::Revivals counts_{};
 };

@@ -2,9 +2,14 @@
 // Pages of tables: reserved, populated ahead of use, and where.
 #include "conntrack/look_ahead.h"
 
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
 #include <numa.h>
 #include <numaif.h>
+#include <string>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "tests/conntrack/fixture.h"
 
@@ -178,6 +183,58 @@ TEST(ReservedArray, PrefersTheNodeItWasPlacedOn) {
   int on = -1;
   EXPECT_EQ(get_mempolicy(&on, nullptr, 0, placed.data(), MPOL_F_ADDR | MPOL_F_NODE), 0);
   EXPECT_EQ(on, node);
+}
+
+// Bytes of the mapping that are in huge pages of a file that is memory.
+std::size_t huge_bytes_at(const void* at) {
+  std::ifstream maps("/proc/self/smaps");
+  char start[32];
+  std::snprintf(start, sizeof start, "%lx-", reinterpret_cast<unsigned long>(at));
+  bool is_it = false;
+  for (std::string line; std::getline(maps, line);) {
+    if (line.starts_with(start)) is_it = true;
+    if (!is_it || !line.starts_with("ShmemPmdMapped:")) continue;
+    return std::stoul(line.substr(sizeof "ShmemPmdMapped:")) * 1024;
+  }
+  return 0;
+}
+
+class SharedPages : public testing::Test {
+ protected:
+  static constexpr std::size_t kHuge = 2u << 20;
+  void SetUp() override {
+    file_ = memfd_create("table", 0);
+    ASSERT_EQ(ftruncate(file_, 4 * kHuge), 0);
+    void* const room = mmap(nullptr, 5 * kHuge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const auto address = (reinterpret_cast<std::uintptr_t>(room) + kHuge - 1) / kHuge * kHuge;
+    at_ = static_cast<std::byte*>(mmap(reinterpret_cast<void*>(address), 4 * kHuge, PROT_READ | PROT_WRITE,
+                                       MAP_SHARED | MAP_FIXED, file_, 0));
+    ASSERT_NE(at_, MAP_FAILED);
+    place_pages(at_, 4 * kHuge, {Pages::Huge});
+  }
+  void TearDown() override {
+    munmap(at_, 4 * kHuge);
+    close(file_);
+  }
+  int file_ = -1;
+  std::byte* at_ = nullptr;
+};
+
+TEST_F(SharedPages, AreHugeWhereNothingIsYet) {
+  ASSERT_EQ(populate_pages(at_, kHuge), 0);
+  ASSERT_EQ(populate_pages(at_ + kHuge, 3 * kHuge), 0);
+  if (huge_bytes_at(at_) == 0) GTEST_SKIP() << "Linux before 6.1, or without transparent huge pages";
+  EXPECT_EQ(huge_bytes_at(at_), 4 * kHuge);
+  EXPECT_TRUE(std::all_of(at_, at_ + 4 * kHuge, [](std::byte each) { return each == std::byte{0}; }));
+}
+
+// Its worker is at work there.
+TEST_F(SharedPages, StayAsTheyAreWhereSomethingIs) {
+  at_[0] = at_[kHuge + 5] = std::byte{7};
+  ASSERT_EQ(populate_pages(at_, 2 * kHuge), 0);
+  EXPECT_EQ(huge_bytes_at(at_), 0u);
+  EXPECT_EQ(at_[0], std::byte{7});
+  EXPECT_EQ(at_[kHuge + 5], std::byte{7});
 }
 
 }  // namespace
