@@ -7,10 +7,10 @@
 #include <cerrno>
 #include <climits>
 #include <cstdint>
-#include <fstream>
 #include <numaif.h>
-#include <string>
 #include <sys/mman.h>
+
+#include "base/transparent_hugepages.h"
 
 namespace vmnat::conntrack {
 namespace {
@@ -32,17 +32,6 @@ void prefer_node(void* at, std::size_t bytes, int node) {
   mbind(at, bytes, MPOL_PREFERRED, nodes.data(), kMaxNodes + 1, 0);
 }
 
-bool has_transparent_hugepages() {
-  std::string choices;
-  std::getline(std::ifstream("/sys/kernel/mm/transparent_hugepage/enabled"), choices);
-  return !choices.empty() && choices.find("[never]") == std::string::npos;
-}
-
-bool is_there(std::byte* page) {
-  unsigned char present = 0;
-  return mincore(page, 1, &present) == 0 && (present & 1) != 0;
-}
-
 // Of a file that is memory pages are small, whatever madvise() has been told, unless the administrator has said otherwise:
 // Linux makes them a huge one when it is asked to in so many words (6.1), and one of them is there. Where a table is in
 // use already they stay as they are: making them one would keep its worker waiting.
@@ -52,7 +41,8 @@ void ask_for_huge_pages(std::byte* at, std::size_t bytes) {
   if (!kIsWanted) return;
   const std::size_t skipped = reinterpret_cast<std::uintptr_t>(at) % kHugePage;
   for (std::byte* page = at - skipped; page < at + bytes; page += kHugePage)
-    if (!is_there(page) && madvise(page, 1, MADV_POPULATE_WRITE) == 0) madvise(page, kHugePage, kCollapse);
+    if (resident_bytes(page, 1) == 0 && madvise(page, 1, MADV_POPULATE_WRITE) == 0)
+      madvise(page, kHugePage, kCollapse);
 }
 
 }  // namespace

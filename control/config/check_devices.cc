@@ -20,6 +20,12 @@ bool is_dpdks(const NamedDevice& device) {
   return device_kind(device.name) != DeviceKind::KernelInterface || device.driver == KernelDriver::Xdp;
 }
 
+// However the configuration writes it.
+std::string same_name(const NamedDevice& device) {
+  const std::string shareable = shareable_name(device.name);
+  return shareable.empty() ? device.name : shareable;
+}
+
 // Sockets and kernel interfaces are driven here; DPDK numbers at most kMostDevices of its own, the uplink's among
 // them. The first port beyond is named.
 void check_port_count(const Config& config, Findings& findings) {
@@ -28,8 +34,7 @@ void check_port_count(const Config& config, Findings& findings) {
   // False: it is one too many.
   const auto has_room = [&](const NamedDevice& device) {
     if (!is_dpdks(device)) return true;
-    const std::string shareable = shareable_name(device.name);
-    const bool is_new = devices.insert(shareable.empty() ? device.name : shareable).second;
+    const bool is_new = devices.insert(same_name(device)).second;
     return !is_new || devices.size() != kMostDevices + 1;
   };
   for (std::size_t i = 0; i < ports; ++i) has_room(uplink_at(config, i).device);
@@ -79,11 +84,10 @@ struct Use {
 
 // What only one port can have.
 std::string place_of(const Use& use) {
-  const std::string shareable = shareable_name(use.device.name);
   const bool is_by_packet_sockets =
       device_kind(use.device.name) == DeviceKind::KernelInterface && use.device.driver != KernelDriver::Xdp;
-  const std::string device = shareable.empty() ? use.device.name : shareable;
-  const bool has_room = is_by_packet_sockets || !shareable.empty();
+  const std::string device = same_name(use.device);
+  const bool has_room = is_by_packet_sockets || !shareable_name(use.device.name).empty();
   return has_room && use.vlan ? device + " VLAN " + std::to_string(*use.vlan) : device;
 }
 

@@ -10,6 +10,7 @@
 #include <sstream>
 #include <string>
 
+#include "base/transparent_hugepages.h"
 #include "control/system/sysfs.h"
 
 namespace vmnat::control {

@@ -8,6 +8,7 @@
 #include <sys/timex.h>
 #include <thread>
 
+#include "base/transparent_hugepages.h"
 #include "control/doctor/gather.h"
 #include "control/system/sysfs.h"
 
@@ -110,7 +111,7 @@ void gather_memory(const fs::path& root, HostFacts& facts) {
   constexpr unsigned kIpcLock = 14;  // capabilities(7)
   MemoryFacts& memory = facts.memory;
   memory.free_hugepage_bytes = control::free_hugepage_bytes(root / "sys");
-  memory.has_transparent_hugepages = control::has_transparent_hugepages(root / "sys");
+  memory.has_transparent_hugepages = vmnat::has_transparent_hugepages(root / "sys");
   memory.available = number_at_start(value_in(root / "proc/meminfo", "MemAvailable")) << 10;
   memory.memlock = limit_in(root / "proc/self/limits", "Max locked memory");
   memory.files = limit_in(root / "proc/self/limits", "Max open files");

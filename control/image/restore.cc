@@ -68,14 +68,12 @@ conntrack::Revivals Restore::run(const FormerImage& image, Time now) {
 }
 
 void Restore::read_worker(const FormerImage& image, unsigned worker) {
-  std::size_t count = 0;
-  bool are_blank = false;
-  for (std::uint32_t first = 0; !are_blank; first += static_cast<std::uint32_t>(count)) {
-    count = image.read(worker, first, read_);
-    const std::span records(read_.data(), count);
-    are_blank = std::ranges::all_of(records, is_blank);  // no records, too
-    if (!are_blank) give_pages(count);
-    if (!are_blank) std::ranges::for_each(records, [this](const Session& record) { consider(record); });
+  for (std::uint32_t first = 0;;) {
+    const std::span records(read_.data(), image.read(worker, first, read_));
+    if (std::ranges::all_of(records, is_blank)) return;  // no records, too
+    give_pages(records.size());
+    for (const Session& record : records) consider(record);
+    first += static_cast<std::uint32_t>(records.size());
   }
 }
 

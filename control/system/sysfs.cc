@@ -36,12 +36,6 @@ std::vector<unsigned> cpus_of(const std::string& list) {
   return cpus;
 }
 
-// "always [madvise] never"; a kernel without them has no such file.
-bool has_transparent_hugepages(const fs::path& sysfs) {
-  const std::string choices = first_line(sysfs / "kernel/mm/transparent_hugepage/enabled");
-  return choices.find("[always]") != std::string::npos || choices.find("[madvise]") != std::string::npos;
-}
-
 // "hugepages-2048kB/free_hugepages"
 std::uint64_t free_hugepage_bytes(const fs::path& sysfs) {
   std::uint64_t total = 0;

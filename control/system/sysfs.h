@@ -20,9 +20,6 @@ std::optional<unsigned> whole_number(std::string_view text);
 // "0-3,8,10-11", as the kernel writes sets of CPUs. What is none is passed over.
 std::vector<unsigned> cpus_of(const std::string& list);
 
-// Whether memory that asks for it, as session tables do, lies in huge pages where there are some.
-bool has_transparent_hugepages(const std::filesystem::path& sysfs = "/sys");
-
 // Free bytes of all sizes, in `sysfs`/kernel/mm/hugepages.
 std::uint64_t free_hugepage_bytes(const std::filesystem::path& sysfs = "/sys");
 
