@@ -2,6 +2,7 @@
 #include "control/gateway/workers.h"
 
 #include <algorithm>
+#include <chrono>
 #include <fmt/format.h>
 #include <rte_cycles.h>
 #include <rte_errno.h>
@@ -14,6 +15,24 @@ namespace {
 int run_worker(void* worker) {
   static_cast<dataplane::Worker*>(worker)->run();
   return 0;
+}
+
+// By less than this the wall clock is not said to have been set: it is adjusted all the time.
+constexpr std::chrono::milliseconds kClockSteps{20};
+
+struct ClockReading {
+  std::uint64_t tsc;
+  Workers::WallTime wall;
+};
+
+// Both at one moment: again, if the thread was not running in between.
+ClockReading read_clocks() {
+  const std::uint64_t patience = rte_get_tsc_hz() / 10'000;
+  for (;;) {
+    const std::uint64_t tsc = rte_rdtsc();
+    const Workers::WallTime wall = std::chrono::system_clock::now();
+    if (rte_rdtsc() - tsc < patience) return {tsc, wall};
+  }
 }
 
 }  // namespace
@@ -42,15 +61,26 @@ Result<void> Workers::start() {
   return {};
 }
 
-Time Workers::now() const {
-  const std::uint64_t ticks = (rte_rdtsc() - start_tsc_) * Ticks::period::den / rte_get_tsc_hz();
-  return Time{Ticks{static_cast<std::uint32_t>(ticks)}};
+std::uint64_t Workers::ticks_at(std::uint64_t tsc) const {
+  return (tsc - start_tsc_) * Ticks::period::den / rte_get_tsc_hz();
 }
 
-std::chrono::system_clock::time_point Workers::wall_time(Time when) const {
+Time Workers::now() const {
+  return Time{Ticks{static_cast<std::uint32_t>(ticks_at(rte_rdtsc()))}};
+}
+
+Workers::WallTime Workers::wall_time(Time when) const {
+  const auto [tsc, wall] = read_clocks();
+  const std::chrono::duration<double> since_start(static_cast<double>(tsc - start_tsc_) /
+                                                  static_cast<double>(rte_get_tsc_hz()));
+  const WallTime start = wall - std::chrono::duration_cast<WallTime::duration>(since_start);
+  WallTime known = wall_start_.load(std::memory_order_relaxed);
+  if (std::chrono::abs(start - known) > kClockSteps)
+    wall_start_.store(known = start, std::memory_order_relaxed);
+  const std::uint64_t ticks = ticks_at(tsc);
   const auto ago =
-      std::chrono::duration<std::int32_t, Ticks::period>(static_cast<std::int32_t>((now() - when).count()));
-  return std::chrono::system_clock::now() - ago;
+      static_cast<std::int32_t>(static_cast<std::uint32_t>(ticks) - when.time_since_epoch().count());
+  return known + std::chrono::duration<std::int64_t, Ticks::period>(static_cast<std::int64_t>(ticks) - ago);
 }
 
 std::uint64_t Workers::least_seen_generation() const {

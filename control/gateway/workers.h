@@ -2,6 +2,8 @@
 // Workers: those of the gateway, each on an lcore of its own from 1 on, from their start to their end.
 #pragma once
 
+#include <atomic>
+#include <chrono>
 #include <deque>
 #include <memory>
 #include <vector>
@@ -14,6 +16,8 @@ namespace vmnat::control {
 
 class Workers {
  public:
+  using WallTime = std::chrono::system_clock::time_point;
+
   Workers();  // their time begins
   ~Workers() { stop(); }
   Workers(const Workers&) = delete;
@@ -38,8 +42,9 @@ class Workers {
 
   // Their time, now.
   [[nodiscard]] Time now() const;
-  // When that was, not long ago.
-  [[nodiscard]] std::chrono::system_clock::time_point wall_time(Time when) const;
+  // When that tick began, not long ago. One tick has one time, and a later one a later time, however late they are asked
+  // for, unless the wall clock is set meanwhile.
+  [[nodiscard]] WallTime wall_time(Time when) const;
   // Every worker has finished a poll with this generation of the forwarding state, or a later one.
   [[nodiscard]] std::uint64_t least_seen_generation() const;
   // Ticks of the time stamp counter that they have been busy, all together: grows while there is something to
@@ -50,8 +55,11 @@ class Workers {
   [[nodiscard]] std::vector<dataplane::RefusedRemotes::Copy> refused_remotes() const;
 
  private:
+  [[nodiscard]] std::uint64_t ticks_at(std::uint64_t tsc) const;
+
   std::uint64_t start_tsc_;
-  std::deque<dataplane::Worker> workers_;  // they are never moved
+  mutable std::atomic<WallTime> wall_start_{WallTime{}};  // when their time began
+  std::deque<dataplane::Worker> workers_;                 // they are never moved
   unsigned running_ = 0;
 };
 

@@ -174,7 +174,7 @@ void TranslationLog::write(Translation translation) {
 }
 
 void TranslationLog::write_mark(TranslationEvent event, std::uint64_t lost) {
-  write({.time = std::chrono::system_clock::now(), .event = event, .lost = lost});
+  write({.time = workers_.wall_time(workers_.now()), .event = event, .lost = lost});
 }
 
 // What is older than the log. What changes meanwhile waits in the rings, and is written after it.

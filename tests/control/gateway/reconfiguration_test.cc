@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A gateway that runs, with a worker on a thread of its own, and goes over to other configurations: ports that come,
 // leave and change places, and what is left of a change that cannot be made: nothing.
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -253,6 +254,19 @@ TEST_F(Reconfiguration, WithoutRoomForItsBuffersNoGatewayStartsWhoeverWouldHaveT
   }
   start(with(red(vm("vm1"))));
   EXPECT_TRUE(has_socket("vm1")) << "and nothing of it is in the way";
+}
+
+// So a line of a log that says `ended` is never before that of its `created`.
+TEST_F(Reconfiguration, ATickOfTheWorkersHasOneTimeHoweverLateItIsAskedFor) {
+  start(with(red(vm("vm1"))));
+  const Workers& workers = gateway_->workers();
+  const auto tick = workers.now();
+  const auto began = workers.wall_time(tick);
+  EXPECT_LE(began, std::chrono::system_clock::now());
+  EXPECT_GT(began, std::chrono::system_clock::now() - std::chrono::seconds(10));
+  while (workers.now() < tick + 2 * Ticks{1}) EXPECT_EQ(workers.wall_time(tick), began);
+  EXPECT_EQ(workers.wall_time(tick + Ticks{1}), began + std::chrono::microseconds(62'500));
+  EXPECT_EQ(workers.wall_time(tick - Ticks{16}), began - std::chrono::seconds(1));
 }
 
 }  // namespace
