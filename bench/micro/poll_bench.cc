@@ -20,7 +20,7 @@ namespace {
 
 using namespace dataplane;
 
-constexpr std::size_t kBurstBytes = 64 << 10;  // what a burst of 32 frames touches: sessions, frames, tables
+constexpr std::size_t kBurstBytes = 64 << 10;  // what a burst touches: sessions, frames, tables
 constexpr unsigned kSettling = 2 * PollSet::kQuietPolls;
 
 struct Port {

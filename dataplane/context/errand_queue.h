@@ -10,7 +10,7 @@
 // Errands lead forward alone: released fragments may turn round, what has turned round comes in, what comes
 // in never goes out again. So the queue runs empty after every burst, and no frame goes round twice.
 //
-// A burst queues its 32 frames at most, or their pieces, should they be cut for the uplink before they turn
+// A burst queues its 64 frames at most, or their pieces, should they be cut for the uplink before they turn
 // round. Pieces beyond the capacity are dropped as `handoff_full`. Owned by one worker.
 #pragma once
 
@@ -21,7 +21,7 @@ namespace vmnat::dataplane {
 
 class ErrandQueue {
  public:
-  static constexpr unsigned kCapacity = 2048;  // 32 frames of 64 KB in pieces of 1.5 KB are 1440
+  static constexpr unsigned kCapacity = 4096;  // 64 frames of 64 KB in pieces of 1.5 KB are 2880
 
   [[nodiscard]] bool is_empty() const { return taken_ == queued_; }
   // False: the queue is full.

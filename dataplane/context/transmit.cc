@@ -2,7 +2,6 @@
 #include "dataplane/context/transmit.h"
 
 #include <algorithm>
-#include <bit>
 #include <utility>
 
 #include "dataplane/frame/packet.h"
@@ -47,8 +46,8 @@ bool join_buffers(rte_mbuf*& frame) {
 
 // Why the device has not taken frame i.
 DropReason Transmitter::refusal_of(const BurstPort& device, const Transmission& result, unsigned i) {
-  if (result.found_full(i) || (result.lost >> i & 1) != 0) return DropReason::TxFull;
-  if ((result.refused >> i & 1) != 0) return DropReason::Offload;
+  if (result.found_full(i) || result.lost.has(i)) return DropReason::TxFull;
+  if (result.refused.has(i)) return DropReason::Offload;
   return device.vhost != nullptr ? DropReason::GuestBuffers : DropReason::TooBig;
 }
 
@@ -81,7 +80,7 @@ void Transmitter::transmit_buffered(PortIndex to, const Port& port) {
     line_up(to, buffer);
   } else {
     const Transmission result = hand_to_device(to, port, buffer);
-    if (result.sent != Transmission::first(count)) settle_untaken(to, port, buffer, result);
+    if (result.sent != FrameSet::first(count)) settle_untaken(to, port, buffer, result);
   }
   clock.lap(Stage::Transmit, count);
   buffer.count = 0;
@@ -96,27 +95,26 @@ Transmission Transmitter::hand_to_device(PortIndex to, const Port& port, Buffer&
   const Transmission result = counters_.watch == nullptr
                                   ? port.device.transmit(queue, buffer.frames, buffer.count)
                                   : transmit_watched(to, port, queue, buffer);
-  for (auto left = result.unsent(buffer.count); left != 0; left &= left - 1)
-    bytes -= buffer.frames[std::countr_zero(left)]->pkt_len;
-  counters_.ports[to].tx_packets.add(static_cast<unsigned>(std::popcount(result.sent)));
+  for (const unsigned i : result.unsent(buffer.count)) bytes -= buffer.frames[i]->pkt_len;
+  counters_.ports[to].tx_packets.add(result.sent.size());
   counters_.ports[to].tx_bytes.add(bytes);
   return result;
 }
 
 void Transmitter::settle_untaken(PortIndex to, const Port& port, Buffer& buffer, const Transmission& result) {
   const bool may_wait = to < backlogs_.size() && port.up;
-  for (auto left = result.unsent(buffer.count); left != 0; left &= left - 1) {
-    const auto i = static_cast<unsigned>(std::countr_zero(left));
+  for (const unsigned i : result.unsent(buffer.count)) {
     if (may_wait && result.found_full(i))
       keep(to, buffer, i);
     else
-      refuse(to, buffer, i, port.up ? refusal_of(port.device, result, i) : DropReason::PortDown);
+      refuse(buffer.frames[i], buffer.from[i], to,
+             port.up ? refusal_of(port.device, result, i) : DropReason::PortDown);
   }
 }
 
-void Transmitter::refuse(PortIndex to, const Buffer& buffer, unsigned i, DropReason reason) {
+void Transmitter::refuse(rte_mbuf* frame, PortIndex from, PortIndex to, DropReason reason) {
   counters_.ports[to].tx_refused.add(1);
-  drop(buffer.frames[i], buffer.from[i], to, reason);
+  drop(frame, from, to, reason);
 }
 
 // Last, so that all before see the frames as VMs and the network do.

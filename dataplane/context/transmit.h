@@ -100,7 +100,7 @@ class Transmitter {
   [[gnu::cold]] void settle_untaken(PortIndex to, const Port& port, Buffer& buffer,
                                     const Transmission& result);
   static DropReason refusal_of(const BurstPort& device, const Transmission& result, unsigned i);
-  [[gnu::cold]] void refuse(PortIndex to, const Buffer& buffer, unsigned i, DropReason reason);
+  [[gnu::cold]] void refuse(rte_mbuf* frame, PortIndex from, PortIndex to, DropReason reason);
   [[gnu::cold]] void line_up(PortIndex to, const Buffer& buffer);
   [[gnu::cold]] void keep(PortIndex to, const Buffer& buffer, unsigned i);
   [[gnu::cold]] void release_backlogs(const ForwardingState& state);

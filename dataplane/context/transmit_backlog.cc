@@ -19,7 +19,7 @@ void Transmitter::keep(PortIndex to, const Buffer& buffer, unsigned i) {
   // No more buffers than are left for all: of n that flood each gets one part of n + 1, and who comes then finds some.
   const bool is_bufferless = queue.buffers() + frame->nb_segs + held_buffers_ > most_held_buffers(frame);
   if (!fits || is_bufferless || queue.count() == HeldFrames::kMost)
-    return refuse(to, buffer, i, DropReason::TxFull);
+    return refuse(buffer.frames[i], buffer.from[i], to, DropReason::TxFull);
   if (backlogs_[to].is_empty()) backlogs_[to].moved_at = tsc_;
   held_buffers_ += frame->nb_segs;
   counters_.limits_held.add(1);
@@ -56,7 +56,7 @@ bool Transmitter::release_backlog(PortIndex to, const Port& port) {
       buffer.from[buffer.count] = from;
     }
     const Transmission result = hand_to_device(to, port, buffer);
-    has_sent |= result.sent != 0;
+    has_sent |= !result.sent.is_empty();
     is_full = put_back(to, port, buffer, result);
   }
   if (has_sent)
@@ -69,11 +69,11 @@ bool Transmitter::release_backlog(PortIndex to, const Port& port) {
 // What found no room, the last one first. True: there was some.
 bool Transmitter::put_back(PortIndex to, const Port& port, Buffer& buffer, const Transmission& result) {
   bool is_full = false;
-  const std::uint32_t unsent = result.unsent(buffer.count);
+  const FrameSet unsent = result.unsent(buffer.count);
   for (unsigned i = std::exchange(buffer.count, std::uint16_t{0}); i-- > 0;) {
-    if ((unsent >> i & 1) == 0) continue;
+    if (!unsent.has(i)) continue;
     if (!result.found_full(i)) {
-      refuse(to, buffer, i, refusal_of(port.device, result, i));
+      refuse(buffer.frames[i], buffer.from[i], to, refusal_of(port.device, result, i));
       continue;
     }
     is_full = true;
@@ -87,9 +87,7 @@ bool Transmitter::put_back(PortIndex to, const Port& port, Buffer& buffer, const
 void Transmitter::drop_backlog(PortIndex to, DropReason reason) {
   for (Backlog& backlog = backlogs_[to]; !backlog.is_empty();) {
     const PortIndex from = backlog.whose_turn();
-    rte_mbuf* const frame = take_waiting(backlog, from);
-    counters_.ports[to].tx_refused.add(1);
-    drop(frame, from, to, reason);
+    refuse(take_waiting(backlog, from), from, to, reason);
   }
 }
 

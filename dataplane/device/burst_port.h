@@ -40,7 +40,7 @@ struct BurstPort {
   Transmission transmit(std::uint16_t queue, rte_mbuf** frames, std::uint16_t count) const {
     if (vhost != nullptr) return vhost->transmit(queue, frames, count);
     if (kernel != nullptr) return kernel->transmit(queue, frames, count);
-    return {.sent = Transmission::first(rte_eth_tx_burst(port_id, queue, frames, count))};
+    return {.sent = FrameSet::first(rte_eth_tx_burst(port_id, queue, frames, count))};
   }
   // Before the worker of a receive queue sleeps: how it will hear of the next frame, from now on until
   // stop_waking(). `known`: the generation of the descriptor that it has; 0 without.

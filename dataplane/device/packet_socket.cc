@@ -208,17 +208,17 @@ bool PacketSocket::send(unsigned begin, unsigned end, Transmission& result) cons
     const auto sent = again_if_it_was_down(
         [&] { return sendmmsg(socket_, sending_->messages.data() + begin, end - begin, MSG_DONTWAIT); });
     if (sent > 0) {
-      result.sent |= Transmission::first(static_cast<unsigned>(sent)) << begin;
+      result.sent.add_first(static_cast<unsigned>(sent), begin);
       begin += static_cast<unsigned>(sent);
       continue;
     }
     if (errno == EMSGSIZE)
-      result.too_long |= 1u << begin;
+      result.too_long.add(begin);
     else if (errno == EINVAL)
-      result.refused |= 1u << begin;
+      result.refused.add(begin);
     else if (errno ==
              ENOBUFS)  // a filter of the host's has dropped it, or a queueing discipline that is full
-      result.lost |= 1u << begin;
+      result.lost.add(begin);
     else
       return false;
     ++begin;

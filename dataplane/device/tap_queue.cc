@@ -65,14 +65,14 @@ Transmission TapQueue::put(rte_mbuf* const* frames, std::uint16_t count) {
     NetHeader header = header_for_kernel(frames[i]);
     std::array<iovec, kMostFrameBuffers + 1> pieces;
     if (frames[i]->nb_segs > kMostFrameBuffers) {
-      result.refused |= 1u << i;
+      result.refused.add(i);
       continue;
     }
     const unsigned used = pieces_of(header, frames[i], pieces.data());
     if (writev(descriptor_, pieces.data(), static_cast<int>(used)) >= 0)
-      result.sent |= 1u << i;
+      result.sent.add(i);
     else if (errno == EINVAL)
-      result.refused |= 1u << i;
+      result.refused.add(i);
     else
       break;
   }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "dataplane/device/vlan.h"
+#include "dataplane/frame/burst_size.h"
 
 namespace vmnat::dataplane {
 
@@ -31,15 +32,15 @@ std::uint16_t Trunk::receive(std::uint16_t vlan, rte_mbuf** frames, std::uint16_
   if (own.count == 0 && own.bursts_seen == bursts_) sort_burst(own);
   own.bursts_seen = bursts_;
   const std::uint16_t taken = own.take(frames, most);
-  if (own.count != 0 && taken >= kBurst / 2) is_behind_ = true;
+  if (own.count != 0 && taken >= kBurstSize / 2) is_behind_ = true;
   return taken;
 }
 
 void Trunk::sort_burst(Stash& asking) {
   ++bursts_;
   if (std::exchange(is_behind_, false)) return;
-  rte_mbuf* burst[kBurst];
-  const std::uint16_t count = rte_eth_rx_burst(port_id_, 0, burst, kBurst);
+  rte_mbuf* burst[kBurstSize];
+  const std::uint16_t count = rte_eth_rx_burst(port_id_, 0, burst, kBurstSize);
   for (unsigned i = 0; i < count; ++i) {
     Stash* const stash = stashes_[vlan_of(burst[i]).value_or(kNoVlan)].load(std::memory_order_acquire);
     (stash == nullptr ? asking : *stash).put(burst[i]);

@@ -52,7 +52,6 @@ class Trunk {
   }
 
  private:
-  static constexpr std::uint16_t kBurst = 32;  // drivers may find nothing for fewer
   static constexpr std::size_t kVlans = 4096;
 
   struct Stash {

@@ -18,7 +18,6 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <bit>
 #include <cstdint>
 #include <rte_mbuf.h>
 #include <rte_vhost.h>
@@ -173,12 +172,10 @@ class VhostPort {
       const unsigned sent =
           rte_vhost_enqueue_burst(guest, ring, frames + done, static_cast<std::uint16_t>(count - done));
       if (sent == 0 && done > 0) break;
-      result.sent |= Transmission::first(sent) << done;
+      result.sent.add_first(sent, done);
       done += sent;
     }
-    if ((features() & virtio::kMergeableBuffers) == 0)
-      result.too_long =
-          ~result.sent & Transmission::first(static_cast<unsigned>(std::bit_width(result.sent)));
+    if ((features() & virtio::kMergeableBuffers) == 0) result.too_long = result.unsent(result.sent.reach());
     return result;
   }
 

@@ -3,7 +3,7 @@
 // into it. How chains of buffers are found in the ring, and given back, is its format's: SplitRing (split_virtqueue.h)
 // or PackedRing (packed_virtqueue.h), a template's argument.
 //
-//   take():  look at up to 32 chains -> copy each into an mbuf          -> publish them
+//   take():  look at up to 64 chains -> copy each into an mbuf          -> publish them
 //   put():   the same                -> copy each mbuf into the buffers -> publish those that were filled
 //
 // A burst goes through the ring in stages, because the other CPU has written, or will read, every line of it: heads of

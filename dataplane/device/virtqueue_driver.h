@@ -347,9 +347,9 @@ Transmission Virtqueue<Ring>::put(rte_mbuf* const* frames, std::uint16_t count) 
       fit = scatter(frame, walk);
     }
     if (fit == Fit::Written)
-      result.sent |= 1u << i;
+      result.sent.add(i);
     else if (fit == Fit::TooLong)
-      result.too_long |= 1u << i;
+      result.too_long.add(i);
     else if (is_over(walk))
       break;
   }

@@ -13,6 +13,7 @@
 #include "base/ids.h"
 #include "conntrack/flow_key.h"
 #include "conntrack/session.h"
+#include "dataplane/frame/burst_size.h"
 #include "dataplane/frame/drop_reasons.h"
 #include "net/wire.h"
 
@@ -20,7 +21,6 @@ namespace vmnat::dataplane {
 using conntrack::FlowKey;
 using conntrack::Session;
 
-inline constexpr unsigned kBurstSize = 32;
 inline constexpr std::uint32_t kShortestFrame = 60;  // of Ethernet, without FCS
 inline constexpr std::uint32_t kLongestFrame =
     65535 + 14 + 2 * 4;  // an IP packet, its Ethernet header, two tags

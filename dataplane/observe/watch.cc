@@ -56,7 +56,7 @@ void Watch::see_left(Transmission result) {
 
 void Watch::settle(Eye& eye, Transmission result) {
   for (unsigned i = 0; i < eye.leaving.size(); ++i)
-    if (eye.leaving[i] != nullptr && (result.sent >> i & 1) != 0) eye.leaving[i]->sight = Sight::Transmitted;
+    if (eye.leaving[i] != nullptr && result.sent.has(i)) eye.leaving[i]->sight = Sight::Transmitted;
   eye.ring->publish();
 }
 

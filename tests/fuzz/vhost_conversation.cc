@@ -10,7 +10,6 @@
 // After each input: the first guest's rings still move a frame each way, no descriptor and no buffer is lost.
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <chrono>
 #include <csignal>
 #include <cstring>
@@ -272,8 +271,8 @@ struct Port {
     for (rte_mbuf*& frame : frames) frame = frame_of(bytes);
     const auto result = socket->port().transmit(0, frames.data(), frames.size());
     for (unsigned i = 0; i < frames.size(); ++i)
-      if ((result.sent >> i & 1) == 0) rte_pktmbuf_free(frames[i]);
-    return static_cast<unsigned>(std::popcount(result.sent));
+      if (!result.sent.has(i)) rte_pktmbuf_free(frames[i]);
+    return result.sent.size();
   }
   std::string path;
   std::unique_ptr<VhostSocket> socket;

@@ -223,14 +223,14 @@ TEST(Hairpin, KeepsTheOrderOfAFlow) {
   }
 }
 
-// Two datagrams of 64 KB are 2730 pieces for the uplink's smallest MTU.
+// Four datagrams of 64 KB are 5420 pieces for the uplink's smallest MTU.
 TEST(Hairpin, OfMorePiecesThanMayWaitDropsTheRest) {
   Testbed bed;
   forward_to_vm1(bed);
   bed.change_state([](ForwardingState& state) { state.uplinks[0].mtu = 68; });
   const std::size_t buffers = bed.free_buffers();
-  const auto pieces = 2 * ((65000 + 8 + 47) / 48);
-  for (int i = 0; i < 2; ++i) bed.put(kVm2, kTwo.to(kExternal, 5353, 5000).udp().payload(65000).frame());
+  const auto pieces = 4 * ((65000 + 8 + 47) / 48);
+  for (int i = 0; i < 4; ++i) bed.put(kVm2, kTwo.to(kExternal, 5353, 5000).udp().payload(65000).frame());
   bed.run();
   EXPECT_EQ(bed.dropped(DropReason::HandoffFull), pieces - dataplane::ErrandQueue::kCapacity);
   EXPECT_THAT(bed.take(kVm1), ::testing::Not(IsEmpty()));

@@ -89,7 +89,7 @@ unsigned put(FakeGuest& guest, const std::vector<std::size_t>& lengths) {
   for (const std::size_t length : lengths) frames.push_back(buffer_of(Bytes(length)));
   const auto sent = guest.queue().put(frames.data(), static_cast<std::uint16_t>(frames.size())).sent;
   rte_pktmbuf_free_bulk(frames.data(), static_cast<unsigned>(frames.size()));
-  return static_cast<unsigned>(std::popcount(sent));
+  return sent.size();
 }
 
 std::optional<std::uint16_t> recovered(FakeGuest& guest) {

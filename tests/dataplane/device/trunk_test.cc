@@ -19,7 +19,7 @@ using dataplane::kNoVlan;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-constexpr unsigned kBurst = 32;
+constexpr unsigned kBurst = dataplane::kBurstSize;
 
 // A device of net_ring, whose receive queue is the test's, with a trunk. Frames are numbers within a VLAN.
 class TrunkOfRing : public testing::Test {

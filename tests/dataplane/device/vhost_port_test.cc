@@ -67,8 +67,8 @@ TEST_F(VhostPort, WhatWasSentIsFreedAndTheRestStaysTheCallers) {
   std::array<rte_mbuf*, 5> frames{};
   for (std::size_t i = 0; i < frames.size(); ++i) frames[i] = buffer_of(Bytes(i == 1 ? 1000 : 60));
   const dataplane::Transmission result = port_.transmit(0, frames.data(), frames.size());
-  EXPECT_EQ(result.sent, 0b01101u);
-  EXPECT_EQ(result.too_long, 0b00010u);
+  EXPECT_EQ(result.sent, dataplane::FrameSet::of(0b01101));
+  EXPECT_EQ(result.too_long, dataplane::FrameSet::of(0b00010));
   EXPECT_EQ(rte_mempool_avail_count(packet_pool()), before - 2);
   rte_pktmbuf_free(frames[1]);
   rte_pktmbuf_free(frames[4]);

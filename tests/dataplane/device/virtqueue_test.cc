@@ -131,7 +131,7 @@ class Virtqueue : public ::testing::TestWithParam<std::uint64_t> {
   }
   // How many were sent.
   static unsigned put(FakeGuest& guest, const std::vector<Bytes>& contents) {
-    return static_cast<unsigned>(std::popcount(transmit(guest, contents).sent));
+    return transmit(guest, contents).sent.size();
   }
 
  private:
@@ -363,8 +363,8 @@ TEST_P(Virtqueue, WhatTheGuestHasNoRoomForStaysOutside) {
   guest.offer(2, {guest.room(100)});
   guest.offer(3, {guest.room(100)});
   const dataplane::Transmission result = transmit(guest, {pattern(89)});  // not mergeable
-  EXPECT_EQ(result.sent, 0u);
-  EXPECT_EQ(result.too_long, 1u);
+  EXPECT_TRUE(result.sent.is_empty());
+  EXPECT_EQ(result.too_long, dataplane::FrameSet::of(1));
   EXPECT_THAT(guest.used(), IsEmpty());
 }
 
@@ -392,7 +392,7 @@ TEST_P(Virtqueue, AFrameInSeveralBuffersGoesIntoAChainOfThem) {
   guest.offer(0, {header, body, rest});
   const Frame frame = frame_of(pattern(3'000), 1'100);
   rte_mbuf* frames[] = {frame.get()};
-  EXPECT_EQ(guest.queue().put(frames, 1).sent, 1u);
+  EXPECT_EQ(guest.queue().put(frames, 1).sent.size(), 1u);
   EXPECT_THAT(guest.used(), ElementsAre(UsedElement{0, kHeader + 3'000}));
   EXPECT_EQ(joined(guest.read(body), guest.read({rest.address, 2'300})), pattern(3'000));
   EXPECT_EQ(header_in(guest.read(header)).buffers, 1);
@@ -429,7 +429,7 @@ TEST_P(Virtqueue, ASuperFrameTellsTheGuestWhatIsLeftToDo) {
   ASSERT_EQ(dataplane::prepare_to_leave(frame.get(), {.checksums = true, .tcp4_segments = true}),
             dataplane::Remaining::Nothing);
   rte_mbuf* frames[] = {frame.get()};
-  ASSERT_EQ(guest.queue().put(frames, 1).sent, 1u);
+  ASSERT_EQ(guest.queue().put(frames, 1).sent.size(), 1u);
   const Bytes got = guest.read({buffer.address, kHeader + static_cast<std::uint32_t>(before.size())});
   const NetHeader header = header_in(got);
   EXPECT_EQ(header.flags, NetHeader::kNeedsChecksum);
@@ -452,8 +452,8 @@ TEST_P(Virtqueue, AFrameTooLongForTheBuffersIsRefusedAlone) {
   burst.insert(burst.end(), 20, pattern(60));
   burst.push_back(pattern(1515));
   const dataplane::Transmission result = transmit(guest, burst);
-  EXPECT_EQ(result.too_long, 1u << 5 | 1u << 26);
-  EXPECT_EQ(result.sent, dataplane::Transmission::first(26) & ~(1u << 5));
+  EXPECT_EQ(result.too_long, dataplane::FrameSet::of(1u << 5 | 1u << 26));
+  EXPECT_EQ(result.sent, dataplane::FrameSet::first(26).without(dataplane::FrameSet::of(1u << 5)));
   EXPECT_THAT(guest.used(), AllOf(SizeIs(25), Each(UsedElementIs(kHeader + 60))));
 }
 
@@ -462,8 +462,9 @@ TEST_P(Virtqueue, AFrameLongerThanAllMergeableBuffersIsRefusedAlone) {
   for (std::uint16_t i = 0; i < 8; ++i) guest.offer(i, {guest.room(1526)});
   const dataplane::Transmission result =
       transmit(guest, {pattern(60'000), pattern(60), pattern(60'000), pattern(5'000), pattern(60)});
-  EXPECT_EQ(result.too_long, 1u);  // the second one may have met a ring that the guest is slow to fill
-  EXPECT_EQ(result.sent, 0b11010u);
+  EXPECT_EQ(result.too_long,
+            dataplane::FrameSet::of(1));  // the second one may have met a ring that the guest is slow to fill
+  EXPECT_EQ(result.sent, dataplane::FrameSet::of(0b11010));
   EXPECT_THAT(guest.used(), SizeIs(1 + 4 + 1));
 }
 
@@ -723,7 +724,7 @@ TEST(GuestQueue, MovesNothingWithoutRings) {
   EXPECT_EQ(queue.take(packet_pool(), frames, 1), 0);
   const Frame frame = frame_of(pattern(60));
   frames[0] = frame.get();
-  EXPECT_EQ(queue.put(frames, 1).sent, 0u);
+  EXPECT_TRUE(queue.put(frames, 1).sent.is_empty());
 }
 
 TEST(GuestQueue, LeavesOtherKindsOfRingsToLibrteVhost) {

@@ -166,6 +166,37 @@ TEST_F(SlowUplink, FramesOfAFlowKeepTheirOrderAndAreAllThere) {
   EXPECT_TRUE(bed.is_balanced());
 }
 
+TEST_F(SlowUplink, OfABurstThatWaitsAsManyLeaveAsHaveRoomAndTheOthersWaitOn) {
+  constexpr std::uint16_t kBurst = 64;
+  FakeGuest wide(virtio::kVersion1, 0, kBurst);
+  uplink.queue(0) = wide.queue();
+  const std::size_t free = bed.free_buffers();
+  std::vector<unsigned> expected, seen;
+  for (std::uint16_t number = 1; number <= kBurst; ++number) {
+    expected.push_back(number);
+    bed.put(kVm1, frame_of(0, 100, number));
+  }
+  bed.run();
+  ASSERT_EQ(held(), kBurst);
+  for (const std::uint16_t room : {40, 3, 21}) {
+    std::vector<FakeGuest::Buffer> buffers;
+    for (std::uint16_t head = 0; head < room; ++head) {
+      buffers.push_back(wide.room(256));
+      wide.offer(head, {buffers.back()});
+    }
+    bed.pass(microseconds{1});
+    const auto used = wide.used();
+    ASSERT_EQ(used.size(), room);
+    for (const auto& element : used) note(wide.read({buffers[element.head].address, element.length}));
+  }
+  for (const Bytes& frame : frames) seen.push_back(std::to_integer<unsigned>(frame[19]));
+  EXPECT_EQ(seen, expected);
+  EXPECT_EQ(held(), 0u);
+  EXPECT_EQ(bed.free_buffers(), free);
+  EXPECT_EQ(bed.dropped(DropReason::TxFull), 0u);
+  EXPECT_TRUE(bed.is_balanced());
+}
+
 TEST_F(SlowUplink, AQueueIsBoundedAndTheRestIsCountedForItsVm) {
   const std::size_t free = bed.free_buffers();
   send(0, kFullFrame, 250);

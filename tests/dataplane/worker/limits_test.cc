@@ -185,7 +185,7 @@ TEST_F(LimitedOut, ALimitThatIsTakenAwayOrChangedHoldsFromTheNextPollOn) {
   bed.change_state([](ForwardingState& state) { state.limits = nullptr; });
   const auto before = received(kVm1);
   turns(microseconds{2000});
-  EXPECT_EQ(received(kVm1) - before, 100u * 32 * 1514) << "a burst in each turn";
+  EXPECT_EQ(received(kVm1) - before, 100u * dataplane::kBurstSize * 1514) << "a burst in each turn";
 }
 
 // Four VMs share 100 Mbit/s.
@@ -442,7 +442,7 @@ TEST(LimitsOfWorkers, WhatSeveralShareIsExact) {
     bed.take(kUplink);
   }
   const double all = static_cast<double>(taken(kVm1) + taken(kVm2)) * 1514;
-  EXPECT_NEAR(all, 2.0 * kRate + kBurst, 2.0 * 32 * 1514) << "a burst of each worker at most";
+  EXPECT_NEAR(all, 2.0 * kRate + kBurst, 2.0 * dataplane::kBurstSize * 1514) << "a burst of each worker at most";
 }
 
 }  // namespace
