@@ -152,13 +152,18 @@ std::optional<net::Endpoint> Conntrack::mapped_internal(net::Endpoint external,
   return mappings_.internal_of({*address, space, external.port});
 }
 
-// In two stages: (1) prefetch the primary buckets of all three keys and the port's slot; (2) prefetch the
-// other buckets of those that are full.
+// In three stages: (1) prefetch the primary buckets of the internal endpoint and the outbound key; (2) of the probable
+// external endpoint, its slot and the primary bucket of the inbound key; (3) the other buckets of those that are full.
 void Conntrack::prefetch_open(std::span<OutboundFlow> flows, unsigned policy_id) {
   const NatPolicy& policy = policies_[policy_id];
   if (policy.addresses.empty()) return;
   std::array<TagIndex::Place, kMaxBurst> inbound;
   flows = flows.first(std::min<std::size_t>(flows.size(), kMaxBurst));
+  for (const OutboundFlow& flow : flows) {
+    const PortSpace space = port_space(flow.key.protocol());
+    index_.prefetch(place(flow.key).bucket);
+    if (space != PortSpace::None) mappings_.prefetch(flow.key.local_endpoint(), space);
+  }
   for (std::size_t i = 0; i < flows.size(); ++i) inbound[i] = prefetch_probable(flows[i], policy);
   for (std::size_t i = 0; i < flows.size(); ++i) {
     const FlowKey& outbound = flows[i].key;
@@ -181,19 +186,25 @@ ExternalIndex Conntrack::probable_external(OutboundFlow& flow, const NatPolicy& 
   return first_address(policy.addresses, internal.address, has_port).value_or(paired_one);
 }
 
+// Of the mapping that the internal endpoint seems to have, or of a new one.
+Mappings::Slot Conntrack::probable_slot(OutboundFlow& flow, const NatPolicy& policy, PortSpace space) {
+  if (policy.mapping != Mapping::EndpointDependent)
+    if (const auto mapping = mappings_.probable(flow.key.local_endpoint(), space)) return *mapping;
+  const ExternalIndex external =
+      policy.block_ports == 0 ? probable_external(flow, policy, space) : probable_of_block(flow, policy);
+  return {external, space, flow.probable_port};
+}
+
 TagIndex::Place Conntrack::prefetch_probable(OutboundFlow& flow, const NatPolicy& policy) {
-  const net::Endpoint internal = flow.key.local_endpoint();
   const PortSpace space = port_space(flow.key.protocol());
-  index_.prefetch(place(flow.key).bucket);
-  ExternalIndex external = policy.addresses[paired(internal.address, policy.addresses.size())];
+  const net::Ipv4Addr internal = flow.key.local_endpoint().address;
+  Mappings::Slot slot{policy.addresses[paired(internal, policy.addresses.size())], space, net::L4Port{}};
   if (space != PortSpace::None) {
-    mappings_.prefetch(internal, space);
-    external =
-        policy.block_ports == 0 ? probable_external(flow, policy, space) : probable_of_block(flow, policy);
-    mappings_.prefetch(Mappings::Slot{external, space, flow.probable_port});
+    slot = probable_slot(flow, policy, space);
+    mappings_.prefetch(slot);
   }
   const auto inbound =
-      place({flow.key.remote, FlowKey::pack({addresses_->address(external), flow.probable_port})});
+      place({flow.key.remote, FlowKey::pack({addresses_->address(slot.external), slot.port})});
   index_.prefetch(inbound.bucket);
   return inbound;
 }

@@ -52,6 +52,13 @@ class Mappings {
     index_.prefetch_room(place(internal, space));
   }
   void prefetch(Slot slot) const { __builtin_prefetch(&slots_[number(slot)], 1); }
+  // The endpoint's mapping, by its tag alone: another one's by chance (once in thousands), or none though it has one.
+  [[nodiscard]] std::optional<Slot> probable(net::Endpoint internal, PortSpace space) const {
+    const TagIndex::Place place = this->place(internal, space);
+    const std::uint32_t bits = index_.matches(place.bucket, place.tag);
+    if (bits == 0) return std::nullopt;
+    return named(index_.value_at(place.bucket, static_cast<unsigned>(__builtin_ctz(bits)) / 2));
+  }
   // The internal endpoint that the external one is mapped to, if it is.
   [[nodiscard]] std::optional<net::Endpoint> internal_of(Slot slot) const;
   [[nodiscard]] std::uint32_t sessions(Slot slot) const;
