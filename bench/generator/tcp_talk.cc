@@ -74,6 +74,9 @@ TcpTemplate::TcpTemplate(net::MacAddr from, net::MacAddr to) {
   auto& tcp = *net::mutable_view<TcpHeader>(bytes_, kTcpOffset);
   tcp.data_offset = sizeof(TcpHeader) / 4 << 4;
   tcp.window = net::Be16::from_host(0xffff);
+  ip_sum_ = net::plain_header_sum(*net::view<net::Ipv4Header>(bytes_, kIpOffset));
+  tcp_sum_ = tcp_sum(*net::view<net::Ipv4Header>(bytes_, kIpOffset),
+                     std::span(bytes_).subspan(kTcpOffset, sizeof(TcpHeader)));
 }
 
 void TcpTemplate::write(const TcpSegment& segment, std::byte* frame) const {
@@ -83,13 +86,18 @@ void TcpTemplate::write(const TcpSegment& segment, std::byte* frame) const {
   auto& tcp = *net::mutable_view<TcpHeader>(bytes, kTcpOffset);
   ip.source = segment.tuple.source.address;
   ip.destination = segment.tuple.destination.address;
-  ip.checksum = net::checksum_of(net::plain_header_sum(ip));
+  const std::uint64_t addresses =
+      std::uint64_t{segment.tuple.source.address.raw()} + segment.tuple.destination.address.raw();
+  ip.checksum = net::checksum_of(ip_sum_ + addresses);
   tcp.source_port = segment.tuple.source.port;
   tcp.destination_port = segment.tuple.destination.port;
   tcp.sequence = net::Be32::from_host(segment.sequence);
   tcp.acknowledgment = net::Be32::from_host(segment.acknowledgment);
   tcp.flags = segment.flags;
-  tcp.checksum = net::checksum_of(tcp_sum(ip, bytes.subspan(kTcpOffset, sizeof tcp)));
+  // From the fields: what has just been written in pieces would have to be waited for to be read.
+  tcp.checksum = net::checksum_of(tcp_sum_ + addresses + segment.tuple.source.port.raw() +
+                                  segment.tuple.destination.port.raw() + tcp.sequence.raw() +
+                                  tcp.acknowledgment.raw() + net::Be16::from_host(segment.flags).raw());
 }
 
 std::optional<TcpSegment> read_segment(std::span<const std::byte> frame) {

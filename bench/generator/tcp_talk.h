@@ -58,6 +58,7 @@ class TcpTemplate {
 
  private:
   std::array<std::byte, kSmallestFrame - kFcsLength> bytes_{};
+  std::uint64_t ip_sum_, tcp_sum_;  // of what all frames have
 };
 
 // The segment in a frame of this kind; headers are taken as they are.

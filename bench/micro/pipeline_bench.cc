@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cost of a packet inside the worker: all steps of the pipeline over bursts of 32 hits (`outbound`,
-// `inbound`) or of 32 new UDP flows (`open`), without the devices. `listed`: outbound, while a thread on another CPU reads
-// all sessions again and again, as control does for whoever lists them.
+// Cost of a packet inside the worker: all steps of the pipeline over bursts of hits (`outbound`, `inbound`) or of new UDP
+// flows (`open`), without the devices. `listed`: outbound, while a thread on another CPU reads all sessions again and
+// again, as control does for whoever lists them.
+//
+// `workers`: outbound, so many workers in turn on one CPU, which share the sessions: what their tables and counters cost
+// each other in its caches. `handed_over`: replies that have come by another worker's queue, both workers' ticks together.
 //
 // `rules`: 65 536 flows opened, each judged by so many rules and accepted by the last.
 //
@@ -70,13 +73,26 @@ struct Wire {
 // One worker's context with `sessions` open sessions, and the frames of both directions.
 class Gateway {
  public:
-  explicit Gateway(std::uint32_t sessions)
-      : conntrack_(make_conntrack(sessions)),
+  // One of several, which have the external ports in common.
+  struct Role {
+    WorkerIndex worker = 0;
+    unsigned workers = 1;
+    std::shared_ptr<conntrack::ExternalPorts> external_ports = conntrack::ExternalPorts::create(1, 1);
+    rte_ring* handoff_to_next = nullptr;
+  };
+
+  explicit Gateway(std::uint32_t sessions) : Gateway(sessions, Role{}) {}
+  Gateway(std::uint32_t sessions, Role role)
+      : role_(std::move(role)),
+        conntrack_(make_conntrack(sessions)),
+        rings_{.handoff_to = {FrameRing{}, FrameRing{role_.handoff_to_next}}},
         counters_(2),
-        transmitter_(0, {.most_ports = 2, .uplinks = 1, .tsc_hz = 1}, counters_, rings_),
+        transmitter_(role_.worker, {.most_ports = 2, .uplinks = 1, .tsc_hz = 1}, counters_, rings_),
         context_{.state = &state_,
+                 .worker = role_.worker,
+                 .worker_count = role_.workers,
                  .conntrack = *conntrack_,
-                 .external_ports = *external_ports_,
+                 .external_ports = *role_.external_ports,
                  .counters = counters_,
                  .rings = rings_,
                  .transmitter = transmitter_,
@@ -94,9 +110,12 @@ class Gateway {
                          .mac = kUplinkMac,
                          .gateway_mac = kRouterMac};
     state_.networks = {{.gateway = plan().space().network, .mac = kGatewayMac, .ports = {kVm}}};
-    state_.ports = {
-        {.up = true, .device = {.port_id = wires()[0].port_id}},
-        {.network = 0, .up = true, .device = {.port_id = wires()[1].port_id}, .usual_mac = kVmMac}};
+    state_.ports = {{.owner = role_.worker, .up = true, .device = {.port_id = wires()[0].port_id}},
+                    {.network = 0,
+                     .owner = role_.worker,
+                     .up = true,
+                     .device = {.port_id = wires()[1].port_id},
+                     .usual_mac = kVmMac}};
     plan_frames(sessions);
   }
 
@@ -141,18 +160,7 @@ class Gateway {
   template <Direction direction>
   std::uint64_t run_burst() {
     constexpr bool is_outbound = direction == Direction::Outbound;
-    const std::vector<FlowPatch>& patches = is_outbound ? outbound_ : inbound_;
-    const FrameTemplate& frame = is_outbound ? outbound_frame_ : inbound_frame_;
-    if (rte_pktmbuf_alloc_bulk(pool(), burst_.frames, kBurstSize) != 0) std::abort();
-    for (unsigned i = 0; i < kBurstSize; ++i) {
-      auto* start =
-          reinterpret_cast<std::byte*>(rte_pktmbuf_append(burst_.frames[i], kWireSize - kFcsLength));
-      std::ranges::copy(frame.bytes(), start);
-      patches[at_ + i].apply_to(start);
-    }
-    at_ = at_ + 2 * kBurstSize > patches.size() ? 0 : at_ + kBurstSize;
-    std::ranges::fill(burst_.ports, is_outbound ? kVm : kUplinkPort);
-    burst_.count = kBurstSize;
+    load_burst<direction>(*this);
     const std::uint64_t begin = rte_rdtsc();
     if constexpr (is_outbound)
       run_outbound(context_, burst_);
@@ -161,6 +169,20 @@ class Gateway {
     const std::uint64_t ticks = rte_rdtsc() - begin;
     transmitter_.flush(state_);
     take_sent(is_outbound ? kUplinkPort : kVm);
+    return ticks;
+  }
+  // The same for replies of the next worker's sessions that have come here: here and there.
+  std::uint64_t hand_burst_to(Gateway& next) {
+    load_burst<Direction::Inbound>(next);
+    const std::uint64_t begin = rte_rdtsc();
+    run_inbound(context_, burst_);
+    transmitter_.flush(state_);
+    rte_mbuf* frames[kBurstSize];
+    const unsigned count = FrameRing{role_.handoff_to_next}.pop(frames, kBurstSize);
+    run_errands(next.context_, next.burst_, frames, count);
+    const std::uint64_t ticks = rte_rdtsc() - begin;
+    next.transmitter_.flush(next.state_);
+    next.take_sent(kVm);
     return ticks;
   }
 
@@ -175,6 +197,24 @@ class Gateway {
   }
 
  private:
+  // With the next frames of `of`.
+  template <Direction direction>
+  void load_burst(Gateway& of) {
+    constexpr bool is_outbound = direction == Direction::Outbound;
+    const std::vector<FlowPatch>& patches = is_outbound ? of.outbound_ : of.inbound_;
+    const FrameTemplate& frame = is_outbound ? outbound_frame_ : inbound_frame_;
+    if (rte_pktmbuf_alloc_bulk(pool(), burst_.frames, kBurstSize) != 0) std::abort();
+    for (unsigned i = 0; i < kBurstSize; ++i) {
+      auto* start =
+          reinterpret_cast<std::byte*>(rte_pktmbuf_append(burst_.frames[i], kWireSize - kFcsLength));
+      std::ranges::copy(frame.bytes(), start);
+      patches[of.at_ + i].apply_to(start);
+    }
+    of.at_ = of.at_ + 2 * kBurstSize > patches.size() ? 0 : of.at_ + kBurstSize;
+    std::ranges::fill(burst_.ports, is_outbound ? kVm : kUplinkPort);
+    burst_.count = kBurstSize;
+  }
+
   static rte_mempool* pool() {
     static rte_mempool* pool = rte_pktmbuf_pool_create("frames", kBuffers - 1, 0, kPrivateSize,
                                                        2048 + RTE_PKTMBUF_HEADROOM, SOCKET_ID_ANY);
@@ -189,13 +229,15 @@ class Gateway {
   std::unique_ptr<conntrack::Conntrack> make_conntrack(std::uint32_t sessions) {
     const conntrack::ExternalAddress external{.address = net::Ipv4Addr::of(198, 18, 0, 2)};
     external_ = conntrack::ExternalAddresses::of({&external, 1});
-    external_ports_ = conntrack::ExternalPorts::create(1, 1);
     policy_.addresses = {0};
     const std::uint32_t capacity = std::max<std::uint32_t>(sessions, 4096);
     records_.emplace(capacity);
-    return conntrack::Conntrack::create(
-        {.capacity = capacity, .seed = 42, .vm_ports = 2, .records = records_->records()}, *external_ports_,
-        *external_, {&policy_, 1});
+    return conntrack::Conntrack::create({.capacity = capacity,
+                                         .seed = 42,
+                                         .worker = role_.worker,
+                                         .vm_ports = 2,
+                                         .records = records_->records()},
+                                        *role_.external_ports, *external_, {&policy_, 1});
   }
 
   void plan_frames(std::uint32_t sessions) {
@@ -214,6 +256,7 @@ class Gateway {
     rte_pktmbuf_free_bulk(sent, count);
   }
 
+  Role role_;
   FrameTemplate outbound_frame_{kWireSize, kVmMac, kGatewayMac};
   FrameTemplate inbound_frame_{kWireSize, kRouterMac, kUplinkMac};
   std::vector<FlowNumber> order_;
@@ -221,7 +264,6 @@ class Gateway {
   std::size_t at_ = 0;
   std::shared_ptr<const conntrack::ExternalAddresses> external_;
   conntrack::NatPolicy policy_;
-  std::unique_ptr<conntrack::ExternalPorts> external_ports_;
   std::optional<conntrack::RecordMemory> records_;
   std::unique_ptr<conntrack::Conntrack> conntrack_;
   ForwardingState state_;
@@ -268,6 +310,47 @@ void hits(benchmark::State& state) {
   }
   state.counters["ticks"] = median_ticks(all);
   at.show_stages(state);
+}
+
+// So many workers, each with its part of the sessions, opened.
+std::vector<std::unique_ptr<Gateway>> team(unsigned workers, std::uint32_t sessions,
+                                           rte_ring* handoff = nullptr) {
+  const std::shared_ptr<conntrack::ExternalPorts> ports = conntrack::ExternalPorts::create(1, workers);
+  std::vector<std::unique_ptr<Gateway>> all;
+  for (unsigned i = 0; i < workers; ++i)
+    all.push_back(std::make_unique<Gateway>(
+        sessions / workers, Gateway::Role{static_cast<WorkerIndex>(i), workers, ports, handoff}));
+  for (const auto& worker : all) worker->open_sessions();  // each has ports of its own by now
+  return all;
+}
+
+void hits_in_turns(benchmark::State& state) {
+  const auto workers =
+      team(static_cast<unsigned>(state.range(0)), static_cast<std::uint32_t>(state.range(1)));
+  std::vector<std::uint64_t> all;
+  const auto run = [&] {
+    for (const auto& worker : workers) all.push_back(worker->run_burst<Direction::Outbound>());
+  };
+  for (unsigned i = 0; i < 20'000; ++i) run();
+  all.clear();
+  for (auto _ : state) {
+    run();
+    state.SetIterationTime(static_cast<double>(all.back()) / static_cast<double>(rte_get_tsc_hz()));
+  }
+  state.counters["ticks"] = median_ticks(all);
+}
+
+void handed_over(benchmark::State& state) {
+  static rte_ring* const ring =
+      rte_ring_create("handoff", 1024, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+  const auto workers = team(2, static_cast<std::uint32_t>(state.range(0)), ring);
+  std::vector<std::uint64_t> all;
+  for (unsigned i = 0; i < 20'000; ++i) workers[0]->hand_burst_to(*workers[1]);
+  for (auto _ : state) {
+    all.push_back(workers[0]->hand_burst_to(*workers[1]));
+    state.SetIterationTime(static_cast<double>(all.back()) / static_cast<double>(rte_get_tsc_hz()));
+  }
+  state.counters["ticks"] = median_ticks(all);
 }
 
 // Reads the table from its construction to its end, on another CPU than the caller.
@@ -346,6 +429,12 @@ void sizes(benchmark::internal::Benchmark* benchmark) {
 }
 BENCHMARK(hits<Direction::Outbound>)->Name("outbound")->Apply(sizes);
 BENCHMARK(hits<Direction::Inbound>)->Name("inbound")->Apply(sizes);
+BENCHMARK(hits_in_turns)
+    ->Name("workers")
+    ->ArgsProduct({{1, 2, 4}, {10'000, 100'000}})
+    ->UseManualTime()
+    ->Iterations(20'000);
+BENCHMARK(handed_over)->Arg(10'000)->UseManualTime()->Iterations(50'000);
 BENCHMARK(listed)->Arg(1'000'000)->Arg(10'000'000)->UseManualTime()->Iterations(40);
 BENCHMARK(opens)->Name("open")->Arg(64 << 10)->Arg(1 << 20)->UseManualTime()->Iterations(1);
 BENCHMARK(judged)->Name("rules")->Arg(0)->Arg(1)->Arg(100)->Arg(10'000)->UseManualTime()->Iterations(1);
