@@ -20,12 +20,6 @@ bool is_dpdks(const NamedDevice& device) {
   return device_kind(device.name) != DeviceKind::KernelInterface || device.driver == KernelDriver::Xdp;
 }
 
-// However the configuration writes it.
-std::string same_name(const NamedDevice& device) {
-  const std::string shareable = shareable_name(device.name);
-  return shareable.empty() ? device.name : shareable;
-}
-
 // Sockets and kernel interfaces are driven here; DPDK numbers at most kMostDevices of its own, the uplink's among
 // them. The first port beyond is named.
 void check_port_count(const Config& config, Findings& findings) {
@@ -34,7 +28,7 @@ void check_port_count(const Config& config, Findings& findings) {
   // False: it is one too many.
   const auto has_room = [&](const NamedDevice& device) {
     if (!is_dpdks(device)) return true;
-    const bool is_new = devices.insert(same_name(device)).second;
+    const bool is_new = devices.insert(canonical_name(device.name)).second;
     return !is_new || devices.size() != kMostDevices + 1;
   };
   for (std::size_t i = 0; i < ports; ++i) has_room(uplink_at(config, i).device);
@@ -86,7 +80,7 @@ struct Use {
 std::string place_of(const Use& use) {
   const bool is_by_packet_sockets =
       device_kind(use.device.name) == DeviceKind::KernelInterface && use.device.driver != KernelDriver::Xdp;
-  const std::string device = same_name(use.device);
+  const std::string device = canonical_name(use.device.name);
   const bool has_room = is_by_packet_sockets || !shareable_name(use.device.name).empty();
   return has_room && use.vlan ? device + " VLAN " + std::to_string(*use.vlan) : device;
 }

@@ -32,7 +32,7 @@ inline constexpr auto kKeys<Dataplane> = std::tuple{
         {.example = R"(["--log-level=lib.vhost:debug"])"}),
 };
 
-inline constexpr auto kVlan = within<std::uint16_t>(1, 4094);  // IEEE 802.1Q table 9-2
+inline constexpr auto kVlan = within<std::uint16_t>(1, kLastVlan);
 
 template <>
 inline constexpr auto kKeys<NamedDevice> = std::tuple{

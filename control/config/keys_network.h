@@ -54,9 +54,8 @@ inline constexpr auto kKeys<VmPort> = std::tuple{
         "Path of the vhost-user socket; a relative one is within vhost_user.directory."),
     key("device", &VmPort::device, kNamedDevice, "A device, as the uplink's, instead of vhost_user."),
     key("vlan", &VmPort::vlan, unless("none", kVlan),
-        "The port is this VLAN of its device, as the uplink's vlan. A device that DPDK drives may be the "
-        "uplink "
-        "and many ports, each another VLAN and with one queue.",
+        "The port is this VLAN of its device, as the uplink's vlan. A device that DPDK drives may be "
+        "the uplink and many ports, each another VLAN and with one queue.",
         {.example = "10", .applies = has_device}),
     key("mode", &VmPort::mode, OneOf<VhostMode>{}, "client: QEMU listens on the socket; server: vmnatd does.",
         {.applies = has_socket}),

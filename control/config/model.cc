@@ -48,6 +48,11 @@ std::string shareable_name(std::string_view device) {
   return address.empty() ? std::string{device.substr(0, device.find(','))} : address;
 }
 
+std::string canonical_name(std::string_view device) {
+  std::string shareable = shareable_name(device);
+  return shareable.empty() ? std::string{device} : shareable;
+}
+
 std::string_view device_arguments(std::string_view device) {
   return device.substr(std::min(device.size(), device.find(',')));
 }

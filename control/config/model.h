@@ -481,6 +481,8 @@ std::string pci_address(std::string_view device);
 // What DPDK calls a device of its own that several ports may be VLANs of: "0000:3b:00.0", "net_tap0". Empty: it is a
 // kernel interface or a socket.
 std::string shareable_name(std::string_view device);
+// One name for a device, however the configuration writes it: that one, or where there is none as written.
+std::string canonical_name(std::string_view device);
 // Of "3b:00.0,opt=1": ",opt=1".
 std::string_view device_arguments(std::string_view device);
 // Which VLAN of its device an uplink or a port is; nothing: all of it.

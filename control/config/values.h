@@ -27,6 +27,9 @@ inline tl::unexpected<std::string> is_not(std::string_view text, std::string_vie
   return tl::unexpected(quoted(text) + " is not " + std::string{what});
 }
 
+// VLANs are numbered from 1 to this (IEEE 802.1Q table 9-2).
+inline constexpr std::uint16_t kLastVlan = 4094;
+
 Parsed<bool> boolean(std::string_view text);
 Parsed<std::uint64_t> number(std::string_view text);
 Parsed<std::uint64_t> number_within(std::string_view text, std::uint64_t lowest, std::uint64_t highest);

@@ -50,7 +50,7 @@ std::string checked_queues(const std::string& text) {
 }
 
 std::string checked_vlan(const std::string& text) {
-  const auto vlan = config::number_within(text, 1, 4094);
+  const auto vlan = config::number_within(text, 1, config::kLastVlan);
   return vlan ? "" : vlan.error();
 }
 

@@ -56,12 +56,6 @@ bool are_vlans_of_one(const DeviceRequest& one, const DeviceRequest& other) {
   return can_share(one) && can_share(other);
 }
 
-// Of one device, however the configuration writes it.
-std::string device_name(const DeviceRequest& request) {
-  const std::string shareable = config::shareable_name(request.device);
-  return shareable.empty() ? request.device : shareable;
-}
-
 // What the port says goes before what the section says of all.
 config::SocketAccess access_of(const config::VmPort& port, const config::VhostUser& sockets) {
   config::SocketAccess access = port.access.value_or(config::SocketAccess{});
@@ -107,7 +101,8 @@ bool is_same_device(const DeviceRequest& one, const DeviceRequest& other) {
 
 bool is_same_place(const DeviceRequest& one, const DeviceRequest& other) {
   if (one.host && other.host && one.host->address.overlaps(other.host->address)) return true;
-  return one.vhost_user == other.vhost_user && device_name(one) == device_name(other) &&
+  return one.vhost_user == other.vhost_user &&
+         config::canonical_name(one.device) == config::canonical_name(other.device) &&
          (one.vlan == other.vlan || !are_vlans_of_one(one, other));
 }
 
