@@ -17,6 +17,7 @@ def generator_command(arguments, device, megabytes):
                "--network", arguments.network,
                "--device-cpu", arguments.worker_cpu, "--quiet"]
     command += ["--packed"] if arguments.packed else []
+    command += ["--queue-size", str(arguments.queue_size)]
     return command + ([] if device.setting.has_hugepages else ["--no-huge"])
 
 
