@@ -75,8 +75,8 @@ Workers::WallTime Workers::wall_time(Time when) const {
                                                   static_cast<double>(rte_get_tsc_hz()));
   const WallTime start = wall - std::chrono::duration_cast<WallTime::duration>(since_start);
   WallTime known = wall_start_.load(std::memory_order_relaxed);
-  if (std::chrono::abs(start - known) > kClockSteps)
-    wall_start_.store(known = start, std::memory_order_relaxed);
+  const bool was_set = std::chrono::abs(start - known) > kClockSteps;
+  if (was_set && wall_start_.compare_exchange_strong(known, start, std::memory_order_relaxed)) known = start;
   const std::uint64_t ticks = ticks_at(tsc);
   const auto ago =
       static_cast<std::int32_t>(static_cast<std::uint32_t>(ticks) - when.time_since_epoch().count());
