@@ -424,7 +424,7 @@ void judged(benchmark::State& state) {
 }
 
 void sizes(benchmark::internal::Benchmark* benchmark) {
-  for (const int sessions : {1, 10'000, 100'000, 1'000'000}) benchmark->Arg(sessions);
+  for (const int sessions : {1, 10'000, 100'000, 1'000'000, 4'000'000}) benchmark->Arg(sessions);
   benchmark->UseManualTime()->Iterations(50'000);
 }
 BENCHMARK(hits<Direction::Outbound>)->Name("outbound")->Apply(sizes);
