@@ -442,7 +442,8 @@ TEST(LimitsOfWorkers, WhatSeveralShareIsExact) {
     bed.take(kUplink);
   }
   const double all = static_cast<double>(taken(kVm1) + taken(kVm2)) * 1514;
-  EXPECT_NEAR(all, 2.0 * kRate + kBurst, 2.0 * dataplane::kBurstSize * 1514) << "a burst of each worker at most";
+  EXPECT_NEAR(all, 2.0 * kRate + kBurst, 2.0 * dataplane::kBurstSize * 1514)
+      << "a burst of each worker at most";
 }
 
 }  // namespace
