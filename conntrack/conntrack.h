@@ -271,8 +271,7 @@ class Conntrack {
                                              Serves serves) const;
   static Opened refused(Verdict verdict) { return {nullptr, verdict}; }
   ExternalIndex probable_external(OutboundFlow& flow, const NatPolicy& policy, PortSpace space);
-  Mappings::Slot probable_slot(OutboundFlow& flow, const NatPolicy& policy, PortSpace space);
-  TagIndex::Place prefetch_probable(OutboundFlow& flow, const NatPolicy& policy);
+  Mappings::Slot probable_slot(OutboundFlow& flow, const NatPolicy& policy, TagIndex::Place mapping);
   [[nodiscard]] std::uint32_t sessions_of(PortIndex vm_port) const {
     return sessions_of(vm_port, Direction::Outbound) + sessions_of(vm_port, Direction::Inbound);
   }

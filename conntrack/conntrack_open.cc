@@ -157,20 +157,32 @@ std::optional<net::Endpoint> Conntrack::mapped_internal(net::Endpoint external,
 void Conntrack::prefetch_open(std::span<OutboundFlow> flows, unsigned policy_id) {
   const NatPolicy& policy = policies_[policy_id];
   if (policy.addresses.empty()) return;
-  std::array<TagIndex::Place, kMaxBurst> inbound;
+  struct Places {
+    PortSpace space;
+    TagIndex::Place outbound, inbound, mapping;  // the last one not where there are no ports
+  };
+  std::array<Places, kMaxBurst> all;
   flows = flows.first(std::min<std::size_t>(flows.size(), kMaxBurst));
-  for (const OutboundFlow& flow : flows) {
-    const PortSpace space = port_space(flow.key.protocol());
-    index_.prefetch(place(flow.key).bucket);
-    if (space != PortSpace::None) mappings_.prefetch(flow.key.local_endpoint(), space);
-  }
-  for (std::size_t i = 0; i < flows.size(); ++i) inbound[i] = prefetch_probable(flows[i], policy);
+  const std::span<Places> places = std::span{all}.first(flows.size());
   for (std::size_t i = 0; i < flows.size(); ++i) {
-    const FlowKey& outbound = flows[i].key;
-    index_.prefetch_room(place(outbound));
-    index_.prefetch_room(inbound[i]);
-    const PortSpace space = port_space(outbound.protocol());
-    if (space != PortSpace::None) mappings_.prefetch_room(outbound.local_endpoint(), space);
+    const FlowKey& key = flows[i].key;
+    places[i] = {.space = port_space(key.protocol()), .outbound = place(key), .inbound = {}, .mapping = {}};
+    index_.prefetch(places[i].outbound.bucket);
+    if (places[i].space == PortSpace::None) continue;
+    places[i].mapping = mappings_.place(key.local_endpoint(), places[i].space);
+    mappings_.prefetch(places[i].mapping);
+  }
+  for (std::size_t i = 0; i < flows.size(); ++i) {
+    const Mappings::Slot slot = probable_slot(flows[i], policy, places[i].mapping);
+    if (slot.space != PortSpace::None) mappings_.prefetch(slot);
+    const net::Endpoint external{addresses_->address(slot.external), slot.port};
+    places[i].inbound = place({flows[i].key.remote, FlowKey::pack(external)});
+    index_.prefetch(places[i].inbound.bucket);
+  }
+  for (const Places& of_flow : places) {
+    index_.prefetch_room(of_flow.outbound);
+    index_.prefetch_room(of_flow.inbound);
+    if (of_flow.space != PortSpace::None) mappings_.prefetch_room(of_flow.mapping);
   }
 }
 
@@ -186,27 +198,20 @@ ExternalIndex Conntrack::probable_external(OutboundFlow& flow, const NatPolicy& 
   return first_address(policy.addresses, internal.address, has_port).value_or(paired_one);
 }
 
-// Of the mapping that the internal endpoint seems to have, or of a new one.
-Mappings::Slot Conntrack::probable_slot(OutboundFlow& flow, const NatPolicy& policy, PortSpace space) {
+// Of the mapping that the internal endpoint seems to have, or of a new one; without ports, the address alone. `mapping`:
+// where it is.
+Mappings::Slot Conntrack::probable_slot(OutboundFlow& flow, const NatPolicy& policy,
+                                        TagIndex::Place mapping) {
+  const PortSpace space = port_space(flow.key.protocol());
+  if (space == PortSpace::None) {
+    const net::Ipv4Addr internal = flow.key.local_endpoint().address;
+    return {policy.addresses[paired(internal, policy.addresses.size())], space, net::L4Port{}};
+  }
   if (policy.mapping != Mapping::EndpointDependent)
-    if (const auto mapping = mappings_.probable(flow.key.local_endpoint(), space)) return *mapping;
+    if (const auto mapped = mappings_.probable(mapping)) return *mapped;
   const ExternalIndex external =
       policy.block_ports == 0 ? probable_external(flow, policy, space) : probable_of_block(flow, policy);
   return {external, space, flow.probable_port};
-}
-
-TagIndex::Place Conntrack::prefetch_probable(OutboundFlow& flow, const NatPolicy& policy) {
-  const PortSpace space = port_space(flow.key.protocol());
-  const net::Ipv4Addr internal = flow.key.local_endpoint().address;
-  Mappings::Slot slot{policy.addresses[paired(internal, policy.addresses.size())], space, net::L4Port{}};
-  if (space != PortSpace::None) {
-    slot = probable_slot(flow, policy, space);
-    mappings_.prefetch(slot);
-  }
-  const auto inbound =
-      place({flow.key.remote, FlowKey::pack({addresses_->address(slot.external), slot.port})});
-  index_.prefetch(inbound.bucket);
-  return inbound;
 }
 
 // RFC 6888 REQ-2, RFC 4787 REQ-2: an internal address stays on one external address. That needs no state,

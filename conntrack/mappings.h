@@ -45,19 +45,20 @@ class Mappings {
   // Of an endpoint with several mappings, one in each pool: one that `serves(Slot)`.
   template <typename Serves>
   [[nodiscard]] std::optional<Slot> find(net::Endpoint internal, PortSpace space, Serves serves) const;
-  void prefetch(net::Endpoint internal, PortSpace space) const {
-    index_.prefetch(place(internal, space).bucket);
+  void prefetch(net::Endpoint internal, PortSpace space) const { prefetch(place(internal, space)); }
+  // Where the internal endpoint's mapping is, or would be.
+  [[nodiscard]] TagIndex::Place place(net::Endpoint internal, PortSpace space) const {
+    return index_.place_of(
+        hash_({std::uint64_t{1} + static_cast<std::uint64_t>(space), FlowKey::pack(internal)}));
   }
-  void prefetch_room(net::Endpoint internal, PortSpace space) const {
-    index_.prefetch_room(place(internal, space));
-  }
+  void prefetch(TagIndex::Place internal) const { index_.prefetch(internal.bucket); }
+  void prefetch_room(TagIndex::Place internal) const { index_.prefetch_room(internal); }
   void prefetch(Slot slot) const { __builtin_prefetch(&slots_[number(slot)], 1); }
-  // The endpoint's mapping, by its tag alone: another one's by chance (once in thousands), or none though it has one.
-  [[nodiscard]] std::optional<Slot> probable(net::Endpoint internal, PortSpace space) const {
-    const TagIndex::Place place = this->place(internal, space);
-    const std::uint32_t bits = index_.matches(place.bucket, place.tag);
-    if (bits == 0) return std::nullopt;
-    return named(index_.value_at(place.bucket, static_cast<unsigned>(__builtin_ctz(bits)) / 2));
+  // The endpoint's mapping, by its tag alone: another one's by chance (once in thousands).
+  [[nodiscard]] std::optional<Slot> probable(TagIndex::Place internal) const {
+    const std::uint32_t found = index_.find(internal, [](std::uint32_t) { return true; });
+    if (found == TagIndex::kNothing) return std::nullopt;
+    return named(found);
   }
   // The internal endpoint that the external one is mapped to, if it is.
   [[nodiscard]] std::optional<net::Endpoint> internal_of(Slot slot) const;
@@ -95,10 +96,6 @@ class Mappings {
     const std::uint32_t within = number - space * slots_of_a_space_;
     return {static_cast<ExternalIndex>(within >> 16), static_cast<PortSpace>(space),
             net::L4Port::from_host(static_cast<std::uint16_t>(within))};
-  }
-  [[nodiscard]] TagIndex::Place place(net::Endpoint internal, PortSpace space) const {
-    return index_.place_of(
-        hash_({std::uint64_t{1} + static_cast<std::uint64_t>(space), FlowKey::pack(internal)}));
   }
 
   std::uint32_t slots_of_a_space_;
