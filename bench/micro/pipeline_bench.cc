@@ -299,16 +299,22 @@ double median_ticks(std::vector<std::uint64_t>& bursts) {
   return static_cast<double>(*middle) / kBurstSize;
 }
 
-template <Direction direction>
-void hits(benchmark::State& state) {
-  Gateway& at = gateway(static_cast<std::uint32_t>(state.range(0)));
-  for (unsigned i = 0; i < 20'000; ++i) at.run_burst<direction>();
+// What `run()` takes for a burst, once the caches have what it needs.
+template <typename Run>
+void measure(benchmark::State& state, Run run) {
+  for (unsigned i = 0; i < 20'000; ++i) run();
   std::vector<std::uint64_t> all;
   for (auto _ : state) {
-    all.push_back(at.run_burst<direction>());
+    all.push_back(run());
     state.SetIterationTime(static_cast<double>(all.back()) / static_cast<double>(rte_get_tsc_hz()));
   }
   state.counters["ticks"] = median_ticks(all);
+}
+
+template <Direction direction>
+void hits(benchmark::State& state) {
+  Gateway& at = gateway(static_cast<std::uint32_t>(state.range(0)));
+  measure(state, [&] { return at.run_burst<direction>(); });
   at.show_stages(state);
 }
 
@@ -327,30 +333,16 @@ std::vector<std::unique_ptr<Gateway>> team(unsigned workers, std::uint32_t sessi
 void hits_in_turns(benchmark::State& state) {
   const auto workers =
       team(static_cast<unsigned>(state.range(0)), static_cast<std::uint32_t>(state.range(1)));
-  std::vector<std::uint64_t> all;
-  const auto run = [&] {
-    for (const auto& worker : workers) all.push_back(worker->run_burst<Direction::Outbound>());
-  };
-  for (unsigned i = 0; i < 20'000; ++i) run();
-  all.clear();
-  for (auto _ : state) {
-    run();
-    state.SetIterationTime(static_cast<double>(all.back()) / static_cast<double>(rte_get_tsc_hz()));
-  }
-  state.counters["ticks"] = median_ticks(all);
+  measure(state, [&, turn = std::size_t{0}]() mutable {
+    return workers[turn++ % workers.size()]->run_burst<Direction::Outbound>();
+  });
 }
 
 void handed_over(benchmark::State& state) {
   static rte_ring* const ring =
       rte_ring_create("handoff", 1024, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
   const auto workers = team(2, static_cast<std::uint32_t>(state.range(0)), ring);
-  std::vector<std::uint64_t> all;
-  for (unsigned i = 0; i < 20'000; ++i) workers[0]->hand_burst_to(*workers[1]);
-  for (auto _ : state) {
-    all.push_back(workers[0]->hand_burst_to(*workers[1]));
-    state.SetIterationTime(static_cast<double>(all.back()) / static_cast<double>(rte_get_tsc_hz()));
-  }
-  state.counters["ticks"] = median_ticks(all);
+  measure(state, [&] { return workers[0]->hand_burst_to(*workers[1]); });
 }
 
 // Reads the table from its construction to its end, on another CPU than the caller.
@@ -433,7 +425,7 @@ BENCHMARK(hits_in_turns)
     ->Name("workers")
     ->ArgsProduct({{1, 2, 4}, {10'000, 100'000}})
     ->UseManualTime()
-    ->Iterations(20'000);
+    ->Iterations(50'000);
 BENCHMARK(handed_over)->Arg(10'000)->UseManualTime()->Iterations(50'000);
 BENCHMARK(listed)->Arg(1'000'000)->Arg(10'000'000)->UseManualTime()->Iterations(40);
 BENCHMARK(opens)->Name("open")->Arg(64 << 10)->Arg(1 << 20)->UseManualTime()->Iterations(1);
