@@ -60,10 +60,10 @@ FlowKey key_of(const net::Ipv4Header& ip, const Lead& lead) {
                      {is_outbound ? ip.destination : ip.source, lead.remote_port}, ip.protocol());
 }
 
+// The same for all datagrams of a flow: by two ways one would overtake another.
 WorkerIndex gatherer_of(const Context& context, const net::Ipv4Header& ip) {
-  const std::uint64_t datagram = (std::uint64_t{ip.source.raw()} << 32 | ip.destination.raw()) ^
-                                 std::uint64_t{ip.identification.raw()} << 16 ^ ip.protocol_number;
-  return static_cast<WorkerIndex>(scaled_below(context.worker_count, fibonacci_hash(datagram)));
+  const std::uint64_t addresses = std::uint64_t{ip.source.raw()} << 32 | ip.destination.raw();
+  return static_cast<WorkerIndex>(scaled_below(context.worker_count, fibonacci_hash(addresses)));
 }
 
 // Makes a later fragment one of its datagram's packets.

@@ -10,9 +10,9 @@
 //   192.168.122.10 > 198.51.100.7 udp id 7 [1480, 2008)                 the same key: the same session
 //
 // One worker, the gatherer, has all fragments of a datagram: the one that polls the port, or where several
-// do, the one that a hash of addresses and identification chooses. When the session is another worker's,
-// fragments cross to it with their ports written on them (FrameNote), the first ahead of the rest. Protocols
-// without ports need none of this.
+// do, the one that a hash of the addresses chooses, so that a flow's datagrams stay in order. When the session is
+// another worker's, fragments cross to it with their ports written on them (FrameNote), the first ahead of the
+// rest. Protocols without ports need none of this.
 //
 // A later fragment opens no session and never causes an ICMP error (RFC 1122 3.2.2). One for the gateway is
 // answered if its datagram is an echo request: a reply can be made fragment by fragment, too.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ports with several queues, which bring the flows of one VM to several workers.
+#include <algorithm>
 #include <set>
+#include <vector>
 
 #include "tests/support/fixture.h"
 #include "tests/support/fragment_builder.h"
@@ -20,6 +22,9 @@ Packet outbound(std::uint16_t port, const char* remote = kServer) {
 }
 Packet answer_to(const Bytes& sent, const char* remote = kServer) {
   return Packet().from(kRouterMac, remote, 80).to(kUplinkMac, kExternal, source_of(sent).port.host()).udp();
+}
+std::uint16_t ip_id(const Bytes& frame) {
+  return net::view<net::Ipv4Header>(frame, 14)->identification.host();
 }
 
 // Three workers; the frames of vm1 and of the uplink come by any of them.
@@ -59,9 +64,6 @@ TEST_F(Spread, FragmentsThatCrossToTheirSessionsWorkerLeaveWithANumberOfOurs) {
   for (unsigned i = 0; i < kDatagrams; ++i) {
     const Bytes whole = outbound(static_cast<std::uint16_t>(4000 + i)).payload(3000).frame();
     const auto fragments = cut(whole, 1480);
-    const auto ip_id = [](const Bytes& frame) {
-      return net::view<net::Ipv4Header>(frame, 14)->identification.host();
-    };
     for (const Bytes& fragment : fragments) bed.put(kVm1, fragment);
     bed.run();
     const auto sent = bed.take(kUplink);
@@ -96,6 +98,22 @@ TEST_F(Spread, FragmentsOfOneDatagramComeTogether) {
     EXPECT_TRUE(has_good_checksums(*sent));
   }
   EXPECT_GT(bed.counts()["handoff"], 0u);
+}
+
+TEST_F(Spread, DatagramsInFragmentsDoNotOvertakeEachOther) {
+  for (std::uint16_t port = 4000; port < 4030; ++port) {
+    bed.exchange(kVm1, outbound(port).frame());
+    const auto external = source_of(only(bed.take(kUplink))).port.host();
+    const Packet answer = Packet().from(kRouterMac, kServer, 80).to(kUplinkMac, kExternal, external).udp();
+    for (std::uint16_t id = 1; id <= 16; ++id)
+      for (const Bytes& fragment : cut(with_id(Packet(answer).payload(4000).frame(), id), 1480))
+        bed.put(kUplink, fragment);
+    bed.run();
+    std::vector<unsigned> ids;
+    for (const Bytes& frame : bed.take(kVm1)) ids.push_back(ip_id(frame));
+    EXPECT_THAT(ids, SizeIs(16 * 3));
+    EXPECT_TRUE(std::is_sorted(ids.begin(), ids.end())) << ::testing::PrintToString(ids);
+  }
 }
 
 TEST_F(Spread, TheAnswersToAForwardFindItsSession) {
