@@ -81,6 +81,7 @@ Result<void> KernelInterface::open_sockets(const KernelLink& link) {
       if (!joined) return tl::unexpected(joined.error());
       group = *joined;
     }
+    queue->let_wait(waiting_);
     sockets_.push_back(std::move(*queue));
   }
   if (settings_.is_promiscuous || link.mac != mac_)
@@ -124,6 +125,12 @@ void KernelInterface::follow() {
     return spdlog::error("{}", to_string(opened.error()));
   }
   spdlog::info("{}: interface {} is back", settings_.name, settings_.interface);
+}
+
+void KernelInterface::let_wait(std::uint64_t bytes) {
+  if (bytes == waiting_) return;
+  waiting_ = bytes;
+  for (const PacketQueue& queue : sockets_) queue.let_wait(bytes);
 }
 
 bool KernelInterface::is_up() const {

@@ -47,6 +47,8 @@ class KernelInterface {
   [[nodiscard]] dataplane::KernelPort& port() { return port_; }
   // Its own, that it was opened with; at the other end of a TAP, which has its host's, one of ours.
   [[nodiscard]] net::MacAddr mac() const { return mac_; }
+  // Bytes that may wait for their turn in each of its sockets, on top of what their rings hold.
+  void let_wait(std::uint64_t bytes);
   // Replies come to the queue of their block of ports: block modulo the number of queues.
   [[nodiscard]] bool spreads_by_port() const {
     return settings_.spread == PacketQueue::Spread::DestinationPorts && sockets_.size() > 1;
@@ -75,6 +77,7 @@ class KernelInterface {
   KernelLink link_;        // as it was told of last; index 0: it is gone
   std::vector<PacketQueue> sockets_;
   std::vector<FileDescriptor> tap_queues_;  // instead of sockets
+  std::uint64_t waiting_ = PacketQueue::kMostWaiting;  // as it was told
   // Frames missed by sockets that are closed, or counted before.
   std::uint64_t frames_missed_ = 0;
   dataplane::KernelPort port_;

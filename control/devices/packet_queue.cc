@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/devices/packet_queue.h"
 
+#include <algorithm>
 #include <arpa/inet.h>
 #include <bit>
 #include <cerrno>
@@ -25,8 +26,7 @@ namespace {
 
 constexpr unsigned kBlockBytes = 1 << 16;  // of the ring, each in one piece
 constexpr std::size_t kRingBytes = PacketQueue::kSlots * dataplane::PacketSocket::kSlotBytes;
-// Super-frames that wait in the socket's queue, and frames that leave and are not delivered yet.
-constexpr int kReceiveBytes = 16 << 20, kSendBytes = 8 << 20;
+constexpr int kSendBytes = 8 << 20;  // of frames that leave and are not delivered yet
 
 tl::unexpected<Error> failure(const char* what) {
   return tl::unexpected(Error{"", fmt::format("{}: {}", what, std::system_category().message(errno))});
@@ -110,7 +110,7 @@ Result<PacketQueue> PacketQueue::open(int interface_index, std::uint16_t vlan) {
   if (vlan != dataplane::kNoVlan && !receive_only(socket, vlan))
     return failure("its packet socket does not keep to a VLAN");
   if (auto made = queue.make_ring(); !made) return tl::unexpected(made.error());
-  set_buffer(socket, SO_RCVBUFFORCE, SO_RCVBUF, kReceiveBytes);
+  queue.let_wait(kMostWaiting);
   set_buffer(socket, SO_SNDBUFFORCE, SO_SNDBUF, kSendBytes);
   const sockaddr_ll address = address_of(interface_index);
   if (bind(socket.number(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
@@ -167,6 +167,11 @@ Result<int> PacketQueue::join(std::optional<int> group, Spread spread) const {
 
 bool PacketQueue::is_bound() const {
   return address_of(socket_).sll_ifindex > 0;
+}
+
+// The kernel doubles what it is given, and counts buffers whole.
+void PacketQueue::let_wait(std::uint64_t bytes) const {
+  set_buffer(socket_, SO_RCVBUFFORCE, SO_RCVBUF, static_cast<int>(std::min(bytes, kMostWaiting) / 2));
 }
 
 unsigned PacketQueue::take_missed() const {

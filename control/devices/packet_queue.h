@@ -14,6 +14,7 @@ namespace vmnat::control {
 class PacketQueue {
  public:
   static constexpr unsigned kSlots = 1024;  // 2 MB of the kernel's memory
+  static constexpr std::uint64_t kMostWaiting = 32 << 20;  // bytes
 
   // Bound to the interface of this index, and receiving: all, or one VLAN unless that is kNoVlan. The error says what
   // failed, and why.
@@ -35,6 +36,9 @@ class PacketQueue {
 
   // False once the interface that it was bound to has gone, also when another one has its index now.
   [[nodiscard]] bool is_bound() const;
+  // Bytes of super-frames, and of what else is longer than a slot, that may wait in the socket beside its ring; what
+  // comes then is lost, and missed.
+  void let_wait(std::uint64_t bytes) const;
   [[nodiscard]] int descriptor() const { return socket_.number(); }
   [[nodiscard]] std::byte* ring() const { return ring_; }
   // Frames that the ring had no room for, since the last time it was asked.

@@ -239,6 +239,18 @@ void Gateway::publish_first_state() {
   set_rules(plan_.rules.filter, state);
   polling_.fill(state);
   states_ = std::make_unique<StatePublisher>(std::move(state), doorbells_.of_workers());
+  size_socket_queues();
+}
+
+// What a limited host sends waits in its socket, for as long as what is for it may.
+void Gateway::size_socket_queues() {
+  const dataplane::LimitTable* const limits = states_->current().limits.get();
+  for (PortIndex port = 0; port < plan_.ports.size(); ++port) {
+    Device* const device = devices_.find(port);
+    if (device == nullptr || device->interface() == nullptr) continue;
+    const dataplane::PortLimits* const of_port = limits != nullptr ? limits->of(port) : nullptr;
+    device->interface()->let_wait(of_port != nullptr ? of_port->out.queue() : PacketQueue::kMostWaiting);
+  }
 }
 
 Result<void> Gateway::make_rings() {

@@ -92,6 +92,7 @@ class Gateway {
   Result<void> make_rules();
   Result<void> make_external_ports();
   void publish_first_state();
+  void size_socket_queues();
   Result<void> make_rings();
   using Tables = std::vector<std::unique_ptr<conntrack::Conntrack>>;  // by worker
   Result<void> find_former_sessions();

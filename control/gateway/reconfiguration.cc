@@ -161,6 +161,7 @@ void Gateway::publish_plan() {
   set_rules(plan_.rules.filter, next);
   polling_.fill(next);
   states_->publish(std::move(next));
+  size_socket_queues();
 }
 
 // True: none is left.

@@ -98,6 +98,13 @@ struct LimitsOneWay {
     return (own == nullptr || own->is_patient()) && (network == nullptr || network->is_patient()) &&
            (uplink == nullptr || uplink->is_patient());
   }
+  // Bytes that may wait for all of them.
+  [[nodiscard]] std::uint64_t queue() const {
+    std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
+    for (const Limit* const limit : {own, network, uplink})
+      if (limit != nullptr) most = std::min(most, limit->queue());
+    return most;
+  }
   bool operator==(const LimitsOneWay&) const = default;
 };
 

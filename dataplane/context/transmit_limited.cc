@@ -110,11 +110,7 @@ void Transmitter::hold(rte_mbuf* frame, PortIndex from, PortIndex to, const Port
 
 bool Transmitter::has_room(const HeldFrames& held, const rte_mbuf* frame, PortIndex to) const {
   if (held.count() >= HeldFrames::kMost - HeldFrames::kForGateway) return false;
-  const PortLimits& limits = limits_->ports[to];
-  std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
-  for (const Limit* const limit : {limits.in.own, limits.in.network, limits.in.uplink})
-    if (limit != nullptr) most = std::min(most, limit->queue());
-  if (!held.is_empty() && held.bytes() + frame->pkt_len > most) return false;
+  if (!held.is_empty() && held.bytes() + frame->pkt_len > limits_->ports[to].in.queue()) return false;
   const std::uint32_t all = most_held_buffers(frame);
   const std::uint32_t reserved = all / 2 / static_cast<std::uint32_t>(limits_->ports.size());
   if (held_buffers_ + frame->nb_segs <= all / 2) return true;

@@ -141,8 +141,20 @@ bool PacketSocket::has_waiting() const {
   return is_open() && slot(next_).is_ours();
 }
 
+// Slots of what the socket's queue had no room for: a full ring may have nothing else.
+void PacketSocket::skip_cut() {
+  for (unsigned i = 0; i <= mask_; ++i) {
+    Slot at = slot(next_);
+    if (!at.is_ours() || at.is_whole() || at.has_copy()) return;
+    frames_cut_.add(1);
+    at.give_back();
+    ++next_;
+  }
+}
+
 std::uint16_t PacketSocket::take(rte_mempool* pool, rte_mbuf** frames, std::uint16_t most) {
   if (!is_open()) return 0;
+  skip_cut();
   unsigned waiting = 0;
   while (waiting < most && slot(next_ + waiting).is_ours()) ++waiting;
   if (waiting == 0 || !new_frames(pool, frames, waiting)) return 0;

@@ -99,10 +99,7 @@ def measured_again(subtest, tries=3):
 
 @contextlib.contextmanager
 def flowing(*ends):
-    """TCP streams in the block, from the first of each pair to the second. A veth's socket takes 16 MB ahead of the limit,
-    where a guest's ring takes some frames: so the senders have small buffers."""
-    for sender, _ in ends:
-        sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 512 << 10)
+    """TCP streams in the block, from the first of each pair to the second."""
     streams = [Stream(*pair) for pair in ends]
     try:
         yield streams
@@ -324,6 +321,26 @@ def little(lab):
     times.sort()
     comment(f"median {1000 * times[100]:.2f} ms, 95 % {1000 * times[190]:.2f} ms")
     check(times[190] < 0.02, f"95 % within {1000 * times[190]:.1f} ms")
+
+
+@suite.test("a VM that has sent far more than its limit is heard again at once: no seconds of it wait in its interface's socket")
+def heard(lab):
+    lab.limited(ports={"vm1": {"out": {"rate": "20M"}}})
+    asks, answers = lab.udp_flow(lab.vm1, lab.outside)
+    quiet, echo = lab.udp_flow(lab.vm1, lab.outside)
+    flood = Flood(asks, answers, 4 * LIMIT)
+    time.sleep(2 * WARM)
+    flood.finish()
+    begin = time.monotonic()
+    echo.settimeout(0.01)
+    while time.monotonic() < begin + SECONDS:
+        quiet.send(b"x" * 100)
+        with contextlib.suppress(TimeoutError):
+            echo.recv(200)
+            break
+    taken = time.monotonic() - begin
+    comment(f"heard after {1000 * taken:.0f} ms")
+    check(taken < 0.5, f"heard after {taken:.2f} s")
 
 
 @suite.test("a reload whose limits make no sense changes nothing, and says where")
