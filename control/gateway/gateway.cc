@@ -245,10 +245,11 @@ void Gateway::publish_first_state() {
 // What a limited host sends waits in its socket, for as long as what is for it may.
 void Gateway::size_socket_queues() {
   const dataplane::LimitTable* const limits = states_->current().limits.get();
-  for (PortIndex port = 0; port < plan_.ports.size(); ++port) {
+  for (std::size_t port = 0; port < plan_.ports.size(); ++port) {
     Device* const device = devices_.find(port);
     if (device == nullptr || device->interface() == nullptr) continue;
-    const dataplane::PortLimits* const of_port = limits != nullptr ? limits->of(port) : nullptr;
+    const dataplane::PortLimits* const of_port =
+        limits != nullptr ? limits->of(static_cast<PortIndex>(port)) : nullptr;
     device->interface()->let_wait(of_port != nullptr ? of_port->out.queue() : PacketQueue::kMostWaiting);
   }
 }

@@ -5,11 +5,19 @@
 
 namespace vmnat::dataplane {
 
+void PackedRing::give_back_frames(const Head* first, const Head* end) {
+  while (first != end) {
+    const Head* const next = std::find_if(first + 1, end, [](const Head& used) { return used.starts_frame; });
+    give_back_frame(first, next);
+    first = next;
+  }
+}
+
 // Not one after another from the first on: when the guest sees the first chain of a frame, all of it must be there.
-void PackedRing::give_back_frame(const Used* first, const Used* end) {
-  for (const Used* used = end; used-- != first;) {
-    mark_followers(used->head, true);
-    give_back(used->head, used->written);
+void PackedRing::give_back_frame(const Head* first, const Head* end) {
+  for (const Head* used = end; used-- != first;) {
+    mark_followers(*used, true);
+    give_back(*used);
   }
 }
 
@@ -18,7 +26,7 @@ void PackedRing::give_back_frame(const Used* first, const Used* end) {
 void PackedRing::mark_followers(const Head& head, bool is_given) {
   for (unsigned i = head.count - 1u; i > 0; --i) {
     unsigned index = head.index + i;
-    bool lap = head.lap;
+    bool lap = head.lap();
     if (index >= size_) {
       index -= size_;
       lap = !lap;
@@ -43,7 +51,7 @@ bool PackedRing::measure(Head& head) {
     index = index + 1u == size_ ? 0 : index + 1u;
     const State state = virtio::load(descriptors_[index].state);
     flags = state.flags;
-    head.id = state.id;
+    head.set_id(state.id);
   }
   return true;
 }

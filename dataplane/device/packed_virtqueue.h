@@ -17,6 +17,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 
 #include "dataplane/device/guest_copy.h"
 #include "dataplane/device/virtqueue.h"
@@ -30,26 +31,24 @@ class PackedRing {
     bool lap;  // what both marks of a descriptor are when it is given back
   };
   struct Head {
-    std::uint32_t length;  // of the first descriptor
+    std::uint64_t state;  // of the first descriptor, in a register; a chain's id stands in its last one
     std::uint16_t index;
-    std::uint16_t id;
     std::uint16_t count;  // descriptors
-    bool lap;
-    bool is_single;  // one descriptor, which is no table
+    bool starts_frame;    // when it is given back
+    [[nodiscard]] std::uint32_t length() const { return static_cast<std::uint32_t>(state); }
+    [[nodiscard]] std::uint16_t flags() const { return static_cast<std::uint16_t>(state >> kFlagsAt); }
+    void set_id(std::uint16_t id) { state = (state & ~(kIds << kIdAt)) | std::uint64_t{id} << kIdAt; }
+    [[nodiscard]] bool lap() const { return (flags() & virtio::PackedDescriptor::kAvailable) != 0; }
+    [[nodiscard]] bool is_single() const { return (flags() & kLeadsOn) == 0; }
   };
-  struct Used {
-    Head head;
-    std::uint32_t written;  // bytes
-    bool starts_frame;
-  };
-  // In the order of the ring.
+  // In the order of the ring, with the states that they then have.
   struct Given {
     // Those of one frame end there; no driver's buffers are so short that 64 KB need more.
     static constexpr unsigned kFull = 1024;
     static constexpr unsigned kMost = kFull + 3 * VirtqueueBudget::kMostFrames;
     unsigned count = 0;
-    bool has_followers = false;  // chains of several descriptors, or frames in several chains
-    std::array<Used, kMost> chains;
+    bool has_long_frames = false;  // in several chains
+    std::array<Head, kMost> chains;
     [[nodiscard]] bool is_full() const { return count >= kFull; }
   };
   class Steps;
@@ -81,52 +80,49 @@ class PackedRing {
       __builtin_prefetch(&descriptors_[index < size_ ? index : 0]);
     }
     Place place = next_;
-    unsigned count = 0;
+    unsigned count = look_at_singles(heads, most);
+    if (count != 0) place = after(heads[count - 1]);
     for (; count < most && read_head(place, heads[count]); ++count) place = after(heads[count]);
     return count;
   }
   [[nodiscard]] Place start() const { return next_; }
   [[nodiscard]] Place after(const Head& head) const {
     const unsigned index = head.index + unsigned{head.count};
-    return index < size_ ? Place{static_cast<std::uint16_t>(index), head.lap}
-                         : Place{static_cast<std::uint16_t>(index - size_), !head.lap};
+    return index < size_ ? Place{static_cast<std::uint16_t>(index), head.lap()}
+                         : Place{static_cast<std::uint16_t>(index - size_), !head.lap()};
   }
   [[nodiscard]] unsigned share_of(const Head& head) const { return head.count; }
-  [[nodiscard]] bool holds(Place place) const { return is_available(state_at(place.index).flags, place.lap); }
+  [[nodiscard]] bool holds(Place place) const {
+    return is_available(static_cast<std::uint16_t>(state_at(place.index) >> kFlagsAt), place.lap);
+  }
   bool read_head(Place place, Head& head) {
-    const State state = state_at(place.index);
-    if (!is_available(state.flags, place.lap)) return false;
-    head = {.length = state.length,
-            .index = place.index,
-            .id = state.id,
-            .count = 1,
-            .lap = place.lap,
-            .is_single = (state.flags & (virtio::Descriptor::kNext | virtio::Descriptor::kIndirect)) == 0};
-    return (state.flags & virtio::Descriptor::kNext) == 0 || measure(head);
+    head = {.state = state_at(place.index), .index = place.index, .count = 1};
+    if (!is_available(head.flags(), place.lap)) return false;
+    return (head.flags() & virtio::Descriptor::kNext) == 0 || measure(head);
   }
   [[nodiscard]] bool ran_out_of_budget() const { return left_to_measure_ == 0; }
 
   bool read_single(const Head& head, std::uint64_t& address, std::uint32_t& length) const {
     address = virtio::load(descriptors_[head.index].address);
-    length = head.length;
-    return head.is_single;
+    length = head.length();
+    return head.is_single();
   }
 
   void note(Given& given, const Head& head, std::uint32_t written, bool starts_frame = true) {
-    given.chains[given.count] = {head, written, starts_frame};
-    given.has_followers |= head.count != 1 || !starts_frame;
-    ++given.count;
+    given.chains[given.count++] = {used_state(head, written), head.index, head.count, starts_frame};
+    given.has_long_frames |= !starts_frame;
   }
   unsigned publish(const Given& given) {
-    const Used* const end = given.chains.data() + given.count;
-    if (!given.has_followers)
-      for (const Used* used = given.chains.data(); used != end; ++used) give_back(used->head, used->written);
+    const Head* const end = given.chains.data() + given.count;
+    const Place behind = after(end[-1]);
+    const unsigned moved =
+        behind.lap == next_.lap ? behind.index - unsigned{next_.index} : size_ + behind.index - next_.index;
+    if (moved == given.count && !given.has_long_frames)
+      for (const Head* used = given.chains.data(); used != end; ++used) give_back(*used);
     else
       give_back_frames(given.chains.data(), end);
-    const Place before = next_;
-    next_ = after(end[-1].head);
-    return next_.lap == before.lap ? next_.index - unsigned{before.index}
-                                   : size_ + next_.index - before.index;
+    next_ = behind;
+    return moved;
   }
   // 2.7.10, 2.7.14: never, always, or when the place is passed; this the first time in any case: what the guest saw
   // before is not known.
@@ -146,6 +142,9 @@ class PackedRing {
 
  private:
   using State = virtio::PackedDescriptor::State;
+  static constexpr unsigned kIdAt = 32, kFlagsAt = 48;  // bits of a state
+  static constexpr std::uint64_t kIds = 0xffff;
+  static constexpr std::uint16_t kLeadsOn = virtio::Descriptor::kNext | virtio::Descriptor::kIndirect;
   static constexpr unsigned kOfALine = 64 / sizeof(virtio::PackedDescriptor);  // descriptors
   // Descriptors of chains that follow the first one, of which a call looks at so many to find the next chain.
   static constexpr unsigned kMeasuredPerCall = 2 * VirtqueueBudget::kDescriptorsPerCall;
@@ -157,27 +156,39 @@ class PackedRing {
            (lap ? PackedDescriptor::kAvailable : PackedDescriptor::kUsed);
   }
   // Acquire: the rest of the chain is read after it; the guest's release is its store of the flags.
-  [[nodiscard]] State state_at(unsigned index) const {
-    return virtio::load(descriptors_[index].state, std::memory_order_acquire);
+  [[nodiscard]] std::uint64_t state_at(unsigned index) const {
+    return std::bit_cast<std::uint64_t>(virtio::load(descriptors_[index].state, std::memory_order_acquire));
   }
   [[gnu::cold]] bool measure(Head& head);
-  void give_back(const Head& head, std::uint32_t written) {
+  // What fast guests offer, chains of one descriptor, up to the ring's end.
+  unsigned look_at_singles(Head* heads, unsigned most) const {
     using virtio::PackedDescriptor;
-    const int flags = (head.lap ? PackedDescriptor::kAvailable | PackedDescriptor::kUsed : 0) |
-                      (written != 0 ? PackedDescriptor::kWritten : 0);
-    // Release: frame and followers are written, or read, before it; the guest's acquire is its load of the flags.
-    virtio::store(descriptors_[head.index].state, State{written, head.id, static_cast<std::uint16_t>(flags)},
+    constexpr std::uint64_t kLooked = PackedDescriptor::kAvailable | PackedDescriptor::kUsed | kLeadsOn;
+    const std::uint64_t wanted = next_.lap ? PackedDescriptor::kAvailable : PackedDescriptor::kUsed;
+    const unsigned here = std::min<unsigned>(most, size_ - next_.index);
+    unsigned count = 0;
+    for (unsigned index = next_.index; count < here; ++count, ++index) {
+      const std::uint64_t state = state_at(index);
+      if ((state >> kFlagsAt & kLooked) != wanted) break;
+      heads[count] = {.state = state, .index = static_cast<std::uint16_t>(index), .count = 1};
+    }
+    return count;
+  }
+  [[nodiscard]] static std::uint64_t used_state(const Head& head, std::uint32_t written) {
+    using virtio::PackedDescriptor;
+    static_assert(PackedDescriptor::kUsed == PackedDescriptor::kAvailable << 8);
+    const std::uint64_t lap = head.state & std::uint64_t{PackedDescriptor::kAvailable} << kFlagsAt;
+    const std::uint64_t mark = written != 0 ? std::uint64_t{PackedDescriptor::kWritten} << kFlagsAt : 0;
+    return written | (head.state & kIds << kIdAt) | lap | lap << 8 | mark;
+  }
+  // With its marks. Release: frame and followers are written, or read, before it; the guest's acquire is its load of the
+  // flags.
+  void give_back(const Head& used) {
+    virtio::store(descriptors_[used.index].state, std::bit_cast<State>(used.state),
                   std::memory_order_release);
   }
-  [[gnu::cold]] void give_back_frames(const Used* first, const Used* end) {
-    while (first != end) {
-      const Used* const next =
-          std::find_if(first + 1, end, [](const Used& used) { return used.starts_frame; });
-      give_back_frame(first, next);
-      first = next;
-    }
-  }
-  [[gnu::cold]] void give_back_frame(const Used* first, const Used* end);
+  [[gnu::cold]] void give_back_frames(const Head* first, const Head* end);
+  void give_back_frame(const Head* first, const Head* end);
   void mark_followers(const Head& head, bool is_given);
 
   virtio::PackedDescriptor* descriptors_ = nullptr;
