@@ -17,7 +17,7 @@ constexpr std::size_t kMostDevices = VMNAT_MOST_PORTS;  // as DPDK was built
 
 bool is_dpdks(const NamedDevice& device) {
   if (!device.is_given() || device.name.starts_with("net_vhost")) return false;
-  return device_kind(device.name) != DeviceKind::KernelInterface || device.driver == KernelDriver::Xdp;
+  return !is_plain_interface(device.name, device.driver);
 }
 
 // Sockets and kernel interfaces are driven here; DPDK numbers at most kMostDevices of its own, the uplink's among
@@ -78,10 +78,9 @@ struct Use {
 
 // What only one port can have.
 std::string place_of(const Use& use) {
-  const bool is_by_packet_sockets =
-      device_kind(use.device.name) == DeviceKind::KernelInterface && use.device.driver != KernelDriver::Xdp;
   const std::string device = canonical_name(use.device.name);
-  const bool has_room = is_by_packet_sockets || !shareable_name(use.device.name).empty();
+  const bool has_room =
+      is_plain_interface(use.device.name, use.device.driver) || !shareable_name(use.device.name).empty();
   return has_room && use.vlan ? device + " VLAN " + std::to_string(*use.vlan) : device;
 }
 

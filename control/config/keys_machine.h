@@ -10,7 +10,7 @@ namespace vmnat::config {
 
 inline constexpr auto kCpu = within<unsigned>(0, 1023);
 inline constexpr auto kMtu = within<std::uint16_t>(68, 65535);  // from RFC 791 section 3.2 on
-inline constexpr auto kQueues = within<unsigned>(1, 64);
+inline constexpr auto kQueues = within<unsigned>(1, kMostQueues);
 
 template <>
 inline constexpr auto kKeys<Dataplane> = std::tuple{

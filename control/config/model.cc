@@ -34,6 +34,10 @@ DeviceKind device_kind(std::string_view device) {
                                                                       : DeviceKind::KernelInterface;
 }
 
+bool is_plain_interface(std::string_view device, KernelDriver driver) {
+  return device_kind(device) == DeviceKind::KernelInterface && driver != KernelDriver::Xdp;
+}
+
 std::string pci_address(std::string_view device) {
   if (device_kind(device) != DeviceKind::Pci) return {};
   const std::string address{device.substr(0, device.find(','))};

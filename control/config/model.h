@@ -476,6 +476,8 @@ enum class DeviceKind { Pci, KernelInterface, Devargs };
 // "0000:3b:00.0" and "3b:00.0,opt=1" are Pci, "net_vhost0,iface=/run/x" is Devargs, anything else an
 // interface.
 DeviceKind device_kind(std::string_view device);
+// A kernel interface that DPDK does not drive.
+bool is_plain_interface(std::string_view device, KernelDriver driver);
 // Of "3b:00.0,opt=1": 0000:3b:00.0. Empty: it is no PCI device.
 std::string pci_address(std::string_view device);
 // What DPDK calls a device of its own that several ports may be VLANs of: "0000:3b:00.0", "net_tap0". Empty: it is a

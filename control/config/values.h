@@ -29,6 +29,7 @@ inline tl::unexpected<std::string> is_not(std::string_view text, std::string_vie
 
 // VLANs are numbered from 1 to this (IEEE 802.1Q table 9-2).
 inline constexpr std::uint16_t kLastVlan = 4094;
+inline constexpr unsigned kMostQueues = 64;  // pairs, of a port or uplink
 
 Parsed<bool> boolean(std::string_view text);
 Parsed<std::uint64_t> number(std::string_view text);

@@ -45,7 +45,7 @@ std::string checked_mode(const std::string& text) {
 }
 
 std::string checked_queues(const std::string& text) {
-  const auto queues = config::number_within(text, 1, 64);
+  const auto queues = config::number_within(text, 1, config::kMostQueues);
   return queues ? "" : queues.error();
 }
 

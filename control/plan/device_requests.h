@@ -51,7 +51,7 @@ struct DeviceRequest {
   }
   // Packet buffers lie in its receive queues, from its start on.
   [[nodiscard]] bool takes_buffers() const {
-    return !is_vhost() && !(is_kernel_interface() && driver != config::KernelDriver::Xdp);
+    return !is_vhost() && !config::is_plain_interface(device, driver);
   }
 };
 

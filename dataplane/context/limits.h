@@ -69,15 +69,17 @@ class alignas(kCacheLineSize) Limit {
            rates_.packets.burst >= rates_.packets.per_second / kNaps &&
            rates_.peak.burst >= rates_.peak.per_second / kNaps;
   }
-  // Bytes that may wait for it: 50 ms of the rate, and a super-frame at least.
+  // Bytes that may wait for it: 50 ms of the rate, or of full frames at that of packets; a super-frame at least.
   [[nodiscard]] std::uint64_t queue() const {
-    if (rates_.bytes.per_second == 0) return std::numeric_limits<std::uint64_t>::max();
-    return std::max(rates_.bytes.per_second / 20, kShortestQueue);
+    std::uint64_t a_second = std::numeric_limits<std::uint64_t>::max();
+    if (rates_.bytes.per_second != 0) a_second = rates_.bytes.per_second;
+    if (rates_.packets.per_second != 0) a_second = std::min(a_second, rates_.packets.per_second * kFullFrame);
+    return std::max(a_second / 20, kShortestQueue);
   }
 
  private:
   static constexpr std::int64_t kShortestTurn = 3028, kLongestTurn = 65536;
-  static constexpr std::uint64_t kShortestQueue = 65536;
+  static constexpr std::uint64_t kShortestQueue = 65536, kFullFrame = 1514;
 
   static std::int64_t balance(const RateBucket& bucket, std::uint64_t now) {
     if (bucket.rate().per_second == 0) return std::numeric_limits<std::int64_t>::max();
