@@ -76,7 +76,7 @@ class KernelInterface {
   int index_ = 0;          // the kernel's, that the sockets are bound to; 0: none
   KernelLink link_;        // as it was told of last; index 0: it is gone
   std::vector<PacketQueue> sockets_;
-  std::vector<FileDescriptor> tap_queues_;  // instead of sockets
+  std::vector<FileDescriptor> tap_queues_;             // instead of sockets
   std::uint64_t waiting_ = PacketQueue::kMostWaiting;  // as it was told
   // Frames missed by sockets that are closed, or counted before.
   std::uint64_t frames_missed_ = 0;

@@ -13,7 +13,7 @@ namespace vmnat::control {
 
 class PacketQueue {
  public:
-  static constexpr unsigned kSlots = 1024;  // 2 MB of the kernel's memory
+  static constexpr unsigned kSlots = 1024;                 // 2 MB of the kernel's memory
   static constexpr std::uint64_t kMostWaiting = 32 << 20;  // bytes
 
   // Bound to the interface of this index, and receiving: all, or one VLAN unless that is kNoVlan. The error says what
