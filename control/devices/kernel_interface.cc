@@ -74,14 +74,13 @@ Result<bool> KernelInterface::attach(const KernelLink& link) {
 Result<void> KernelInterface::open_sockets(const KernelLink& link) {
   std::optional<int> group;
   for (unsigned i = 0; i < settings_.queues; ++i) {
-    auto queue = PacketQueue::open(link.index, settings_.vlan);
+    auto queue = PacketQueue::open(link.index, settings_.vlan, waiting_);
     if (!queue) return tl::unexpected(queue.error());
     if (settings_.queues > 1) {
       const auto joined = queue->join(group, settings_.spread);
       if (!joined) return tl::unexpected(joined.error());
       group = *joined;
     }
-    queue->let_wait(waiting_);
     sockets_.push_back(std::move(*queue));
   }
   if (settings_.is_promiscuous || link.mac != mac_)

@@ -98,7 +98,7 @@ bool receive_only(const FileDescriptor& socket, std::uint16_t vlan) {
 
 }  // namespace
 
-Result<PacketQueue> PacketQueue::open(int interface_index, std::uint16_t vlan) {
+Result<PacketQueue> PacketQueue::open(int interface_index, std::uint16_t vlan, std::uint64_t waiting) {
   PacketQueue queue(FileDescriptor(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)));
   const FileDescriptor& socket = queue.socket_;
   if (!socket.is_open()) return failure("cannot open a packet socket, which needs CAP_NET_RAW");
@@ -110,7 +110,7 @@ Result<PacketQueue> PacketQueue::open(int interface_index, std::uint16_t vlan) {
   if (vlan != dataplane::kNoVlan && !receive_only(socket, vlan))
     return failure("its packet socket does not keep to a VLAN");
   if (auto made = queue.make_ring(); !made) return tl::unexpected(made.error());
-  queue.let_wait(kMostWaiting);
+  queue.let_wait(waiting);
   set_buffer(socket, SO_SNDBUFFORCE, SO_SNDBUF, kSendBytes);
   const sockaddr_ll address = address_of(interface_index);
   if (bind(socket.number(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)

@@ -17,8 +17,8 @@ class PacketQueue {
   static constexpr std::uint64_t kMostWaiting = 32 << 20;  // bytes
 
   // Bound to the interface of this index, and receiving: all, or one VLAN unless that is kNoVlan. The error says what
-  // failed, and why.
-  static Result<PacketQueue> open(int interface_index, std::uint16_t vlan);
+  // failed, and why. `waiting` is as of let_wait().
+  static Result<PacketQueue> open(int interface_index, std::uint16_t vlan, std::uint64_t waiting);
   PacketQueue(const PacketQueue&) = delete;
   PacketQueue& operator=(const PacketQueue&) = delete;
   PacketQueue(PacketQueue&& other) noexcept;

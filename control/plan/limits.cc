@@ -115,7 +115,7 @@ std::uint64_t brought_in(std::uint64_t per_second, std::uint64_t part, std::uint
 }  // namespace
 
 Limit::Rates rates_of(const config::RateLimit& limit) {
-  constexpr std::uint64_t kLeastBurst = 16384, kTwoFrames = 3028, kLeastPackets = 32;
+  constexpr std::uint64_t kLeastBurst = 16384, kTwoFrames = 2 * dataplane::kFullFrame, kLeastPackets = 32;
   constexpr std::uint64_t kBurst = 100, kPeak = 500, kPackets = 50;  // parts of a second
   Limit::Rates rates;
   if (limit.rate) {

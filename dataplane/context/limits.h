@@ -78,8 +78,8 @@ class alignas(kCacheLineSize) Limit {
   }
 
  private:
-  static constexpr std::int64_t kShortestTurn = 3028, kLongestTurn = 65536;
-  static constexpr std::uint64_t kShortestQueue = 65536, kFullFrame = 1514;
+  static constexpr std::int64_t kShortestTurn = 2 * kFullFrame, kLongestTurn = 65536;
+  static constexpr std::uint64_t kShortestQueue = 65536;
 
   static std::int64_t balance(const RateBucket& bucket, std::uint64_t now) {
     if (bucket.rate().per_second == 0) return std::numeric_limits<std::int64_t>::max();

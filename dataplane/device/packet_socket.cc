@@ -141,26 +141,16 @@ bool PacketSocket::has_waiting() const {
   return is_open() && slot(next_).is_ours();
 }
 
-// Slots of what the socket's queue had no room for: a full ring may have nothing else.
-void PacketSocket::skip_cut() {
-  for (unsigned i = 0; i <= mask_; ++i) {
-    Slot at = slot(next_);
-    if (!at.is_ours() || at.is_whole() || at.has_copy()) return;
-    frames_cut_.add(1);
-    at.give_back();
-    ++next_;
-  }
-}
-
 std::uint16_t PacketSocket::take(rte_mempool* pool, rte_mbuf** frames, std::uint16_t most) {
   if (!is_open()) return 0;
-  skip_cut();
   unsigned waiting = 0;
   while (waiting < most && slot(next_ + waiting).is_ours()) ++waiting;
   if (waiting == 0 || !new_frames(pool, frames, waiting)) return 0;
   unsigned taken = 0;
-  for (unsigned looked_at = 0; looked_at < waiting; ++looked_at) {
+  // A slot without its frame takes nobody's place: a full ring may have hardly anything else.
+  for (unsigned looked_at = 0; taken < waiting && looked_at <= mask_; ++looked_at) {
     Slot at = slot(next_);
+    if (!at.is_ours()) break;
     const Taken result = take_slot(at, pool, frames[taken]);
     if (result == Taken::NoBuffer) break;
     at.give_back();

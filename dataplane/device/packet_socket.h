@@ -61,7 +61,6 @@ class PacketSocket {
   struct Sending;
 
   [[nodiscard]] Slot slot(unsigned number) const;
-  void skip_cut();
   Taken take_slot(Slot slot, rte_mempool* pool, rte_mbuf* frame);
   [[gnu::cold]] Taken read_long(Slot slot, rte_mempool* pool, rte_mbuf* frame);
   bool send(unsigned begin, unsigned end, Transmission& result) const;

@@ -11,6 +11,8 @@
 
 namespace vmnat::dataplane {
 
+inline constexpr std::uint32_t kFullFrame = 1514;  // bytes, of an MTU of 1500
+
 struct WireSize {
   std::uint64_t bytes = 0;
   std::uint32_t frames = 0;

@@ -11,8 +11,6 @@ namespace {
 
 using Sharing = FairTurns::Sharing;
 
-constexpr std::int64_t kFullFrame = 1514;
-
 unsigned frames_in(std::int64_t bytes, unsigned most) {
   return bytes <= 0 ? 0 : static_cast<unsigned>(std::min<std::int64_t>(most, bytes / kFullFrame + 1));
 }

@@ -23,9 +23,6 @@ Packet outbound(std::uint16_t port, const char* remote = kServer) {
 Packet answer_to(const Bytes& sent, const char* remote = kServer) {
   return Packet().from(kRouterMac, remote, 80).to(kUplinkMac, kExternal, source_of(sent).port.host()).udp();
 }
-std::uint16_t ip_id(const Bytes& frame) {
-  return net::view<net::Ipv4Header>(frame, 14)->identification.host();
-}
 
 // Three workers; the frames of vm1 and of the uplink come by any of them.
 class Spread : public ::testing::Test {
@@ -69,7 +66,7 @@ TEST_F(Spread, FragmentsThatCrossToTheirSessionsWorkerLeaveWithANumberOfOurs) {
     const auto sent = bed.take(kUplink);
     ASSERT_THAT(sent, SizeIs(fragments.size()));
     std::set<std::uint16_t> of_datagram;
-    for (const Bytes& frame : sent) of_datagram.insert(ip_id(frame));
+    for (const Bytes& frame : sent) of_datagram.insert(id_of(frame));
     ASSERT_THAT(of_datagram, SizeIs(1)) << i;
     numbers.insert(*of_datagram.begin());
   }
@@ -110,7 +107,7 @@ TEST_F(Spread, DatagramsInFragmentsDoNotOvertakeEachOther) {
         bed.put(kUplink, fragment);
     bed.run();
     std::vector<unsigned> ids;
-    for (const Bytes& frame : bed.take(kVm1)) ids.push_back(ip_id(frame));
+    for (const Bytes& frame : bed.take(kVm1)) ids.push_back(id_of(frame));
     EXPECT_THAT(ids, SizeIs(16 * 3));
     EXPECT_TRUE(std::is_sorted(ids.begin(), ids.end())) << ::testing::PrintToString(ids);
   }

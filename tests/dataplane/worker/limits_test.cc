@@ -44,6 +44,16 @@ struct Table {
   }
 };
 
+TEST(Limit, FiftyMillisecondsOfItMayWait) {
+  EXPECT_EQ(limit_of(kRate)->queue(), kRate / 20);
+  EXPECT_EQ(limit_of(0, 0, 2000)->queue(), 100 * 1514u) << "full frames, of 2000 a second";
+  EXPECT_EQ(limit_of(kRate, kBurst, 2000)->queue(), 100 * 1514u);
+  EXPECT_EQ(limit_of(1000, kBurst, 10)->queue(), 65536u) << "a super-frame always may";
+  EXPECT_GT(limit_of(0)->queue(), std::uint64_t{1} << 40) << "there is no limit";
+  const auto one = limit_of(kRate), other = limit_of(kRate / 2);
+  EXPECT_EQ((LimitsOneWay{.own = one.get(), .network = nullptr, .uplink = other.get()}.queue()), kRate / 40);
+}
+
 // VMs that flood from rings of their own; each has its frames there until they are taken.
 struct LimitedOut : ::testing::Test {
   static constexpr std::uint16_t kRing = 256;
@@ -422,16 +432,6 @@ TEST_F(LimitedIn, NobodysQueueTakesTheBuffersOfTheOthers) {
 }
 
 // --- several workers -----------------------------------------------------------------------------------------------
-
-TEST(Limit, FiftyMillisecondsOfItMayWait) {
-  EXPECT_EQ(limit_of(kRate)->queue(), kRate / 20);
-  EXPECT_EQ(limit_of(0, 0, 2000)->queue(), 100 * 1514u) << "full frames, of 2000 a second";
-  EXPECT_EQ(limit_of(kRate, kBurst, 2000)->queue(), 100 * 1514u);
-  EXPECT_EQ(limit_of(1000, kBurst, 10)->queue(), 65536u) << "a super-frame always may";
-  EXPECT_GT(limit_of(0)->queue(), std::uint64_t{1} << 40) << "there is no limit";
-  const auto one = limit_of(kRate), other = limit_of(kRate / 2);
-  EXPECT_EQ((LimitsOneWay{.own = one.get(), .network = nullptr, .uplink = other.get()}.queue()), kRate / 40);
-}
 
 TEST(LimitsOfWorkers, WhatSeveralShareIsExact) {
   Testbed bed(Testbed::Shape{.workers = 2});
